@@ -1,0 +1,73 @@
+"""Exact worst-case values of ReLU networks over a Wasserstein ball.
+
+    V(radius) = sup { E_Q[loss] : Q on the support, W_p(Q, P) <= radius }
+
+The public names resolve on first use, so that reading a network loads neither torch nor a solver.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wdaverify.errors import InputError, NetworkError, OutputError, ProblemError, SamplesError, WdaverifyError
+    from wdaverify.network.model import ReluNetwork
+    from wdaverify.network.onnx_reader import load_network
+    from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
+    from wdaverify.samples import load_samples, make_samples
+    from wdaverify.wdro.attacking import attack
+    from wdaverify.wdro.result import AttackResult, Reason, Status, VerificationResult
+    from wdaverify.wdro.verify import verify
+
+_HOMES = {
+    "errors": ("InputError", "NetworkError", "OutputError", "ProblemError", "SamplesError", "WdaverifyError"),
+    "network.model": ("ReluNetwork",),
+    "network.onnx_reader": ("load_network",),
+    "problem": ("GroundCost", "Loss", "Norm", "Samples", "Support", "WdroProblem"),
+    "samples": ("load_samples", "make_samples"),
+    "wdro.attacking": ("attack",),
+    "wdro.result": ("AttackResult", "Reason", "Status", "VerificationResult"),
+    "wdro.verify": ("verify",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = version("wdaverify")
+
+__all__ = [
+    "AttackResult",
+    "GroundCost",
+    "InputError",
+    "Loss",
+    "NetworkError",
+    "Norm",
+    "OutputError",
+    "ProblemError",
+    "Reason",
+    "ReluNetwork",
+    "Samples",
+    "SamplesError",
+    "Status",
+    "Support",
+    "VerificationResult",
+    "WdaverifyError",
+    "WdroProblem",
+    "attack",
+    "load_network",
+    "load_samples",
+    "make_samples",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import the home of a public name on first use (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'wdaverify' has no attribute {name!r}")
+    return getattr(import_module(f"wdaverify.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,130 @@
+"""The pool: what is kept of every point visited, reduced on the fly on the device.
+
+A group g is a pair (sample, rival). Kept per group: the vertices of the increasing part of the upper concave envelope of
+
+    {(||x - x_i||, m_j(x)) : x visited},    starting from the clean point (0, m_j(x_i)),
+
+since only they can carry mass in the restricted master (docs/theory.md, sections 2 and 10), and the nearest point with
+``m_j >= 0``, which is what the zero-one loss needs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+INDISTINCT = 1e-12
+"""Two distances closer than this (relatively) are one vertex; a gain below this (relatively) is none."""
+
+
+def envelope(distance: Tensor, value: Tensor, capacity: int) -> Tensor:
+    """Indices ``[G, capacity]`` of the envelope's vertices in order of distance, -1 where there are fewer.
+
+    ``distance, value [G, M]``, column 0 being the start; a march that takes the steepest chord at each vertex.
+    """
+    index = torch.full((distance.shape[0], capacity), -1, dtype=torch.int64, device=distance.device)
+    index[:, 0] = 0
+    at, height = distance[:, :1], value[:, :1]
+    for k in range(1, capacity):
+        run, rise = distance - at, value - height
+        ahead = (run > INDISTINCT * (1 + at)) & (rise > INDISTINCT * (1 + height.abs()))
+        slope, best = torch.where(ahead, rise / run, -torch.inf).max(dim=1, keepdim=True)
+        found = slope > -torch.inf
+        if not bool(found.any()):
+            break
+        index[:, k : k + 1] = torch.where(found, best, -1)
+        at = torch.where(found, distance.gather(1, best), torch.inf)
+        height = torch.where(found, value.gather(1, best), torch.inf)
+    return index
+
+
+class Pool:
+    """Envelopes and nearest crossings of ``groups`` (sample, rival) pairs; points ``[G, C, n]``, absent ones at distance inf."""
+
+    def __init__(self, clean: Tensor, width: int, capacity: int) -> None:
+        """Start from the clean margins ``[G]``; ``width`` is n and ``capacity`` the vertices kept beside the clean one."""
+        groups = clean.shape[0]
+        self.capacity = capacity
+        self.distance = torch.full((groups, capacity + 1), torch.inf, dtype=torch.float64, device=clean.device)
+        self.value = torch.full((groups, capacity + 1), -torch.inf, dtype=torch.float64, device=clean.device)
+        self.distance[:, 0], self.value[:, 0] = 0.0, clean
+        self.point = torch.zeros((groups, capacity, width), dtype=torch.float64, device=clean.device)
+        self.near = torch.where(clean >= 0, 0.0, torch.inf)
+        self.near_point = torch.zeros((groups, width), dtype=torch.float64, device=clean.device)
+
+    def offer(self, group: Tensor, distance: Tensor, value: Tensor, point: Tensor) -> None:
+        """Take the points ``[P, R, n]`` of the distinct groups ``[P]``, at ``distance [P, R]`` with margin ``value [P, R]``."""
+        self._offer_near(group, distance, value, point)
+        above = (value > self._height(group, distance)).any(dim=1).nonzero().squeeze(1)
+        if above.numel() == 0:
+            return
+        group, distance, value, point = group[above], distance[above], value[above], point[above]
+        every_d = torch.cat([self.distance[group], distance], dim=1)
+        every_v = torch.cat([self.value[group], value], dim=1)
+        index = envelope(every_d, every_v, self.capacity + 1)
+        absent = index < 0
+        index = index.clamp_(min=0)
+        self.distance[group] = every_d.gather(1, index).masked_fill_(absent, torch.inf)
+        self.value[group] = every_v.gather(1, index).masked_fill_(absent, -torch.inf)
+        self._gather_points(group, index[:, 1:] - 1, point)
+
+    def _gather_points(self, group: Tensor, index: Tensor, point: Tensor) -> None:
+        """Keep, of the old points and the new, those at ``index [P, C]`` (old first)."""
+        new_row, new_slot = (index >= self.capacity).nonzero(as_tuple=True)
+        old = index.clamp(min=0, max=self.capacity - 1)
+        kept = self.point[group.unsqueeze(1), old]
+        kept[new_row, new_slot] = point[new_row, index[new_row, new_slot] - self.capacity]
+        self.point[group] = kept
+
+    def _offer_near(self, group: Tensor, distance: Tensor, value: Tensor, point: Tensor) -> None:
+        nearest, slot = torch.where(value >= 0, distance, torch.inf).min(dim=1)
+        closer = (nearest < self.near[group]).nonzero().squeeze(1)
+        if closer.numel():
+            self.near[group[closer]] = nearest[closer]
+            self.near_point[group[closer]] = point[closer, slot[closer]]
+
+    def _height(self, group: Tensor, distance: Tensor) -> Tensor:
+        """The envelope's height ``[P, R]`` at ``distance [P, R]``, with a relative tolerance on top."""
+        d, v = self.distance[group], self.value[group]
+        right = torch.searchsorted(d, distance.contiguous(), right=True).clamp_(min=1)
+        last = torch.isfinite(d).sum(dim=1, keepdim=True) - 1
+        right = torch.minimum(right, last.clamp(min=1))
+        left = right - 1
+        d0, v0 = d.gather(1, left), v.gather(1, left)
+        d1, v1 = d.gather(1, right), v.gather(1, right)
+        share = ((distance - d0) / (d1 - d0)).clamp_(0.0, 1.0)
+        height = torch.where(torch.isfinite(d1), v0 + share * (v1 - v0), v0)
+        return height + INDISTINCT * (1 + height.abs())
+
+    def best(self, multiplier: float) -> tuple[Tensor, Tensor]:
+        """``max_k v_k - multiplier d_k`` ``[G]`` and the vertex that attains it ``[G]`` (0 is the clean point)."""
+        present = torch.isfinite(self.distance)
+        score, vertex = torch.where(present, self.value - multiplier * self.distance, -torch.inf).max(dim=1)
+        return score, vertex
+
+    def vertices(self) -> tuple[Tensor, Tensor]:
+        """Groups ``[M]`` and points ``[M, n]`` of every vertex but the clean ones, then of every nearest crossing off the centre."""
+        kept = torch.isfinite(self.distance[:, 1:])
+        group = kept.nonzero()[:, 0]
+        crossed = (torch.isfinite(self.near) & (self.near > 0)).nonzero().squeeze(1)
+        return torch.cat([group, crossed]), torch.cat([self.point[kept], self.near_point[crossed]])
+
+
+def multiplier(pool: Pool, weight: Tensor, rivals: int, radius: float) -> float:
+    """A minimiser of ``lam radius + sum_i w_i max_k (v_ik - lam d_ik)`` over the pool (margin loss), by bisection on its slope.
+
+    ``weight [N]``, groups sample-major with ``rivals`` each. The atoms' values are their margins to their own rival.
+    """
+    samples = weight.shape[0]
+    d = pool.distance.reshape(samples, -1)
+    v = pool.value.reshape(samples, -1)
+    rise = (pool.value[:, 1:] - pool.value[:, :1]) / pool.distance[:, 1:].clamp(min=1e-300)
+    low, high = 0.0, max(0.0, float(rise.nan_to_num(nan=0.0, neginf=0.0, posinf=0.0).max()) * 1.01)
+    d_finite = torch.where(torch.isfinite(d), d, 0.0)
+    for _ in range(60):
+        lam = 0.5 * (low + high)
+        spent = float((weight * d_finite.gather(1, (v - lam * d_finite).argmax(dim=1, keepdim=True)).squeeze(1)).sum())
+        low, high = (lam, high) if spent > radius else (low, lam)
+        if high - low <= 1e-9 * (1 + high):
+            break
+    return high

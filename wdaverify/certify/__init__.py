@@ -1,0 +1,1 @@
+"""What is re-evaluated before it counts. No solver, no torch."""

@@ -1,0 +1,1 @@
+"""Questions as mixed-integer linear models; no solver in sight."""

@@ -1,0 +1,90 @@
+"""The input and the cost of moving it, as columns and rows.
+
+    l-inf:  x in its box, near <= t <= far,  x_k - t <= x_ik,  -x_k - t <= -x_ik      (a row only where its room exceeds near)
+    l1:     x = x_i + p - q,  0 <= p <= up,  0 <= q <= down,  near <= sum (p + q) <= far
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wdaverify.encoding.milp import Ints, ModelBuilder
+from wdaverify.network.model import Array, Block
+from wdaverify.problem import Norm
+from wdaverify.rounding import dot_error, underflow
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Where a question looks: ``near <= ||x - centre||_norm <= far`` within the box lower, upper ``[n]`` (rounded outward)."""
+
+    norm: Norm
+    centre: Array
+    lower: Array
+    upper: Array
+    near: float
+    far: float
+
+    def magnitude(self) -> Array:
+        """``max |x_k|`` over the box, ``[n]``."""
+        return np.maximum(np.abs(self.lower), np.abs(self.upper))
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedInput:
+    """Columns of the input and of the cost.
+
+    The first pre-activation is ``W . v[index] + constant`` with the columns ``index`` and the map ``weights(W)``; the cost
+    is the sum of the columns ``cost``. ``error [m]`` is what forming ``constant`` may have rounded.
+    """
+
+    inputs: Ints
+    negative_inputs: Ints | None
+    cost: Ints
+
+    @property
+    def index(self) -> Ints:
+        """The columns that the first block's weights act on."""
+        if self.negative_inputs is None:
+            return self.inputs
+        return np.concatenate([self.inputs, self.negative_inputs])
+
+    def weights(self, block: Block) -> Array:
+        """The first block's weights on ``index``."""
+        return block.weight if self.negative_inputs is None else np.hstack([block.weight, -block.weight])
+
+    def constant(self, block: Block, region: Region) -> tuple[Array, Array]:
+        """The constant of the first pre-activation and the error of forming it, both ``[m]``."""
+        if self.negative_inputs is None:
+            return block.bias, np.zeros_like(block.bias)
+        size = np.abs(block.weight) @ np.abs(region.centre) + np.abs(block.bias)
+        error = dot_error(region.centre.size + 1) * size + underflow(region.centre.size)
+        return block.weight @ region.centre + block.bias, error
+
+
+def add_input(builder: ModelBuilder, region: Region) -> EncodedInput:
+    """Columns and rows of the input within its region and of its distance from the centre."""
+    return _add_inf(builder, region) if region.norm is Norm.INF else _add_one(builder, region)
+
+
+def _add_inf(builder: ModelBuilder, region: Region) -> EncodedInput:
+    inputs = builder.columns(region.lower, region.upper)
+    distance = builder.columns(np.array([region.near]), np.array([region.far]))
+    for k, column in enumerate(inputs):
+        pair = np.array([column, distance[0]])
+        if region.upper[k] - region.centre[k] > region.near:
+            builder.row(pair, np.array([1.0, -1.0]), -np.inf, float(region.centre[k]))
+        if region.centre[k] - region.lower[k] > region.near:
+            builder.row(pair, np.array([-1.0, -1.0]), -np.inf, float(-region.centre[k]))
+    return EncodedInput(inputs, None, distance)
+
+
+def _add_one(builder: ModelBuilder, region: Region) -> EncodedInput:
+    zeros = np.zeros_like(region.centre)
+    positive = builder.columns(zeros, np.nextafter(np.maximum(region.upper - region.centre, 0.0), np.inf))
+    negative = builder.columns(zeros, np.nextafter(np.maximum(region.centre - region.lower, 0.0), np.inf))
+    both = np.concatenate([positive, negative])
+    builder.row(both, np.ones(both.size), region.near if region.near > 0 else -np.inf, region.far)
+    return EncodedInput(positive, negative, both)

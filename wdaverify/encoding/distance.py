@@ -1,0 +1,32 @@
+"""The distance problem ``min ||x - x_i|| s.t. z_j >= z_y`` over a region, for one rival j (docs/theory.md, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wdaverify.encoding.cost import Region, add_input
+from wdaverify.encoding.milp import MilpModel, ModelBuilder
+from wdaverify.encoding.relu import HiddenBounds, add_network
+from wdaverify.network.model import Block
+
+
+def distance_model(
+    blocks: Sequence[Block], bounds: HiddenBounds, region: Region, label: int, rival: int
+) -> MilpModel:
+    """The model whose minimum is at most the distance to the nearest point of the region where the rival ties or wins."""
+    builder = ModelBuilder()
+    encoded = add_input(builder, region)
+    margin = add_network(builder, blocks, bounds, region, encoded, label, rival)
+    builder.row(margin.index, margin.coefficient, -margin.offset - margin.slack, np.inf)
+    return builder.build(
+        maximise=False,
+        index=encoded.cost,
+        coefficient=np.ones(encoded.cost.size),
+        offset=0.0,
+        slack=0.0,
+        centre=region.centre,
+        inputs=encoded.inputs,
+        negative_inputs=encoded.negative_inputs,
+    )

@@ -1,0 +1,114 @@
+"""The hidden layers as columns and rows (Tjeng, Xiao, Tedrake, arXiv 1711.07356, with the split ``z = h - s``).
+
+For a neuron with pre-activation ``z`` in ``[l, u]``:
+
+    dead      (u <= 0):      no column
+    active    (l >= 0):      h in [l, u],           W h_prev + b = h
+    unstable  (l < 0 < u):   h, s >= 0, delta in {0, 1},
+                             W h_prev + b = h - s,   h <= u delta,   s <= -l (1 - delta)
+
+What fusing affine maps rounded travels along as an error per layer, ``e_k = E_k |h|_max + e_b + |W_k| e_(k-1)`` (ReLU is
+1-Lipschitz): bounds widen by it, and so does the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wdaverify.encoding.cost import EncodedInput, Region
+from wdaverify.encoding.milp import Ints, ModelBuilder
+from wdaverify.network.model import Array, Block
+from wdaverify.rounding import UNIT_ROUNDOFF
+
+HiddenBounds = Sequence[tuple[Array, Array]]
+"""Per hidden block the pre-activation bounds ``(lower, upper)``, each ``[m]``, rounded outward."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedMargin:
+    """``z_rival - z_label = coefficient . v[index] + offset``, up to ``slack``."""
+
+    index: Ints
+    coefficient: Array
+    offset: float
+    slack: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Previous:
+    """What the next block acts on: columns, the rows of weights that apply, magnitudes and errors of the layer."""
+
+    index: Ints
+    alive: Ints
+    magnitude: Array
+    error: Array
+
+
+def add_network(
+    builder: ModelBuilder,
+    blocks: Sequence[Block],
+    bounds: HiddenBounds,
+    region: Region,
+    encoded: EncodedInput,
+    label: int,
+    rival: int,
+) -> EncodedMargin:
+    """Columns and rows of every hidden layer; the margin of ``rival`` over ``label`` on top of them."""
+    layer: _Previous | None = None
+    for block, (low, high) in zip(blocks[:-1], bounds, strict=True):
+        weights, index, constant, error = _affine(block, layer, region, encoded)
+        low, high = np.nextafter(low - error, -np.inf), np.nextafter(high + error, np.inf)
+        layer = _add_layer(builder, weights, index, constant, low, high, error)
+    weights, index, constant, error = _affine(blocks[-1], layer, region, encoded)
+    coefficient = weights[rival] - weights[label]
+    magnitude = _column_magnitude(layer, region, encoded)
+    rounding = 2 * UNIT_ROUNDOFF * (np.abs(coefficient) @ magnitude)
+    offset = float(constant[rival] - constant[label])
+    rounding += 2 * UNIT_ROUNDOFF * (abs(constant[rival]) + abs(constant[label]))
+    slack = 1.0001 * float(rounding + error[rival] + error[label])
+    return EncodedMargin(index, coefficient, offset, slack)
+
+
+def _affine(
+    block: Block, layer: _Previous | None, region: Region, encoded: EncodedInput
+) -> tuple[Array, Ints, Array, Array]:
+    """Weights on columns, the columns, the constant and the error ``[m]`` of one block's pre-activation."""
+    if layer is None:
+        constant, rounded = encoded.constant(block, region)
+        error = rounded + block.weight_error @ region.magnitude() + block.bias_error
+        return encoded.weights(block), encoded.index, constant, 2 * error
+    error = block.weight_error @ layer.magnitude + block.bias_error + np.abs(block.weight) @ layer.error
+    return block.weight[:, layer.alive], layer.index, block.bias, 2 * error
+
+
+def _column_magnitude(layer: _Previous | None, region: Region, encoded: EncodedInput) -> Array:
+    if layer is not None:
+        return layer.magnitude[layer.alive]
+    size = region.magnitude() + np.abs(region.centre)
+    return size if encoded.negative_inputs is None else np.concatenate([size, size])
+
+
+def _add_layer(
+    builder: ModelBuilder, weights: Array, index: Ints, constant: Array, low: Array, high: Array, error: Array
+) -> _Previous:
+    """One ReLU layer; dead neurons vanish."""
+    active, dead = low >= 0, high <= 0
+    alive = np.flatnonzero(~dead)
+    columns = builder.columns(np.where(active, low, 0.0)[alive], high[alive])
+    opened = np.flatnonzero(~dead & ~active)
+    below = builder.columns(np.zeros(opened.size), -low[opened])
+    phase = builder.columns(np.zeros(opened.size), np.ones(opened.size), integer=True)
+    position = {int(neuron): k for k, neuron in enumerate(opened)}
+    for column, neuron in zip(columns, alive, strict=True):
+        side = float(-constant[neuron])
+        k = position.get(int(neuron))
+        if k is None:
+            builder.row(np.append(index, column), np.append(weights[neuron], -1.0), side, side)
+            continue
+        builder.row(np.append(index, [column, below[k]]), np.append(weights[neuron], [-1.0, 1.0]), side, side)
+        builder.row(np.array([column, phase[k]]), np.array([1.0, -high[neuron]]), -np.inf, 0.0)
+        builder.row(np.array([below[k], phase[k]]), np.array([1.0, -low[neuron]]), -np.inf, float(-low[neuron]))
+    return _Previous(columns, alive, np.maximum(high, 0.0), error)

@@ -1,0 +1,77 @@
+"""The questions that can be asked of an engine, and what an answer is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from wdaverify.encoding.cost import Region
+from wdaverify.encoding.relu import HiddenBounds
+from wdaverify.network.model import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Inner:
+    """``max z_rival - z_label - multiplier ||x - x_i||`` over a region around sample i."""
+
+    sample: int
+    label: int
+    rival: int
+    region: Region
+    bounds: HiddenBounds
+    multiplier: float
+
+
+@dataclass(frozen=True, eq=False)
+class Distance:
+    """``min ||x - x_i|| s.t. z_rival >= z_label`` over a region around sample i."""
+
+    sample: int
+    label: int
+    rival: int
+    region: Region
+    bounds: HiddenBounds
+
+
+Question = Inner | Distance
+
+
+@dataclass(frozen=True, eq=False)
+class Effort:
+    """How hard to try: absolute gap, seconds of wall clock (inf: no limit), seed.
+
+    ``cutoff``: an answer no better than this is of no interest (None: every answer is); ``start``: a point ``[n]`` of the
+    region to begin from, or None.
+    """
+
+    gap: float
+    seconds: float
+    seed: int
+    cutoff: float | None
+    start: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """``bound``: proven by ``vouched_by`` to be no less than an Inner question's value, or no more than a Distance question's.
+
+    A bound at the cut-off says only "no better than the cut-off". +-inf: nothing was proven, or (Distance, +inf) the rival
+    cannot tie anywhere in the region. ``points [k, n]`` are candidates to be re-evaluated. ``closed``: asking the same
+    question again would prove no more.
+    """
+
+    bound: float
+    points: Array
+    vouched_by: str
+    closed: bool
+    nodes: int
+    seconds: float
+    detail: str
+
+
+class Engine(Protocol):
+    """Answers questions about one network."""
+
+    def answer(self, question: Question, effort: Effort) -> Answer:
+        """Answer within the effort; running out of it widens the answer and is never an error."""
+        ...

@@ -1,0 +1,84 @@
+"""The MIP engine: one mixed-integer program per question."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from wdaverify.encoding.distance import distance_model
+from wdaverify.encoding.inner import inner_model
+from wdaverify.encoding.milp import MilpModel
+from wdaverify.engines.base import Answer, Distance, Effort, Question
+from wdaverify.errors import SolverError
+from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.solvers.base import MilpLimits, MilpStatus, trivial_bound
+from wdaverify.solvers.registry import solve
+
+_CLOSED = (MilpStatus.OPTIMAL, MilpStatus.INFEASIBLE, MilpStatus.CUT_OFF, MilpStatus.FAILED)
+"""Statuses after which the same question would get the same answer."""
+
+
+class MipEngine:
+    """Encodes a question, asks a back-end, and rounds what it says outward."""
+
+    def __init__(self, network: ReluNetwork, solver: str) -> None:
+        self._network = network
+        self._solver = solver
+
+    def answer(self, question: Question, effort: Effort) -> Answer:
+        """One solve; a back-end that breaks down proves nothing."""
+        model = self._encode(question)
+        start = None if effort.start is None else self._start(model, question, effort.start)
+        limits = MilpLimits(effort.gap, effort.seconds, effort.cutoff, start, effort.seed)
+        try:
+            name, outcome = solve(self._solver, model, limits)
+        except SolverError as error:
+            return Answer(trivial_bound(model), self._none(), "none", True, 0, 0.0, str(error))
+        points = self._none()
+        if outcome.columns is not None:
+            region = question.region
+            points = np.clip(model.point(outcome.columns), region.lower, region.upper)[None, :]
+        bound = _outward(outcome.bound, model)
+        closed = outcome.status in _CLOSED
+        return Answer(bound, points, name, closed, outcome.nodes, outcome.seconds, outcome.detail)
+
+    def _encode(self, question: Question) -> MilpModel:
+        blocks = self._network.blocks
+        if isinstance(question, Distance):
+            return distance_model(blocks, question.bounds, question.region, question.label, question.rival)
+        return inner_model(
+            blocks, question.bounds, question.region, question.label, question.rival, question.multiplier
+        )
+
+    def _start(self, model: MilpModel, question: Question, point: Array) -> dict[int, float]:
+        """A MIP start: the inputs and the phase of every open neuron at the point (the solver completes the rest)."""
+        values: dict[int, float] = {}
+        if model.negative_inputs is None:
+            values.update(zip(model.inputs.tolist(), point.tolist(), strict=True))
+        else:
+            delta = point - model.centre
+            values.update(zip(model.inputs.tolist(), np.maximum(delta, 0).tolist(), strict=True))
+            values.update(zip(model.negative_inputs.tolist(), np.maximum(-delta, 0).tolist(), strict=True))
+        phases: list[float] = []
+        h = point
+        for block, (low, high) in zip(self._network.blocks[:-1], question.bounds, strict=True):
+            z = block.weight @ h + block.bias
+            phases += (z[(low < 0) & (high > 0)] > 0).astype(np.float64).tolist()
+            h = np.maximum(z, 0.0)
+        columns = np.flatnonzero(model.integer).tolist()
+        if len(columns) == len(phases):
+            values.update(zip(columns, phases, strict=True))
+        return values
+
+    def _none(self) -> Array:
+        return np.zeros((0, self._network.n_inputs))
+
+
+def _outward(bound: float, model: MilpModel) -> float:
+    """The solver's bound with the slack of the encoding and one rounding of the sum added outward."""
+    if math.isinf(bound):
+        return bound
+    if model.maximise:
+        return math.nextafter(bound + model.slack, math.inf)
+    return math.nextafter(bound - model.slack, -math.inf)

@@ -1,0 +1,40 @@
+"""The exceptions that wdaverify raises on purpose.
+
+    WdaverifyError
+    |-- InputError                what the user gave cannot be used (exit status 2)
+    |   |-- NetworkError          the ONNX file: unreadable, or an operator or shape outside the accepted list
+    |   |-- SamplesError          the data file: shapes, labels, non-finite numbers, points outside the support
+    |   |-- ProblemError          a combination of radius, order, norm, loss and support that is not supported
+    |   `-- OutputError           a file that cannot be written
+    `-- SolverError               a back-end is missing, refused the model, or broke down (never ends a run: bounds widen)
+
+Every message is one line that says what was found, what is accepted, and what to do.
+"""
+
+
+class WdaverifyError(Exception):
+    """Base of every exception that wdaverify raises on purpose."""
+
+
+class InputError(WdaverifyError):
+    """What the user gave cannot be used; the message says what is accepted and what to do."""
+
+
+class NetworkError(InputError):
+    """The network file cannot be read as a single-path ReLU network."""
+
+
+class SamplesError(InputError):
+    """The samples cannot be used with this network and support."""
+
+
+class ProblemError(InputError):
+    """The question itself is ill-posed or not supported."""
+
+
+class OutputError(InputError):
+    """A result file cannot be written."""
+
+
+class SolverError(WdaverifyError):
+    """A back-end is missing, refused a model, or broke down; callers widen the bracket and go on."""

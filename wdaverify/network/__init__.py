@@ -1,0 +1,1 @@
+"""Networks: the model that is verified, and the ONNX reader."""

@@ -1,0 +1,240 @@
+"""The network as verified: affine and diagonal maps and ReLU, in the order of the file.
+
+The reference meaning is real arithmetic on the weights as stored (docs/theory.md, section 1); ``forward`` is its
+float64 evaluation. ``blocks`` is the canonical form ``W_k relu(... relu(W_1 x + b_1) ...) + b_k`` that bounds and
+encodings use: consecutive affine maps are fused, and what the fusing rounded is kept as an error per entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+
+Array = NDArray[np.float64]
+
+
+def readonly(array: NDArray[np.generic] | Array) -> Array:
+    """A read-only, C-contiguous float64 copy."""
+    out = np.array(array, dtype=np.float64, order="C", copy=True)
+    out.setflags(write=False)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """``x -> weight @ x + bias`` with weight ``[m, n]`` and bias ``[m]``."""
+
+    weight: Array
+    bias: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal:
+    """``x -> x * factor / divisor + shift``, elementwise, each ``[n]``; real division, kept exact by keeping it apart."""
+
+    factor: Array
+    divisor: Array
+    shift: Array
+
+
+@dataclass(frozen=True)
+class Relu:
+    """``x -> max(x, 0)``, elementwise."""
+
+
+Layer = Affine | Diagonal | Relu
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One affine map of the canonical form, ``(W +- weight_error) x + (b +- bias_error)``; both errors are 0 if nothing was fused.
+
+    weight ``[m, n]``, bias ``[m]``, weight_error ``[m, n]``, bias_error ``[m]``, all float64.
+    """
+
+    weight: Array
+    bias: Array
+    weight_error: Array
+    bias_error: Array
+
+    @property
+    def exact(self) -> bool:
+        """Whether the stored numbers are the network's own, with nothing rounded."""
+        return not (self.weight_error.any() or self.bias_error.any())
+
+
+@dataclass(frozen=True, eq=False)
+class ReluNetwork:
+    """A single-path ReLU network ``f: R^n -> R^K``.
+
+    ``input_shape`` and ``output_shape`` are those of the file with the batch axis left out, so that
+    ``prod(input_shape) == n_inputs``; points are flattened row-major.
+    """
+
+    layers: tuple[Layer, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    sha256: str
+    name: str
+    notices: tuple[str, ...]
+
+    @property
+    def n_inputs(self) -> int:
+        """The width n of the input."""
+        return int(np.prod(self.input_shape, dtype=np.int64))
+
+    @property
+    def n_outputs(self) -> int:
+        """The width K of the output."""
+        return int(np.prod(self.output_shape, dtype=np.int64))
+
+    @property
+    def n_relus(self) -> int:
+        """The number of ReLU neurons of the canonical form (a ReLU of a ReLU counts once)."""
+        return sum(block.weight.shape[0] for block in self.blocks[:-1])
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of stored weights, biases, factors, divisors and shifts."""
+        count = 0
+        for layer in self.layers:
+            if isinstance(layer, Affine):
+                count += layer.weight.size + layer.bias.size
+            elif isinstance(layer, Diagonal):
+                count += int((layer.factor != 1).any()) * layer.factor.size
+                count += int((layer.divisor != 1).any()) * layer.divisor.size
+                count += int((layer.shift != 0).any()) * layer.shift.size
+        return count
+
+    def forward(self, x: Array) -> Array:
+        """Logits ``[B, K]`` of points ``[B, n]`` in float64."""
+        h = np.asarray(x, dtype=np.float64)
+        for layer in self.layers:
+            h = _apply(layer, h)
+        return h
+
+    def forward_float32(self, x: Array) -> NDArray[np.float32]:
+        """Logits ``[B, K]`` of points ``[B, n]`` in plain float32, as a runtime outside would give them."""
+        h = np.asarray(x, dtype=np.float32)
+        for layer in self.layers:
+            match layer:
+                case Affine():
+                    h = h @ layer.weight.astype(np.float32).T + layer.bias.astype(np.float32)
+                case Diagonal():
+                    h = h * layer.factor.astype(np.float32) / layer.divisor.astype(np.float32)
+                    h = h + layer.shift.astype(np.float32)
+                case Relu():
+                    h = np.maximum(h, np.float32(0))
+        return h
+
+    def gradient(self, x: Array, functional: Array) -> Array:
+        """Gradients ``[B, n]`` of ``functional[b] . f`` (``[B, K]``) at ``x [B, n]``, with relu'(0) = 0."""
+        activations: list[Array] = []
+        h = np.asarray(x, dtype=np.float64)
+        for layer in self.layers:
+            activations.append(h)
+            h = _apply(layer, h)
+        g = np.asarray(functional, dtype=np.float64)
+        for layer, before in zip(reversed(self.layers), reversed(activations), strict=True):
+            match layer:
+                case Affine():
+                    g = g @ layer.weight
+                case Diagonal():
+                    g = g * layer.factor / layer.divisor
+                case Relu():
+                    g = g * (before > 0)
+        return g
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The canonical form: affine blocks with a ReLU between each two; at least one block."""
+        return _fuse(self.layers, self.n_inputs)
+
+
+def _apply(layer: Layer, h: Array) -> Array:
+    match layer:
+        case Affine():
+            return h @ layer.weight.T + layer.bias
+        case Diagonal():
+            return h * layer.factor / layer.divisor + layer.shift
+        case Relu():
+            return np.maximum(h, 0.0)
+
+
+def _fuse(layers: tuple[Layer, ...], width: int) -> tuple[Block, ...]:
+    """Fuse runs of affine maps between ReLUs; a run that is empty becomes an identity block (a ReLU of a ReLU vanishes)."""
+    blocks: list[Block] = []
+    run: list[Affine | Diagonal] = []
+    for layer in layers:
+        if not isinstance(layer, Relu):
+            run.append(layer)
+        elif run or not blocks:
+            blocks.append(_compose(run, width))
+            width = blocks[-1].weight.shape[0]
+            run = []
+    blocks.append(_compose(run, width))
+    return tuple(blocks)
+
+
+def _compose(run: list[Affine | Diagonal], width: int) -> Block:
+    """The composition of a run of affine maps as one block, every rounding carried into its errors.
+
+    Kept while composing: a diagonal prefix ``x * f / g`` (for maps before the first matrix), then a dense block.
+    """
+    if not any(isinstance(layer, Affine) for layer in run):
+        run = [Affine(np.eye(width), np.zeros(width)), *run]
+    head = next(k for k, layer in enumerate(run) if isinstance(layer, Affine))
+    first = run[head]
+    assert isinstance(first, Affine)
+    block = Block(first.weight, first.bias, np.zeros_like(first.weight), np.zeros_like(first.bias))
+    for layer in reversed(run[:head]):
+        assert isinstance(layer, Diagonal)
+        block = _after_diagonal(block, layer)
+    for later in run[head + 1 :]:
+        block = _then_diagonal(block, later) if isinstance(later, Diagonal) else _then_affine(block, later)
+    return Block(*(readonly(a) for a in (block.weight, block.bias, block.weight_error, block.bias_error)))
+
+
+def _scaled(matrix: Array, error: Array, factor: Array, divisor: Array) -> tuple[Array, Array]:
+    """``matrix * factor / divisor`` and its error; nothing is lost where both are 1."""
+    out = matrix * factor / divisor
+    rounded = 4 * UNIT_ROUNDOFF * np.abs(out) * ((factor != 1) | (divisor != 1))
+    carried = 2 * error * np.abs(factor / divisor)
+    return out, rounded + np.where((factor != 1) | (divisor != 1), carried, error)
+
+
+def _after_diagonal(block: Block, first: Diagonal) -> Block:
+    """``block(first(x))``."""
+    bias, bias_error = block.bias, block.bias_error
+    if first.shift.any():
+        terms = first.shift.size + 1
+        bias = block.weight @ first.shift + block.bias
+        size = np.abs(block.weight) @ np.abs(first.shift) + np.abs(block.bias)
+        bias_error = 2 * (block.bias_error + block.weight_error @ np.abs(first.shift)) + dot_error(terms) * size
+    weight, weight_error = _scaled(block.weight, block.weight_error, first.factor[None, :], first.divisor[None, :])
+    return Block(weight, bias, weight_error, bias_error)
+
+
+def _then_diagonal(block: Block, later: Diagonal) -> Block:
+    """``later(block(x))``; a shift onto a zero bias is exact."""
+    weight, weight_error = _scaled(block.weight, block.weight_error, later.factor[:, None], later.divisor[:, None])
+    bias, bias_error = _scaled(block.bias, block.bias_error, later.factor, later.divisor)
+    shifted = bias + later.shift
+    inexact = (bias != 0) & (later.shift != 0)
+    return Block(weight, shifted, weight_error, bias_error + 2 * UNIT_ROUNDOFF * np.abs(shifted) * inexact)
+
+
+def _then_affine(block: Block, later: Affine) -> Block:
+    """``later(block(x))`` for two matrices in a row."""
+    w, inner = np.abs(later.weight), later.weight.shape[1]
+    factor = dot_error(inner + 1)
+    weight = later.weight @ block.weight
+    bias = later.weight @ block.bias + later.bias
+    weight_error = 2 * (w @ block.weight_error) + factor * (w @ np.abs(block.weight))
+    bias_error = 2 * (w @ block.bias_error) + factor * (w @ np.abs(block.bias) + np.abs(later.bias))
+    return Block(weight, bias, weight_error, bias_error)

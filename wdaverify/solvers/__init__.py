@@ -1,0 +1,1 @@
+"""Back-ends: they see a MilpModel, never a network."""

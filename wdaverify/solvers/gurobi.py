@@ -1,0 +1,135 @@
+"""The Gurobi back-end. Without a licence of one's own, gurobipy solves models of at most 2000 columns and 2000 rows."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import cache
+
+import gurobipy
+import numpy as np
+from gurobipy import GRB
+
+from wdaverify.encoding.milp import MilpModel
+from wdaverify.errors import SolverError
+from wdaverify.network.model import Array
+from wdaverify.solvers.base import TOLERANCE, MilpLimits, MilpOutcome, MilpStatus, trivial_bound
+
+SIZE_LIMIT = 2000
+"""Columns and rows that the size-limited licence admits."""
+
+_STATUS = {
+    GRB.OPTIMAL: MilpStatus.OPTIMAL,
+    GRB.INFEASIBLE: MilpStatus.INFEASIBLE,
+    GRB.CUTOFF: MilpStatus.CUT_OFF,
+    GRB.TIME_LIMIT: MilpStatus.TIME_LIMIT,
+    GRB.INTERRUPTED: MilpStatus.INTERRUPTED,
+}
+"""Statuses with a meaning; every other one counts as failed and proves nothing."""
+
+
+@cache
+def _environment() -> gurobipy.Env:
+    """One silent environment a process: created empty so that no banner is printed."""
+    environment = gurobipy.Env(empty=True)
+    environment.setParam("OutputFlag", 0)
+    environment.start()
+    return environment
+
+
+@cache
+def licence_kind() -> str:
+    """``full``, ``size-limited``, or ``none: <why>``; found by starting an environment and solving 2001 free columns."""
+    try:
+        with gurobipy.Model(env=_environment()) as model:
+            model.addMVar(SIZE_LIMIT + 1)
+            model.optimize()
+    except gurobipy.GurobiError as error:
+        if error.errno == GRB.Error.SIZE_LIMIT_EXCEEDED:
+            return "size-limited"
+        return f"none: {' '.join(str(error).split())}"
+    return "full"
+
+
+class GurobiSolver:
+    """Gurobi, one thread, tolerances at 1e-9."""
+
+    name = "gurobi"
+
+    def fits(self, model: MilpModel) -> bool:
+        """Whether the licence found admits the model."""
+        kind = licence_kind()
+        return kind == "full" or (kind == "size-limited" and max(model.n_columns, model.n_rows) <= SIZE_LIMIT)
+
+    def solve(self, model: MilpModel, limits: MilpLimits) -> MilpOutcome:
+        """Solve the model; values no better than the cut-off are pruned."""
+        begun = time.perf_counter()
+        try:
+            with gurobipy.Model(env=_environment()) as solver:
+                columns = _translate(solver, model)
+                _configure(solver, limits)
+                for index, value in (limits.start or {}).items():
+                    columns[index].Start = value
+                solver.optimize()
+                return _read(solver, columns, model, limits, time.perf_counter() - begun)
+        except gurobipy.GurobiError as error:
+            raise SolverError(f"Gurobi: {' '.join(str(error).split())}") from error
+
+
+def _translate(solver: gurobipy.Model, model: MilpModel) -> gurobipy.MVar:
+    kinds = np.where(model.integer, GRB.BINARY, GRB.CONTINUOUS)
+    columns = solver.addMVar(model.n_columns, lb=model.lower, ub=model.upper, obj=model.objective, vtype=kinds)
+    solver.ObjCon = model.offset
+    solver.ModelSense = GRB.MAXIMIZE if model.maximise else GRB.MINIMIZE
+    members = columns.tolist()
+    for r in range(model.n_rows):
+        piece = slice(model.start[r], model.start[r + 1])
+        expression = gurobipy.LinExpr(model.coefficient[piece], [members[k] for k in model.index[piece]])
+        low, high = float(model.row_lower[r]), float(model.row_upper[r])
+        if low == high:
+            solver.addLConstr(expression, GRB.EQUAL, low)
+            continue
+        if high < math.inf:
+            solver.addLConstr(expression, GRB.LESS_EQUAL, high)
+        if low > -math.inf:
+            solver.addLConstr(expression, GRB.GREATER_EQUAL, low)
+    return columns
+
+
+def _configure(solver: gurobipy.Model, limits: MilpLimits) -> None:
+    parameters: dict[str, int | float] = {
+        "Threads": 1,
+        "Seed": limits.seed % 2**31,
+        "MIPGap": 0.0,
+        "MIPGapAbs": limits.gap,
+        "FeasibilityTol": TOLERANCE,
+        "IntFeasTol": TOLERANCE,
+        "OptimalityTol": TOLERANCE,
+    }
+    if math.isfinite(limits.seconds):
+        parameters["TimeLimit"] = max(limits.seconds, 0.0)
+    if limits.cutoff is not None:
+        parameters["Cutoff"] = limits.cutoff
+    for key, value in parameters.items():
+        solver.setParam(key, value)
+
+
+def _read(
+    solver: gurobipy.Model, columns: gurobipy.MVar, model: MilpModel, limits: MilpLimits, seconds: float
+) -> MilpOutcome:
+    status = _STATUS.get(solver.Status, MilpStatus.FAILED)
+    found: Array | None = np.array(columns.X, dtype=np.float64) if solver.SolCount > 0 else None
+    if status is MilpStatus.INFEASIBLE:
+        bound = -trivial_bound(model)
+    elif status is MilpStatus.CUT_OFF:
+        assert limits.cutoff is not None
+        bound = limits.cutoff
+    elif status is MilpStatus.FAILED:
+        bound = trivial_bound(model)
+    elif solver.IsMIP:
+        bound = float(solver.ObjBound)
+    else:
+        bound = float(solver.ObjVal) if status is MilpStatus.OPTIMAL else trivial_bound(model)
+    if abs(bound) >= GRB.INFINITY and status is not MilpStatus.INFEASIBLE:
+        bound = trivial_bound(model)
+    return MilpOutcome(status, bound, found, int(solver.NodeCount), seconds, f"Gurobi status {solver.Status}")

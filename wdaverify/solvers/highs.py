@@ -1,0 +1,99 @@
+"""The HiGHS back-end."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import highspy
+import numpy as np
+
+from wdaverify.encoding.milp import MilpModel
+from wdaverify.errors import SolverError
+from wdaverify.solvers.base import TOLERANCE, MilpLimits, MilpOutcome, MilpStatus, trivial_bound
+
+_STATUS = {
+    highspy.HighsModelStatus.kOptimal: MilpStatus.OPTIMAL,
+    highspy.HighsModelStatus.kInfeasible: MilpStatus.INFEASIBLE,
+    highspy.HighsModelStatus.kTimeLimit: MilpStatus.TIME_LIMIT,
+    highspy.HighsModelStatus.kInterrupt: MilpStatus.INTERRUPTED,
+}
+"""Statuses with a meaning; every other one counts as failed and proves nothing."""
+
+
+class HighsSolver:
+    """HiGHS, one thread, tolerances at 1e-9."""
+
+    name = "highs"
+
+    def solve(self, model: MilpModel, limits: MilpLimits) -> MilpOutcome:
+        """Solve the model; a cut-off is not passed on (HiGHS has none for integer models)."""
+        begun = time.perf_counter()
+        solver = highspy.Highs()
+        self._configure(solver, limits)
+        if solver.passModel(_translate(model)) == highspy.HighsStatus.kError:
+            raise SolverError(f"HiGHS refused a model of {model.n_columns} columns and {model.n_rows} rows")
+        if limits.start is not None:
+            index = np.fromiter(limits.start.keys(), dtype=np.int32)
+            solver.setSolution(index.size, index, np.fromiter(limits.start.values(), dtype=np.float64))
+        solver.run()
+        return _read(solver, model, time.perf_counter() - begun)
+
+    @staticmethod
+    def _configure(solver: highspy.Highs, limits: MilpLimits) -> None:
+        options: dict[str, bool | int | float | str] = {
+            "output_flag": False,
+            "threads": 1,
+            "parallel": "off",
+            "random_seed": limits.seed % 2**31,
+            "mip_rel_gap": 0.0,
+            "mip_abs_gap": limits.gap,
+            "mip_feasibility_tolerance": TOLERANCE,
+            "primal_feasibility_tolerance": TOLERANCE,
+            "dual_feasibility_tolerance": TOLERANCE,
+        }
+        if math.isfinite(limits.seconds):
+            options["time_limit"] = max(limits.seconds, 0.0)
+        for key, value in options.items():
+            if solver.setOptionValue(key, value) != highspy.HighsStatus.kOk:
+                raise SolverError(f"this HiGHS does not take the option {key} = {value}; install highspy >= 1.8")
+
+
+def _translate(model: MilpModel) -> highspy.HighsLp:
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = model.n_columns, model.n_rows
+    lp.sense_ = highspy.ObjSense.kMaximize if model.maximise else highspy.ObjSense.kMinimize
+    lp.offset_ = model.offset
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = model.objective, model.lower, model.upper
+    lp.row_lower_, lp.row_upper_ = model.row_lower, model.row_upper
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = model.start, model.index, model.coefficient
+    if model.integer.any():
+        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+        lp.integrality_ = [kinds[int(flag)] for flag in model.integer]
+    return lp
+
+
+def _read(solver: highspy.Highs, model: MilpModel, seconds: float) -> MilpOutcome:
+    info, verdict = solver.getInfo(), solver.getModelStatus()
+    status = _STATUS.get(verdict, MilpStatus.FAILED)
+    detail = solver.modelStatusToString(verdict)
+    feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    columns = np.array(solver.getSolution().col_value, dtype=np.float64) if feasible else None
+    mixed = bool(model.integer.any())
+    if status is MilpStatus.OPTIMAL and not feasible:
+        status, detail = MilpStatus.FAILED, f"{detail} without a feasible point"
+    if status is MilpStatus.INFEASIBLE:
+        bound = -trivial_bound(model)
+    elif status is MilpStatus.FAILED:
+        bound = trivial_bound(model)
+    elif mixed:
+        bound = float(info.mip_dual_bound)
+    else:  # a model without integers reports a MIP bound of 0: only an optimal LP's own value is one
+        bound = float(info.objective_function_value) if status is MilpStatus.OPTIMAL else trivial_bound(model)
+    if bound == -trivial_bound(model) and status is not MilpStatus.INFEASIBLE:
+        bound = trivial_bound(model)
+    if math.isnan(bound):
+        status, bound, detail = MilpStatus.FAILED, trivial_bound(model), f"{detail} with a bound that is not a number"
+    nodes = max(int(info.mip_node_count), 0) if mixed else 0
+    return MilpOutcome(status, bound, columns, nodes, seconds, detail)

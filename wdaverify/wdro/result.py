@@ -1,0 +1,158 @@
+"""The answer: a bracket and a reason, with what shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wdaverify.network.model import Array
+from wdaverify.problem import WdroProblem
+
+
+class Status(StrEnum):
+    """Whether the bracket is closed to the gap asked for."""
+
+    EXACT = "exact"
+    BRACKET = "bracket"
+
+
+class Reason(StrEnum):
+    """Why the run ended."""
+
+    GAP_CLOSED = "gap-closed"
+    THRESHOLD_DECIDED = "threshold-decided"
+    TIME_LIMIT = "time-limit"
+    INTERRUPTED = "interrupted"
+    STALLED = "stalled"
+    """No question is left that would narrow the bracket (solver tolerances are reached)."""
+    NUMERICAL = "numerical"
+    """A solver's bound contradicted a re-evaluated point by more than 1e-6."""
+
+
+class Voucher(StrEnum):
+    """Who vouches for a bound: re-evaluated here with outward rounding, or a solver's word, or an independent checker's proof."""
+
+    CHECKED = "checked"
+    SOLVER = "solver"
+    PROVED = "proved"
+
+
+@dataclass(frozen=True, eq=False)
+class Atom:
+    """One atom of the worst-case distribution found: ``weight`` of ``sample`` sits at ``point``, ``distance`` away (rounded up).
+
+    ``loss`` is re-evaluated (rounded down; exact for zero-one); ``loss_float32`` is the loss in a plain float32 forward.
+    """
+
+    sample: int
+    weight: float
+    distance: float
+    loss: float
+    loss_float32: float
+    point: Array
+
+
+@dataclass(frozen=True)
+class SampleBracket:
+    """Margin: ``lower <= phi_i(multiplier) <= upper``. Zero-one: the same for the distance ``d_i`` to the nearest error."""
+
+    sample: int
+    weight: float
+    lower: float
+    upper: float
+    vouched: Voucher
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the answer cost. Times in seconds of wall clock; ``naive_solves`` = samples x rivals x 40 bisection steps."""
+
+    seconds: float
+    attack_seconds: float
+    screen_seconds: float
+    solve_seconds: float
+    rounds: int
+    solves: int
+    nodes: int
+    samples_solved: int
+    rivals_screened: int
+    naive_solves: int
+    jobs: int
+    device: str
+
+
+@dataclass(frozen=True)
+class SolverUse:
+    """Which back-end answered and why: ``asked`` by the user, solves per back-end, the Gurobi licence kind, the reason in words."""
+
+    asked: str
+    solves: dict[str, int]
+    gurobi_licence: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationResult:
+    """``lower <= V(radius) <= upper``, with the reason why the run ended and what shows each bound.
+
+    ``multiplier`` is the dual multiplier that attains ``upper`` (None at radius 0, where V is the nominal loss), so that
+    ``upper = multiplier * radius^p + sum_i w_i per_sample[i].upper`` for the margin loss. ``attacks`` maps the name of
+    each attack to the re-evaluated value of its distribution, a lower bound of V. ``transport_cost`` is
+    ``(sum w d^p)^(1/p)`` of the atoms, rounded up, at most the radius.
+    """
+
+    problem: WdroProblem
+    status: Status
+    reason: Reason
+    detail: str
+    lower: float
+    upper: float
+    nominal: float
+    multiplier: float | None
+    transport_cost: float
+    attacks: dict[str, float]
+    atoms: tuple[Atom, ...]
+    per_sample: tuple[SampleBracket, ...]
+    vouched_lower: Voucher
+    vouched_upper: Voucher
+    solver: SolverUse
+    statistics: Statistics
+    gap_asked: float
+    threshold: float | None
+    seed: int
+    notices: tuple[str, ...]
+
+    @property
+    def gap(self) -> float:
+        """``upper - lower``."""
+        return self.upper - self.lower
+
+    @property
+    def value(self) -> float:
+        """V, known to the gap asked for. A bracket that is still open has no value: asking for it raises."""
+        if self.status is not Status.EXACT:
+            raise ValueError(
+                f"no value: the bracket [{self.lower:.9g}, {self.upper:.9g}] is open ({self.reason.value}); "
+                "read lower and upper, or give more time"
+            )
+        return 0.5 * (self.lower + self.upper)
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """Lower bounds only: ``attacks`` maps each attack's name (and "mixture", the best of all points) to a re-evaluated bound.
+
+    ``atoms`` and ``transport_cost`` are those of the mixture; ``nominal`` is E_P[loss] rounded down.
+    """
+
+    problem: WdroProblem
+    nominal: float
+    attacks: dict[str, float]
+    transport_cost: float
+    atoms: tuple[Atom, ...]
+    seconds: float
+    evaluations: int
+    device: str
+    seed: int
+    finished: bool
+    notices: tuple[str, ...]
