@@ -366,7 +366,7 @@ def exact_distance(
     upper: Array,
     cells: Sequence[Cell] | None = None,
 ) -> float:
-    """``min { ||x' - x|| : x' in the box, some z_j(x') >= z_y(x') }``, one LP per cell and rival; inf if there is none."""
+    """``min { ||u - x|| : u in the box, some z_j(u) >= z_y(u) }``, one LP per cell and rival; inf if there is none."""
     if exact_margin(weights, x, y) >= 0:
         return 0.0
     n = x.size

@@ -20,7 +20,7 @@ DEFAULT_SEEDS = 16
 
 @dataclass(frozen=True, eq=False)
 class OracleProblem:
-    """One question: raw ``(W, b)`` pairs with a ReLU between each two, points ``x [N, n]``, labels ``y``, masses ``w``."""
+    """One question: raw ``(W, b)`` pairs, a ReLU between each two; points ``x [N, n]``, labels ``y``, masses ``w``."""
 
     weights: tuple[tuple[Array, Array], ...]
     x: Array

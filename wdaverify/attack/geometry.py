@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ class Geometry:
             moved = torch.addcmul(x, g.sign(), length.unsqueeze(1))
             return self.clip(moved)
         room = torch.where(g > 0, self.upper - x, x - self.lower).mul_(g != 0)
-        order = g.abs().argsort(dim=1, descending=True, stable=True)
+        order = _ranking(g.abs())
         sorted_room = room.gather(1, order)
         before = sorted_room.cumsum(dim=1) - sorted_room
         taken = torch.minimum((length.unsqueeze(1) - before).clamp_(min=0.0), sorted_room)
@@ -60,7 +61,7 @@ class Geometry:
             return self.clip(torch.maximum(torch.minimum(x, centre + r), centre - r))
         delta = x - centre
         size = delta.abs()
-        ranked = size.sort(dim=1, descending=True).values
+        ranked = _ranked(size)
         excess = ranked.cumsum(dim=1) - r
         count = torch.arange(1, x.shape[1] + 1, dtype=x.dtype, device=x.device)
         last = (ranked * count > excess).sum(dim=1, keepdim=True).clamp_(min=1)
@@ -71,3 +72,17 @@ class Geometry:
         """``x`` moved into the box, in place."""
         torch.maximum(x, self.lower, out=x)
         return torch.minimum(x, self.upper, out=x)
+
+
+def _ranking(size: Tensor) -> Tensor:
+    """The order ``[B, n]`` that sorts rows ``[B, n]`` descending; numpy sorts short rows several times faster than torch."""
+    if size.is_cuda:
+        return size.argsort(dim=1, descending=True)
+    return torch.from_numpy(np.argsort(-size.numpy(), axis=1))
+
+
+def _ranked(size: Tensor) -> Tensor:
+    """Rows ``[B, n]`` sorted descending."""
+    if size.is_cuda:
+        return size.sort(dim=1, descending=True).values
+    return torch.from_numpy(np.sort(-size.numpy(), axis=1)).neg_()

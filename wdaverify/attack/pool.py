@@ -49,7 +49,7 @@ class Pool:
         self.value = torch.full((groups, capacity + 1), -torch.inf, dtype=torch.float64, device=clean.device)
         self.distance[:, 0], self.value[:, 0] = 0.0, clean
         self.point = torch.zeros((groups, capacity, width), dtype=torch.float64, device=clean.device)
-        self.near = torch.where(clean >= 0, 0.0, torch.inf)
+        self.near = torch.full_like(clean, torch.inf).masked_fill_(clean >= 0, 0.0)
         self.near_point = torch.zeros((groups, width), dtype=torch.float64, device=clean.device)
 
     def offer(self, group: Tensor, distance: Tensor, value: Tensor, point: Tensor) -> None:

@@ -90,15 +90,14 @@ class Crown:
                 eye = torch.eye(block.weight.shape[0], dtype=torch.float64)
                 rows = torch.cat([eye, -eye]).expand(len(regions), -1, -1)
                 both = self._backward(regions, tuple(bounds), k, rows, None)
-                top, bottom = both.split(block.weight.shape[0], dim=1)
+                width = block.weight.shape[0]
+                top, bottom = both[:, :width], both[:, width:]
                 low, high = torch.maximum(low, -bottom), torch.minimum(high, top)
             bounds.append((low, torch.maximum(low, high)))
             lower, upper = low.clamp(min=0), bounds[-1][1].clamp(min=0)
         return tuple(bounds)
 
-    def _backward(
-        self, regions: Regions, bounds: Bounds, last: int, rows: Tensor, multiplier: Tensor | None
-    ) -> Tensor:
+    def _backward(self, regions: Regions, bounds: Bounds, last: int, rows: Tensor, multiplier: Tensor | None) -> Tensor:
         """Upper bounds of ``rows . z_last - lam cost`` where ``z_last`` is the output of block ``last``."""
         coefficients = rows
         constant = torch.zeros(rows.shape[:2], dtype=torch.float64)

@@ -32,9 +32,7 @@ class Regions:
     far: Tensor
 
     @classmethod
-    def around(
-        cls, norm: Norm, centre: Tensor, support: tuple[Tensor, Tensor], near: Tensor, far: Tensor
-    ) -> Regions:
+    def around(cls, norm: Norm, centre: Tensor, support: tuple[Tensor, Tensor], near: Tensor, far: Tensor) -> Regions:
         """Regions between the distances near and far of the centres ``[B, n]``, within the support box, rounded outward."""
         inf = torch.tensor(torch.inf, dtype=torch.float64)
         reach = far[:, None]
@@ -111,7 +109,9 @@ def _threshold(size: Tensor, room: Tensor, lam: Tensor, near: Tensor, far: Tenso
         price = torch.gather(ordered, -1, position.clamp(max=last)).squeeze(-1)
         return torch.where(position.squeeze(-1) > last, torch.zeros_like(price), price)
 
-    return torch.maximum(price_at(far.expand(size.shape[:2])), torch.minimum(lam, price_at(near.expand(size.shape[:2]))))
+    return torch.maximum(
+        price_at(far.expand(size.shape[:2])), torch.minimum(lam, price_at(near.expand(size.shape[:2])))
+    )
 
 
 def inflate(value: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The input and the cost of moving it, as columns and rows.
 
-    l-inf:  x in its box, near <= t <= far,  x_k - t <= x_ik,  -x_k - t <= -x_ik      (a row only where its room exceeds near)
-    l1:     x = x_i + p - q,  0 <= p <= up,  0 <= q <= down,  near <= sum (p + q) <= far
+l-inf:  x in its box, near <= t <= far,  x_k - t <= x_ik,  -x_k - t <= -x_ik      (a row only where its room exceeds near)
+l1:     x = x_i + p - q,  0 <= p <= up,  0 <= q <= down,  near <= sum (p + q) <= far
 """
 
 from __future__ import annotations

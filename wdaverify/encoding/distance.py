@@ -12,9 +12,7 @@ from wdaverify.encoding.relu import HiddenBounds, add_network
 from wdaverify.network.model import Block
 
 
-def distance_model(
-    blocks: Sequence[Block], bounds: HiddenBounds, region: Region, label: int, rival: int
-) -> MilpModel:
+def distance_model(blocks: Sequence[Block], bounds: HiddenBounds, region: Region, label: int, rival: int) -> MilpModel:
     """The model whose minimum is at most the distance to the nearest point of the region where the rival ties or wins."""
     builder = ModelBuilder()
     encoded = add_input(builder, region)

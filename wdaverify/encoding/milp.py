@@ -1,6 +1,6 @@
 """A mixed-integer linear model, sparse and solver-free.
 
-    maximise or minimise  objective . v + offset   s.t.  row_lower <= A v <= row_upper,  lower <= v <= upper,  v_k integer
+maximise or minimise  objective . v + offset   s.t.  row_lower <= A v <= row_upper,  lower <= v <= upper,  v_k integer
 """
 
 from __future__ import annotations

@@ -32,14 +32,16 @@ _WORTHWHILE = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Screened:
-    """Per item (sample, rival): proven ``upper`` bound of the inner value, and the shell [near, far] that may beat the incumbent.
+    """Per item (sample, rival): what is proven, and the shell [near, far] that may still beat the incumbent.
 
-    ``far < near`` where nothing is left to solve. All arrays ``[M]``.
+    ``upper`` bounds the inner value everywhere, ``outside`` outside the shell (-inf: there is no outside). ``far < near``
+    where nothing is left to solve. All arrays ``[M]``.
     """
 
     sample: Ints
     rival: Ints
     upper: Array
+    outside: Array
     near: Array
     far: Array
 
@@ -59,9 +61,11 @@ class Screen:
 
     def _reach(self) -> Array:
         """The largest distance ``D_i`` from each sample within the support, ``[N]``, rounded up."""
-        room = np.maximum(self._problem.support.upper - self._problem.samples.x, self._problem.samples.x - self._problem.support.lower)
+        room = np.maximum(
+            self._problem.support.upper - self._problem.samples.x, self._problem.samples.x - self._problem.support.lower
+        )
         if self._problem.cost.norm is Norm.INF:
-            return np.nextafter(room.max(axis=1), np.inf)
+            return np.asarray(np.nextafter(room.max(axis=1), np.inf))
         return np.asarray(room.sum(axis=1) * (1 + dot_error(room.shape[1])))
 
     def rivals(self, samples: Ints) -> tuple[Ints, Ints]:
@@ -95,7 +99,9 @@ class Screen:
     def box_margins(self) -> Array:
         """Upper bounds ``[N]`` of the margin over the whole support: the bound of phi at multiplier 0."""
         sample = np.arange(len(self._problem.samples))
-        return self._bound(sample, self._all_rivals(sample), np.zeros(sample.size), self.reach, None).max(axis=1)
+        return np.asarray(
+            self._bound(sample, self._all_rivals(sample), np.zeros(sample.size), self.reach, None).max(axis=1)
+        )
 
     def inner(self, samples: Ints, lam: float, incumbents: Array, tolerance: float) -> Screened:
         """Screen every rival of the samples at a multiplier.
@@ -121,7 +127,7 @@ class Screen:
             kept = state.far[live] >= state.near[live]
             if not (~kept | (state.far[live] < _WORTHWHILE * far)).any():
                 break
-        return Screened(sample, rival, state.upper(), state.near, state.far)
+        return Screened(sample, rival, state.upper(), state.dropped, state.near, state.far)
 
     def _shells(self, sample: Ints, rivals: Ints, edges: Array, lam: float | None) -> Array:
         """Bounds ``[B, R, S]`` on the S shells between edges ``[B, S + 1]``."""
@@ -192,7 +198,7 @@ class _Shells:
 
     def update(self, items: Ints, edges: Array, values: Array, bar: Array) -> None:
         """Drop the shells of the items whose values ``[M, S]`` do not beat the bar ``[M]``; shrink to the hull of the rest."""
-        beats = ~(values <= bar[:, None])
+        beats: NDArray[np.bool_] = np.logical_not(values <= bar[:, None])
         some, last = beats.any(axis=1), values.shape[1] - 1
         first, final = beats.argmax(axis=1), last - beats[:, ::-1].argmax(axis=1)
         position = np.arange(items.size)

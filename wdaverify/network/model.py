@@ -120,16 +120,9 @@ class ReluNetwork:
 
     def forward_float32(self, x: Array) -> NDArray[np.float32]:
         """Logits ``[B, K]`` of points ``[B, n]`` in plain float32, as a runtime outside would give them."""
-        h = np.asarray(x, dtype=np.float32)
+        h: NDArray[np.float32] = np.asarray(x, dtype=np.float32)
         for layer in self.layers:
-            match layer:
-                case Affine():
-                    h = h @ layer.weight.astype(np.float32).T + layer.bias.astype(np.float32)
-                case Diagonal():
-                    h = h * layer.factor.astype(np.float32) / layer.divisor.astype(np.float32)
-                    h = h + layer.shift.astype(np.float32)
-                case Relu():
-                    h = np.maximum(h, np.float32(0))
+            h = _apply_float32(layer, h)
         return h
 
     def gradient(self, x: Array, functional: Array) -> Array:
@@ -164,6 +157,18 @@ def _apply(layer: Layer, h: Array) -> Array:
             return h * layer.factor / layer.divisor + layer.shift
         case Relu():
             return np.maximum(h, 0.0)
+
+
+def _apply_float32(layer: Layer, h: NDArray[np.float32]) -> NDArray[np.float32]:
+    single = np.float32
+    match layer:
+        case Affine():
+            out = h @ layer.weight.astype(single).T + layer.bias.astype(single)
+        case Diagonal():
+            out = h * layer.factor.astype(single) / layer.divisor.astype(single) + layer.shift.astype(single)
+        case Relu():
+            out = np.maximum(h, single(0))
+    return np.asarray(out, dtype=single)
 
 
 def _fuse(layers: tuple[Layer, ...], width: int) -> tuple[Block, ...]:

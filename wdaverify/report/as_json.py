@@ -81,7 +81,7 @@ def attack_json(result: AttackResult) -> Json:
 
 
 def network_json(network: ReluNetwork) -> Json:
-    """What ``wdaverify info --json`` prints: shapes, layers in the order of the file, counts and the hash of the file."""
+    """What ``wdaverify info --json`` prints: shapes, layers in file order, counts, the hash of the file."""
     return {"schema": NETWORK_SCHEMA, **_network(network), "sha256": network.sha256, "notices": list(network.notices)}
 
 

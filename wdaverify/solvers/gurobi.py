@@ -84,7 +84,7 @@ def _translate(solver: gurobipy.Model, model: MilpModel) -> gurobipy.MVar:
     members = columns.tolist()
     for r in range(model.n_rows):
         piece = slice(model.start[r], model.start[r + 1])
-        expression = gurobipy.LinExpr(model.coefficient[piece], [members[k] for k in model.index[piece]])
+        expression = gurobipy.LinExpr(model.coefficient[piece].tolist(), [members[k] for k in model.index[piece]])
         low, high = float(model.row_lower[r]), float(model.row_upper[r])
         if low == high:
             solver.addLConstr(expression, GRB.EQUAL, low)
@@ -130,6 +130,8 @@ def _read(
         bound = float(solver.ObjBound)
     else:
         bound = float(solver.ObjVal) if status is MilpStatus.OPTIMAL else trivial_bound(model)
+    if limits.cutoff is not None:  # whatever the status says, values no better than the cut-off were not looked at
+        bound = max(bound, limits.cutoff) if model.maximise else min(bound, limits.cutoff)
     if abs(bound) >= GRB.INFINITY and status is not MilpStatus.INFEASIBLE:
         bound = trivial_bound(model)
     return MilpOutcome(status, bound, found, int(solver.NodeCount), seconds, f"Gurobi status {solver.Status}")

@@ -29,7 +29,7 @@ class HighsSolver:
     def solve(self, model: MilpModel, limits: MilpLimits) -> MilpOutcome:
         """Solve the model; a cut-off is not passed on (HiGHS has none for integer models)."""
         begun = time.perf_counter()
-        solver = highspy.Highs()
+        solver = highspy.Highs()  # type: ignore[no-untyped-call]
         self._configure(solver, limits)
         if solver.passModel(_translate(model)) == highspy.HighsStatus.kError:
             raise SolverError(f"HiGHS refused a model of {model.n_columns} columns and {model.n_rows} rows")

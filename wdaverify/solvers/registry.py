@@ -86,6 +86,8 @@ def solve(asked: str, model: MilpModel, limits: MilpLimits) -> tuple[str, MilpOu
         if first is not None and first.fits(model):
             try:
                 return first.name, first.solve(model, limits)
-            except SolverError:  # a licence that broke mid-run: the free back-end answers, and the count of solves shows it
+            except (
+                SolverError
+            ):  # a licence that broke mid-run: the free back-end answers, and the count of solves shows it
                 return highs().name, highs().solve(model, limits)
     return highs().name, highs().solve(model, limits)

@@ -2,9 +2,9 @@
 
     V = max { sum_i w_i a_i : sum_i w_i a_i d_i^p <= budget = radius^p, 0 <= a_i <= 1, a_i = 0 where d_i = inf }
 
-Samples are moved by increasing distance until the budget is spent, the last one in part. Doubles are exact rationals, so
-the knapsack is solved exactly and rounded once. The optimal value falls when a distance grows: proven lower ends of the
-distances give an upper bound of V (``knapsack_upper``), reachable ones a lower bound (``knapsack_lower``).
+Samples are moved by increasing distance until the budget is spent, the last one in part. Doubles are exact rationals,
+so the knapsack is solved exactly and rounded once. The optimal value falls when a distance grows: proven lower ends of
+the distances give an upper bound of V (``knapsack_upper``), reachable ones a lower bound (``knapsack_lower``).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from wdaverify.rounding import float_down, float_up
 class KnapsackSolution:
     """The value, and who is moved.
 
-    ``threshold`` is ``d*^p``, the distance (to the p) of the nearest sample that is not wholly moved, and inf when the budget
-    covers every finite distance; ``multiplier = 1 / d*^p`` is then an optimal dual multiplier (0 for inf).
+    ``threshold`` is ``d*^p``, the distance (to the p) of the nearest sample that is not wholly moved, and inf when the
+    budget covers every finite distance; ``multiplier = 1 / d*^p`` is an optimal dual multiplier (0 for inf).
     ``fraction [N]`` in [0, 1] is what is moved of each sample, the partial one rounded down; 0 where the weight is 0.
     """
 
@@ -40,7 +40,7 @@ def knapsack_value(distances_p: Array, weights: Array, budget: Fraction | float)
     """The knapsack of ``distances_p [N]`` (``d_i^p``, inf allowed), ``weights [N]`` and ``budget``, rounded to nearest.
 
     Raises:
-        ValueError: a distance is negative or NaN, a weight negative or not finite, or the budget negative or not finite.
+        ValueError: a distance is negative or NaN, or a weight or the budget is negative or not finite.
     """
     return _solve(distances_p, weights, budget, float)
 

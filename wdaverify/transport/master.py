@@ -24,10 +24,10 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The moves: ``mass[m] = w_i a_ik`` of ``sample[m]`` goes to envelope atom ``atom[m]`` at ``point[m]``; the rest stays.
+    """The moves: ``mass[m] = w_i a_ik`` of ``sample[m]`` goes to its envelope's ``atom[m]`` at ``point[m]``.
 
-    sample, atom ``[M]`` int64, point ``[M, n]``, mass ``[M]``; at most one sample occurs twice. ``atom`` counts in the
-    envelope as it was when the master was solved.
+    The rest stays. sample, atom ``[M]`` int64, point ``[M, n]``, mass ``[M]``; at most one sample occurs twice.
+    ``atom`` counts in the envelope as it was when the master was solved.
     """
 
     sample: IntArray
@@ -44,11 +44,11 @@ class Plan:
 class MasterSolution:
     """An optimal plan, its value, and an optimal multiplier of the budget row (floats; the witness certifies).
 
-    The multiplier is the slope of the segment at which the budget runs out, and 0 if it does not. If it runs out exactly
-    at the end of a segment every number between that slope and the next one down (0 after the last) is optimal; the
-    midpoint is returned, because inside this interval every sample's best atom is the one the plan uses, with a
+    The multiplier is the slope of the segment at which the budget runs out, and 0 if it does not. If it runs out
+    exactly at the end of a segment every number between that slope and the next one down (0 after the last) is optimal;
+    the midpoint is returned, because inside this interval every sample's best atom is the one the plan uses, with a
     margin on both sides, while at its ends some sample is indifferent and pricing would be asked at a kink. Nothing is
-    bought with a budget of 0: then the multiplier is the steepest slope, the least optimal one.
+    bought with a budget of 0: then the multiplier is the steepest slope, the least one that is optimal.
     """
 
     multiplier: float
@@ -58,7 +58,7 @@ class MasterSolution:
 
 @dataclass(frozen=True, eq=False)
 class _Segments:
-    """Steps from envelope atom ``end - 1`` to ``end`` (flat indices), sorted by decreasing ``slope``; ``length = w * cost``."""
+    """Steps from atom ``end - 1`` to ``end`` (flat indices), by decreasing ``slope``; ``length = w * extra cost``."""
 
     end: IntArray
     slope: Array

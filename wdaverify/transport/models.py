@@ -7,9 +7,9 @@ non-increasing with slopes in ``[-D, 0]``. Proven values ``U_k >= phi(lam_k)`` t
     monotone   for lam >= lam_a:                U_a
     slope      for lam <= lam_b:                U_b + (lam_b - lam) D
 
-The best of all of these is the lower convex envelope of the points with a ray of slope 0 to the right and of slope -D to
-the left. Only its vertices are kept, so the neighbours of lam give the best bound. Results are inflated by more
-than their rounding; a pruned vertex loosens the model by rounding at most and never makes it wrong.
+The best of all of these is the lower convex envelope of the points with a ray of slope 0 to the right and of slope -D
+to the left. Only its vertices are kept, so the neighbours of lam give the best bound. Results are inflated by more than
+their rounding; a pruned vertex loosens the model by rounding at most and never makes it wrong.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class UpperModel:
         self._pending: list[tuple[IntArray, Array, Array]] = []
 
     def __len__(self) -> int:
+        """The number of items."""
         return int(self._largest.size)
 
     def add(self, item: int, lam: float, upper: float) -> None:

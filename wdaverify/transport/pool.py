@@ -1,8 +1,8 @@
 """The atoms that may carry mass: per sample, the upper concave envelope of value against cost.
 
-An atom ``(c, v, x')`` of sample i says that a unit of mass moved from ``x_i`` to ``x'`` costs ``c = ||x' - x_i||^p`` and is
-worth ``v = loss(x', y_i)``. Only atoms on the upper concave envelope can be used by the restricted master, and every
-multiplier's best atom is one of them (docs/theory.md, section 2):
+An atom ``(c, v, x')`` of sample i says that a unit of mass moved from ``x_i`` to ``x'`` costs ``c = ||x' - x_i||^p``
+and is worth ``v = loss(x', y_i)``. Only atoms on the upper concave envelope can be used by the restricted master, and
+every multiplier's best atom is one of them (docs/theory.md, section 2):
 
     lower_i(lam) = max_k v_ik - lam c_ik <= phi_i(lam)
 
@@ -33,7 +33,7 @@ class PoolAtom:
 
 @dataclass(frozen=True, eq=False)
 class FlatEnvelope:
-    """All envelopes in a row: ``sample, cost, value [M]``; sample i owns ``start[i] <= m < start[i + 1]`` (``start [N + 1]``)."""
+    """All envelopes in a row: ``sample, cost, value [M]``; ``start [N + 1]`` says where each sample's atoms begin."""
 
     sample: NDArray[np.int64]
     cost: Array
@@ -110,6 +110,7 @@ class AtomPool:
         self._flat: FlatEnvelope | None = None
 
     def __len__(self) -> int:
+        """The number N of samples."""
         return len(self._envelopes)
 
     @property
@@ -121,12 +122,12 @@ class AtomPool:
         """Offer an atom; True if it enters the envelope. A dominated one is dropped, and so is one of value -inf.
 
         Raises:
-            ValueError: an unknown sample, a negative or non-finite cost, a value that is NaN or +inf, or a point not [n].
+            ValueError: an unknown sample, a negative or non-finite cost, a value of NaN or +inf, or a point not [n].
         """
         if not 0 <= sample < len(self._envelopes):
             raise ValueError(f"sample {sample} is not one of the {len(self._envelopes)} samples")
         if not (math.isfinite(cost) and cost >= 0) or math.isnan(value) or value == math.inf:
-            raise ValueError(f"atom with cost {cost} and value {value}: a finite cost >= 0 and a finite value are needed")
+            raise ValueError(f"atom of cost {cost} and value {value}: a finite cost >= 0 and a finite value are needed")
         if np.shape(point) != (self._width,):
             raise ValueError(f"point of shape {np.shape(point)}: [{self._width}] is needed")
         envelope = self._envelopes[sample]
@@ -137,7 +138,9 @@ class AtomPool:
         return True
 
     def add_many(self, sample: NDArray[np.int64], cost: Array, value: Array, point: Array) -> NDArray[np.bool_]:
-        """Offer atoms ``sample, cost, value [M]``, ``point [M, n]`` in turn; which of them entered (a later one may displace it).
+        """Offer atoms ``sample, cost, value [M]``, ``point [M, n]`` in turn; says which of them entered.
+
+        One that entered may have been displaced by a later one.
 
         Raises:
             ValueError: as ``add``.

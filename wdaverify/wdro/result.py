@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from wdaverify.network.model import Array
+from wdaverify.certify.witness import Atom
 from wdaverify.problem import WdroProblem
+
+__all__ = [
+    "Atom",
+    "AttackResult",
+    "Reason",
+    "SampleBracket",
+    "SolverUse",
+    "Statistics",
+    "Status",
+    "VerificationResult",
+    "Voucher",
+]
 
 
 class Status(StrEnum):
@@ -35,21 +47,6 @@ class Voucher(StrEnum):
     CHECKED = "checked"
     SOLVER = "solver"
     PROVED = "proved"
-
-
-@dataclass(frozen=True, eq=False)
-class Atom:
-    """One atom of the worst-case distribution found: ``weight`` of ``sample`` sits at ``point``, ``distance`` away (rounded up).
-
-    ``loss`` is re-evaluated (rounded down; exact for zero-one); ``loss_float32`` is the loss in a plain float32 forward.
-    """
-
-    sample: int
-    weight: float
-    distance: float
-    loss: float
-    loss_float32: float
-    point: Array
 
 
 @dataclass(frozen=True)

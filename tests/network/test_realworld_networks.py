@@ -1,0 +1,91 @@
+"""Every network of the outside collection: read and equal to onnxruntime, or refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from wdaverify.errors import NetworkError
+from wdaverify.network.onnx_reader import load_network
+
+onnxruntime.set_default_logger_severity(4)
+
+# file -> inputs, outputs, ReLUs
+COVERED = {
+    "ACASXU_run2a_1_1_batch_2000.onnx": (5, 5, 300),
+    "ACASXU_run2a_1_7_batch_2000.onnx": (5, 5, 300),
+    "ACASXU_run2a_2_9_batch_2000.onnx": (5, 5, 300),
+    "cartpole.onnx": (4, 2, 128),
+    "gurobi_mnist_model.onnx": (784, 10, 100),
+    "lipbab_iris_4-5-5-3_f32.onnx": (4, 3, 10),
+    "lipbab_iris_4-5-5-3_f64.onnx": (4, 3, 10),
+    "lipbab_sd_10-15-10-3_f32.onnx": (10, 3, 25),
+    "lipbab_sd_10-15-10-3_f64.onnx": (10, 3, 25),
+    "marabou_fc1.onnx": (2, 2, 75),
+    "marabou_fc_2-2-3.onnx": (2, 3, 2),
+    "marabou_linear2-3_bn1-linear3-1.onnx": (2, 1, 0),
+    "marabou_mnist2x10.onnx": (784, 10, 20),
+    "mnist-net_256x2.onnx": (784, 10, 512),
+    "nv_mnist_784-30-20-10.onnx": (784, 10, 50),
+    "nv_spiky_1d.onnx": (1, 1, 13),
+    "omlt_gemm.onnx": (784, 10, 150),
+    "omlt_gemm_transB.onnx": (2, 1, 2),
+    "test_nano.onnx": (1, 1, 1),
+    "test_small.onnx": (1, 1, 4),
+    "test_tiny.onnx": (1, 1, 1),
+    "vdp.onnx": (3, 3, 64),
+}
+
+# file -> what the refusal names
+REFUSED = {
+    "marabou_conv_mp1.onnx": ("output '7'", "(Conv)", "accepted are"),
+    "marabou_oneInput_twoBranches.onnx": ("2 outputs", "'Y'", "'add1'"),
+    "mipverify_conv6x6.onnx": ("output 'c'", "(Conv)", "accepted are"),
+    "omlt_keras_conv_7x7_relu.onnx": ("node 'keras_conv_7x7_relu/conv2d/Conv2D' (Conv)", "accepted are"),
+    "verivital_Convnet_avgpool.onnx": ("node 'Conv_0' (Conv)", "accepted are"),
+}
+
+
+def test_both_lists_together_are_the_collection(realworld: Path) -> None:
+    assert {path.name for path in (realworld / "networks").glob("*.onnx")} == set(COVERED) | set(REFUSED)
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_covered_networks_equal_onnxruntime(realworld: Path, name: str) -> None:
+    path = realworld / "networks" / name
+    net = load_network(path)
+    assert (net.n_inputs, net.n_outputs, net.n_relus) == COVERED[name]
+    session = onnxruntime.InferenceSession(str(path))
+    (source,) = session.get_inputs()
+    shape = [d if isinstance(d, int) else 1 for d in source.shape]
+    dtype = np.float32 if source.type == "tensor(float)" else np.float64
+    points = np.random.default_rng(11).uniform(size=(25, net.n_inputs)).astype(dtype)
+    want = np.array([session.run(None, {source.name: p.reshape(shape)})[0].ravel() for p in points])
+    got = net.forward(points.astype(np.float64))
+    if any("LogSoftmax" in notice for notice in net.notices):
+        got = got - np.log(np.exp(got).sum(axis=1, keepdims=True))
+    unit = np.finfo(dtype).eps
+    np.testing.assert_allclose(got, want, rtol=0, atol=100 * unit * max(1.0, float(np.abs(want).max())))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_others_are_refused_by_name(realworld: Path, name: str) -> None:
+    with pytest.raises(NetworkError) as caught:
+        load_network(realworld / "networks" / name)
+    assert "\n" not in str(caught.value)
+    for word in (name, *REFUSED[name]):
+        assert word in str(caught.value)
+
+
+def test_instances_equal_onnxruntime(instances: Path) -> None:
+    for path in sorted(instances.glob("*.onnx")):
+        net = load_network(path)
+        session = onnxruntime.InferenceSession(str(path))
+        with np.load(instances / "digits_100.npz") as data:
+            points = np.asarray(data["x"], dtype=np.float32).reshape(100, -1)
+        (source,) = session.get_inputs()
+        want = np.concatenate([session.run(None, {source.name: p[None]})[0] for p in points])
+        np.testing.assert_allclose(net.forward(points.astype(np.float64)), want, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,397 @@
+"""The command line: exit statuses, what goes where, and one line for every refusal."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic
+from jsonschema import Draft202012Validator
+
+from wdaverify import cli
+from wdaverify.errors import ProblemError
+from wdaverify.report import as_json
+from wdaverify.wdro.progress import Progress
+from wdaverify.wdro.result import Reason, Status
+
+MODELS = Path(__file__).parent.parent / "models"
+NET, DATA = str(MODELS / "iris_8x8.onnx"), str(MODELS / "iris_8x8.npz")
+ASK = ["verify", NET, DATA, "--radius", "0.05"]
+FORMULA = "sup { E_Q[margin loss]"
+Answer = Callable[..., None]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Let ``verify`` answer with a made-up result; its arguments are kept in ``answer.asked``."""
+
+    def install(result: Any = None, **changes: Any) -> None:
+        def verify(problem: Any, **asked: Any) -> Any:
+            install.asked = {"problem": problem, **asked}  # type: ignore[attr-defined]
+            if isinstance(result, BaseException):
+                raise result
+            return synthetic.verification(**changes)
+
+        monkeypatch.setattr("wdaverify.wdro.verify.verify", verify)
+
+    return install
+
+
+def run(*arguments: str | Path) -> int:
+    return cli._run([str(argument) for argument in arguments])
+
+
+def process(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wdaverify", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+
+
+def save(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "expected"),
+    [
+        (Status.EXACT, Reason.GAP_CLOSED, 0),
+        (Status.BRACKET, Reason.THRESHOLD_DECIDED, 0),
+        (Status.BRACKET, Reason.TIME_LIMIT, 3),
+        (Status.BRACKET, Reason.STALLED, 3),
+        (Status.BRACKET, Reason.NUMERICAL, 3),
+        (Status.BRACKET, Reason.INTERRUPTED, 130),
+    ],
+)
+def test_exit_status(
+    status: Status,
+    reason: Reason,
+    expected: int,
+    answer: Answer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer(status=status, reason=reason)
+    target = tmp_path / "out.json"
+    assert run(*ASK, "--output", target) == expected
+    document = json.loads(target.read_text())
+    Draft202012Validator(as_json.schema("verification")).validate(document)
+    assert document["reason"] == reason.value
+    assert FORMULA in capsys.readouterr().out
+
+
+def test_every_reason_has_words() -> None:
+    from wdaverify.report import summary
+
+    for reason in Reason:
+        assert summary.verification_summary(synthetic.verification(reason=reason))
+
+
+def test_options_reach_the_engine(answer: Any) -> None:
+    answer()
+    options = "--norm 1 --loss zero-one --support -1 2 --solver highs --gap 0.5 --time-limit 7 --jobs 3 --samples 4"
+    more = "--device cpu --seed 9 --threshold -2.5 --mip-start --quiet"
+    assert run(*ASK, *options.split(), *more.split()) == 0
+    asked = answer.asked
+    problem = asked.pop("problem")
+    assert asked == {
+        "solver": "highs",
+        "gap": 0.5,
+        "time_limit": 7.0,
+        "jobs": 3,
+        "threshold": -2.5,
+        "device": "cpu",
+        "seed": 9,
+        "mip_start": True,
+        "progress": None,
+    }
+    assert (problem.radius, problem.cost.norm, problem.cost.order, problem.loss) == (0.05, "1", 1, "zero-one")
+    assert (len(problem.samples), problem.support.lower[0], problem.support.upper[0]) == (4, -1.0, 2.0)
+
+
+def test_defaults(answer: Any) -> None:
+    answer()
+    assert run(*ASK) == 0
+    asked = answer.asked
+    problem = asked.pop("problem")
+    assert asked.pop("jobs") == len(os.sched_getaffinity(0))
+    assert asked == {
+        "solver": "auto",
+        "gap": 1e-6,
+        "time_limit": None,
+        "threshold": None,
+        "device": "auto",
+        "seed": 0,
+        "mip_start": False,
+        "progress": None,
+    }
+    assert (problem.cost.norm, problem.loss, len(problem.samples)) == ("inf", "margin", 30)
+    assert (problem.support.lower.max(), problem.support.upper.min()) == (0.0, 1.0)
+
+
+def test_clip_and_label_column(answer: Any, tmp_path: Path) -> None:
+    answer()
+    table = tmp_path / "data.csv"
+    table.write_text("class,a,b,c,d\n2,0.5,0.5,7,0.5\n")
+    assert run("verify", NET, table, "--radius", "1", "--label-column", "class", "--clip") == 0
+    samples = answer.asked["problem"].samples
+    assert samples.x.tolist() == [[0.5, 0.5, 1.0, 0.5]]
+    assert samples.y.tolist() == [2]
+
+
+def test_notes_and_quiet(answer: Answer, capsys: pytest.CaptureFixture[str]) -> None:
+    answer(notices=("first\nline", "second", "second"))
+    assert run(*ASK) == 0
+    assert capsys.readouterr().err.splitlines() == ["note: first line", "note: second"]
+    assert run(*ASK, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_result_is_printed_even_if_the_disk_fills(
+    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(notices=())
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert run(*ASK, "--output", tmp_path / "out.json") == 2
+    out, err = capsys.readouterr()
+    assert FORMULA in out
+    assert err.startswith("wdaverify: error: cannot write")
+    assert err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_refused_by_the_engine(answer: Answer, capsys: pytest.CaptureFixture[str]) -> None:
+    answer(ProblemError("no CUDA device:\n use --device cpu"))
+    assert run(*ASK) == 2
+    assert capsys.readouterr() == ("", "wdaverify: error: no CUDA device: use --device cpu\n")
+
+
+def test_a_defect_is_no_refusal(answer: Answer) -> None:
+    answer(ZeroDivisionError("a defect"))
+    with pytest.raises(ZeroDivisionError):
+        run(*ASK)
+
+
+def test_interrupted_before_an_answer(answer: Answer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer(KeyboardInterrupt())
+    assert run(*ASK, "--output", tmp_path / "out.json") == 130
+    assert capsys.readouterr().err.strip() == "wdaverify: interrupted before there was an answer"
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["verify, attack and info"]),
+        (["prove"], ["prove"]),
+        (["verify", NET, DATA], ["--radius"]),
+        (["verify", NET, "--radius", "1"], ["DATA.npz"]),
+        ([*ASK, "--order", "2"], ["--order 2", "order 1 is accepted"]),
+        ([*ASK, "--order", "inf"], ["order 1 is accepted"]),
+        ([*ASK, "--norm", "2"], ["--norm", "inf", "1"]),
+        ([*ASK, "--loss", "hinge"], ["margin", "zero-one"]),
+        ([*ASK, "--solver", "cplex"], ["auto", "highs", "gurobi"]),
+        ([*ASK, "--device", "tpu"], ["auto", "cpu", "cuda"]),
+        ([*ASK, "--radius", "-0.1"], ["--radius -0.1", ">= 0"]),
+        ([*ASK, "--radius", "nan"], ["finite"]),
+        ([*ASK, "--radius", "1e999"], ["finite"]),
+        ([*ASK, "--gap", "0"], ["> 0"]),
+        ([*ASK, "--time-limit", "-1"], [">= 0"]),
+        ([*ASK, "--jobs", "0"], [">= 1"]),
+        ([*ASK, "--samples", "2.5"], ["whole number"]),
+        ([*ASK, "--seed", "-1"], [">= 0"]),
+        ([*ASK, "--threshold", "inf"], ["finite"]),
+        ([*ASK, "--support", "0"], ["--support"]),
+        ([*ASK, "--support", "1", "0"], ["LO must be at most HI"]),
+        ([*ASK, "--output", "/nowhere/out.json"], ["/nowhere/out.json", "folder"]),
+        ([*ASK, "--output", "/dev/null"], ["not a plain file"]),
+        ([*ASK, "--output", NET], ["is an input"]),
+        ([*ASK, "--frobnicate"], ["--frobnicate"]),
+        (["attack", NET, DATA, "--radius", "-1"], [">= 0"]),
+        (["info", "no.onnx"], ["no.onnx"]),
+        (["info", NET, "extra"], ["extra"]),
+    ],
+)
+def test_bad_arguments(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("wdaverify: error: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def _unsupported(folder: Path) -> str:
+    import onnx
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Tanh", ["x"], ["y"], name="squash")], "g", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph), folder / "tanh.onnx")
+    return str(folder / "tanh.onnx")
+
+
+def _truncated(folder: Path) -> str:
+    (folder / "cut.onnx").write_bytes(Path(NET).read_bytes()[:-100])
+    return str(folder / "cut.onnx")
+
+
+def _data(x: Any, y: Any) -> Callable[[Path], str]:
+    return lambda folder: str(save(folder / "bad.npz", x=np.array(x), y=np.array(y)))
+
+
+BAD_INPUT: dict[str, tuple[Callable[[Path], str], list[str]]] = {
+    "no such network": (lambda _: "missing.onnx", ["missing.onnx"]),
+    "no such data": (lambda _: "missing.npz", ["missing.npz"]),
+    "network is a folder": (str, []),
+    "truncated network": (_truncated, ["cut.onnx"]),
+    "unsupported operator": (_unsupported, ["squash", "Tanh", "Gemm"]),
+    "wrong width": (_data([[0.5] * 5], [0]), ["5 features"]),
+    "NaN": (_data([[0.5, 0.5, float("nan"), 0.5]], [0]), ["nan"]),
+    "label out of range": (_data([[0.5] * 4], [3]), ["label 3", "0 to 2"]),
+    "no samples": (_data(np.zeros((0, 4)), np.zeros(0, dtype=int)), ["no samples"]),
+    "outside the support": (_data([[0.5] * 4, [0.5, 1.5, 0.5, 0.5]], [0, 1]), ["sample 1", "--support", "--clip"]),
+}
+
+
+@pytest.mark.parametrize("command", ["verify", "attack"])
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input(command: str, name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make, words = BAD_INPUT[name]
+    path = make(tmp_path)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    question = [NET, path] if path.endswith(".npz") else [path, DATA]
+    assert run(command, *question, "--radius", "0.05", "--output", folder / "out.json") == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("wdaverify: error: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+    assert os.listdir(folder) == []
+
+
+def test_refusal_as_a_process(tmp_path: Path) -> None:
+    done = process("verify", _truncated(tmp_path), DATA, "--radius", "0.05", "--output", tmp_path / "out.json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("wdaverify: error: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_help_and_version() -> None:
+    for flag in ("-h", "--help"):
+        done = process("verify", flag)
+        assert done.returncode == 0
+        assert "--mip-start / --no-mip-start" in done.stdout
+    assert process("--version").stdout.split()[0] == "wdaverify"
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", NET) == 0
+    assert "affine 4 -> 8, ReLU, affine 8 -> 8, ReLU, affine 8 -> 3" in capsys.readouterr().out
+    assert run("info", NET, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["relus"], document["inputs"], document["outputs"]) == (16, 4, 3)
+
+
+def test_a_reader_who_leaves() -> None:
+    command = f"{sys.executable} -m wdaverify info {NET} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_standard_output() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m wdaverify info {NET} > /dev/full"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "wdaverify: error: cannot write to standard output: no space left on device\n"
+
+
+def test_progress_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = cli._progress_text(Progress("solve", -1.25, -1.0, 3, 17, 4, 12.0))
+    assert line == "solve  [-1.25, -1]  gap 0.25  round 3  solves 17  open 4"
+    with cli._live_line(quiet=False) as report:
+        assert report is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with cli._live_line(quiet=True) as report:
+        assert report is None
+    with cli._live_line(quiet=False) as report:
+        assert report is not None
+        report(Progress("attack", -float("inf"), float("inf"), 0, 0, 4, 0.1))
+
+
+def test_verify_end_to_end(tmp_path: Path) -> None:
+    done = process(*ASK, "--samples", "3", "--jobs", "1", "--output", tmp_path / "out.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads((tmp_path / "out.json").read_text())
+    Draft202012Validator(as_json.schema("verification")).validate(document)
+    assert document["status"] == "exact"
+    assert FORMULA in done.stdout
+
+
+def test_attack_end_to_end(tmp_path: Path) -> None:
+    done = process("attack", NET, DATA, "--radius", "0.05", "--samples", "3", "--output", tmp_path / "out.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads((tmp_path / "out.json").read_text())
+    Draft202012Validator(as_json.schema("attack")).validate(document)
+    assert document["lower"] >= document["nominal"]
+
+
+def test_interrupt_end_to_end(tmp_path: Path) -> None:
+    """Ctrl-C as soon as the live line shows that it works: the bracket so far is printed and written."""
+    target = tmp_path / "out.json"
+    network, data = MODELS / "digits_32x32_robust.onnx", MODELS / "digits_32x32_robust.npz"
+    options = ["--radius", "0.2", "--gap", "1e-9", "--jobs", "2", "--output", target]
+    command = [sys.executable, "-m", "wdaverify", "verify", network, data, *options]
+    terminal, stderr = os.openpty()
+    with subprocess.Popen(
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    ) as work:
+        os.close(stderr)
+        shown = b""
+        while b"attack" not in shown and select.select([terminal], [], [], 60)[0]:
+            shown += os.read(terminal, 4096)
+        os.killpg(work.pid, signal.SIGINT)
+        drain = threading.Thread(target=_drain, args=(terminal,), daemon=True)
+        drain.start()
+        out, _ = work.communicate(timeout=60)
+    assert work.returncode == 130, shown
+    assert "interrupted" in out
+    document = json.loads(target.read_text())
+    Draft202012Validator(as_json.schema("verification")).validate(document)
+    assert document["reason"] == "interrupted"
+
+
+def _drain(terminal: int) -> None:
+    with suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+    os.close(terminal)

@@ -1,0 +1,47 @@
+"""Reading a network, and printing about it, loads neither torch, cvxpy nor a solver."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wdaverify
+
+MODELS = Path(__file__).parent.parent / "models"
+HEAVY = ("torch", "cvxpy", "highspy", "gurobipy", "scipy", "sklearn", "onnxruntime", "rich")
+
+ACTIONS = {
+    "import": "import wdaverify; dir(wdaverify); wdaverify.__version__",
+    "info": "from wdaverify.cli import _run; assert _run(['info', {net!r}]) == 0",
+    "info --json": "from wdaverify.cli import _run; assert _run(['info', '--json', {net!r}]) == 0",
+    "--help": "from wdaverify.cli import _run; assert _run(['verify', '--help']) == 0",
+    "load": "import wdaverify as w; w.load_network({net!r}); w.load_samples({data!r}); w.WdroProblem; w.Reason",
+    "report": "import wdaverify.report.as_json as j, wdaverify.report.summary; j.schema('verification')",
+    "refused": "from wdaverify.cli import _run; assert _run(['verify', {net!r}, 'no.npz', '--radius', '1']) == 2",
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_stays_light(action: str) -> None:
+    code = ACTIONS[action].format(net=str(MODELS / "iris_8x8.onnx"), data=str(MODELS / "iris_8x8.npz"))
+    code += f"\nimport sys\nloaded = sorted(set({HEAVY!r}) & set(sys.modules))\nassert not loaded, loaded"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", wdaverify.__all__)
+def test_public_names_resolve(name: str) -> None:
+    """In a fresh interpreter and by ``from``, which a submodule of the same name would spoil."""
+    home = importlib.import_module(f"wdaverify.{wdaverify._HOME_OF[name]}")
+    code = f"from wdaverify import {name} as it; assert it.__module__ == {home.__name__!r}, it"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        wdaverify.nothing_of_the_kind  # noqa: B018

@@ -1,0 +1,122 @@
+"""All attacks on a problem: WDA(m), WDA++, and the pool of points for the mixture (docs/theory.md, section 10).
+
+Every iterate of every attack goes to the pool (see ``pool``). After the named attacks every rival of every sample is ascended
+in balls whose radii run geometrically from below ``eps`` to the largest distance in the support; then the pool is refined
+where the master will look (see ``polish``). What is found is a proposal: distances and losses are evaluated again elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wdaverify.attack import polish, wda, wda_pp
+from wdaverify.attack.ascent import Arena, Clock, Schedule
+from wdaverify.attack.outcome import AttackOutcome
+from wdaverify.attack.torch_network import pick_device
+from wdaverify.network.model import Array
+from wdaverify.problem import Loss, WdroProblem
+from wdaverify.transport.distribution import Distribution
+
+POWERS = (1, 2, 4, 8, 16)
+RADII = 12
+SWEEP = Schedule(steps=30, first=0.5, last=0.02)
+
+
+def run_attacks(
+    problem: WdroProblem,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    deadline: float | None = None,
+    powers: Sequence[int] = POWERS,
+    restarts: int = 2,
+) -> AttackOutcome:
+    """Attack ``problem`` on ``device`` until done, or until ``time.monotonic()`` reaches ``deadline``.
+
+    ``powers`` are the m of WDA(m); ``restarts`` sweeps start at the sample (the first) or at random points of the ball. Points
+    lie inside the support exactly. The same seed on the same device gives the same outcome, unless the deadline cuts it.
+    """
+    started = time.monotonic()
+    where = pick_device(device)
+    names = {f"WDA({m})": m for m in powers}
+    nothing = _no_moves(problem)
+    if problem.radius == 0:
+        idle: dict[str, Distribution] = {name: nothing for name in [*names, "WDA++"]}
+        return AttackOutcome(idle, nothing.sample, nothing.point, 0, time.monotonic() - started, where.type, True)
+    clock = Clock(deadline)
+    with torch.inference_mode(), _one_thread(where):
+        arena = Arena.build(problem, where, clock)
+        found = {name: wda.attack(arena, m) for name, m in names.items()}
+        found["WDA++"] = wda_pp.attack(arena)
+        _sweep(arena, seed, restarts)
+        if problem.loss is Loss.MARGIN:
+            polish.refine_envelopes(arena)
+        else:
+            polish.refine_crossings(arena)
+        sample, point = _collected(arena, list(found.values()))
+    seconds = time.monotonic() - started
+    return AttackOutcome(found, sample, point, arena.network.evaluations, seconds, where.type, not clock.cut)
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """One CPU thread while the batches run: they fit a cache, and threads that share a busy machine wait for each other at every one."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _no_moves(problem: WdroProblem) -> Distribution:
+    return Distribution(np.zeros(0, dtype=np.int64), np.zeros((0, problem.network.n_inputs)), np.zeros(0))
+
+
+def _radii(arena: Arena) -> Tensor:
+    """The sweep's radii ``[R]``: geometric from a quarter of eps (at most 1/16 of the support) to the largest distance within the support."""
+    largest = float(arena.reach.max())
+    least = min(arena.problem.radius / 4, largest / 16)
+    return arena.reach.new_tensor(np.geomspace(max(least, 1e-9 * largest), largest, RADII)) if largest > 0 else arena.reach[:0]
+
+
+def _sweep(arena: Arena, seed: int, restarts: int) -> None:
+    """Ascend the margin to every rival of every sample at every radius, ``restarts`` times."""
+    generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
+    radii = _radii(arena)
+    if radii.numel() == 0:
+        return
+    groups = arena.clean.numel()
+    for k in range(restarts):
+        for part in arena.batches(groups, radii.numel()):
+            if arena.clock.over():
+                return
+            group = torch.arange(part.start, part.stop, device=arena.centre.device)
+            radius = radii.expand(group.shape[0], -1)
+            arena.ascend(group, radius, _random_start(arena, group, radius, generator) if k else None, SWEEP)
+
+
+def _random_start(arena: Arena, group: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
+    """Random points ``[P R, n]`` of balls ``radius [P, R]``, cut by the box."""
+    centre = arena.centre[group // arena.rivals].repeat_interleave(radius.shape[1], dim=0)
+    r = radius.reshape(-1)
+    draw = torch.rand(centre.shape, generator=generator, dtype=centre.dtype, device=centre.device)
+    moved = arena.geometry.clip(centre + r.unsqueeze(1) * (2 * draw - 1))
+    return arena.geometry.project(moved, centre, r)
+
+
+def _collected(arena: Arena, found: list[Distribution]) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Array]:
+    """The pool's points, then those of the named distributions, so that the mixture is never worse than any of them."""
+    group, point = arena.pool.vertices()
+    sample = torch.div(group, arena.rivals, rounding_mode="floor").cpu().numpy()
+    samples = np.concatenate([sample, *(d.sample for d in found)]).astype(np.int64)
+    points = np.concatenate([point.cpu().numpy(), *(d.point for d in found)])
+    support = arena.problem.support
+    return samples, np.clip(points, support.lower, support.upper)

@@ -1,0 +1,134 @@
+"""WDA++: every sample walks until its label first flips; the budget then buys the nearest flips.
+
+At each step every rival's steepest step is tried and the one that scores best is taken; the last step, and the ray from
+the sample, are bisected to the boundary, keeping the misclassified end. With the distances ``d_i`` found, mass is moved in
+ascending order of ``d_i`` until ``sum w_i d_i = eps``, the last sample fractionally (docs/theory.md, sections 4 and 10; Le,
+Dao, Nguyen, Chu, arXiv 2510.10000).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wdaverify.attack.ascent import Arena
+from wdaverify.transport.distribution import Distribution
+
+PACES = (1.05, 0.5, 0.2)
+"""Step lengths, relative to the linearised distance to the nearest boundary: one walk each."""
+STEPS = 40
+TRIED = 9
+HALVINGS = 54
+
+
+def attack(arena: Arena) -> Distribution:
+    """The distribution of WDA++; samples that are misclassified already, or never flip, stay where they are."""
+    count = arena.centre.shape[0]
+    points = arena.centre.clone()
+    distance = arena.reach.new_full((count,), torch.inf)
+    tried = min(TRIED, arena.rivals)
+    for part in arena.batches(count, tried * len(PACES)):
+        sample = torch.arange(part.start, part.stop, device=points.device)
+        points[part], distance[part] = _flipped(arena, sample, tried)
+    return _buy(arena, points, distance)
+
+
+def _buy(arena: Arena, points: Tensor, distance: Tensor) -> Distribution:
+    """The knapsack on the distances found."""
+    d, w = distance.cpu().numpy(), arena.problem.samples.w
+    chosen, mass, left = [], [], arena.problem.radius
+    for i in np.argsort(d, kind="stable"):
+        if left <= 0 or not np.isfinite(d[i]):
+            break
+        part = float(min(w[i], left / d[i])) if d[i] > 0 else 0.0
+        if part > 0:
+            chosen.append(int(i))
+            mass.append(part)
+            left -= part * float(d[i])
+    sample = np.array(chosen, dtype=np.int64)
+    return Distribution(sample, points.cpu().numpy()[sample], np.array(mass, dtype=np.float64))
+
+
+def _flipped(arena: Arena, sample: Tensor, tried: int) -> tuple[Tensor, Tensor]:
+    """The nearest misclassified points found ``[P, n]`` and their distances ``[P]`` (inf where there is none)."""
+    walks = len(PACES)
+    row = sample.repeat_interleave(walks)
+    pace = arena.reach.new_tensor(PACES).repeat(sample.shape[0])
+    inside, outside, found = _walk(arena, row, pace, tried)
+    last = bisect(arena, row, inside, outside)
+    ray = bisect(arena, row, arena.centre[row], last)
+    distance = arena.geometry.distance(torch.stack([last, ray]), arena.centre[row])
+    distance = distance.masked_fill_(~found, torch.inf)
+    nearer = (distance[1] < distance[0]).unsqueeze(1)
+    point = torch.where(nearer, ray, last).reshape(-1, walks, ray.shape[1])
+    shortest, walk = distance.amin(dim=0).reshape(-1, walks).min(dim=1)
+    point = point[torch.arange(sample.shape[0], device=sample.device), walk]
+    margin, slot = arena.largest_margin(point, sample)
+    good = (torch.isfinite(shortest) & (margin >= 0)).nonzero().squeeze(1)
+    group = sample[good] * arena.rivals + slot[good]
+    arena.pool.offer(group, shortest[good].unsqueeze(1), margin[good].unsqueeze(1), point[good].unsqueeze(1))
+    return point, torch.full_like(shortest, torch.inf).index_copy_(0, good, shortest[good])
+
+
+def _walk(arena: Arena, row: Tensor, pace: Tensor, tried: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The last step of each walk from samples ``row [B]``: its two ends ``[B, n]`` and whether the label flipped on it ``[B]``.
+
+    Samples that are misclassified already are no walk: their ends are the sample, at distance 0.
+    """
+    inside = arena.centre[row]
+    outside = inside.clone()
+    found = arena.clean[row].amax(dim=1) >= 0
+    floor = torch.zeros_like(pace)
+    slots = arena.clean[row].topk(tried, dim=1).indices
+    walking = (~found).nonzero().squeeze(1)
+    for k in range(STEPS):
+        if walking.numel() == 0 or arena.clock.over():
+            break
+        at = inside[walking]
+        trial, linear, value = _try_step(arena, row[walking], slots[walking], at, pace[walking], floor[walking])
+        if k == 0:
+            floor[walking] = 0.2 * linear
+        outside[walking] = trial
+        crossed = value >= 0
+        found[walking[crossed]] = True
+        walking = walking[~crossed]
+        inside[walking] = trial[~crossed]
+    return inside, outside, found
+
+
+def _try_step(
+    arena: Arena, row: Tensor, slots: Tensor, at: Tensor, pace: Tensor, floor: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of walks at ``at [B, n]``: the best trial ``[B, n]``, the linearised distance ``[B]``, the trial's largest margin ``[B]``."""
+    tried, width = slots.shape[1], at.shape[1]
+    many = row.repeat_interleave(tried)
+    start = at.repeat_interleave(tried, dim=0)
+    rival = arena.rival[row].gather(1, slots).reshape(-1)
+    margin, gradient = arena.network.margin_gradient(start, arena.label[many], rival)
+    steepness = arena.geometry.dual_norm(gradient)
+    linear = torch.where(steepness > 0, -margin / steepness, torch.inf).reshape(-1, tried).amin(dim=1)
+    reach = arena.reach[row]
+    linear = torch.minimum(linear, reach / 4)
+    length = pace * torch.maximum(linear, torch.maximum(floor, 1e-4 * reach))
+    trial = arena.geometry.steepest(start, gradient, length.repeat_interleave(tried))
+    score, _ = arena.largest_margin(trial, many)
+    value, best = score.reshape(-1, tried).max(dim=1)
+    picked = trial.reshape(-1, tried, width)[torch.arange(row.shape[0], device=row.device), best]
+    return picked, linear, value
+
+
+def bisect(arena: Arena, row: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """Misclassified points ``[B, n]`` between correct points ``inside`` and misclassified ``outside``, as near ``inside`` as halving gets."""
+    low = torch.zeros_like(inside[:, :1])
+    high = torch.ones_like(low)
+    point = outside.clone()
+    for _ in range(HALVINGS):
+        if arena.clock.over():
+            break
+        middle = 0.5 * (low + high)
+        trial = arena.geometry.clip(inside + middle * (outside - inside))
+        wrong = (arena.largest_margin(trial, row)[0] >= 0).unsqueeze(1)
+        point = torch.where(wrong, trial, point)
+        low, high = torch.where(wrong, low, middle), torch.where(wrong, middle, high)
+    return point

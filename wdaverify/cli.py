@@ -1,0 +1,300 @@
+"""The command line: the only module that prints or exits.
+
+Exit status: 0 exact, or the threshold is decided, or done (attack, info); 2 the input was refused, with one line on
+stderr; 3 a limit was reached and the bracket stands; 130 interrupted, with the bracket so far written and printed.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import click
+
+from wdaverify.errors import InputError, OutputError, WdaverifyError
+
+if TYPE_CHECKING:
+    from wdaverify.problem import WdroProblem
+    from wdaverify.wdro.progress import Progress, Report
+    from wdaverify.wdro.result import VerificationResult
+
+DONE, REFUSED, LIMIT, INTERRUPTED = 0, 2, 3, 130
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _number(least: float = -math.inf, *, above: bool = False) -> Callable[[str], float]:
+    """A finite number at least (or above) ``least``, as the type of an option."""
+
+    def convert(value: str) -> float:
+        with suppress(ValueError):
+            number = float(value)
+            if math.isfinite(number) and (number > least if above else number >= least):
+                return number
+        bound = "" if math.isinf(least) else f" {'>' if above else '>='} {least:g}"
+        raise click.BadParameter(f"{value} is refused: a finite number{bound} is accepted")
+
+    return convert
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """A whole number from ``least`` to 2^63 - 1, as the type of an option."""
+
+    def convert(value: str) -> int:
+        with suppress(ValueError):
+            number = int(value)
+            if least <= number < 2**63:
+                return number
+        raise click.BadParameter(f"{value} is refused: a whole number >= {least} (and below 2^63) is accepted")
+
+    return convert
+
+
+def _order(value: str) -> int:
+    """The order 1; other orders are refused."""
+    if value != "1":
+        raise click.BadParameter(f"{value} is not supported: order 1 is accepted")
+    return 1
+
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+_QUESTION: list[Callable[[_Command], _Command]] = [
+    click.argument("network_path", metavar="NET.onnx"),
+    click.argument("data_path", metavar="DATA.npz|DATA.csv"),
+    click.option("--radius", type=_number(0), metavar="X", required=True, help="Radius of the Wasserstein ball."),
+    click.option("--norm", type=click.Choice(["inf", "1"]), default="inf", help="Norm of the ground cost."),
+    click.option("--order", type=_order, default="1", metavar="1", help="Order of the Wasserstein distance."),
+    click.option("--loss", type=click.Choice(["margin", "zero-one"]), default="margin", help="Loss of a point."),
+    click.option(
+        "--support", type=_number(), nargs=2, default=("0", "1"), metavar="LO HI", help="Box that holds the inputs."
+    ),
+    click.option("--samples", "limit", type=_whole(1), metavar="N", help="The first N samples only; default all."),
+    click.option("--label-column", metavar="NAME", help="Column of the labels in a .csv; default the last."),
+    click.option("--clip", is_flag=True, help="Move samples outside the support onto it."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where attacks run."),
+    click.option("--seed", type=_whole(0), metavar="N", default="0", help="Seed of the attacks."),
+    click.option("--time-limit", type=_number(0), metavar="S", help="Seconds; default no limit."),
+    click.option("--output", metavar="FILE.json", help="Write the result there, whole or not at all."),
+    click.option("--quiet", is_flag=True, help="Print errors only."),
+]
+
+
+def _question(command: _Command) -> _Command:
+    """The arguments and options that verify and attack share."""
+    for option in reversed(_QUESTION):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={**_CONTEXT, "show_default": True}, invoke_without_command=True)
+@click.version_option(package_name="wdaverify", prog_name="wdaverify", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError("no command was given: verify, attack and info are accepted; see wdaverify --help")
+
+
+@cli.command(context_settings={**_CONTEXT, "show_default": True})
+@_question
+@click.option("--solver", type=click.Choice(["auto", "highs", "gurobi"]), default="auto", help="MILP solver.")
+@click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
+@click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
+@click.option("--threshold", type=_number(), metavar="T", help="Stop as soon as the bracket decides V <= T.")
+@click.option("--mip-start/--no-mip-start", default=False, help="Hand attack points to the solver as MIP starts.")
+def verify(
+    *, solver: str, gap: float, jobs: int | None, threshold: float | None, mip_start: bool, **question: Any
+) -> int:
+    """Bracket the worst-case value, to the gap asked for."""
+    problem = _problem(**question)
+    from wdaverify.report.as_json import verification_json
+    from wdaverify.report.summary import verification_summary
+    from wdaverify.wdro.verify import verify as run
+
+    with _live_line(question["quiet"]) as report:
+        result = run(
+            problem,
+            solver=solver,
+            gap=gap,
+            time_limit=question["time_limit"],
+            jobs=jobs or _cores(),
+            threshold=threshold,
+            device=question["device"],
+            seed=question["seed"],
+            mip_start=mip_start,
+            progress=report,
+        )
+    _hand_over(
+        question, problem, result.notices, lambda: verification_json(result), lambda: verification_summary(result)
+    )
+    return _exit_status(result)
+
+
+@cli.command(context_settings={**_CONTEXT, "show_default": True})
+@_question
+def attack(**question: Any) -> int:
+    """Lower bounds only: WDA at several m, WDA++, and the mixture of all points they visit."""
+    problem = _problem(**question)
+    from wdaverify.report.as_json import attack_json
+    from wdaverify.report.summary import attack_summary
+    from wdaverify.wdro.attacking import attack as run
+
+    result = run(problem, device=question["device"], seed=question["seed"], time_limit=question["time_limit"])
+    _hand_over(question, problem, result.notices, lambda: attack_json(result), lambda: attack_summary(result))
+    return DONE
+
+
+@cli.command(context_settings=_CONTEXT)
+@click.argument("network_path", metavar="NET.onnx")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(network_path: str, as_json: bool) -> int:
+    """Layers, ReLUs, parameters, shapes and hash of a network."""
+    from wdaverify.network.onnx_reader import load_network
+    from wdaverify.report.as_json import dumps, network_json
+    from wdaverify.report.summary import network_summary
+
+    network = load_network(network_path)
+    _say(dumps(network_json(network)).rstrip("\n") if as_json else network_summary(network))
+    return DONE
+
+
+def _problem(*, network_path: str, data_path: str, radius: float, output: str | None, **options: Any) -> WdroProblem:
+    """Read and check everything before any work starts; the output path first."""
+    from wdaverify.network.onnx_reader import load_network
+    from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
+    from wdaverify.report.as_json import check_writable
+    from wdaverify.samples import load_samples
+
+    if output is not None:
+        check_writable(output)
+        for path in (network_path, data_path):
+            if os.path.exists(output) and os.path.exists(path) and os.path.samefile(output, path):
+                raise OutputError(f"--output {output} is an input of this run; name another file")
+    cost = GroundCost(Norm(options["norm"]), options["order"])
+    network = load_network(network_path)
+    _notes(network.notices, options["quiet"])
+    low, high = options["support"]
+    support = Support.box(low, high, network.n_inputs)
+    samples = load_samples(
+        data_path,
+        limit=options["limit"],
+        label_column=options["label_column"],
+        clip=support if options["clip"] else None,
+    )
+    return WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius)
+
+
+def _hand_over(
+    question: dict[str, Any],
+    problem: WdroProblem,
+    notices: Sequence[str],
+    document: Callable[[], dict[str, Any]],
+    summary: Callable[[], str],
+) -> None:
+    """Write the file, then print; what was found is printed even if the file cannot be written."""
+    from wdaverify.report.as_json import write
+
+    try:
+        if question["output"] is not None:
+            write(question["output"], document())
+    finally:
+        if not question["quiet"]:
+            _notes([notice for notice in notices if notice not in problem.network.notices], quiet=False)
+            _say(summary())
+
+
+def _exit_status(result: VerificationResult) -> int:
+    from wdaverify.wdro.result import Reason, Status
+
+    if result.status is Status.EXACT or result.reason is Reason.THRESHOLD_DECIDED:
+        return DONE
+    return INTERRUPTED if result.reason is Reason.INTERRUPTED else LIMIT
+
+
+def _cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _live_line(quiet: bool) -> Iterator[Report | None]:
+    """A line on stderr that follows the run, if stderr is a terminal; the place to send progress to."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
+
+    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+    with Bar(SpinnerColumn(), TimeElapsedColumn(), text, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda progress: bar.update(task, description=_progress_text(progress))
+
+
+def _progress_text(progress: Progress) -> str:
+    gap = progress.upper - progress.lower
+    return (
+        f"{progress.phase}  [{progress.lower:.7g}, {progress.upper:.7g}]  gap {gap:.2g}  "
+        f"round {progress.round}  solves {progress.solves}  open {progress.open_samples}"
+    )
+
+
+def _notes(notices: Sequence[str], quiet: bool) -> None:
+    if not quiet:
+        for notice in dict.fromkeys(notices):
+            _put(f"note: {_one_line(notice)}", sys.stderr)
+
+
+def _say(text: str) -> None:
+    _put(text, sys.stdout)
+
+
+def _put(text: str, stream: TextIO) -> None:
+    """Print; a reader who has gone away is no error, characters the terminal lacks are escaped."""
+    encoding = stream.encoding or "utf-8"
+    try:
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if error.errno not in (errno.EPIPE, errno.EINVAL) and stream is sys.stdout:
+            raise OutputError(f"cannot write to standard output: {(error.strerror or str(error)).lower()}") from error
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _refusal(error: click.ClickException) -> str:
+    """What click has to say, with the option's own name before it."""
+    if isinstance(error, click.MissingParameter) or not isinstance(error, click.BadParameter) or error.param is None:
+        return error.format_message()
+    name = error.param.opts[-1] if isinstance(error.param, click.Option) else error.param.metavar
+    return f"{name} {error.message}"
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """The exit status of one command line."""
+    try:
+        return int(cli.main(arguments, prog_name="wdaverify", standalone_mode=False) or DONE)
+    except click.ClickException as error:
+        message = _refusal(error)
+    except click.Abort:
+        _put("wdaverify: interrupted before there was an answer", sys.stderr)
+        return INTERRUPTED
+    except (InputError, WdaverifyError) as error:
+        message = str(error)
+    _put(f"wdaverify: error: {_one_line(message)}", sys.stderr)
+    return REFUSED
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(_run(arguments))

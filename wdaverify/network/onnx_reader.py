@@ -1,0 +1,236 @@
+"""Reading a network from an ONNX file: a closed list of operators on a single path, and nothing rounded on the way.
+
+Whatever is outside the list is refused by name, with what is accepted (``onnx_nodes.OPERATORS``). Importing onnx
+happens in ``wdaverify.network.onnx_*`` only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+import numpy as np
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+from wdaverify.errors import NetworkError
+from wdaverify.network.model import Layer, ReluNetwork
+from wdaverify.network.onnx_constants import folded
+from wdaverify.network.onnx_nodes import OPSETS, Node, check_operator, decode_attributes, describe
+from wdaverify.network.onnx_ops import DROPPED_AT_THE_END, apply
+from wdaverify.network.onnx_path import Path, finished
+from wdaverify.network.onnx_tensors import DTYPES, FLOATS, MAX_RANK, Tensor, decode_tensor, quoted, type_name
+
+MAX_BYTES = 2**31
+MAX_FEATURES = 2**24
+
+
+def load_network(path: str | FilePath) -> ReluNetwork:
+    """Read a ReLU network; its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
+
+    Returns:
+        The network with one batch axis left out of its shapes; ``sha256`` is of the file's bytes, ``notices`` says what
+        was taken otherwise than written (a final Softmax, a batch normalisation's multiplier, a narrowing cast).
+
+    Raises:
+        NetworkError: the file cannot be read, or holds anything but one path of accepted operators; one line of text.
+    """
+    path = FilePath(path)
+    try:
+        data = _read(path)
+        graph, opset = _parse(data)
+        features, output_shape, layers, notices = _convert(graph, opset)
+    except NetworkError as error:
+        raise NetworkError(f"{_one_line(str(path))}: {error}") from None
+    return ReluNetwork(
+        layers=layers,
+        input_shape=features,
+        output_shape=output_shape,
+        sha256=hashlib.sha256(data).hexdigest(),
+        name=path.name,
+        notices=notices,
+    )
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else repr(text)
+
+
+def _read(path: FilePath) -> bytes:
+    try:
+        if path.is_dir():
+            raise NetworkError("this is a directory; an ONNX file is accepted")
+        if not path.exists():
+            raise NetworkError("no such file; give the path of an ONNX file")
+        if path.stat().st_size > MAX_BYTES:
+            raise NetworkError("the file is larger than 2 GiB, which no ONNX file can be")
+        return path.read_bytes()
+    except OSError as error:
+        raise NetworkError(f"the file cannot be read ({error.strerror or 'input error'})") from None
+
+
+def _parse(data: bytes) -> tuple[GraphProto, int]:
+    """The graph and the version of the standard operator set."""
+    model = ModelProto()
+    try:
+        model.ParseFromString(data)
+    except (DecodeError, UnicodeDecodeError):
+        raise NetworkError("this is not an ONNX file, or it is cut off") from None
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise NetworkError("a name in the file is not UTF-8 text; the file is damaged")
+    if not model.HasField("graph") or not model.graph.node:
+        raise NetworkError("the file holds no network (an empty graph); is it an ONNX file?")
+    if model.functions or model.training_info:
+        raise NetworkError(
+            "the model has functions or a training graph of its own; plain inference graphs are accepted"
+        )
+    versions = {int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")}
+    if len(versions) != 1 or not versions <= set(OPSETS):
+        found = ", ".join(str(version) for version in sorted(versions)) or "none"
+        raise NetworkError(
+            f"operator set version {found}; accepted is one from {OPSETS[0]} to {OPSETS[-1]}: "
+            "re-export, or convert with onnx.version_converter"
+        )
+    return model.graph, versions.pop()
+
+
+def _texts(model: ModelProto) -> Iterator[object]:
+    """Every text that is read later; protobuf gives bytes where one is not UTF-8."""
+    for entry in model.opset_import:
+        yield entry.domain
+    for named in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        yield named.name
+    for proto in model.graph.node:
+        yield from (proto.name, proto.op_type, proto.domain, *proto.input, *proto.output)
+        for attribute in proto.attribute:
+            yield from (attribute.name, attribute.ref_attr_name)
+
+
+def _convert(
+    graph: GraphProto, opset: int
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Layer, ...], tuple[str, ...]]:
+    """Input shape, output shape, layers and notices."""
+    constants = _initializers(graph)
+    source, sink = _ends(graph, constants)
+    shape = _input_shape(source)
+    dtype = DTYPES[source.type.tensor_type.elem_type]
+    layout = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+    path = Path(layout, dtype, [], [])
+    _walk(graph, opset, constants, path, source.name, sink.name)
+    layers = finished(path, layout.size)
+    return _without_batch(shape), _without_batch(path.layout.shape), layers, tuple(path.notices)
+
+
+def _initializers(graph: GraphProto) -> dict[str, Tensor]:
+    if graph.sparse_initializer:
+        raise NetworkError("the graph has sparse initializers; dense ones are accepted")
+    constants: dict[str, Tensor] = {}
+    for tensor in graph.initializer:
+        if not tensor.name or tensor.name in constants:
+            raise NetworkError(f"initializer {quoted(tensor.name)} has no name, or one that occurs twice")
+        constants[tensor.name] = decode_tensor(tensor, f"initializer {quoted(tensor.name)}")
+    return constants
+
+
+def _ends(graph: GraphProto, constants: dict[str, Tensor]) -> tuple[ValueInfoProto, ValueInfoProto]:
+    """The one input that is not a constant, and the one output."""
+    inputs = [value for value in graph.input if value.name not in constants]
+    for what, values in (("input", inputs), ("output", list(graph.output))):
+        if len(values) != 1:
+            names = ", ".join(quoted(value.name) for value in values[:8]) or "none"
+            raise NetworkError(
+                f"the graph has {len(values)} {what}s ({names}); single-path graphs with one are accepted"
+            )
+        tensor = values[0].type.tensor_type
+        if not values[0].type.HasField("tensor_type") or tensor.elem_type not in FLOATS:
+            raise NetworkError(
+                f"{what} {quoted(values[0].name)} has type {type_name(tensor.elem_type)}; "
+                "float32 and float64 tensors are accepted"
+            )
+    return inputs[0], graph.output[0]
+
+
+def _input_shape(source: ValueInfoProto) -> tuple[int, ...]:
+    """The input's shape with the batch axis, the first of two or more axes, at size 1."""
+    tensor = source.type.tensor_type
+    label = f"input {quoted(source.name)}"
+    if not tensor.HasField("shape") or not 1 <= len(tensor.shape.dim) <= MAX_RANK:
+        raise NetworkError(
+            f"{label} has no shape, or none with 1 to {MAX_RANK} axes; [n], [1, n], [N, 1, 28, 28] are accepted"
+        )
+    sizes = [int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim]
+    shown = "[" + ", ".join("?" if size is None else str(size) for size in sizes) + "]"
+    if len(sizes) > 1:
+        if sizes[0] not in (None, 1):
+            raise NetworkError(
+                f"{label} has shape {shown}, a fixed batch of {sizes[0]}; accepted is 1 or a symbolic one"
+            )
+        sizes[0] = 1
+    shape = tuple(size for size in sizes if size is not None)
+    if len(shape) != len(sizes):
+        raise NetworkError(f"{label} has shape {shown}; only the batch axis, the first of two or more, may be symbolic")
+    if not 1 <= math.prod(shape) <= MAX_FEATURES:
+        raise NetworkError(f"{label} has shape {shown}; 1 to 2^24 features are accepted")
+    return shape
+
+
+def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Path, source: str, sink: str) -> None:
+    """Follow the one path from ``source`` to ``sink``, appending to ``path``."""
+    current = source
+    reader: dict[str, str] = {}
+    used = {name for proto in graph.node for name in proto.input} | {sink}
+    for proto, label in _labelled(graph):
+        check_operator(proto, label, opset)
+        active = _active_input(proto, label, constants, current, reader)
+        operands = tuple(constants.get(name) for name in proto.input)
+        node = Node(proto.op_type, label, opset, operands, active, tuple(proto.output), decode_attributes(proto, label))
+        for name in node.outputs:
+            if name and (name in constants or name in reader or name == current):
+                raise node.refused(f"output {quoted(name)} is the name of an earlier tensor")
+        for name in node.outputs[1:]:
+            if name in used and name:
+                raise node.refused(f"its second output {quoted(name)} is used; single-path graphs are accepted")
+        if active is None:
+            constants[node.outputs[0]] = folded(node)
+            continue
+        if node.op in DROPPED_AT_THE_END and node.outputs[0] != sink:
+            raise node.refused("accepted as the last operator of the network only")
+        apply(path, node)
+        reader[current] = label
+        current = node.outputs[0]
+    if current != sink:
+        raise NetworkError(f"output {quoted(sink)} is not the end of the one path, which is {quoted(current)}")
+
+
+def _labelled(graph: GraphProto) -> Iterator[tuple[NodeProto, str]]:
+    for position, proto in enumerate(graph.node):
+        yield proto, describe(proto, position)
+
+
+def _active_input(
+    proto: NodeProto, label: str, constants: dict[str, Tensor], current: str, reader: dict[str, str]
+) -> int | None:
+    """The number of the input that is the activation ``current``, or None if all are constants.
+
+    Raises:
+        NetworkError: the node reads two activations, an earlier one, or a tensor that nothing gives.
+    """
+    moving = [k for k, name in enumerate(proto.input) if name and name not in constants]
+    for k in moving:
+        name = proto.input[k]
+        if name in reader:
+            raise NetworkError(
+                f"{label}: it reads {quoted(name)}, which {reader[name]} reads too: a branch; "
+                "single-path graphs are accepted"
+            )
+        if name != current:
+            raise NetworkError(f"{label}: it reads {quoted(name)}, which no earlier node on the path gives")
+    if len(moving) > 1:
+        raise NetworkError(f"{label}: it reads {quoted(current)} twice: a branch; single-path graphs are accepted")
+    return moving[0] if moving else None
+
+
+def _without_batch(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape

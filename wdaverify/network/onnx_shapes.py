@@ -1,0 +1,111 @@
+"""Operators that move numbers without computing: each acts alike on constants and on the layout of the activation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from wdaverify.network.onnx_nodes import Node
+from wdaverify.network.onnx_tensors import MAX_RANK, Tensor
+
+
+def rearranged(node: Node, array: Tensor) -> Tensor:
+    """What ``node`` makes of ``array``: the same numbers in another shape or order.
+
+    Raises:
+        NetworkError: the node's axes or shape do not fit ``array``.
+    """
+    return REARRANGEMENTS[node.op](node, array)
+
+
+def _identity(node: Node, array: Tensor) -> Tensor:
+    return array
+
+
+def _flatten(node: Node, array: Tensor) -> Tensor:
+    """``[d_0, ..., d_r] -> [d_0 ... d_(axis-1), d_axis ... d_r]``."""
+    axis = node.integer("axis", 1)
+    lowest = -array.ndim if node.opset >= 11 else 0
+    if not lowest <= axis <= array.ndim:
+        raise node.refused(f"axis {axis} for shape {list(array.shape)}; accepted are {lowest} to {array.ndim}")
+    split = axis if axis >= 0 else axis + array.ndim
+    return array.reshape(math.prod(array.shape[:split]), math.prod(array.shape[split:]))
+
+
+def _reshape(node: Node, array: Tensor) -> Tensor:
+    """0 copies a dimension (unless ``allowzero``), one -1 takes what is left."""
+    target = node.integer_operand(1)
+    if target is None:
+        raise node.refused("the shape is left out; a constant shape is accepted")
+    shape = list(target)
+    if len(shape) > MAX_RANK:
+        raise node.refused(f"a shape of {len(shape)} axes; at most {MAX_RANK} are accepted")
+    if not node.flag("allowzero"):
+        for k, size in enumerate(shape):
+            if size == 0 and k >= array.ndim:
+                raise node.refused(f"shape {list(target)} copies axis {k}, which {list(array.shape)} has not")
+            shape[k] = array.shape[k] if size == 0 else size
+    if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
+        raise node.refused(f"shape {list(target)}; accepted are positive numbers, 0 for a copy, and at most one -1")
+    if -1 in shape:
+        shape[shape.index(-1)] = array.size // max(1, -math.prod(shape))
+    if math.prod(shape) != array.size:
+        raise node.refused(f"shape {list(target)} does not hold the {array.size} numbers of shape {list(array.shape)}")
+    return array.reshape(shape)
+
+
+def _axes(node: Node, rank: int) -> tuple[int, ...] | None:
+    """Axes as counted from 0, from the attribute (before operator set 13) or from input 1 (since then)."""
+    if node.opset < 13 and len(node.constants) > 1:
+        raise node.refused(f"axes are an attribute in operator set {node.opset}, not an input")
+    axes = node.integers("axes") if node.opset < 13 else node.integer_operand(1)
+    if axes is None:
+        return None
+    lowest = -rank if node.opset >= 11 else 0
+    if any(not lowest <= axis < rank for axis in axes):
+        raise node.refused(f"axes {list(axes)}; accepted are {lowest} to {rank - 1}")
+    out = tuple(axis % rank for axis in axes)
+    if len(set(out)) != len(out):
+        raise node.refused(f"axes {list(axes)} name an axis twice")
+    return out
+
+
+def _squeeze(node: Node, array: Tensor) -> Tensor:
+    axes = _axes(node, array.ndim)
+    if axes is None:
+        return array.reshape([size for size in array.shape if size != 1])
+    if any(array.shape[axis] != 1 for axis in axes):
+        raise node.refused(f"axes {list(axes)} of shape {list(array.shape)} are not all of size 1")
+    return array.reshape([size for k, size in enumerate(array.shape) if k not in axes])
+
+
+def _unsqueeze(node: Node, array: Tensor) -> Tensor:
+    given = node.integers("axes") if node.opset < 13 else node.integer_operand(1)
+    if given is None:
+        raise node.refused("axes are left out; constant axes are accepted")
+    rank = array.ndim + len(given)
+    if rank > MAX_RANK:
+        raise node.refused(f"the result has {rank} axes; at most {MAX_RANK} are accepted")
+    axes = _axes(node, rank) or ()
+    sizes = iter(array.shape)
+    return array.reshape([1 if k in axes else next(sizes) for k in range(rank)])
+
+
+def _transpose(node: Node, array: Tensor) -> Tensor:
+    """Axis k of the result is axis ``perm[k]`` of the input."""
+    perm = node.integers("perm")
+    if perm is None:
+        perm = tuple(reversed(range(array.ndim)))
+    if sorted(perm) != list(range(array.ndim)):
+        raise node.refused(f"perm {list(perm)} does not permute the axes of shape {list(array.shape)}")
+    return array.transpose(perm)
+
+
+REARRANGEMENTS: dict[str, Callable[[Node, Tensor], Tensor]] = {
+    "Flatten": _flatten,
+    "Identity": _identity,
+    "Reshape": _reshape,
+    "Squeeze": _squeeze,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}

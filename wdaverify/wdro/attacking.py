@@ -1,0 +1,92 @@
+"""The attacks, valued: every distribution they propose is re-evaluated before it counts as a lower bound."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.attack.outcome import AttackOutcome
+from wdaverify.certify.witness import Witness, clean_losses, distances_up, evaluate, loss_bounds, nominal_bracket
+from wdaverify.errors import ProblemError
+from wdaverify.network.model import Array
+from wdaverify.problem import WdroProblem
+from wdaverify.transport.distribution import Distribution
+from wdaverify.transport.master import solve_master
+from wdaverify.transport.pool import AtomPool
+from wdaverify.wdro.result import AttackResult
+
+
+def stay_put(problem: WdroProblem) -> Witness:
+    """The nominal distribution as a witness."""
+    none = np.zeros(0, dtype=np.int64)
+    return evaluate(problem, Distribution(none, np.zeros((0, problem.network.n_inputs)), np.zeros(0)))
+
+
+def launch(problem: WdroProblem, *, device: str, seed: int, deadline: float) -> AttackOutcome:
+    """Run the attacks (this is where torch is imported)."""
+    from wdaverify.attack.run import run_attacks
+
+    return run_attacks(problem, device=device, seed=seed, deadline=None if math.isinf(deadline) else deadline)
+
+
+def fill_pool(problem: WdroProblem, pool: AtomPool, sample: NDArray[np.int64], point: Array) -> None:
+    """Put points ``[M, n]`` of samples ``[M]`` into a pool, losses rounded down and costs rounded up."""
+    index = np.asarray(sample, dtype=np.int64)
+    if not index.size:
+        return
+    value = loss_bounds(problem, point, problem.samples.y[index])[0]
+    cost = distances_up(problem.cost.norm, point, problem.samples.x[index]) ** problem.cost.order
+    kept = (cost > 0) & np.isfinite(value)
+    pool.add_many(index[kept], cost[kept], value[kept], point[kept])
+
+
+def mixture(problem: WdroProblem, outcome: AttackOutcome) -> Witness:
+    """The best distribution over every point the attacks visited and kept: never below any one of them."""
+    pool = AtomPool(clean_losses(problem)[0], problem.network.n_inputs)
+    fill_pool(problem, pool, outcome.sample, outcome.point)
+    for proposal in outcome.distributions.values():
+        fill_pool(problem, pool, proposal.sample, proposal.point)
+    budget = float(problem.radius**problem.cost.order)
+    plan = solve_master(pool, problem.samples.w, budget).plan.distribution()
+    return max((evaluate(problem, d) for d in (plan, *outcome.distributions.values())), key=lambda w: w.lower)
+
+
+def attack(
+    problem: WdroProblem, *, device: str = "auto", seed: int = 0, time_limit: float | None = None
+) -> AttackResult:
+    """Lower bounds of ``V(radius)`` by WDA(m), WDA++ and their mixture (docs/theory.md, section 10).
+
+    Args:
+        problem: the question.
+        device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+        seed: the attacks' random seed; the same seed on the same device gives the same points.
+        time_limit: seconds of wall clock, or None.
+
+    Raises:
+        ProblemError: a device that is not there, or a time limit that is not a number >= 0.
+    """
+    if time_limit is not None and not time_limit >= 0:
+        raise ProblemError(f"time limit {time_limit}: a number of seconds >= 0 is accepted")
+    begun = time.monotonic()
+    deadline = math.inf if time_limit is None else begun + time_limit
+    outcome = launch(problem, device=device, seed=seed, deadline=deadline)
+    values = {name: evaluate(problem, proposal).lower for name, proposal in outcome.distributions.items()}
+    best = mixture(problem, outcome)
+    values["mixture"] = best.lower
+    notices = () if outcome.finished else ("the time limit cut the attacks short",)
+    return AttackResult(
+        problem=problem,
+        nominal=nominal_bracket(problem)[0],
+        attacks=values,
+        transport_cost=best.transport_cost,
+        atoms=best.atoms,
+        seconds=time.monotonic() - begun,
+        evaluations=outcome.evaluations,
+        device=outcome.device,
+        seed=seed,
+        finished=outcome.finished,
+        notices=(*problem.network.notices, *notices),
+    )

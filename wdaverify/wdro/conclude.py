@@ -1,0 +1,124 @@
+"""From the state of a run to its result."""
+
+from __future__ import annotations
+
+import time
+
+from wdaverify.certify.witness import nominal_bracket
+from wdaverify.solvers.registry import Choice
+from wdaverify.wdro.attacking import stay_put
+from wdaverify.wdro.margin import MarginSearch
+from wdaverify.wdro.result import (
+    Reason,
+    SampleBracket,
+    SolverUse,
+    Statistics,
+    Status,
+    VerificationResult,
+    Voucher,
+)
+from wdaverify.wdro.run import SHORTFALL, Run
+from wdaverify.wdro.zero_one import ZeroOneSearch
+
+_NAIVE_STEPS = 40
+"""Bisection steps on the multiplier that a naive loop takes to reach 1e-6 (a range of 1e6, halved 40 times)."""
+
+_DETAIL = {
+    Reason.GAP_CLOSED: "the bracket is closed to the gap asked for",
+    Reason.THRESHOLD_DECIDED: "the bracket decides the threshold",
+    Reason.TIME_LIMIT: "the time limit was reached; the bracket holds",
+    Reason.INTERRUPTED: "the run was interrupted; the bracket holds",
+    Reason.STALLED: "no question is left that would narrow the bracket: the tolerances of the solver are reached",
+}
+
+
+def conclude(
+    run: Run,
+    choice: Choice,
+    search: MarginSearch | ZeroOneSearch | None,
+    reason: Reason,
+    attacks: dict[str, float],
+) -> VerificationResult:
+    """The result of a run that ended for ``reason``; a search is None at radius 0 or if it never began."""
+    problem = run.problem
+    witness = stay_put(problem) if search is None else search.witness
+    run.narrow(witness.lower, float("inf"))
+    if run.lower > run.upper:  # a solver's bound below a re-evaluated point: raised, and told
+        run.shortfall(run.lower - run.upper)
+        run.upper = run.lower
+    if run.largest_shortfall > SHORTFALL:
+        reason = Reason.NUMERICAL
+    closed = run.upper - run.lower <= run.options.gap and reason is not Reason.NUMERICAL
+    if closed and reason is not Reason.THRESHOLD_DECIDED:
+        reason = Reason.GAP_CLOSED
+    own = search is None or search.checked_upper() <= run.upper
+    return VerificationResult(
+        problem=problem,
+        status=Status.EXACT if closed else Status.BRACKET,
+        reason=reason,
+        detail=_detail(run, reason),
+        lower=run.lower,
+        upper=run.upper,
+        nominal=nominal_bracket(problem)[0],
+        multiplier=None if search is None else search.multiplier,
+        transport_cost=witness.transport_cost,
+        attacks=attacks,
+        atoms=witness.atoms,
+        per_sample=_clean_brackets(run) if search is None else search.per_sample(),
+        vouched_lower=Voucher.CHECKED,
+        vouched_upper=Voucher.CHECKED if own else Voucher.SOLVER,
+        solver=SolverUse(choice.asked, dict(run.solves), choice.licence, choice.why),
+        statistics=_statistics(run),
+        gap_asked=run.options.gap,
+        threshold=run.options.threshold,
+        seed=run.options.seed,
+        notices=(*problem.network.notices, *((choice.notice,) if choice.notice else ()), *_notices(run)),
+    )
+
+
+def _detail(run: Run, reason: Reason) -> str:
+    if reason is Reason.NUMERICAL:
+        amount = run.largest_shortfall
+        return f"a solver's bound fell short of a re-evaluated point by {amount:.3g}; try another --solver"
+    return _DETAIL[reason]
+
+
+def _notices(run: Run) -> tuple[str, ...]:
+    out = []
+    if run.raised:
+        out.append(
+            f"{run.raised} solver bound(s) were raised to a re-evaluated point, by at most {run.largest_shortfall:.2g}"
+        )
+    out += [f"{count} question(s) went unanswered: {detail}" for detail, count in run.failures.items()]
+    return tuple(out)
+
+
+def _clean_brackets(run: Run) -> tuple[SampleBracket, ...]:
+    """At radius 0 the brackets are those of the losses at the samples."""
+    from wdaverify.certify.witness import clean_losses
+
+    low, high = clean_losses(run.problem)
+    weights = run.problem.samples.w
+    return tuple(
+        SampleBracket(i, float(w), float(a), float(b), Voucher.CHECKED)
+        for i, (w, a, b) in enumerate(zip(weights, low, high, strict=True))
+    )
+
+
+def _statistics(run: Run) -> Statistics:
+    problem = run.problem
+    rivals = problem.network.n_outputs - 1
+    return Statistics(
+        seconds=time.monotonic() - run.begun,
+        attack_seconds=run.attack_seconds,
+        screen_seconds=run.screen_seconds,
+        solve_seconds=run.solve_seconds,
+        rounds=run.rounds,
+        solves=sum(run.solves.values()),
+        nodes=run.nodes,
+        samples_solved=len(run.samples_solved),
+        rivals_screened=run.rivals_screened,
+        naive_solves=len(problem.samples) * rivals * _NAIVE_STEPS,
+        jobs=run.workers.jobs,
+        device=run.device,
+    )

@@ -1,0 +1,140 @@
+"""The margin loss by column generation (docs/theory.md, section 2).
+
+The master on the atoms gives a lower bound and a multiplier; pricing at the multiplier gives an upper bound and new
+atoms. The bracket is valid at any moment, so that any limit only leaves it wider.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from wdaverify.certify.exact import exact_dot
+from wdaverify.certify.witness import Witness, clean_losses, evaluate
+from wdaverify.engines.screening import Ints, Screen
+from wdaverify.network.model import Array
+from wdaverify.rounding import float_up
+from wdaverify.transport.master import solve_master
+from wdaverify.transport.pool import AtomPool
+from wdaverify.wdro.attacking import fill_pool
+from wdaverify.wdro.pricing import Pricing
+from wdaverify.wdro.result import Reason, SampleBracket, Voucher
+from wdaverify.wdro.run import Run
+from wdaverify.wdro.workers import Task
+
+_IDLE_ROUNDS = 5
+"""Rounds without a narrower bracket after which the search has stalled."""
+
+
+class MarginSearch:
+    """The search for V with the margin loss; ``bracket`` attributes are valid whenever it is interrupted."""
+
+    def __init__(self, run: Run, witness: Witness) -> None:
+        self._run = run
+        self._problem = run.problem
+        self._budget = float(self._problem.radius**self._problem.cost.order)
+        lower = clean_losses(self._problem)[0]
+        self._pool = AtomPool(lower, self._problem.network.n_inputs)
+        self._pricing = Pricing(run, Screen(self._problem), self._pool)
+        self.witness = witness
+        self.multiplier = 0.0
+        self._best_lower = self._best_upper = self._best_checked = np.zeros(0)
+        run.narrow(witness.lower, math.inf)
+        self._take_upper()
+
+    def offer(self, sample: Ints, point: Array) -> None:
+        """Put points ``[M, n]`` of samples ``[M]`` into the pool, re-evaluated."""
+        fill_pool(self._problem, self._pool, sample, point)
+
+    def adopt(self, witness: Witness) -> None:
+        """Keep a witness if it proves more than the one at hand."""
+        if witness.lower > self.witness.lower:
+            self.witness = witness
+        self._run.narrow(self.witness.lower, math.inf)
+
+    def _solve_master(self) -> float:
+        """Solve the master, re-evaluate its plan, and return its multiplier."""
+        master = solve_master(self._pool, self._problem.samples.w, self._budget)
+        self.adopt(evaluate(self._problem, master.plan.distribution()))
+        return master.multiplier
+
+    def _dual(self, values: Array) -> float:
+        return self._dual_at(self._pricing.multiplier, values)
+
+    def _dual_at(self, multiplier: float, values: Array) -> float:
+        """``lam radius^p + sum_i w_i values_i``, rounded up."""
+        weights = self._problem.samples.w
+        used = weights > 0
+        if not np.isfinite(values[used]).all():
+            return math.inf
+        spent = Fraction(multiplier) * Fraction(self._problem.radius) ** self._problem.cost.order
+        return float_up(spent + exact_dot(weights[used].tolist(), values[used].tolist()))
+
+    def _take_upper(self) -> None:
+        """Note the dual's value at the current multiplier if it is the best so far."""
+        upper = self._pricing.upper()
+        value = self._dual(upper)
+        if value < self._run.upper or not self._best_upper.size:
+            self._run.narrow(-math.inf, value)
+            self.multiplier = self._pricing.multiplier
+            self._best_lower, self._best_upper = self._pricing.lower(), upper
+            self._best_checked = self._pricing.checked_upper()
+
+    def search(self) -> Reason:
+        """Run until the bracket is closed, a limit is reached, or nothing that is asked narrows it any more."""
+        idle = 0
+        while True:
+            multiplier = self._solve_master()
+            width = self._run.upper - self._run.lower
+            moved = multiplier != self._pricing.multiplier or self._run.rounds == 0
+            self._run.rounds += 1
+            if moved:
+                self._pricing.move_to(multiplier)
+                self._take_upper()
+            solves = sum(self._run.solves.values())
+            reason = self._run.verdict() or self._price()
+            if reason is not None:
+                return reason
+            narrowed = width - (self._run.upper - self._run.lower)
+            idle = 0 if narrowed > 0.01 * self._run.options.gap else idle + 1
+            if idle == _IDLE_ROUNDS or (not moved and solves == sum(self._run.solves.values())):
+                return Reason.STALLED
+
+    def _price(self) -> Reason | None:
+        """Ask questions at the multiplier until the bracket closes, the multiplier is outdated, or nothing is left."""
+        outdated = False
+
+        def draw() -> Task | None:
+            if outdated or self._run.verdict() is not None:
+                return None
+            return self._pricing.next_task()
+
+        def tell() -> None:
+            self._run.tell("solve", int(self._pricing.open_items().size))
+
+        for task, answer in self._run.work(draw, tell):
+            improved = self._pricing.take(task, answer)
+            self._take_upper()
+            if improved:
+                self._solve_master()
+                outdated = outdated or self._futile()
+        return self._run.verdict()
+
+    def _futile(self) -> bool:
+        """Whether this multiplier cannot close the bracket even if every sample turns out no better than its atoms."""
+        return self._dual(self._pricing.lower()) - self._run.lower > self._run.options.gap / 2
+
+    def checked_upper(self) -> float:
+        """The dual's value at the multiplier of the upper bound as our own bounds alone prove it."""
+        return self._dual_at(self.multiplier, self._best_checked)
+
+    def per_sample(self) -> tuple[SampleBracket, ...]:
+        """The brackets of phi_i at the multiplier that gives the upper bound."""
+        weights = self._problem.samples.w
+        rows = zip(weights, self._best_lower, self._best_upper, self._best_checked, strict=True)
+        return tuple(
+            SampleBracket(i, float(w), float(low), float(high), Voucher.CHECKED if own <= high else Voucher.SOLVER)
+            for i, (w, low, high, own) in enumerate(rows)
+        )

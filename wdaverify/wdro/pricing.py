@@ -1,0 +1,174 @@
+"""Pricing: upper bounds of phi_i at a multiplier, rival by rival, and the question most worth asking next.
+
+    phi_i(lam) = max_j phi_ij(lam),   lower_i(lam) <= phi_i(lam) <= max_j upper_ij(lam)
+
+Every proven ``upper_ij`` is kept in a model over lam, so that it still counts at other multipliers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from wdaverify.certify.enclosure import margins_enclosure
+from wdaverify.certify.witness import distances_up
+from wdaverify.engines.base import Answer, Effort, Inner
+from wdaverify.engines.screening import Ints, Screen, Screened
+from wdaverify.network.model import Array
+from wdaverify.transport.models import UpperModel
+from wdaverify.transport.pool import AtomPool
+from wdaverify.wdro.run import Run
+from wdaverify.wdro.workers import Task
+
+
+@dataclass(eq=False)
+class _Open:
+    """The (sample, rival) items still open at the current multiplier; arrays ``[N * (K - 1)]``."""
+
+    near: Array
+    far: Array
+    outside: Array
+    tries: Ints
+    busy: Ints
+
+
+class Pricing:
+    """The state of pricing for one problem. Items are (sample, rival) pairs, a sample's rivals in a row."""
+
+    def __init__(self, run: Run, screen: Screen, pool: AtomPool) -> None:
+        self._run, self._screen, self._pool = run, screen, pool
+        problem = run.problem
+        self._weights = problem.samples.w
+        self._sample, self._rival = screen.rivals(np.arange(len(problem.samples)))
+        self._per_sample = problem.network.n_outputs - 1
+        reach = np.repeat(screen.reach, self._per_sample)
+        self._all = UpperModel(self._sample.size, reach)
+        self._checked = UpperModel(self._sample.size, reach)
+        self.multiplier = 0.0
+        self._upper = np.full(self._sample.size, math.inf)
+        self._open = self._nothing_open()
+        self.tolerance = run.options.gap / 4
+        self._learn(np.arange(self._sample.size), np.repeat(screen.box_margins(), self._per_sample), checked=True)
+
+    def _nothing_open(self) -> _Open:
+        size = self._sample.size
+        return _Open(
+            np.zeros(size),
+            np.full(size, -1.0),
+            np.full(size, -math.inf),
+            np.zeros(size, np.int64),
+            np.zeros(size, np.int64),
+        )
+
+    def _learn(self, items: Ints, upper: Array, *, checked: bool) -> None:
+        """Record ``phi_item(multiplier) <= upper``."""
+        self._all.add_many(items, self.multiplier, upper)
+        if checked:
+            self._checked.add_many(items, self.multiplier, upper)
+        self._upper[items] = np.minimum(self._upper[items], upper)
+
+    def lower(self) -> Array:
+        """``lower_i`` at the multiplier, ``[N]``, from the atoms, rounded down."""
+        return np.nextafter(self._pool.lower_model(self.multiplier), -math.inf)
+
+    def upper(self) -> Array:
+        """``upper_i`` at the multiplier, ``[N]``; never below ``lower_i``."""
+        best = self._upper.reshape(-1, self._per_sample).max(axis=1)
+        return np.asarray(np.maximum(best, self.lower()))
+
+    def checked_upper(self) -> Array:
+        """``upper_i`` at the multiplier as our own bounds alone prove it, ``[N]``."""
+        return np.asarray(self._checked.evaluate(self.multiplier).reshape(-1, self._per_sample).max(axis=1))
+
+    def move_to(self, multiplier: float) -> None:
+        """Go to another multiplier: what is known carries over, then every sample that matters is screened there."""
+        self.multiplier = multiplier
+        self._upper = self._all.evaluate(multiplier)
+        self._open = self._nothing_open()
+        lower = self.lower()
+        wide = np.flatnonzero(self._weights * (self.upper() - lower) > 0)
+        wide = wide[self.upper()[wide] > lower[wide] + self.tolerance]
+        if wide.size:
+            begun = time.perf_counter()
+            self._screened(self._screen.inner(wide, multiplier, lower[wide], self.tolerance))
+            self._run.screen_seconds += time.perf_counter() - begun
+
+    def _screened(self, screened: Screened) -> None:
+        items = screened.sample * self._per_sample + self._rank(screened.sample, screened.rival)
+        self._learn(items, screened.upper, checked=True)
+        self._open.near[items], self._open.far[items] = screened.near, screened.far
+        self._open.outside[items] = screened.outside
+        self._run.rivals_screened += items.size
+
+    def _rank(self, sample: Ints, rival: Ints) -> Ints:
+        """The position of a rival among its sample's."""
+        return np.asarray(rival - (rival > self._run.problem.samples.y[sample]), dtype=np.int64)
+
+    def open_items(self) -> Ints:
+        """Items that may still lift their sample above its atoms by more than the tolerance, and can be asked about."""
+        state = self._open
+        asks = (state.far >= state.near) & (state.busy == 0) & (self._weights[self._sample] > 0)
+        bar = np.repeat(self.lower(), self._per_sample) + self.tolerance
+        return np.flatnonzero(asks & (self._upper > bar))
+
+    def next_task(self) -> Task | None:
+        """The question that may narrow the bracket most: the widest sample's highest rival, least tried first."""
+        items = self.open_items()
+        if items.size == 0:
+            return None
+        lower = self.lower()
+        width = self._weights[self._sample[items]] * (self._upper[items] - lower[self._sample[items]])
+        order = np.lexsort((items, -width, self._open.tries[items]))
+        return self._task(int(items[order[0]]))
+
+    def _task(self, item: int) -> Task:
+        run, sample = self._run, int(self._sample[item])
+        options = run.options
+        begun = time.perf_counter()
+        near, far = float(self._open.near[item]), float(self._open.far[item])
+        region, bounds, _ = self._screen.region(sample, near, far)
+        run.screen_seconds += time.perf_counter() - begun
+        label, rival = int(run.problem.samples.y[sample]), int(self._rival[item])
+        question = Inner(sample, label, rival, region, bounds, self.multiplier)
+        start = self._pool.best(sample, self.multiplier).point if options.mip_start else None
+        seconds = run.slice(int(self._open.tries[item]))
+        self._open.busy[item] = 1
+        cutoff = float(self.lower()[sample])
+        return Task(item, question, Effort(self.tolerance, seconds, options.seed, cutoff, start))
+
+    def take(self, task: Task, answer: Answer) -> bool:
+        """Learn from an answer; True if it lifted the sample's atoms by more than the tolerance."""
+        question, item = task.question, task.item
+        assert isinstance(question, Inner)
+        assert question.multiplier == self.multiplier
+        before = float(self._pool.lower_model(self.multiplier)[question.sample])
+        attained = self._add_points(question, answer.points)
+        self._run.count(question.sample, answer)
+        if attained > answer.bound:
+            self._run.shortfall(attained - answer.bound)
+        proven = max(answer.bound, attained, float(self._open.outside[item]))
+        self._learn(np.array([item]), np.array([proven]), checked=False)
+        self._open.busy[item] = 0
+        self._open.tries[item] += 1
+        if answer.closed:
+            self._open.far[item] = -1.0
+        return float(self._pool.lower_model(self.multiplier)[question.sample]) > before + self.tolerance
+
+    def _add_points(self, question: Inner, points: Array) -> float:
+        """Re-evaluate the points into atoms; the best inner value they attain for the question's rival, rounded down."""
+        if not len(points):
+            return -math.inf
+        problem, sample = self._run.problem, question.sample
+        points = np.clip(points, problem.support.lower, problem.support.upper)
+        label = np.full(len(points), question.label, dtype=np.int64)
+        margins = margins_enclosure(problem.network, points, label)[0]
+        costs = distances_up(problem.cost.norm, points, np.broadcast_to(question.region.centre, points.shape))
+        rivals = np.delete(margins, question.label, axis=1).max(axis=1)
+        for point, cost, value in zip(points, costs, rivals, strict=True):
+            if cost > 0 and math.isfinite(value):
+                self._pool.add(sample, float(cost), float(value), point)
+        attained = margins[:, question.rival] - question.multiplier * costs
+        return float(np.nextafter(attained.max(), -math.inf))

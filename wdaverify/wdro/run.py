@@ -1,0 +1,153 @@
+"""One run: its options, its clock, what it counts, and the bracket it tells of."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wdaverify.engines.base import Answer, Distance
+from wdaverify.network.model import Array
+from wdaverify.problem import WdroProblem
+from wdaverify.wdro.progress import Progress, Report
+from wdaverify.wdro.result import Reason
+from wdaverify.wdro.workers import Task, Workers
+
+_FIRST_SLICE = 10.0
+"""Seconds that a question gets on its first try; each further try gets four times as many."""
+_GRACE = 1.0
+"""Seconds past the deadline after which an answer is no longer waited for."""
+_TICK = 0.2
+SHORTFALL = 1e-6
+"""By how much a solver's bound may fall short of a re-evaluated point before the run counts as numerically broken."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked of the run; see ``wdaverify.wdro.verify.verify``."""
+
+    solver: str
+    gap: float
+    time_limit: float | None
+    jobs: int | None
+    threshold: float | None
+    device: str
+    seed: int
+    mip_start: bool
+
+
+@dataclass(eq=False)
+class Run:
+    """Mutable state shared by the stages of one run; the bracket only ever narrows."""
+
+    problem: WdroProblem
+    options: Options
+    workers: Workers
+    progress: Report | None
+    begun: float = field(default_factory=time.monotonic)
+    lower: float = -math.inf
+    upper: float = math.inf
+    rounds: int = 0
+    solves: Counter[str] = field(default_factory=Counter)
+    nodes: int = 0
+    solve_seconds: float = 0.0
+    screen_seconds: float = 0.0
+    attack_seconds: float = 0.0
+    rivals_screened: int = 0
+    samples_solved: set[int] = field(default_factory=set)
+    raised: int = 0
+    largest_shortfall: float = 0.0
+    failures: Counter[str] = field(default_factory=Counter)
+    device: str = "cpu"
+    _reported: float = 0.0
+
+    @property
+    def deadline(self) -> float:
+        """The time (``time.monotonic``) at which the run must stop; inf if never."""
+        limit = self.options.time_limit
+        return math.inf if limit is None else self.begun + limit
+
+    def remaining(self) -> float:
+        """Seconds left, at least 0."""
+        return max(self.deadline - time.monotonic(), 0.0)
+
+    def narrow(self, lower: float, upper: float) -> None:
+        """Take note of a proven bracket."""
+        self.lower, self.upper = max(self.lower, lower), min(self.upper, upper)
+
+    def verdict(self) -> Reason | None:
+        """Why the run can stop now, or None; limits are looked at last."""
+        threshold = self.options.threshold
+        if self.largest_shortfall > SHORTFALL:
+            return Reason.NUMERICAL
+        if self.upper - self.lower <= self.options.gap:
+            return Reason.GAP_CLOSED
+        if threshold is not None and (self.upper <= threshold or self.lower > threshold):
+            return Reason.THRESHOLD_DECIDED
+        if time.monotonic() >= self.deadline:
+            return Reason.TIME_LIMIT
+        return None
+
+    def tell(self, phase: str, open_samples: int) -> None:
+        """Report progress, at most every fifth of a second and at every change of phase."""
+        now = time.monotonic()
+        if self.progress is None or now - self._reported < _TICK:
+            return
+        self._reported = now
+        solves = sum(self.solves.values())
+        self.progress(Progress(phase, self.lower, self.upper, self.rounds, solves, open_samples, now - self.begun))
+
+    def slice(self, tries: int) -> float:
+        """Seconds for a question that was tried ``tries`` times before."""
+        return min(_FIRST_SLICE * 4.0**tries, self.remaining())
+
+    def count(self, sample: int, answer: Answer) -> None:
+        """Add an answer to the statistics."""
+        self.nodes += answer.nodes
+        self.solve_seconds += answer.seconds
+        self.samples_solved.add(sample)
+        if answer.vouched_by == "none":
+            self.failures[answer.detail] += 1
+        else:
+            self.solves[answer.vouched_by] += 1
+
+    def shortfall(self, amount: float) -> None:
+        """Take note that a solver's bound was raised by ``amount`` to a re-evaluated point."""
+        self.raised += 1
+        self.largest_shortfall = max(self.largest_shortfall, amount)
+
+    def work(self, draw: Callable[[], Task | None], tell: Callable[[], None]) -> Iterator[tuple[Task, Answer]]:
+        """Answers as they come; ``draw`` is asked for the next task whenever a worker falls free, ``tell`` while waiting.
+
+        Ends when nothing is under way and ``draw`` has nothing, or when the deadline has passed by the grace. A worker
+        that dies proves nothing; the others are started anew.
+        """
+        pending: dict[Future[Answer], Task] = {}
+        while time.monotonic() <= self.deadline + _GRACE:
+            while len(pending) < self.workers.width and (task := draw()) is not None:
+                pending[self.workers.submit(task)] = task
+            if not pending:
+                return
+            done, _ = wait(pending, timeout=_TICK, return_when=FIRST_COMPLETED)
+            for future in done:
+                task = pending.pop(future)
+                try:
+                    answer = future.result()
+                except BrokenExecutor as error:
+                    self.workers.close()
+                    answer = Answer(_trivial(task), _no_points(task), "none", True, 0, 0.0, f"a worker died ({error})")
+                yield task, answer
+            tell()
+
+
+def _trivial(task: Task) -> float:
+    return -math.inf if isinstance(task.question, Distance) else math.inf
+
+
+def _no_points(task: Task) -> Array:
+    return np.zeros((0, task.question.region.centre.size))

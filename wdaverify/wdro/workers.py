@@ -1,0 +1,106 @@
+"""Where questions are answered: worker processes, or this process. A task is picklable in, picklable out."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+from threadpoolctl import threadpool_limits
+
+from wdaverify.engines.base import Answer, Effort, Engine, Question
+from wdaverify.engines.mip import MipEngine
+from wdaverify.network.model import ReluNetwork
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+_engine: Engine | None = None
+"""The engine of a worker process, made once by ``_start``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One question and how hard to try; ``item`` is the caller's own index of it."""
+
+    item: int
+    question: Question
+    effort: Effort
+
+
+def _start(network: ReluNetwork, solver: str) -> None:
+    """Begin a worker: no SIGINT (the parent decides), one BLAS thread, the network received once."""
+    global _engine  # noqa: PLW0603 (the one piece of state of a worker process)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threadpool_limits(1)
+    _engine = MipEngine(network, solver)
+
+
+def _answer(task: Task) -> Answer:
+    assert _engine is not None
+    return _engine.answer(task.question, task.effort)
+
+
+class Workers:
+    """Answers tasks on ``jobs`` spawned processes, or in this process where ``jobs`` is None."""
+
+    def __init__(self, network: ReluNetwork, solver: str, jobs: int | None) -> None:
+        self._network, self._solver, self._jobs = network, solver, jobs
+        self._executor: Executor | None = None
+        self._local: Engine | None = None
+
+    @property
+    def width(self) -> int:
+        """How many tasks are worth having under way at once: one more than there are workers keeps each of them busy."""
+        return 1 if self._jobs is None else self._jobs + 1
+
+    @property
+    def jobs(self) -> int:
+        """The number of processes that solve."""
+        return 1 if self._jobs is None else self._jobs
+
+    def submit(self, task: Task) -> Future[Answer]:
+        """Start on a task; the first one starts the processes."""
+        if self._jobs is None:
+            self._local = self._local or MipEngine(self._network, self._solver)
+            done: Future[Answer] = Future()
+            done.set_result(self._local.answer(task.question, task.effort))
+            return done
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                self._jobs, get_context("spawn"), initializer=_start, initargs=(self._network, self._solver)
+            )
+        with _calm_children():
+            return self._executor.submit(_answer, task)
+
+    def close(self) -> None:
+        """Stop now: what is under way is abandoned, processes are ended."""
+        executor, self._executor = self._executor, None
+        if isinstance(executor, ProcessPoolExecutor):
+            processes = list((executor._processes or {}).values())
+            executor.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join(1.0)
+
+
+@contextmanager
+def _calm_children() -> Iterator[None]:
+    """Processes started inside inherit a blocked SIGINT and one thread for numerical libraries."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if blocked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -1,0 +1,213 @@
+"""The zero-one loss by exact minimal distances and the knapsack, lazily (docs/theory.md, section 4).
+
+    lo_i <= d_i <= hi_i,   knapsack(hi) <= V <= knapsack(lo)
+
+With ``lam = 1 / d*`` at the threshold of the upper distances, the width of the bracket is at most
+``sum_i w_i (phi_i(lam; lo_i) - phi_i(lam; hi_i))`` with ``phi(lam; d) = max(0, 1 - lam d^p)``: the widest term is refined next.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from fractions import Fraction
+
+import numpy as np
+
+from wdaverify.certify.exact import errors
+from wdaverify.certify.push import push_across
+from wdaverify.certify.witness import Witness, clean_losses, distances_up, evaluate
+from wdaverify.engines.base import Answer, Distance, Effort
+from wdaverify.engines.screening import Ints, Screen
+from wdaverify.network.model import Array
+from wdaverify.transport.distribution import Distribution
+from wdaverify.transport.knapsack import KnapsackSolution, knapsack_lower, knapsack_upper
+from wdaverify.wdro.result import Reason, SampleBracket, Voucher
+from wdaverify.wdro.run import Run
+from wdaverify.wdro.workers import Task
+
+_LEAST_GAP = 1e-10
+"""No distance is asked for more exactly than this: solvers do not deliver it."""
+
+
+class ZeroOneSearch:
+    """The search for V with the zero-one loss; attributes are valid whenever it is interrupted."""
+
+    def __init__(self, run: Run, witness: Witness) -> None:
+        self._run, self._problem = run, run.problem
+        self._screen = Screen(self._problem)
+        count = len(self._problem.samples)
+        self._sample, self._rival = self._screen.rivals(np.arange(count))
+        self._per_sample = self._problem.network.n_outputs - 1
+        wrong = clean_losses(self._problem)[0] > 0
+        self._nearest: list[Array | None] = [
+            x if bad else None for x, bad in zip(self._problem.samples.x, wrong, strict=True)
+        ]
+        self.high = np.where(wrong, 0.0, math.inf)
+        self._low = np.zeros(self._sample.size)
+        self._own = np.zeros(self._sample.size)
+        self._tries = np.zeros(self._sample.size, np.int64)
+        self._done = np.zeros(self._sample.size, np.bool_)
+        self._busy = np.zeros(self._sample.size, np.bool_)
+        self.witness = witness
+        self._update()
+
+    def low(self) -> Array:
+        """Proven lower bounds of the distances, ``[N]``; never above the upper ones."""
+        return np.asarray(np.minimum(self._low.reshape(-1, self._per_sample).min(axis=1), self.high))
+
+    def _own_low(self) -> Array:
+        """The same from our own bounds alone."""
+        return np.asarray(np.minimum(self._own.reshape(-1, self._per_sample).min(axis=1), self.high))
+
+    def _knapsack(self, distances: Array, *, upper: bool) -> KnapsackSolution:
+        order = self._problem.cost.order
+        budget = Fraction(self._problem.radius) ** order
+        solve = knapsack_upper if upper else knapsack_lower
+        return solve(distances**order, self._problem.samples.w, budget)
+
+    @property
+    def multiplier(self) -> float:
+        """The multiplier at which the dual of the lower distances attains the upper bound."""
+        return self._knapsack(self.low(), upper=True).multiplier
+
+    def _update(self) -> None:
+        """Recompute both knapsacks; the lower one is re-evaluated as a distribution before it counts."""
+        self._run.narrow(self.witness.lower, self._knapsack(self.low(), upper=True).value)
+        plan = self._knapsack(self.high, upper=False)
+        if plan.value <= self.witness.lower:
+            return
+        moved = np.flatnonzero((plan.fraction > 0) & (self.high > 0) & np.isfinite(self.high))
+        points = [self._nearest[i] for i in moved]
+        stacked = (
+            np.stack([p for p in points if p is not None])
+            if len(moved)
+            else np.zeros((0, self._problem.network.n_inputs))
+        )
+        mass = plan.fraction[moved] * self._problem.samples.w[moved]
+        self.adopt(evaluate(self._problem, Distribution(moved.astype(np.int64), stacked, mass)))
+
+    def adopt(self, witness: Witness) -> None:
+        """Keep a witness if it proves more than the one at hand."""
+        if witness.lower > self.witness.lower:
+            self.witness = witness
+        self._run.narrow(self.witness.lower, math.inf)
+
+    def offer(self, sample: Ints, point: Array) -> None:
+        """Take the nearest errors among points ``[M, n]`` of samples ``[M]``."""
+        index = np.asarray(sample, dtype=np.int64)
+        if not index.size:
+            return
+        cost = distances_up(self._problem.cost.norm, point, self._problem.samples.x[index])
+        wrong = errors(self._problem.network, point, self._problem.samples.y[index])
+        for m in np.flatnonzero(wrong & (cost < self.high[index])):
+            self._accept(int(index[m]), point[m], float(cost[m]))
+        self._update()
+
+    def _accept(self, sample: int, point: Array, distance: float) -> None:
+        if distance < self.high[sample]:
+            self.high[sample] = distance
+            self._nearest[sample] = np.array(point)
+
+    def search(self) -> Reason:
+        """Screen every sample that can matter, then refine distances until the bracket closes or a limit is reached."""
+        self._run.rounds = 1
+        self._screen_all()
+        self._update()
+        for task, answer in self._run.work(self._draw, self._tell):
+            self._take(task, answer)
+            self._update()
+        return self._run.verdict() or Reason.STALLED
+
+    def _tell(self) -> None:
+        self._run.tell("solve", int(np.unique(self._sample[self._open_items()]).size))
+
+    def _screen_all(self) -> None:
+        begun = time.perf_counter()
+        samples = np.flatnonzero((self._problem.samples.w > 0) & (self.high > 0))
+        if samples.size:
+            sample, rival, low = self._screen.distances(samples, self.high[samples])
+            items = sample * self._per_sample + rival - (rival > self._problem.samples.y[sample])
+            self._low[items] = self._own[items] = low
+            self._run.rivals_screened += items.size
+        self._run.screen_seconds += time.perf_counter() - begun
+
+    def _widths(self) -> tuple[Array, float]:
+        """What each sample adds to the width of the bracket, ``[N]``, and the multiplier used."""
+        lam, order = self._knapsack(self.high, upper=False).multiplier, self._problem.cost.order
+
+        def phi(distance: Array) -> Array:
+            with np.errstate(invalid="ignore"):
+                cost = np.where(np.isfinite(distance), lam * distance**order, math.inf)
+            return np.clip(1.0 - cost, 0.0, None)
+
+        return self._problem.samples.w * (phi(self.low()) - phi(self.high)), lam
+
+    def _open_items(self) -> Ints:
+        asks = ~self._busy & ~self._done & (self._low < self.high[self._sample])
+        return np.flatnonzero(asks & (self._widths()[0][self._sample] > 0))
+
+    def _draw(self) -> Task | None:
+        """The question about the sample that widens the bracket most: its nearest rival, least tried first."""
+        if self._run.verdict() is not None:
+            return None
+        items = self._open_items()
+        if not items.size:
+            return None
+        widths, lam = self._widths()
+        order = np.lexsort((items, self._low[items], -widths[self._sample[items]], self._tries[items]))
+        return self._task(int(items[order[0]]), lam)
+
+    def _task(self, item: int, lam: float) -> Task:
+        sample, options = int(self._sample[item]), self._run.options
+        begun = time.perf_counter()
+        far = min(float(self.high[sample]), float(self._screen.reach[sample]))
+        near = min(float(self._low[item]), far)
+        region, bounds, _ = self._screen.region(sample, near, far)
+        self._run.screen_seconds += time.perf_counter() - begun
+        question = Distance(sample, int(self._problem.samples.y[sample]), int(self._rival[item]), region, bounds)
+        gap = max(options.gap / (4 * lam) if lam > 0 else options.gap / 4, _LEAST_GAP)
+        start = self._nearest[sample] if options.mip_start else None
+        self._busy[item] = True
+        return Task(item, question, Effort(gap, self._run.slice(int(self._tries[item])), options.seed, None, start))
+
+    def _take(self, task: Task, answer: Answer) -> None:
+        question, item = task.question, task.item
+        assert isinstance(question, Distance)
+        self._run.count(question.sample, answer)
+        attained = self._add_points(question, answer.points)
+        bound = answer.bound
+        if bound > question.region.far:  # the rival cannot tie inside the ball: nothing is said of what lies beyond it
+            bound = math.inf if question.region.far >= self._screen.reach[question.sample] else question.region.far
+        if bound > attained:
+            self._run.shortfall(bound - attained if math.isfinite(bound) else attained)
+            bound = attained
+        self._low[item] = max(self._low[item], bound)
+        self._busy[item] = False
+        self._tries[item] += 1
+        self._done[item] = answer.closed
+
+    def _add_points(self, question: Distance, points: Array) -> float:
+        """Push the points across the boundary where they fall short, keep the nearest; the least distance of one found, or inf."""
+        problem, sample = self._problem, question.sample
+        nearest = math.inf
+        for point in points:
+            centre, label = question.region.centre, question.label
+            across = push_across(problem.network, point, centre, label, problem.support, problem.cost.norm)
+            if across is not None:
+                distance = float(distances_up(problem.cost.norm, across[None, :], centre[None, :])[0])
+                nearest = min(nearest, distance)
+                self._accept(sample, across, distance)
+        return nearest
+
+    def per_sample(self) -> tuple[SampleBracket, ...]:
+        """The brackets of the distances."""
+        low, own = self.low(), self._own_low()
+        return tuple(
+            SampleBracket(i, float(w), float(a), float(b), Voucher.CHECKED if mine >= a else Voucher.SOLVER)
+            for i, (w, a, b, mine) in enumerate(zip(self._problem.samples.w, low, self.high, own, strict=True))
+        )
+
+    def checked_upper(self) -> float:
+        """The upper bound of V that our own bounds alone prove."""
+        return self._knapsack(self._own_low(), upper=True).value
