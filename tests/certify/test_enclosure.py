@@ -87,6 +87,37 @@ def test_products_that_underflow_are_covered() -> None:
     assert Fraction(float(lower[0, 0])) <= truth <= Fraction(float(upper[0, 0]))
 
 
+def test_a_diagonal_by_itself_and_the_last_subtraction_round() -> None:
+    """Without a matrix nothing else pays for these roundings."""
+    rng = np.random.default_rng(0)
+    for layer in (
+        diagonal([1.0] * 3, [3.0, 7.0, 255.0], [0.0] * 3),
+        diagonal([0.1, 1.7, -3.3], [1.0] * 3, [0.0] * 3),
+        diagonal([1.0] * 3, [1.0] * 3, [0.1, 0.2, 0.3]),
+        Relu(),
+    ):
+        network = as_network([layer], 3, 3)
+        x = rng.random((50, 3)) * 10.0 ** rng.integers(-9, 1, (50, 3))
+        lower, upper = margins_enclosure(network, x, np.zeros(50, np.int64))
+        for b in range(50):
+            for j, margin in enumerate(true_margins(network, x[b], 0)):
+                assert Fraction(float(lower[b, j])) <= margin <= Fraction(float(upper[b, j]))
+
+
+def test_a_neuron_that_rounds_to_zero_may_be_active() -> None:
+    """``a + b - fl(a + b)`` is 0 in doubles and at times positive; the next layer makes it large."""
+    rng = np.random.default_rng(0)
+    active = 0
+    for a, b in rng.random((40, 2)):
+        hidden = affine(np.array([[a, b, -(a + b)]]), np.zeros(1))
+        network = as_network([hidden, Relu(), affine(np.array([[1e20], [0.0]]), np.zeros(2))], 3, 2)
+        truth = true_margins(network, np.ones(3), 1)[0]
+        lower, upper = margins_enclosure(network, np.ones((1, 3)), np.array([1]))
+        assert Fraction(float(lower[0, 0])) <= truth <= Fraction(float(upper[0, 0]))
+        active += truth > 0
+    assert active
+
+
 def test_overflow_is_no_bound() -> None:
     network = as_network(
         [

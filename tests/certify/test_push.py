@@ -91,7 +91,7 @@ def test_a_kink_seen_from_its_flat_side() -> None:
 
 
 def two_sided_network(rng: np.random.Generator) -> ReluNetwork:
-    """Three classes whose logits are 0 on average over the cube, so that boundaries cross it; division by 3 in front."""
+    """Three classes whose logits are 0 on average over the cube, so boundaries cross it; a division in front."""
     n = int(rng.integers(2, 40))
     front = diagonal([255.0] * n, [3.0] * n, [-42.0] * n)
     body = [front, affine(rng.normal(size=(9, n)) / 85.0, rng.normal(size=9)), Relu()]

@@ -372,7 +372,9 @@ def test_every_accepted_operator_is_compared() -> None:
     assert set(OPERATORS) - seen == {"Softmax", "LogSoftmax"}  # these have tests of their own
 
 
-@pytest.mark.parametrize("name", ["gemm-alpha-beta", "gemm-constant-A", "normalise-inside", "batch-normalization"])
+@pytest.mark.parametrize(
+    "name", ["gemm-alpha-beta", "gemm-beta-0", "gemm-constant-A", "normalise-inside", "batch-normalization"]
+)
 def test_float64_graphs(tmp_path: Path, name: str) -> None:
     nodes, constants, shape, opset, _ = CASES[name]
     double = {k: np.random.default_rng(3).uniform(0.5, 2, np.shape(v)) for k, v in constants.items()}

@@ -1,6 +1,6 @@
-"""What the attacks share: the question on a device, a clock, and projected ascent on a margin with every iterate pooled.
+"""What the attacks share: the question on a device, a clock, and projected ascent on a margin that pools every iterate.
 
-From ``x`` in the ball of radius r around ``x_i`` and the box, with ``u_k`` the running mean of normalised gradients,
+From ``x`` in the ball of radius r around ``x_i`` and the box, with ``u_k`` the momentum of the normalised gradients,
 
     u_(k+1) = mu u_k + g / ||g||_1,    x <- project(x + steepest(u, a_k r)),    a_k falling geometrically
 
@@ -26,7 +26,7 @@ from wdaverify.problem import Loss, WdroProblem
 POOL_NUMBERS = 2**26
 """Numbers that the pool's points may take in all (512 MiB); the envelopes' capacity follows from it."""
 
-BATCH_NUMBERS = {"cpu": 2**18, "cuda": 2**26}
+BATCH_NUMBERS = {"cpu": 2**18, "cuda": 2**24}
 """Numbers in one batch of points: small enough for a processor's cache, large enough for a GPU."""
 
 OFFERED = 4
@@ -67,9 +67,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Arena:
-    """A problem on a device: centres ``[N, n]``, labels ``[N]``, rivals ``[N, J]`` (ascending, without the label), clean margins ``[N, J]``.
+    """A problem on a device: samples ``centre [N, n]`` with ``label [N]``, their rivals and what was found so far.
 
-    A group ``g = i J + slot`` is a sample with one of its rivals; ``pool`` has one envelope per group.
+    ``rival [N, J]`` are the other classes, ascending; ``clean [N, J]`` their margins at the sample; ``reach [N]`` the
+    largest distance from it in the support. A group ``g = i J + slot`` is a sample with one of its rivals; ``pool`` has
+    one envelope per group.
     """
 
     problem: WdroProblem
@@ -123,9 +125,10 @@ class Arena:
     def ascend(
         self, group: Tensor, radius: Tensor, start: Tensor | None, schedule: Schedule, visit: Visit | None = None
     ) -> None:
-        """Ascend the margins of distinct groups ``[P]`` in balls of ``radius [P, R]`` from ``start [P, R, n]`` (None: the centres).
+        """Ascend the margins of distinct groups ``[P]`` in balls ``radius [P, R]``.
 
-        Every iterate goes to the pool, and to ``visit(points [P R, n], margins [P R])``.
+        They start at ``start [P, R, n]``, or at the samples (None). Every iterate goes to the pool, and to
+        ``visit(points [P R, n], margins [P R])``.
         """
         tries = radius.shape[1]
         row = group.repeat_interleave(tries)

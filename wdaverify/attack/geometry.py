@@ -1,8 +1,8 @@
 """Balls of the ground cost, cut by the support box, on torch tensors: steepest steps, projections, distances.
 
-For a gradient g at x and a length a the steepest step solves ``max g.s`` over ``||s|| <= a`` with ``x + s`` in the box: for
-l-inf it is ``a sign(g)``, clipped; for l1 the coordinates are filled in descending order of ``|g_k|``, each up to its bound.
-With ``x = x_i`` the same step is the linear maximiser over the whole ball (docs/theory.md, section 10).
+For a gradient g at x and a length a the steepest step solves ``max g.s`` over ``||s|| <= a`` with ``x + s`` in the box:
+for l-inf it is ``a sign(g)``, clipped; for l1 the coordinates are filled in descending order of ``|g_k|``, each up to its
+bound. With ``x = x_i`` the same step is the linear maximiser over the whole ball (docs/theory.md, section 10).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Geometry:
     def project(self, x: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
         """The nearest point ``[B, n]`` (l2) of the ball ``radius [B]`` around ``centre`` for ``x`` in the box.
 
-        l1: soft thresholding of the displacement (Duchi et al. 2008), which moves towards the centre and so stays in the box.
+        l1: soft thresholding of the displacement (Duchi et al. 2008); it moves towards the centre, so stays in the box.
         """
         r = radius.unsqueeze(1)
         if self.norm is Norm.INF:

@@ -1,9 +1,9 @@
-"""Refinement of the pool where the master will look: near its multiplier (margin loss), or at the nearest crossings (zero-one).
+"""Refinement of the pool where the master will look: near its multiplier (margin loss), or at the nearest crossings.
 
-Margin loss: with the pool's own multiplier lam, the rivals whose envelopes score best at ``m_j - lam d`` are attacked again
-from their best vertex, in balls around its distance; lam, the vertices and the spread of the balls then follow. Zero-one: the
-ball shrinks below the nearest crossing known, the margin is ascended there, and what crosses is pulled towards the sample
-(docs/theory.md, sections 2, 4 and 10).
+Margin loss: with the pool's own multiplier lam, the rivals whose envelopes score best at ``m_j - lam d`` are attacked
+again from their best vertex, in balls around its distance; lam, the vertices and the spread of the balls then follow.
+Zero-one: the ball shrinks below the nearest crossing known, the margin is ascended there, and what crosses is pulled
+towards the sample (docs/theory.md, sections 2, 4 and 10).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TRIES = 9
 SPREAD = 0.25
 CLIMB = Schedule(steps=20, first=0.2, last=0.01)
 
-SHRINKS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
+SHRINKS = (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
 CONTENDERS = 1.5
 """Rivals whose crossing is at most this much farther than the sample's nearest are refined."""
 
@@ -44,7 +44,7 @@ def refine_envelopes(arena: Arena) -> None:
 
 
 def _climb_around(arena: Arena, group: Tensor, vertex: Tensor, factor: Tensor) -> None:
-    """Ascend from the envelopes' vertices ``[P]`` (the first one in place of the clean point), scaled by ``factor [R]``."""
+    """Ascend from the envelopes' vertices ``[P]`` (not the clean ones), scaled towards and away by ``factor [R]``."""
     vertex = vertex.clamp(min=1)
     distance = arena.pool.distance[group, vertex]
     there = torch.isfinite(distance).nonzero().squeeze(1)
@@ -78,9 +78,21 @@ def _shrink(arena: Arena, group: Tensor, shrink: float) -> None:
     centre = arena.centre[sample]
     start = centre.unsqueeze(1) + factor[:, None] * (point - centre).unsqueeze(1)
     arena.ascend(group, near.unsqueeze(1) * factor, arena.geometry.clip(start), CLIMB)
-    ray = bisect(arena, sample, centre, arena.pool.near_point[group])
-    margin, slot = arena.largest_margin(ray, sample)
-    distance = arena.geometry.distance(ray, centre)
-    own = slot == group - sample * arena.rivals
-    good = (own & (margin >= 0)).nonzero().squeeze(1)
-    arena.pool.offer(group[good], distance[good].unsqueeze(1), margin[good].unsqueeze(1), ray[good].unsqueeze(1))
+    _pull_in(arena, group)
+
+
+def _pull_in(arena: Arena, group: Tensor) -> None:
+    """Bisect the rays from the samples to the crossings of groups ``[P]``; each sample's nearest goes to the rival it crosses to."""
+    sample = group // arena.rivals
+    centre = arena.centre[sample]
+    point = bisect(arena, sample, centre, arena.pool.near_point[group])
+    table = torch.full_like(arena.clean, torch.inf)
+    table.view(-1)[group] = arena.geometry.distance(point, centre)
+    nearest, slot = table.min(dim=1)
+    row = torch.zeros_like(table, dtype=torch.int64)
+    row.view(-1)[group] = torch.arange(group.shape[0], device=group.device)
+    sample = torch.isfinite(nearest).nonzero().squeeze(1)
+    point, distance = point[row[sample, slot[sample]]], nearest[sample]
+    margin, attained = arena.largest_margin(point, sample)
+    crossed = sample * arena.rivals + attained
+    arena.pool.offer(crossed, distance.unsqueeze(1), margin.unsqueeze(1), point.unsqueeze(1))

@@ -1,6 +1,7 @@
 """The pool: what is kept of every point visited, reduced on the fly on the device.
 
-A group g is a pair (sample, rival). Kept per group: the vertices of the increasing part of the upper concave envelope of
+A group g is a pair (sample, rival). Kept per group: the vertices of the increasing part of the upper concave envelope
+of
 
     {(||x - x_i||, m_j(x)) : x visited},    starting from the clean point (0, m_j(x_i)),
 
@@ -39,10 +40,10 @@ def envelope(distance: Tensor, value: Tensor, capacity: int) -> Tensor:
 
 
 class Pool:
-    """Envelopes and nearest crossings of ``groups`` (sample, rival) pairs; points ``[G, C, n]``, absent ones at distance inf."""
+    """Envelopes and nearest crossings of G (sample, rival) pairs; points ``[G, C, n]``, absent ones at distance inf."""
 
     def __init__(self, clean: Tensor, width: int, capacity: int) -> None:
-        """Start from the clean margins ``[G]``; ``width`` is n and ``capacity`` the vertices kept beside the clean one."""
+        """Start from the clean margins ``[G]``; ``width`` is n, and C = ``capacity`` vertices go beside the clean one."""
         groups = clean.shape[0]
         self.capacity = capacity
         self.distance = torch.full((groups, capacity + 1), torch.inf, dtype=torch.float64, device=clean.device)
@@ -53,7 +54,7 @@ class Pool:
         self.near_point = torch.zeros((groups, width), dtype=torch.float64, device=clean.device)
 
     def offer(self, group: Tensor, distance: Tensor, value: Tensor, point: Tensor) -> None:
-        """Take the points ``[P, R, n]`` of the distinct groups ``[P]``, at ``distance [P, R]`` with margin ``value [P, R]``."""
+        """Take points ``[P, R, n]`` of distinct groups ``[P]``, at ``distance [P, R]`` with margins ``value [P, R]``."""
         self._offer_near(group, distance, value, point)
         above = (value > self._height(group, distance)).any(dim=1).nonzero().squeeze(1)
         if above.numel() == 0:
@@ -103,7 +104,7 @@ class Pool:
         return score, vertex
 
     def vertices(self) -> tuple[Tensor, Tensor]:
-        """Groups ``[M]`` and points ``[M, n]`` of every vertex but the clean ones, then of every nearest crossing off the centre."""
+        """Groups ``[M]`` and points ``[M, n]`` of every vertex but the clean ones, then of the nearest crossings."""
         kept = torch.isfinite(self.distance[:, 1:])
         group = kept.nonzero()[:, 0]
         crossed = (torch.isfinite(self.near) & (self.near > 0)).nonzero().squeeze(1)
@@ -111,9 +112,9 @@ class Pool:
 
 
 def multiplier(pool: Pool, weight: Tensor, rivals: int, radius: float) -> float:
-    """A minimiser of ``lam radius + sum_i w_i max_k (v_ik - lam d_ik)`` over the pool (margin loss), by bisection on its slope.
+    """A minimiser of ``lam radius + sum_i w_i max_k (v_ik - lam d_ik)`` over the pool (margin loss), by bisection.
 
-    ``weight [N]``, groups sample-major with ``rivals`` each. The atoms' values are their margins to their own rival.
+    ``weight [N]``; groups are sample-major with ``rivals`` each. The atoms' values are their margins to their own rival.
     """
     samples = weight.shape[0]
     d = pool.distance.reshape(samples, -1)

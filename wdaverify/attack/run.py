@@ -1,8 +1,9 @@
 """All attacks on a problem: WDA(m), WDA++, and the pool of points for the mixture (docs/theory.md, section 10).
 
-Every iterate of every attack goes to the pool (see ``pool``). After the named attacks every rival of every sample is ascended
-in balls whose radii run geometrically from below ``eps`` to the largest distance in the support; then the pool is refined
-where the master will look (see ``polish``). What is found is a proposal: distances and losses are evaluated again elsewhere.
+Every iterate of every attack goes to the pool (see ``pool``). After the named attacks every rival of every sample is
+ascended in balls whose radii run geometrically from below ``eps`` to the largest distance in the support; then the pool is
+refined where the master will look (see ``polish``). What is found is a proposal: distances and losses are evaluated again
+elsewhere.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from wdaverify.attack import polish, wda, wda_pp
 from wdaverify.attack.ascent import Arena, Clock, Schedule
 from wdaverify.attack.outcome import AttackOutcome
 from wdaverify.attack.torch_network import pick_device
+from wdaverify.errors import ProblemError
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.transport.distribution import Distribution
@@ -39,15 +41,18 @@ def run_attacks(
 ) -> AttackOutcome:
     """Attack ``problem`` on ``device`` until done, or until ``time.monotonic()`` reaches ``deadline``.
 
-    ``powers`` are the m of WDA(m); ``restarts`` sweeps start at the sample (the first) or at random points of the ball. Points
-    lie inside the support exactly. The same seed on the same device gives the same outcome, unless the deadline cuts it.
+    ``powers`` are the m >= 1 of WDA(m); of ``restarts`` sweeps the first starts at the samples, the others at random points
+    of the balls. Points lie inside the support exactly. The same seed on the same device gives the same outcome, unless
+    the deadline cuts it. On the CPU one thread is used.
     """
     started = time.monotonic()
+    if any(m < 1 for m in powers):
+        raise ProblemError(f"powers {list(powers)}: WDA(m) moves 1/m of each mass, so m >= 1 is accepted")
     where = pick_device(device)
     names = {f"WDA({m})": m for m in powers}
     nothing = _no_moves(problem)
     if problem.radius == 0:
-        idle: dict[str, Distribution] = {name: nothing for name in [*names, "WDA++"]}
+        idle: dict[str, Distribution] = dict.fromkeys([*names, "WDA++"], nothing)
         return AttackOutcome(idle, nothing.sample, nothing.point, 0, time.monotonic() - started, where.type, True)
     clock = Clock(deadline)
     with torch.inference_mode(), _one_thread(where):
@@ -66,7 +71,7 @@ def run_attacks(
 
 @contextmanager
 def _one_thread(device: torch.device) -> Iterator[None]:
-    """One CPU thread while the batches run: they fit a cache, and threads that share a busy machine wait for each other at every one."""
+    """One CPU thread: the batches fit its cache, and on a busy machine threads would wait for each other at every step."""
     before = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -81,10 +86,12 @@ def _no_moves(problem: WdroProblem) -> Distribution:
 
 
 def _radii(arena: Arena) -> Tensor:
-    """The sweep's radii ``[R]``: geometric from a quarter of eps (at most 1/16 of the support) to the largest distance within the support."""
+    """The sweep's radii ``[R]``, geometric: from eps / 4 (at most 1/16 of the largest) to the largest distance there is."""
     largest = float(arena.reach.max())
     least = min(arena.problem.radius / 4, largest / 16)
-    return arena.reach.new_tensor(np.geomspace(max(least, 1e-9 * largest), largest, RADII)) if largest > 0 else arena.reach[:0]
+    if largest == 0:
+        return arena.reach[:0]
+    return arena.reach.new_tensor(np.geomspace(max(least, 1e-9 * largest), largest, RADII))
 
 
 def _sweep(arena: Arena, seed: int, restarts: int) -> None:

@@ -1,6 +1,6 @@
-"""The canonical form of a network as float64 torch tensors: batched margins and their gradients, by a backward pass of our own.
+"""The canonical form of a network as float64 torch tensors: batched margins and gradients, by a backward pass of our own.
 
-With blocks ``(W_k, b_k)``, ``a_k = W_k h_(k-1) + b_k``, ``h_k = relu(a_k)`` and ``c = e_j - e_y`` (docs/theory.md, section 10),
+With blocks ``(W_k, b_k)``, ``a_k = W_k h_(k-1) + b_k``, ``h_k = relu(a_k)``, ``c = e_j - e_y`` (docs/theory.md, section 10)
 
     m_j(x) = c . a_L(x),    grad m_j = W_1^T D_1 W_2^T D_2 ... W_L^T c,    D_k = diag[a_k > 0]
 """
@@ -19,7 +19,9 @@ def pick_device(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise ProblemError(f"device {name!r}: accepted are auto, cpu and cuda; use --device auto")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ProblemError("device cuda: no CUDA device is usable here; use --device cpu (or auto), or install a CUDA torch")
+        raise ProblemError(
+            "device cuda: no CUDA device is usable here; use --device cpu or auto, or install a CUDA torch"
+        )
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda")
@@ -49,7 +51,7 @@ class TorchNetwork:
         return (z - z.gather(1, index)).scatter_(1, index, -torch.inf)
 
     def margin_gradient(self, x: Tensor, label: Tensor, rival: Tensor) -> tuple[Tensor, Tensor]:
-        """``m_j`` ``[B]`` and its gradient ``[B, n]`` at points ``[B, n]``, labels and rivals ``[B]``; ``relu'(0) = 0``."""
+        """``m_j`` ``[B]`` and its gradient ``[B, n]`` at points ``[B, n]``, labels and rivals ``[B]``; relu'(0) = 0."""
         z, active = self._forward(x)
         value = z.gather(1, rival.unsqueeze(1)).squeeze(1) - z.gather(1, label.unsqueeze(1)).squeeze(1)
         last = self._weight[-1]

@@ -1,8 +1,8 @@
 """WDA(m): every sample is attacked in the ball of radius ``m eps``, and 1/m of its mass is moved there.
 
-Per sample a rival j* is picked by a short probe of the strongest rivals; then ``z_j* - z_y`` is ascended. The rest of the
-mass, ``1 - 1/m``, stays, so that the cost is at most ``sum_i (w_i / m) m eps = eps`` (docs/theory.md, section 10; Le, Dao,
-Nguyen, Chu, arXiv 2510.10000, there with kappa for m).
+Per sample a rival j* is picked by a short probe of the strongest rivals; then ``z_j* - z_y`` is ascended. The rest of
+the mass, ``1 - 1/m``, stays, so that the cost is at most ``sum_i (w_i / m) m eps = eps`` (docs/theory.md, section 10; Le,
+Dao, Nguyen, Chu, arXiv 2510.10000, there with kappa for m).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """WDA++: every sample walks until its label first flips; the budget then buys the nearest flips.
 
-At each step every rival's steepest step is tried and the one that scores best is taken; the last step, and the ray from
-the sample, are bisected to the boundary, keeping the misclassified end. With the distances ``d_i`` found, mass is moved in
-ascending order of ``d_i`` until ``sum w_i d_i = eps``, the last sample fractionally (docs/theory.md, sections 4 and 10; Le,
-Dao, Nguyen, Chu, arXiv 2510.10000).
+At each step the steepest steps of the strongest rivals are tried and the one that scores best is taken; the last step,
+and the ray from the sample, are bisected to the boundary, keeping the misclassified end. With the distances ``d_i`` found,
+mass is moved in ascending order of ``d_i`` until ``sum w_i d_i = eps``, the last sample fractionally (docs/theory.md,
+sections 4 and 10; Le, Dao, Nguyen, Chu, arXiv 2510.10000).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PACES = (1.05, 0.5, 0.2)
 """Step lengths, relative to the linearised distance to the nearest boundary: one walk each."""
 STEPS = 40
 TRIED = 9
-HALVINGS = 54
+HALVINGS = 40
 
 
 def attack(arena: Arena) -> Distribution:
@@ -72,7 +72,7 @@ def _flipped(arena: Arena, sample: Tensor, tried: int) -> tuple[Tensor, Tensor]:
 
 
 def _walk(arena: Arena, row: Tensor, pace: Tensor, tried: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The last step of each walk from samples ``row [B]``: its two ends ``[B, n]`` and whether the label flipped on it ``[B]``.
+    """The two ends ``[B, n]`` of the last step of each walk from samples ``row [B]``, and whether the label flipped ``[B]``.
 
     Samples that are misclassified already are no walk: their ends are the sample, at distance 0.
     """
@@ -100,7 +100,11 @@ def _walk(arena: Arena, row: Tensor, pace: Tensor, tried: int) -> tuple[Tensor, 
 def _try_step(
     arena: Arena, row: Tensor, slots: Tensor, at: Tensor, pace: Tensor, floor: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of walks at ``at [B, n]``: the best trial ``[B, n]``, the linearised distance ``[B]``, the trial's largest margin ``[B]``."""
+    """One step of walks at ``at [B, n]``.
+
+    Returned are the best trial ``[B, n]``, the linearised distance from ``at`` to the nearest boundary ``[B]`` and the
+    trial's largest margin ``[B]``.
+    """
     tried, width = slots.shape[1], at.shape[1]
     many = row.repeat_interleave(tried)
     start = at.repeat_interleave(tried, dim=0)
@@ -119,7 +123,11 @@ def _try_step(
 
 
 def bisect(arena: Arena, row: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """Misclassified points ``[B, n]`` between correct points ``inside`` and misclassified ``outside``, as near ``inside`` as halving gets."""
+    """Misclassified points ``[B, n]`` on segments from correct points ``inside`` to misclassified ones ``outside``.
+
+    They stop short of the boundary by about ``2^-40`` of the segment, so that another order of summation still sees the
+    error.
+    """
     low = torch.zeros_like(inside[:, :1])
     high = torch.ones_like(low)
     point = outside.clone()

@@ -198,7 +198,7 @@ class _Shells:
 
     def update(self, items: Ints, edges: Array, values: Array, bar: Array) -> None:
         """Drop the shells of the items whose values ``[M, S]`` do not beat the bar ``[M]``; shrink to the hull of the rest."""
-        beats: NDArray[np.bool_] = np.logical_not(values <= bar[:, None])
+        beats = np.asarray(np.logical_not(values <= bar[:, None]), dtype=np.bool_)
         some, last = beats.any(axis=1), values.shape[1] - 1
         first, final = beats.argmax(axis=1), last - beats[:, ::-1].argmax(axis=1)
         position = np.arange(items.size)

@@ -165,9 +165,10 @@ def _apply_float32(layer: Layer, h: NDArray[np.float32]) -> NDArray[np.float32]:
         case Affine():
             out = h @ layer.weight.astype(single).T + layer.bias.astype(single)
         case Diagonal():
-            out = h * layer.factor.astype(single) / layer.divisor.astype(single) + layer.shift.astype(single)
+            scaled = h * layer.factor.astype(single)
+            out = scaled / layer.divisor.astype(single) + layer.shift.astype(single)
         case Relu():
-            out = np.maximum(h, single(0))
+            return np.maximum(h, single(0))
     return np.asarray(out, dtype=single)
 
 

@@ -150,7 +150,8 @@ def _chord(lam_a: Array, upper_a: Array, lam_b: Array, upper_b: Array, lam: Arra
 def _prune(item: IntArray, lam: Array, upper: Array, largest: Array) -> tuple[IntArray, Array, Array]:
     """Sort by (item, lam) and keep the vertices of each item's envelope.
 
-    A point goes only while both neighbours that outdo it stay, so two nearly equal points never remove each other.
+    The inflated comparisons never outdo a vertex, so points may go together: two nearly equal ones do not remove each
+    other.
     """
     order = np.lexsort((upper, lam, item))
     item, lam, upper = item[order], lam[order], upper[order]
@@ -159,7 +160,6 @@ def _prune(item: IntArray, lam: Array, upper: Array, largest: Array) -> tuple[In
     item, lam, upper = item[fresh], lam[fresh], upper[fresh]
     while True:
         outdone = _outdone(item, lam, upper, largest)
-        outdone[1:] &= ~outdone[:-1]
         if not outdone.any():
             return item, lam, upper
         item, lam, upper = item[~outdone], lam[~outdone], upper[~outdone]

@@ -1,0 +1,248 @@
+"""The attacks: what they propose is feasible, repeatable, never below the nominal loss, and as good as closed forms allow."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from wdaverify.attack.geometry import Geometry
+from wdaverify.attack.outcome import AttackOutcome
+from wdaverify.attack.pool import Pool
+from wdaverify.attack.run import run_attacks
+from wdaverify.attack.torch_network import TorchNetwork, pick_device
+from wdaverify.errors import ProblemError
+from wdaverify.network.model import Affine, Array, Layer, Relu, ReluNetwork, readonly
+from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
+from wdaverify.transport.distribution import Distribution
+
+NORMS = [Norm.INF, Norm.ONE]
+LOSSES = [Loss.MARGIN, Loss.ZERO_ONE]
+
+
+def network(*maps: tuple[Array, Array]) -> ReluNetwork:
+    layers: list[Layer] = []
+    for weight, bias in maps:
+        layers += [Relu()] * bool(layers) + [Affine(readonly(weight), readonly(bias))]
+    return ReluNetwork(tuple(layers), (maps[0][0].shape[1],), (maps[-1][0].shape[0],), "", "test", ())
+
+
+def random_network(rng: np.random.Generator, *widths: int) -> ReluNetwork:
+    pairs = itertools.pairwise(widths)
+    return network(*((rng.normal(size=(m, n)) / np.sqrt(n), 0.3 * rng.normal(size=m)) for n, m in pairs))
+
+
+def problem(
+    net: ReluNetwork,
+    x: Array,
+    y: list[int],
+    radius: float,
+    norm: Norm = Norm.INF,
+    loss: Loss = Loss.MARGIN,
+    *,
+    w: list[float] | None = None,
+    box: tuple[float, float] = (0.0, 1.0),
+) -> WdroProblem:
+    weights = np.full(len(y), 1 / len(y)) if w is None else np.array(w)
+    samples = Samples(readonly(x), np.array(y, dtype=np.int64), readonly(weights), "", "test")
+    return WdroProblem(net, samples, GroundCost(norm, 1), Support.box(*box, net.n_inputs), loss, radius)
+
+
+def random_problem(seed: int, norm: Norm, loss: Loss, radius: float = 0.1, width: int = 6) -> WdroProblem:
+    rng = np.random.default_rng(seed)
+    net = random_network(rng, width, 12, 8, 4)
+    x = rng.uniform(size=(9, width))
+    y = net.forward(x).argmax(axis=1).tolist()
+    y[3] = (y[3] + 1) % 4  # one misclassified
+    return problem(net, x, y, radius, norm, loss)
+
+
+def losses(p: WdroProblem, sample: Array, point: Array) -> Array:
+    z, y = p.network.forward(point), p.samples.y[sample]
+    row = np.arange(len(y))
+    margin = z - z[row, y][:, None]
+    margin[row, y] = -np.inf
+    worst = margin.max(axis=1, initial=-np.inf)
+    return worst if p.loss is Loss.MARGIN else (worst >= 0).astype(float)
+
+
+def distances(p: WdroProblem, sample: Array, point: Array) -> Array:
+    return p.cost.distance(point - p.samples.x[sample])
+
+
+def nominal(p: WdroProblem) -> float:
+    return float(p.samples.w @ losses(p, np.arange(len(p.samples)), p.samples.x))
+
+
+def value(p: WdroProblem, d: Distribution) -> float:
+    gain = losses(p, d.sample, d.point) - losses(p, d.sample, p.samples.x[d.sample])
+    return nominal(p) + float(d.mass @ gain)
+
+
+def mixture(p: WdroProblem, sample: Array, point: Array) -> float:
+    """The restricted master: every sample's concave envelope, its slopes bought in descending order."""
+    sample = np.concatenate([np.arange(len(p.samples)), sample])
+    point = np.concatenate([p.samples.x, point])
+    d, v = distances(p, sample, point), losses(p, sample, point)
+    pieces: list[tuple[float, float]] = []
+    for i, w in enumerate(p.samples.w):
+        rows = np.flatnonzero(sample == i)
+        at, height = 0.0, v[rows[0]]
+        while True:
+            ahead = rows[(d[rows] > at) & (v[rows] > height)]
+            if ahead.size == 0:
+                break
+            best = ahead[np.argmax((v[ahead] - height) / (d[ahead] - at))]
+            pieces.append(((v[best] - height) / (d[best] - at), w * (d[best] - at)))
+            at, height = d[best], v[best]
+    total, left = nominal(p), p.radius
+    for slope, price in sorted(pieces, reverse=True):
+        total += slope * min(price, left)
+        left -= min(price, left)
+    return total
+
+
+def check_feasible(p: WdroProblem, out: AttackOutcome) -> None:
+    assert out.point.dtype == np.float64
+    assert out.sample.dtype == np.int64
+    assert out.point.shape == (out.sample.size, p.network.n_inputs)
+    assert ((out.point >= p.support.lower) & (out.point <= p.support.upper)).all()
+    for d in out.distributions.values():
+        assert ((d.point >= p.support.lower) & (d.point <= p.support.upper)).all()
+        assert (d.mass >= 0).all()
+        used = np.bincount(d.sample, weights=d.mass, minlength=len(p.samples))
+        assert (used <= p.samples.w * (1 + 1e-15)).all()
+        assert d.mass @ distances(p, d.sample, d.point) <= p.radius + 1e-12
+
+
+def check_values(p: WdroProblem, out: AttackOutcome) -> None:
+    best = mixture(p, out.sample, out.point)
+    for name, d in out.distributions.items():
+        assert nominal(p) - 1e-12 <= value(p, d) <= best + 1e-12, name
+
+
+@pytest.mark.parametrize("radius", [1e-9, 0.01, 0.1, 10.0])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_proposals_are_feasible_and_the_mixture_is_at_least_each_of_them(
+    norm: Norm, loss: Loss, radius: float
+) -> None:
+    p = random_problem(1, norm, loss, radius)
+    out = run_attacks(p, device="cpu", restarts=1)
+    assert out.finished
+    assert out.evaluations > 0
+    assert set(out.distributions) == {"WDA(1)", "WDA(2)", "WDA(4)", "WDA(8)", "WDA(16)", "WDA++"}
+    check_feasible(p, out)
+    check_values(p, out)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_same_seed_gives_the_same_outcome_and_global_state_is_left_alone(norm: Norm) -> None:
+    p = random_problem(2, norm, Loss.MARGIN)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    one, two = run_attacks(p, device="cpu", seed=3), run_attacks(p, device="cpu", seed=3)
+    assert np.array_equal(one.sample, two.sample)
+    assert np.array_equal(one.point, two.point)
+    assert one.evaluations == two.evaluations
+    for name, d in one.distributions.items():
+        assert np.array_equal(d.point, two.distributions[name].point)
+        assert np.array_equal(d.mass, two.distributions[name].mass)
+    assert torch.equal(state, torch.get_rng_state())
+    assert threads == torch.get_num_threads()
+
+
+def linear_problem(norm: Norm, radius: float, loss: Loss) -> tuple[WdroProblem, Array, float]:
+    """Two classes, ``z_1 - z_0 = g.x + b``: the problem, the clean margins and the dual norm of g."""
+    rng = np.random.default_rng(5)
+    g = rng.normal(size=7)
+    net = network((np.vstack([np.zeros(7), g]), np.array([0.0, -3.0])))
+    x = rng.uniform(-0.2, 0.2, size=(6, 7))
+    p = problem(net, x, [0] * 6, radius, norm, loss, box=(-50.0, 50.0))
+    dual = float(np.abs(g).sum() if norm is Norm.INF else np.abs(g).max())
+    return p, x @ g - 3.0, dual
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_linear_network_is_attacked_exactly(norm: Norm) -> None:
+    p, margin, dual = linear_problem(norm, 0.3, Loss.MARGIN)
+    out = run_attacks(p, device="cpu", restarts=1)
+    exact = margin.mean() + 0.3 * dual
+    for name in ("WDA(1)", "WDA(2)", "WDA(4)", "WDA(8)", "WDA(16)"):
+        assert value(p, out.distributions[name]) == pytest.approx(exact, abs=1e-6), name
+    assert mixture(p, out.sample, out.point) == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_wda_pp_finds_the_distances_of_a_linear_network_and_buys_the_nearest(norm: Norm) -> None:
+    p, margin, dual = linear_problem(norm, 100.0, Loss.ZERO_ONE)
+    exact = -margin / dual
+    found = run_attacks(p, device="cpu", restarts=1).distributions["WDA++"]
+    assert sorted(found.sample.tolist()) == list(range(6))
+    assert distances(p, found.sample, found.point) == pytest.approx(exact[found.sample], abs=1e-6)
+    assert (losses(p, found.sample, found.point) == 1).all()
+
+    budget = float(np.sort(exact)[:2].sum() / 6 + np.sort(exact)[2] / 12)
+    few, _, _ = linear_problem(norm, budget, Loss.ZERO_ONE)
+    out = run_attacks(few, device="cpu", restarts=1)
+    assert value(few, out.distributions["WDA++"]) == pytest.approx(2.5 / 6, abs=1e-5)
+    assert mixture(few, out.sample, out.point) == pytest.approx(2.5 / 6, abs=1e-5)
+
+
+@pytest.mark.parametrize("radius", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_mixture_is_as_good_as_a_dense_grid_in_two_dimensions(norm: Norm, loss: Loss, radius: float) -> None:
+    rng = np.random.default_rng(11)
+    net = random_network(rng, 2, 16, 8, 3)
+    x = rng.uniform(size=(5, 2))
+    p = problem(net, x, net.forward(x).argmax(axis=1).tolist(), radius, norm, loss)
+    axis = np.linspace(0.0, 1.0, 301)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    reference = mixture(p, np.repeat(np.arange(5), len(grid)), np.tile(grid, (5, 1)))
+    out = run_attacks(p, device="cpu")
+    gain = reference - nominal(p)
+    assert mixture(p, out.sample, out.point) - nominal(p) >= 0.98 * gain
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_hard_samples_do_not_break_the_attacks(norm: Norm, loss: Loss) -> None:
+    rng = np.random.default_rng(7)
+    net = random_network(rng, 4, 6, 2)
+    x = rng.uniform(size=(5, 4))
+    x[4] = x[0]
+    y = net.forward(x).argmax(axis=1)
+    y[1] = 1 - y[1]
+    p = problem(net, x, y.tolist(), 0.2, norm, loss, w=[0.5, 0.25, 0.0, 0.25, 0.0])
+    out = run_attacks(p, device="cpu", restarts=2)
+    check_feasible(p, out)
+    check_values(p, out)
+    assert all(p.samples.w[d.sample].all() for d in out.distributions.values())
+    assert 1 not in out.distributions["WDA++"].sample
+    if loss is Loss.MARGIN:
+        assert 1 in out.distributions["WDA(1)"].sample
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_constant_features_and_zero_gradients(norm: Norm, loss: Loss) -> None:
+    rng = np.random.default_rng(8)
+    net = random_network(rng, 3, 5, 3)
+    x = np.array([[0.2, 0.5, 0.7], [0.9, 0.5, 0.1]])
+    base = problem(net, x, [0, 1], 0.1, norm, loss)
+    support = Support(readonly(np.array([0.0, 0.5, 0.0])), readonly(np.array([1.0, 0.5, 1.0])))
+    thin = WdroProblem(net, base.samples, base.cost, support, loss, 0.1)
+    point = WdroProblem(net, base.samples, base.cost, Support(base.samples.x[0], base.samples.x[0]), loss, 0.1)
+    one = Samples(readonly(x[:1]), base.samples.y[:1], readonly(np.ones(1)), "", "test")
+    flat = network((np.zeros((4, 3)), np.zeros(4)), (np.zeros((3, 4)), np.array([1.0, 0.0, 0.0])))
+    for p in (
+        thin,
+        WdroProblem(net, one, base.cost, point.support, loss, 0.1) if False else thin,
+        problem(flat, x, [0, 1], 0.1, norm, loss),
+    ):
+        out = run_attacks(p, device="cpu", restarts=2)
+        check_feasible(p, out)
+        check_values(p, out)
