@@ -1,6 +1,6 @@
 """The question: samples, ground cost, support, loss and radius, checked once so that nobody downstream has to.
 
-    V(eps) = sup { E_Q[loss] : Q on the support, W_p(Q, P) <= radius },   P = sum_i w_i delta_(x_i, y_i)
+V(eps) = sup { E_Q[loss] : Q on the support, W_p(Q, P) <= radius },   P = sum_i w_i delta_(x_i, y_i)
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ class WdroProblem:
         network, samples = self.network, self.samples
         if not (math.isfinite(self.radius) and self.radius >= 0):
             raise ProblemError(f"radius {self.radius}: a finite number >= 0 is accepted")
+        if not network.blocks:  # composing the blocks here refuses a network whose weights overflow
+            raise ProblemError(f"{network.name} has no layers")
         if len(samples) == 0:
             raise SamplesError(f"{samples.source}: no samples; at least one is needed")
         if network.n_outputs < 2:

@@ -93,6 +93,10 @@ class Crown:
                 width = block.weight.shape[0]
                 top, bottom = both[:, :width], both[:, width:]
                 low, high = torch.maximum(low, -bottom), torch.minimum(high, top)
+            low, high = (
+                low.nan_to_num(-torch.inf, torch.inf, -torch.inf),
+                high.nan_to_num(torch.inf, torch.inf, -torch.inf),
+            )
             bounds.append((low, torch.maximum(low, high)))
             lower, upper = low.clamp(min=0), bounds[-1][1].clamp(min=0)
         return tuple(bounds)

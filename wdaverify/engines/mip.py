@@ -28,6 +28,11 @@ class MipEngine:
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """One solve; a back-end that breaks down proves nothing."""
+        if not all(np.isfinite(side).all() for pair in question.bounds for side in pair):
+            trivial = -math.inf if isinstance(question, Distance) else math.inf
+            return Answer(
+                trivial, self._none(), "none", True, 0, 0.0, "pre-activation bounds overflow double precision"
+            )
         model = self._encode(question)
         start = None if effort.start is None else self._start(model, question, effort.start)
         limits = MilpLimits(effort.gap, effort.seconds, effort.cutoff, start, effort.seed)

@@ -94,7 +94,8 @@ class Screen:
         regions = self._regions(sample, near, far)
         bounds = self._crown.pre_activations(regions)
         multiplier = None if lam is None else torch.full((sample.size,), lam, dtype=torch.float64)
-        return np.asarray(self._crown.functional(regions, bounds, self._rows(sample, rivals), multiplier).numpy())
+        upper = self._crown.functional(regions, bounds, self._rows(sample, rivals), multiplier).numpy()
+        return np.where(np.isnan(upper), math.inf, upper)
 
     def box_margins(self) -> Array:
         """Upper bounds ``[N]`` of the margin over the whole support: the bound of phi at multiplier 0."""
@@ -198,8 +199,9 @@ class _Shells:
 
     def update(self, items: Ints, edges: Array, values: Array, bar: Array) -> None:
         """Drop the shells of the items whose values ``[M, S]`` do not beat the bar ``[M]``; shrink to the hull of the rest."""
-        beats = np.asarray(np.logical_not(values <= bar[:, None]), dtype=np.bool_)
-        some, last = beats.any(axis=1), values.shape[1] - 1
+        beats: NDArray[np.bool_] = np.greater(values, bar[:, None])
+        some: NDArray[np.bool_] = np.asarray(beats.any(axis=1))
+        last = values.shape[1] - 1
         first, final = beats.argmax(axis=1), last - beats[:, ::-1].argmax(axis=1)
         position = np.arange(items.size)
         inside = (np.arange(last + 1) >= first[:, None]) & (np.arange(last + 1) <= final[:, None]) & some[:, None]

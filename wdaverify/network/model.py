@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.errors import NetworkError
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 Array = NDArray[np.float64]
 
@@ -145,8 +146,13 @@ class ReluNetwork:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The canonical form: affine blocks with a ReLU between each two; at least one block."""
-        return _fuse(self.layers, self.n_inputs)
+        """The canonical form: affine blocks with a ReLU between each two; at least one block.
+
+        Raises:
+            NetworkError: composing consecutive affine maps overflows.
+        """
+        with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
+            return _fuse(self.layers, self.n_inputs)
 
 
 def _apply(layer: Layer, h: Array) -> Array:
@@ -163,13 +169,12 @@ def _apply_float32(layer: Layer, h: NDArray[np.float32]) -> NDArray[np.float32]:
     single = np.float32
     match layer:
         case Affine():
-            out = h @ layer.weight.astype(single).T + layer.bias.astype(single)
+            return np.asarray(h @ layer.weight.astype(single).T + layer.bias.astype(single), dtype=single)
         case Diagonal():
             scaled = h * layer.factor.astype(single)
-            out = scaled / layer.divisor.astype(single) + layer.shift.astype(single)
+            return np.asarray(scaled / layer.divisor.astype(single) + layer.shift.astype(single), dtype=single)
         case Relu():
             return np.maximum(h, single(0))
-    return np.asarray(out, dtype=single)
 
 
 def _fuse(layers: tuple[Layer, ...], width: int) -> tuple[Block, ...]:
@@ -203,15 +208,23 @@ def _compose(run: list[Affine | Diagonal], width: int) -> Block:
         block = _after_diagonal(block, layer)
     for later in run[head + 1 :]:
         block = _then_diagonal(block, later) if isinstance(later, Diagonal) else _then_affine(block, later)
-    return Block(*(readonly(a) for a in (block.weight, block.bias, block.weight_error, block.bias_error)))
+    parts = (block.weight, block.bias, block.weight_error, block.bias_error)
+    if not all(np.isfinite(part).all() for part in parts):
+        raise NetworkError(
+            "consecutive affine maps overflow double precision when composed; rescale the weights of the network"
+        )
+    return Block(*(readonly(part) for part in parts))
 
 
 def _scaled(matrix: Array, error: Array, factor: Array, divisor: Array) -> tuple[Array, Array]:
     """``matrix * factor / divisor`` and its error; nothing is lost where both are 1."""
-    out = matrix * factor / divisor
-    rounded = 4 * UNIT_ROUNDOFF * np.abs(out) * ((factor != 1) | (divisor != 1))
+    touched = ((factor != 1) | (divisor != 1)) & ((matrix != 0) | (error != 0))
+    product = matrix * factor
+    out = product / divisor
+    lost = underflow(1) * (1 + 1 / np.abs(divisor))
+    rounded = 4 * UNIT_ROUNDOFF * np.abs(out) + lost
     carried = 2 * error * np.abs(factor / divisor)
-    return out, rounded + np.where((factor != 1) | (divisor != 1), carried, error)
+    return out, np.where(touched, rounded + carried, error)
 
 
 def _after_diagonal(block: Block, first: Diagonal) -> Block:
@@ -222,6 +235,7 @@ def _after_diagonal(block: Block, first: Diagonal) -> Block:
         bias = block.weight @ first.shift + block.bias
         size = np.abs(block.weight) @ np.abs(first.shift) + np.abs(block.bias)
         bias_error = 2 * (block.bias_error + block.weight_error @ np.abs(first.shift)) + dot_error(terms) * size
+        bias_error = bias_error + underflow(terms)
     weight, weight_error = _scaled(block.weight, block.weight_error, first.factor[None, :], first.divisor[None, :])
     return Block(weight, bias, weight_error, bias_error)
 
@@ -241,6 +255,6 @@ def _then_affine(block: Block, later: Affine) -> Block:
     factor = dot_error(inner + 1)
     weight = later.weight @ block.weight
     bias = later.weight @ block.bias + later.bias
-    weight_error = 2 * (w @ block.weight_error) + factor * (w @ np.abs(block.weight))
-    bias_error = 2 * (w @ block.bias_error) + factor * (w @ np.abs(block.bias) + np.abs(later.bias))
+    weight_error = 2 * (w @ block.weight_error) + factor * (w @ np.abs(block.weight)) + underflow(inner)
+    bias_error = 2 * (w @ block.bias_error) + factor * (w @ np.abs(block.bias) + np.abs(later.bias)) + underflow(inner)
     return Block(weight, bias, weight_error, bias_error)

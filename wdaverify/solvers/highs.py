@@ -82,7 +82,10 @@ def _cut(solver: highspy.Highs, model: MilpModel, cutoff: float) -> None:
     """The row "no worse than the cut-off". Measured: a third less time and 28 times fewer nodes where the cut-off is optimal."""
     index = np.flatnonzero(model.objective)
     low, high = (cutoff - model.offset, math.inf) if model.maximise else (-math.inf, cutoff - model.offset)
-    if solver.addRow(low, high, index.size, index.astype(np.int32), model.objective[index]) == highspy.HighsStatus.kError:
+    if (
+        solver.addRow(low, high, index.size, index.astype(np.int32), model.objective[index])
+        == highspy.HighsStatus.kError
+    ):
         raise SolverError("HiGHS refused the row of the cut-off")
 
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.attack.outcome import AttackOutcome
+from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.certify.witness import Witness, clean_losses, distances_up, evaluate, loss_bounds, nominal_bracket
 from wdaverify.errors import ProblemError
 from wdaverify.network.model import Array
@@ -27,7 +27,7 @@ def stay_put(problem: WdroProblem) -> Witness:
 
 def launch(problem: WdroProblem, *, device: str, seed: int, deadline: float) -> AttackOutcome:
     """Run the attacks (this is where torch is imported)."""
-    from wdaverify.attack.run import run_attacks
+    from wdaverify.attacks.run import run_attacks
 
     return run_attacks(problem, device=device, seed=seed, deadline=None if math.isinf(deadline) else deadline)
 

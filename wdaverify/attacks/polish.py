@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wdaverify.attack.ascent import Arena, Schedule
-from wdaverify.attack.pool import multiplier
-from wdaverify.attack.wda_pp import bisect
+from wdaverify.attacks.ascent import Arena, Schedule
+from wdaverify.attacks.pool import multiplier
+from wdaverify.attacks.wda_pp import bisect
 
 RIVALS = 4
 ROUNDS = 4

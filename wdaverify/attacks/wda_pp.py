@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wdaverify.attack.ascent import Arena
+from wdaverify.attacks.ascent import Arena
 from wdaverify.transport.distribution import Distribution
 
 PACES = (1.05, 0.5, 0.2)
 """Step lengths, relative to the linearised distance to the nearest boundary: one walk each."""
 STEPS = 40
 TRIED = 9
-HALVINGS = 40
+HALVINGS = 44
+CLEAR = 1e-12
 
 
 def attack(arena: Arena) -> Distribution:
@@ -125,9 +126,10 @@ def _try_step(
 def bisect(arena: Arena, row: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
     """Misclassified points ``[B, n]`` on segments from correct points ``inside`` to misclassified ones ``outside``.
 
-    They stop short of the boundary by about ``2^-40`` of the segment, so that another order of summation still sees the
-    error.
+    A margin of ``CLEAR`` (relatively) is kept where there is one, so that another order of summation sees the error too.
     """
+    clear = CLEAR * (1 + arena.clean[row].amax(dim=1).abs())
+    enough = torch.minimum(arena.largest_margin(outside, row)[0], clear)
     low = torch.zeros_like(inside[:, :1])
     high = torch.ones_like(low)
     point = outside.clone()
@@ -136,7 +138,7 @@ def bisect(arena: Arena, row: Tensor, inside: Tensor, outside: Tensor) -> Tensor
             break
         middle = 0.5 * (low + high)
         trial = arena.geometry.clip(inside + middle * (outside - inside))
-        wrong = (arena.largest_margin(trial, row)[0] >= 0).unsqueeze(1)
+        wrong = (arena.largest_margin(trial, row)[0] >= enough).unsqueeze(1)
         point = torch.where(wrong, trial, point)
         low, high = torch.where(wrong, low, middle), torch.where(wrong, middle, high)
     return point

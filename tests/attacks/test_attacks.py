@@ -8,17 +8,17 @@ import time
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from wdaverify.attack.geometry import Geometry
-from wdaverify.attack.outcome import AttackOutcome
-from wdaverify.attack.pool import Pool
-from wdaverify.attack.run import run_attacks
-from wdaverify.attack.torch_network import TorchNetwork, pick_device
+from wdaverify.attacks.outcome import AttackOutcome
+from wdaverify.attacks.run import run_attacks
+from wdaverify.attacks.torch_network import pick_device
 from wdaverify.errors import ProblemError
 from wdaverify.network.model import Affine, Array, Layer, Relu, ReluNetwork, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 from wdaverify.transport.distribution import Distribution
 
+Ints = NDArray[np.int64]
 NORMS = [Norm.INF, Norm.ONE]
 LOSSES = [Loss.MARGIN, Loss.ZERO_ONE]
 
@@ -60,16 +60,16 @@ def random_problem(seed: int, norm: Norm, loss: Loss, radius: float = 0.1, width
     return problem(net, x, y, radius, norm, loss)
 
 
-def losses(p: WdroProblem, sample: Array, point: Array) -> Array:
+def losses(p: WdroProblem, sample: Ints, point: Array) -> Array:
     z, y = p.network.forward(point), p.samples.y[sample]
     row = np.arange(len(y))
     margin = z - z[row, y][:, None]
     margin[row, y] = -np.inf
-    worst = margin.max(axis=1, initial=-np.inf)
+    worst: Array = margin.max(axis=1, initial=-np.inf)
     return worst if p.loss is Loss.MARGIN else (worst >= 0).astype(float)
 
 
-def distances(p: WdroProblem, sample: Array, point: Array) -> Array:
+def distances(p: WdroProblem, sample: Ints, point: Array) -> Array:
     return p.cost.distance(point - p.samples.x[sample])
 
 
@@ -82,7 +82,7 @@ def value(p: WdroProblem, d: Distribution) -> float:
     return nominal(p) + float(d.mass @ gain)
 
 
-def mixture(p: WdroProblem, sample: Array, point: Array) -> float:
+def mixture(p: WdroProblem, sample: Ints, point: Array) -> float:
     """The restricted master: every sample's concave envelope, its slopes bought in descending order."""
     sample = np.concatenate([np.arange(len(p.samples)), sample])
     point = np.concatenate([p.samples.x, point])
@@ -127,9 +127,7 @@ def check_values(p: WdroProblem, out: AttackOutcome) -> None:
 @pytest.mark.parametrize("radius", [1e-9, 0.01, 0.1, 10.0])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("norm", NORMS)
-def test_proposals_are_feasible_and_the_mixture_is_at_least_each_of_them(
-    norm: Norm, loss: Loss, radius: float
-) -> None:
+def test_proposals_are_feasible_and_the_mixture_is_at_least_each_of_them(norm: Norm, loss: Loss, radius: float) -> None:
     p = random_problem(1, norm, loss, radius)
     out = run_attacks(p, device="cpu", restarts=1)
     assert out.finished
@@ -211,7 +209,7 @@ def test_the_mixture_is_as_good_as_a_dense_grid_in_two_dimensions(norm: Norm, lo
 @pytest.mark.parametrize("norm", NORMS)
 def test_hard_samples_do_not_break_the_attacks(norm: Norm, loss: Loss) -> None:
     rng = np.random.default_rng(7)
-    net = random_network(rng, 4, 6, 2)
+    net = random_network(rng, 4, 16, 2)
     x = rng.uniform(size=(5, 4))
     x[4] = x[0]
     y = net.forward(x).argmax(axis=1)
@@ -228,21 +226,74 @@ def test_hard_samples_do_not_break_the_attacks(norm: Norm, loss: Loss) -> None:
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("norm", NORMS)
-def test_constant_features_and_zero_gradients(norm: Norm, loss: Loss) -> None:
+@pytest.mark.parametrize("case", ["one constant feature", "a support of one point", "a constant network"])
+def test_nothing_to_gain_is_no_reason_to_fail(case: str, norm: Norm, loss: Loss) -> None:
     rng = np.random.default_rng(8)
     net = random_network(rng, 3, 5, 3)
-    x = np.array([[0.2, 0.5, 0.7], [0.9, 0.5, 0.1]])
+    lower, upper = np.zeros(3), np.ones(3)
+    x = np.array([[0.2, 0.5, 0.7], [0.2, 0.5, 0.7]])
+    if case == "one constant feature":
+        lower[1] = upper[1] = 0.5
+    elif case == "a support of one point":
+        lower, upper = x[0], x[0]
+    else:
+        net = network((np.zeros((4, 3)), np.zeros(4)), (np.zeros((3, 4)), np.array([1.0, 0.0, 0.0])))
     base = problem(net, x, [0, 1], 0.1, norm, loss)
-    support = Support(readonly(np.array([0.0, 0.5, 0.0])), readonly(np.array([1.0, 0.5, 1.0])))
-    thin = WdroProblem(net, base.samples, base.cost, support, loss, 0.1)
-    point = WdroProblem(net, base.samples, base.cost, Support(base.samples.x[0], base.samples.x[0]), loss, 0.1)
-    one = Samples(readonly(x[:1]), base.samples.y[:1], readonly(np.ones(1)), "", "test")
-    flat = network((np.zeros((4, 3)), np.zeros(4)), (np.zeros((3, 4)), np.array([1.0, 0.0, 0.0])))
-    for p in (
-        thin,
-        WdroProblem(net, one, base.cost, point.support, loss, 0.1) if False else thin,
-        problem(flat, x, [0, 1], 0.1, norm, loss),
-    ):
-        out = run_attacks(p, device="cpu", restarts=2)
-        check_feasible(p, out)
-        check_values(p, out)
+    p = WdroProblem(net, base.samples, base.cost, Support(readonly(lower), readonly(upper)), loss, 0.1)
+    out = run_attacks(p, device="cpu", restarts=2)
+    check_feasible(p, out)
+    check_values(p, out)
+    if case != "one constant feature":
+        assert mixture(p, out.sample, out.point) == pytest.approx(nominal(p), abs=1e-12)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_radius_zero_moves_nothing(norm: Norm) -> None:
+    p = random_problem(4, norm, Loss.MARGIN, 0.0)
+    out = run_attacks(p, device="cpu", powers=(1, 2))
+    assert out.finished
+    assert out.point.shape == (0, 6)
+    assert {name: d.mass.size for name, d in out.distributions.items()} == {"WDA(1)": 0, "WDA(2)": 0, "WDA++": 0}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_deadline_in_the_past_leaves_a_valid_outcome(loss: Loss) -> None:
+    p = random_problem(5, Norm.INF, loss)
+    out = run_attacks(p, device="cpu", deadline=time.monotonic() - 1)
+    assert not out.finished
+    check_feasible(p, out)
+    check_values(p, out)
+
+
+def test_a_deadline_cuts_the_run_short() -> None:
+    p = random_problem(6, Norm.ONE, Loss.MARGIN)
+    out = run_attacks(p, device="cpu", restarts=10_000, deadline=time.monotonic() + 0.3)
+    assert not out.finished
+    assert out.seconds < 5
+    check_feasible(p, out)
+    check_values(p, out)
+
+
+def test_devices_and_powers_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(ProblemError, match="use --device cpu"):
+        pick_device("cuda")
+    with pytest.raises(ProblemError, match="auto, cpu and cuda"):
+        pick_device("tpu")
+    with pytest.raises(ProblemError, match="m >= 1"):
+        run_attacks(random_problem(7, Norm.INF, Loss.MARGIN), device="cpu", powers=(0,))
+
+
+def test_cuda_gives_feasible_and_repeatable_outcomes() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here: the attacks on a GPU are not tested")
+    for norm, loss in itertools.product(NORMS, LOSSES):
+        p = random_problem(8, norm, loss)
+        one, two = run_attacks(p, device="cuda", seed=1), run_attacks(p, device="cuda", seed=1)
+        assert np.array_equal(one.point, two.point)
+        check_feasible(p, one)
+        check_values(p, one)
+        here = run_attacks(p, device="cpu", seed=1)
+        gain = mixture(p, here.sample, here.point) - nominal(p)
+        assert mixture(p, one.sample, one.point) - nominal(p) >= 0.97 * gain

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wdaverify.attack import polish, wda, wda_pp
-from wdaverify.attack.ascent import Arena, Clock, Schedule
-from wdaverify.attack.outcome import AttackOutcome
-from wdaverify.attack.torch_network import pick_device
+from wdaverify.attacks import polish, wda, wda_pp
+from wdaverify.attacks.ascent import Arena, Clock, Schedule
+from wdaverify.attacks.outcome import AttackOutcome
+from wdaverify.attacks.torch_network import pick_device
 from wdaverify.errors import ProblemError
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wdaverify.attack.ascent import Arena, Schedule
+from wdaverify.attacks.ascent import Arena, Schedule
 from wdaverify.transport.distribution import Distribution
 
 PROBED = 5

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wdaverify.attack.geometry import Geometry
-from wdaverify.attack.pool import Pool
-from wdaverify.attack.torch_network import TorchNetwork
+from wdaverify.attacks.geometry import Geometry
+from wdaverify.attacks.pool import Pool
+from wdaverify.attacks.torch_network import TorchNetwork
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 

@@ -1,0 +1,64 @@
+"""What the attacks are made of: gradients, steps and projections, and the pool."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from wdaverify.attacks.geometry import Geometry
+from wdaverify.attacks.pool import Pool
+from wdaverify.attacks.torch_network import TorchNetwork
+from wdaverify.network.model import Affine, Array, Relu, ReluNetwork, readonly
+from wdaverify.problem import Norm
+
+
+def test_gradients_are_those_of_the_network() -> None:
+    rng = np.random.default_rng(9)
+    maps = [(rng.normal(size=(m, n)), rng.normal(size=m)) for n, m in ((5, 7), (7, 6), (6, 4))]
+    first, second, third = (Affine(readonly(weight), readonly(bias)) for weight, bias in maps)
+    net = ReluNetwork((first, Relu(), second, Relu(), third), (5,), (4,), "", "test", ())
+    x, y, j = rng.normal(size=(20, 5)), rng.integers(0, 4, 20), rng.integers(0, 4, 20)
+    here = TorchNetwork(net, torch.device("cpu"))
+    margin, gradient = here.margin_gradient(torch.tensor(x), torch.tensor(y), torch.tensor(j))
+    functional = np.eye(4)[j] - np.eye(4)[y]
+    assert margin.numpy() == pytest.approx((functional * net.forward(x)).sum(axis=1), abs=1e-12)
+    assert gradient.numpy() == pytest.approx(net.gradient(x, functional), abs=1e-12)
+
+
+@pytest.mark.parametrize("norm", [Norm.INF, Norm.ONE])
+def test_steps_and_projections_stay_in_the_ball_and_the_box(norm: Norm) -> None:
+    rng = np.random.default_rng(10)
+    lower, upper = torch.tensor(-rng.uniform(size=6)), torch.tensor(rng.uniform(size=6))
+    geometry = Geometry(norm, lower, upper)
+    centre = lower + (upper - lower) * torch.tensor(rng.uniform(size=(40, 6)))
+    radius, g = torch.tensor(rng.uniform(0.0, 2.0, size=40)), torch.tensor(rng.normal(size=(40, 6)))
+    stepped = geometry.steepest(centre, g, radius)
+    start = lower + (upper - lower) * torch.tensor(rng.uniform(size=(40, 6)))
+    projected = geometry.project(start, centre, radius)
+    for x in (stepped, projected):
+        assert bool(((x >= lower) & (x <= upper)).all())
+        assert bool((geometry.distance(x, centre) <= radius + 1e-12).all())
+    for _ in range(300):  # no random feasible point has a larger linear value, or is nearer to the start
+        other = geometry.project(lower + (upper - lower) * torch.tensor(rng.uniform(size=(40, 6))), centre, radius)
+        assert bool(((g * (other - stepped)).sum(dim=1) <= 1e-12).all())
+        assert bool(((start - projected).norm(dim=1) <= (start - other).norm(dim=1) + 1e-12).all())
+
+
+def test_the_pool_keeps_the_concave_envelope_and_the_nearest_crossing() -> None:
+    rng = np.random.default_rng(12)
+    pool = Pool(torch.tensor([-1.0, -2.0], dtype=torch.float64), 1, 24)
+    seen: list[tuple[Array, Array]] = []
+    for _ in range(30):
+        d = rng.uniform(0.01, 1.0, size=(2, 5))
+        v = -1.5 + 3 * np.sqrt(d) * rng.uniform(0.5, 1.0, size=d.shape)
+        seen.append((d, v))
+        pool.offer(torch.arange(2), torch.tensor(d), torch.tensor(v), torch.tensor(d).unsqueeze(2))
+    d, v = (np.concatenate(part, axis=1) for part in zip(*seen, strict=True))
+    for lam in (0.0, 0.3, 1.0, 2.0, 5.0, 20.0, 1000.0):
+        expected = np.maximum((v - lam * d).max(axis=1), [-1.0, -2.0])
+        assert pool.best(lam)[0].numpy() == pytest.approx(expected, abs=1e-9)
+    assert pool.near.numpy() == pytest.approx(np.where(v >= 0, d, np.inf).min(axis=1))
+    assert pool.near_point[:, 0].numpy() == pytest.approx(pool.near.numpy())
+    kept = torch.isfinite(pool.distance[:, 1:])
+    assert torch.equal(pool.point[kept][:, 0], pool.distance[:, 1:][kept])
