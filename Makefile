@@ -4,8 +4,8 @@
 # make setup       the environment alone: .venv/ in this checkout
 # make clean       remove the environment and every cache
 #
-# PYTHON=python3.12 picks the interpreter. PIP_FLAGS is handed to pip, for example
-# make setup PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA.
+# PYTHON=python3.12 picks the interpreter. PIP_FLAGS is handed to pip, for example --find-links with a folder of wheels
+# that holds a CPU build of torch.
 
 PYTHON ?= python3
 PIP_FLAGS ?=

@@ -9,8 +9,8 @@ elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from wdaverify.attacks import polish, wda, wda_pp
 from wdaverify.attacks.ascent import Arena, Clock, Schedule
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.torch_network import pick_device
+from wdaverify.bounds.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
@@ -55,7 +56,7 @@ def run_attacks(
         idle: dict[str, Distribution] = dict.fromkeys([*names, "WDA++"], nothing)
         return AttackOutcome(idle, nothing.sample, nothing.point, 0, time.monotonic() - started, where.type, True)
     clock = Clock(deadline)
-    with torch.inference_mode(), _one_thread(where):
+    with torch.inference_mode(), one_thread() if where.type == "cpu" else nullcontext():
         arena = Arena.build(problem, where, clock)
         found = {name: wda.attack(arena, m) for name, m in names.items()}
         found["WDA++"] = wda_pp.attack(arena)
@@ -67,18 +68,6 @@ def run_attacks(
         sample, point = _collected(arena, list(found.values()))
     seconds = time.monotonic() - started
     return AttackOutcome(found, sample, point, arena.network.evaluations, seconds, where.type, not clock.cut)
-
-
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """One CPU thread: the batches fit its cache, and on a busy machine threads would wait for each other at every step."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _no_moves(problem: WdroProblem) -> Distribution:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from wdaverify.bounds.threads import one_thread
 from wdaverify.certify.witness import evaluate, nominal_bracket
 from wdaverify.errors import ProblemError
 from wdaverify.problem import Loss, WdroProblem
@@ -62,7 +63,8 @@ def verify(
     choice = choose(solver)
     run = Run(problem, options, Workers(problem.network, solver, jobs), progress)
     try:
-        return _verify(run, choice)
+        with one_thread():
+            return _verify(run, choice)
     finally:
         run.workers.close()
 
