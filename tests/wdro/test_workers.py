@@ -1,0 +1,184 @@
+"""Worker processes: alike in their answers, calm under Ctrl-C, single-threaded, and mortal."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bounds.tiny import network, problem, random_layers
+from wdro.worker_probe import report
+
+from wdaverify import WdroProblem, verify
+from wdaverify.problem import Loss, Norm
+from wdaverify.wdro.progress import Progress
+from wdaverify.wdro.workers import Workers
+
+needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this platform has no SIGKILL")
+
+
+def question(loss: Loss = Loss.MARGIN, norm: Norm = Norm.INF) -> WdroProblem:
+    """Four classes and six samples on which the attacks and screening leave some dozens of questions."""
+    rng = np.random.default_rng(0)
+    net = network(*random_layers(rng, 6, 10, 10, 4))
+    x = rng.uniform(size=(6, 6))
+    return problem(net, x, net.forward(x).argmax(axis=1), 0.1, loss=loss, norm=norm)
+
+
+@pytest.fixture(scope="module")
+def value() -> float:
+    result = verify(question(), solver="highs")
+    assert result.status == "exact"
+    assert result.statistics.solves >= 5
+    return result.value
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_processes_give_the_value_of_one_process(loss: Loss) -> None:
+    alone, together = (verify(question(loss), solver="highs", jobs=jobs) for jobs in (None, 2))
+    assert (alone.status, together.status) == ("exact", "exact")
+    assert together.lower == pytest.approx(alone.lower, abs=2e-6)
+    assert together.upper == pytest.approx(alone.upper, abs=2e-6)
+    assert (alone.statistics.jobs, together.statistics.jobs) == (1, 2)
+
+
+def test_a_worker_is_calm_and_small() -> None:
+    workers = Workers(question().network, "highs", 1)
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    try:
+        rng = np.random.default_rng(0)
+        task = _some_task(rng)
+        assert np.isfinite(workers.submit(task).result(60).bound)
+        assert workers._executor is not None
+        said = workers._executor.submit(report).result(60)
+    finally:
+        workers.close()
+    assert said["ignores_sigint"] is True
+    assert said["torch"] is False
+    assert said["engine"] == "MipEngine"
+    threads = said["threads"]
+    assert isinstance(threads, list)
+    assert {count for _, count in threads} <= {1}
+    assert {name: os.environ.get(name) for name in before} == before
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    if hasattr(signal, "pthread_sigmask"):
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def _some_task(rng: np.random.Generator) -> object:
+    from wdaverify.engines.base import Effort, Inner
+    from wdaverify.engines.screening import Screen
+    from wdaverify.wdro.workers import Task
+
+    p = question()
+    region, bounds, _ = Screen(p).region(0, 0.0, 0.1)
+    label = int(p.samples.y[0])
+    return Task(0, Inner(0, label, (label + 1) % 4, region, bounds, 1.0), Effort(1e-6, 60.0, 0, None, None))
+
+
+_INTERRUPTED = """
+import os, signal, threading
+import numpy as np
+from bounds.tiny import network, problem, random_layers
+from wdaverify import verify
+from wdaverify.engines import mip
+
+asked = mip.solve
+timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+timer.daemon = True
+
+def solve(*arguments):
+    if timer.ident is None:
+        timer.start()
+    return asked(*arguments)
+
+mip.solve = solve
+rng = np.random.default_rng(0)
+net = network(*random_layers(rng, 30, 40, 40, 3))
+x = rng.uniform(size=(3, 30))
+result = verify(problem(net, x, net.forward(x).argmax(axis=1), 0.1), solver="SOLVER", time_limit=4.0)
+print(result.reason.value)
+"""
+
+
+@pytest.mark.parametrize("solver", ["highs", "gurobi"])
+def test_ctrl_c_during_a_solve_in_this_process_is_not_lost(solver: str) -> None:
+    """Ctrl-C one second into the first solve; some solvers catch the signal themselves."""
+    here = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED.replace("SOLVER", solver)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": here},
+    )
+    assert done.stdout.split("\n") == ["interrupted", ""], done.stderr
+
+
+def test_closing_ends_the_processes() -> None:
+    workers = Workers(question().network, "highs", 2)
+    tasks = [workers.submit(_some_task(np.random.default_rng(0))) for _ in range(3)]  # type: ignore[arg-type]
+    tasks[0].result(60)
+    children = multiprocessing.active_children()
+    assert children
+    workers.close()
+    deadline = time.monotonic() + 10
+    while any(child.is_alive() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(child.is_alive() for child in children)
+    workers.close()  # twice does no harm
+
+
+def _killer(pause: float, times: int) -> tuple[list[int], object]:
+    """A progress callback that kills a worker, waits, and so leaves the parent with a broken pool at its next move."""
+    killed: list[int] = []
+
+    def progress(now: Progress) -> None:
+        children = multiprocessing.active_children()
+        if now.phase == "solve" and now.solves >= 1 and children and len(killed) < times and children[0].pid:
+            killed.append(children[0].pid)
+            os.kill(children[0].pid, signal.SIGKILL)
+            time.sleep(pause)
+
+    return killed, progress
+
+
+@needs_kill
+@pytest.mark.parametrize(
+    ("jobs", "pause", "loss"),
+    [
+        (1, 0.5, Loss.MARGIN),
+        (2, 0.0, Loss.MARGIN),
+        (2, 0.5, Loss.MARGIN),
+        (1, 0.0, Loss.ZERO_ONE),
+        (2, 0.5, Loss.ZERO_ONE),
+    ],
+)
+def test_a_killed_worker_leaves_a_valid_answer(
+    jobs: int, pause: float, loss: Loss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wdaverify.wdro.run._TICK", 0.0)
+    truth = verify(question(loss), solver="highs")
+    killed, progress = _killer(pause, 1)
+    result = verify(question(loss), solver="highs", jobs=jobs, progress=progress)  # type: ignore[arg-type]
+    assert len(killed) == 1
+    assert result.lower <= truth.upper
+    assert truth.lower <= result.upper
+    assert any("a worker died" in notice for notice in result.notices) or result.status == "exact"
+
+
+@needs_kill
+def test_one_death_does_not_cost_the_answer(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The questions that were under way are asked again: one lost process is no reason for an open bracket."""
+    monkeypatch.setattr("wdaverify.wdro.run._TICK", 0.0)
+    killed, progress = _killer(0.0, 1)
+    result = verify(question(), solver="highs", jobs=2, progress=progress)  # type: ignore[arg-type]
+    assert len(killed) == 1
+    assert result.status == "exact"
+    assert result.value == pytest.approx(value, abs=2e-6)
