@@ -19,7 +19,7 @@ from wdaverify.problem import GroundCost, Loss, Norm, Support
 from wdaverify.samples import make_samples
 
 TOLERANCE = 1e-6
-SOLVERS = ("highs", "gurobi")
+SOLVERS = ("cells", "highs", "gurobi")
 HAND_SOLVED = hand_solved()
 EVERY_SEED = [
     pytest.param(seed, marks=[] if seed < DEFAULT_SEEDS else [pytest.mark.full], id=f"seed{seed}")

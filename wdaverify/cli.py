@@ -103,7 +103,7 @@ def cli(ctx: click.Context) -> None:
 
 @cli.command(context_settings={**_CONTEXT, "show_default": True})
 @_question
-@click.option("--solver", type=click.Choice(["auto", "highs", "gurobi"]), default="auto", help="MILP solver.")
+@click.option("--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves.")
 @click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
 @click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
 @click.option("--threshold", type=_number(), metavar="T", help="Stop as soon as the bracket decides V <= T.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from wdaverify.bounds.crown import Bounds, Crown, unstable
 from wdaverify.bounds.region import Regions
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
+from wdaverify.engines.base import Piece
 from wdaverify.network.model import Array
 from wdaverify.problem import Norm, WdroProblem
 from wdaverify.rounding import dot_error
@@ -179,6 +181,14 @@ class Screen:
         )
         hidden = [(np.asarray(low[0].numpy()), np.asarray(high[0].numpy())) for low, high in bounds]
         return region, hidden, int(unstable(bounds)[0]) if bounds else 0
+
+    def pieces(self, sample: int, near: float, far: float, count: int) -> tuple[Piece, ...]:
+        """Shells of equal width that cover [near, far], each with its own bounds; none if one was asked for."""
+        if count == 1:
+            return ()
+        edges = np.linspace(near, far, count + 1)
+        edges[0], edges[-1] = near, far
+        return tuple(Piece(*self.region(sample, float(low), float(high))[:2]) for low, high in pairwise(edges.tolist()))
 
 
 @dataclass(eq=False)

@@ -140,7 +140,9 @@ class Run:
                     answer = future.result()
                 except BrokenExecutor as error:
                     self.workers.close()
-                    answer = Answer(_trivial(task), _no_points(task), "none", True, 0, 0.0, f"a worker died ({error})")
+                    answer = Answer(
+                        _trivial(task), _no_points(task), "none", True, 0, 0.0, f"a worker died ({error})", False
+                    )
                 yield task, answer
             tell()
 

@@ -42,7 +42,8 @@ def verify(
 
     Args:
         problem: the question.
-        solver: ``auto`` (Gurobi where its licence admits the model, else HiGHS), ``highs`` or ``gurobi``.
+        solver: ``auto`` (Gurobi where its licence admits the model, else HiGHS), ``cells`` (our own branch and bound over
+            activation cells, whose bounds are checked), ``highs`` or ``gurobi``.
         gap: the absolute width at which the bracket counts as closed.
         time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends.
         jobs: worker processes; None solves in this process (a script that asks for processes needs the usual
@@ -78,6 +79,10 @@ def _check(options: Options) -> None:
         raise ProblemError(f"jobs {options.jobs}: a number >= 1 is accepted, or None for this process alone")
     if options.threshold is not None and math.isnan(options.threshold):
         raise ProblemError("the threshold is not a number")
+    if options.mip_start and options.solver == "cells":
+        raise ProblemError(
+            "a MIP start needs a MIP solver, and the cell engine has none: drop it, or ask for highs or gurobi"
+        )
     if options.seed < 0:
         raise ProblemError(f"seed {options.seed}: a number >= 0 is accepted")
 

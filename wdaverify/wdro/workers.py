@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from threadpoolctl import threadpool_limits
 
 from wdaverify.engines.base import Answer, Effort, Engine, Question
-from wdaverify.engines.mip import MipEngine
+from wdaverify.engines.registry import make_engine
 from wdaverify.network.model import ReluNetwork
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -36,7 +36,7 @@ def _start(network: ReluNetwork, solver: str) -> None:
     global _engine  # noqa: PLW0603 (the one piece of state of a worker process)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threadpool_limits(1)
-    _engine = MipEngine(network, solver)
+    _engine = make_engine(network, solver)
 
 
 def _answer(task: Task) -> Answer:
@@ -58,6 +58,13 @@ class Workers:
         return 1 if self._jobs is None else self._jobs + 1
 
     @property
+    def pieces(self) -> int:
+        """How many shells the engine wants a region cut into."""
+        if self._local is None:
+            self._local = make_engine(self._network, self._solver)
+        return self._local.pieces
+
+    @property
     def jobs(self) -> int:
         """The number of processes that solve."""
         return 1 if self._jobs is None else self._jobs
@@ -65,7 +72,7 @@ class Workers:
     def submit(self, task: Task) -> Future[Answer]:
         """Start on a task; the first one starts the processes."""
         if self._jobs is None:
-            self._local = self._local or MipEngine(self._network, self._solver)
+            self._local = self._local or make_engine(self._network, self._solver)
             done: Future[Answer] = Future()
             done.set_result(self._local.answer(task.question, task.effort))
             return done

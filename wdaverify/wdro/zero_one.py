@@ -164,8 +164,10 @@ class ZeroOneSearch:
         far = min(float(self.high[sample]), float(self._screen.reach[sample]))
         near = min(float(self._low[item]), far)
         region, bounds, _ = self._screen.region(sample, near, far)
+        pieces = self._screen.pieces(sample, near, far, self._run.workers.pieces)
         self._run.screen_seconds += time.perf_counter() - begun
-        question = Distance(sample, int(self._problem.samples.y[sample]), int(self._rival[item]), region, bounds)
+        label, rival = int(self._problem.samples.y[sample]), int(self._rival[item])
+        question = Distance(sample, label, rival, region, bounds, pieces)
         gap = max(options.gap / (4 * lam) if lam > 0 else options.gap / 4, _LEAST_GAP)
         start = self._nearest[sample] if options.mip_start else None
         self._busy[item] = True
@@ -183,6 +185,8 @@ class ZeroOneSearch:
             self._run.shortfall(bound - attained if math.isfinite(bound) else attained)
             bound = attained
         self._low[item] = max(self._low[item], bound)
+        if answer.checked:
+            self._own[item] = max(self._own[item], bound)
         self._busy[item] = False
         self._tries[item] += 1
         self._done[item] = answer.closed
