@@ -19,6 +19,10 @@ from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import GroundCost
 
 
+_NEAR_TIE = 1e-7
+"""A distance LP ends on the decision boundary up to its tolerance; who asked pushes such a point across and pays for it."""
+
+
 class CellEngine:
     """Branch and bound over activation cells; its bounds are checked, not a solver's word."""
 
@@ -94,7 +98,7 @@ class CellEngine:
             distance = float(cost.distance(point - region.centre))
             if isinstance(question, Inner):
                 return offset - (margin - question.multiplier * distance)
-            return distance if margin >= 0 else math.inf
+            return distance if margin >= -_NEAR_TIE * (1 + np.abs(z).max()) else math.inf
 
         return evaluate
 
