@@ -21,13 +21,14 @@ class LpStatus(StrEnum):
     """How an LP solve ended; ``UNKNOWN`` proves nothing and is no error."""
 
     OPTIMAL = "optimal"
+    CUT_OFF = "cut-off"
     INFEASIBLE = "infeasible"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, eq=False)
 class LpSolution:
-    """``columns [c]`` and row multipliers ``rows [r]`` of an optimal LP; for an infeasible one ``rows`` is a Farkas ray, if any.
+    """``columns [c]`` and row multipliers ``rows [r]`` of an optimal LP, multipliers alone if it was cut off; for an infeasible one ``rows`` is a Farkas ray, if any.
 
     Multipliers are those of the minimisation ``min sign * objective . v``, sign = -1 where the model is to be maximised.
     """
@@ -68,6 +69,10 @@ class LpSession:
         if index.size:
             self._solver.changeColsBounds(index.size, index.astype(np.int32), np.zeros(index.size), upper)
 
+    def cut(self, value: float) -> None:
+        """Let the next solves stop as soon as their dual objective exceeds a value."""
+        self._solver.setOptionValue("objective_bound", value)
+
     def limit(self, seconds: float) -> None:
         """Give the next solve at most so many seconds."""
         self._solver.setOptionValue(
@@ -86,6 +91,9 @@ class LpSession:
             solution = self._solver.getSolution()
             columns = np.array(solution.col_value, dtype=np.float64)
             return LpSolution(LpStatus.OPTIMAL, columns, np.array(solution.row_dual, dtype=np.float64), iterations)
+        if verdict == highspy.HighsModelStatus.kObjectiveBound:
+            rows = np.array(self._solver.getSolution().row_dual, dtype=np.float64)
+            return LpSolution(LpStatus.CUT_OFF, self._none, rows, iterations)
         if verdict == highspy.HighsModelStatus.kInfeasible:
             return LpSolution(LpStatus.INFEASIBLE, self._none, self._ray(), iterations)
         return LpSolution(LpStatus.UNKNOWN, self._none, None, iterations)

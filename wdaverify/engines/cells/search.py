@@ -78,7 +78,7 @@ class Search:
         for k, tree in enumerate(self._trees):
             if self._late():
                 return -math.inf
-            self._keep(k, self._visit(tree.root(self._seconds())))
+            self._keep(k, self._visit(tree.root(self._ceiling(), self._seconds())))
         while self._heap:
             bound, _, k, node = heapq.heappop(self._heap)
             if self._prunes(bound):
@@ -145,7 +145,7 @@ class Search:
         for side, phase in ((0, 1), (1, -1)):
             phases = node.phases.copy()
             phases[neuron] = phase
-            child = self._visit(self._trees[k].bound(phases, node.bound, self._seconds()))
+            child = self._visit(self._trees[k].bound(phases, node.bound, self._ceiling(), self._seconds()))
             violation = float((node.below if side == 0 else node.above)[neuron])
             self._costs.learn(
                 side, int(self._trees[k].names[neuron]), min(child.bound, self.incumbent) - node.bound, violation
@@ -167,6 +167,9 @@ class Search:
 
     def _prunes(self, bound: float) -> bool:
         return bound >= self.incumbent - self._tolerance
+
+    def _ceiling(self) -> float:
+        return self.incumbent - self._tolerance
 
     def _late(self) -> bool:
         return time.perf_counter() > self._deadline

@@ -46,16 +46,27 @@ class Relaxation:
         self.neurons = self._above.size
         self.solves = 0
 
-    def root(self, seconds: float) -> Node:
+    def root(self, cutoff: float, seconds: float) -> Node:
         """The node with every phase open."""
-        return self.bound(np.zeros(self.neurons, dtype=np.int8), -math.inf, seconds)
+        return self.bound(np.zeros(self.neurons, dtype=np.int8), -math.inf, cutoff, seconds)
 
-    def bound(self, phases: Phases, inherited: float, seconds: float) -> Node:
-        """A node's bound: the LP's, recomputed from its multipliers, or what its parent proved if that is better."""
+    def bound(self, phases: Phases, inherited: float, cutoff: float, seconds: float) -> Node:
+        """A node's bound: the LP's, recomputed from its multipliers, or what its parent proved if that is better.
+
+        The LP stops early once its dual passes ``cutoff``; if the recomputed bound does not confirm it, it is solved out.
+        """
         self._apply(phases)
         self._session.limit(seconds)
         self.solves += 1
+        self._session.cut(cutoff)
         solution = self._session.solve()
+        if solution.status is LpStatus.CUT_OFF:
+            assert solution.rows is not None
+            bound = self._dual.objective(solution.rows, self._model.lower, self._upper)
+            if bound >= cutoff:
+                return Node(phases, max(bound, inherited), np.zeros(0), np.zeros(0), None)
+            self._session.cut(math.inf)
+            solution = self._session.solve()
         if solution.status is LpStatus.INFEASIBLE:
             ray = solution.rows
             if ray is not None and self._dual.infeasible(ray, self._model.lower, self._upper):
