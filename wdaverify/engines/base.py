@@ -80,7 +80,7 @@ class Answer:
     nodes: int
     seconds: float
     detail: str
-    checked: bool
+    checked: bool = False
 
 
 class Engine(Protocol):

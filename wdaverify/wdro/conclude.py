@@ -41,6 +41,8 @@ def conclude(
 ) -> VerificationResult:
     """The result of a run that ended for ``reason``; a search is None at radius 0 or if it never began."""
     problem = run.problem
+    if search is not None:
+        search.settle()
     witness = stay_put(problem) if search is None else search.witness
     run.narrow(witness.lower, float("inf"))
     if run.lower > run.upper:  # a solver's bound below a re-evaluated point: raised, and told

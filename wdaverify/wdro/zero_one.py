@@ -71,6 +71,10 @@ class ZeroOneSearch:
         """The multiplier at which the dual of the lower distances attains the upper bound."""
         return self._knapsack(self.low(), upper=True).multiplier
 
+    def settle(self) -> None:
+        """Bring the run's bracket up to what is proven."""
+        self._update()
+
     def _update(self) -> None:
         """Recompute both knapsacks; the lower one is re-evaluated as a distribution before it counts."""
         self._run.narrow(self.witness.lower, self._knapsack(self.low(), upper=True).value)
@@ -106,8 +110,8 @@ class ZeroOneSearch:
 
     def _accept(self, sample: int, point: Array, distance: float) -> None:
         if distance < self.high[sample]:
+            self._nearest[sample] = np.array(point)  # before its distance, so that an interrupt leaves both valid
             self.high[sample] = distance
-            self._nearest[sample] = np.array(point)
 
     def search(self) -> Reason:
         """Screen every sample that can matter, then refine distances until the bracket closes or a limit is reached."""

@@ -18,7 +18,6 @@ from wdaverify.errors import SolverError
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import GroundCost
 
-
 _NEAR_TIE = 1e-7
 """A distance LP ends on the decision boundary up to its tolerance; who asked pushes such a point across and pays for it."""
 
