@@ -30,7 +30,8 @@ class LpStatus(StrEnum):
 class LpSolution:
     """``columns [c]`` and row multipliers ``rows [r]`` of an optimal LP.
 
-    One that was cut off has multipliers alone; for an infeasible one ``rows`` is a Farkas ray, if any. Multipliers are those of the minimisation ``min sign * objective . v``, sign = -1 where the model is to be maximised.
+    One that was cut off has multipliers alone; for an infeasible one ``rows`` is a Farkas ray, if any. Multipliers are
+    those of the minimisation ``min sign * objective . v``, sign = -1 where the model is to be maximised.
     """
 
     status: LpStatus
