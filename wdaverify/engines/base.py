@@ -36,7 +36,10 @@ class Inner:
 
 @dataclass(frozen=True, eq=False)
 class Distance:
-    """``min ||x - x_i|| s.t. z_rival >= z_label`` over a region around sample i; ``pieces`` as for ``Inner``."""
+    """``min ||x - x_i|| s.t. z_rival >= z_label + least`` over a region around sample i; ``pieces`` as for ``Inner``.
+
+    With ``least > 0`` the answer's points lie safely across the boundary, and its bound is not one of the distance.
+    """
 
     sample: int
     label: int
@@ -44,6 +47,7 @@ class Distance:
     region: Region
     bounds: HiddenBounds
     pieces: tuple[Piece, ...] = ()
+    least: float = 0.0
 
 
 Question = Inner | Distance

@@ -52,7 +52,9 @@ class MipEngine:
     def _encode(self, question: Question) -> MilpModel:
         blocks = self._network.blocks
         if isinstance(question, Distance):
-            return distance_model(blocks, question.bounds, question.region, question.label, question.rival)
+            return distance_model(
+                blocks, question.bounds, question.region, question.label, question.rival, least=question.least
+            )
         return inner_model(
             blocks, question.bounds, question.region, question.label, question.rival, question.multiplier
         )
@@ -75,7 +77,7 @@ class MipEngine:
         columns = np.flatnonzero(model.integer).tolist()
         if len(columns) == len(phases):
             values.update(zip(columns, phases, strict=True))
-        return values
+        return {column: value / float(model.scale[column]) for column, value in values.items()}
 
     def _none(self) -> Array:
         return np.zeros((0, self._network.n_inputs))

@@ -15,6 +15,7 @@ import numpy as np
 from wdaverify.encoding.milp import Ints, MilpModel
 from wdaverify.errors import SolverError
 from wdaverify.network.model import Array
+from wdaverify.solvers.highs import SMALLEST_COEFFICIENT
 
 
 class LpStatus(StrEnum):
@@ -51,6 +52,7 @@ class LpSession:
             ("parallel", "off"),
             ("solver", "simplex"),
             ("simplex_strategy", 1),
+            ("small_matrix_value", SMALLEST_COEFFICIENT),
         ):
             self._solver.setOptionValue(key, value)
         lp = highspy.HighsLp()
@@ -60,7 +62,7 @@ class LpSession:
         lp.row_lower_, lp.row_upper_ = model.row_lower, model.row_upper
         lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = model.start, model.index, model.coefficient
-        if self._solver.passModel(lp) == highspy.HighsStatus.kError:
+        if self._solver.passModel(lp) != highspy.HighsStatus.kOk:
             raise SolverError(f"HiGHS refused an LP of {model.n_columns} columns and {model.n_rows} rows")
         self._none = np.zeros(0)
         self._first = True

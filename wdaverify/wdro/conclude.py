@@ -82,6 +82,8 @@ def _detail(run: Run, reason: Reason) -> str:
     if reason is Reason.NUMERICAL:
         amount = run.largest_shortfall
         return f"a solver's bound fell short of a re-evaluated point by {amount:.3g}; try another --solver"
+    if reason is Reason.STALLED and run.failures:
+        return "questions went unanswered (see the notices), and no other would narrow the bracket"
     return _DETAIL[reason]
 
 

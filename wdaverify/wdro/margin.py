@@ -22,7 +22,7 @@ from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import fill_pool
 from wdaverify.wdro.pricing import Pricing
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
-from wdaverify.wdro.run import Run
+from wdaverify.wdro.run import Pace, Run
 from wdaverify.wdro.workers import Task
 
 _IDLE_ROUNDS = 5
@@ -49,7 +49,7 @@ class MarginSearch:
         self._budget = float(self._problem.radius**self._problem.cost.order)
         lower = clean_losses(self._problem)[0]
         self._pool = AtomPool(lower, self._problem.network.n_inputs)
-        self._pricing = Pricing(run, Screen(self._problem), self._pool)
+        self._pricing = Pricing(run, Screen(self._problem, run.deadline), self._pool)
         self.witness = witness
         self._best = _Dual(math.inf, 0.0, *(np.zeros(0) for _ in range(3)))
         self._take_upper()
@@ -126,14 +126,19 @@ class MarginSearch:
             return self._pricing.next_task()
 
         def tell() -> None:
-            self._run.tell("solve", int(self._pricing.open_items().size))
+            self._run.tell("solve", lambda: int(self._pricing.open_items().size))
 
+        pace, improved = Pace(), False
         for task, answer in self._run.work(draw, tell):
-            improved = self._pricing.take(task, answer)
-            self._take_upper()
-            if improved:
-                self._solve_master()
-                outdated = outdated or self._futile()
+            improved = self._pricing.take(task, answer) or improved
+            if pace.due():
+                with pace.turn():
+                    self._take_upper()
+                    if improved:
+                        self._solve_master()
+                        outdated = outdated or self._futile()
+                improved = False
+        self._take_upper()
         return self._run.verdict()
 
     def _futile(self) -> bool:

@@ -10,7 +10,7 @@ from wdaverify.certify.witness import evaluate, nominal_bracket
 from wdaverify.errors import ProblemError
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
-from wdaverify.wdro.attacking import launch, mixture, stay_put
+from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
 from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
@@ -89,6 +89,7 @@ def _check(options: Options) -> None:
 
 def _verify(run: Run, choice: Choice) -> VerificationResult:
     problem = run.problem
+    refuse_overflow(problem)
     nominal = nominal_bracket(problem)
     if problem.radius == 0:  # V(0) is the nominal loss; the dual infimum need not be attained there
         run.narrow(*nominal)
@@ -98,7 +99,7 @@ def _verify(run: Run, choice: Choice) -> VerificationResult:
     try:
         witness = stay_put(problem)
         search = MarginSearch(run, witness) if problem.loss is Loss.MARGIN else ZeroOneSearch(run, witness)
-        run.tell("attack", len(problem.samples))
+        run.tell("attack", lambda: len(problem.samples))
         attacks.update(_attack(run, search))
         reason = search.search()
     except KeyboardInterrupt:

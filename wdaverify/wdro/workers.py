@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -35,8 +37,16 @@ def _start(network: ReluNetwork, solver: str) -> None:
     """Begin a worker: no SIGINT (the parent decides), one BLAS thread, the network received once."""
     global _engine  # noqa: PLW0603 (the one piece of state of a worker process)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     threadpool_limits(1)
     _engine = make_engine(network, solver)
+
+
+def _follow(parent: int) -> None:
+    """End with the parent, however it ended."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _answer(task: Task) -> Answer:

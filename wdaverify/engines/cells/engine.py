@@ -72,7 +72,7 @@ class CellEngine:
     def _encode(self, question: Question, piece: Piece, chord: Chord) -> MilpModel:
         blocks, label, rival = self._network.blocks, question.label, question.rival
         if isinstance(question, Distance):
-            return distance_model(blocks, piece.bounds, piece.region, label, rival, chord)
+            return distance_model(blocks, piece.bounds, piece.region, label, rival, chord, least=question.least)
         return inner_model(blocks, piece.bounds, piece.region, label, rival, question.multiplier, chord)
 
     def _incumbent(self, question: Question, effort: Effort, offset: float) -> float:
@@ -97,7 +97,8 @@ class CellEngine:
             distance = float(cost.distance(point - region.centre))
             if isinstance(question, Inner):
                 return offset - (margin - question.multiplier * distance)
-            return distance if margin >= -_NEAR_TIE * (1 + np.abs(z).max()) else math.inf
+            enough = question.least / 2 if question.least > 0 else -_NEAR_TIE * (1 + float(np.abs(z).max()))
+            return distance if margin >= enough else math.inf
 
         return evaluate
 
