@@ -144,9 +144,9 @@ class ModelBuilder:
 
 
 def _powers(size: Array) -> Array:
-    """The power of two nearest to each size, or 1 where the size is usual, 0 or infinite."""
+    """A power of two near each size, or 1 where the size is usual, 0 or infinite; none that could overflow."""
     usual = (size <= _USUAL) & (size >= 1 / _USUAL) | (size == 0) | ~np.isfinite(size)
-    return np.where(usual, 1.0, np.exp2(np.round(np.log2(np.where(usual, 1.0, size)))))
+    return np.where(usual, 1.0, np.exp2(np.clip(np.round(np.log2(np.where(usual, 1.0, size))), -64, 64)))
 
 
 def _scaled_row(row: Row, scale: Array, lower: Array, upper: Array) -> Row:
