@@ -1,6 +1,6 @@
 """Run named workloads, every setting in turn and the whole turn repeated, and print a Markdown table of medians.
 
-    python benchmarks/run.py [--repeats 3] [--jobs 2] [NAME ...]
+python benchmarks/run.py [--repeats 3] [--jobs 2] [NAME ...]
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,7 +34,7 @@ def _number(least: float = -math.inf, *, above: bool = False) -> Callable[[str],
 
     def convert(value: str) -> float:
         with suppress(ValueError):
-            number = float(value)
+            number = float(value.replace("_", "x"))
             if math.isfinite(number) and (number > least if above else number >= least):
                 return number
         bound = "" if math.isinf(least) else f" {'>' if above else '>='} {least:g}"
@@ -103,7 +104,7 @@ def cli(ctx: click.Context) -> None:
 
 @cli.command(context_settings={**_CONTEXT, "show_default": True})
 @_question
-@click.option("--solver", type=click.Choice(["auto", "highs", "gurobi"]), default="auto", help="MILP solver.")
+@click.option("--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves.")
 @click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
 @click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
 @click.option("--threshold", type=_number(), metavar="T", help="Stop as soon as the bracket decides V <= T.")
@@ -178,7 +179,6 @@ def _problem(*, network_path: str, data_path: str, radius: float, output: str | 
                 raise OutputError(f"--output {output} is an input of this run; name another file")
     cost = GroundCost(Norm(options["norm"]), options["order"])
     network = load_network(network_path)
-    _notes(network.notices, options["quiet"])
     low, high = options["support"]
     support = Support.box(low, high, network.n_inputs)
     samples = load_samples(
@@ -187,7 +187,9 @@ def _problem(*, network_path: str, data_path: str, radius: float, output: str | 
         label_column=options["label_column"],
         clip=support if options["clip"] else None,
     )
-    return WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius)
+    problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius)
+    _notes(network.notices, options["quiet"])
+    return problem
 
 
 def _hand_over(
@@ -225,7 +227,7 @@ def _cores() -> int:
 @contextmanager
 def _live_line(quiet: bool) -> Iterator[Report | None]:
     """A line on stderr that follows the run, if stderr is a terminal; the place to send progress to."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -257,8 +259,10 @@ def _say(text: str) -> None:
     _put(text, sys.stdout)
 
 
-def _put(text: str, stream: TextIO) -> None:
-    """Print; a reader who has gone away is no error, characters the terminal lacks are escaped."""
+def _put(text: str, stream: TextIO | None) -> None:
+    """Print; a reader who has gone away or a stream that was closed is no error, characters the terminal lacks are escaped."""
+    if stream is None:
+        return
     encoding = stream.encoding or "utf-8"
     try:
         click.echo(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
@@ -295,6 +299,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     return REFUSED
 
 
+def _terminated(*_: object) -> None:
+    """A polite request to end is an interrupt: the bracket so far is written and printed."""
+    raise KeyboardInterrupt
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(_run(arguments))

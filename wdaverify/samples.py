@@ -180,6 +180,8 @@ def _check_file(path: Path) -> None:
         raise SamplesError("this is a directory; a .npz or .csv file is accepted")
     if not path.exists():
         raise SamplesError("no such file; give the path of a .npz or .csv file")
+    if not path.is_file():
+        raise SamplesError("this is not a plain file; a .npz or .csv file is accepted")
     if path.stat().st_size > MAX_BYTES:
         raise SamplesError(f"the file has {path.stat().st_size} bytes; at most {MAX_BYTES} are accepted")
 
@@ -195,7 +197,7 @@ def _read_npz(path: Path) -> tuple[_Raw, _Raw, _Raw | None]:
             x, y, w = (_read_member(archive, name) if name in found else None for name in ("x", "y", "w"))
     except zipfile.BadZipFile:
         raise SamplesError("this is not an .npz file, or it is cut off; numpy.savez writes one") from None
-    except (ValueError, EOFError, RuntimeError, zlib.error):  # a bad header, a short or encrypted member
+    except (ValueError, TypeError, EOFError, RuntimeError, zlib.error):  # a bad header, a short or encrypted member
         raise SamplesError(
             "an array in this .npz file is damaged or encrypted; numpy.savez writes readable ones"
         ) from None

@@ -77,6 +77,11 @@ class Crown:
             parts.append(self._backward(regions.take(piece), local, len(self._blocks) - 1, rows[piece], lam))
         return torch.cat(parts)
 
+    def batch(self, rows: int) -> int:
+        """How many regions fit in one backward pass of ``rows`` functionals or of every hidden layer's neurons."""
+        hidden = 2 * max((block.weight.shape[0] for block in self._blocks[:-1]), default=1)
+        return max(1, _CHUNK_NUMBERS // (max(rows, hidden) * self._widest))
+
     def _pieces(self, count: int, rows: int) -> list[slice]:
         step = max(1, _CHUNK_NUMBERS // (rows * self._widest))
         return [slice(k, min(k + step, count)) for k in range(0, max(count, 1), step)]

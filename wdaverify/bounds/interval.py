@@ -33,11 +33,14 @@ def torch_blocks(network: ReluNetwork) -> tuple[TorchBlock, ...]:
 
 
 def block_error(block: TorchBlock, magnitude: Tensor) -> Tensor:
-    """What evaluating ``W h + b`` in float64 and the fusing may be off by, ``[B, m]``, where ``|h| <= magnitude [B, n]``."""
-    factor = dot_error(block.weight.shape[1] + 2)
+    """What float64 and the fusing may be off by, ``[B, m]``: in ``W h + b``, and per unit of c in ``c W`` and ``c b``.
+
+    ``|h| <= magnitude [B, n]``.
+    """
+    factor = dot_error(max(block.weight.shape) + 2)  # sums run over columns here, over rows in a backward pass
     rounding = factor * (magnitude @ block.weight.abs().T + block.bias.abs())
     fused = 2 * (magnitude @ block.weight_error.T + block.bias_error)
-    return rounding + fused + underflow(block.weight.shape[1])
+    return rounding + fused + underflow(max(block.weight.shape))
 
 
 def interval(block: TorchBlock, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,19 @@ from wdaverify.network.model import Array
 
 
 @dataclass(frozen=True, eq=False)
+class Piece:
+    """A shell of a question's region with the pre-activation bounds that hold there."""
+
+    region: Region
+    bounds: HiddenBounds
+
+
+@dataclass(frozen=True, eq=False)
 class Inner:
-    """``max z_rival - z_label - multiplier ||x - x_i||`` over a region around sample i."""
+    """``max z_rival - z_label - multiplier ||x - x_i||`` over a region around sample i.
+
+    ``pieces`` are shells that cover the region, with tighter bounds of their own; empty where the engine asks for none.
+    """
 
     sample: int
     label: int
@@ -20,17 +31,23 @@ class Inner:
     region: Region
     bounds: HiddenBounds
     multiplier: float
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Distance:
-    """``min ||x - x_i|| s.t. z_rival >= z_label`` over a region around sample i."""
+    """``min ||x - x_i|| s.t. z_rival >= z_label + least`` over a region around sample i; ``pieces`` as for ``Inner``.
+
+    With ``least > 0`` the answer's points lie safely across the boundary, and its bound is not one of the distance.
+    """
 
     sample: int
     label: int
     rival: int
     region: Region
     bounds: HiddenBounds
+    pieces: tuple[Piece, ...] = ()
+    least: float = 0.0
 
 
 Question = Inner | Distance
@@ -57,7 +74,7 @@ class Answer:
 
     A bound at the cut-off says only "no better than the cut-off". +-inf: nothing was proven, or (Distance, +inf) the rival
     cannot tie anywhere in the region. ``points [k, n]`` are candidates to be re-evaluated. ``closed``: asking the same
-    question again would prove no more.
+    question again would prove no more. ``checked``: the bound was recomputed here with outward rounding, it is no solver's word.
     """
 
     bound: float
@@ -67,10 +84,13 @@ class Answer:
     nodes: int
     seconds: float
     detail: str
+    checked: bool = False
 
 
 class Engine(Protocol):
-    """Answers questions about one network."""
+    """Answers questions about one network; ``pieces`` is how many shells it wants a region cut into (1: none)."""
+
+    pieces: int
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Answer within the effort; running out of it widens the answer and is never an error."""

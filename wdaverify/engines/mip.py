@@ -22,6 +22,8 @@ _CLOSED = (MilpStatus.OPTIMAL, MilpStatus.INFEASIBLE, MilpStatus.CUT_OFF, MilpSt
 class MipEngine:
     """Encodes a question, asks a back-end, and rounds what it says outward."""
 
+    pieces = 1
+
     def __init__(self, network: ReluNetwork, solver: str) -> None:
         self._network = network
         self._solver = solver
@@ -30,28 +32,29 @@ class MipEngine:
         """One solve; a back-end that breaks down proves nothing."""
         if not all(np.isfinite(side).all() for pair in question.bounds for side in pair):
             trivial = -math.inf if isinstance(question, Distance) else math.inf
-            return Answer(
-                trivial, self._none(), "none", True, 0, 0.0, "pre-activation bounds overflow double precision"
-            )
+            detail = "pre-activation bounds overflow double precision"
+            return Answer(trivial, self._none(), "none", True, 0, 0.0, detail, False)
         model = self._encode(question)
         start = None if effort.start is None else self._start(model, question, effort.start)
         limits = MilpLimits(effort.gap, effort.seconds, effort.cutoff, start, effort.seed)
         try:
             name, outcome = solve(self._solver, model, limits)
         except SolverError as error:
-            return Answer(trivial_bound(model), self._none(), "none", True, 0, 0.0, str(error))
+            return Answer(trivial_bound(model), self._none(), "none", True, 0, 0.0, str(error), False)
         points = self._none()
         if outcome.columns is not None:
             region = question.region
             points = np.clip(model.point(outcome.columns), region.lower, region.upper)[None, :]
         bound = _outward(outcome.bound, model)
         closed = outcome.status in _CLOSED
-        return Answer(bound, points, name, closed, outcome.nodes, outcome.seconds, outcome.detail)
+        return Answer(bound, points, name, closed, outcome.nodes, outcome.seconds, outcome.detail, False)
 
     def _encode(self, question: Question) -> MilpModel:
         blocks = self._network.blocks
         if isinstance(question, Distance):
-            return distance_model(blocks, question.bounds, question.region, question.label, question.rival)
+            return distance_model(
+                blocks, question.bounds, question.region, question.label, question.rival, least=question.least
+            )
         return inner_model(
             blocks, question.bounds, question.region, question.label, question.rival, question.multiplier
         )
@@ -74,7 +77,7 @@ class MipEngine:
         columns = np.flatnonzero(model.integer).tolist()
         if len(columns) == len(phases):
             values.update(zip(columns, phases, strict=True))
-        return values
+        return {column: value / float(model.scale[column]) for column, value in values.items()}
 
     def _none(self) -> Array:
         return np.zeros((0, self._network.n_inputs))

@@ -7,7 +7,9 @@ what is left is the hull of the surviving shells, usually far smaller than the s
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,9 +20,10 @@ from wdaverify.bounds.crown import Bounds, Crown, unstable
 from wdaverify.bounds.region import Regions
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
+from wdaverify.engines.base import Piece
 from wdaverify.network.model import Array
 from wdaverify.problem import Norm, WdroProblem
-from wdaverify.rounding import dot_error
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
 
 Ints = NDArray[np.int64]
 
@@ -47,10 +50,10 @@ class Screened:
 
 
 class Screen:
-    """Batched bounds for one problem; lives in the parent process."""
+    """Batched bounds for one problem; lives in the parent process. Past its deadline it proves nothing more, at once."""
 
-    def __init__(self, problem: WdroProblem) -> None:
-        self._problem = problem
+    def __init__(self, problem: WdroProblem, deadline: float = math.inf) -> None:
+        self._problem, self._deadline = problem, deadline
         self._crown = Crown(problem.network, problem.cost.norm)
         self._x = torch.tensor(problem.samples.x, dtype=torch.float64)
         self._support = (
@@ -90,7 +93,18 @@ class Screen:
         return self.rivals(sample)[1].reshape(sample.size, -1)
 
     def _bound(self, sample: Ints, rivals: Ints, near: Array, far: Array, lam: float | None) -> Array:
-        """Upper bounds ``[B, R]`` of ``margin - lam * distance`` on the shells."""
+        """Upper bounds ``[B, R]`` of ``margin - lam * distance`` on the shells; inf for what the deadline left out."""
+        step = self._crown.batch(rivals.shape[1])
+        parts = []
+        for k in range(0, sample.size, step):
+            piece = slice(k, k + step)
+            if time.monotonic() > self._deadline:
+                parts.append(np.full(rivals[piece].shape, math.inf))
+            else:
+                parts.append(self._bound_piece(sample[piece], rivals[piece], near[piece], far[piece], lam))
+        return np.concatenate(parts) if parts else np.zeros(rivals.shape)
+
+    def _bound_piece(self, sample: Ints, rivals: Ints, near: Array, far: Array, lam: float | None) -> Array:
         regions = self._regions(sample, near, far)
         bounds = self._crown.pre_activations(regions)
         multiplier = None if lam is None else torch.full((sample.size,), lam, dtype=torch.float64)
@@ -98,11 +112,25 @@ class Screen:
         return np.where(np.isnan(upper), math.inf, upper)
 
     def box_margins(self) -> Array:
-        """Upper bounds ``[N]`` of the margin over the whole support: the bound of phi at multiplier 0."""
-        sample = np.arange(len(self._problem.samples))
-        return np.asarray(
-            self._bound(sample, self._all_rivals(sample), np.zeros(sample.size), self.reach, None).max(axis=1)
+        """Upper bounds ``[N]`` of the margin over the whole support: the bound of phi at multiplier 0.
+
+        One region serves all samples, so this is done whatever the deadline says.
+        """
+        labels, classes = self._problem.samples.y, self._problem.network.n_outputs
+        present, position = np.unique(labels, return_inverse=True)
+        first = np.array([np.flatnonzero(labels == label)[0] for label in present])
+        margins = self._bound_piece(
+            first, self._all_rivals(first), np.zeros(first.size), np.full(first.size, self._widest()), None
         )
+        assert margins.shape == (present.size, classes - 1)
+        return np.asarray(margins.max(axis=1)[position])
+
+    def _widest(self) -> float:
+        """A distance that no two points of the support exceed."""
+        side = (self._problem.support.upper - self._problem.support.lower) * (1 + 2 * UNIT_ROUNDOFF)
+        if self._problem.cost.norm is Norm.INF:
+            return float(side.max())
+        return float(side.sum() * (1 + dot_error(side.size)))
 
     def inner(self, samples: Ints, lam: float, incumbents: Array, tolerance: float) -> Screened:
         """Screen every rival of the samples at a multiplier.
@@ -179,6 +207,14 @@ class Screen:
         )
         hidden = [(np.asarray(low[0].numpy()), np.asarray(high[0].numpy())) for low, high in bounds]
         return region, hidden, int(unstable(bounds)[0]) if bounds else 0
+
+    def pieces(self, sample: int, near: float, far: float, count: int) -> tuple[Piece, ...]:
+        """Shells of equal width that cover [near, far], each with its own bounds; none if one was asked for."""
+        if count == 1:
+            return ()
+        edges = np.linspace(near, far, count + 1)
+        edges[0], edges[-1] = near, far
+        return tuple(Piece(*self.region(sample, float(low), float(high))[:2]) for low, high in pairwise(edges.tolist()))
 
 
 @dataclass(eq=False)

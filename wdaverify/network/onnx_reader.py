@@ -64,6 +64,8 @@ def _read(path: FilePath) -> bytes:
             raise NetworkError("this is a directory; an ONNX file is accepted")
         if not path.exists():
             raise NetworkError("no such file; give the path of an ONNX file")
+        if not path.is_file():
+            raise NetworkError("this is not a plain file; an ONNX file is accepted")
         if path.stat().st_size > MAX_BYTES:
             raise NetworkError("the file is larger than 2 GiB, which no ONNX file can be")
         return path.read_bytes()

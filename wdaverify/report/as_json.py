@@ -97,6 +97,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: the folder is missing or closed to us, or the path names something that is not a plain file.
     """
+    if not os.path.basename(path):
+        raise OutputError(_refusal(path, "it names no file"))
     target = Path(os.path.realpath(path))
     try:
         mode = target.stat().st_mode
@@ -194,7 +196,7 @@ def _atom(atom: Atom) -> Json:
         "weight": number(atom.weight),
         "distance": number(atom.distance),
         "loss": number(atom.loss),
-        "loss_float32": number(atom.loss_float32),
+        "loss_float32": None if math.isnan(atom.loss_float32) else number(atom.loss_float32),
         "point": _vector(atom.point),
     }
 

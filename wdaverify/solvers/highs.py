@@ -13,6 +13,9 @@ from wdaverify.encoding.milp import MilpModel
 from wdaverify.errors import SolverError
 from wdaverify.solvers.base import TOLERANCE, MilpLimits, MilpOutcome, MilpStatus, trivial_bound
 
+SMALLEST_COEFFICIENT = 1e-12
+"""The least that HiGHS can be told to keep; the encoding hands over nothing smaller."""
+
 _STATUS = {
     highspy.HighsModelStatus.kOptimal: MilpStatus.OPTIMAL,
     highspy.HighsModelStatus.kInfeasible: MilpStatus.INFEASIBLE,
@@ -32,7 +35,9 @@ class HighsSolver:
         begun = time.perf_counter()
         solver = highspy.Highs()  # type: ignore[no-untyped-call]
         self._configure(solver, limits)
-        if solver.passModel(_translate(model)) == highspy.HighsStatus.kError:
+        if (
+            solver.passModel(_translate(model)) != highspy.HighsStatus.kOk
+        ):  # a warning: something was dropped or changed
             raise SolverError(f"HiGHS refused a model of {model.n_columns} columns and {model.n_rows} rows")
         if limits.cutoff is not None:
             _cut(solver, model, limits.cutoff)
@@ -50,6 +55,7 @@ class HighsSolver:
             "threads": 1,
             "parallel": "off",
             "random_seed": limits.seed % 2**31,
+            "small_matrix_value": SMALLEST_COEFFICIENT,
             "mip_rel_gap": 0.0,
             "mip_abs_gap": limits.gap,
             "mip_feasibility_tolerance": TOLERANCE,
@@ -80,12 +86,9 @@ def _translate(model: MilpModel) -> highspy.HighsLp:
 
 def _cut(solver: highspy.Highs, model: MilpModel, cutoff: float) -> None:
     """The row "no worse than the cut-off". Measured: a third less time and 28 times fewer nodes where the cut-off is optimal."""
-    index = np.flatnonzero(model.objective)
-    low, high = (cutoff - model.offset, math.inf) if model.maximise else (-math.inf, cutoff - model.offset)
-    if (
-        solver.addRow(low, high, index.size, index.astype(np.int32), model.objective[index])
-        == highspy.HighsStatus.kError
-    ):
+    sides = (cutoff, math.inf) if model.maximise else (-math.inf, cutoff)
+    index, value, low, high = model.objective_row(*sides)
+    if solver.addRow(low, high, index.size, index.astype(np.int32), value) != highspy.HighsStatus.kOk:
         raise SolverError("HiGHS refused the row of the cut-off")
 
 

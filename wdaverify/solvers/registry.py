@@ -14,7 +14,7 @@ from wdaverify.solvers.base import MilpLimits, MilpOutcome, MilpSolver
 if TYPE_CHECKING:
     from wdaverify.solvers.gurobi import GurobiSolver
 
-NAMES = ("auto", "highs", "gurobi")
+NAMES = ("auto", "cells", "highs", "gurobi")
 
 
 @cache
@@ -59,10 +59,12 @@ def choose(asked: str) -> Choice:
     """Settle which back-ends answer, before any model is built.
 
     Raises:
-        ProblemError: the name is not one of ``auto``, ``highs``, ``gurobi``.
+        ProblemError: the name is not one of ``auto``, ``cells``, ``highs``, ``gurobi``.
     """
     if asked not in NAMES:
         raise ProblemError(f"solver {asked!r}: accepted are {', '.join(NAMES)}")
+    if asked == "cells":
+        return Choice(asked, "not asked", "the cell engine was asked for: LPs by HiGHS, bounds recomputed here", None)
     if asked == "highs":
         return Choice(asked, "not asked", "HiGHS was asked for", None)
     licence = gurobi_licence()

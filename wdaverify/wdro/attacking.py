@@ -19,6 +19,21 @@ from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.result import AttackResult
 
 
+def refuse_overflow(problem: WdroProblem) -> None:
+    """Refuse a network whose logits overflow at a sample: nothing could be said of it.
+
+    Raises:
+        ProblemError: names the first such sample.
+    """
+    lower, upper = clean_losses(problem)
+    bad = np.flatnonzero(~(np.isfinite(lower) & np.isfinite(upper)))
+    if bad.size:
+        raise ProblemError(
+            f"{problem.network.name} overflows double precision at sample {int(bad[0])} of {problem.samples.source}: "
+            "rescale the weights of the network"
+        )
+
+
 def stay_put(problem: WdroProblem) -> Witness:
     """The nominal distribution as a witness."""
     none = np.zeros(0, dtype=np.int64)
@@ -70,6 +85,7 @@ def attack(
     """
     if time_limit is not None and not time_limit >= 0:
         raise ProblemError(f"time limit {time_limit}: a number of seconds >= 0 is accepted")
+    refuse_overflow(problem)
     begun = time.monotonic()
     deadline = math.inf if time_limit is None else begun + time_limit
     outcome = launch(problem, device=device, seed=seed, deadline=deadline)

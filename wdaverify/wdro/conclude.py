@@ -41,6 +41,8 @@ def conclude(
 ) -> VerificationResult:
     """The result of a run that ended for ``reason``; a search is None at radius 0 or if it never began."""
     problem = run.problem
+    if search is not None:
+        search.settle()
     witness = stay_put(problem) if search is None else search.witness
     run.narrow(witness.lower, float("inf"))
     if run.lower > run.upper:  # a solver's bound below a re-evaluated point: raised, and told
@@ -80,6 +82,8 @@ def _detail(run: Run, reason: Reason) -> str:
     if reason is Reason.NUMERICAL:
         amount = run.largest_shortfall
         return f"a solver's bound fell short of a re-evaluated point by {amount:.3g}; try another --solver"
+    if reason is Reason.STALLED and run.failures:
+        return "questions went unanswered (see the notices), and no other would narrow the bracket"
     return _DETAIL[reason]
 
 

@@ -7,6 +7,7 @@ atoms. The bracket is valid at any moment, so that any limit only leaves it wide
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -21,11 +22,22 @@ from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import fill_pool
 from wdaverify.wdro.pricing import Pricing
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
-from wdaverify.wdro.run import Run
+from wdaverify.wdro.run import Pace, Run
 from wdaverify.wdro.workers import Task
 
 _IDLE_ROUNDS = 5
 """Rounds without a narrower bracket after which the search has stalled."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Dual:
+    """The dual at one multiplier: its ``value`` (rounded up) and what it is made of, ``lower, upper, checked [N]``."""
+
+    value: float
+    multiplier: float
+    lower: Array
+    upper: Array
+    checked: Array
 
 
 class MarginSearch:
@@ -37,12 +49,19 @@ class MarginSearch:
         self._budget = float(self._problem.radius**self._problem.cost.order)
         lower = clean_losses(self._problem)[0]
         self._pool = AtomPool(lower, self._problem.network.n_inputs)
-        self._pricing = Pricing(run, Screen(self._problem), self._pool)
+        self._pricing = Pricing(run, Screen(self._problem, run.deadline), self._pool)
         self.witness = witness
-        self.multiplier = 0.0
-        self._best_lower = self._best_upper = self._best_checked = np.zeros(0)
-        run.narrow(witness.lower, math.inf)
+        self._best = _Dual(math.inf, 0.0, *(np.zeros(0) for _ in range(3)))
         self._take_upper()
+
+    @property
+    def multiplier(self) -> float:
+        """The multiplier that gives the upper bound."""
+        return self._best.multiplier
+
+    def settle(self) -> None:
+        """Bring the run's bracket up to what is proven; what is proven is replaced whole, so an interrupt leaves it valid."""
+        self._run.narrow(self.witness.lower, self._best.value)
 
     def offer(self, sample: Ints, point: Array) -> None:
         """Put points ``[M, n]`` of samples ``[M]`` into the pool, re-evaluated."""
@@ -52,16 +71,13 @@ class MarginSearch:
         """Keep a witness if it proves more than the one at hand."""
         if witness.lower > self.witness.lower:
             self.witness = witness
-        self._run.narrow(self.witness.lower, math.inf)
+        self.settle()
 
     def _solve_master(self) -> float:
         """Solve the master, re-evaluate its plan, and return its multiplier."""
         master = solve_master(self._pool, self._problem.samples.w, self._budget)
         self.adopt(evaluate(self._problem, master.plan.distribution()))
         return master.multiplier
-
-    def _dual(self, values: Array) -> float:
-        return self._dual_at(self._pricing.multiplier, values)
 
     def _dual_at(self, multiplier: float, values: Array) -> float:
         """``lam radius^p + sum_i w_i values_i``, rounded up."""
@@ -73,14 +89,12 @@ class MarginSearch:
         return float_up(spent + exact_dot(weights[used].tolist(), values[used].tolist()))
 
     def _take_upper(self) -> None:
-        """Note the dual's value at the current multiplier if it is the best so far."""
-        upper = self._pricing.upper()
-        value = self._dual(upper)
-        if value < self._run.upper or not self._best_upper.size:
-            self._run.narrow(-math.inf, value)
-            self.multiplier = self._pricing.multiplier
-            self._best_lower, self._best_upper = self._pricing.lower(), upper
-            self._best_checked = self._pricing.checked_upper()
+        """Keep the dual at the current multiplier if it is the best so far."""
+        pricing, upper = self._pricing, self._pricing.upper()
+        value = self._dual_at(pricing.multiplier, upper)
+        if value < self._best.value or not self._best.upper.size:
+            self._best = _Dual(value, pricing.multiplier, pricing.lower(), upper, pricing.checked_upper())
+        self.settle()
 
     def search(self) -> Reason:
         """Run until the bracket is closed, a limit is reached, or nothing that is asked narrows it any more."""
@@ -112,28 +126,36 @@ class MarginSearch:
             return self._pricing.next_task()
 
         def tell() -> None:
-            self._run.tell("solve", int(self._pricing.open_items().size))
+            self._run.tell("solve", lambda: int(self._pricing.open_items().size))
 
+        pace, improved = Pace(), False
         for task, answer in self._run.work(draw, tell):
-            improved = self._pricing.take(task, answer)
-            self._take_upper()
-            if improved:
-                self._solve_master()
-                outdated = outdated or self._futile()
+            improved = self._pricing.take(task, answer) or improved
+            if pace.due():
+                with pace.turn():
+                    self._take_upper()
+                    if improved:
+                        self._solve_master()
+                        outdated = outdated or self._futile()
+                improved = False
+        self._take_upper()
         return self._run.verdict()
 
     def _futile(self) -> bool:
         """Whether this multiplier cannot close the bracket even if every sample turns out no better than its atoms."""
-        return self._dual(self._pricing.lower()) - self._run.lower > self._run.options.gap / 2
+        return (
+            self._dual_at(self._pricing.multiplier, self._pricing.lower()) - self._run.lower > self._run.options.gap / 2
+        )
 
     def checked_upper(self) -> float:
         """The dual's value at the multiplier of the upper bound as our own bounds alone prove it."""
-        return self._dual_at(self.multiplier, self._best_checked)
+        return self._dual_at(self._best.multiplier, self._best.checked)
 
     def per_sample(self) -> tuple[SampleBracket, ...]:
         """The brackets of phi_i at the multiplier that gives the upper bound."""
         weights = self._problem.samples.w
-        rows = zip(weights, self._best_lower, self._best_upper, self._best_checked, strict=True)
+        best = self._best
+        rows = zip(weights, best.lower, best.upper, best.checked, strict=True)
         return tuple(
             SampleBracket(i, float(w), float(low), float(high), Voucher.CHECKED if own <= high else Voucher.SOLVER)
             for i, (w, low, high, own) in enumerate(rows)

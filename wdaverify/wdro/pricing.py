@@ -130,9 +130,10 @@ class Pricing:
         begun = time.perf_counter()
         near, far = float(self._open.near[item]), float(self._open.far[item])
         region, bounds, _ = self._screen.region(sample, near, far)
+        pieces = self._screen.pieces(sample, near, far, run.workers.pieces)
         run.screen_seconds += time.perf_counter() - begun
         label, rival = int(run.problem.samples.y[sample]), int(self._rival[item])
-        question = Inner(sample, label, rival, region, bounds, self.multiplier)
+        question = Inner(sample, label, rival, region, bounds, self.multiplier, pieces)
         start = self._pool.best(sample, self.multiplier).point if options.mip_start else None
         seconds = run.slice(int(self._open.tries[item]))
         self._open.busy[item] = 1
@@ -147,10 +148,11 @@ class Pricing:
         before = float(self._pool.lower_model(self.multiplier)[question.sample])
         attained = self._add_points(question, answer.points)
         self._run.count(question.sample, answer)
-        if attained > answer.bound:
-            self._run.shortfall(attained - answer.bound)
-        proven = max(answer.bound, attained, float(self._open.outside[item]))
-        self._learn(np.array([item]), np.array([proven]), checked=False)
+        # a point of the LP may lie nearer than the shell it was asked for, where ``outside`` is the bound
+        proven = max(answer.bound, float(self._open.outside[item]))
+        if attained > proven:
+            self._run.shortfall(attained - proven)
+        self._learn(np.array([item]), np.array([max(proven, attained)]), checked=answer.checked)
         self._open.busy[item] = 0
         self._open.tries[item] += 1
         if answer.closed:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,8 @@ _FIRST_SLICE = 10.0
 _GRACE = 1.0
 """Seconds past the deadline after which an answer is no longer waited for."""
 _TICK = 0.2
+_DEATHS = 3
+"""How often a question may be under way while a worker dies before it is given up."""
 SHORTFALL = 1e-6
 """By how much a solver's bound may fall short of a re-evaluated point before the run counts as numerically broken."""
 
@@ -39,6 +42,25 @@ class Options:
     device: str
     seed: int
     mip_start: bool
+
+
+class Pace:
+    """Keeps bookkeeping to a tenth of the time: after a turn that took c seconds the next is due 9 c later."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def due(self) -> bool:
+        """Whether another turn may be taken."""
+        return time.perf_counter() >= self._next
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Time the block."""
+        begun = time.perf_counter()
+        yield
+        now = time.perf_counter()
+        self._next = now + 9 * (now - begun)
 
 
 @dataclass(eq=False)
@@ -62,6 +84,7 @@ class Run:
     samples_solved: set[int] = field(default_factory=set)
     raised: int = 0
     largest_shortfall: float = 0.0
+    deaths: Counter[int] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     device: str = "cpu"
     _reported: float = 0.0
@@ -93,14 +116,14 @@ class Run:
             return Reason.TIME_LIMIT
         return None
 
-    def tell(self, phase: str, open_samples: int) -> None:
-        """Report progress, at most every fifth of a second and at every change of phase."""
+    def tell(self, phase: str, count_open: Callable[[], int]) -> None:
+        """Report progress, at most every fifth of a second."""
         now = time.monotonic()
         if self.progress is None or now - self._reported < _TICK:
             return
         self._reported = now
         solves = sum(self.solves.values())
-        self.progress(Progress(phase, self.lower, self.upper, self.rounds, solves, open_samples, now - self.begun))
+        self.progress(Progress(phase, self.lower, self.upper, self.rounds, solves, count_open(), now - self.begun))
 
     def slice(self, tries: int) -> float:
         """Seconds for a question that was tried ``tries`` times before."""
@@ -130,7 +153,10 @@ class Run:
         pending: dict[Future[Answer], Task] = {}
         while time.monotonic() <= self.deadline + _GRACE:
             while len(pending) < self.workers.width and (task := draw()) is not None:
-                pending[self.workers.submit(task)] = task
+                try:
+                    pending[self.workers.submit(task)] = task
+                except BrokenExecutor as error:
+                    yield task, self._died(task, error)
             if not pending:
                 return
             done, _ = wait(pending, timeout=_TICK, return_when=FIRST_COMPLETED)
@@ -139,10 +165,17 @@ class Run:
                 try:
                     answer = future.result()
                 except BrokenExecutor as error:
-                    self.workers.close()
-                    answer = Answer(_trivial(task), _no_points(task), "none", True, 0, 0.0, f"a worker died ({error})")
+                    answer = self._died(task, error)
                 yield task, answer
             tell()
+
+    def _died(self, task: Task, error: BrokenExecutor) -> Answer:
+        """What is known of a task whose pool broke: nothing. It may be asked again, but not for ever; workers start anew."""
+        self.workers.close()
+        self.deaths[task.item] += 1
+        closed = self.deaths[task.item] >= _DEATHS
+        detail = f"a worker process died ({' '.join(str(error).split())})"
+        return Answer(_trivial(task), _no_points(task), "none", closed, 0, 0.0, detail)
 
 
 def _trivial(task: Task) -> float:

@@ -10,7 +10,7 @@ from wdaverify.certify.witness import evaluate, nominal_bracket
 from wdaverify.errors import ProblemError
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
-from wdaverify.wdro.attacking import launch, mixture, stay_put
+from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
 from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
@@ -42,7 +42,8 @@ def verify(
 
     Args:
         problem: the question.
-        solver: ``auto`` (Gurobi where its licence admits the model, else HiGHS), ``highs`` or ``gurobi``.
+        solver: ``auto`` (Gurobi where its licence admits the model, else HiGHS), ``cells`` (our own branch and bound over
+            activation cells, whose bounds are checked), ``highs`` or ``gurobi``.
         gap: the absolute width at which the bracket counts as closed.
         time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends.
         jobs: worker processes; None solves in this process (a script that asks for processes needs the usual
@@ -78,12 +79,17 @@ def _check(options: Options) -> None:
         raise ProblemError(f"jobs {options.jobs}: a number >= 1 is accepted, or None for this process alone")
     if options.threshold is not None and math.isnan(options.threshold):
         raise ProblemError("the threshold is not a number")
+    if options.mip_start and options.solver == "cells":
+        raise ProblemError(
+            "a MIP start needs a MIP solver, and the cell engine has none: drop it, or ask for highs or gurobi"
+        )
     if options.seed < 0:
         raise ProblemError(f"seed {options.seed}: a number >= 0 is accepted")
 
 
 def _verify(run: Run, choice: Choice) -> VerificationResult:
     problem = run.problem
+    refuse_overflow(problem)
     nominal = nominal_bracket(problem)
     if problem.radius == 0:  # V(0) is the nominal loss; the dual infimum need not be attained there
         run.narrow(*nominal)
@@ -93,7 +99,7 @@ def _verify(run: Run, choice: Choice) -> VerificationResult:
     try:
         witness = stay_put(problem)
         search = MarginSearch(run, witness) if problem.loss is Loss.MARGIN else ZeroOneSearch(run, witness)
-        run.tell("attack", len(problem.samples))
+        run.tell("attack", lambda: len(problem.samples))
         attacks.update(_attack(run, search))
         reason = search.search()
     except KeyboardInterrupt:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from multiprocessing import get_context
 from threadpoolctl import threadpool_limits
 
 from wdaverify.engines.base import Answer, Effort, Engine, Question
-from wdaverify.engines.mip import MipEngine
+from wdaverify.engines.registry import make_engine
 from wdaverify.network.model import ReluNetwork
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -35,8 +37,16 @@ def _start(network: ReluNetwork, solver: str) -> None:
     """Begin a worker: no SIGINT (the parent decides), one BLAS thread, the network received once."""
     global _engine  # noqa: PLW0603 (the one piece of state of a worker process)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     threadpool_limits(1)
-    _engine = MipEngine(network, solver)
+    _engine = make_engine(network, solver)
+
+
+def _follow(parent: int) -> None:
+    """End with the parent, however it ended."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _answer(task: Task) -> Answer:
@@ -58,6 +68,13 @@ class Workers:
         return 1 if self._jobs is None else self._jobs + 1
 
     @property
+    def pieces(self) -> int:
+        """How many shells the engine wants a region cut into."""
+        if self._local is None:
+            self._local = make_engine(self._network, self._solver)
+        return self._local.pieces
+
+    @property
     def jobs(self) -> int:
         """The number of processes that solve."""
         return 1 if self._jobs is None else self._jobs
@@ -65,7 +82,7 @@ class Workers:
     def submit(self, task: Task) -> Future[Answer]:
         """Start on a task; the first one starts the processes."""
         if self._jobs is None:
-            self._local = self._local or MipEngine(self._network, self._solver)
+            self._local = self._local or make_engine(self._network, self._solver)
             done: Future[Answer] = Future()
             done.set_result(self._local.answer(task.question, task.effort))
             return done

@@ -14,6 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from wdaverify.certify.enclosure import rival_margin
 from wdaverify.certify.exact import errors
 from wdaverify.certify.push import push_across
 from wdaverify.certify.witness import Witness, clean_losses, distances_up, evaluate
@@ -23,11 +24,15 @@ from wdaverify.network.model import Array
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.knapsack import KnapsackSolution, knapsack_lower, knapsack_upper
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
-from wdaverify.wdro.run import Run
+from wdaverify.wdro.run import Pace, Run
 from wdaverify.wdro.workers import Task
 
 _LEAST_GAP = 1e-10
 """No distance is asked for more exactly than this: solvers do not deliver it."""
+
+
+_STRICT = 1e-8
+"""The margin asked of points across the boundary, relative to the clean margin, where none was found on it."""
 
 
 class ZeroOneSearch:
@@ -35,11 +40,12 @@ class ZeroOneSearch:
 
     def __init__(self, run: Run, witness: Witness) -> None:
         self._run, self._problem = run, run.problem
-        self._screen = Screen(self._problem)
+        self._screen = Screen(self._problem, run.deadline)
         count = len(self._problem.samples)
         self._sample, self._rival = self._screen.rivals(np.arange(count))
         self._per_sample = self._problem.network.n_outputs - 1
         wrong = clean_losses(self._problem)[0] > 0
+        self._clean = rival_margin(self._problem.network, self._problem.samples.x, self._problem.samples.y)[0]
         self._nearest: list[Array | None] = [
             x if bad else None for x, bad in zip(self._problem.samples.x, wrong, strict=True)
         ]
@@ -49,6 +55,9 @@ class ZeroOneSearch:
         self._tries = np.zeros(self._sample.size, np.int64)
         self._done = np.zeros(self._sample.size, np.bool_)
         self._busy = np.zeros(self._sample.size, np.bool_)
+        self._strict = np.zeros(self._sample.size, np.bool_)
+        self._pace, self._width_pace = Pace(), Pace()
+        self._width = (np.zeros(count), 0.0)
         self.witness = witness
         self._update()
 
@@ -70,6 +79,10 @@ class ZeroOneSearch:
     def multiplier(self) -> float:
         """The multiplier at which the dual of the lower distances attains the upper bound."""
         return self._knapsack(self.low(), upper=True).multiplier
+
+    def settle(self) -> None:
+        """Bring the run's bracket up to what is proven."""
+        self._update()
 
     def _update(self) -> None:
         """Recompute both knapsacks; the lower one is re-evaluated as a distribution before it counts."""
@@ -106,8 +119,8 @@ class ZeroOneSearch:
 
     def _accept(self, sample: int, point: Array, distance: float) -> None:
         if distance < self.high[sample]:
+            self._nearest[sample] = np.array(point)  # before its distance, so that an interrupt leaves both valid
             self.high[sample] = distance
-            self._nearest[sample] = np.array(point)
 
     def search(self) -> Reason:
         """Screen every sample that can matter, then refine distances until the bracket closes or a limit is reached."""
@@ -116,11 +129,14 @@ class ZeroOneSearch:
         self._update()
         for task, answer in self._run.work(self._draw, self._tell):
             self._take(task, answer)
-            self._update()
+            if self._pace.due():
+                with self._pace.turn():
+                    self._update()
+        self._update()
         return self._run.verdict() or Reason.STALLED
 
     def _tell(self) -> None:
-        self._run.tell("solve", int(np.unique(self._sample[self._open_items()]).size))
+        self._run.tell("solve", lambda: int(np.unique(self._sample[self._open_items()]).size))
 
     def _screen_all(self) -> None:
         begun = time.perf_counter()
@@ -145,16 +161,22 @@ class ZeroOneSearch:
 
     def _open_items(self) -> Ints:
         asks = ~self._busy & ~self._done & (self._low < self.high[self._sample])
-        return np.flatnonzero(asks & (self._widths()[0][self._sample] > 0))
+        return np.flatnonzero(asks & (self._width[0][self._sample] > 0))
 
     def _draw(self) -> Task | None:
         """The question about the sample that widens the bracket most: its nearest rival, least tried first."""
         if self._run.verdict() is not None:
             return None
+        if self._width_pace.due():
+            with self._width_pace.turn():
+                self._width = self._widths()
         items = self._open_items()
         if not items.size:
+            self._width = self._widths()
+            items = self._open_items()
+        if not items.size:
             return None
-        widths, lam = self._widths()
+        widths, lam = self._width
         order = np.lexsort((items, self._low[items], -widths[self._sample[items]], self._tries[items]))
         return self._task(int(items[order[0]]), lam)
 
@@ -164,8 +186,11 @@ class ZeroOneSearch:
         far = min(float(self.high[sample]), float(self._screen.reach[sample]))
         near = min(float(self._low[item]), far)
         region, bounds, _ = self._screen.region(sample, near, far)
+        pieces = self._screen.pieces(sample, near, far, self._run.workers.pieces)
         self._run.screen_seconds += time.perf_counter() - begun
-        question = Distance(sample, int(self._problem.samples.y[sample]), int(self._rival[item]), region, bounds)
+        label, rival = int(self._problem.samples.y[sample]), int(self._rival[item])
+        least = _STRICT * max(1.0, abs(self._clean[sample])) if self._strict[item] else 0.0
+        question = Distance(sample, label, rival, region, bounds, pieces, least)
         gap = max(options.gap / (4 * lam) if lam > 0 else options.gap / 4, _LEAST_GAP)
         start = self._nearest[sample] if options.mip_start else None
         self._busy[item] = True
@@ -176,6 +201,11 @@ class ZeroOneSearch:
         assert isinstance(question, Distance)
         self._run.count(question.sample, answer)
         attained = self._add_points(question, answer.points)
+        self._busy[item] = False
+        self._tries[item] += 1
+        self._done[item] = answer.closed
+        if question.least > 0:
+            return
         bound = answer.bound
         if bound > question.region.far:  # the rival cannot tie inside the ball: nothing is said of what lies beyond it
             bound = math.inf if question.region.far >= self._screen.reach[question.sample] else question.region.far
@@ -183,9 +213,11 @@ class ZeroOneSearch:
             self._run.shortfall(bound - attained if math.isfinite(bound) else attained)
             bound = attained
         self._low[item] = max(self._low[item], bound)
-        self._busy[item] = False
-        self._tries[item] += 1
-        self._done[item] = answer.closed
+        if answer.checked:
+            self._own[item] = max(self._own[item], bound)
+        if answer.closed and self.high[question.sample] > bound + task.effort.gap and math.isfinite(answer.bound):
+            # the boundary was reached and no error found near it (a kink, say): ask for points safely across
+            self._strict[item], self._done[item] = True, False
 
     def _add_points(self, question: Distance, points: Array) -> float:
         """Push the points across the boundary where they fall short, keep the nearest; the least distance of one found, or inf."""

@@ -1,0 +1,16 @@
+"""Which engine answers which name of a solver."""
+
+from __future__ import annotations
+
+from wdaverify.engines.base import Engine
+from wdaverify.engines.mip import MipEngine
+from wdaverify.network.model import ReluNetwork
+
+
+def make_engine(network: ReluNetwork, solver: str) -> Engine:
+    """The cell engine for ``cells``, else the MIP engine on the back-end of that name."""
+    if solver == "cells":
+        from wdaverify.engines.cells.engine import CellEngine
+
+        return CellEngine(network)
+    return MipEngine(network, solver)

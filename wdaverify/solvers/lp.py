@@ -1,0 +1,112 @@
+"""A stateful LP: change column bounds, solve again from the last basis, read points and multipliers (HiGHS).
+
+Nothing it says is believed: bounds are recomputed from the multipliers by ``engines.cells.dual``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import highspy
+import numpy as np
+
+from wdaverify.encoding.milp import Ints, MilpModel
+from wdaverify.errors import SolverError
+from wdaverify.network.model import Array
+from wdaverify.solvers.highs import SMALLEST_COEFFICIENT
+
+
+class LpStatus(StrEnum):
+    """How an LP solve ended; ``UNKNOWN`` proves nothing and is no error."""
+
+    OPTIMAL = "optimal"
+    CUT_OFF = "cut-off"
+    INFEASIBLE = "infeasible"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class LpSolution:
+    """``columns [c]`` and row multipliers ``rows [r]`` of an optimal LP.
+
+    One that was cut off has multipliers alone; for an infeasible one ``rows`` is a Farkas ray, if any. Multipliers are
+    those of the minimisation ``min sign * objective . v``, sign = -1 where the model is to be maximised.
+    """
+
+    status: LpStatus
+    columns: Array
+    rows: Array | None
+    iterations: int
+
+
+class LpSession:
+    """One model's relaxation, kept in HiGHS between solves."""
+
+    def __init__(self, model: MilpModel) -> None:
+        self._solver = highspy.Highs()  # type: ignore[no-untyped-call]
+        for key, value in (
+            ("output_flag", False),
+            ("threads", 1),
+            ("parallel", "off"),
+            ("solver", "simplex"),
+            ("simplex_strategy", 1),
+            ("small_matrix_value", SMALLEST_COEFFICIENT),
+        ):
+            self._solver.setOptionValue(key, value)
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = model.n_columns, model.n_rows
+        lp.col_cost_ = -model.objective if model.maximise else model.objective
+        lp.col_lower_, lp.col_upper_ = model.lower, model.upper
+        lp.row_lower_, lp.row_upper_ = model.row_lower, model.row_upper
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = model.start, model.index, model.coefficient
+        if self._solver.passModel(lp) != highspy.HighsStatus.kOk:
+            raise SolverError(f"HiGHS refused an LP of {model.n_columns} columns and {model.n_rows} rows")
+        self._none = np.zeros(0)
+        self._first = True
+
+    def set_upper(self, index: Ints, upper: Array) -> None:
+        """New upper bounds of columns whose lower bound is 0."""
+        if index.size:
+            self._solver.changeColsBounds(index.size, index.astype(np.int32), np.zeros(index.size), upper)
+
+    def cut(self, value: float) -> None:
+        """Let the next solves stop as soon as their dual objective exceeds a value."""
+        self._solver.setOptionValue("objective_bound", value)
+
+    def limit(self, seconds: float) -> None:
+        """Give the next solve at most so many seconds."""
+        self._solver.setOptionValue(
+            "time_limit", self._solver.getRunTime() + seconds if seconds < math.inf else math.inf
+        )
+
+    def solve(self) -> LpSolution:
+        """Solve from the last basis (the first time from scratch, with presolve)."""
+        self._solver.run()
+        if self._first:
+            self._solver.setOptionValue("presolve", "off")
+            self._first = False
+        verdict, info = self._solver.getModelStatus(), self._solver.getInfo()
+        iterations = max(int(info.simplex_iteration_count), 0)
+        if verdict == highspy.HighsModelStatus.kOptimal:
+            solution = self._solver.getSolution()
+            columns = np.array(solution.col_value, dtype=np.float64)
+            return LpSolution(LpStatus.OPTIMAL, columns, np.array(solution.row_dual, dtype=np.float64), iterations)
+        if verdict == highspy.HighsModelStatus.kObjectiveBound:
+            rows = np.array(self._solver.getSolution().row_dual, dtype=np.float64)
+            return LpSolution(LpStatus.CUT_OFF, self._none, rows, iterations)
+        if verdict == highspy.HighsModelStatus.kInfeasible:
+            return LpSolution(LpStatus.INFEASIBLE, self._none, self._ray(), iterations)
+        return LpSolution(LpStatus.UNKNOWN, self._none, None, iterations)
+
+    def _ray(self) -> Array | None:
+        status, there = self._solver.getDualRay()[:2]  # type: ignore[attr-defined]
+        if status != highspy.HighsStatus.kOk or not there:
+            return None
+        return np.array(self._solver.getDualRay()[2], dtype=np.float64)  # type: ignore[attr-defined]
+
+    def forget(self) -> None:
+        """Drop the basis: the next solve starts from scratch."""
+        self._solver.clearSolver()
