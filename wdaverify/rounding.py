@@ -39,4 +39,4 @@ def float_up(value: Fraction) -> float:
 
 def float_down(value: Fraction) -> float:
     """The greatest double that is at most ``value`` (-inf beyond the largest double)."""
-    return -float_up(-value)
+    return -float_up(-value) + 0.0  # 0, not -0

@@ -65,6 +65,8 @@ def disguise(monkeypatch: pytest.MonkeyPatch, wrap: Wrap) -> list[Question]:
     asked: list[Question] = []
 
     class Disguised:
+        pieces = 1
+
         def __init__(self, net: ReluNetwork, solver: str) -> None:
             self._engine = MipEngine(net, solver)
 
@@ -72,7 +74,7 @@ def disguise(monkeypatch: pytest.MonkeyPatch, wrap: Wrap) -> list[Question]:
             asked.append(question)
             return wrap(self._engine, question, effort)
 
-    monkeypatch.setattr(workers_module, "MipEngine", Disguised)
+    monkeypatch.setattr(workers_module, "make_engine", Disguised)
     return asked
 
 
@@ -310,4 +312,4 @@ def test_without_a_licence_highs_answers(loss: Loss, norm: Norm, monkeypatch: py
         assert set(result.solver.solves) <= {"highs"}
         assert result.solver.gurobi_licence == "none: expired"
         assert "HiGHS answers" in result.solver.why
-        assert (result.solver.why in result.notices) == (asked == "gurobi")
+        assert result.solver.why in result.notices

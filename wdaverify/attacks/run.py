@@ -80,7 +80,11 @@ def _radii(arena: Arena) -> Tensor:
     least = min(arena.problem.radius / 4, largest / 16)
     if largest == 0:
         return arena.reach[:0]
-    return arena.reach.new_tensor(np.geomspace(max(least, 1e-9 * largest), largest, RADII))
+    return arena.reach.new_tensor(
+        np.geomspace(
+            max(least, 1e-9 * largest, np.finfo(np.float64).tiny), max(largest, np.finfo(np.float64).tiny), RADII
+        )
+    )
 
 
 def _sweep(arena: Arena, seed: int, restarts: int) -> None:

@@ -15,7 +15,7 @@ from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.solvers.base import MilpLimits, MilpStatus, trivial_bound
 from wdaverify.solvers.registry import solve
 
-_CLOSED = (MilpStatus.OPTIMAL, MilpStatus.INFEASIBLE, MilpStatus.CUT_OFF, MilpStatus.FAILED)
+_CLOSED = (MilpStatus.OPTIMAL, MilpStatus.INFEASIBLE, MilpStatus.CUT_OFF)
 """Statuses after which the same question would get the same answer."""
 
 
@@ -34,7 +34,8 @@ class MipEngine:
             trivial = -math.inf if isinstance(question, Distance) else math.inf
             detail = "pre-activation bounds overflow double precision"
             return Answer(trivial, self._none(), "none", True, 0, 0.0, detail, False)
-        model = self._encode(question)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the back-end
+            model = self._encode(question)
         start = None if effort.start is None else self._start(model, question, effort.start)
         limits = MilpLimits(effort.gap, effort.seconds, effort.cutoff, start, effort.seed)
         try:
@@ -45,6 +46,10 @@ class MipEngine:
         if outcome.columns is not None:
             region = question.region
             points = np.clip(model.point(outcome.columns), region.lower, region.upper)[None, :]
+        if outcome.status is MilpStatus.FAILED:
+            return Answer(
+                trivial_bound(model), points, "none", True, outcome.nodes, outcome.seconds, f"{name}: {outcome.detail}"
+            )
         bound = _outward(outcome.bound, model)
         closed = outcome.status in _CLOSED
         return Answer(bound, points, name, closed, outcome.nodes, outcome.seconds, outcome.detail, False)

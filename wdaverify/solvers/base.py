@@ -10,9 +10,6 @@ from typing import Protocol
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.network.model import Array
 
-TOLERANCE = 1e-9
-"""Feasibility and integrality tolerance asked of every back-end."""
-
 
 class MilpStatus(StrEnum):
     """Why a solve ended. Whatever the status, ``bound`` is the solver's proven dual bound or infinite."""

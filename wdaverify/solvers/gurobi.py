@@ -13,7 +13,10 @@ from gurobipy import GRB
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.errors import SolverError
 from wdaverify.network.model import Array
-from wdaverify.solvers.base import TOLERANCE, MilpLimits, MilpOutcome, MilpStatus, trivial_bound
+from wdaverify.solvers.base import MilpLimits, MilpOutcome, MilpStatus, trivial_bound
+
+TOLERANCE = 1e-9
+"""Feasibility, integrality and optimality tolerance, the least that Gurobi takes."""
 
 SIZE_LIMIT = 2000
 """Columns and rows that the size-limited licence admits."""
@@ -23,7 +26,6 @@ _STATUS = {
     GRB.INFEASIBLE: MilpStatus.INFEASIBLE,
     GRB.CUTOFF: MilpStatus.CUT_OFF,
     GRB.TIME_LIMIT: MilpStatus.TIME_LIMIT,
-    GRB.INTERRUPTED: MilpStatus.INTERRUPTED,
 }
 """Statuses with a meaning; every other one counts as failed and proves nothing."""
 
@@ -71,6 +73,8 @@ class GurobiSolver:
                 for index, value in (limits.start or {}).items():
                     columns[index].Start = value
                 solver.optimize()
+                if solver.Status == GRB.INTERRUPTED:  # Gurobi caught the Ctrl-C that was meant for us
+                    raise KeyboardInterrupt
                 return _read(solver, columns, model, limits, time.perf_counter() - begun)
         except gurobipy.GurobiError as error:
             raise SolverError(f"Gurobi: {' '.join(str(error).split())}") from error

@@ -74,7 +74,7 @@ def choose(asked: str) -> Choice:
         why = "Gurobi answers where its size-limited licence admits the model (2000 columns, 2000 rows), else HiGHS"
         return Choice(asked, licence, why, None)
     why = f"HiGHS answers: no Gurobi licence can be used ({licence})"
-    return Choice(asked, licence, why, why if asked == "gurobi" else None)
+    return Choice(asked, licence, why, why)
 
 
 def solve(asked: str, model: MilpModel, limits: MilpLimits) -> tuple[str, MilpOutcome]:

@@ -23,6 +23,9 @@ from wdaverify.wdro.zero_one import ZeroOneSearch
 _NAIVE_STEPS = 40
 """Bisection steps on the multiplier that a naive loop takes to reach 1e-6 (a range of 1e6, halved 40 times)."""
 
+_NOISE = 1e-12
+"""A bound raised by less was rounded, not wrong."""
+
 _DETAIL = {
     Reason.GAP_CLOSED: "the bracket is closed to the gap asked for",
     Reason.THRESHOLD_DECIDED: "the bracket decides the threshold",
@@ -89,7 +92,7 @@ def _detail(run: Run, reason: Reason) -> str:
 
 def _notices(run: Run) -> tuple[str, ...]:
     out = []
-    if run.raised:
+    if run.largest_shortfall > _NOISE:
         out.append(
             f"{run.raised} solver bound(s) were raised to a re-evaluated point, by at most {run.largest_shortfall:.2g}"
         )

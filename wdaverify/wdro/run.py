@@ -156,26 +156,36 @@ class Run:
                 try:
                     pending[self.workers.submit(task)] = task
                 except BrokenExecutor as error:
-                    yield task, self._died(task, error)
+                    pending[_failed(error)] = task
             if not pending:
                 return
             done, _ = wait(pending, timeout=_TICK, return_when=FIRST_COMPLETED)
+            broken = next((f.exception() for f in done if isinstance(f.exception(), BrokenExecutor)), None)
+            if broken is not None:  # every task under way is lost with its pool
+                done = set(pending)
+                self.workers.close()
             for future in done:
                 task = pending.pop(future)
-                try:
-                    answer = future.result()
-                except BrokenExecutor as error:
-                    answer = self._died(task, error)
-                yield task, answer
+                lost = broken is not None and not _answered(future)
+                yield task, self._died(task, broken) if lost else future.result()
             tell()
 
-    def _died(self, task: Task, error: BrokenExecutor) -> Answer:
-        """What is known of a task whose pool broke: nothing. It may be asked again, but not for ever; workers start anew."""
-        self.workers.close()
+    def _died(self, task: Task, error: BaseException | None) -> Answer:
+        """What is known of a task whose pool broke: nothing. It may be asked again, but not for ever."""
         self.deaths[task.item] += 1
         closed = self.deaths[task.item] >= _DEATHS
         detail = f"a worker process died ({' '.join(str(error).split())})"
         return Answer(_trivial(task), _no_points(task), "none", closed, 0, 0.0, detail)
+
+
+def _answered(future: Future[Answer]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _failed(error: BaseException) -> Future[Answer]:
+    future: Future[Answer] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _trivial(task: Task) -> float:

@@ -42,7 +42,8 @@ class CellEngine:
         slack = 0.0
         for piece in pieces:
             chord = Chord()
-            model = self._encode(question, piece, chord)
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the LP
+                model = self._encode(question, piece, chord)
             slack = max(slack, model.slack)
             try:
                 trees.append(Relaxation(model, chord))
