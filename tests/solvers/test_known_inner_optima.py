@@ -1,4 +1,4 @@
-"""Inner optima of digits networks that were computed elsewhere (``instances.json``), by both back-ends."""
+"""Inner optima of digits networks that were computed elsewhere (``instances.json``), by the cell engine and both back-ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from wdaverify import WdroProblem, load_network, load_samples
 from wdaverify.engines.base import Effort, Inner
-from wdaverify.engines.mip import MipEngine
+from wdaverify.engines.registry import make_engine
 from wdaverify.engines.screening import Screen
 from wdaverify.problem import GroundCost, Loss, Norm, Support
 
@@ -24,10 +24,10 @@ CASES = [
     for sample in range(4)
     for multiplier in lams
 ]
-DEFAULT = {("gurobi", *case) for case in CASES[1:8:2]} | {("highs", *CASES[5])}
+DEFAULT = {(solver, *case) for case in CASES[1:8:2] for solver in ("cells", "gurobi")} | {("highs", *CASES[5])}
 PARAMETERS = [
     pytest.param(solver, *case, marks=[pytest.mark.full] * ((solver, *case) not in DEFAULT))
-    for solver in ("highs", "gurobi")
+    for solver in ("cells", "highs", "gurobi")
     for case in CASES
 ]
 
@@ -54,7 +54,7 @@ def test_inner_optimum(solver: str, name: str, sample: int, multiplier: int, ins
     assert screened.upper[at] >= optimum - TOLERANCE
     region, bounds, _ = screen.region(sample, float(screened.near[at]), float(screened.far[at]))
     question = Inner(sample, label, rival, region, bounds, float(multiplier))
-    answer = MipEngine(problem.network, solver).answer(question, Effort(1e-6, math.inf, 0, None, None))
+    answer = make_engine(problem.network, solver).answer(question, Effort(1e-6, math.inf, 0, None, None))
     assert (answer.vouched_by, answer.closed) == (solver, True)
     assert max(answer.bound, float(screened.outside[at])) == pytest.approx(optimum, abs=TOLERANCE)
     [point] = answer.points
