@@ -49,6 +49,7 @@ class Pricing:
         self._checked = UpperModel(self._sample.size, reach)
         self.multiplier = 0.0
         self._upper = np.full(self._sample.size, math.inf)
+        self._lower = np.nextafter(pool.lower_model(0.0), -math.inf)
         self._open = self._nothing_open()
         self.tolerance = run.options.gap / 4
         self._learn(np.arange(self._sample.size), np.repeat(screen.box_margins(), self._per_sample), checked=True)
@@ -72,7 +73,12 @@ class Pricing:
 
     def lower(self) -> Array:
         """``lower_i`` at the multiplier, ``[N]``, from the atoms, rounded down."""
-        return np.nextafter(self._pool.lower_model(self.multiplier), -math.inf)
+        return self._lower.copy()
+
+    def _attained(self, sample: int) -> float:
+        """``lower_i`` of one sample, from its best atom."""
+        atom = self._pool.best(sample, self.multiplier)
+        return math.nextafter(atom.value - self.multiplier * atom.cost, -math.inf)
 
     def upper(self) -> Array:
         """``upper_i`` at the multiplier, ``[N]``; never below ``lower_i``."""
@@ -87,6 +93,7 @@ class Pricing:
         """Go to another multiplier: what is known carries over, then every sample that matters is screened there."""
         self.multiplier = multiplier
         self._upper = self._all.evaluate(multiplier)
+        self._lower = np.nextafter(self._pool.lower_model(multiplier), -math.inf)
         self._open = self._nothing_open()
         lower = self.lower()
         wide = np.flatnonzero(self._weights * (self.upper() - lower) > 0)
@@ -145,8 +152,9 @@ class Pricing:
         question, item = task.question, task.item
         assert isinstance(question, Inner)
         assert question.multiplier == self.multiplier
-        before = float(self._pool.lower_model(self.multiplier)[question.sample])
+        before = float(self._lower[question.sample])
         attained = self._add_points(question, answer.points)
+        self._lower[question.sample] = max(before, self._attained(question.sample))
         self._run.count(question.sample, answer)
         # a point of the LP may lie nearer than the shell it was asked for, where ``outside`` is the bound
         proven = max(answer.bound, float(self._open.outside[item]))
@@ -157,7 +165,7 @@ class Pricing:
         self._open.tries[item] += 1
         if answer.closed:
             self._open.far[item] = -1.0
-        return float(self._pool.lower_model(self.multiplier)[question.sample]) > before + self.tolerance
+        return float(self._lower[question.sample]) > before + self.tolerance
 
     def _add_points(self, question: Inner, points: Array) -> float:
         """Re-evaluate the points into atoms; the best inner value they attain for the question's rival, rounded down."""
