@@ -21,7 +21,8 @@ class Workload:
     settings: dict[str, dict[str, object]] = field(default_factory=dict)
 
 
-_BACKENDS: dict[str, dict[str, object]] = {"auto": {"solver": "auto"}, "highs": {"solver": "highs"}}
+_CELLS: dict[str, dict[str, object]] = {"auto": {"solver": "auto"}, "cells": {"solver": "cells"}}
+_BACKENDS: dict[str, dict[str, object]] = {**_CELLS, "highs": {"solver": "highs"}}
 
 
 def _starts(solver: str) -> dict[str, dict[str, object]]:
@@ -33,10 +34,10 @@ def _starts(solver: str) -> dict[str, dict[str, object]]:
 
 WORKLOADS = (
     Workload("main-job", "digits_16x16", 20, 0.05, "margin", "inf", _BACKENDS),
-    Workload("digits-50", "digits_16x16", 50, 0.05, "margin", "inf", {"auto": {"solver": "auto"}}),
+    Workload("digits-50", "digits_16x16", 50, 0.05, "margin", "inf", _CELLS),
     Workload("digits-50-zero-one", "digits_16x16", 50, 0.05, "zero-one", "inf", _BACKENDS),
-    Workload("digits-l1", "digits_16x16", 20, 0.5, "margin", "1", {"auto": {"solver": "auto"}}),
-    Workload("robust-10", "digits_32x32_robust", 10, 0.05, "margin", "inf", {"auto": {"solver": "auto"}}),
+    Workload("digits-l1", "digits_16x16", 20, 0.5, "margin", "1", _CELLS),
+    Workload("robust-5", "digits_32x32_robust", 5, 0.02, "margin", "inf", _CELLS),
     Workload("iris-30", "iris_8x8", 30, 0.05, "margin", "inf", _BACKENDS),
     Workload("mip-start", "digits_16x16", 10, 0.05, "margin", "inf", {**_starts("gurobi"), **_starts("highs")}),
     Workload(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,10 @@ def realworld() -> Path:
 def instances() -> Path:
     """Networks and inner problems with known optima (environment variable WDAVERIFY_INSTANCES)."""
     return _folder("WDAVERIFY_INSTANCES")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> None:
+    """A shell that starts the tests in the background has SIGINT ignored, which children would inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
