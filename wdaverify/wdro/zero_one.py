@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from wdaverify.certify.enclosure import rival_margin
+from wdaverify.certify.enclosure import margins_enclosure, rival_margin
 from wdaverify.certify.exact import errors
 from wdaverify.certify.push import push_across
 from wdaverify.certify.witness import Witness, clean_losses, distances_up, evaluate
@@ -228,8 +228,10 @@ class ZeroOneSearch:
             across = push_across(problem.network, point, centre, label, problem.support, problem.cost.norm)
             if across is not None:
                 distance = float(distances_up(problem.cost.norm, across[None, :], centre[None, :])[0])
-                nearest = min(nearest, distance)
                 self._accept(sample, across, distance)
+                margin = margins_enclosure(problem.network, across[None, :], np.array([label]))[1][0, question.rival]
+                if margin >= 0:  # else another rival's error, which says nothing of this one's distance
+                    nearest = min(nearest, distance)
         return nearest
 
     def per_sample(self) -> tuple[SampleBracket, ...]:
