@@ -62,7 +62,10 @@ class SampleBracket:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the answer cost. Times in seconds of wall clock; ``naive_solves`` = samples x rivals x 40 bisection steps."""
+    """What the answer cost. Seconds of wall clock, ``solve_seconds`` added over processes.
+
+    ``naive_solves`` = samples x rivals x 40 bisection steps.
+    """
 
     seconds: float
     attack_seconds: float
