@@ -1,1 +1,1 @@
-"""What is re-evaluated before it counts. No solver, no torch."""
+"""Proofs of brackets and their checker: all that `recheck` trusts beside the reader and the problem. No solver, no torch."""

@@ -157,7 +157,7 @@ def _allowed(bounds: tuple[Array, Array], phases: Phases) -> tuple[Array, Array,
     low = np.where(phases > 0, np.maximum(bounds[0], 0.0), bounds[0])
     high = np.where(phases < 0, np.minimum(bounds[1], 0.0), bounds[1])
     vacant = low > high
-    return np.minimum(low, high), np.maximum(low, high), vacant.any(axis=1)
+    return np.minimum(low, high), np.maximum(low, high), np.asarray(vacant.any(axis=1))
 
 
 def _by_rule(q: Array, low: Array, high: Array) -> Array:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.enclosure import rival_margin
 from wdaverify.network.model import Affine, Array, Diagonal, Relu, ReluNetwork
 
 IntArray = NDArray[np.int64]
@@ -44,15 +43,6 @@ def exact_error(network: ReluNetwork, x: Array, y: int) -> bool:
     """Whether some rival's logit reaches ``z_y`` at ``x [n]``, exactly: a tie is an error."""
     number = _logits(network, np.asarray(x, dtype=np.float64)).number
     return any(z >= number[y] for j, z in enumerate(number) if j != y)
-
-
-def errors(network: ReluNetwork, x: Array, y: IntArray) -> NDArray[np.bool_]:
-    """The zero-one loss ``[B]`` at ``x [B, n]`` with labels ``y [B]``: by enclosure, and exactly where that is open."""
-    lower, upper = rival_margin(network, x, y)
-    out: NDArray[np.bool_] = lower >= 0
-    for b in np.flatnonzero((lower < 0) & (upper >= 0)):
-        out[b] = exact_error(network, x[b], int(y[b]))
-    return out
 
 
 def exact_dot(left: Iterable[float], right: Iterable[float]) -> Fraction:

@@ -27,7 +27,7 @@ Phases = NDArray[np.int8]
 """Per neuron 0 (open), 1 (active, z >= 0) or -1 (dead, z <= 0)."""
 
 
-class MalformedProof(ValueError):
+class MalformedProofError(ValueError):
     """A proof that is no proof: a tree cut short, a neuron split twice, a row too few."""
 
 
@@ -49,12 +49,12 @@ class Tree:
         """Phases ``[L, M]`` and row of ``vectors`` (-1: none) ``[L]`` of every leaf, in order.
 
         Raises:
-            MalformedProof: the nodes are not one whole tree, or do not go with the vectors.
+            MalformedProofError: the nodes are not one whole tree, or do not go with the vectors.
         """
         phases = list(self._walk(neurons))
         row = np.array([k for _, k in phases], dtype=np.int64)
         if int((row >= 0).sum()) != self.vectors.shape[0]:
-            raise MalformedProof(f"{self.vectors.shape[0]} rows for {int((row >= 0).sum())} written leaves")
+            raise MalformedProofError(f"{self.vectors.shape[0]} rows for {int((row >= 0).sum())} written leaves")
         return np.array([p for p, _ in phases], dtype=np.int8).reshape(-1, neurons), row
 
     def _walk(self, neurons: int) -> Iterator[tuple[Phases, int]]:
@@ -62,11 +62,11 @@ class Tree:
         waiting, row = [np.zeros(neurons, np.int8)], 0
         for node in self.nodes.tolist():
             if not waiting:
-                raise MalformedProof("nodes follow the end of a tree")
+                raise MalformedProofError("nodes follow the end of a tree")
             phases = waiting.pop()
             if node >= 0:
                 if node >= neurons or phases[node]:
-                    raise MalformedProof(f"neuron {node} cannot be split there")
+                    raise MalformedProofError(f"neuron {node} cannot be split there")
                 for side in (-1, 1):
                     child = phases.copy()
                     child[node] = side
@@ -77,9 +77,9 @@ class Tree:
                 yield phases, row
                 row += 1
             else:
-                raise MalformedProof(f"{node} is no node")
+                raise MalformedProofError(f"{node} is no node")
         if waiting:
-            raise MalformedProof("a tree is cut short")
+            raise MalformedProofError("a tree is cut short")
 
 
 @dataclass(frozen=True, eq=False)

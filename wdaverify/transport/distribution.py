@@ -15,7 +15,7 @@ class Distribution:
     """``mass[k]`` of sample ``sample[k]`` moved to ``point[k]``; what is left of ``w_i`` stays at ``x_i``.
 
     sample ``[M]`` int64, point ``[M, n]``, mass ``[M]`` with ``mass >= 0`` and ``sum over a sample <= w_i``.
-    Nothing here is trusted: ``certify.witness`` re-evaluates distances, losses, masses and budget.
+    Nothing here is trusted: ``witness.evaluate`` re-evaluates distances, losses, masses and budget.
     """
 
     sample: NDArray[np.int64]

@@ -36,7 +36,7 @@ class Plan:
     mass: Array
 
     def distribution(self) -> Distribution:
-        """The plan as a proposal for ``certify.witness``."""
+        """The plan as a proposal for ``witness.evaluate``."""
         return Distribution(self.sample, self.point, self.mass)
 
 

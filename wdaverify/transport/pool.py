@@ -6,7 +6,7 @@ every multiplier's best atom is one of them (docs/theory.md, section 2):
 
     lower_i(lam) = max_k v_ik - lam c_ik <= phi_i(lam)
 
-Costs and values are floats as the caller computed them; nothing here is a proof, ``certify.witness`` re-evaluates.
+Costs and values are floats as the caller computed them; nothing here is a proof, ``witness.evaluate`` re-evaluates.
 """
 
 from __future__ import annotations

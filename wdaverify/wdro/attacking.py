@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.attacks.outcome import AttackOutcome
-from wdaverify.certify.witness import Witness, clean_losses, distances_up, evaluate, loss_bounds, nominal_bracket
 from wdaverify.errors import ProblemError
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
@@ -17,6 +16,7 @@ from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.result import AttackResult
+from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate, loss_bounds, nominal_bracket
 
 
 def refuse_overflow(problem: WdroProblem) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from wdaverify.certify.witness import nominal_bracket
 from wdaverify.solvers.registry import Choice
 from wdaverify.wdro.attacking import stay_put
 from wdaverify.wdro.margin import MarginSearch
@@ -19,6 +18,7 @@ from wdaverify.wdro.result import (
 )
 from wdaverify.wdro.run import SHORTFALL, Run
 from wdaverify.wdro.zero_one import ZeroOneSearch
+from wdaverify.witness.evaluate import nominal_bracket
 
 _NAIVE_STEPS = 40
 """Bisection steps on the multiplier that a naive loop takes to reach 1e-6 (a range of 1e6, halved 40 times)."""
@@ -102,7 +102,7 @@ def _notices(run: Run) -> tuple[str, ...]:
 
 def _clean_brackets(run: Run) -> tuple[SampleBracket, ...]:
     """At radius 0 the brackets are those of the losses at the samples."""
-    from wdaverify.certify.witness import clean_losses
+    from wdaverify.witness.evaluate import clean_losses
 
     low, high = clean_losses(run.problem)
     weights = run.problem.samples.w

@@ -13,7 +13,6 @@ from fractions import Fraction
 import numpy as np
 
 from wdaverify.certify.exact import exact_dot
-from wdaverify.certify.witness import Witness, clean_losses, evaluate
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.network.model import Array
 from wdaverify.rounding import float_up
@@ -24,6 +23,7 @@ from wdaverify.wdro.pricing import Pricing
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Pace, Run
 from wdaverify.wdro.workers import Task
+from wdaverify.witness.evaluate import Witness, clean_losses, evaluate
 
 _IDLE_ROUNDS = 5
 """Rounds without a narrower bracket after which the search has stalled."""

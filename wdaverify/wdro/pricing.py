@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wdaverify.certify.enclosure import margins_enclosure
-from wdaverify.certify.witness import distances_up
 from wdaverify.engines.base import Answer, Effort, Inner
 from wdaverify.engines.screening import Ints, Screen, Screened
 from wdaverify.network.model import Array
@@ -22,6 +20,8 @@ from wdaverify.transport.models import UpperModel
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Task
+from wdaverify.witness.enclosure import margins_enclosure
+from wdaverify.witness.evaluate import distances_up
 
 
 @dataclass(eq=False)

@@ -6,7 +6,6 @@ import math
 import time
 
 from wdaverify.bounds.threads import one_thread
-from wdaverify.certify.witness import evaluate, nominal_bracket
 from wdaverify.errors import ProblemError
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
@@ -18,6 +17,7 @@ from wdaverify.wdro.result import Reason, VerificationResult
 from wdaverify.wdro.run import Options, Run
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
+from wdaverify.witness.evaluate import evaluate, nominal_bracket
 
 _ATTACK_SHARE = 0.3
 """The share of a time limit that the attacks may use."""

@@ -14,10 +14,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from wdaverify.certify.enclosure import margins_enclosure, rival_margin
-from wdaverify.certify.exact import errors
-from wdaverify.certify.push import push_across
-from wdaverify.certify.witness import Witness, clean_losses, distances_up, evaluate
 from wdaverify.engines.base import Answer, Distance, Effort
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.network.model import Array
@@ -26,6 +22,10 @@ from wdaverify.transport.knapsack import KnapsackSolution, knapsack_lower, knaps
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Pace, Run
 from wdaverify.wdro.workers import Task
+from wdaverify.witness.decide import errors
+from wdaverify.witness.enclosure import margins_enclosure, rival_margin
+from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate
+from wdaverify.witness.push import push_across
 
 _LEAST_GAP = 1e-10
 """No distance is asked for more exactly than this: solvers do not deliver it."""

@@ -17,12 +17,13 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.enclosure import rival_margin
-from wdaverify.certify.exact import errors, exact_dot
+from wdaverify.certify.exact import exact_dot
 from wdaverify.network.model import Array, readonly
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.rounding import float_down, float_up
 from wdaverify.transport.distribution import Distribution
+from wdaverify.witness.decide import errors
+from wdaverify.witness.enclosure import rival_margin
 
 IntArray = NDArray[np.int64]
 

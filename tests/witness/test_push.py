@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rationals import affine, as_network, diagonal, linear, true_distance, true_margins
 
-from wdaverify.certify.push import push_across
 from wdaverify.network.model import Relu, ReluNetwork
 from wdaverify.problem import Norm, Support
+from wdaverify.witness.push import push_across
 
 
 def is_error(network: ReluNetwork, x: np.ndarray, y: int) -> bool:

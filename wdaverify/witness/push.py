@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdaverify.certify.enclosure import rival_margin
-from wdaverify.certify.exact import errors
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import GroundCost, Norm, Support
+from wdaverify.witness.decide import errors
+from wdaverify.witness.enclosure import rival_margin
 
 _STEPS = 1e-13 * 2.0 ** np.arange(28)
 _BISECTIONS = 8

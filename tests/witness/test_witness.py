@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from rationals import as_problem, linear, random_network, true_distance, true_loss
 
-from wdaverify.certify import witness as module
-from wdaverify.certify.witness import Witness, clean_losses, distances_up, evaluate, nominal_bracket
 from wdaverify.network.model import readonly
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.rounding import float_up
 from wdaverify.transport.distribution import Distribution
+from wdaverify.witness import evaluate as module
+from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate, nominal_bracket
 
 
 def proposal(sample: list[int], point: list[list[float]], mass: list[float]) -> Distribution:
