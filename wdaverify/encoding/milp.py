@@ -119,7 +119,7 @@ class ModelBuilder:
         np.add.at(objective, index, coefficient)
         lower, upper = np.concatenate(self._lower), np.concatenate(self._upper)
         integer = np.concatenate(self._integer)
-        scale = np.where(integer, 1.0, _powers(np.maximum(np.abs(lower), np.abs(upper))))
+        scale = np.where(integer, 1.0, powers(np.maximum(np.abs(lower), np.abs(upper))))
         lower, upper = lower / scale, upper / scale
         rows = [_scaled_row(row, scale, lower, upper) for row in self._rows]
         lengths = [row[0].size for row in rows]
@@ -143,7 +143,7 @@ class ModelBuilder:
         )
 
 
-def _powers(size: Array) -> Array:
+def powers(size: Array) -> Array:
     """A power of two near each size, or 1 where the size is usual, 0 or infinite; none that could overflow."""
     usual = (size <= _USUAL) & (size >= 1 / _USUAL) | (size == 0) | ~np.isfinite(size)
     return np.where(usual, 1.0, np.exp2(np.clip(np.round(np.log2(np.where(usual, 1.0, size))), -64, 64)))
@@ -153,7 +153,7 @@ def _scaled_row(row: Row, scale: Array, lower: Array, upper: Array) -> Row:
     """A row on scaled columns, scaled itself, its tiny coefficients traded for wider sides."""
     index, coefficient, low, high = row
     value = coefficient * scale[index]
-    factor = 1.0 / float(_powers(np.array([np.abs(value).max(initial=0.0)]))[0])
+    factor = 1.0 / float(powers(np.array([np.abs(value).max(initial=0.0)]))[0])
     value, low, high = value * factor, low * factor, high * factor
     tiny = np.abs(value) < _LEAST
     if tiny.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from wdaverify.certify.proof import Proof
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.network.model import Array
@@ -85,6 +86,7 @@ class Answer:
     seconds: float
     detail: str
     checked: bool = False
+    proof: Proof | None = None
 
 
 class Engine(Protocol):

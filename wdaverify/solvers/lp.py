@@ -1,6 +1,6 @@
 """A stateful LP: change column bounds, solve again from the last basis, read points and multipliers (HiGHS).
 
-Nothing it says is believed: bounds are recomputed from the multipliers by ``engines.cells.dual``.
+Nothing it says is believed: bounds are recomputed from the multipliers by ``certify.backward``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from enum import StrEnum
 import highspy
 import numpy as np
 
-from wdaverify.encoding.milp import Ints, MilpModel
+from wdaverify.encoding.linear import LinearProgram, Rows
+from wdaverify.encoding.milp import Ints
 from wdaverify.errors import SolverError
 from wdaverify.network.model import Array
 from wdaverify.solvers.highs import SMALLEST_COEFFICIENT
@@ -32,7 +33,7 @@ class LpSolution:
     """``columns [c]`` and row multipliers ``rows [r]`` of an optimal LP.
 
     One that was cut off has multipliers alone; for an infeasible one ``rows`` is a Farkas ray, if any. Multipliers are
-    those of the minimisation ``min sign * objective . v``, sign = -1 where the model is to be maximised.
+    those of the program's rows, in their order.
     """
 
     status: LpStatus
@@ -44,7 +45,7 @@ class LpSolution:
 class LpSession:
     """One model's relaxation, kept in HiGHS between solves."""
 
-    def __init__(self, model: MilpModel) -> None:
+    def __init__(self, program: LinearProgram) -> None:
         self._solver = highspy.Highs()  # type: ignore[no-untyped-call]
         for key, value in (
             ("output_flag", False),
@@ -52,20 +53,27 @@ class LpSession:
             ("parallel", "off"),
             ("solver", "simplex"),
             ("simplex_strategy", 1),
+            ("simplex_scale_strategy", 0),
+            ("dual_simplex_cost_perturbation_multiplier", 0.0),
+            ("presolve", "off"),
             ("small_matrix_value", SMALLEST_COEFFICIENT),
         ):
             self._solver.setOptionValue(key, value)
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = model.n_columns, model.n_rows
-        lp.col_cost_ = -model.objective if model.maximise else model.objective
-        lp.col_lower_, lp.col_upper_ = model.lower, model.upper
-        lp.row_lower_, lp.row_upper_ = model.row_lower, model.row_upper
+        lp, rows = highspy.HighsLp(), program.rows
+        lp.num_col_, lp.num_row_ = program.cost.size, rows.lower.size
+        lp.col_cost_, lp.col_lower_, lp.col_upper_ = program.cost, program.lower, program.upper
+        lp.row_lower_, lp.row_upper_ = rows.lower, rows.upper
         lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = model.start, model.index, model.coefficient
+        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = rows.start, rows.index, rows.value
         if self._solver.passModel(lp) != highspy.HighsStatus.kOk:
-            raise SolverError(f"HiGHS refused an LP of {model.n_columns} columns and {model.n_rows} rows")
+            raise SolverError(f"HiGHS refused an LP of {program.cost.size} columns and {rows.lower.size} rows")
         self._none = np.zeros(0)
-        self._first = True
+
+    def add_rows(self, rows: Rows) -> None:
+        """Further rows; the basis is kept."""
+        count, size = rows.lower.size, rows.index.size
+        start, index = rows.start[:-1].astype(np.int32), rows.index.astype(np.int32)
+        self._solver.addRows(count, rows.lower, rows.upper, size, start, index, rows.value)
 
     def set_upper(self, index: Ints, upper: Array) -> None:
         """New upper bounds of columns whose lower bound is 0."""
@@ -83,11 +91,8 @@ class LpSession:
         )
 
     def solve(self) -> LpSolution:
-        """Solve from the last basis (the first time from scratch, with presolve)."""
+        """Solve from the last basis."""
         self._solver.run()
-        if self._first:
-            self._solver.setOptionValue("presolve", "off")
-            self._first = False
         verdict, info = self._solver.getModelStatus(), self._solver.getInfo()
         iterations = max(int(info.simplex_iteration_count), 0)
         if verdict == highspy.HighsModelStatus.kOptimal:

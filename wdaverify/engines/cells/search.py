@@ -1,7 +1,7 @@
 """Branch and bound over phases: best bound first with dives, strong branching on few neurons, then pseudo-costs.
 
-Every quantity is that of a minimisation. The bound that comes out is the least of all leaves' recomputed bounds, so that
-a wrong incumbent or a loose LP costs time or width and never validity.
+Every quantity is that of a minimisation. The LP's values only steer: what a tree proves is evaluated afterwards from the
+rows of its leaves, so that a wrong incumbent or a loose LP costs time or width and never validity.
 """
 
 from __future__ import annotations
@@ -24,14 +24,11 @@ _TRIES = 6
 _VIOLATION = 1e-9
 
 Evaluate = Callable[[Array], float]
-"""The true value of a network input (inf if it does not count)."""
+"""The true value at a displacement (inf if it does not count)."""
 
 
 class PseudoCosts:
-    """What fixing a neuron's phase gained per unit of violation, averaged; side 0 active, 1 dead.
-
-    Neurons go by their name, so that the regions of one question learn from each other.
-    """
+    """What fixing a neuron's phase gained per unit of violation, averaged; side 0 active, 1 dead; neurons by their number."""
 
     def __init__(self, neurons: int) -> None:
         self._sum = np.zeros((2, neurons))
@@ -47,109 +44,116 @@ class PseudoCosts:
         """Whether both sides of each neuron have been seen."""
         return np.asarray((self._count[:, names] > 0).all(axis=0))
 
-    def scores(self, node: Node, names: Ints) -> Array:
+    def scores(self, names: Ints, below: Array, above: Array) -> Array:
         """The product of the estimated gains of both children, ``[m]``; the average rate stands in for unseen sides."""
         total = self._count.sum(axis=1)
         mean = np.where(total > 0, self._sum.sum(axis=1) / np.maximum(total, 1), 1.0)[:, None]
         count = self._count[:, names]
         rate = np.where(count > 0, self._sum[:, names] / np.maximum(count, 1), mean)
-        gains = rate * np.stack([node.below, node.above])
+        gains = rate * np.stack([below, above])
         return np.asarray(np.maximum(gains[0], 1e-9) * np.maximum(gains[1], 1e-9))
 
 
 class Search:
-    """One question's search over the trees of its regions."""
+    """One question's search over the trees of its shells."""
 
     def __init__(
-        self, trees: Sequence[Relaxation], evaluate: Evaluate, incumbent: float, tolerance: float, deadline: float
+        self,
+        trees: Sequence[Relaxation],
+        evaluate: Evaluate,
+        incumbent: float,
+        tolerance: float,
+        deadline: float,
+        costs: PseudoCosts,
     ) -> None:
         self._trees, self._evaluate = trees, evaluate
         self.incumbent, self._tolerance, self._deadline = incumbent, tolerance, deadline
         self.best: Array | None = None
-        self.leaves = math.inf
         self.nodes = 0
         self.finished = False
-        self._costs = PseudoCosts(1 + max(int(tree.names.max(initial=0)) for tree in trees))
+        self.roots: list[Node] = []
+        self._costs = costs
         self._heap: list[tuple[float, int, int, Node]] = []
         self._ticket = itertools.count()
 
-    def run(self) -> float:
-        """Search until closed or out of time; the proven bound of the whole question."""
-        for k, tree in enumerate(self._trees):
+    def run(self) -> None:
+        """Search until closed or out of time."""
+        for k in range(len(self.roots), len(self._trees)):
             if self._late():
-                return -math.inf
-            self._keep(k, self._visit(tree.root(self._ceiling(), self._seconds())))
+                return
+            root = self._visit(self._trees[k].root(self._ceiling(), self._seconds()))
+            self.roots.append(root)
+            self.keep(k, root)
         while self._heap:
             bound, _, k, node = heapq.heappop(self._heap)
-            if self._prunes(bound):
-                self.leaves = min(self.leaves, bound)
-                continue
-            left = self._dive(k, node)
-            if left is not None:
-                return min(self.leaves, left, *(entry[0] for entry in self._heap))
+            if not self._prunes(bound) and not self._dive(k, node):
+                return
         self.finished = True
-        return self.leaves
 
-    def _dive(self, k: int, node: Node) -> float | None:
-        """Branch downwards until a leaf; the bound of the node at which time ran out, else None."""
+    def names(self, k: int) -> Ints:
+        """The neurons that tree k leaves open at its root."""
+        return self._trees[k].names
+
+    def keep(self, k: int, node: Node) -> None:
+        """Search a node of tree k, if its bound does not close it."""
+        if not self._prunes(node.bound):
+            heapq.heappush(self._heap, (node.bound, next(self._ticket), k, node))
+
+    def _dive(self, k: int, node: Node) -> bool:
+        """Branch downwards until a leaf; False if time ran out."""
         current: Node | None = node
         while current is not None:
             if self._late():
-                return current.bound
+                return False
             self.nodes += 1
-            children = self._branch(k, current)
-            if children is None:
-                self.leaves = min(self.leaves, current.bound)
-                return None
-            open_ones = sorted((c for c in children if self._survives(c)), key=lambda child: child.bound)
+            sides = self._branch(k, current)
+            if sides is None:
+                return True
+            current.sides = sides
+            current.row = None
+            current.above = current.below = np.zeros(0)
+            current.point = None
+            open_ones = sorted((s for s in sides if not self._prunes(s.bound)), key=lambda side: side.bound)
             current = open_ones[0] if open_ones else None
-            for child in open_ones[1:]:
-                self._keep(k, child)
-        return None
-
-    def _survives(self, child: Node) -> bool:
-        """Whether a child must be searched; else it is a leaf."""
-        if not self._prunes(child.bound):
-            return True
-        self.leaves = min(self.leaves, child.bound)
-        return False
+            for side in open_ones[1:]:
+                self.keep(k, side)
+        return True
 
     def _branch(self, k: int, node: Node) -> tuple[Node, Node] | None:
-        """The children of a node at the neuron that promises most; None if every phase is fixed or settled."""
-        open_neurons = np.flatnonzero(node.phases == 0)
-        if not open_neurons.size:
-            return None
+        """The children of a node at the neuron that promises most; None if every phase is fixed."""
         names = self._trees[k].names
-        violated = open_neurons[np.minimum(node.above, node.below)[open_neurons] > _VIOLATION]
-        pool = violated if violated.size else open_neurons
-        order = pool[np.argsort(-self._costs.scores(node, names)[pool], kind="stable")]
+        opened = np.flatnonzero(node.phases[names] == 0)
+        if not opened.size:
+            return None
+        above, below = node.above, node.below
+        if not above.size:  # a leaf that was promised more than its row proves
+            above = below = np.ones(names.size)
+        violated = opened[np.minimum(above, below)[opened] > _VIOLATION]
+        pool = violated if violated.size else opened
+        order = pool[np.argsort(-self._costs.scores(names, below, above)[pool], kind="stable")]
         known = self._costs.known(names[order])
-        if known[0]:
-            return self._children(k, node, int(order[0]))
-        best: tuple[float, tuple[Node, Node]] | None = None
-        for neuron in order[:_TRIES]:
-            pair = self._children(k, node, int(neuron))
-            ceiling = self.incumbent
-            gains = [max(min(child.bound, ceiling) - node.bound, 1e-9) for child in pair]
+        tries = order[:1] if known[0] else order[:_TRIES]
+        best: tuple[float, int, tuple[Node, Node]] | None = None
+        for at in tries:
+            pair = self._sides(k, node, int(names[at]), (float(below[at]), float(above[at])))
+            gains = [max(min(side.bound, self.incumbent) - node.bound, 1e-9) for side in pair]
             score = gains[0] * gains[1]
             if best is None or score > best[0]:
-                best = (score, pair)
-            if all(self._prunes(child.bound) for child in pair) or self._late():
+                best = (score, int(names[at]), pair)
+            if all(self._prunes(side.bound) for side in pair) or self._late():
                 break
         assert best is not None
-        return best[1]
+        node.split = best[1]
+        return best[2]
 
-    def _children(self, k: int, node: Node, neuron: int) -> tuple[Node, Node]:
+    def _sides(self, k: int, node: Node, neuron: int, violation: tuple[float, float]) -> tuple[Node, Node]:
         """Both children at a neuron, bounded and evaluated."""
         made = []
         for side, phase in ((0, 1), (1, -1)):
             phases = node.phases.copy()
             phases[neuron] = phase
-            child = self._visit(self._trees[k].bound(phases, node.bound, self._ceiling(), self._seconds()))
-            violation = float((node.below if side == 0 else node.above)[neuron])
-            self._costs.learn(
-                side, int(self._trees[k].names[neuron]), min(child.bound, self.incumbent) - node.bound, violation
-            )
+            child = self._visit(self._trees[k].bound(phases, node, self._ceiling(), self._seconds()))
+            self._costs.learn(side, neuron, min(child.bound, self.incumbent) - node.bound, violation[side])
             made.append(child)
         return made[0], made[1]
 
@@ -159,11 +163,8 @@ class Search:
             value = self._evaluate(node.point)
             if value < self.incumbent:
                 self.incumbent, self.best = value, node.point
+            node.point = None
         return node
-
-    def _keep(self, k: int, node: Node) -> None:
-        if self._survives(node):
-            heapq.heappush(self._heap, (node.bound, next(self._ticket), k, node))
 
     def _prunes(self, bound: float) -> bool:
         return bound >= self.incumbent - self._tolerance

@@ -1,4 +1,4 @@
-"""One region's relaxation: nodes are sets of phases, children are bounded by an LP and its recomputed dual."""
+"""One shell's nodes: sets of phases, each bounded by a linear program whose multipliers are kept."""
 
 from __future__ import annotations
 
@@ -6,88 +6,112 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wdaverify.encoding.milp import Ints, MilpModel
-from wdaverify.encoding.relu import Chord
-from wdaverify.engines.cells.dual import DualBound
+from wdaverify.certify.proof import Phases
+from wdaverify.encoding.linear import ShellProgram
 from wdaverify.network.model import Array
-from wdaverify.solvers.lp import LpSession, LpStatus
+from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
-Phases = NDArray[np.int8]
-"""Per open neuron 0 (open), 1 (active, s = 0) or -1 (dead, h = 0)."""
+_ADDITIONS = 30
+"""How often one node may add the rows that its point violates before it is taken as it is: its bound holds anyway."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Node:
-    """A set of phases ``[m]`` with its proven lower bound (of the minimisation) and the LP point's ``h, s [m]``.
+    """A set of phases ``[M]``, what the LP says of it, and the row of a proof that will be held to it.
 
-    ``point`` is the LP point's network input, or None where the LP gave none.
+    ``bound`` is the LP's value (of the minimisation), a promise until the row is evaluated; ``row [2 + M]`` is
+    margin, cost, nu (None: by rule). ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
     """
 
     phases: Phases
     bound: float
+    row: Array | None
     above: Array
     below: Array
     point: Array | None
+    split: int = -1
+    sides: tuple[Node, Node] | None = None
 
 
 class Relaxation:
-    """The LP relaxation of one question on one region, and the nodes below it."""
+    """The linear program of one question on one shell, and the nodes below it."""
 
-    def __init__(self, model: MilpModel, chord: Chord) -> None:
-        self._model = model
-        self._session = LpSession(model)
-        self._dual = DualBound(model)
-        self._above, self._below = np.array(chord.above, np.int64), np.array(chord.below, np.int64)
-        self._free_above, self._free_below = model.upper[self._above], model.upper[self._below]
-        self._upper = model.upper.copy()
-        self.names = np.array(chord.names, np.int64)
-        self.neurons = self._above.size
+    def __init__(self, shell: ShellProgram, neurons: int, inputs: int, far: float) -> None:
+        self._shell, self._inputs, self._far = shell, inputs, far
+        self._session = LpSession(shell.program)
+        self._upper_above, self._upper_below = shell.program.upper[shell.above], shell.program.upper[shell.below]
+        self._now = np.zeros(shell.names.size, np.int8)
+        self._neurons = neurons
+        self.names = shell.names
         self.solves = 0
 
     def root(self, cutoff: float, seconds: float) -> Node:
         """The node with every phase open."""
-        return self.bound(np.zeros(self.neurons, dtype=np.int8), -math.inf, cutoff, seconds)
+        phases = np.zeros(self._neurons, np.int8)
+        return self.bound(phases, None, cutoff, seconds)
 
-    def bound(self, phases: Phases, inherited: float, cutoff: float, seconds: float) -> Node:
-        """A node's bound: the LP's, recomputed from its multipliers, or what its parent proved if that is better.
-
-        The LP stops early once its dual passes ``cutoff``; if the recomputed bound does not confirm it, it is solved out.
-        """
-        self._apply(phases)
+    def bound(self, phases: Phases, parent: Node | None, cutoff: float, seconds: float) -> Node:
+        """A node's LP, stopped as soon as its dual passes ``cutoff``; where it fails, what its parent has."""
+        self._apply(phases[self.names])
         self._session.limit(seconds)
-        self.solves += 1
-        self._session.cut(cutoff)
-        solution = self._session.solve()
+        self._session.cut(cutoff - self._shell.offset)
+        solution = self._settled()
+        least = -math.inf if parent is None else parent.bound
+        inherited = None if parent is None else parent.row
+        none = np.zeros(0)
         if solution.status is LpStatus.CUT_OFF:
-            assert solution.rows is not None
-            bound = self._dual.objective(solution.rows, self._model.lower, self._upper)
-            if bound >= cutoff:
-                return Node(phases, max(bound, inherited), np.zeros(0), np.zeros(0), None)
-            self._session.cut(math.inf)
-            solution = self._session.solve()
-        if solution.status is LpStatus.INFEASIBLE:
-            ray = solution.rows
-            if ray is not None and self._dual.infeasible(ray, self._model.lower, self._upper):
-                return Node(phases, math.inf, np.zeros(0), np.zeros(0), None)
+            return Node(phases, max(cutoff, least), self._row(solution), none, none, None)
+        if solution.status is LpStatus.INFEASIBLE and solution.rows is not None:
+            return Node(phases, math.inf, self._row(solution, ray=True), none, none, None)
         if solution.status is not LpStatus.OPTIMAL:
             self._session.forget()
-            middle = 0.5 * self._free_above, 0.5 * self._free_below
-            return Node(phases, inherited, *middle, None)
-        assert solution.rows is not None
-        bound = self._dual.objective(solution.rows, self._model.lower, self._upper)
-        columns = solution.columns
-        point = self._model.point(columns)
-        return Node(phases, max(bound, inherited), columns[self._above], columns[self._below], point)
+            middle = 0.5 * self._upper_above, 0.5 * self._upper_below
+            return Node(phases, least, inherited, *middle, None)
+        v, shell = solution.columns, self._shell
+        value = float(shell.program.cost @ v) + shell.offset
+        row, above, below = self._row(solution), v[shell.above] * shell.scale, v[shell.below] * shell.scale
+        if value <= least:
+            value, row = least, inherited if inherited is not None else row
+        return Node(phases, value, row, above, below, shell.moves.displacement(v, self._inputs))
+
+    def _settled(self) -> LpSolution:
+        """Solve, adding the rows that the point violates until it violates none."""
+        for _ in range(_ADDITIONS):
+            self.solves += 1
+            solution = self._session.solve()
+            if solution.status is not LpStatus.OPTIMAL:
+                return solution
+            rows = self._shell.moves.violated(solution.columns, self._far)
+            if rows is None:
+                return solution
+            self._session.add_rows(rows)
+        return solution
+
+    def _row(self, solution: LpSolution, *, ray: bool = False) -> Array | None:
+        """The row of a proof that the multipliers amount to: margin, cost, nu; a ray is scaled to 1."""
+        y, shell = solution.rows, self._shell
+        if y is None or not np.isfinite(y).all():
+            return None
+        if ray:
+            y = y / max(float(np.abs(y).max(initial=0.0)), 1e-300)
+        row = np.zeros(2 + self._neurons)
+        row[2 + shell.neuron] = y[: shell.neuron.size] * shell.weight
+        if shell.margin >= 0:
+            row[0] = y[shell.margin] * shell.margin_weight
+            row[0] = row[0] if ray else max(row[0], 0.0)
+        else:
+            row[0] = 0.0 if ray else 1.0
+        row[1] = 0.0 if ray else 1.0
+        return row
 
     def _apply(self, phases: Phases) -> None:
-        above = np.where(phases < 0, 0.0, self._free_above)
-        below = np.where(phases > 0, 0.0, self._free_below)
-        self._change(self._above, above)
-        self._change(self._below, below)
+        changed = np.flatnonzero(phases != self._now)
+        if changed.size:
+            new = phases[changed]
+            above = np.where(new < 0, 0.0, self._upper_above[changed])
+            below = np.where(new > 0, 0.0, self._upper_below[changed])
+            index = np.concatenate([self._shell.above[changed], self._shell.below[changed]])
+            self._session.set_upper(index, np.concatenate([above, below]))
+            self._now = phases.copy()
 
-    def _change(self, index: Ints, upper: Array) -> None:
-        changed = np.flatnonzero(self._upper[index] != upper)
-        self._session.set_upper(index[changed], upper[changed])
-        self._upper[index] = upper

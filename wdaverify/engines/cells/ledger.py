@@ -1,0 +1,92 @@
+"""What a search has proven: its leaves held to their rows, and its trees in the form of a proof."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.proof import BARE, WRITTEN, Tree
+from wdaverify.engines.cells.tree import Node
+from wdaverify.network.model import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What leaves are held to: ``margin * functional . f(x) - cost * multiplier * ||x - c||``; a distance has multiplier 1."""
+
+    functional: Array
+    multiplier: float
+    distance: bool
+
+
+def leaves(root: Node) -> list[Node]:
+    """The leaves in the order of a proof: the active side first."""
+    out, waiting = [], [root]
+    while waiting:
+        node = waiting.pop()
+        if node.sides is None:
+            out.append(node)
+        else:
+            waiting += [node.sides[1], node.sides[0]]
+    return out
+
+
+def tree_of(root: Node, near: float, far: float, neurons: int) -> Tree:
+    """The tree in preorder with the rows of its leaves."""
+    nodes, rows, waiting = [], [], [root]
+    while waiting:
+        node = waiting.pop()
+        if node.sides is not None:
+            nodes.append(node.split)
+            waiting += [node.sides[1], node.sides[0]]
+        elif node.row is None:
+            nodes.append(BARE)
+        else:
+            nodes.append(WRITTEN)
+            rows.append(node.row)
+    vectors = np.array(rows) if rows else np.zeros((0, 2 + neurons))
+    return Tree(near, far, np.array(nodes, np.int32), vectors)
+
+
+def prove(backward: Backward, claim: Claim, shell: Shells, bounds: HiddenBounds, nodes: list[Node]) -> Array:
+    """What the leaves of one shell prove, ``[L]``, as bounds of the minimisation; rays are given the sign that closes them."""
+    out = np.full(len(nodes), -math.inf)
+    written = np.array([k for k, node in enumerate(nodes) if node.row is not None], np.int64)
+    bare = np.array([k for k, node in enumerate(nodes) if node.row is None], np.int64)
+    if written.size:
+        rows = np.array([nodes[k].row for k in written])
+        out[written] = _bounds(backward, claim, shell, bounds, [nodes[k] for k in written], rows)
+        rays = np.flatnonzero((rows[:, 1] == 0) & (out[written] < math.inf))
+        if rays.size:
+            turned = -rows[rays]
+            at = [nodes[k] for k in written[rays]]
+            values = _bounds(backward, claim, shell, bounds, at, turned)
+            for node, row, value, k in zip(at, turned, values, written[rays], strict=True):
+                if value > out[k]:
+                    node.row, out[k] = row, value
+    if bare.size:
+        rows = np.zeros((bare.size, 2))
+        rows[:, 0], rows[:, 1] = 1.0, 0.0 if claim.distance else 1.0
+        out[bare] = _bounds(backward, claim, shell, bounds, [nodes[k] for k in bare], rows)
+    return out
+
+
+def _bounds(
+    backward: Backward, claim: Claim, shell: Shells, bounds: HiddenBounds, nodes: list[Node], rows: Array
+) -> Array:
+    """Bounds of the minimisation ``[L]``: inf where a leaf is shown to be empty or free of errors, near where nothing is."""
+    count = len(nodes)
+    margin, cost = rows[:, 0], rows[:, 1]
+    at = np.zeros(count, np.int64)
+    local = [(low[at], high[at]) for low, high in bounds]
+    nu = rows[:, 2:] if rows.shape[1] > 2 or not backward.neurons else None
+    phases = np.stack([node.phases for node in nodes])
+    functional = np.maximum(margin, 0.0)[:, None] * claim.functional
+    top = backward.leaves(functional, cost * claim.multiplier, shell.take(at), local, phases, nu)
+    empty = (cost == 0) & (top < 0) & (margin >= 0)
+    if not claim.distance:
+        return np.where(empty, math.inf, np.where(cost == 1, -top, -math.inf))
+    return np.where(empty, math.inf, np.where(cost == 1, np.maximum(-top, shell.near[0]), shell.near[0]))
