@@ -65,7 +65,7 @@ def disguise(monkeypatch: pytest.MonkeyPatch, wrap: Wrap) -> list[Question]:
     asked: list[Question] = []
 
     class Disguised:
-        pieces = 1
+        own_bounds = False
 
         def __init__(self, net: ReluNetwork, solver: str) -> None:
             self._engine = MipEngine(net, solver)

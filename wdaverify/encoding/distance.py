@@ -8,7 +8,7 @@ import numpy as np
 
 from wdaverify.encoding.cost import Region, add_input
 from wdaverify.encoding.milp import MilpModel, ModelBuilder
-from wdaverify.encoding.relu import Binary, Gadget, HiddenBounds, add_network
+from wdaverify.encoding.relu import HiddenBounds, add_network
 from wdaverify.network.model import Block
 
 
@@ -18,18 +18,16 @@ def distance_model(
     region: Region,
     label: int,
     rival: int,
-    gadget: Gadget | None = None,
     *,
     least: float = 0.0,
 ) -> MilpModel:
     """The model whose minimum is at most the distance to the nearest point of the region where the rival ties or wins.
 
-    The margin asked for is ``least``; only 0 bounds the distance. ``gadget`` ties open neurons to their phase; by default
-    a binary column each.
+    The margin asked for is ``least``; only 0 bounds the distance.
     """
     builder = ModelBuilder()
     encoded = add_input(builder, region)
-    margin = add_network(builder, blocks, bounds, region, encoded, label, rival, gadget or Binary())
+    margin = add_network(builder, blocks, bounds, region, encoded, label, rival)
     builder.row(margin.index, margin.coefficient, least - margin.offset - margin.slack, np.inf)
     return builder.build(
         maximise=False,

@@ -8,7 +8,7 @@ import numpy as np
 
 from wdaverify.encoding.cost import Region, add_input
 from wdaverify.encoding.milp import MilpModel, ModelBuilder
-from wdaverify.encoding.relu import Binary, Gadget, HiddenBounds, add_network
+from wdaverify.encoding.relu import HiddenBounds, add_network
 from wdaverify.network.model import Block
 
 
@@ -19,15 +19,11 @@ def inner_model(
     label: int,
     rival: int,
     multiplier: float,
-    gadget: Gadget | None = None,
 ) -> MilpModel:
-    """The model whose maximum, plus its slack, is at least the inner value of the rival on the region.
-
-    ``gadget`` ties open neurons to their phase; by default a binary column each.
-    """
+    """The model whose maximum, plus its slack, is at least the inner value of the rival on the region."""
     builder = ModelBuilder()
     encoded = add_input(builder, region)
-    margin = add_network(builder, blocks, bounds, region, encoded, label, rival, gadget or Binary())
+    margin = add_network(builder, blocks, bounds, region, encoded, label, rival)
     return builder.build(
         maximise=True,
         index=np.concatenate([margin.index, encoded.cost]),

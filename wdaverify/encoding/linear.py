@@ -101,20 +101,17 @@ class Moves:
         if self.norm is not Norm.INF:
             return None
         moved, slack = self._moved(v), _VIOLATED * far / self.unit
-        parts = []
-        for sign, room in ((1.0, self.up), (-1.0, self.down)):
-            beyond = np.flatnonzero(sign * moved > room + slack)
-            parts.append(self._rows(beyond, sign, np.zeros(beyond.size), room[beyond]))
-            farther = np.flatnonzero((sign * moved > v[0] + slack) & (sign * moved <= room + slack))
-            parts.append(self._rows(farther, sign, np.full(farther.size, -1.0), np.zeros(farther.size)))
-        rows = Rows.stacked(parts)
-        return rows if rows.lower.size else None
-
-    def _rows(self, at: Ints, sign: float, on_distance: Array, side: Array) -> Rows:
-        """``sign * d_k + on_distance * t <= side``."""
-        index = np.stack([np.zeros(at.size, np.int64), self.column[at]], axis=1)
-        value = np.stack([sign * self.turn[at] + on_distance, sign * self.step[at]], axis=1)
-        return Rows.of(index, value, np.full(at.size, -np.inf), side)
+        size = np.abs(moved)
+        room = np.where(moved > 0, self.up, self.down)
+        beyond = size > room + slack
+        at = np.flatnonzero(beyond | (size > v[0] + slack))
+        if not at.size:
+            return None
+        boxed, sign = beyond[at], np.sign(moved[at])
+        index = np.zeros((at.size, 2), np.int64)
+        index[:, 1] = self.column[at]
+        value = np.stack([sign * self.turn[at] - np.where(boxed, 0.0, 1.0), sign * self.step[at]], axis=1)
+        return Rows.of(index, value, np.full(at.size, -np.inf), np.where(boxed, room[at], 0.0))
 
 
 @dataclass(frozen=True, eq=False)

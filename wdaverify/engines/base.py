@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,18 +13,10 @@ from wdaverify.network.model import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """A shell of a question's region with the pre-activation bounds that hold there."""
-
-    region: Region
-    bounds: HiddenBounds
-
-
-@dataclass(frozen=True, eq=False)
 class Inner:
     """``max z_rival - z_label - multiplier ||x - x_i||`` over a region around sample i.
 
-    ``pieces`` are shells that cover the region, with tighter bounds of their own; empty where the engine asks for none.
+    ``bounds`` are empty for an engine that makes its own.
     """
 
     sample: int
@@ -32,12 +25,11 @@ class Inner:
     region: Region
     bounds: HiddenBounds
     multiplier: float
-    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Distance:
-    """``min ||x - x_i|| s.t. z_rival >= z_label + least`` over a region around sample i; ``pieces`` as for ``Inner``.
+    """``min ||x - x_i|| s.t. z_rival >= z_label + least`` over a region around sample i.
 
     With ``least > 0`` the answer's points lie safely across the boundary, and its bound is not one of the distance.
     """
@@ -47,7 +39,6 @@ class Distance:
     rival: int
     region: Region
     bounds: HiddenBounds
-    pieces: tuple[Piece, ...] = ()
     least: float = 0.0
 
 
@@ -59,7 +50,7 @@ class Effort:
     """How hard to try: absolute gap, seconds of wall clock (inf: no limit), seed.
 
     ``cutoff``: an answer no better than this is of no interest (None: every answer is); ``start``: a point ``[n]`` of the
-    region to begin from, or None.
+    region to begin from, or None. ``memory``: bytes that a search tree may take (inf: no limit). ``proof``: whether one is wanted.
     """
 
     gap: float
@@ -67,6 +58,8 @@ class Effort:
     seed: int
     cutoff: float | None
     start: Array | None
+    memory: float = math.inf
+    proof: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +69,7 @@ class Answer:
     A bound at the cut-off says only "no better than the cut-off". +-inf: nothing was proven, or (Distance, +inf) the rival
     cannot tie anywhere in the region. ``points [k, n]`` are candidates to be re-evaluated. ``closed``: asking the same
     question again would prove no more. ``checked``: the bound was recomputed here with outward rounding, it is no solver's word.
+    ``proof`` shows that bound, where one was wanted and the engine gives any; it covers the shell of the question alone.
     """
 
     bound: float
@@ -90,9 +84,9 @@ class Answer:
 
 
 class Engine(Protocol):
-    """Answers questions about one network; ``pieces`` is how many shells it wants a region cut into (1: none)."""
+    """Answers questions about one network; ``own_bounds``: it makes its pre-activation bounds itself."""
 
-    pieces: int
+    own_bounds: bool
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Answer within the effort; running out of it widens the answer and is never an error."""

@@ -22,7 +22,7 @@ _CLOSED = (MilpStatus.OPTIMAL, MilpStatus.INFEASIBLE, MilpStatus.CUT_OFF)
 class MipEngine:
     """Encodes a question, asks a back-end, and rounds what it says outward."""
 
-    pieces = 1
+    own_bounds = False
 
     def __init__(self, network: ReluNetwork, solver: str) -> None:
         self._network = network

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from wdaverify.bounds.crown import Bounds, Crown, unstable
 from wdaverify.bounds.region import Regions
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
-from wdaverify.engines.base import Piece
 from wdaverify.network.model import Array
 from wdaverify.problem import Norm, WdroProblem
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
@@ -38,7 +36,8 @@ class Screened:
     """Per item (sample, rival): what is proven, and the shell [near, far] that may still beat the incumbent.
 
     ``upper`` bounds the inner value everywhere, ``outside`` outside the shell (-inf: there is no outside). ``far < near``
-    where nothing is left to solve. All arrays ``[M]``.
+    where nothing is left to solve. All arrays ``[M]``. ``inner, outer``: per item the edges of the shells that were dropped,
+    from 0 to near and from far to the reach (all of them in ``inner`` where nothing is left).
     """
 
     sample: Ints
@@ -47,6 +46,8 @@ class Screened:
     outside: Array
     near: Array
     far: Array
+    inner: list[list[float]]
+    outer: list[list[float]]
 
 
 class Screen:
@@ -156,7 +157,9 @@ class Screen:
             kept = state.far[live] >= state.near[live]
             if not (~kept | (state.far[live] < _WORTHWHILE * far)).any():
                 break
-        return Screened(sample, rival, state.upper(), state.dropped, state.near, state.far)
+        return Screened(
+            sample, rival, state.upper(), state.dropped, state.near, state.far, state.inner, state.outer
+        )
 
     def _shells(self, sample: Ints, rivals: Ints, edges: Array, lam: float | None) -> Array:
         """Bounds ``[B, R, S]`` on the S shells between edges ``[B, S + 1]``."""
@@ -193,8 +196,13 @@ class Screen:
             low[live], high[live] = padded[position, count], padded[position, count + 1]
         return sample, rival, low
 
+    def shell(self, sample: int, near: float, far: float) -> Region:
+        """The region of one question, for an engine that bounds it itself."""
+        support = self._problem.support
+        return Region(self._problem.cost.norm, self._problem.samples.x[sample], support.lower, support.upper, near, far)
+
     def region(self, sample: int, near: float, far: float) -> tuple[Region, HiddenBounds, int]:
-        """The region of one question, its pre-activation bounds, and how many neurons they leave open."""
+        """The region of one question within its box, its pre-activation bounds, and how many neurons they leave open."""
         regions = self._regions(np.array([sample]), np.array([near]), np.array([far]))
         bounds: Bounds = self._crown.pre_activations(regions)
         region = Region(
@@ -208,14 +216,6 @@ class Screen:
         hidden = [(np.asarray(low[0].numpy()), np.asarray(high[0].numpy())) for low, high in bounds]
         return region, hidden, int(unstable(bounds)[0]) if bounds else 0
 
-    def pieces(self, sample: int, near: float, far: float, count: int) -> tuple[Piece, ...]:
-        """Shells of equal width that cover [near, far], each with its own bounds; none if one was asked for."""
-        if count == 1:
-            return ()
-        edges = np.linspace(near, far, count + 1)
-        edges[0], edges[-1] = near, far
-        return tuple(Piece(*self.region(sample, float(low), float(high))[:2]) for low, high in pairwise(edges.tolist()))
-
 
 @dataclass(eq=False)
 class _Shells:
@@ -225,13 +225,17 @@ class _Shells:
     alive: Array
     near: Array
     far: Array
+    inner: list[list[float]]
+    outer: list[list[float]]
 
     @classmethod
     def start(cls, sample: Ints, rival: Ints) -> _Shells:
         count = sample.size
         assert rival.size == count
         none = np.full(count, -math.inf)
-        return cls(none, np.full(count, math.inf), np.zeros(count), np.full(count, math.inf))
+        inner: list[list[float]] = [[0.0] for _ in range(count)]
+        outer: list[list[float]] = [[] for _ in range(count)]
+        return cls(none, np.full(count, math.inf), np.zeros(count), np.full(count, math.inf), inner, outer)
 
     def update(self, items: Ints, edges: Array, values: Array, bar: Array) -> None:
         """Drop the shells of the items whose values ``[M, S]`` do not beat the bar ``[M]``; shrink to the hull of the rest."""
@@ -246,6 +250,18 @@ class _Shells:
         self.alive[items] = np.minimum(self.alive[items], np.where(inside, values, -math.inf).max(axis=1))
         self.near[items] = np.where(some, edges[position, first], 0.0)
         self.far[items] = np.where(some, edges[position, final + 1], -1.0)
+        self._record(items, edges.tolist(), np.where(some, first, last + 1).tolist(), np.where(some, final, last).tolist())
+
+    def _record(self, items: Ints, edges: list[list[float]], first: list[int], final: list[int]) -> None:
+        """Keep the edges of dropped shells: those up to ``first`` and those from ``final + 1`` on."""
+        for item, row, begin, end in zip(items.tolist(), edges, first, final, strict=True):
+            outer = self.outer[item] or row[-1:]
+            if begin == len(row) - 1:
+                self.inner[item] += row[1:] + outer[1:]
+                self.outer[item] = []
+            else:
+                self.inner[item] += row[1 : begin + 1]
+                self.outer[item] = row[end + 1 : -1] + outer
 
     def upper(self) -> Array:
         """The bound of each item over everything, dropped or not."""

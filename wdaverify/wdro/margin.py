@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from wdaverify.certify.exact import exact_dot
+from wdaverify.certify.proof import Proof
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.network.model import Array
 from wdaverify.rounding import float_up
@@ -146,6 +147,10 @@ class MarginSearch:
         return (
             self._dual_at(self._pricing.multiplier, self._pricing.lower()) - self._run.lower > self._run.options.gap / 2
         )
+
+    def proofs(self) -> tuple[Proof, ...]:
+        """What proves the upper bound at the multiplier."""
+        return self._pricing.proofs_at(self.multiplier)
 
     def checked_upper(self) -> float:
         """The dual's value at the multiplier of the upper bound as our own bounds alone prove it."""

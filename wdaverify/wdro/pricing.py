@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wdaverify.certify.proof import Proof
 from wdaverify.engines.base import Answer, Effort, Inner
 from wdaverify.engines.screening import Ints, Screen, Screened
 from wdaverify.network.model import Array
 from wdaverify.transport.models import UpperModel
 from wdaverify.transport.pool import AtomPool
+from wdaverify.wdro.proofs import MarginProofs
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Task
 from wdaverify.witness.enclosure import margins_enclosure
@@ -52,6 +54,7 @@ class Pricing:
         self._lower = np.nextafter(pool.lower_model(0.0), -math.inf)
         self._open = self._nothing_open()
         self.tolerance = run.options.gap / 4
+        self.proofs = MarginProofs(problem.network.n_relus) if run.options.certificate else None
         self._learn(np.arange(self._sample.size), np.repeat(screen.box_margins(), self._per_sample), checked=True)
 
     def _nothing_open(self) -> _Open:
@@ -109,6 +112,9 @@ class Pricing:
         self._open.near[items], self._open.far[items] = screened.near, screened.far
         self._open.outside[items] = screened.outside
         self._run.rivals_screened += items.size
+        if self.proofs is not None:
+            for item, inner, outer in zip(items.tolist(), screened.inner, screened.outer, strict=True):
+                self.proofs.screened(item, self.multiplier, inner, outer)
 
     def _rank(self, sample: Ints, rival: Ints) -> Ints:
         """The position of a rival among its sample's."""
@@ -136,16 +142,19 @@ class Pricing:
         options = run.options
         begun = time.perf_counter()
         near, far = float(self._open.near[item]), float(self._open.far[item])
-        region, bounds, _ = self._screen.region(sample, near, far)
-        pieces = self._screen.pieces(sample, near, far, run.workers.pieces)
+        if run.workers.own_bounds:
+            region, bounds = self._screen.shell(sample, near, far), ()
+        else:
+            region, bounds, _ = self._screen.region(sample, near, far)
         run.screen_seconds += time.perf_counter() - begun
         label, rival = int(run.problem.samples.y[sample]), int(self._rival[item])
-        question = Inner(sample, label, rival, region, bounds, self.multiplier, pieces)
+        question = Inner(sample, label, rival, region, bounds, self.multiplier)
         start = self._pool.best(sample, self.multiplier).point if options.mip_start else None
         seconds = run.slice(int(self._open.tries[item]))
         self._open.busy[item] = 1
         cutoff = float(self.lower()[sample])
-        return Task(item, question, Effort(self.tolerance, seconds, options.seed, cutoff, start))
+        effort = Effort(self.tolerance, seconds, options.seed, cutoff, start, run.memory, options.certificate)
+        return Task(item, question, effort)
 
     def take(self, task: Task, answer: Answer) -> bool:
         """Learn from an answer; True if it lifted the sample's atoms by more than the tolerance."""
@@ -156,6 +165,8 @@ class Pricing:
         attained = self._add_points(question, answer.points)
         self._lower[question.sample] = max(before, self._attained(question.sample))
         self._run.count(question.sample, answer)
+        if self.proofs is not None and answer.proof is not None:
+            self.proofs.answered(item, self.multiplier, answer.bound, answer.proof)
         # a point of the LP may lie nearer than the shell it was asked for, where ``outside`` is the bound
         proven = max(answer.bound, float(self._open.outside[item]))
         if attained > proven:
@@ -166,6 +177,15 @@ class Pricing:
         if answer.closed:
             self._open.far[item] = -1.0
         return float(self._lower[question.sample]) > before + self.tolerance
+
+    def proofs_at(self, multiplier: float) -> tuple[Proof, ...]:
+        """What bounds every item of a sample with weight at a multiplier."""
+        assert self.proofs is not None
+        out: list[Proof] = []
+        for item in np.flatnonzero(self._weights[self._sample] > 0).tolist():
+            sample, rival = int(self._sample[item]), int(self._rival[item])
+            out += self.proofs.of(item, sample, rival, multiplier, float(self._screen.reach[sample]))
+        return tuple(out)
 
     def _add_points(self, question: Inner, points: Array) -> float:
         """Re-evaluate the points into atoms; the best inner value they attain for the question's rival, rounded down."""

@@ -42,6 +42,8 @@ class Options:
     device: str
     seed: int
     mip_start: bool
+    certificate: bool = False
+    memory_limit: float | None = None
 
 
 class Pace:
@@ -94,6 +96,12 @@ class Run:
         """The time (``time.monotonic``) at which the run must stop; inf if never."""
         limit = self.options.time_limit
         return math.inf if limit is None else self.begun + limit
+
+    @property
+    def memory(self) -> float:
+        """Bytes that one search tree may take: each of the workers has its share of three quarters of the limit."""
+        limit = self.options.memory_limit
+        return math.inf if limit is None else 0.75 * limit / self.workers.jobs
 
     def remaining(self) -> float:
         """Seconds left, at least 0."""

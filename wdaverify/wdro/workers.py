@@ -68,11 +68,11 @@ class Workers:
         return 1 if self._jobs is None else self._jobs + 1
 
     @property
-    def pieces(self) -> int:
-        """How many shells the engine wants a region cut into."""
+    def own_bounds(self) -> bool:
+        """Whether the engine makes its pre-activation bounds itself."""
         if self._local is None:
             self._local = make_engine(self._network, self._solver)
-        return self._local.pieces
+        return self._local.own_bounds
 
     @property
     def jobs(self) -> int:

@@ -14,11 +14,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from wdaverify.certify.proof import Proof
 from wdaverify.engines.base import Answer, Distance, Effort
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.network.model import Array
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.knapsack import KnapsackSolution, knapsack_lower, knapsack_upper
+from wdaverify.wdro.proofs import DistanceProofs
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Pace, Run
 from wdaverify.wdro.workers import Task
@@ -59,6 +61,7 @@ class ZeroOneSearch:
         self._pace, self._width_pace = Pace(), Pace()
         self._width = (np.zeros(count), 0.0)
         self.witness = witness
+        self._proofs = DistanceProofs(self._problem.network.n_relus) if run.options.certificate else None
         self._update()
 
     def low(self) -> Array:
@@ -146,6 +149,8 @@ class ZeroOneSearch:
             items = sample * self._per_sample + rival - (rival > self._problem.samples.y[sample])
             self._low[items] = self._own[items] = low
             self._run.rivals_screened += items.size
+            if self._proofs is not None:
+                self._proofs.ball = dict(zip(items.tolist(), low.tolist(), strict=True))
         self._run.screen_seconds += time.perf_counter() - begun
 
     def _widths(self) -> tuple[Array, float]:
@@ -184,17 +189,22 @@ class ZeroOneSearch:
         sample, options = int(self._sample[item]), self._run.options
         begun = time.perf_counter()
         far = min(float(self.high[sample]), float(self._screen.reach[sample]))
-        near = min(float(self._low[item]), far)
-        region, bounds, _ = self._screen.region(sample, near, far)
-        pieces = self._screen.pieces(sample, near, far, self._run.workers.pieces)
+        low = float(self._low[item]) if self._proofs is None else self._proofs.ball[item]
+        near = min(low, far)
+        if self._run.workers.own_bounds:
+            region, bounds = self._screen.shell(sample, near, far), ()
+        else:
+            region, bounds, _ = self._screen.region(sample, near, far)
         self._run.screen_seconds += time.perf_counter() - begun
         label, rival = int(self._problem.samples.y[sample]), int(self._rival[item])
         least = _STRICT * max(1.0, abs(self._clean[sample])) if self._strict[item] else 0.0
-        question = Distance(sample, label, rival, region, bounds, pieces, least)
+        question = Distance(sample, label, rival, region, bounds, least)
         gap = max(options.gap / (4 * lam) if lam > 0 else options.gap / 4, _LEAST_GAP)
         start = self._nearest[sample] if options.mip_start else None
         self._busy[item] = True
-        return Task(item, question, Effort(gap, self._run.slice(int(self._tries[item])), options.seed, None, start))
+        seconds = self._run.slice(int(self._tries[item]))
+        effort = Effort(gap, seconds, options.seed, None, start, self._run.memory, options.certificate)
+        return Task(item, question, effort)
 
     def _take(self, task: Task, answer: Answer) -> None:
         question, item = task.question, task.item
@@ -206,6 +216,8 @@ class ZeroOneSearch:
         self._done[item] = answer.closed
         if question.least > 0:
             return
+        if self._proofs is not None and answer.proof is not None:
+            self._proofs.answered(item, answer.bound, answer.proof)
         bound = answer.bound
         if bound > question.region.far:  # the rival cannot tie inside the ball: nothing is said of what lies beyond it
             bound = math.inf if question.region.far >= self._screen.reach[question.sample] else question.region.far
@@ -241,6 +253,14 @@ class ZeroOneSearch:
             SampleBracket(i, float(w), float(a), float(b), Voucher.CHECKED if mine >= a else Voucher.SOLVER)
             for i, (w, a, b, mine) in enumerate(zip(self._problem.samples.w, low, self.high, own, strict=True))
         )
+
+    def proofs(self) -> tuple[Proof, ...]:
+        """What proves the lower bounds of the distances."""
+        assert self._proofs is not None
+        out: list[Proof] = []
+        for item, (sample, rival) in enumerate(zip(self._sample.tolist(), self._rival.tolist(), strict=True)):
+            out += self._proofs.of(item, sample, rival, float(self._screen.reach[sample]))
+        return tuple(out)
 
     def checked_upper(self) -> float:
         """The upper bound of V that our own bounds alone prove."""

@@ -30,7 +30,6 @@ class CellEngine:
     """Branch and bound over activation cells; its bounds are checked, not a solver's word."""
 
     name = "cells"
-    pieces = 1
     own_bounds = True
 
     def __init__(self, network: ReluNetwork) -> None:
@@ -70,8 +69,7 @@ class _Hunt:
         except SolverError as error:
             return self._nothing(str(error))
         deadline = self._begun + self._effort.seconds
-        costs = PseudoCosts(max(self._backward.neurons, 1))
-        search = Search(trees, self._evaluation(), self._incumbent(), self._effort.gap, deadline, costs)
+        search = Search(trees, self._evaluation(), self._incumbent(), self._effort.gap, deadline, PseudoCosts(max(self._backward.neurons, 1)))
         search.run()
         bound = self._proven(search)
         for _ in range(_REOPENED):
@@ -86,7 +84,7 @@ class _Hunt:
         outward = bound if isinstance(question, Distance) else -bound
         seconds = time.perf_counter() - self._begun
         detail = f"{sum(tree.solves for tree in trees)} LPs"
-        proof = self._proof(search)
+        proof = self._proof(search) if self._effort.proof else None
         return Answer(outward, points, "cells", search.finished, search.nodes, seconds, detail, True, proof)
 
     def _relaxation(self, k: int) -> Relaxation:

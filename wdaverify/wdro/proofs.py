@@ -1,0 +1,82 @@
+"""What a run keeps of its proofs: per (sample, rival) the shells that screening closed and the trees of what was solved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from wdaverify.certify.certificate import rounded
+from wdaverify.certify.proof import Proof, Tree
+
+
+@dataclass(eq=False)
+class _Cover:
+    """One item at one multiplier: edges of closed shells below ``near`` and beyond ``far``, and the best trees between."""
+
+    inner: list[float]
+    outer: list[float]
+    trees: tuple[Tree, ...] = ()
+    bound: float = math.inf
+
+
+def _bare(edges: Sequence[float], neurons: int) -> list[Tree]:
+    return [Tree.bare(near, far, neurons) for near, far in pairwise(edges)]
+
+
+@dataclass(eq=False)
+class MarginProofs:
+    """The proofs of a margin run; ``item`` is the caller's index of a (sample, rival)."""
+
+    neurons: int
+    _covers: dict[int, dict[float, _Cover]] = field(default_factory=dict)
+
+    def screened(self, item: int, multiplier: float, inner: list[float], outer: list[float]) -> None:
+        """Shells that bounds alone close."""
+        self._covers.setdefault(item, {})[multiplier] = _Cover(inner, outer)
+
+    def answered(self, item: int, multiplier: float, bound: float, proof: Proof) -> None:
+        """The trees of the shell that was left; of several answers the best is kept."""
+        cover = self._covers[item][multiplier]
+        if bound < cover.bound:
+            trees = tuple(Tree(t.near, t.far, t.nodes, rounded(t.vectors)) for t in proof.trees)
+            cover.trees, cover.bound = trees, bound
+
+    def of(self, item: int, sample: int, rival: int, multiplier: float, reach: float) -> list[Proof]:
+        """The proofs that bound the item at a multiplier: made for it, or for its neighbours on both sides."""
+        known = self._covers.get(item, {})
+        below = max((lam for lam in known if lam <= multiplier), default=None)
+        above = min((lam for lam in known if lam >= multiplier), default=None)
+        chosen = sorted({lam for lam in (below, above) if lam is not None})
+        out = [Proof(sample, rival, lam, self._trees(known[lam])) for lam in chosen]
+        if below is None:
+            out.append(Proof(sample, rival, multiplier, tuple(_bare((0.0, reach), self.neurons))))
+        return out
+
+    def _trees(self, cover: _Cover) -> tuple[Tree, ...]:
+        between = cover.trees or _bare((cover.inner[-1], cover.outer[0]) if cover.outer else (), self.neurons)
+        return (*_bare(cover.inner, self.neurons), *between, *_bare(cover.outer, self.neurons))
+
+
+@dataclass(eq=False)
+class DistanceProofs:
+    """The proofs of a zero-one run: a ball that bounds alone clear of errors, and the trees beyond it."""
+
+    neurons: int
+    ball: dict[int, float] = field(default_factory=dict)
+    _trees: dict[int, tuple[float, tuple[Tree, ...]]] = field(default_factory=dict)
+
+    def answered(self, item: int, bound: float, proof: Proof) -> None:
+        """The trees of the shell beyond the ball; of several answers the best is kept."""
+        if item not in self._trees or bound > self._trees[item][0]:
+            trees = tuple(Tree(t.near, t.far, t.nodes, rounded(t.vectors)) for t in proof.trees)
+            self._trees[item] = bound, trees
+
+    def of(self, item: int, sample: int, rival: int, reach: float) -> list[Proof]:
+        """The proof of the item's distance, if anything is known of it."""
+        if item not in self.ball:
+            return []
+        ball = min(self.ball[item], reach)
+        beyond = self._trees[item][1] if item in self._trees else ()
+        return [Proof(sample, rival, 0.0, (*_bare((0.0, ball), self.neurons), *beyond))]
