@@ -32,6 +32,10 @@ class ProblemError(InputError):
     """The question itself is ill-posed or not supported."""
 
 
+class CertificateError(InputError):
+    """A certificate cannot be read; one that can be read and proves nothing is no error but rejected."""
+
+
 class OutputError(InputError):
     """A result file cannot be written."""
 

@@ -1,4 +1,240 @@
+"""The file of a certificate: one compressed ``.npz`` archive of plain arrays (docs/certificate.md).
+
+Floats of the meta data are written as hexadecimal strings, exactly. Reading checks form alone: what the content proves is
+``certify.checker``'s to say.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import secrets
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
-def rounded(vectors, bits=40):
+from numpy.typing import NDArray
+
+from wdaverify.certify.proof import Proof, Tree
+from wdaverify.errors import CertificateError, OutputError
+from wdaverify.network.model import Array
+
+_FORMAT = "wdaverify certificate 1"
+_LARGEST = 2**32
+"""The most bytes that one array may take when unpacked."""
+_ARRAYS = {
+    "meta": "|u1",
+    "support": "<f8",
+    "atom_sample": "<i8",
+    "atom_weight": "<f8",
+    "atom_point": "<f8",
+    "proof_sample": "<i8",
+    "proof_rival": "<i8",
+    "proof_multiplier": "<f8",
+    "proof_trees": "<i8",
+    "tree_near": "<f8",
+    "tree_far": "<f8",
+    "tree_nodes": "<i8",
+    "tree_vectors": "<i8",
+    "nodes": "<i4",
+    "vectors": "|u1",
+}
+_FLOATS = ("radius", "lower", "upper", "multiplier")
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What is claimed, of which network and samples, and what shows it.
+
+    ``lower, upper`` are the claimed bracket. ``count, clip, label_column`` say how the samples were read from their file.
+    support_lower, support_upper ``[n]``; the atoms of the lower bound: sample ``[A]``, weight ``[A]``, point ``[A, n]``;
+    ``multiplier`` is that of the dual (0 for zero-one); ``neurons`` is the number M of hidden neurons.
+    """
+
+    network_sha256: str
+    samples_sha256: str
+    count: int
+    clip: bool
+    label_column: str | None
+    radius: float
+    order: int
+    norm: str
+    loss: str
+    support_lower: Array
+    support_upper: Array
+    lower: float
+    upper: float
+    multiplier: float
+    atom_sample: NDArray[np.int64]
+    atom_weight: Array
+    atom_point: Array
+    proofs: tuple[Proof, ...]
+    neurons: int
+
+
+def rounded(vectors: Array, bits: int = 40) -> Array:
+    """Doubles rounded to so many bits of mantissa, so that they pack well; a proof holds with any numbers."""
     mantissa, exponent = np.frexp(vectors)
-    return np.ldexp(np.round(mantissa * 2.0**bits), exponent - bits)
+    return np.asarray(np.ldexp(np.round(mantissa * 2.0**bits), exponent - bits))
+
+
+def write(path: str | Path, certificate: Certificate) -> int:
+    """Write the file whole or not at all; its size in bytes.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    target = Path(path).resolve()
+    scratch = target.with_name(f".wdaverify-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with scratch.open("xb") as stream:
+                np.savez_compressed(stream, allow_pickle=False, **_packed(certificate))
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+    return target.stat().st_size
+
+
+def read(path: str | Path) -> Certificate:
+    """Read a file.
+
+    Raises:
+        CertificateError: it is no certificate that can be read; one line that says what was found.
+    """
+    try:
+        arrays = _arrays(Path(path).read_bytes())
+        return _unpacked(arrays)
+    except OSError as error:
+        raise CertificateError(f"{path}: the file cannot be read ({(error.strerror or str(error)).lower()})") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise CertificateError(f"{path}: no whole archive ({error}); a file written by --certificate is accepted") from None
+    except (KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise CertificateError(f"{path}: no certificate ({why}); a file written by --certificate is accepted") from None
+
+
+def _packed(certificate: Certificate) -> dict[str, Any]:
+    meta = {
+        "format": _FORMAT,
+        **{name: getattr(certificate, name) for name in _meta_fields()},
+        **{name: float(getattr(certificate, name)).hex() for name in _FLOATS},
+    }
+    trees = [tree for proof in certificate.proofs for tree in proof.trees]
+    vectors = [tree.vectors for tree in trees]
+    stacked = np.concatenate(vectors) if vectors else np.zeros((0, 2 + certificate.neurons))
+    arrays = {
+        "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
+        "support": np.stack([certificate.support_lower, certificate.support_upper]),
+        "atom_sample": certificate.atom_sample,
+        "atom_weight": certificate.atom_weight,
+        "atom_point": certificate.atom_point,
+        "proof_sample": [proof.sample for proof in certificate.proofs],
+        "proof_rival": [proof.rival for proof in certificate.proofs],
+        "proof_multiplier": [proof.multiplier for proof in certificate.proofs],
+        "proof_trees": [len(proof.trees) for proof in certificate.proofs],
+        "tree_near": [tree.near for tree in trees],
+        "tree_far": [tree.far for tree in trees],
+        "tree_nodes": [tree.nodes.size for tree in trees],
+        "tree_vectors": [tree.vectors.shape[0] for tree in trees],
+        "nodes": np.concatenate([tree.nodes for tree in trees]) if trees else [],
+        "vectors": np.ascontiguousarray(stacked, "<f8").reshape(-1, 1).view(np.uint8).T,
+    }
+    return {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in arrays.items()}
+
+
+def _meta_fields() -> tuple[str, ...]:
+    return (
+        *("network_sha256", "samples_sha256", "count", "clip", "label_column", "order", "norm", "loss", "neurons"),
+    )
+
+
+def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive, each of the type it must have."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for entry in archive.infolist():
+            if entry.file_size > _LARGEST:
+                raise ValueError(f"{entry.filename} would take {entry.file_size} bytes")
+        out: dict[str, NDArray[Any]] = {}
+        for name, kind in _ARRAYS.items():
+            array: NDArray[Any] = np.lib.format.read_array(
+                io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False
+            )
+            if array.dtype.str != kind:
+                raise ValueError(f"{name} holds {array.dtype.str}, not {kind}")
+            out[name] = array
+    return out
+
+
+def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
+    meta = json.loads(arrays["meta"].tobytes().decode())
+    if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
+        raise ValueError(f"its format is not {_FORMAT!r}")
+    types = (str, str, int, bool, (str, type(None)), int, str, str, int)
+    for name, kind in zip(_meta_fields(), types, strict=True):
+        if not isinstance(meta[name], kind):
+            raise TypeError(f"{name} is {meta[name]!r}")
+    floats = {name: float.fromhex(meta[name]) for name in _FLOATS}
+    if any(math.isnan(value) for value in floats.values()):
+        raise ValueError("a number is NaN")
+    support, point = arrays["support"], arrays["atom_point"]
+    _shaped("support", support, (2, support.shape[-1] if support.ndim else 0))
+    _shaped("atom_sample", arrays["atom_sample"], (arrays["atom_weight"].size,))
+    _shaped("atom_weight", arrays["atom_weight"], (arrays["atom_sample"].size,))
+    _shaped("atom_point", point, (arrays["atom_sample"].size, support.shape[1]))
+    return Certificate(
+        **{name: meta[name] for name in _meta_fields()},
+        **floats,
+        support_lower=support[0],
+        support_upper=support[1],
+        atom_sample=arrays["atom_sample"],
+        atom_weight=arrays["atom_weight"],
+        atom_point=point,
+        proofs=_proofs(arrays, meta["neurons"]),
+    )
+
+
+def _shaped(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, not {shape}")
+
+
+def _proofs(arrays: dict[str, NDArray[Any]], neurons: int) -> tuple[Proof, ...]:
+    """The proofs, cut out of the flat arrays by their counts."""
+    proofs, trees = arrays["proof_trees"].size, arrays["tree_near"].size
+    for name in ("proof_sample", "proof_rival", "proof_multiplier", "proof_trees"):
+        _shaped(name, arrays[name], (proofs,))
+    for name in ("tree_near", "tree_far", "tree_nodes", "tree_vectors"):
+        _shaped(name, arrays[name], (trees,))
+    if not 0 <= neurons <= _LARGEST:
+        raise ValueError(f"{neurons} neurons")
+    width = 2 + neurons
+    planes = arrays["vectors"]
+    _shaped("vectors", planes, (8, int(arrays["tree_vectors"].sum()) * width))
+    vectors = np.ascontiguousarray(planes.T).view("<f8").reshape(-1, width).astype(np.float64)
+    tree_edges = _edges("proof_trees", arrays["proof_trees"], trees)
+    node_edges = _edges("tree_nodes", arrays["tree_nodes"], arrays["nodes"].size)
+    row_edges = _edges("tree_vectors", arrays["tree_vectors"], vectors.shape[0])
+    nodes = arrays["nodes"].reshape(-1)
+    built = [
+        Tree(float(near), float(far), nodes[node_edges[k] : node_edges[k + 1]], vectors[row_edges[k] : row_edges[k + 1]])
+        for k, (near, far) in enumerate(zip(arrays["tree_near"], arrays["tree_far"], strict=True))
+    ]
+    return tuple(
+        Proof(int(sample), int(rival), float(multiplier), tuple(built[tree_edges[k] : tree_edges[k + 1]]))
+        for k, (sample, rival, multiplier) in enumerate(
+            zip(arrays["proof_sample"], arrays["proof_rival"], arrays["proof_multiplier"], strict=True)
+        )
+    )
+
+
+def _edges(name: str, counts: NDArray[Any], total: int) -> list[int]:
+    if (counts < 0).any() or int(counts.sum()) != total:
+        raise ValueError(f"{name} does not add up to {total}")
+    return [0, *np.cumsum(counts).tolist()]

@@ -8,8 +8,8 @@ from wdaverify.network.model import ReluNetwork
 
 
 def make_engine(network: ReluNetwork, solver: str) -> Engine:
-    """The cell engine for ``cells``, else the MIP engine on the back-end of that name."""
-    if solver == "cells":
+    """The cell engine for ``auto`` and ``cells``, else the MIP engine on the back-end of that name."""
+    if solver in ("auto", "cells"):
         from wdaverify.engines.cells.engine import CellEngine
 
         return CellEngine(network)

@@ -63,8 +63,8 @@ def choose(asked: str) -> Choice:
     """
     if asked not in NAMES:
         raise ProblemError(f"solver {asked!r}: accepted are {', '.join(NAMES)}")
-    if asked == "cells":
-        return Choice(asked, "not asked", "the cell engine was asked for: LPs by HiGHS, bounds recomputed here", None)
+    if asked in ("auto", "cells"):
+        return Choice(asked, "not asked", "the cell engine answers: LPs by HiGHS, bounds recomputed here", None)
     if asked == "highs":
         return Choice(asked, "not asked", "HiGHS was asked for", None)
     licence = gurobi_licence()

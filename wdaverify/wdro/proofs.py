@@ -44,13 +44,14 @@ class MarginProofs:
             cover.trees, cover.bound = trees, bound
 
     def of(self, item: int, sample: int, rival: int, multiplier: float, reach: float) -> list[Proof]:
-        """The proofs that bound the item at a multiplier: made for it, or for its neighbours on both sides."""
+        """The proofs that may bound the item best at a multiplier: made for it, or for the nearest on both sides."""
         known = self._covers.get(item, {})
-        below = max((lam for lam in known if lam <= multiplier), default=None)
-        above = min((lam for lam in known if lam >= multiplier), default=None)
-        chosen = sorted({lam for lam in (below, above) if lam is not None})
-        out = [Proof(sample, rival, lam, self._trees(known[lam])) for lam in chosen]
-        if below is None:
+        whole = [lam for lam, cover in known.items() if cover.trees or not cover.outer]
+        chosen = {lam for lam in known if lam == multiplier}
+        chosen |= {max(lam for lam in whole if lam <= multiplier)} if any(lam <= multiplier for lam in whole) else set()
+        chosen |= {min(lam for lam in whole if lam >= multiplier)} if any(lam >= multiplier for lam in whole) else set()
+        out = [Proof(sample, rival, lam, self._trees(known[lam])) for lam in sorted(chosen)]
+        if not any(lam <= multiplier for lam in chosen):
             out.append(Proof(sample, rival, multiplier, tuple(_bare((0.0, reach), self.neurons))))
         return out
 

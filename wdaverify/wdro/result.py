@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wdaverify.problem import WdroProblem
+from wdaverify.certify.certificate import Certificate
 from wdaverify.witness.evaluate import Atom
 
 __all__ = [
@@ -98,7 +99,8 @@ class VerificationResult:
     ``multiplier`` is the dual multiplier that attains ``upper`` (None at radius 0, where V is the nominal loss), so that
     ``upper = multiplier * radius^p + sum_i w_i per_sample[i].upper`` for the margin loss. ``attacks`` maps the name of
     each attack to the re-evaluated value of its distribution, a lower bound of V. ``transport_cost`` is
-    ``(sum w d^p)^(1/p)`` of the atoms, rounded up, at most the radius.
+    ``(sum w d^p)^(1/p)`` of the atoms, rounded up, at most the radius. ``certificate`` shows the bracket, where one was asked
+    for (``wdaverify.certify.certificate.write``).
     """
 
     problem: WdroProblem
@@ -121,6 +123,7 @@ class VerificationResult:
     threshold: float | None
     seed: int
     notices: tuple[str, ...]
+    certificate: Certificate | None = None
 
     @property
     def gap(self) -> float:

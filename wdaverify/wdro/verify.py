@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 from wdaverify.bounds.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
+from wdaverify.wdro.certifying import proven
 from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
@@ -19,6 +21,8 @@ from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
 from wdaverify.witness.evaluate import evaluate, nominal_bracket
 
+_PROOF_SHARE = 0.9
+"""The share of the gap that the search may leave where a checker comes after it: proofs hold to rounding."""
 _ATTACK_SHARE = 0.3
 """The share of a time limit that the attacks may use."""
 
@@ -36,14 +40,16 @@ def verify(
     device: str = "auto",
     seed: int = 0,
     mip_start: bool = False,
+    certificate: bool = False,
+    memory_limit: float | None = None,
     progress: Report | None = None,
 ) -> VerificationResult:
     """The exact value of ``V(radius) = sup { E_Q[loss] : Q on the support, W_p(Q, P) <= radius }``, as a bracket and a reason.
 
     Args:
         problem: the question.
-        solver: ``auto`` (Gurobi where its licence admits the model, else HiGHS), ``cells`` (our own branch and bound over
-            activation cells, whose bounds are checked), ``highs`` or ``gurobi``.
+        solver: ``auto`` or ``cells`` (our own branch and bound over activation cells, whose bounds are checked), or a MIP
+            back-end, whose bounds are its word: ``gurobi`` (HiGHS where its licence does not admit the model) or ``highs``.
         gap: the absolute width at which the bracket counts as closed.
         time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends.
         jobs: worker processes; None solves in this process (a script that asks for processes needs the usual
@@ -51,7 +57,11 @@ def verify(
         threshold: stop as soon as the bracket decides ``V <= threshold``.
         device: where the attacks run: ``auto``, ``cpu`` or ``cuda``.
         seed: of the attacks and the solvers.
-        mip_start: hand the best atom to the solver as a start.
+        mip_start: hand the best atom to a MIP solver as a start.
+        certificate: keep what proves the bracket, and report the bracket that the checker (``wdaverify.certify``) accepts;
+            the result's ``certificate`` can then be written and checked by others. Cells only.
+        memory_limit: bytes that the search trees of all workers may take, roughly; beyond, searches dive instead of keeping
+            open nodes, and end with a wider bound where that does not suffice. None: no limit.
         progress: called with the bracket so far.
 
     Raises:
@@ -59,13 +69,14 @@ def verify(
 
     A KeyboardInterrupt ends the run with the bracket so far (reason ``interrupted``) instead of being raised.
     """
-    options = Options(solver, gap, time_limit, jobs, threshold, device, seed, mip_start)
+    inner = _PROOF_SHARE * gap if certificate else gap
+    options = Options(solver, inner, time_limit, jobs, threshold, device, seed, mip_start, certificate, memory_limit)
     _check(options)
     choice = choose(solver)
     run = Run(problem, options, Workers(problem.network, solver, jobs), progress)
     try:
         with one_thread():
-            return _verify(run, choice)
+            return _verify(run, choice, gap)
     finally:
         run.workers.close()
 
@@ -79,21 +90,27 @@ def _check(options: Options) -> None:
         raise ProblemError(f"jobs {options.jobs}: a number >= 1 is accepted, or None for this process alone")
     if options.threshold is not None and math.isnan(options.threshold):
         raise ProblemError("the threshold is not a number")
-    if options.mip_start and options.solver == "cells":
+    if options.mip_start and options.solver in ("auto", "cells"):
         raise ProblemError(
             "a MIP start needs a MIP solver, and the cell engine has none: drop it, or ask for highs or gurobi"
         )
+    if options.certificate and options.solver not in ("auto", "cells"):
+        raise ProblemError(
+            f"a certificate needs the trees of the cell engine, and {options.solver} keeps none: use --solver cells (the default)"
+        )
+    if options.memory_limit is not None and not options.memory_limit > 0:
+        raise ProblemError(f"memory limit {options.memory_limit}: a number of bytes > 0 is accepted")
     if options.seed < 0:
         raise ProblemError(f"seed {options.seed}: a number >= 0 is accepted")
 
 
-def _verify(run: Run, choice: Choice) -> VerificationResult:
+def _verify(run: Run, choice: Choice, gap: float) -> VerificationResult:
     problem = run.problem
     refuse_overflow(problem)
     nominal = nominal_bracket(problem)
     if problem.radius == 0:  # V(0) is the nominal loss; the dual infimum need not be attained there
         run.narrow(*nominal)
-        return conclude(run, choice, None, Reason.GAP_CLOSED, {})
+        return _certified(run, conclude(run, choice, None, Reason.GAP_CLOSED, {}), None, gap)
     attacks: dict[str, float] = {}
     search: Search | None = None
     try:
@@ -105,7 +122,15 @@ def _verify(run: Run, choice: Choice) -> VerificationResult:
     except KeyboardInterrupt:
         run.workers.close()
         reason = Reason.INTERRUPTED
-    return conclude(run, choice, search, reason, attacks)
+    return _certified(run, conclude(run, choice, search, reason, attacks), search, gap)
+
+
+def _certified(run: Run, result: VerificationResult, search: Search | None, gap: float) -> VerificationResult:
+    """The result held to the gap asked for, and to the checker where a certificate is wanted."""
+    result = replace(result, gap_asked=gap)
+    if not run.options.certificate:
+        return result
+    return proven(result, () if search is None else search.proofs())
 
 
 def _attack(run: Run, search: Search) -> dict[str, float]:

@@ -1,0 +1,193 @@
+"""The checker: which bracket of V a certificate proves, whatever wrote it (docs/certificate.md).
+
+    sum of mass * loss over the atoms  <=  V(radius)  <=  lam radius^p + sum_i w_i max_j U_ij        (margin)
+                                                      <=  the fractional knapsack on d_i >= lo_i      (zero-one)
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.exact import exact_dot, exact_error, exact_margins
+from wdaverify.certify.proof import MalformedProofError
+from wdaverify.certify.upper import distance_bounds, margin_bounds
+from wdaverify.network.model import Array
+from wdaverify.problem import Loss, Norm, WdroProblem
+from wdaverify.rounding import float_down, float_up
+
+_TOLERANCE = 1e-6
+"""By how much, relative to max(1, |V|), the proven bracket may be wider than the one claimed."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``lower <= V <= upper`` is what was proven; ``proved`` if that confirms the claimed bracket, else ``reasons`` say why not."""
+
+    proved: bool
+    lower: float
+    upper: float
+    claimed_lower: float
+    claimed_upper: float
+    reasons: tuple[str, ...]
+
+
+def recheck(certificate: Certificate, problem: WdroProblem) -> Verdict:
+    """Prove or reject a certificate for a problem that was read anew from the network's and the samples' files."""
+    mismatches = _mismatches(certificate, problem)
+    lower, upper, reasons = -math.inf, math.inf, list(mismatches)
+    if not mismatches:
+        try:
+            lower = _lower(certificate, problem)
+        except MalformedProofError as error:
+            reasons.append(str(error))
+        try:
+            upper = _upper(certificate, problem)
+        except MalformedProofError as error:
+            reasons.append(str(error))
+        if upper > certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
+            reasons.append(f"the upper bound {certificate.upper:.9g} is claimed, {upper:.9g} is proven")
+        if lower < certificate.lower - _TOLERANCE * max(1.0, abs(certificate.lower)):
+            reasons.append(f"the lower bound {certificate.lower:.9g} is claimed, {lower:.9g} is proven")
+    return Verdict(not reasons, lower, upper, certificate.lower, certificate.upper, tuple(reasons))
+
+
+def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
+    """What keeps the certificate from speaking of the problem at all."""
+    samples, support = problem.samples, problem.support
+    pairs = {
+        "network": (certificate.network_sha256, problem.network.sha256),
+        "samples": (certificate.samples_sha256, samples.sha256),
+        "number of samples": (certificate.count, len(samples)),
+        "radius": (certificate.radius, problem.radius),
+        "order": (certificate.order, problem.cost.order),
+        "norm": (certificate.norm, problem.cost.norm.value),
+        "loss": (certificate.loss, problem.loss.value),
+        "number of neurons": (certificate.neurons, problem.network.n_relus),
+    }
+    out = [f"the {name} differs: {claimed} in the certificate, {found} here" for name, (claimed, found) in pairs.items() if claimed != found]
+    same = np.array_equal(certificate.support_lower, support.lower) and np.array_equal(certificate.support_upper, support.upper)
+    if not same:
+        out.append("the support differs")
+    if not (math.isfinite(certificate.multiplier) and certificate.multiplier >= 0):
+        out.append(f"the multiplier {certificate.multiplier} is no finite number >= 0")
+    return out
+
+
+def _lower(certificate: Certificate, problem: WdroProblem) -> float:
+    """The value of the atoms' distribution, in rationals, rounded down once.
+
+    Raises:
+        MalformedProofError: it is no distribution in the ball.
+    """
+    samples, support = problem.samples, problem.support
+    mass: defaultdict[int, Fraction] = defaultdict(Fraction)
+    cost, value = Fraction(0), Fraction(0)
+    atoms = zip(
+        certificate.atom_sample.tolist(), certificate.atom_weight.tolist(), certificate.atom_point, strict=True
+    )
+    for sample, weight, point in atoms:
+        if not 0 <= sample < len(samples):
+            raise MalformedProofError(f"an atom of sample {sample}, which does not exist")
+        if not (math.isfinite(weight) and weight > 0):
+            raise MalformedProofError(f"an atom of sample {sample} has weight {weight}")
+        if not ((point >= support.lower) & (point <= support.upper)).all():
+            raise MalformedProofError(f"an atom of sample {sample} lies outside the support")
+        mass[sample] += Fraction(weight)
+        cost += Fraction(weight) * _distance(problem, point, samples.x[sample]) ** problem.cost.order
+        value += Fraction(weight) * _loss(problem, point, int(samples.y[sample]))
+    for i, weight in enumerate(samples.w.tolist()):
+        if mass[i] != Fraction(weight):
+            raise MalformedProofError(f"the atoms of sample {i} weigh {float(mass[i])!r}, not {weight!r}")
+    if cost > Fraction(problem.radius) ** problem.cost.order:
+        raise MalformedProofError(f"the atoms cost {float(cost)!r}, more than radius^p")
+    return float_down(value)
+
+
+def _distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
+    moved = [abs(Fraction(a) - Fraction(b)) for a, b in zip(x.tolist(), centre.tolist(), strict=True) if a != b]
+    return max(moved, default=Fraction(0)) if problem.cost.norm is Norm.INF else sum(moved, Fraction(0))
+
+
+def _loss(problem: WdroProblem, x: Array, label: int) -> Fraction:
+    if problem.loss is Loss.ZERO_ONE:
+        return Fraction(int(exact_error(problem.network, x, label)))
+    return max(margin for j, margin in enumerate(exact_margins(problem.network, x, label)) if j != label)
+
+
+def _upper(certificate: Certificate, problem: WdroProblem) -> float:
+    """The proven upper bound, rounded up.
+
+    Raises:
+        MalformedProofError: a proof is no proof.
+    """
+    if problem.radius == 0:
+        samples = problem.samples
+        losses = [_loss(problem, x, int(y)) for x, y in zip(samples.x, samples.y, strict=True)]
+        return float_up(sum((Fraction(w) * v for w, v in zip(samples.w.tolist(), losses, strict=True)), Fraction(0)))
+    return _knapsack(certificate, problem) if problem.loss is Loss.ZERO_ONE else _dual(certificate, problem)
+
+
+def _dual(certificate: Certificate, problem: WdroProblem) -> float:
+    """``lam radius^p + sum_i w_i max_j U_ij``."""
+    lam, proofs, samples = certificate.multiplier, certificate.proofs, problem.samples
+    here = margin_bounds(problem, proofs, np.full(len(proofs), lam))
+    own = np.array([proof.multiplier for proof in proofs])
+    elsewhere = np.flatnonzero(own != lam)
+    there = here.copy()
+    there[elsewhere] = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere])
+    items: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for k, proof in enumerate(proofs):
+        items[proof.sample, proof.rival].append(k)
+    best = np.full(len(samples), -math.inf)
+    for i in np.flatnonzero(samples.w > 0).tolist():
+        for j in range(problem.network.n_outputs):
+            if j != samples.y[i]:
+                if (i, j) not in items:
+                    raise MalformedProofError(f"there is no proof for sample {i}, rival {j}")
+                found = items[i, j]
+                bound = min(float(here[k]) for k in found)
+                best[i] = max(best[i], min(bound, _chord([(float(own[k]), float(there[k])) for k in found], lam)))
+    used = samples.w > 0
+    if not (best[used] < math.inf).all():
+        return math.inf
+    if not np.isfinite(best[used]).all():
+        raise MalformedProofError("a proof claims that no point of the support exists")
+    spent = Fraction(lam) * Fraction(problem.radius) ** problem.cost.order
+    return float_up(spent + exact_dot(samples.w[used].tolist(), best[used].tolist()))
+
+
+def _chord(points: list[tuple[float, float]], lam: float) -> float:
+    """The best chord of a convex function through two proven values on both sides of ``lam``; inf without any."""
+    best = math.inf
+    for a, low in points:
+        for b, high in points:
+            if a < lam < b and math.isfinite(low) and math.isfinite(high):
+                share = (Fraction(lam) - Fraction(a)) / (Fraction(b) - Fraction(a))
+                best = min(best, float_up((1 - share) * Fraction(low) + share * Fraction(high)))
+    return best
+
+
+def _knapsack(certificate: Certificate, problem: WdroProblem) -> float:
+    """The most mass that the radius moves to distance at least ``lo_i``: nearest samples first, the last one in part."""
+    samples, classes = problem.samples, problem.network.n_outputs
+    values = distance_bounds(problem, certificate.proofs)
+    known = np.zeros((len(samples), classes))
+    known[np.arange(len(samples)), samples.y] = math.inf
+    for proof, value in zip(certificate.proofs, values.tolist(), strict=True):
+        known[proof.sample, proof.rival] = max(known[proof.sample, proof.rival], value)
+    nearest = known.min(axis=1)
+    left, moved = Fraction(problem.radius) ** problem.cost.order, Fraction(0)
+    for i in np.argsort(nearest, kind="stable").tolist():
+        weight = Fraction(float(samples.w[i]))
+        if math.isinf(nearest[i]) or not weight:
+            continue
+        price = weight * Fraction(float(nearest[i])) ** problem.cost.order
+        share = Fraction(1) if price <= left else left / price
+        moved, left = moved + share * weight, left - share * price
+    return float_up(min(moved, sum((Fraction(w) for w in samples.w.tolist()), Fraction(0))))

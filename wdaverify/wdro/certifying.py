@@ -1,0 +1,70 @@
+"""From a run to its certificate, and to what the checker makes of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.checker import recheck
+from wdaverify.certify.proof import Proof
+from wdaverify.problem import Loss
+from wdaverify.wdro.result import Reason, Status, VerificationResult, Voucher
+
+
+def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certificate:
+    """The certificate of a result: its atoms, its multiplier and the proofs that were kept."""
+    problem, atoms = result.problem, result.atoms
+    samples, support = problem.samples, problem.support
+    margin = problem.loss is Loss.MARGIN and result.multiplier is not None
+    return Certificate(
+        network_sha256=problem.network.sha256,
+        samples_sha256=samples.sha256,
+        count=len(samples),
+        clip=False,
+        label_column=None,
+        radius=problem.radius,
+        order=problem.cost.order,
+        norm=problem.cost.norm.value,
+        loss=problem.loss.value,
+        support_lower=support.lower,
+        support_upper=support.upper,
+        lower=result.lower,
+        upper=result.upper,
+        multiplier=float(result.multiplier or 0.0) if margin else 0.0,
+        atom_sample=np.array([atom.sample for atom in atoms], np.int64),
+        atom_weight=np.array([atom.weight for atom in atoms], np.float64),
+        atom_point=np.array([atom.point for atom in atoms], np.float64).reshape(len(atoms), -1),
+        proofs=proofs,
+        neurons=problem.network.n_relus,
+    )
+
+
+def proven(result: VerificationResult, proofs: tuple[Proof, ...]) -> VerificationResult:
+    """The result as the checker confirms it: its bracket is the proven one, and the certificate claims no more.
+
+    Where nothing is proven of a bound, the bound stays with its voucher, and the certificate claims nothing of it.
+    """
+    certificate = _certificate(result, proofs)
+    verdict = recheck(certificate, result.problem)
+    lower = verdict.lower if math.isfinite(verdict.lower) else result.lower
+    upper = verdict.upper if math.isfinite(verdict.upper) else result.upper
+    closed = upper - lower <= result.gap_asked and result.reason is not Reason.NUMERICAL
+    reason, detail = result.reason, result.detail
+    if result.status is Status.EXACT and not closed:
+        reason, detail = Reason.STALLED, f"what is proven leaves a gap of {upper - lower:.3g}"
+    notices = result.notices + tuple(f"the certificate proves less: {why}" for why in verdict.reasons)
+    return replace(
+        result,
+        lower=lower,
+        upper=upper,
+        status=Status.EXACT if closed else Status.BRACKET,
+        reason=reason,
+        detail=detail,
+        vouched_lower=Voucher.PROVED if math.isfinite(verdict.lower) else result.vouched_lower,
+        vouched_upper=Voucher.PROVED if math.isfinite(verdict.upper) else result.vouched_upper,
+        notices=notices,
+        certificate=replace(certificate, lower=verdict.lower, upper=verdict.upper),
+    )
