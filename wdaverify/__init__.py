@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from wdaverify.wdro.verify import verify
 
 _HOMES = {
-    "errors": ("InputError", "NetworkError", "OutputError", "ProblemError", "SamplesError", "WdaverifyError"),
+    "certify.certificate": ("Certificate", "read_certificate", "write_certificate"),
+    "certify.checker": ("Verdict", "recheck"),
+    "errors": (
+        "CertificateError",
+        "InputError",
+        "NetworkError",
+        "OutputError",
+        "ProblemError",
+        "SamplesError",
+        "WdaverifyError",
+    ),
     "network.model": ("ReluNetwork",),
     "network.onnx_reader": ("load_network",),
     "problem": ("GroundCost", "Loss", "Norm", "Samples", "Support", "WdroProblem"),
@@ -37,6 +47,8 @@ __version__ = version("wdaverify")
 
 __all__ = [
     "AttackResult",
+    "Certificate",
+    "CertificateError",
     "GroundCost",
     "InputError",
     "Loss",
@@ -50,6 +62,7 @@ __all__ = [
     "SamplesError",
     "Status",
     "Support",
+    "Verdict",
     "VerificationResult",
     "WdaverifyError",
     "WdroProblem",
@@ -57,7 +70,10 @@ __all__ = [
     "load_network",
     "load_samples",
     "make_samples",
+    "read_certificate",
+    "recheck",
     "verify",
+    "write_certificate",
 ]
 
 

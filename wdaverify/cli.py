@@ -1,7 +1,8 @@
 """The command line: the only module that prints or exits.
 
-Exit status: 0 exact, or the threshold is decided, or done (attack, info); 2 the input was refused, with one line on
-stderr; 3 a limit was reached and the bracket stands; 130 interrupted, with the bracket so far written and printed.
+Exit status: 0 exact, or the threshold is decided, or proved (recheck), or done (attack, info); 1 a certificate was rejected;
+2 the input was refused, with one line on stderr; 3 a limit was reached and the bracket stands; 130 interrupted, with the
+bracket so far written and printed.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from wdaverify.errors import InputError, OutputError, WdaverifyError
+from wdaverify.errors import CertificateError, InputError, OutputError, WdaverifyError
 
 if TYPE_CHECKING:
+    from wdaverify.certify.certificate import Certificate
     from wdaverify.problem import WdroProblem
     from wdaverify.wdro.progress import Progress, Report
     from wdaverify.wdro.result import VerificationResult
 
-DONE, REFUSED, LIMIT, INTERRUPTED = 0, 2, 3, 130
+DONE, REJECTED, REFUSED, LIMIT, INTERRUPTED = 0, 1, 2, 3, 130
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -99,7 +101,9 @@ def _question(command: _Command) -> _Command:
 def cli(ctx: click.Context) -> None:
     """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
     if ctx.invoked_subcommand is None:
-        raise click.UsageError("no command was given: verify, attack and info are accepted; see wdaverify --help")
+        raise click.UsageError(
+            "no command was given: verify, attack, recheck and info are accepted; see wdaverify --help"
+        )
 
 
 @cli.command(context_settings={**_CONTEXT, "show_default": True})
@@ -108,11 +112,27 @@ def cli(ctx: click.Context) -> None:
 @click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
 @click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
 @click.option("--threshold", type=_number(), metavar="T", help="Stop as soon as the bracket decides V <= T.")
-@click.option("--mip-start/--no-mip-start", default=False, help="Hand attack points to the solver as MIP starts.")
+@click.option("--mip-start/--no-mip-start", default=False, help="Hand attack points to a MIP solver as starts.")
+@click.option("--certificate", metavar="FILE.cert", help="Prove the bracket, and write there what recheck needs.")
+@click.option(
+    "--memory-limit", type=_number(0, above=True), metavar="MB", help="Search trees take about so much at most."
+)
 def verify(
-    *, solver: str, gap: float, jobs: int | None, threshold: float | None, mip_start: bool, **question: Any
+    *,
+    solver: str,
+    gap: float,
+    jobs: int | None,
+    threshold: float | None,
+    mip_start: bool,
+    certificate: str | None,
+    memory_limit: float | None,
+    **question: Any,
 ) -> int:
     """Bracket the worst-case value, to the gap asked for."""
+    if certificate is not None:
+        _check_target(
+            "--certificate", certificate, (question["network_path"], question["data_path"], question["output"])
+        )
     problem = _problem(**question)
     from wdaverify.report.as_json import verification_json
     from wdaverify.report.summary import verification_summary
@@ -129,8 +149,12 @@ def verify(
             device=question["device"],
             seed=question["seed"],
             mip_start=mip_start,
+            certificate=certificate is not None,
+            memory_limit=None if memory_limit is None else 1e6 * memory_limit,
             progress=report,
         )
+    if certificate is not None and result.certificate is not None:
+        _write_certificate(certificate, result, question)
     _hand_over(
         question, problem, result.notices, lambda: verification_json(result), lambda: verification_summary(result)
     )
@@ -151,6 +175,37 @@ def attack(**question: Any) -> int:
     return DONE
 
 
+@cli.command(context_settings={**_CONTEXT, "show_default": True})
+@click.argument("network_path", metavar="NET.onnx")
+@click.argument("data_path", metavar="DATA.npz|DATA.csv")
+@click.argument("certificate_path", metavar="FILE.cert")
+@click.option("--output", metavar="FILE.json", help="Write the verdict there, whole or not at all.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+def recheck(network_path: str, data_path: str, certificate_path: str, output: str | None, quiet: bool) -> int:
+    """Prove or reject a certificate: exit status 0 proved, 1 rejected, 2 unreadable. No solver is involved."""
+    import time
+
+    from wdaverify.certify.certificate import read_certificate
+    from wdaverify.certify.checker import recheck as check
+    from wdaverify.report.as_json import write
+    from wdaverify.report.verdict import verdict_json, verdict_summary
+
+    if output is not None:
+        _check_target("--output", output, (network_path, data_path, certificate_path))
+    begun = time.perf_counter()
+    certificate = read_certificate(certificate_path)
+    problem = _stated(certificate, network_path, data_path)
+    verdict = check(certificate, problem)
+    seconds = time.perf_counter() - begun
+    if output is not None:
+        write(output, verdict_json(certificate, verdict, seconds))
+    if not quiet:
+        _say(verdict_summary(certificate, verdict, os.path.getsize(certificate_path), seconds))
+    for reason in verdict.reasons:
+        _put(f"wdaverify: rejected: {_one_line(reason)}", sys.stderr)
+    return DONE if verdict.proved else REJECTED
+
+
 @cli.command(context_settings=_CONTEXT)
 @click.argument("network_path", metavar="NET.onnx")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -169,14 +224,10 @@ def _problem(*, network_path: str, data_path: str, radius: float, output: str | 
     """Read and check everything before any work starts; the output path first."""
     from wdaverify.network.onnx_reader import load_network
     from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
-    from wdaverify.report.as_json import check_writable
     from wdaverify.samples import load_samples
 
     if output is not None:
-        check_writable(output)
-        for path in (network_path, data_path):
-            if os.path.exists(output) and os.path.exists(path) and os.path.samefile(output, path):
-                raise OutputError(f"--output {output} is an input of this run; name another file")
+        _check_target("--output", output, (network_path, data_path))
     cost = GroundCost(Norm(options["norm"]), options["order"])
     network = load_network(network_path)
     low, high = options["support"]
@@ -190,6 +241,50 @@ def _problem(*, network_path: str, data_path: str, radius: float, output: str | 
     problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius)
     _notes(network.notices, options["quiet"])
     return problem
+
+
+def _check_target(option: str, target: str, others: Sequence[str | None]) -> None:
+    """Refuse a file that cannot be written, or that this run reads or writes already."""
+    from wdaverify.report.as_json import check_writable
+
+    check_writable(target)
+    for path in others:
+        if path is None:
+            continue
+        same = os.path.exists(target) and os.path.exists(path) and os.path.samefile(target, path)
+        if same or os.path.realpath(target) == os.path.realpath(path):
+            raise OutputError(f"{option} {target} is an input or another output of this run; name another file")
+
+
+def _write_certificate(path: str, result: VerificationResult, question: dict[str, Any]) -> None:
+    """Write a result's certificate, with how its samples are to be read again."""
+    from dataclasses import replace
+
+    from wdaverify.certify.certificate import write_certificate
+
+    assert result.certificate is not None
+    write_certificate(path, replace(result.certificate, clip=question["clip"], label_column=question["label_column"]))
+
+
+def _stated(certificate: Certificate, network_path: str, data_path: str) -> WdroProblem:
+    """The problem that a certificate speaks of, read anew from the user's own files."""
+    from wdaverify.network.onnx_reader import load_network
+    from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
+    from wdaverify.samples import load_samples
+
+    try:
+        norm, loss = Norm(certificate.norm), Loss(certificate.loss)
+    except ValueError as error:
+        raise CertificateError(f"the certificate states a problem that is not supported: {error}") from None
+    support = Support(certificate.support_lower, certificate.support_upper)
+    samples = load_samples(
+        data_path,
+        limit=certificate.count,
+        label_column=certificate.label_column,
+        clip=support if certificate.clip else None,
+    )
+    cost = GroundCost(norm, certificate.order)
+    return WdroProblem(load_network(network_path), samples, cost, support, loss, certificate.radius)
 
 
 def _hand_over(

@@ -10,11 +10,11 @@ import pytest
 from bounds.tiny import best_in_cells, network, problem, random_layers, raw
 from oracles import enumerate_cells, exact_distance
 from scipy.optimize import linprog
+from wdaverify.engines.cells.dual import DualBound
 
 from wdaverify import verify
 from wdaverify.encoding.milp import MilpModel, ModelBuilder
 from wdaverify.engines.base import Distance, Effort, Inner
-from wdaverify.engines.cells.dual import DualBound
 from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.engines.screening import Screen
 from wdaverify.network.model import ReluNetwork

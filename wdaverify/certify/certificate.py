@@ -43,6 +43,17 @@ _ARRAYS = {
     "nodes": "<i4",
     "vectors": "|u1",
 }
+_META: dict[str, tuple[type, ...]] = {
+    "network_sha256": (str,),
+    "samples_sha256": (str,),
+    "count": (int,),
+    "clip": (bool,),
+    "label_column": (str, type(None)),
+    "order": (int,),
+    "norm": (str,),
+    "loss": (str,),
+    "neurons": (int,),
+}
 _FLOATS = ("radius", "lower", "upper", "multiplier")
 
 
@@ -82,7 +93,7 @@ def rounded(vectors: Array, bits: int = 40) -> Array:
     return np.asarray(np.ldexp(np.round(mantissa * 2.0**bits), exponent - bits))
 
 
-def write(path: str | Path, certificate: Certificate) -> int:
+def write_certificate(path: str | Path, certificate: Certificate) -> int:
     """Write the file whole or not at all; its size in bytes.
 
     Raises:
@@ -102,7 +113,7 @@ def write(path: str | Path, certificate: Certificate) -> int:
     return target.stat().st_size
 
 
-def read(path: str | Path) -> Certificate:
+def read_certificate(path: str | Path) -> Certificate:
     """Read a file.
 
     Raises:
@@ -114,7 +125,9 @@ def read(path: str | Path) -> Certificate:
     except OSError as error:
         raise CertificateError(f"{path}: the file cannot be read ({(error.strerror or str(error)).lower()})") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise CertificateError(f"{path}: no whole archive ({error}); a file written by --certificate is accepted") from None
+        raise CertificateError(
+            f"{path}: no whole archive ({error}); a file written by --certificate is accepted"
+        ) from None
     except (KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise CertificateError(f"{path}: no certificate ({why}); a file written by --certificate is accepted") from None
@@ -123,7 +136,7 @@ def read(path: str | Path) -> Certificate:
 def _packed(certificate: Certificate) -> dict[str, Any]:
     meta = {
         "format": _FORMAT,
-        **{name: getattr(certificate, name) for name in _meta_fields()},
+        **{name: getattr(certificate, name) for name in _META},
         **{name: float(getattr(certificate, name)).hex() for name in _FLOATS},
     }
     trees = [tree for proof in certificate.proofs for tree in proof.trees]
@@ -149,12 +162,6 @@ def _packed(certificate: Certificate) -> dict[str, Any]:
     return {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in arrays.items()}
 
 
-def _meta_fields() -> tuple[str, ...]:
-    return (
-        *("network_sha256", "samples_sha256", "count", "clip", "label_column", "order", "norm", "loss", "neurons"),
-    )
-
-
 def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
     """The arrays of an archive, each of the type it must have."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -163,9 +170,7 @@ def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
                 raise ValueError(f"{entry.filename} would take {entry.file_size} bytes")
         out: dict[str, NDArray[Any]] = {}
         for name, kind in _ARRAYS.items():
-            array: NDArray[Any] = np.lib.format.read_array(
-                io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False
-            )
+            array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
             if array.dtype.str != kind:
                 raise ValueError(f"{name} holds {array.dtype.str}, not {kind}")
             out[name] = array
@@ -176,12 +181,12 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
     meta = json.loads(arrays["meta"].tobytes().decode())
     if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
         raise ValueError(f"its format is not {_FORMAT!r}")
-    types = (str, str, int, bool, (str, type(None)), int, str, str, int)
-    for name, kind in zip(_meta_fields(), types, strict=True):
-        if not isinstance(meta[name], kind):
+    for name, kinds in _META.items():
+        if not isinstance(meta[name], kinds):
             raise TypeError(f"{name} is {meta[name]!r}")
-    floats = {name: float.fromhex(meta[name]) for name in _FLOATS}
-    if any(math.isnan(value) for value in floats.values()):
+    fields: dict[str, Any] = {name: meta[name] for name in _META}
+    fields |= {name: float.fromhex(meta[name]) for name in _FLOATS}
+    if any(math.isnan(fields[name]) for name in _FLOATS):
         raise ValueError("a number is NaN")
     support, point = arrays["support"], arrays["atom_point"]
     _shaped("support", support, (2, support.shape[-1] if support.ndim else 0))
@@ -189,8 +194,7 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
     _shaped("atom_weight", arrays["atom_weight"], (arrays["atom_sample"].size,))
     _shaped("atom_point", point, (arrays["atom_sample"].size, support.shape[1]))
     return Certificate(
-        **{name: meta[name] for name in _meta_fields()},
-        **floats,
+        **fields,
         support_lower=support[0],
         support_upper=support[1],
         atom_sample=arrays["atom_sample"],
@@ -223,7 +227,9 @@ def _proofs(arrays: dict[str, NDArray[Any]], neurons: int) -> tuple[Proof, ...]:
     row_edges = _edges("tree_vectors", arrays["tree_vectors"], vectors.shape[0])
     nodes = arrays["nodes"].reshape(-1)
     built = [
-        Tree(float(near), float(far), nodes[node_edges[k] : node_edges[k + 1]], vectors[row_edges[k] : row_edges[k + 1]])
+        Tree(
+            float(near), float(far), nodes[node_edges[k] : node_edges[k + 1]], vectors[row_edges[k] : row_edges[k + 1]]
+        )
         for k, (near, far) in enumerate(zip(arrays["tree_near"], arrays["tree_far"], strict=True))
     ]
     return tuple(

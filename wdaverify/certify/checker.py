@@ -1,7 +1,7 @@
 """The checker: which bracket of V a certificate proves, whatever wrote it (docs/certificate.md).
 
-    sum of mass * loss over the atoms  <=  V(radius)  <=  lam radius^p + sum_i w_i max_j U_ij        (margin)
-                                                      <=  the fractional knapsack on d_i >= lo_i      (zero-one)
+sum of mass * loss over the atoms  <=  V(radius)  <=  lam radius^p + sum_i w_i max_j U_ij        (margin)
+                                                  <=  the fractional knapsack on d_i >= lo_i      (zero-one)
 """
 
 from __future__ import annotations
@@ -70,9 +70,13 @@ def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
         "loss": (certificate.loss, problem.loss.value),
         "number of neurons": (certificate.neurons, problem.network.n_relus),
     }
-    out = [f"the {name} differs: {claimed} in the certificate, {found} here" for name, (claimed, found) in pairs.items() if claimed != found]
-    same = np.array_equal(certificate.support_lower, support.lower) and np.array_equal(certificate.support_upper, support.upper)
-    if not same:
+    out = [
+        f"the {name} differs: {claimed} in the certificate, {found} here"
+        for name, (claimed, found) in pairs.items()
+        if claimed != found
+    ]
+    low, high = certificate.support_lower, certificate.support_upper
+    if not (np.array_equal(low, support.lower) and np.array_equal(high, support.upper)):
         out.append("the support differs")
     if not (math.isfinite(certificate.multiplier) and certificate.multiplier >= 0):
         out.append(f"the multiplier {certificate.multiplier} is no finite number >= 0")
@@ -88,9 +92,7 @@ def _lower(certificate: Certificate, problem: WdroProblem) -> float:
     samples, support = problem.samples, problem.support
     mass: defaultdict[int, Fraction] = defaultdict(Fraction)
     cost, value = Fraction(0), Fraction(0)
-    atoms = zip(
-        certificate.atom_sample.tolist(), certificate.atom_weight.tolist(), certificate.atom_point, strict=True
-    )
+    atoms = zip(certificate.atom_sample.tolist(), certificate.atom_weight.tolist(), certificate.atom_point, strict=True)
     for sample, weight, point in atoms:
         if not 0 <= sample < len(samples):
             raise MalformedProofError(f"an atom of sample {sample}, which does not exist")

@@ -48,7 +48,9 @@ def margin_bounds(problem: WdroProblem, proofs: Sequence[Proof], multipliers: Ar
     reach = farthest(problem)
     for proof in proofs:
         if _covered(problem, proof) < reach[proof.sample]:
-            raise MalformedProofError(f"the shells of sample {proof.sample}, rival {proof.rival} end within the support")
+            raise MalformedProofError(
+                f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
+            )
     leaves = _Leaves.of(problem, proofs)
     margin, cost = leaves.claims(bare=(1.0, 1.0))
     top = leaves.evaluate(problem, margin, cost * multipliers[leaves.proof])
@@ -118,8 +120,11 @@ class _Leaves:
         backward = Backward(problem.network.blocks)
         neurons = backward.neurons
         index: dict[tuple[int, float, float], int] = {}
-        proof, shell, near = [], [], []
-        phases, rows, written = [np.zeros((0, neurons), np.int8)], [np.zeros((0, 2 + neurons))], []
+        proof: list[int] = []
+        shell: list[int] = []
+        near: list[float] = []
+        written: list[bool] = []
+        phases, rows = [np.zeros((0, neurons), np.int8)], [np.zeros((0, 2 + neurons))]
         for k, item in enumerate(proofs):
             for tree in item.trees:
                 if tree.vectors.shape[1:] != (2 + neurons,):
@@ -128,12 +133,12 @@ class _Leaves:
                 own = np.zeros((row.size, 2 + neurons))
                 own[row >= 0] = tree.vectors
                 at = index.setdefault((item.sample, tree.near, tree.far), len(index))
-                proof.append(np.full(row.size, k))
-                shell.append(np.full(row.size, at))
-                near.append(np.full(row.size, tree.near))
+                proof += [k] * row.size
+                shell += [at] * row.size
+                near += [tree.near] * row.size
                 phases.append(sides)
                 rows.append(own)
-                written.append(row >= 0)
+                written += (row >= 0).tolist()
         stacked = np.concatenate(rows)
         if not np.isfinite(stacked).all():
             raise MalformedProofError("a number of a leaf is not finite")
@@ -155,12 +160,12 @@ class _Leaves:
             backward,
             shells,
             backward.pre_activations(shells),
-            _joined(proof, np.int64),
-            _joined(shell, np.int64),
+            np.array(proof, np.int64),
+            np.array(shell, np.int64),
             np.concatenate(phases),
-            _joined(near, np.float64),
+            np.array(near, np.float64),
             stacked,
-            _joined(written, np.bool_),
+            np.array(written, np.bool_),
             functional,
         )
 
@@ -180,9 +185,7 @@ class _Leaves:
                 functional = margin[at, None] * self.functional[self.proof[at]]
                 bounds = [(low[shell], high[shell]) for low, high in self.bounds]
                 nu = self.rows[at, 2:] if kind else None
-                out[at] = self.backward.leaves(functional, tau[at], self.shells.take(shell), bounds, self.phases[at], nu)
+                out[at] = self.backward.leaves(
+                    functional, tau[at], self.shells.take(shell), bounds, self.phases[at], nu
+                )
         return out
-
-
-def _joined(parts: list[NDArray[np.generic]], kind: type) -> NDArray[np.generic]:
-    return np.concatenate(parts).astype(kind) if parts else np.zeros(0, kind)

@@ -94,7 +94,7 @@ class Moves:
 
     def _moved(self, v: Array) -> Array:
         moved = self.turn * v[0] + self.step * v[self.column]
-        return moved if self.norm is Norm.INF else moved - self.step * v[self.other]
+        return np.asarray(moved if self.norm is Norm.INF else moved - self.step * v[self.other])
 
     def violated(self, v: Array, far: float) -> Rows | None:
         """The rows of the box and of ``|d_k| <= t`` that a point violates (l-inf), or None."""

@@ -115,7 +115,7 @@ def _add_layer(
             builder.row(np.append(index, [column, s]), np.append(weights[neuron], [-1.0, 1.0]), side, side)
     phase = builder.columns(np.zeros(opened.size), np.ones(opened.size), integer=True)
     for k, neuron in enumerate(opened):
-        above, l, u = columns[np.searchsorted(alive, neuron)], low[neuron], high[neuron]
-        builder.row(np.array([above, phase[k]]), np.array([1.0, -u]), -np.inf, 0.0)
-        builder.row(np.array([below[k], phase[k]]), np.array([1.0, -l]), -np.inf, float(-l))
+        above = columns[np.searchsorted(alive, neuron)]
+        builder.row(np.array([above, phase[k]]), np.array([1.0, -high[neuron]]), -np.inf, 0.0)
+        builder.row(np.array([below[k], phase[k]]), np.array([1.0, -low[neuron]]), -np.inf, float(-low[neuron]))
     return _Previous(columns, alive, np.maximum(high, 0.0), error)

@@ -157,9 +157,7 @@ class Screen:
             kept = state.far[live] >= state.near[live]
             if not (~kept | (state.far[live] < _WORTHWHILE * far)).any():
                 break
-        return Screened(
-            sample, rival, state.upper(), state.dropped, state.near, state.far, state.inner, state.outer
-        )
+        return Screened(sample, rival, state.upper(), state.dropped, state.near, state.far, state.inner, state.outer)
 
     def _shells(self, sample: Ints, rivals: Ints, edges: Array, lam: float | None) -> Array:
         """Bounds ``[B, R, S]`` on the S shells between edges ``[B, S + 1]``."""
@@ -250,7 +248,9 @@ class _Shells:
         self.alive[items] = np.minimum(self.alive[items], np.where(inside, values, -math.inf).max(axis=1))
         self.near[items] = np.where(some, edges[position, first], 0.0)
         self.far[items] = np.where(some, edges[position, final + 1], -1.0)
-        self._record(items, edges.tolist(), np.where(some, first, last + 1).tolist(), np.where(some, final, last).tolist())
+        self._record(
+            items, edges.tolist(), np.where(some, first, last + 1).tolist(), np.where(some, final, last).tolist()
+        )
 
     def _record(self, items: Ints, edges: list[list[float]], first: list[int], final: list[int]) -> None:
         """Keep the edges of dropped shells: those up to ``first`` and those from ``final + 1`` on."""

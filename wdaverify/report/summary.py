@@ -31,7 +31,7 @@ _REASONS = {
 def verification_summary(result: VerificationResult) -> str:
     """The question, the bracket with what shows it, the attacks beside it, and what it cost; ends without a newline."""
     places = decimals(result.gap)
-    rows = [
+    table = [
         ("answer", _answer(result)),
         ("lower", f"{rounded_down(result.lower, places)}   {_lower_voucher(result)}"),
         ("upper", f"{rounded_up(result.upper, places)}   {_upper_voucher(result)}"),
@@ -41,13 +41,13 @@ def verification_summary(result: VerificationResult) -> str:
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
     if result.threshold is not None:
-        rows.append(("threshold", f"V <= {result.threshold:.12g}: {threshold_decision(result)}"))
+        table.append(("threshold", f"V <= {result.threshold:.12g}: {threshold_decision(result)}"))
     return "\n\n".join(
         (
             _question(result.problem),
-            _rows(rows),
+            rows(table),
             _attack_table(result.attacks, result.nominal, result.upper, places),
-            _rows([("solver", _solver(result)), ("work", _work(result)), ("time", _time(result))]),
+            rows([("solver", _solver(result)), ("work", _work(result)), ("time", _time(result))]),
         )
     )
 
@@ -56,7 +56,7 @@ def attack_summary(result: AttackResult) -> str:
     """The question and the lower bounds found; ends without a newline."""
     places = 6
     best = max([result.nominal, *result.attacks.values()])
-    rows = [
+    facts = [
         ("answer", "lower bounds only" + ("" if result.finished else " (cut short by the time limit)")),
         ("lower", f"{rounded_down(best, places)}   re-evaluated here with outward rounding"),
         ("nominal", rounded_down(result.nominal, places)),
@@ -64,12 +64,12 @@ def attack_summary(result: AttackResult) -> str:
     ]
     time = f"{result.seconds:.1f} s, {result.evaluations} evaluations, device {result.device}"
     table = _attack_table(result.attacks, result.nominal, math.inf, places)
-    return "\n\n".join((_question(result.problem), _rows(rows), table, _rows([("time", time)])))
+    return "\n\n".join((_question(result.problem), rows(facts), table, rows([("time", time)])))
 
 
 def network_summary(network: ReluNetwork) -> str:
     """The layers in the order of the file, the counts, the shapes and the hash; ends without a newline."""
-    rows = [
+    table = [
         ("network", network.name),
         ("layers", _layers(network)),
         ("ReLUs", str(network.n_relus)),
@@ -79,7 +79,7 @@ def network_summary(network: ReluNetwork) -> str:
         ("sha256", network.sha256),
         *(("note", notice) for notice in network.notices),
     ]
-    return _rows(rows)
+    return rows(table)
 
 
 def threshold_decision(result: VerificationResult) -> str:
@@ -128,12 +128,13 @@ def _upward(value: float, digits: int = 2) -> str:
     return f"{shown:.{digits - 1}e}" if abs(shown.adjusted()) > 4 else f"{shown:f}"
 
 
-def _rows(rows: list[tuple[str, str]]) -> str:
+def rows(table: list[tuple[str, str]]) -> str:
+    """Labels and texts in two columns, wrapped at the width."""
     return "\n".join(
         textwrap.fill(
             text, WIDTH, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL, break_on_hyphens=False
         )
-        for label, text in rows
+        for label, text in table
     )
 
 
@@ -144,13 +145,13 @@ def _question(problem: WdroProblem) -> str:
     meaning = "max_(j != y) z_j - z_y" if loss is Loss.MARGIN else "1 if max_(j != y) z_j >= z_y, else 0"
     ball = f"W_{cost.order}(Q, P) <= {problem.radius:.12g}"
     formula = f"V({problem.radius:.12g}) = sup {{ E_Q[{loss.value} loss] : Q on {_box(problem)}, {ball} }}"
-    rows = [
+    table = [
         ("question", formula),
         ("", f"order {cost.order}, ground cost {norm} with fixed labels; the loss is {meaning}"),
         ("network", f"{problem.network.name}: {_widths(problem.network)}, {_count(problem.network.n_relus, 'ReLU')}"),
         ("samples", f"{len(problem.samples)} from {problem.samples.source}"),
     ]
-    return _rows(rows)
+    return rows(table)
 
 
 def _box(problem: WdroProblem) -> str:

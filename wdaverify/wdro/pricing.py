@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wdaverify.certify.proof import Proof
+from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Effort, Inner
 from wdaverify.engines.screening import Ints, Screen, Screened
 from wdaverify.network.model import Array
@@ -143,7 +144,8 @@ class Pricing:
         begun = time.perf_counter()
         near, far = float(self._open.near[item]), float(self._open.far[item])
         if run.workers.own_bounds:
-            region, bounds = self._screen.shell(sample, near, far), ()
+            bounds: HiddenBounds = ()
+            region = self._screen.shell(sample, near, far)
         else:
             region, bounds, _ = self._screen.region(sample, near, far)
         run.screen_seconds += time.perf_counter() - begun

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from wdaverify.problem import WdroProblem
 from wdaverify.certify.certificate import Certificate
+from wdaverify.problem import WdroProblem
 from wdaverify.witness.evaluate import Atom
 
 __all__ = [

@@ -15,6 +15,7 @@ from fractions import Fraction
 import numpy as np
 
 from wdaverify.certify.proof import Proof
+from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Distance, Effort
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.network.model import Array
@@ -192,7 +193,8 @@ class ZeroOneSearch:
         low = float(self._low[item]) if self._proofs is None else self._proofs.ball[item]
         near = min(low, far)
         if self._run.workers.own_bounds:
-            region, bounds = self._screen.shell(sample, near, far), ()
+            bounds: HiddenBounds = ()
+            region = self._screen.shell(sample, near, far)
         else:
             region, bounds, _ = self._screen.region(sample, near, far)
         self._run.screen_seconds += time.perf_counter() - begun

@@ -69,7 +69,14 @@ class _Hunt:
         except SolverError as error:
             return self._nothing(str(error))
         deadline = self._begun + self._effort.seconds
-        search = Search(trees, self._evaluation(), self._incumbent(), self._effort.gap, deadline, PseudoCosts(max(self._backward.neurons, 1)))
+        search = Search(
+            trees,
+            self._evaluation(),
+            self._incumbent(),
+            self._effort.gap,
+            deadline,
+            PseudoCosts(max(self._backward.neurons, 1)),
+        )
         search.run()
         bound = self._proven(search)
         for _ in range(_REOPENED):
@@ -113,10 +120,7 @@ class _Hunt:
         """The least of what all leaves prove; each leaf's bound is put in place of the LP's promise."""
         proven = math.inf
         for k in range(len(self._shells)):
-            if k >= len(search.roots):
-                nodes = [Node(np.zeros(self._backward.neurons, np.int8), -math.inf, None, *[np.zeros(0)] * 2, None)]
-            else:
-                nodes = leaves(search.roots[k])
+            nodes = [Node.unknown(self._backward.neurons)] if k >= len(search.roots) else leaves(search.roots[k])
             index = np.array([k])
             one = [(low[index], high[index]) for low, high in self._bounds]
             values = prove(self._backward, self._claim, self._shells.take(index), one, nodes)
@@ -128,12 +132,12 @@ class _Hunt:
     def _reopen(self, search: Search) -> bool:
         """Search on below leaves that prove less than the LP promised; whether there are any."""
         some = False
+        least = search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent)
         for k, root in enumerate(search.roots):
             for node in leaves(root):
-                if node.bound < search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent):
-                    if (node.phases[search.names(k)] == 0).any():
-                        search.keep(k, node)
-                        some = True
+                if node.bound < least and (node.phases[search.names(k)] == 0).any():
+                    search.keep(k, node)
+                    some = True
         return some
 
     def _proof(self, search: Search) -> Proof:

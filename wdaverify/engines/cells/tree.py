@@ -33,6 +33,11 @@ class Node:
     split: int = -1
     sides: tuple[Node, Node] | None = None
 
+    @classmethod
+    def unknown(cls, neurons: int) -> Node:
+        """A root of which nothing is known."""
+        return cls(np.zeros(neurons, np.int8), -math.inf, None, np.zeros(0), np.zeros(0), None)
+
 
 class Relaxation:
     """The linear program of one question on one shell, and the nodes below it."""
@@ -114,4 +119,3 @@ class Relaxation:
             index = np.concatenate([self._shell.above[changed], self._shell.below[changed]])
             self._session.set_upper(index, np.concatenate([above, below]))
             self._now = phases.copy()
-

@@ -1,0 +1,63 @@
+"""What a checker made of a certificate, as text and as JSON."""
+
+from __future__ import annotations
+
+from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.checker import Verdict
+from wdaverify.report.as_json import Json, number
+from wdaverify.report.summary import decimals, rounded_down, rounded_up, rows
+
+VERDICT_SCHEMA = "wdaverify/verdict/1"
+
+
+def verdict_summary(certificate: Certificate, verdict: Verdict, size: int, seconds: float) -> str:
+    """The theorem, what was proven of it, what was claimed; ends without a newline."""
+    places = decimals(verdict.upper - verdict.lower)
+    proofs = certificate.proofs
+    leaves = sum(int((tree.nodes < 0).sum()) for proof in proofs for tree in proof.trees)
+    answer = "proved" if verdict.proved else "REJECTED: what follows is all that was proven"
+    table = [
+        ("verdict", answer),
+        ("theorem", _theorem(certificate)),
+        ("lower", f"{rounded_down(verdict.lower, places)}   proven"),
+        ("upper", f"{rounded_up(verdict.upper, places)}   proven"),
+        ("claimed", f"[{certificate.lower:.12g}, {certificate.upper:.12g}]"),
+        ("certificate", f"{size / 1e6:.3g} MB, {len(proofs)} proofs, {leaves} leaves"),
+        ("time", f"{seconds:.2f} s"),
+    ]
+    return rows(table)
+
+
+def _theorem(certificate: Certificate) -> str:
+    low, high = certificate.support_lower, certificate.support_upper
+    box = (
+        f"[{low[0]:g}, {high[0]:g}]^{low.size}"
+        if low.size and (low == low[0]).all() and (high == high[0]).all()
+        else "a box"
+    )
+    norm = "l-inf" if certificate.norm == "inf" else "l1"
+    return (
+        f"lower <= sup E_Q[{certificate.loss} loss] <= upper over all Q on {box} with W{certificate.order}(Q, P) <= "
+        f"{certificate.radius:.17g} ({norm} cost, labels fixed), P the {certificate.count} samples given, for the network given"
+    )
+
+
+def verdict_json(certificate: Certificate, verdict: Verdict, seconds: float) -> Json:
+    """The fields of ``verdict.schema.json``."""
+    return {
+        "schema": VERDICT_SCHEMA,
+        "proved": verdict.proved,
+        "lower": number(verdict.lower),
+        "upper": number(verdict.upper),
+        "claimed": {"lower": number(verdict.claimed_lower), "upper": number(verdict.claimed_upper)},
+        "reasons": list(verdict.reasons),
+        "radius": number(certificate.radius),
+        "order": certificate.order,
+        "norm": certificate.norm,
+        "loss": certificate.loss,
+        "samples": certificate.count,
+        "network_sha256": certificate.network_sha256,
+        "samples_sha256": certificate.samples_sha256,
+        "proofs": len(certificate.proofs),
+        "seconds": number(seconds),
+    }
