@@ -184,26 +184,28 @@ def _peak(q: Array, slip: Array, shells: Shells, tau: Array | None) -> tuple[Arr
     """``max q.x - tau ||x - c||`` over the shell ``[B, R]``, and the sizes that its rounding grows with.
 
     Weak duality in ``t = ||x - c||``: with the room ``r_k`` of coordinate k in the direction of ``q_k``, for any
-    ``0 <= m_k <= |q_k|`` (l-inf) or ``mu >= 0`` (l1), any of which is valid,
+    ``0 <= m_k <= |q_k|`` (l-inf) or any mu (l1, where p - q' = x - c and sum (p + q') = t),
 
-        l-inf:  q.c + sum (|q_k| - m_k) r_k          + max_(near <= t <= far) (sum m_k - tau) t
-        l1:     q.c + sum max(|q_k| - mu, 0) r_k     + max_(near <= t <= far) (mu - tau) t
+        l-inf:  q.c + sum (|q_k| - m_k) r_k                                      + max_(near <= t <= far) (sum m_k - tau) t
+        l1:     q.c + sum max(q_k - mu, 0) up_k + max(-q_k - mu, 0) down_k       + max_(near <= t <= far) (mu - tau) t
     """
     near, far = shells.near[:, None], shells.far[:, None]
     price = np.zeros_like(near) if tau is None else tau[:, None]
     centre, size = shells.centre[:, None, :], np.abs(q)
-    room = np.where(q > 0, shells.up[:, None, :], shells.down[:, None, :])
+    up, down = np.broadcast_to(shells.up[:, None, :], q.shape), np.broadcast_to(shells.down[:, None, :], q.shape)
     if shells.norm is Norm.INF:
+        room = np.where(q > 0, up, down)
         share = np.zeros_like(size) if tau is None else _shares(size, room, price, near)
         paid, kept = share.sum(-1), ((size - share) * room).sum(-1)
     else:
-        paid = _threshold(size, room, price, near, far)
-        kept = (np.maximum(size - paid[..., None], 0.0) * room).sum(-1)
+        pulls, room = np.concatenate([q, -q], axis=-1), np.concatenate([up, down], axis=-1)
+        paid = _threshold(pulls, room, price, near, far)
+        kept = (np.maximum(pulls - paid[..., None], 0.0) * room).sum(-1)
     rate = paid - price
     travel = np.where(rate > 0, rate * far, rate * near)
-    reach = np.maximum(shells.up, shells.down)[:, None, :]
+    reach = np.maximum(up, down)
     lost = (slip * (np.abs(centre) + reach)).sum(-1)
-    spread = (size * np.abs(centre)).sum(-1) + 2 * (size * room).sum(-1) + (2 * paid + price) * far
+    spread = (size * np.abs(centre)).sum(-1) + (3 * size * reach).sum(-1) + 3 * kept + (2 * np.abs(paid) + price) * far
     return (q * centre).sum(-1) + kept + travel + 1.001 * lost, spread
 
 
@@ -218,14 +220,13 @@ def _shares(size: Array, room: Array, price: Array, near: Array) -> Array:
     return np.where(room > near[..., None], np.minimum(share, size), 0.0)
 
 
-def _threshold(size: Array, room: Array, price: Array, near: Array, far: Array) -> Array:
-    """The slope ``mu [B, R]`` of ``max sum |q_k| d_k, sum d_k = t`` where it crosses the price, kept within [near, far]."""
-    order = np.argsort(-size, axis=-1, kind="stable")
-    sizes, reached = np.take_along_axis(size, order, -1), np.cumsum(np.take_along_axis(room, order, -1), axis=-1)
+def _threshold(pulls: Array, room: Array, price: Array, near: Array, far: Array) -> Array:
+    """The price ``mu [B, R]`` of distance at which the pulls beyond it take up the room that the price asks for."""
+    order = np.argsort(-pulls, axis=-1, kind="stable")
+    sizes, reached = np.take_along_axis(pulls, order, -1), np.cumsum(np.take_along_axis(room, order, -1), axis=-1)
 
     def slope(distance: Array) -> Array:
         at = (reached < distance[..., None]).sum(-1, keepdims=True)
-        value = np.take_along_axis(sizes, np.minimum(at, size.shape[-1] - 1), -1)[..., 0]
-        return np.where(at[..., 0] < size.shape[-1], value, 0.0)
+        return np.asarray(np.take_along_axis(sizes, np.minimum(at, pulls.shape[-1] - 1), -1)[..., 0])
 
     return np.maximum(slope(far), np.minimum(price, slope(near)))

@@ -78,6 +78,7 @@ def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof]) -> Array:
     value = np.where(cost == 1, np.maximum(-top, leaves.near), leaves.near)
     value = np.where((cost == 0) & (top < 0), math.inf, value)
     value = np.where(sound, value, leaves.near)
+    value = np.where(value > leaves.far, math.inf, value)  # an error of the leaf lies no farther than the leaf
     out = np.array([math.inf if end >= reach[p.sample] else end for p, end in zip(proofs, ends, strict=True)])
     np.minimum.at(out, leaves.proof, value)
     return out
@@ -102,7 +103,7 @@ def _covered(problem: WdroProblem, proof: Proof) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Leaves:
-    """All leaves of all proofs: proof, shell, phases, near and the written row (NaN: none) of each, ``[L]``."""
+    """All leaves of all proofs: proof, shell, phases, near and far, and the row (0 where none is written) of each, ``[L]``."""
 
     backward: Backward
     shells: Shells
@@ -111,6 +112,7 @@ class _Leaves:
     shell: Ints
     phases: Phases
     near: Array
+    far: Array
     rows: Array
     written: NDArray[np.bool_]
     functional: Array
@@ -123,6 +125,7 @@ class _Leaves:
         proof: list[int] = []
         shell: list[int] = []
         near: list[float] = []
+        far: list[float] = []
         written: list[bool] = []
         phases, rows = [np.zeros((0, neurons), np.int8)], [np.zeros((0, 2 + neurons))]
         for k, item in enumerate(proofs):
@@ -136,6 +139,7 @@ class _Leaves:
                 proof += [k] * row.size
                 shell += [at] * row.size
                 near += [tree.near] * row.size
+                far += [tree.far] * row.size
                 phases.append(sides)
                 rows.append(own)
                 written += (row >= 0).tolist()
@@ -164,6 +168,7 @@ class _Leaves:
             np.array(shell, np.int64),
             np.concatenate(phases),
             np.array(near, np.float64),
+            np.array(far, np.float64),
             stacked,
             np.array(written, np.bool_),
             functional,

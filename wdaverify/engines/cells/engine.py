@@ -111,7 +111,11 @@ class _Hunt:
                 multiplier,
                 least,
             )
-        return Relaxation(program, self._backward.neurons, self._network.n_inputs, far)
+        
+        def closes(node: Node) -> bool:
+            return self._prove(k, [node])[0] == math.inf
+
+        return Relaxation(program, self._backward.neurons, self._network.n_inputs, far, closes)
 
     def _at(self, k: int) -> HiddenBounds:
         return [(low[k], high[k]) for low, high in self._bounds]
@@ -121,13 +125,17 @@ class _Hunt:
         proven = math.inf
         for k in range(len(self._shells)):
             nodes = [Node.unknown(self._backward.neurons)] if k >= len(search.roots) else leaves(search.roots[k])
-            index = np.array([k])
-            one = [(low[index], high[index]) for low, high in self._bounds]
-            values = prove(self._backward, self._claim, self._shells.take(index), one, nodes)
+            values = self._prove(k, nodes)
             for node, value in zip(nodes, values, strict=True):
                 node.bound = float(value)
             proven = min(proven, float(values.min()))
         return proven
+
+    def _prove(self, k: int, nodes: list[Node]) -> Array:
+        """What nodes of tree k prove, ``[L]``."""
+        index = np.array([k])
+        one = [(low[index], high[index]) for low, high in self._bounds]
+        return prove(self._backward, self._claim, self._shells.take(index), one, nodes)
 
     def _reopen(self, search: Search) -> bool:
         """Search on below leaves that prove less than the LP promised; whether there are any."""

@@ -13,6 +13,10 @@ from wdaverify.engines.cells.tree import Node
 from wdaverify.network.model import Array
 
 
+_SHORT = 1e-9
+"""By how much a row may fall short of the LP's promise before its parent's is looked at."""
+
+
 @dataclass(frozen=True, eq=False)
 class Claim:
     """What leaves are held to: ``margin * functional . f(x) - cost * multiplier * ||x - c||``; a distance has multiplier 1."""
@@ -67,6 +71,13 @@ def prove(backward: Backward, claim: Claim, shell: Shells, bounds: HiddenBounds,
             for node, row, value, k in zip(at, turned, values, written[rays], strict=True):
                 if value > out[k]:
                     node.row, out[k] = row, value
+    spare = np.array([k for k, n in enumerate(nodes) if n.spare is not None and out[k] < n.bound - _SHORT], np.int64)
+    if spare.size:
+        rows = np.array([nodes[k].spare for k in spare])
+        values = _bounds(backward, claim, shell, bounds, [nodes[k] for k in spare], rows)
+        for row, value, k in zip(rows, values, spare, strict=True):
+            if value > out[k]:
+                nodes[k].row, out[k] = row, value
     if bare.size:
         rows = np.zeros((bare.size, 2))
         rows[:, 0], rows[:, 1] = 1.0, 0.0 if claim.distance else 1.0
@@ -89,4 +100,5 @@ def _bounds(
     empty = (cost == 0) & (top < 0) & (margin >= 0)
     if not claim.distance:
         return np.where(empty, math.inf, np.where(cost == 1, -top, -math.inf))
-    return np.where(empty, math.inf, np.where(cost == 1, np.maximum(-top, shell.near[0]), shell.near[0]))
+    distance = np.where(cost == 1, np.maximum(-top, shell.near[0]), shell.near[0])
+    return np.where(empty | (distance > shell.far[0]), math.inf, distance)

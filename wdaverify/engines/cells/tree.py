@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from wdaverify.encoding.linear import ShellProgram
 from wdaverify.network.model import Array
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
+_EASE = 1e-6
+"""How far, relative to its range, a fixed neuron is let off its side where its leaf is nearly empty."""
 _ADDITIONS = 30
 """How often one node may add the rows that its point violates before it is taken as it is: its bound holds anyway."""
 
@@ -21,7 +24,8 @@ class Node:
     """A set of phases ``[M]``, what the LP says of it, and the row of a proof that will be held to it.
 
     ``bound`` is the LP's value (of the minimisation), a promise until the row is evaluated; ``row [2 + M]`` is
-    margin, cost, nu (None: by rule). ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
+    margin, cost, nu (None: by rule); ``spare`` is its parent's, which holds of it too. ``point`` is the LP point's
+    displacement, ``above, below [m]`` its h and s.
     """
 
     phases: Phases
@@ -30,6 +34,7 @@ class Node:
     above: Array
     below: Array
     point: Array | None
+    spare: Array | None = None
     split: int = -1
     sides: tuple[Node, Node] | None = None
 
@@ -39,11 +44,15 @@ class Node:
         return cls(np.zeros(neurons, np.int8), -math.inf, None, np.zeros(0), np.zeros(0), None)
 
 
+Closes = Callable[[Node], bool]
+"""Whether the row of a node proves that it is empty."""
+
+
 class Relaxation:
     """The linear program of one question on one shell, and the nodes below it."""
 
-    def __init__(self, shell: ShellProgram, neurons: int, inputs: int, far: float) -> None:
-        self._shell, self._inputs, self._far = shell, inputs, far
+    def __init__(self, shell: ShellProgram, neurons: int, inputs: int, far: float, closes: Closes) -> None:
+        self._shell, self._inputs, self._far, self._closes = shell, inputs, far, closes
         self._session = LpSession(shell.program)
         self._upper_above, self._upper_below = shell.program.upper[shell.above], shell.program.upper[shell.below]
         self._now = np.zeros(shell.names.size, np.int8)
@@ -66,9 +75,13 @@ class Relaxation:
         inherited = None if parent is None else parent.row
         none = np.zeros(0)
         if solution.status is LpStatus.CUT_OFF:
-            return Node(phases, max(cutoff, least), self._row(solution), none, none, None)
-        if solution.status is LpStatus.INFEASIBLE and solution.rows is not None:
-            return Node(phases, math.inf, self._row(solution, ray=True), none, none, None)
+            return Node(phases, max(cutoff, least), self._row(solution), none, none, None, inherited)
+        if solution.status is LpStatus.INFEASIBLE:
+            ray = self._row(solution, ray=True)
+            closed = Node(phases, math.inf, ray, none, none, None, inherited)
+            if ray is not None and self._closes(closed):
+                return closed
+            solution = self._eased(phases[self.names])
         if solution.status is not LpStatus.OPTIMAL:
             self._session.forget()
             middle = 0.5 * self._upper_above, 0.5 * self._upper_below
@@ -78,7 +91,20 @@ class Relaxation:
         row, above, below = self._row(solution), v[shell.above] * shell.scale, v[shell.below] * shell.scale
         if value <= least:
             value, row = least, inherited if inherited is not None else row
-        return Node(phases, value, row, above, below, shell.moves.displacement(v, self._inputs))
+        return Node(phases, value, row, above, below, shell.moves.displacement(v, self._inputs), inherited)
+
+    def _eased(self, phases: Phases) -> LpSolution:
+        """A leaf that is empty up to rounding has no ray: its multipliers are those of a leaf a little larger."""
+        fixed = np.flatnonzero(phases != 0)
+        above, below = self._shell.above[fixed], self._shell.below[fixed]
+        index = np.where(phases[fixed] > 0, below, above)
+        room = np.where(phases[fixed] > 0, self._upper_below[fixed], self._upper_above[fixed])
+        self._session.forget()
+        self._session.set_upper(index, _EASE * room)
+        self.solves += 1
+        solution = self._session.solve()
+        self._session.set_upper(index, np.zeros(index.size))
+        return solution
 
     def _settled(self) -> LpSolution:
         """Solve, adding the rows that the point violates until it violates none."""
