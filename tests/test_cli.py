@@ -107,6 +107,8 @@ def test_options_reach_the_engine(answer: Any) -> None:
         "device": "cpu",
         "seed": 9,
         "mip_start": True,
+        "certificate": False,
+        "memory_limit": None,
         "progress": None,
     }
     assert (problem.radius, problem.cost.norm, problem.cost.order, problem.loss) == (0.05, "1", 1, "zero-one")
@@ -127,6 +129,8 @@ def test_defaults(answer: Any) -> None:
         "device": "auto",
         "seed": 0,
         "mip_start": False,
+        "certificate": False,
+        "memory_limit": None,
         "progress": None,
     }
     assert (problem.cost.norm, problem.loss, len(problem.samples)) == ("inf", "margin", 30)

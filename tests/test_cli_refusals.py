@@ -31,7 +31,7 @@ def save(path: Path, **arrays: Any) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["verify, attack and info"]),
+        ([], ["verify, attack, recheck and info"]),
         (["prove"], ["prove"]),
         (["verify", NET, DATA], ["--radius"]),
         (["verify", NET, "--radius", "1"], ["DATA.npz"]),
@@ -55,6 +55,13 @@ def save(path: Path, **arrays: Any) -> Path:
         ([*ASK, "--output", "/nowhere/out.json"], ["/nowhere/out.json", "folder"]),
         ([*ASK, "--output", "/dev/null"], ["not a plain file"]),
         ([*ASK, "--output", NET], ["is an input"]),
+        ([*ASK, "--certificate", "/nowhere/a.cert"], ["/nowhere/a.cert", "folder"]),
+        ([*ASK, "--certificate", NET], ["is an input"]),
+        ([*ASK, "--certificate", "new.cert", "--output", "new.cert"], ["another output"]),
+        ([*ASK, "--certificate", "new.cert", "--solver", "highs"], ["--solver cells"]),
+        ([*ASK, "--memory-limit", "0"], ["> 0"]),
+        (["recheck", NET, DATA, "no.cert"], ["no.cert"]),
+        (["recheck", NET, DATA, NET], ["no whole archive"]),
         ([*ASK, "--frobnicate"], ["--frobnicate"]),
         (["attack", NET, DATA, "--radius", "-1"], [">= 0"]),
         (["info", "no.onnx"], ["no.onnx"]),

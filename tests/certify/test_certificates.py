@@ -92,11 +92,7 @@ def test_exact_values_are_proved(seed: int, tmp_path: Path) -> None:
 
 
 MARGIN = next(s for s in range(16) if random_problem(s).loss == "margin" and random_problem(s).radius > 0.01)
-ZERO_ONE = next(
-    s
-    for s in range(72)
-    if random_problem(s).loss == "zero-one" and random_problem(s).radius > 0.01
-)
+ZERO_ONE = next(s for s in range(72) if random_problem(s).loss == "zero-one" and random_problem(s).radius > 0.01)
 
 
 def tree_with(cert: Certificate, test: Callable[[Tree], bool]) -> tuple[int, int]:
@@ -127,7 +123,11 @@ def deep_seed() -> int:
     """A margin problem whose certificate splits neurons."""
     for seed in range(72):
         p = random_problem(seed)
-        if p.loss == "margin" and p.radius > 0 and any(deep(t) for proof in certificate(seed).proofs for t in proof.trees):
+        if (
+            p.loss == "margin"
+            and p.radius > 0
+            and any(deep(t) for proof in certificate(seed).proofs for t in proof.trees)
+        ):
             return seed
     raise AssertionError("no certificate splits a neuron")
 
@@ -164,7 +164,10 @@ def a_shell_left_out(cert: Certificate) -> Certificate:
 
 def rows_turned(cert: Certificate, factor: float) -> Certificate:
     proofs = tuple(
-        replace(p, trees=tuple(replace(t, vectors=np.hstack([t.vectors[:, :2], t.vectors[:, 2:] * factor])) for t in p.trees))
+        replace(
+            p,
+            trees=tuple(replace(t, vectors=np.hstack([t.vectors[:, :2], t.vectors[:, 2:] * factor])) for t in p.trees),
+        )
         for p in cert.proofs
     )
     return replace(cert, proofs=proofs)
@@ -184,7 +187,8 @@ PLANTED: dict[str, Callable[[Certificate], Certificate]] = {
     "an upper bound tightened by 1e-3": lambda cert: replace(cert, upper=cert.upper - 1e-3),
     "a lower bound tightened by 1e-3": lambda cert: replace(cert, lower=cert.lower + 1e-3),
     "the proofs of a rival left out": lambda cert: replace(
-        cert, proofs=tuple(p for p in cert.proofs if (p.sample, p.rival) != (cert.proofs[0].sample, cert.proofs[0].rival))
+        cert,
+        proofs=tuple(p for p in cert.proofs if (p.sample, p.rival) != (cert.proofs[0].sample, cert.proofs[0].rival)),
     ),
     "a proof for the label itself": lambda cert: replace(
         cert, proofs=(replace(cert.proofs[0], sample=len(cert.atom_sample) + 99), *cert.proofs[1:])
@@ -222,9 +226,7 @@ def test_a_swapped_phase_is_rejected() -> None:
         for tree in proof.trees:
             if deep(tree):
                 phases, _ = tree.leaves(cert.neurons)
-                if len(phases) == 2:
-                    tree = replace(tree, vectors=tree.vectors[::-1])
-                elif (tree.nodes < 0).sum() == tree.vectors.shape[0]:
+                if len(phases) == 2 or (tree.nodes < 0).sum() == tree.vectors.shape[0]:
                     tree = replace(tree, vectors=tree.vectors[::-1])
             trees.append(tree)
         spoiled.append(replace(proof, trees=tuple(trees)))
@@ -267,7 +269,10 @@ def mutated(cert: Certificate, rng: np.random.Generator) -> Certificate:
             weight[int(rng.integers(weight.size))] *= rng.choice([0.5, 2.0, -1.0, 1 + 2**-50])
             return replace(cert, atom_weight=weight)
         case 3:
-            point = cert.atom_point + (rng.random(cert.atom_point.shape) < 0.1) * rng.normal(size=cert.atom_point.shape) * 0.2
+            point = (
+                cert.atom_point
+                + (rng.random(cert.atom_point.shape) < 0.1) * rng.normal(size=cert.atom_point.shape) * 0.2
+            )
             return replace(cert, atom_point=point)
         case 4:
             return replace(cert, multiplier=float(cert.multiplier * 10.0 ** rng.normal()))
@@ -343,7 +348,15 @@ def test_arrays_that_do_not_fit_are_unreadable(name: str, values: Any, tmp_path:
 
 @pytest.mark.parametrize(
     ("nodes", "rows"),
-    [([0], 0), ([0, BARE, BARE, BARE], 0), ([0, 0, BARE, BARE, BARE], 0), ([9, BARE, BARE], 0), ([-7], 0), ([WRITTEN], 0), ([BARE], 1)],
+    [
+        ([0], 0),
+        ([0, BARE, BARE, BARE], 0),
+        ([0, 0, BARE, BARE, BARE], 0),
+        ([9, BARE, BARE], 0),
+        ([-7], 0),
+        ([WRITTEN], 0),
+        ([BARE], 1),
+    ],
 )
 def test_a_malformed_tree_is_none(nodes: list[int], rows: int) -> None:
     with pytest.raises(MalformedProofError):
@@ -424,7 +437,10 @@ def test_the_command_line_from_end_to_end(tmp_path: Path, capsys: pytest.Capture
 
 def test_recheck_needs_no_solver_and_no_torch(tmp_path: Path) -> None:
     path = tmp_path / "a.cert"
-    assert run("verify", NET, DATA, "--radius", "0.05", "--samples", "3", "--jobs", "1", "--certificate", path, "--quiet") == 0
+    assert (
+        run("verify", NET, DATA, "--radius", "0.05", "--samples", "3", "--jobs", "1", "--certificate", path, "--quiet")
+        == 0
+    )
     code = (
         "import sys; from wdaverify.cli import _run; "
         f"assert _run(['recheck', {NET!r}, {DATA!r}, {str(path)!r}]) == 0; "

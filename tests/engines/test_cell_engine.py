@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from bounds.tiny import best_in_cells, network, problem, random_layers, raw
 from oracles import enumerate_cells, exact_distance
-from scipy.optimize import linprog
-from wdaverify.engines.cells.dual import DualBound
 
 from wdaverify import verify
-from wdaverify.encoding.milp import MilpModel, ModelBuilder
+from wdaverify.certify.backward import Backward, Shells
+from wdaverify.encoding.cost import Region
+from wdaverify.encoding.linear import shell_program
+from wdaverify.encoding.milp import ModelBuilder
 from wdaverify.engines.base import Distance, Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.engines.screening import Screen
 from wdaverify.network.model import ReluNetwork
-from wdaverify.problem import Norm
+from wdaverify.problem import GroundCost, Norm
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
 NORMS = list(Norm)
@@ -26,17 +27,16 @@ PLAIN = Effort(gap=1e-8, seconds=math.inf, seed=0, cutoff=None, start=None)
 SEEDS = range(6)
 
 
-def questions(norm: Norm, seed: int, pieces: int) -> tuple[ReluNetwork, Inner, Distance]:
+def questions(norm: Norm, seed: int) -> tuple[ReluNetwork, Inner, Distance]:
     rng = np.random.default_rng(seed)
     net = network(*random_layers(rng, 2, 5, 4, 3))
     x = rng.uniform(size=2)
     label = int(net.forward(x[None])[0].argmax())
     screen = Screen(problem(net, x, [label], norm=norm))
     far = float(screen.reach[0])
-    region, bounds, _ = screen.region(0, 0.0, far)
-    cover = screen.pieces(0, 0.0, far, pieces)
+    region = screen.shell(0, 0.0, far)
     rival = (label + 1) % 3
-    return net, Inner(0, label, rival, region, bounds, 1.5, cover), Distance(0, label, rival, region, bounds, cover)
+    return net, Inner(0, label, rival, region, (), 1.5), Distance(0, label, rival, region, ())
 
 
 def truths(net: ReluNetwork, inner: Inner) -> tuple[float, float]:
@@ -52,11 +52,10 @@ def truths(net: ReluNetwork, inner: Inner) -> tuple[float, float]:
     return value, nearest
 
 
-@pytest.mark.parametrize("pieces", [1, 4])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_answers_are_the_true_values_and_checked(seed: int, norm: Norm, pieces: int) -> None:
-    net, inner, distance = questions(norm, seed, pieces)
+def test_answers_are_the_true_values_and_checked(seed: int, norm: Norm) -> None:
+    net, inner, distance = questions(norm, seed)
     value, nearest = truths(net, inner)
     answer = CellEngine(net).answer(inner, PLAIN)
     assert (answer.vouched_by, answer.closed, answer.checked) == ("cells", True, True)
@@ -73,7 +72,7 @@ def test_answers_are_the_true_values_and_checked(seed: int, norm: Norm, pieces: 
 def test_lying_multipliers_cost_width_and_never_validity(
     seed: int, norm: Norm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    net, inner, distance = questions(norm, seed, 2)
+    net, inner, distance = questions(norm, seed)
     value, nearest = truths(net, inner)
     rng, honest = np.random.default_rng(seed), LpSession.solve
 
@@ -99,78 +98,112 @@ def test_lying_multipliers_cost_width_and_never_validity(
 @pytest.mark.parametrize("seconds", [0.0, 1e-4, 1e-3])
 @pytest.mark.parametrize("norm", NORMS)
 def test_out_of_time_is_a_wider_bound(norm: Norm, seconds: float) -> None:
-    net, inner, distance = questions(norm, 1, 4)
+    net, inner, distance = questions(norm, 1)
     value, nearest = truths(net, inner)
     effort = replace(PLAIN, seconds=seconds)
     assert CellEngine(net).answer(inner, effort).bound >= value - 1e-12
     assert CellEngine(net).answer(distance, effort).bound <= nearest + 1e-12
 
 
-def random_model(rng: np.random.Generator) -> MilpModel:
-    """A feasible LP with ranges, equalities and one-sided rows."""
-    builder, n = ModelBuilder(), int(rng.integers(2, 7))
-    low = rng.normal(size=n)
-    columns = builder.columns(low, low + rng.uniform(0, 3, n))
-    inside = rng.uniform(low, builder._upper[0])
-    for _ in range(int(rng.integers(1, 6))):
-        row = rng.normal(size=n) * (rng.random(n) < 0.7)
-        at = float(row @ inside)
-        sides = [(at, at), (at - rng.random(), math.inf), (-math.inf, at + rng.random()), (at - 1, at + 0.1)]
-        builder.row(columns, row, *sides[int(rng.integers(4))])
-    return builder.build(
-        maximise=False,
-        index=columns,
-        coefficient=rng.normal(size=n),
-        offset=0.0,
-        slack=0.0,
-        centre=np.zeros(n),
-        inputs=columns,
-        negative_inputs=None,
-    )
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_program_of_a_shell_contains_every_point(seed: int, norm: Norm) -> None:
+    """Points of the shell, put into the program's columns, satisfy its rows and have the value that it says."""
+    net, inner, _ = questions(norm, seed)
+    region, rng = inner.region, np.random.default_rng(seed)
+    points = rng.uniform(size=(200, 2))
+    cost = GroundCost(norm, 1).distance(points - region.centre)
+    near, far = np.quantile(cost, [0.2, 0.7])
+    shell = Region(norm, region.centre, region.lower, region.upper, float(near), float(far))
+    shells = Shells.around(norm, region.centre[None], region.lower, region.upper, np.array([near]), np.array([far]))
+    bounds = [(low[0], high[0]) for low, high in Backward(net.blocks).pre_activations(shells)]
+    built = shell_program(net.blocks, bounds, shell, (shells.up[0], shells.down[0]), (inner.label, inner.rival), 1.5)
+    program, moves = built.program, built.moves
+    inside = (cost >= near) & (cost <= far)
+    assert inside.any()
+    for x, t in zip(points[inside], cost[inside], strict=True):
+        v = np.zeros(program.cost.size)
+        v[0] = t / moves.unit
+        d = x - region.centre
+        if norm is Norm.INF:
+            v[moves.column] = (d / moves.unit - moves.turn * v[0]) / moves.step
+        else:
+            v[moves.column], v[moves.other] = np.maximum(d, 0) / moves.unit, np.maximum(-d, 0) / moves.unit
+        h, first, at = x, 0, 0
+        for block, (_, high) in zip(net.blocks[:-1], bounds, strict=True):
+            z = block.weight @ h + block.bias
+            h = np.maximum(z, 0)
+            for i in np.flatnonzero(high > 0):
+                name = first + i
+                k = np.flatnonzero(built.names == name)
+                if k.size:
+                    v[built.above[k]], v[built.below[k]] = h[i] / built.scale[k], max(-z[i], 0) / built.scale[k]
+                at += 1
+            first += z.size
+        stable = np.setdiff1d(
+            np.arange(program.cost.size), [0, *moves.column, *moves.other, *built.above, *built.below]
+        )
+        if stable.size:  # the columns of active neurons follow from their rows
+            continue
+        rows = program.rows
+        dense = np.zeros((rows.lower.size, v.size))
+        for r in range(rows.lower.size):
+            part = slice(rows.start[r], rows.start[r + 1])
+            dense[r, rows.index[part]] = rows.value[part]
+        assert (dense @ v >= rows.lower - 1e-9).all()
+        assert (dense @ v <= rows.upper + 1e-9).all()
+        assert ((v >= program.lower - 1e-9) & (v <= program.upper + 1e-9)).all()
+        logits = net.forward(x[None])[0]
+        value = 1.5 * t - (logits[inner.rival] - logits[inner.label])
+        assert program.cost @ v + built.offset == pytest.approx(value, abs=1e-9)
+        np.testing.assert_allclose(moves.displacement(v, 2), d, atol=1e-12)
+        assert moves.violated(v, float(far)) is None
 
 
-def optimum(model: MilpModel) -> float:
-    dense = np.zeros((model.n_rows, model.n_columns))
-    for r in range(model.n_rows):
-        piece = slice(model.start[r], model.start[r + 1])
-        dense[r, model.index[piece]] = model.coefficient[piece]
-    rows = np.vstack([dense, -dense])
-    sides = np.concatenate([model.row_upper, -model.row_lower])
-    kept = np.isfinite(sides)
-    bounds = list(zip(model.lower, model.upper, strict=True))
-    return float(linprog(model.objective, rows[kept], sides[kept], bounds=bounds).fun)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_memory_limit_costs_width_and_never_validity(seed: int, norm: Norm) -> None:
+    net, inner, distance = questions(norm, seed)
+    value, nearest = truths(net, inner)
+    for memory in (1.0, 3e4, math.inf):
+        answer = CellEngine(net).answer(inner, replace(PLAIN, memory=memory))
+        assert answer.bound >= value - 1e-12
+        assert answer.closed
+        assert CellEngine(net).answer(distance, replace(PLAIN, memory=memory)).bound <= nearest + 1e-12
+        if memory == math.inf:
+            assert answer.bound <= value + 1e-6
+        elif memory == 1.0:
+            assert "memory" in answer.detail or answer.bound <= value + 1e-6
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_no_multipliers_prove_more_than_the_optimum(seed: int) -> None:
+DEGENERATE = [pytest.param(s, marks=[] if s < 8 else [pytest.mark.full]) for s in range(40)]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", DEGENERATE)
+def test_degenerate_networks(seed: int, norm: Norm) -> None:
+    """Duplicate neurons, relu(u) beside relu(-u), zero rows, ties, weights of 1e-6 and 1e6."""
     rng = np.random.default_rng(seed)
-    model = random_model(rng)
-    dual, best = DualBound(model), optimum(model)
-    solution = LpSession(model).solve()
-    assert solution.rows is not None
-    assert best - 1e-7 <= dual.objective(solution.rows, model.lower, model.upper) <= best + 1e-9
-    for scale in (1e-9, 1e-3, 1.0, 1e6):
-        rows = solution.rows + scale * rng.normal(size=model.n_rows)
-        assert dual.objective(rows, model.lower, model.upper) <= best + 1e-9
-        assert not dual.infeasible(rows, model.lower, model.upper)
-    shift = np.where(np.isfinite(model.row_lower), 100.0, -100.0)
-    wrong = replace(model, row_lower=model.row_lower + shift, row_upper=model.row_upper + shift)
-    ray = LpSession(wrong).solve()
-    assert ray.status is LpStatus.INFEASIBLE
-    if ray.rows is not None:
-        assert DualBound(wrong).infeasible(ray.rows, wrong.lower, wrong.upper)
-
-
-def test_a_loosened_reduced_cost_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check above can fail: with the columns' part taken at the wrong end it does."""
-    monkeypatch.setattr(np, "minimum", np.maximum)
-    found = 0
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        model = random_model(rng)
-        rows = rng.normal(size=model.n_rows)
-        found += DualBound(model).objective(rows, model.lower, model.upper) > optimum(model) + 1e-9
-    assert found > 0
+    size = [1.0, 1e6, 1e-6][seed % 3]
+    first, last = rng.normal(size=(3, 2)) * size, rng.normal(size=(3, 7)) / size
+    bias = -first @ rng.uniform(0.2, 0.8, 2)
+    first, bias = (
+        np.vstack([first, first[:1], -first[1:2], np.zeros((2, 2))]),
+        np.concatenate([bias, bias[:1], -bias[1:2], [0, size]]),
+    )
+    last[:, 4] = last[:, 1] if seed % 2 else -last[:, 1]
+    last[2] = last[1] if seed % 4 == 0 else last[2]
+    net = network((first, bias), (last, np.zeros(3)))
+    x = rng.uniform(size=2)
+    asked = problem(net, x, [0], 0.1, norm=norm)
+    cells = enumerate_cells(raw(net), np.zeros(2), np.ones(2))
+    region = Screen(asked).shell(0, 0.0, float(Screen(asked).reach[0]))
+    for rival in (1, 2):
+        c = np.zeros(3)
+        c[rival], c[0] = 1.0, -1.0
+        value, _ = best_in_cells(cells, c, 2.0, norm, x, 0.0, region.far, region.lower, region.upper)
+        answer = CellEngine(net).answer(Inner(0, 0, rival, region, (), 2.0), PLAIN)
+        assert value - 1e-9 <= answer.bound <= value + 1e-6
 
 
 @pytest.mark.parametrize("norm", NORMS)

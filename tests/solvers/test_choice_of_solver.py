@@ -55,7 +55,7 @@ def answering(asked: str, rows: int = 3) -> str:
 
 
 @pytest.mark.parametrize("kind", ["full", "size-limited"])
-@pytest.mark.parametrize("asked", ["auto", "gurobi"])
+@pytest.mark.parametrize("asked", ["gurobi"])
 def test_gurobi_answers_where_there_is_a_licence(asked: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gurobi_module, "licence_kind", lambda: kind)
     choice = registry.choose(asked)
@@ -64,13 +64,21 @@ def test_gurobi_answers_where_there_is_a_licence(asked: str, kind: str, monkeypa
     assert answering(asked) == "gurobi"
 
 
+@pytest.mark.parametrize("asked", ["auto", "cells"])
+def test_the_cell_engine_needs_no_licence(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
+    choice = registry.choose(asked)
+    assert (choice.asked, choice.licence, choice.notice) == (asked, "not asked", None)
+    assert "cell engine answers" in choice.why
+
+
 def test_highs_is_used_when_asked_for() -> None:
     choice = registry.choose("highs")
     assert (choice.asked, choice.notice) == ("highs", None)
     assert answering("highs") == "highs"
 
 
-@pytest.mark.parametrize("asked", ["auto", "gurobi"])
+@pytest.mark.parametrize("asked", ["gurobi"])
 def test_an_expired_licence_means_highs_and_a_notice(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gurobi_module, "licence_kind", lambda: EXPIRED)
     choice = registry.choose(asked)
@@ -81,7 +89,7 @@ def test_an_expired_licence_means_highs_and_a_notice(asked: str, monkeypatch: py
     assert answering(asked) == "highs"
 
 
-@pytest.mark.parametrize("asked", ["auto", "gurobi"])
+@pytest.mark.parametrize("asked", ["gurobi"])
 def test_without_gurobipy_highs_answers(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
     choice = registry.choose(asked)
@@ -95,14 +103,14 @@ def test_an_unknown_name_is_refused() -> None:
         registry.choose("cplex")
 
 
-@pytest.mark.parametrize("asked", ["auto", "gurobi"])
+@pytest.mark.parametrize("asked", ["gurobi"])
 def test_a_model_beyond_the_size_limit_goes_to_highs(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gurobi_module, "licence_kind", lambda: "size-limited")
     assert answering(asked, rows=SIZE_LIMIT) == "gurobi"
     assert answering(asked, rows=SIZE_LIMIT + 1) == "highs"
 
 
-@pytest.mark.parametrize("asked", ["auto", "gurobi"])
+@pytest.mark.parametrize("asked", ["gurobi"])
 def test_a_licence_that_breaks_in_the_middle_means_highs(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: GurobiSolver, question: MilpModel, limits: MilpLimits) -> None:
         raise SolverError("Gurobi: token server unreachable")

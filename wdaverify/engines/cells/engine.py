@@ -69,14 +69,9 @@ class _Hunt:
         except SolverError as error:
             return self._nothing(str(error))
         deadline = self._begun + self._effort.seconds
-        search = Search(
-            trees,
-            self._evaluation(),
-            self._incumbent(),
-            self._effort.gap,
-            deadline,
-            PseudoCosts(max(self._backward.neurons, 1)),
-        )
+        costs = PseudoCosts(max(self._backward.neurons, 1))
+        room = self._effort.memory / self._bytes_of_a_node()
+        search = Search(trees, self._evaluation(), self._incumbent(), self._effort.gap, deadline, costs, room)
         search.run()
         bound = self._proven(search)
         for _ in range(_REOPENED):
@@ -90,9 +85,17 @@ class _Hunt:
             points = np.clip(region.centre + search.best, region.lower, region.upper)[None, :]
         outward = bound if isinstance(question, Distance) else -bound
         seconds = time.perf_counter() - self._begun
-        detail = f"{sum(tree.solves for tree in trees)} LPs"
+        detail = f"{sum(tree.solves for tree in trees)} LPs" + (
+            ", cut short by the memory limit" if search.full else ""
+        )
         proof = self._proof(search) if self._effort.proof else None
-        return Answer(outward, points, "cells", search.finished, search.nodes, seconds, detail, True, proof)
+        return Answer(
+            outward, points, "cells", search.finished or search.full, search.nodes, seconds, detail, True, proof
+        )
+
+    def _bytes_of_a_node(self) -> float:
+        """A row, phases, what branching looks at, and Python's own share."""
+        return 1000.0 + 8.0 * (2 + self._backward.neurons) + 17.0 * self._backward.neurons
 
     def _relaxation(self, k: int) -> Relaxation:
         question, region = self._question, self._question.region
@@ -111,9 +114,9 @@ class _Hunt:
                 multiplier,
                 least,
             )
-        
+
         def closes(node: Node) -> bool:
-            return self._prove(k, [node])[0] == math.inf
+            return bool(self._prove(k, [node])[0] == math.inf)
 
         return Relaxation(program, self._backward.neurons, self._network.n_inputs, far, closes)
 

@@ -12,7 +12,6 @@ from wdaverify.certify.proof import BARE, WRITTEN, Tree
 from wdaverify.engines.cells.tree import Node
 from wdaverify.network.model import Array
 
-
 _SHORT = 1e-9
 """By how much a row may fall short of the LP's promise before its parent's is looked at."""
 

@@ -65,19 +65,23 @@ class Search:
         tolerance: float,
         deadline: float,
         costs: PseudoCosts,
+        nodes_kept: float = math.inf,
     ) -> None:
         self._trees, self._evaluate = trees, evaluate
         self.incumbent, self._tolerance, self._deadline = incumbent, tolerance, deadline
         self.best: Array | None = None
         self.nodes = 0
+        self._made = 0
         self.finished = False
         self.roots: list[Node] = []
-        self._costs = costs
+        self._costs, self._room = costs, nodes_kept
+        self.full = False
         self._heap: list[tuple[float, int, int, Node]] = []
         self._ticket = itertools.count()
 
     def run(self) -> None:
         """Search until closed or out of time."""
+        self.finished = False
         for k in range(len(self.roots), len(self._trees)):
             if self._late():
                 return
@@ -85,7 +89,7 @@ class Search:
             self.roots.append(root)
             self.keep(k, root)
         while self._heap:
-            bound, _, k, node = heapq.heappop(self._heap)
+            bound, _, k, node = heapq.heappop(self._heap) if self._made < self._room / 2 else self._deepest()
             if not self._prunes(bound) and not self._dive(k, node):
                 return
         self.finished = True
@@ -103,7 +107,7 @@ class Search:
         """Branch downwards until a leaf; False if time ran out."""
         current: Node | None = node
         while current is not None:
-            if self._late():
+            if self._late() or self._full():
                 return False
             self.nodes += 1
             sides = self._branch(k, current)
@@ -157,8 +161,23 @@ class Search:
             made.append(child)
         return made[0], made[1]
 
+    def _full(self) -> bool:
+        """Whether no further nodes may be kept."""
+        self.full = self.full or self._made >= self._room
+        return self.full
+
+    def _deepest(self) -> tuple[float, int, int, Node]:
+        """The open node that came last: with half of the room taken the search dives, and keeps few nodes open."""
+        at = max(range(len(self._heap)), key=lambda k: self._heap[k][1])
+        entry = self._heap[at]
+        self._heap[at] = self._heap[-1]
+        self._heap.pop()
+        heapq.heapify(self._heap)
+        return entry
+
     def _visit(self, node: Node) -> Node:
         """Evaluate the network at a node's LP point."""
+        self._made += 1
         if node.point is not None:
             value = self._evaluate(node.point)
             if value < self.incumbent:
