@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from wdaverify.problem import GroundCost
 _NEAR_TIE = 1e-7
 """A distance LP ends on the decision boundary up to its tolerance; who asked pushes such a point across and pays for it."""
 _SHELLS = 4
+_NARROWEST = 2.0**-8
+"""No shell is cut that is narrower than this share of the question's."""
 _REOPENED = 3
 """How often leaves that prove less than the LP promised are searched on."""
 
@@ -41,6 +44,22 @@ class CellEngine:
         return _Hunt(self._network, self._backward, question, effort).answer()
 
 
+@dataclass(frozen=True, eq=False)
+class _Shell:
+    """One shell (a batch of one) with its bounds; its own position in a hunt."""
+
+    shells: Shells
+    bounds: HiddenBounds
+
+    @property
+    def near(self) -> float:
+        return float(self.shells.near[0])
+
+    @property
+    def far(self) -> float:
+        return float(self.shells.far[0])
+
+
 class _Hunt:
     """One question on its way to an answer."""
 
@@ -50,28 +69,68 @@ class _Hunt:
         region = question.region
         edges = np.linspace(region.near, region.far, _SHELLS + 1)
         edges[0], edges[-1] = region.near, region.far
-        self._edges = np.unique(edges) if region.far > region.near else edges[[0, -1]]
-        near, far = self._edges[:-1], self._edges[1:]
-        centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
-        self._shells = Shells.around(region.norm, centre, region.lower, region.upper, near, far)
-        self._bounds = backward.pre_activations(self._shells)
+        edges = np.unique(edges) if region.far > region.near else edges[[0, -1]]
+        self._shells = self._shells_between(edges)
+        self._halves: list[_Shell] = []
+        self._least_width = (region.far - region.near) * _NARROWEST
         functional = np.zeros(network.n_outputs)
         functional[question.rival] += 1.0
         functional[question.label] -= 1.0
         distance = isinstance(question, Distance)
         self._claim = Claim(functional, 1.0 if isinstance(question, Distance) else question.multiplier, distance)
 
+    def _shells_between(self, edges: Array) -> list[_Shell]:
+        """The shells between successive edges, bounded in one batch."""
+        region = self._question.region
+        near, far = edges[:-1], edges[1:]
+        centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
+        shells = Shells.around(region.norm, centre, region.lower, region.upper, near, far)
+        bounds = self._backward.pre_activations(shells)
+        out = []
+        for k in range(near.size):
+            at = slice(k, k + 1)
+            out.append(_Shell(shells.take(at), [(low[at], high[at]) for low, high in bounds]))
+        return out
+
+    def _halve(self, k: int) -> tuple[Relaxation, Relaxation] | None:
+        """The programs of the two halves of shell k, or None where it is narrow enough."""
+        near, far = self._shells[k].near, self._shells[k].far
+        middle = 0.5 * (near + far)
+        if far - near <= self._least_width or not near < middle < far:
+            return None
+        halves = self._shells_between(np.array([near, middle, far]))
+        try:
+            made = self._relaxation(halves[0]), self._relaxation(halves[1])
+        except SolverError:
+            return None
+        self._halves = halves
+        return made
+
+    def _adopt(self) -> None:
+        """Keep the halves that were made last."""
+        self._shells += self._halves
+
     def answer(self) -> Answer:
-        if not all(np.isfinite(side).all() for pair in self._bounds for side in pair):
+        """Search, hold every leaf to its row, and search on where that falls short."""
+        if not all(np.isfinite(side).all() for shell in self._shells for pair in shell.bounds for side in pair):
             return self._nothing("pre-activation bounds overflow double precision")
         try:
-            trees = [self._relaxation(k) for k in range(len(self._shells))]
+            trees = [self._relaxation(shell) for shell in self._shells]
         except SolverError as error:
             return self._nothing(str(error))
         deadline = self._begun + self._effort.seconds
         costs = PseudoCosts(max(self._backward.neurons, 1))
         room = self._effort.memory / self._bytes_of_a_node()
-        search = Search(trees, self._evaluation(), self._incumbent(), self._effort.gap, deadline, costs, room)
+        search = Search(
+            trees,
+            (self._halve, self._adopt),
+            self._evaluation(),
+            self._incumbent(),
+            self._effort.gap,
+            deadline,
+            costs,
+            room,
+        )
         search.run()
         bound = self._proven(search)
         for _ in range(_REOPENED):
@@ -85,9 +144,7 @@ class _Hunt:
             points = np.clip(region.centre + search.best, region.lower, region.upper)[None, :]
         outward = bound if isinstance(question, Distance) else -bound
         seconds = time.perf_counter() - self._begun
-        detail = f"{sum(tree.solves for tree in trees)} LPs" + (
-            ", cut short by the memory limit" if search.full else ""
-        )
+        detail = f"{search.solves} LPs" + (", cut short by the memory limit" if search.full else "")
         proof = self._proof(search) if self._effort.proof else None
         return Answer(
             outward, points, "cells", search.finished or search.full, search.nodes, seconds, detail, True, proof
@@ -97,54 +154,41 @@ class _Hunt:
         """A row, phases, what branching looks at, and Python's own share."""
         return 1000.0 + 8.0 * (2 + self._backward.neurons) + 17.0 * self._backward.neurons
 
-    def _relaxation(self, k: int) -> Relaxation:
+    def _relaxation(self, shell: _Shell) -> Relaxation:
         question, region = self._question, self._question.region
-        near, far = float(self._edges[k]), float(self._edges[k + 1])
-        shell = Region(region.norm, region.centre, region.lower, region.upper, near, far)
+        part = Region(region.norm, region.centre, region.lower, region.upper, shell.near, shell.far)
         multiplier = question.multiplier if isinstance(question, Inner) else None
         least = question.least if isinstance(question, Distance) else 0.0
-        rooms = self._shells.up[k], self._shells.down[k]
+        rooms, pair = (shell.shells.up[0], shell.shells.down[0]), (question.label, question.rival)
+        bounds = [(low[0], high[0]) for low, high in shell.bounds]
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the LP
-            program = shell_program(
-                self._network.blocks,
-                self._at(k),
-                shell,
-                rooms,
-                (question.label, question.rival),
-                multiplier,
-                least,
-            )
+            program = shell_program(self._network.blocks, bounds, part, rooms, pair, multiplier, least)
 
         def closes(node: Node) -> bool:
-            return bool(self._prove(k, [node])[0] == math.inf)
+            return bool(self._prove(shell, [node])[0] == math.inf)
 
-        return Relaxation(program, self._backward.neurons, self._network.n_inputs, far, closes)
+        return Relaxation(program, self._backward.neurons, self._network.n_inputs, shell.far, closes)
 
-    def _at(self, k: int) -> HiddenBounds:
-        return [(low[k], high[k]) for low, high in self._bounds]
+    def _prove(self, shell: _Shell, nodes: list[Node]) -> Array:
+        """What nodes on a shell prove, ``[L]``."""
+        return prove(self._backward, self._claim, shell.shells, shell.bounds, nodes)
 
     def _proven(self, search: Search) -> float:
         """The least of what all leaves prove; each leaf's bound is put in place of the LP's promise."""
         proven = math.inf
-        for k in range(len(self._shells)):
-            nodes = [Node.unknown(self._backward.neurons)] if k >= len(search.roots) else leaves(search.roots[k])
-            values = self._prove(k, nodes)
+        for k in search.order:
+            nodes = leaves(search.roots[k]) if k in search.roots else [Node.unknown(self._backward.neurons)]
+            values = self._prove(self._shells[k], nodes)
             for node, value in zip(nodes, values, strict=True):
                 node.bound = float(value)
             proven = min(proven, float(values.min()))
         return proven
 
-    def _prove(self, k: int, nodes: list[Node]) -> Array:
-        """What nodes of tree k prove, ``[L]``."""
-        index = np.array([k])
-        one = [(low[index], high[index]) for low, high in self._bounds]
-        return prove(self._backward, self._claim, self._shells.take(index), one, nodes)
-
     def _reopen(self, search: Search) -> bool:
         """Search on below leaves that prove less than the LP promised; whether there are any."""
         some = False
         least = search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent)
-        for k, root in enumerate(search.roots):
+        for k, root in list(search.roots.items()):
             for node in leaves(root):
                 if node.bound < least and (node.phases[search.names(k)] == 0).any():
                     search.keep(k, node)
@@ -154,12 +198,10 @@ class _Hunt:
     def _proof(self, search: Search) -> Proof:
         neurons, question = self._backward.neurons, self._question
         trees = []
-        for k in range(len(self._shells)):
-            near, far = float(self._edges[k]), float(self._edges[k + 1])
-            if k < len(search.roots):
-                trees.append(tree_of(search.roots[k], near, far, neurons))
-            else:
-                trees.append(Tree.bare(near, far, neurons))
+        for k in search.order:
+            near, far = self._shells[k].near, self._shells[k].far
+            bare = Tree.bare(near, far, neurons)
+            trees.append(tree_of(search.roots[k], near, far, neurons) if k in search.roots else bare)
         multiplier = question.multiplier if isinstance(question, Inner) else 0.0
         return Proof(question.sample, question.rival, multiplier, tuple(trees))
 

@@ -22,9 +22,15 @@ from wdaverify.network.model import Array
 _TRIES = 6
 """Neurons that strong branching compares where pseudo-costs are not known yet."""
 _VIOLATION = 1e-9
+_DEEP = 3.0
+"""A shell is worth cutting where a path of so many branchings like the first would not close it."""
 
 Evaluate = Callable[[Array], float]
 """The true value at a displacement (inf if it does not count)."""
+
+
+Halve = tuple[Callable[[int], "tuple[Relaxation, Relaxation] | None"], Callable[[], None]]
+"""How to make the near and the far half of a tree's shell (None where it is narrow enough), and how to keep them."""
 
 
 class PseudoCosts:
@@ -60,6 +66,7 @@ class Search:
     def __init__(
         self,
         trees: Sequence[Relaxation],
+        halve: Halve,
         evaluate: Evaluate,
         incumbent: float,
         tolerance: float,
@@ -67,13 +74,15 @@ class Search:
         costs: PseudoCosts,
         nodes_kept: float = math.inf,
     ) -> None:
-        self._trees, self._evaluate = trees, evaluate
+        self._trees, self._evaluate, self._halve = list(trees), evaluate, halve
+        self.order = list(range(len(self._trees)))
+        self._whole: set[int] = set(self.order)
         self.incumbent, self._tolerance, self._deadline = incumbent, tolerance, deadline
         self.best: Array | None = None
         self.nodes = 0
         self._made = 0
         self.finished = False
-        self.roots: list[Node] = []
+        self.roots: dict[int, Node] = {}
         self._costs, self._room = costs, nodes_kept
         self.full = False
         self._heap: list[tuple[float, int, int, Node]] = []
@@ -82,17 +91,22 @@ class Search:
     def run(self) -> None:
         """Search until closed or out of time."""
         self.finished = False
-        for k in range(len(self.roots), len(self._trees)):
-            if self._late():
-                return
-            root = self._visit(self._trees[k].root(self._ceiling(), self._seconds()))
-            self.roots.append(root)
-            self.keep(k, root)
+        for k in self.order:
+            if k not in self.roots:
+                if self._late():
+                    return
+                self.roots[k] = self._visit(self._trees[k].root(self._ceiling(), self._seconds()))
+                self.keep(k, self.roots[k])
         while self._heap:
             bound, _, k, node = heapq.heappop(self._heap) if self._made < self._room / 2 else self._deepest()
             if not self._prunes(bound) and not self._dive(k, node):
                 return
         self.finished = True
+
+    @property
+    def solves(self) -> int:
+        """The LPs solved in all trees that were kept."""
+        return sum(tree.solves for tree in self._trees)
 
     def names(self, k: int) -> Ints:
         """The neurons that tree k leaves open at its root."""
@@ -111,6 +125,8 @@ class Search:
                 return False
             self.nodes += 1
             sides = self._branch(k, current)
+            if k in self._whole and self._split(k, current, sides):
+                return True
             if sides is None:
                 return True
             current.sides = sides
@@ -122,6 +138,34 @@ class Search:
             for side in open_ones[1:]:
                 self.keep(k, side)
         return True
+
+    def _split(self, k: int, root: Node, sides: tuple[Node, Node] | None) -> bool:
+        """Cut the shell of an unbranched tree in two, if that gains more than its best neuron does."""
+        self._whole.discard(k)
+        if sides is not None and self.incumbent - root.bound < _DEEP * math.sqrt(self._score(root, sides)):
+            return False
+        halves = self._halve[0](k)
+        if halves is None:
+            return False
+        roots = [self._visit(tree.root(self._ceiling(), self._seconds())) for tree in halves]
+        if sides is not None and self._score(root, roots) <= self._score(root, sides):
+            return False
+        new = [len(self._trees), len(self._trees) + 1]
+        self._halve[1]()
+        self._trees += halves
+        self._whole |= set(new)
+        at = self.order.index(k)
+        self.order[at : at + 1] = new
+        del self.roots[k]
+        for tree, node in zip(new, roots, strict=True):
+            self.roots[tree] = node
+            self.keep(tree, node)
+        return True
+
+    def _score(self, node: Node, sides: Sequence[Node]) -> float:
+        """The product of what two children gain over their parent."""
+        gains = [max(min(side.bound, self.incumbent) - node.bound, 1e-9) for side in sides]
+        return gains[0] * gains[1]
 
     def _branch(self, k: int, node: Node) -> tuple[Node, Node] | None:
         """The children of a node at the neuron that promises most; None if every phase is fixed."""
@@ -140,8 +184,7 @@ class Search:
         best: tuple[float, int, tuple[Node, Node]] | None = None
         for at in tries:
             pair = self._sides(k, node, int(names[at]), (float(below[at]), float(above[at])))
-            gains = [max(min(side.bound, self.incumbent) - node.bound, 1e-9) for side in pair]
-            score = gains[0] * gains[1]
+            score = self._score(node, pair)
             if best is None or score > best[0]:
                 best = (score, int(names[at]), pair)
             if all(self._prunes(side.bound) for side in pair) or self._late():
