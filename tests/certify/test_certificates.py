@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import write_mlp
+from certify.prover import certify
+from jsonschema import Draft202012Validator
 from oracles import exact_bracket
 from problems import random_problem
 
@@ -34,6 +36,7 @@ from wdaverify import (
 from wdaverify.certify.certificate import rounded
 from wdaverify.certify.proof import BARE, WRITTEN, MalformedProofError, Proof, Tree
 from wdaverify.problem import GroundCost, Loss, Norm, Support
+from wdaverify.report import as_json
 from wdaverify.samples import make_samples
 from wdaverify.solvers.lp import LpSession
 
@@ -89,6 +92,17 @@ def test_exact_values_are_proved(seed: int, tmp_path: Path) -> None:
     verdict = recheck(read_certificate(tmp_path / "a.cert"), asked(seed))
     assert verdict.proved, verdict.reasons
     assert (verdict.lower, verdict.upper) == (result.lower, result.upper)
+
+
+@pytest.mark.parametrize("seed", list(range(16)))
+def test_a_brute_force_prover_proves_the_same(seed: int) -> None:
+    """Proofs that share nothing with the engine: every phase split, one linear program a leaf (tests/certify/prover.py)."""
+    result, (low, high), problem = proved(seed), truth(seed), asked(seed)
+    made = certify(problem, result.multiplier or 0.0, result.atoms, (result.lower, high))
+    verdict = recheck(made, problem)
+    assert verdict.proved, verdict.reasons
+    assert verdict.lower - 1e-12 <= low
+    assert high - 1e-12 <= verdict.upper <= high + TOLERANCE
 
 
 MARGIN = next(s for s in range(16) if random_problem(s).loss == "margin" and random_problem(s).radius > 0.01)
@@ -417,6 +431,7 @@ def test_the_command_line_from_end_to_end(tmp_path: Path, capsys: pytest.Capture
     assert "proved" in out
     assert "theorem" in out
     told = json.loads(verdict.read_text())
+    Draft202012Validator(as_json.schema("verdict")).validate(told)
     assert told["proved"] is True
     assert told["reasons"] == []
     other = str(MODELS / "digits_16x16.onnx")

@@ -143,7 +143,12 @@ class Backward:
                 error = error + rounded.sum(-1) + (slip * np.maximum(high, 0.0)[:, None, :]).sum(-1)
             top, spread = _peak(q, slip, shells, tau)
             rounding = dot_error(4 * (sum(self._sizes) + self._blocks[0].weight.shape[1]) + 8) * (size + spread)
-            bound = total + top + 1.001 * (error + rounding) + underflow(4 * self.neurons)
+            bound = (
+                total
+                + top
+                + 1.001 * (error + rounding)
+                + underflow(4 * (self.neurons + self._blocks[0].weight.shape[1]))
+            )
         bound = np.where(np.isfinite(bound), bound, np.inf)
         return np.where(empty[:, None], -np.inf, bound)
 

@@ -55,7 +55,7 @@ class Tree:
         row = np.array([k for _, k in phases], dtype=np.int64)
         if int((row >= 0).sum()) != self.vectors.shape[0]:
             raise MalformedProofError(f"{self.vectors.shape[0]} rows for {int((row >= 0).sum())} written leaves")
-        return np.array([p for p, _ in phases], dtype=np.int8).reshape(-1, neurons), row
+        return np.array([p for p, _ in phases], dtype=np.int8).reshape(row.size, neurons), row
 
     def _walk(self, neurons: int) -> Iterator[tuple[Phases, int]]:
         """Every leaf's phases and row; a stack of the sides still to come."""

@@ -1,7 +1,7 @@
 """Results as JSON: published schemas, doubles kept exactly, files written whole or not at all.
 
 A finite number is written in its shortest form that reads back as the same double; a non-finite one is the string
-"inf" or "-inf". ``verification.schema.json`` and ``attack.schema.json`` beside this module say what every field holds.
+"inf" or "-inf". The schemas beside this module (verification, attack, verdict) say what every field holds.
 """
 
 from __future__ import annotations
@@ -141,13 +141,13 @@ def write(path: str | os.PathLike[str], document: Json) -> None:
 
 
 def schema(name: str) -> Json:
-    """The published JSON schema (draft 2020-12) of a "verification" or an "attack".
+    """The published JSON schema (draft 2020-12) of a "verification", an "attack" or a "verdict".
 
     Raises:
         KeyError: there is no schema of that name.
     """
-    if name not in ("verification", "attack"):
-        raise KeyError(f"no schema {name!r}: there are 'verification' and 'attack'")
+    if name not in ("verification", "attack", "verdict"):
+        raise KeyError(f"no schema {name!r}: there are 'verification', 'attack' and 'verdict'")
     text = resources.files("wdaverify.report").joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
     document: Json = json.loads(text)
     return document
