@@ -21,7 +21,11 @@ class Workload:
     settings: dict[str, dict[str, object]] = field(default_factory=dict)
 
 
-_CELLS: dict[str, dict[str, object]] = {"auto": {"solver": "auto"}, "cells": {"solver": "cells"}}
+_CELLS: dict[str, dict[str, object]] = {
+    "gurobi": {"solver": "gurobi"},
+    "cells": {"solver": "cells"},
+    "cells, proved": {"solver": "cells", "certificate": True},
+}
 _BACKENDS: dict[str, dict[str, object]] = {**_CELLS, "highs": {"solver": "highs"}}
 
 
