@@ -68,3 +68,30 @@ def test_the_table_has_the_cases(instances: Path) -> None:
     table = json.loads((instances / "instances.json").read_text())["instances"]
     known = [(r["network"], r["sample"], r["multiplier"]) for r in table if r["optimum"] is not None]
     assert sorted(known) == sorted(CASES)
+
+
+UNSOLVED = [
+    pytest.param(solver, sample, lam, marks=[pytest.mark.full] * ((solver, sample, lam) != ("gurobi", 0, 90)))
+    for solver in ("cells", "gurobi", "highs")
+    for sample in range(2)
+    for lam in (20, 40, 60, 90)
+]
+
+
+@pytest.mark.parametrize(("solver", "sample", "multiplier"), UNSOLVED)
+def test_no_bound_lies_below_a_known_point(solver: str, sample: int, multiplier: int, instances: Path) -> None:
+    """Optima that nobody knows: the sample itself is a point; Gurobi once called half of its value optimal after 3 s."""
+    name = "digits_64-64-64_robust.onnx"
+    wanted = (name, sample, multiplier)
+    table = json.loads((instances / "instances.json").read_text())["instances"]
+    row = next(r for r in table if (r["network"], r["sample"], r["multiplier"]) == wanted)
+    problem, screen = setting(instances, name)
+    label, rival, x = int(problem.samples.y[sample]), row["rival"], problem.samples.x[sample]
+    logits = problem.network.forward(x[None])[0]
+    region, bounds, _ = screen.region(sample, 0.0, float(screen.reach[sample]))
+    question = Inner(sample, label, rival, region, bounds, float(multiplier))
+    answer = make_engine(problem.network, solver).answer(question, Effort(1e-6, 6.0, 0, None, None))
+    assert answer.bound >= logits[rival] - logits[label] - 1e-9
+    for point in answer.points:
+        z = problem.network.forward(point[None])[0]
+        assert answer.bound >= z[rival] - z[label] - multiplier * np.abs(point - x).max() - 1e-6

@@ -93,11 +93,12 @@ def attained(question: Question, net: ReluNetwork, answer: Answer) -> float:
 
 
 @BOTH
+@pytest.mark.parametrize("solver", ["gurobi", "cells"])
 @pytest.mark.usefixtures("every_report")
-def test_brackets_are_nested(loss: Loss, norm: Norm) -> None:
+def test_brackets_are_nested(solver: str, loss: Loss, norm: Norm) -> None:
     p, truth = larger(loss, norm)
     seen: list[Progress] = []
-    result = verify(p, solver="gurobi", progress=seen.append)
+    result = verify(p, solver=solver, progress=seen.append)
     assert len(seen) >= 2
     for before, after in pairwise(seen):
         assert before.lower <= after.lower
@@ -110,10 +111,11 @@ def test_brackets_are_nested(loss: Loss, norm: Norm) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("limit", [0.0, 0.05])
-def test_a_time_limit_leaves_a_valid_bracket(limit: float, loss: Loss, norm: Norm) -> None:
+@pytest.mark.parametrize("limit", [0.0, 0.05, 0.1, 1.0, 10.0])
+@pytest.mark.parametrize("solver", ["gurobi", "cells"])
+def test_a_time_limit_leaves_a_valid_bracket(solver: str, limit: float, loss: Loss, norm: Norm) -> None:
     p, truth = larger(loss, norm)
-    result = verify(p, solver="gurobi", time_limit=limit)
+    result = verify(p, solver=solver, time_limit=limit)
     assert result.lower <= truth.upper
     assert truth.lower <= result.upper
     assert math.isfinite(result.lower)

@@ -90,13 +90,14 @@ def _translate(solver: gurobipy.Model, model: MilpModel) -> gurobipy.MVar:
         piece = slice(model.start[r], model.start[r + 1])
         expression = gurobipy.LinExpr(model.coefficient[piece].tolist(), [members[k] for k in model.index[piece]])
         low, high = float(model.row_lower[r]), float(model.row_upper[r])
-        if low == high:
-            solver.addLConstr(expression, GRB.EQUAL, low)
-            continue
-        if high < math.inf:
-            solver.addLConstr(expression, GRB.LESS_EQUAL, high)
-        if low > -math.inf:
+        if high - low <= TOLERANCE:  # every point of so narrow a range is within the tolerance of its middle
+            solver.addLConstr(expression, GRB.EQUAL, low if low == high else 0.5 * (low + high))
+        elif high == math.inf:
             solver.addLConstr(expression, GRB.GREATER_EQUAL, low)
+        elif low == -math.inf:
+            solver.addLConstr(expression, GRB.LESS_EQUAL, high)
+        else:
+            solver.addRange(expression, low, high)
     return columns
 
 

@@ -117,6 +117,8 @@ def _verify(run: Run, choice: Choice, gap: float) -> VerificationResult:
         witness = stay_put(problem)
         search = MarginSearch(run, witness) if problem.loss is Loss.MARGIN else ZeroOneSearch(run, witness)
         run.tell("attack", lambda: len(problem.samples))
+        if run.verdict() is None:
+            run.workers.warm()
         attacks.update(_attack(run, search))
         reason = search.search()
     except KeyboardInterrupt:

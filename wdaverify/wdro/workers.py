@@ -49,6 +49,10 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
+def _ready() -> None:
+    """Nothing: a worker that answers it is ready."""
+
+
 def _answer(task: Task) -> Answer:
     assert _engine is not None
     return _engine.answer(task.question, task.effort)
@@ -79,19 +83,30 @@ class Workers:
         """The number of processes that solve."""
         return 1 if self._jobs is None else self._jobs
 
+    def warm(self) -> None:
+        """Start the processes now, so that they import what they need while the attacks run."""
+        if self._jobs is not None:
+            with _calm_children():
+                for _ in range(self._jobs):
+                    self._processes().submit(_ready)
+
+    def _processes(self) -> Executor:
+        assert self._jobs is not None
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                self._jobs, get_context("spawn"), initializer=_start, initargs=(self._network, self._solver)
+            )
+        return self._executor
+
     def submit(self, task: Task) -> Future[Answer]:
-        """Start on a task; the first one starts the processes."""
+        """Start on a task; the first one starts the processes if ``warm`` did not."""
         if self._jobs is None:
             self._local = self._local or make_engine(self._network, self._solver)
             done: Future[Answer] = Future()
             done.set_result(self._local.answer(task.question, task.effort))
             return done
-        if self._executor is None:
-            self._executor = ProcessPoolExecutor(
-                self._jobs, get_context("spawn"), initializer=_start, initargs=(self._network, self._solver)
-            )
         with _calm_children():
-            return self._executor.submit(_answer, task)
+            return self._processes().submit(_answer, task)
 
     def close(self) -> None:
         """Stop now: what is under way is abandoned, processes are ended."""
