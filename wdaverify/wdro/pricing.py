@@ -136,9 +136,16 @@ class Pricing:
         lower = self.lower()
         width = self._weights[self._sample[items]] * (self._upper[items] - lower[self._sample[items]])
         order = np.lexsort((items, -width, self._open.tries[items]))
-        return self._task(int(items[order[0]]))
+        return self._task(int(items[order[0]]), self._share(items, int(items[order[0]])))
 
-    def _task(self, item: int) -> Task:
+    def _share(self, items: Ints, item: int) -> int:
+        """How many workers may share an item: those that nothing else keeps busy, once one alone has not sufficed."""
+        workers = self._run.workers
+        if self._open.tries[item] == 0 or not workers.own_bounds:
+            return 1
+        return max(1, workers.jobs - int(self._open.busy.sum()) - (items.size - 1))
+
+    def _task(self, item: int, parts: int) -> Task:
         run, sample = self._run, int(self._sample[item])
         options = run.options
         begun = time.perf_counter()
@@ -156,7 +163,7 @@ class Pricing:
         self._open.busy[item] = 1
         cutoff = float(self.lower()[sample])
         effort = Effort(self.tolerance, seconds, options.seed, cutoff, start, run.memory, options.certificate)
-        return Task(item, question, effort)
+        return Task(item, question, effort, parts)
 
     def take(self, task: Task, answer: Answer) -> bool:
         """Learn from an answer; True if it lifted the sample's atoms by more than the tolerance."""

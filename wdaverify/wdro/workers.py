@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
 from threadpoolctl import threadpool_limits
 
-from wdaverify.engines.base import Answer, Effort, Engine, Question
+from wdaverify.engines.base import Answer, Effort, Engine, Inner, Question
 from wdaverify.engines.registry import make_engine
 from wdaverify.network.model import ReluNetwork
+from wdaverify.wdro.parts import divided, gathered
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -26,11 +27,12 @@ _engine: Engine | None = None
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One question and how hard to try; ``item`` is the caller's own index of it."""
+    """One question and how hard to try; ``item`` is the caller's own index of it, ``parts`` how many workers may share it."""
 
     item: int
     question: Question
     effort: Effort
+    parts: int = 1
 
 
 def _start(network: ReluNetwork, solver: str) -> None:
@@ -106,6 +108,9 @@ class Workers:
             done.set_result(self._local.answer(task.question, task.effort))
             return done
         with _calm_children():
+            if task.parts > 1 and isinstance(task.question, Inner):
+                pieces = [replace(task, question=q, parts=1) for q in divided(task.question, task.parts)]
+                return gathered([self._processes().submit(_answer, piece) for piece in pieces])
             return self._processes().submit(_answer, task)
 
     def close(self) -> None:
