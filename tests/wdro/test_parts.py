@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_parts_together_are_the_whole(seed: int, parts: int, norm: Norm) -> None
     pieces = divided(whole, parts)
     assert len(pieces) == parts
     assert (pieces[0].region.near, pieces[-1].region.far) == (region.near, region.far)
-    assert all(a.region.far == b.region.near for a, b in zip(pieces, pieces[1:], strict=False))
+    assert all(a.region.far == b.region.near for a, b in pairwise(pieces))
     answer = joined([CellEngine(net).answer(piece, PLAIN) for piece in pieces])
     c = np.zeros(3)
     c[whole.rival], c[label] = 1.0, -1.0
@@ -48,7 +49,7 @@ def test_parts_together_are_the_whole(seed: int, parts: int, norm: Norm) -> None
     assert answer.proof is not None
     trees = answer.proof.trees
     assert (trees[0].near, trees[-1].far) == (region.near, region.far)
-    assert all(a.far == b.near for a, b in zip(trees, trees[1:], strict=False))
+    assert all(a.far == b.near for a, b in pairwise(trees))
 
 
 def test_a_shell_without_width_is_not_divided() -> None:
