@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import ProblemError, SamplesError
-from wdaverify.network.model import Array, ReluNetwork, readonly
+from wdaverify.ground import GroundCost, LinearRows, Norm, Support
+from wdaverify.network.model import Array, ReluNetwork
+
+__all__ = ["Functionals", "GroundCost", "LinearRows", "Loss", "Norm", "Samples", "Support", "WdroProblem"]
 
 
 class Loss(StrEnum):
@@ -24,52 +27,36 @@ class Loss(StrEnum):
     """``max_{j != y} z_j - z_y``."""
     ZERO_ONE = "zero-one"
     """``[max_{j != y} z_j >= z_y]``: a tie is an error."""
-
-
-class Norm(StrEnum):
-    """The norm of the ground cost."""
-
-    INF = "inf"
-    ONE = "1"
-
-
-@dataclass(frozen=True)
-class GroundCost:
-    """``c(x, x')^p = ||x - x'||_norm^p`` with fixed labels; order 1 is the one supported."""
-
-    norm: Norm
-    order: int
-
-    def __post_init__(self) -> None:
-        if self.order != 1:
-            raise ProblemError(f"order {self.order} is not supported: accepted is order 1; use --order 1")
-
-    def distance(self, delta: Array) -> Array:
-        """Norms ``[...]`` of displacements ``[..., n]``, rounded to nearest (not outward)."""
-        size = np.abs(delta)
-        out: Array = size.max(axis=-1, initial=0.0) if self.norm is Norm.INF else size.sum(axis=-1)
-        return out
+    HINGE = "hinge"
+    """``max(0, 1 + margin)``."""
+    CROSS_ENTROPY = "cross-entropy"
+    """``log sum_j exp(z_j - z_y)``."""
+    LINEAR = "linear"
+    """``max_r F_r . z + b_r`` for functionals of the user's own; labels enter through ``b`` alone, if at all."""
 
 
 @dataclass(frozen=True, eq=False)
-class Support:
-    """The box ``lower <= x <= upper``, both ``[n]`` and finite."""
+class Functionals:
+    """The linear loss ``max_r matrix[r] . z + offset[y, r]``: matrix ``[R, K]``, offset ``[R]``, or ``[L, R]`` by label."""
 
-    lower: Array
-    upper: Array
+    matrix: Array
+    offset: Array
 
     def __post_init__(self) -> None:
-        if self.lower.shape != self.upper.shape or self.lower.ndim != 1:
-            raise ProblemError(f"support bounds of shapes {self.lower.shape} and {self.upper.shape}: both must be [n]")
-        if not (np.isfinite(self.lower).all() and np.isfinite(self.upper).all()):
-            raise ProblemError("the support has a non-finite bound: a finite box is accepted; use --support LO HI")
-        if (self.lower > self.upper).any():
-            raise ProblemError("the support is empty: LO must be at most HI in --support LO HI")
+        if self.matrix.ndim != 2 or 0 in self.matrix.shape:
+            raise ProblemError(f"functionals of shape {list(self.matrix.shape)}: a matrix [R, K] is accepted")
+        if self.offset.ndim not in (1, 2) or self.offset.shape[-1] != self.matrix.shape[0] or not self.offset.size:
+            raise ProblemError(
+                f"offsets of shape {list(self.offset.shape)} for {self.matrix.shape[0]} functionals: [R] or [labels, R] is accepted"
+            )
+        if not (np.isfinite(self.matrix).all() and np.isfinite(self.offset).all()):
+            raise ProblemError("the functionals have entries that are not finite")
 
-    @classmethod
-    def box(cls, lower: float, upper: float, width: int) -> Support:
-        """The cube ``[lower, upper]^width``."""
-        return cls(readonly(np.full(width, float(lower))), readonly(np.full(width, float(upper))))
+    def offsets(self, labels: NDArray[np.int64]) -> Array:
+        """``b_r`` for each label, ``[B, R]``."""
+        if self.offset.ndim == 1:
+            return np.broadcast_to(self.offset, (len(labels), self.offset.size))
+        return np.asarray(self.offset[labels])
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +87,7 @@ class WdroProblem:
     support: Support
     loss: Loss
     radius: float
+    functionals: Functionals | None = None
 
     def __post_init__(self) -> None:
         network, samples = self.network, self.samples
@@ -109,11 +97,7 @@ class WdroProblem:
             raise ProblemError(f"{network.name} has no layers")
         if len(samples) == 0:
             raise SamplesError(f"{samples.source}: no samples; at least one is needed")
-        if network.n_outputs < 2:
-            raise ProblemError(
-                f"{network.name} has {network.n_outputs} output: the losses margin and zero-one need at least 2 classes; "
-                "give the network one logit per class (a single logit z becomes the pair 0, z)"
-            )
+        self._check_loss()
         if samples.x.shape[1] != network.n_inputs:
             raise SamplesError(
                 f"{samples.source}: points have {samples.x.shape[1]} features, {network.name} takes {network.n_inputs} "
@@ -121,16 +105,55 @@ class WdroProblem:
             )
         if self.support.lower.size != network.n_inputs:
             raise ProblemError(f"the support has {self.support.lower.size} features, the network {network.n_inputs}")
-        bad = np.flatnonzero((samples.y < 0) | (samples.y >= network.n_outputs))
-        if bad.size:
-            i = int(bad[0])
-            raise SamplesError(
-                f"{samples.source}: label {int(samples.y[i])} of sample {i} is out of range; "
-                f"labels 0 to {network.n_outputs - 1} are accepted"
-            )
+        if self.cost.weights is not None and self.cost.weights.size != network.n_inputs:
+            raise ProblemError(f"{self.cost.weights.size} cost weights for a network of {network.n_inputs} features")
+        self._check_labels()
         outside = (samples.x < self.support.lower) | (samples.x > self.support.upper)
         if outside.any():
             self._refuse_outside(outside)
+        if not self.support.plain and self.support.bounded:
+            self._refuse_cut_off()
+
+    def _check_loss(self) -> None:
+        network = self.network
+        if (self.functionals is not None) != (self.loss is Loss.LINEAR):
+            raise ProblemError("the linear loss needs functionals (--functionals FILE), and no other loss takes them")
+        if self.functionals is not None:
+            if self.functionals.matrix.shape[1] != network.n_outputs:
+                raise ProblemError(
+                    f"functionals of {self.functionals.matrix.shape[1]} outputs where {network.name} has {network.n_outputs}"
+                )
+            if self.cost.moves_labels:
+                raise ProblemError(
+                    "the linear loss takes no label cost: what it says of other labels is not defined; leave --label-cost out"
+                )
+        elif network.n_outputs < 2:
+            raise ProblemError(
+                f"{network.name} has {network.n_outputs} output: the loss {self.loss.value} needs at least 2 classes; "
+                "give the network one logit per class (a single logit z becomes the pair 0, z), or a linear loss (--functionals)"
+            )
+
+    def _check_labels(self) -> None:
+        samples = self.samples
+        classes = self.network.n_outputs
+        if self.functionals is not None:
+            if self.functionals.offset.ndim == 1:
+                return
+            classes = self.functionals.offset.shape[0]
+        bad = np.flatnonzero((samples.y < 0) | (samples.y >= classes))
+        if bad.size:
+            i = int(bad[0])
+            raise SamplesError(
+                f"{samples.source}: label {int(samples.y[i])} of sample {i} is out of range; labels 0 to {classes - 1} are accepted"
+            )
+
+    def _refuse_cut_off(self) -> None:
+        bad = np.flatnonzero(~self.support.contains(self.samples.x))
+        if bad.size:
+            raise SamplesError(
+                f"{self.samples.source}: sample {int(bad[0])} violates a linear row or an integer of the support "
+                f"({bad.size} such samples); correct the support file, or leave these samples out"
+            )
 
     def _refuse_outside(self, outside: NDArray[np.bool_]) -> NoReturn:
         i, k = (int(v) for v in np.argwhere(outside)[0])

@@ -1,0 +1,208 @@
+"""Where mass may go and at what price: the ground cost and the support.
+
+c((x, y), (x', y'))^p = ||a * (x - x')||^p + label_cost^p [y != y'],     X = {x in a box : rows, integers}
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.errors import ProblemError
+from wdaverify.network.model import Array, readonly
+from wdaverify.rounding import dot_error, underflow
+
+
+class Norm(StrEnum):
+    """The norm of the ground cost."""
+
+    INF = "inf"
+    ONE = "1"
+    TWO = "2"
+
+
+@dataclass(frozen=True, eq=False)
+class GroundCost:
+    """``c((x, y), (x', y'))^p = ||a * (x - x')||_norm^p + label_cost^p [y != y']`` with weights ``a [n]``, 1 where None.
+
+    Order p is 1, 2 or inf (the maximum of the two instead of the sum). A feature of infinite weight cannot change; an
+    infinite ``label_cost`` (the default) forbids label changes.
+    """
+
+    norm: Norm
+    order: float
+    weights: Array | None = None
+    label_cost: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.order not in (1, 2, math.inf):
+            raise ProblemError(f"order {self.order} is not supported: accepted are 1, 2 and inf")
+        if math.isfinite(self.order):
+            object.__setattr__(self, "order", int(self.order))
+        if not self.label_cost > 0:
+            raise ProblemError(
+                f"label cost {self.label_cost}: a number > 0 is accepted; leave it out to forbid label changes"
+            )
+        if self.weights is not None:
+            if self.weights.ndim != 1 or not (self.weights > 0).all():
+                raise ProblemError(
+                    "cost weights must be one number > 0 a feature; inf is accepted: that feature cannot change"
+                )
+            usual = self.weights[np.isfinite(self.weights)]
+            if usual.size and not (usual.min() >= 2.0**-60 and usual.max() <= 2.0**60):
+                raise ProblemError("cost weights below 1e-18 or above 1e18 are not supported; rescale the features")
+
+    @property
+    def moves_labels(self) -> bool:
+        """Whether labels may move at a price."""
+        return math.isfinite(self.label_cost)
+
+    @property
+    def power(self) -> int:
+        """The exponent p of a finite order."""
+        assert math.isfinite(self.order)
+        return int(self.order)
+
+    @property
+    def plain(self) -> bool:
+        """Order 1, l-inf or l1, no weights, fixed labels."""
+        return self.order == 1 and self.norm is not Norm.TWO and self.weights is None and not self.moves_labels
+
+    def scale(self, n: int) -> Array:
+        """The weights ``[n]``, 1 where a feature is fixed."""
+        if self.weights is None:
+            return np.ones(n)
+        return np.where(np.isfinite(self.weights), self.weights, 1.0)
+
+    def fixed(self, n: int) -> NDArray[np.bool_]:
+        """Which features cannot change, ``[n]``."""
+        return np.zeros(n, np.bool_) if self.weights is None else np.isinf(self.weights)
+
+    def distance(self, delta: Array) -> Array:
+        """Norms ``[...]`` of displacements ``[..., n]``, rounded to nearest (not outward); inf where a fixed feature moved."""
+        size = np.abs(delta)
+        if self.weights is not None:
+            size = np.where(size > 0, size * self.weights, 0.0)
+        if self.norm is Norm.TWO:
+            with np.errstate(under="ignore", over="ignore"):
+                return np.asarray(np.sqrt((size * size).sum(axis=-1)))
+        out: Array = size.max(axis=-1, initial=0.0) if self.norm is Norm.INF else size.sum(axis=-1)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class LinearRows:
+    """``lower <= matrix @ x <= upper`` with matrix ``[r, n]``, lower and upper ``[r]``; a side may be infinite."""
+
+    matrix: Array
+    lower: Array
+    upper: Array
+
+    def __post_init__(self) -> None:
+        r = self.matrix.shape[0]
+        if self.matrix.ndim != 2 or self.lower.shape != (r,) or self.upper.shape != (r,):
+            raise ProblemError("the linear rows of a support are a matrix [r, n] with lower and upper sides [r]")
+        if not np.isfinite(self.matrix).all() or np.isnan(self.lower).any() or np.isnan(self.upper).any():
+            raise ProblemError("a linear row of the support has an entry that is not a number")
+        if (self.lower > self.upper).any():
+            raise ProblemError("the support is empty: a linear row has its lower side above its upper side")
+        if not self.matrix.any(axis=1).all():
+            raise ProblemError("a linear row of the support has no coefficient")
+
+    def hold(self, x: Array) -> NDArray[np.bool_]:
+        """Whether points ``[B, n]`` satisfy every row exactly, ``[B]``."""
+        value = x @ self.matrix.T
+        slack = dot_error(x.shape[1]) * (np.abs(x) @ np.abs(self.matrix).T) + underflow(x.shape[1])
+        surely = (value - slack >= self.lower) & (value + slack <= self.upper)
+        maybe = (value + slack >= self.lower) & (value - slack <= self.upper)
+        out = surely.all(axis=1)
+        for b in np.flatnonzero(~out & maybe.all(axis=1)):
+            out[b] = all(self._holds(x[b], int(r)) for r in np.flatnonzero(~surely[b]))
+        return np.asarray(out)
+
+    def _holds(self, x: Array, row: int) -> bool:
+        """One row at one point ``[n]``, in rationals."""
+        value = sum(
+            (Fraction(a) * Fraction(v) for a, v in zip(self.matrix[row].tolist(), x.tolist(), strict=True) if a),
+            Fraction(0),
+        )
+        low, high = float(self.lower[row]), float(self.upper[row])
+        return (math.isinf(low) or value >= Fraction(low)) and (math.isinf(high) or value <= Fraction(high))
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """The box ``lower <= x <= upper``, both ``[n]``: finite, or all of R^n; cut by ``rows``, with integers where declared.
+
+    ``integer [n]`` (None: none) are features that take integers alone; one-hot groups are integers with a row each.
+    """
+
+    lower: Array
+    upper: Array
+    rows: LinearRows | None = None
+    integer: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        if self.lower.shape != self.upper.shape or self.lower.ndim != 1:
+            raise ProblemError(f"support bounds of shapes {self.lower.shape} and {self.upper.shape}: both must be [n]")
+        whole = bool((self.lower == -math.inf).all() and (self.upper == math.inf).all()) and self.lower.size > 0
+        if not whole and not (np.isfinite(self.lower).all() and np.isfinite(self.upper).all()):
+            raise ProblemError(
+                "the support has a non-finite bound: a finite box is accepted (use --support LO HI), or the whole space (--support none)"
+            )
+        if (self.lower > self.upper).any():
+            raise ProblemError("the support is empty: LO must be at most HI in --support LO HI")
+        if whole and (self.rows is not None or self.integer is not None):
+            raise ProblemError("the whole space has no linear rows or integers; give the box that they cut")
+        self._check_rows()
+
+    def _check_rows(self) -> None:
+        n = self.lower.size
+        if self.integer is not None and self.integer.shape != (n,):
+            raise ProblemError(f"integer features of shape {self.integer.shape} where the support has {n} features")
+        if self.rows is None:
+            return
+        if self.rows.matrix.shape[1] != n:
+            raise ProblemError(f"linear rows with {self.rows.matrix.shape[1]} features where the support has {n}")
+        loose = self.rows.matrix != 0 if self.integer is None else (self.rows.matrix != 0) & ~self.integer
+        bad = np.flatnonzero((self.rows.lower == self.rows.upper) & loose.any(axis=1))
+        if bad.size:
+            raise ProblemError(
+                f"linear row {int(bad[0])} of the support is an equation of features that are not integers: no double need "
+                "satisfy it exactly; solve it for one feature, or give it two sides"
+            )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether this is a box, not the whole space."""
+        return bool(np.isfinite(self.lower).all())
+
+    @property
+    def plain(self) -> bool:
+        """A box and nothing else."""
+        return self.bounded and self.rows is None and self.integer is None
+
+    @classmethod
+    def box(cls, lower: float, upper: float, width: int) -> Support:
+        """The cube ``[lower, upper]^width``."""
+        return cls(readonly(np.full(width, float(lower))), readonly(np.full(width, float(upper))))
+
+    @classmethod
+    def whole(cls, width: int) -> Support:
+        """All of R^width."""
+        return cls.box(-math.inf, math.inf, width)
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Whether points ``[B, n]`` lie in the support, exactly, ``[B]``."""
+        out = np.asarray(((x >= self.lower) & (x <= self.upper)).all(axis=1))
+        if self.integer is not None:
+            out &= (x[:, self.integer] == np.rint(x[:, self.integer])).all(axis=1)
+        if self.rows is not None and out.any():
+            some = np.flatnonzero(out)
+            out[some] = self.rows.hold(x[some])
+        return out
