@@ -77,7 +77,7 @@ class Prover:
         """The tree of a shell; its linear programs do not know near and far, so that it is tight for [0, largest]."""
         p = self.problem
         ends = np.array([near]), np.array([far])
-        shell = Shells.around(p.cost.norm, p.samples.x[i : i + 1], p.support.lower, p.support.upper, *ends)
+        shell = Shells.around(p.cost, p.samples.x[i : i + 1], p.support.lower, p.support.upper, *ends)
         sides = self.backward.pre_activations(shell)
         low = np.concatenate([np.zeros(0), *(bounds[0][0] for bounds in sides)])
         high = np.concatenate([np.zeros(0), *(bounds[1][0] for bounds in sides)])

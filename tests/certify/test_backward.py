@@ -17,7 +17,7 @@ from wdaverify.certify import backward as module
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.upper import distance_bounds, margin_bounds
 from wdaverify.network.model import ReluNetwork
-from wdaverify.problem import Loss, Norm
+from wdaverify.problem import GroundCost, Loss, Norm
 
 NORMS = list(Norm)
 SEEDS = [pytest.param(s, marks=[] if s < 15 else [pytest.mark.full]) for s in range(80)]
@@ -43,7 +43,7 @@ def shell_with_points(rng: np.random.Generator, n: int, norm: Norm) -> tuple[She
     distance = np.abs(points - centre).max(axis=1) if norm is Norm.INF else np.abs(points - centre).sum(axis=1)
     near, far = sorted(rng.choice(distance, 2))
     kept = points[(distance >= near) & (distance <= far)]
-    return Shells.around(norm, centre[None], np.zeros(n), np.ones(n), np.array([near]), np.array([far])), kept
+    return Shells.around(GroundCost(norm, 1), centre[None], np.zeros(n), np.ones(n), np.array([near]), np.array([far])), kept
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -102,7 +102,7 @@ def test_a_planted_fault_is_noticed(name: str, spoil: object, monkeypatch: pytes
 def test_a_leaf_without_room_is_empty() -> None:
     net = network(([[1.0]], [2.0]), ([[1.0], [0.0]], [0.0, 0.0]))  # z = x + 2 >= 2 on the unit box
     backward = Backward(net.blocks)
-    shell = Shells.around(Norm.INF, np.array([[0.5]]), np.zeros(1), np.ones(1), np.zeros(1), np.ones(1))
+    shell = Shells.around(GroundCost(Norm.INF, 1), np.array([[0.5]]), np.zeros(1), np.ones(1), np.zeros(1), np.ones(1))
     bounds = backward.pre_activations(shell)
     dead = np.array([[-1]], np.int8)
     assert backward.leaves(np.array([[1.0, -1.0]]), np.zeros(1), shell, bounds, dead, None)[0] == -math.inf

@@ -3,8 +3,8 @@
 For one leaf (a shell, phases) and any numbers ``nu_k [m_k]``, one a hidden neuron (docs/theory.md, section 9):
 
     q_k = W_(k+1)^T nu_(k+1),       nu_last = the functional of the logits
-    a functional of the logits - tau ||x - c||
-       <=  sum_k nu_k . b_k  +  sum_k sum_i e_ki  +  max_x (W_1^T nu_1) . x - tau ||x - c||
+    a functional of the logits - tau ||x - c||^p
+       <=  sum_k nu_k . b_k  +  sum_k sum_i e_ki  +  max_x (W_1^T nu_1) . x - tau ||x - c||^p
     e = max_z  q relu(z) - nu z     over z in [l, u] and on the side that the leaf's phase allows
 
 since ``z = W h + b`` may be added with any multiplier. ``e`` is piecewise linear: its ends and 0 decide. Pre-activation
@@ -15,15 +15,17 @@ bounds ``l, u`` are the same bound of ``+z`` and ``-z`` with ``nu`` chosen by ru
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.peak import Price, Shells, peak
 from wdaverify.certify.proof import Phases
+from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array, Block
-from wdaverify.problem import Norm
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
+
+__all__ = ["Backward", "HiddenBounds", "Shells"]
 
 HiddenBounds = list[tuple[Array, Array]]
 """Per hidden block ``(l, u)``, each ``[S, m]``."""
@@ -31,38 +33,11 @@ _CHUNK = 2**21
 """The most doubles that one pass holds per array."""
 
 
-@dataclass(frozen=True, eq=False)
-class Shells:
-    """S shells ``near <= ||x - centre|| <= far`` within a box; ``up, down [S, n]`` is the room of each coordinate, rounded up."""
-
-    norm: Norm
-    centre: Array
-    up: Array
-    down: Array
-    near: Array
-    far: Array
-
-    @classmethod
-    def around(cls, norm: Norm, centre: Array, lower: Array, upper: Array, near: Array, far: Array) -> Shells:
-        """Shells around ``centre [S, n]`` in the box ``lower, upper [n]``; ``near, far [S]``."""
-        up = np.minimum(np.nextafter(np.maximum(upper - centre, 0.0), np.inf), far[:, None])
-        down = np.minimum(np.nextafter(np.maximum(centre - lower, 0.0), np.inf), far[:, None])
-        return cls(norm, centre, up, down, near, far)
-
-    def take(self, index: NDArray[np.int64] | slice) -> Shells:
-        """Those at the given positions."""
-        parts = (self.centre, self.up, self.down, self.near, self.far)
-        return Shells(self.norm, *(part[index] for part in parts))
-
-    def __len__(self) -> int:
-        return int(self.near.size)
-
-
 class Backward:
     """Bounds of one network."""
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self._blocks = tuple(blocks)
+    def __init__(self, blocks: Sequence[Block], rows: LinearRows | None = None) -> None:
+        self._blocks, self._rows = tuple(blocks), rows
         self._sizes = [block.weight.shape[0] for block in self._blocks[:-1]]
         self._edges = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
         self._absolute = [np.abs(block.weight) for block in self._blocks]
@@ -95,11 +70,21 @@ class Backward:
         return bounds
 
     def leaves(
-        self, functional: Array, tau: Array, shells: Shells, bounds: HiddenBounds, phases: Phases, nu: Array | None
+        self,
+        functional: Array,
+        tau: Array,
+        shells: Shells,
+        bounds: HiddenBounds,
+        phases: Phases,
+        nu: Array | None,
+        *,
+        power: int = 1,
+        rho: Array | None = None,
     ) -> Array:
-        """Upper bounds ``[L]`` of ``functional . f(x) - tau ||x - c||`` on leaves; -inf where a leaf is empty.
+        """Upper bounds ``[L]`` of ``functional . f(x) - tau ||x - c||^power`` on leaves; -inf where a leaf is empty.
 
-        functional ``[L, K]``, tau ``[L] >= 0``, shells and bounds one a leaf, phases ``[L, M]``, nu ``[L, M]`` (None: by rule).
+        functional ``[L, K]``, tau ``[L] >= 0``, shells and bounds one a leaf, phases ``[L, M]``, nu ``[L, M]`` (None: by rule),
+        rho ``[L, r]`` (None: 0) multipliers of the support's rows.
         """
         step = max(1, _CHUNK // max(max(block.weight.shape) for block in self._blocks))
         out = np.empty(len(shells))
@@ -108,7 +93,8 @@ class Backward:
             local = [(low[at], high[at]) for low, high in bounds]
             given = None if nu is None else nu[at]
             rows = functional[at, None, :]
-            out[at] = self._pass(len(self._sizes), rows, shells.take(at), local, phases[at], given, tau[at])[:, 0]
+            price = Price(tau[at], power, None if rho is None else rho[at])
+            out[at] = self._pass(len(self._sizes), rows, shells.take(at), local, phases[at], given, price)[:, 0]
         return out
 
     def _pass(
@@ -119,9 +105,9 @@ class Backward:
         bounds: HiddenBounds,
         phases: Phases,
         given: Array | None,
-        tau: Array | None,
+        price: Price | None,
     ) -> Array:
-        """Upper bounds ``[B, R]`` of ``nu . z_last - tau ||x - c||`` with ``nu [B, R, m_last]``; given ``[B, M]``."""
+        """Upper bounds ``[B, R]`` of ``nu . z_last`` less the price, with ``nu [B, R, m_last]``; given ``[B, M]``."""
         total, size, error = np.zeros(nu.shape[:2]), np.zeros(nu.shape[:2]), np.zeros(nu.shape[:2])
         empty = np.zeros(len(shells), np.bool_)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -141,8 +127,16 @@ class Backward:
                 gain, rounded = _gain(q, nu, low, high)
                 total, size = total + gain.sum(-1), size + np.abs(gain).sum(-1)
                 error = error + rounded.sum(-1) + (slip * np.maximum(high, 0.0)[:, None, :]).sum(-1)
-            top, spread = _peak(q, slip, shells, tau)
-            rounding = dot_error(4 * (sum(self._sizes) + self._blocks[0].weight.shape[1]) + 8) * (size + spread)
+            if price is not None and price.rho is not None:
+                q, slip, extra, sized = self._with_rows(q, slip, price.rho)
+                total, size = total + extra, size + sized
+            top, spread = peak(q, slip, shells, price)
+            terms = (
+                sum(self._sizes)
+                + self._blocks[0].weight.shape[1]
+                + (0 if self._rows is None else self._rows.lower.size)
+            )
+            rounding = dot_error(4 * terms + 8) * (size + spread)
             bound = (
                 total
                 + top
@@ -151,6 +145,17 @@ class Backward:
             )
         bound = np.where(np.isfinite(bound), bound, np.inf)
         return np.where(empty[:, None], -np.inf, bound)
+
+    def _with_rows(self, q: Array, slip: Array, rho: Array) -> tuple[Array, Array, Array, Array]:
+        """``q - A^T rho``, its slip, ``max rho . v`` over ``lower <= v <= upper`` and its size, for ``lower <= A x <= upper``."""
+        rows = self._rows
+        assert rows is not None
+        side = np.where(rho > 0, rows.upper, rows.lower)
+        gain = np.where(rho == 0, 0.0, rho * np.where(rho == 0, 0.0, side))[:, None, :]
+        less = (rho @ rows.matrix)[:, None, :]
+        lost = dot_error(rho.shape[1] + 2) * (np.abs(rho) @ np.abs(rows.matrix))[:, None, :] + underflow(rho.shape[1])
+        out = q - less
+        return out, slip + lost + 2 * UNIT_ROUNDOFF * np.abs(out), gain.sum(-1), np.abs(gain).sum(-1)
 
 
 def _repeat(given: Array, like: Array) -> Array:
@@ -183,55 +188,3 @@ def _gain(q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
     gain = np.where((low < 0) & (high > 0), np.maximum(gain, 0.0), gain)
     size = np.maximum(np.abs(low), np.abs(high))
     return gain, 4 * UNIT_ROUNDOFF * (np.abs(q) + np.abs(nu)) * size
-
-
-def _peak(q: Array, slip: Array, shells: Shells, tau: Array | None) -> tuple[Array, Array]:
-    """``max q.x - tau ||x - c||`` over the shell ``[B, R]``, and the sizes that its rounding grows with.
-
-    Weak duality in ``t = ||x - c||``: with the room ``r_k`` of coordinate k in the direction of ``q_k``, for any
-    ``0 <= m_k <= |q_k|`` (l-inf) or any mu (l1, where p - q' = x - c and sum (p + q') = t),
-
-        l-inf:  q.c + sum (|q_k| - m_k) r_k                                      + max_(near <= t <= far) (sum m_k - tau) t
-        l1:     q.c + sum max(q_k - mu, 0) up_k + max(-q_k - mu, 0) down_k       + max_(near <= t <= far) (mu - tau) t
-    """
-    near, far = shells.near[:, None], shells.far[:, None]
-    price = np.zeros_like(near) if tau is None else tau[:, None]
-    centre, size = shells.centre[:, None, :], np.abs(q)
-    up, down = np.broadcast_to(shells.up[:, None, :], q.shape), np.broadcast_to(shells.down[:, None, :], q.shape)
-    if shells.norm is Norm.INF:
-        room = np.where(q > 0, up, down)
-        share = np.zeros_like(size) if tau is None else _shares(size, room, price, near)
-        paid, kept = share.sum(-1), ((size - share) * room).sum(-1)
-    else:
-        pulls, room = np.concatenate([q, -q], axis=-1), np.concatenate([up, down], axis=-1)
-        paid = _threshold(pulls, room, price, near, far)
-        kept = (np.maximum(pulls - paid[..., None], 0.0) * room).sum(-1)
-    rate = paid - price
-    travel = np.where(rate > 0, rate * far, rate * near)
-    reach = np.maximum(up, down)
-    lost = (slip * (np.abs(centre) + reach)).sum(-1)
-    spread = (size * np.abs(centre)).sum(-1) + (3 * size * reach).sum(-1) + 3 * kept + (2 * np.abs(paid) + price) * far
-    return (q * centre).sum(-1) + kept + travel + 1.001 * lost, spread
-
-
-def _shares(size: Array, room: Array, price: Array, near: Array) -> Array:
-    """Roomiest coordinates first are charged to the distance until the price is used up; none with less room than near."""
-    order = np.argsort(-room, axis=-1, kind="stable")
-    sizes = np.take_along_axis(size, order, -1)
-    before = np.cumsum(sizes, axis=-1) - sizes
-    filled = np.clip(price[..., None] - before, 0.0, sizes)
-    share = np.zeros_like(size)
-    np.put_along_axis(share, order, filled, -1)
-    return np.where(room > near[..., None], np.minimum(share, size), 0.0)
-
-
-def _threshold(pulls: Array, room: Array, price: Array, near: Array, far: Array) -> Array:
-    """The price ``mu [B, R]`` of distance at which the pulls beyond it take up the room that the price asks for."""
-    order = np.argsort(-pulls, axis=-1, kind="stable")
-    sizes, reached = np.take_along_axis(pulls, order, -1), np.cumsum(np.take_along_axis(room, order, -1), axis=-1)
-
-    def slope(distance: Array) -> Array:
-        at = (reached < distance[..., None]).sum(-1, keepdims=True)
-        return np.asarray(np.take_along_axis(sizes, np.minimum(at, pulls.shape[-1] - 1), -1)[..., 0])
-
-    return np.maximum(slope(far), np.minimum(price, slope(near)))

@@ -149,7 +149,7 @@ class _Leaves:
         samples = np.array([key[0] for key in index], np.int64)
         support = problem.support
         shells = Shells.around(
-            problem.cost.norm,
+            problem.cost,
             problem.samples.x[samples],
             support.lower,
             support.upper,

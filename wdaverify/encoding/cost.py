@@ -9,23 +9,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.encoding.milp import Ints, ModelBuilder
+from wdaverify.errors import SolverError
+from wdaverify.ground import GroundCost, LinearRows, Norm
 from wdaverify.network.model import Array, Block
-from wdaverify.problem import Norm
 from wdaverify.rounding import dot_error, underflow
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Where a question looks: ``near <= ||x - centre||_norm <= far`` within the box lower, upper ``[n]`` (rounded outward)."""
+    """Where a question looks: ``near <= ||x - centre|| <= far`` within the box lower, upper ``[n]`` (rounded outward).
 
-    norm: Norm
+    ``rows`` and ``integer [n]`` are those of the support, if any.
+    """
+
+    cost: GroundCost
     centre: Array
     lower: Array
     upper: Array
     near: float
     far: float
+    rows: LinearRows | None = None
+    integer: NDArray[np.bool_] | None = None
+
+    @property
+    def norm(self) -> Norm:
+        """The norm of the ground cost."""
+        return self.cost.norm
 
     def magnitude(self) -> Array:
         """``max |x_k|`` over the box, ``[n]``."""
@@ -65,7 +77,18 @@ class EncodedInput:
 
 
 def add_input(builder: ModelBuilder, region: Region) -> EncodedInput:
-    """Columns and rows of the input within its region and of its distance from the centre."""
+    """Columns and rows of the input within its region and of its distance from the centre.
+
+    Raises:
+        SolverError: a cost or a support beyond what integer models state here.
+    """
+    if not (
+        region.cost.norm is not Norm.TWO
+        and region.cost.weights is None
+        and region.rows is None
+        and region.integer is None
+    ):
+        raise SolverError("integer models are for l1 and l-inf without weights on plain boxes; use --solver cells")
     return _add_inf(builder, region) if region.norm is Norm.INF else _add_one(builder, region)
 
 

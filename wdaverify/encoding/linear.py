@@ -3,12 +3,11 @@
 Nothing here needs outward rounding: what a node proves is recomputed from its multipliers (``certify.backward``), whatever
 program they come from. So rows may be missing and coefficients rounded. With ``d = x - x_i``, ``t = ||d||``:
 
-    open neuron   W h_prev + b = h - s,   0 <= h <= u,   0 <= s <= -l,   (-l) h + u s <= u (-l);   a fixed phase is s = 0 or h = 0
-    l-inf         d_k = turn_k (t - y_k),  y_k >= 0:  the side of |d_k| <= t to which the gradient pulls is a column's bound
-    l1            d = p - q,   sum (p + q) = t
+    open neuron     W h_prev + b = h - s,   0 <= h <= u,   0 <= s <= -l,   (-l) h + u s <= u (-l);   a fixed phase is s = 0 or h = 0
+    support         lower <= A x <= upper
+    cross-entropy   m_j = z_j - z_y in [l_j, u_j],   e_j <= the secant of exp(m_j - M),   w <= M + tangents of log(exp(-M) + sum e_j)
 
-With 784 inputs the rows ``|d_k| <= t`` outnumber all others; written so, few of them are ever needed (Schrage 1975 treats
-variable upper bounds alike). Columns and rows far from 1 are scaled by powers of two.
+Columns and rows far from 1 are scaled by powers of two.
 """
 
 from __future__ import annotations
@@ -20,98 +19,50 @@ import numpy as np
 
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints, powers
+from wdaverify.encoding.moves import Moves
+from wdaverify.encoding.rows import LinearProgram, Rows
+from wdaverify.ground import Norm
 from wdaverify.network.model import Array, Block
-from wdaverify.problem import Norm
 
-_TINY = 1e-12
-"""Coefficients below this are left out, as solvers do."""
-_VIOLATED = 1e-7
-"""A row is added where a point violates it by more than this, relative to the farthest distance."""
+__all__ = ["Aim", "Entropy", "LinearProgram", "Moves", "Rows", "ShellProgram", "shell_program"]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """``lower <= A v <= upper`` in compressed rows: start ``[r + 1]``, index and value ``[nnz]``."""
+class Aim:
+    """``min multiplier t^power - functional . z``; without a multiplier ``min t`` s.t. ``functional . z >= least``.
 
-    lower: Array
-    upper: Array
-    start: Ints
-    index: Ints
-    value: Array
-
-    @classmethod
-    def of(cls, index: Ints, value: Array, lower: Array, upper: Array) -> Rows:
-        """From padded rows ``[r, w]``; tiny coefficients are left out."""
-        kept = np.abs(value) > _TINY
-        start = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int64)
-        return cls(lower, upper, start, np.broadcast_to(index, value.shape)[kept].astype(np.int64), value[kept])
-
-    @classmethod
-    def stacked(cls, parts: Sequence[Rows]) -> Rows:
-        """All rows of all parts."""
-        lengths = np.concatenate([np.diff(part.start) for part in parts])
-        return cls(
-            np.concatenate([part.lower for part in parts]),
-            np.concatenate([part.upper for part in parts]),
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            np.concatenate([part.index for part in parts]),
-            np.concatenate([part.value for part in parts]),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class LinearProgram:
-    """``min cost . v`` over the rows, ``lower <= v <= upper``, all ``[c]``."""
-
-    cost: Array
-    lower: Array
-    upper: Array
-    rows: Rows
-
-
-@dataclass(frozen=True, eq=False)
-class Moves:
-    """How inputs that can move do: ``d[inputs] = unit * (turn * v[0] + step * (v[column] - v[other]))``, each ``[k]``.
-
-    ``v[0]`` is the distance over ``unit``; ``other`` is -1 for l-inf. ``up, down`` are the rooms over ``unit``.
+    With ``spans`` (bounds ``[K - 1]`` of the margins ``rows @ z``) the functional gives way to the cross-entropy.
     """
 
-    norm: Norm
-    inputs: Ints
-    column: Ints
-    other: Ints
-    turn: Array
-    step: Array
-    up: Array
-    down: Array
-    unit: float
+    functional: Array
+    multiplier: float | None
+    power: int
+    least: float
+    rows: Array | None = None
+    spans: tuple[Array, Array] | None = None
 
-    def displacement(self, v: Array, n: int) -> Array:
-        """``d [n]`` of a point of the program."""
-        out = np.zeros(n)
-        out[self.inputs] = self.unit * self._moved(v)
-        return out
 
-    def _moved(self, v: Array) -> Array:
-        moved = self.turn * v[0] + self.step * v[self.column]
-        return np.asarray(moved if self.norm is Norm.INF else moved - self.step * v[self.other])
+@dataclass(frozen=True, eq=False)
+class Entropy:
+    """Where the cross-entropy's parts are: columns of ``m, e [J]`` and ``w``, rows of the margins and of the secants.
 
-    def violated(self, v: Array, far: float) -> Rows | None:
-        """The rows of the box and of ``|d_k| <= t`` that a point violates (l-inf), or None."""
-        if self.norm is not Norm.INF:
-            return None
-        moved, slack = self._moved(v), _VIOLATED * far / self.unit
-        size = np.abs(moved)
-        room = np.where(moved > 0, self.up, self.down)
-        beyond = size > room + slack
-        at = np.flatnonzero(beyond | (size > v[0] + slack))
-        if not at.size:
-            return None
-        boxed, sign = beyond[at], np.sign(moved[at])
-        index = np.zeros((at.size, 2), np.int64)
-        index[:, 1] = self.column[at]
-        value = np.stack([sign * self.turn[at] - np.where(boxed, 0.0, 1.0), sign * self.step[at]], axis=1)
-        return Rows.of(index, value, np.full(at.size, -np.inf), np.where(boxed, room[at], 0.0))
+    ``weight [J]`` turns the multipliers of the margins' rows into gamma; ``shift`` is M.
+    """
+
+    margin: Ints
+    power: Ints
+    value: int
+    margin_row: int
+    secant_row: int
+    weight: Array
+    shift: float
+
+    def tangent(self, total: float) -> Rows:
+        """``w <= M + log S + (exp(-M) + sum e - S) / S`` at ``S = total``."""
+        index = np.append(self.power, self.value)[None, :]
+        value = np.append(np.full(self.power.size, -1.0 / total), 1.0)[None, :]
+        side = self.shift + float(np.log(total)) + (float(np.exp(-self.shift)) - total) / total
+        return Rows.of(index, value, np.array([-np.inf]), np.array([side]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +70,9 @@ class ShellProgram:
     """The program of one shell and what its parts mean.
 
     The first rows are those of the neurons ``neuron [r']``, whose multipliers times ``weight [r']`` are nu; the row of the
-    margin, where there is one, is ``margin`` (else -1) and its multiplier counts ``margin_weight`` times. ``names [m]`` are
-    the open neurons, ``above, below`` their columns h and s, in units of ``scale``. The value is the program's plus ``offset``.
+    margin, where there is one, is ``margin`` (else -1) and its multiplier counts ``margin_weight`` times; those of the support
+    begin at ``support``, and less their multipliers times ``support_weight`` are rho. ``names [m]`` are the open neurons,
+    ``above, below`` their columns h and s, in units of ``scale``. The value is the program's plus ``offset``.
     """
 
     program: LinearProgram
@@ -129,11 +81,14 @@ class ShellProgram:
     weight: Array
     margin: int
     margin_weight: float
+    support: int
+    support_weight: Array
     names: Ints
     above: Ints
     below: Ints
     scale: Array
     offset: float
+    entropy: Entropy | None
 
 
 def shell_program(
@@ -141,26 +96,20 @@ def shell_program(
     bounds: Sequence[tuple[Array, Array]],
     region: Region,
     rooms: tuple[Array, Array],
-    pair: tuple[int, int],
-    multiplier: float | None,
-    least: float = 0.0,
+    aim: Aim,
 ) -> ShellProgram:
-    """``min multiplier t - margin`` on the shell; without a multiplier ``min t`` s.t. ``margin >= least``.
-
-    ``margin = z_rival - z_label`` for ``pair = (label, rival)``; ``rooms`` are the coordinates' rooms up and down ``[n]``.
-    """
-    label, rival = pair
-    pull = _pull(blocks, bounds, blocks[-1].weight[rival] - blocks[-1].weight[label])
+    """The program of an aim on a shell; ``rooms`` are the coordinates' rooms up and down ``[n]``."""
+    pull = _pull(blocks, bounds, aim.functional @ blocks[-1].weight)
     build = _Build()
-    moves, index, turned = build.inputs(region, rooms, pull)
-    matrix, base = turned(blocks[0].weight), blocks[0].weight @ region.centre + blocks[0].bias
+    moves = build.inputs(region, rooms, pull, aim.power if aim.multiplier is not None else 1)
+    index = moves.index
+    matrix, base = moves.on_columns(blocks[0].weight), blocks[0].weight @ region.centre + blocks[0].bias
     first = 0
     for k, (low, high) in enumerate(bounds):
         alive, index, scale = build.layer(matrix, index, base, low, high, first)
         first += low.size
         matrix, base = blocks[k + 1].weight[:, alive] * scale, blocks[k + 1].bias
-    margin, offset = matrix[rival] - matrix[label], float(base[rival] - base[label])
-    return build.done(moves, index, margin, offset, multiplier, least)
+    return build.done(moves, region, (matrix, base, index), aim)
 
 
 def _pull(blocks: Sequence[Block], bounds: Sequence[tuple[Array, Array]], row: Array) -> Array:
@@ -185,7 +134,6 @@ class _Build:
     _neuron: list[Ints] = field(default_factory=list)
     _weight: list[Array] = field(default_factory=list)
     _open: list[tuple[Ints, Ints, Ints, Array]] = field(default_factory=list)
-    _unit: float = 1.0
 
     def _add(self, lower: Array, upper: Array) -> Ints:
         self._lower.append(lower)
@@ -193,34 +141,48 @@ class _Build:
         self._columns += lower.size
         return np.arange(self._columns - lower.size, self._columns, dtype=np.int64)
 
-    def inputs(self, region: Region, rooms: tuple[Array, Array], pull: Array):  # type: ignore[no-untyped-def]
-        """The distance, the moves; the columns that the first block acts on, and its weights there."""
-        unit = self._unit = float(powers(np.array([region.far]))[0])
+    def inputs(self, region: Region, rooms: tuple[Array, Array], pull: Array, power: int) -> Moves:
+        """The distance, its square and the moves."""
+        unit = float(powers(np.array([region.far]))[0])
         near, far = region.near / unit, region.far / unit
         self._add(np.array([near]), np.array([far]))
+        square = int(self._add(np.array([near**2]), np.array([far**2]))[0]) if power == 2 else -1
         at = np.flatnonzero((rooms[0] > 0) | (rooms[1] > 0))
-        up, down = rooms[0][at] / unit, rooms[1][at] / unit
-        none = np.full(at.size, -1, np.int64)
+        scale = region.cost.scale(region.centre.size)[at]
+        up, down = rooms[0][at] * scale / unit, rooms[1][at] * scale / unit
+        zero, one, none = np.zeros(at.size), np.ones(at.size), np.full(at.size, -1, np.int64)
         if region.norm is Norm.ONE:
-            column, other = self._add(np.zeros(at.size), up), self._add(np.zeros(at.size), down)
-            moves = Moves(region.norm, at, column, other, np.zeros(at.size), np.ones(at.size), up, down, unit)
-            both = np.concatenate([column, other])
-            row = np.concatenate([np.ones(both.size), [-1.0]])[None, :]
-            self._chords.append(Rows.of(np.append(both, 0)[None, :], row, np.zeros(1), np.zeros(1)))
-            return moves, both, lambda weight: np.hstack([weight[:, at], -weight[:, at]]) * unit
-        sign = np.where(pull[at] > 0, 1.0, -1.0)
-        tied = np.where(sign > 0, up, down) > near
-        turn, step = np.where(tied, sign, 0.0), np.where(tied, -sign, 1.0)
-        column = self._add(np.where(tied, 0.0, -down), np.where(tied, far + np.where(sign > 0, down, up), up))
-        moves = Moves(region.norm, at, column, none, turn, step, up, down, unit)
-        index = np.concatenate([[0], column])
-        return (
-            moves,
-            index,
-            lambda weight: np.hstack([(weight[:, at] @ turn)[:, None], weight[:, at] * step]) * unit,
+            column, other = self._add(zero, up), self._add(zero, down)
+            moves = Moves(region.norm, at, column, other, none, square, zero, one, up, down, unit, scale)
+            self._sum(np.concatenate([column, other]), equal=True)
+        elif region.norm is Norm.TWO:
+            column, share = self._add(-down, up), self._add(zero, np.full(at.size, far))
+            moves = Moves(region.norm, at, column, none, share, square, zero, one, up, down, unit, scale)
+            self._sum(share, equal=False)
+            slope = np.full(at.size, 1 / np.sqrt(max(at.size, 1)))
+            self._chords += [moves.tangents(np.arange(at.size), s) for s in (slope, -slope)]
+        else:
+            sign = np.where(pull[at] > 0, 1.0, -1.0)
+            tied = np.where(sign > 0, up, down) > near
+            if region.integer is not None:
+                tied &= ~region.integer[at]
+            turn, step = np.where(tied, sign, 0.0), np.where(tied, -sign, 1.0)
+            column = self._add(np.where(tied, 0.0, -down), np.where(tied, far + np.where(sign > 0, down, up), up))
+            moves = Moves(region.norm, at, column, none, none, square, turn, step, up, down, unit, scale)
+        if square >= 0:
+            self._chords.append(moves.squares(np.linspace(near, far, 4)))
+        return moves
+
+    def _sum(self, columns: Ints, *, equal: bool) -> None:
+        """``sum of the columns = t``, or ``<= t``."""
+        row = np.concatenate([np.ones(columns.size), [-1.0]])[None, :]
+        self._chords.append(
+            Rows.of(np.append(columns, 0)[None, :], row, np.array([0.0 if equal else -np.inf]), np.zeros(1))
         )
 
-    def layer(self, matrix: Array, index: Ints, base: Array, low: Array, high: Array, first: int):  # type: ignore[no-untyped-def]
+    def layer(
+        self, matrix: Array, index: Ints, base: Array, low: Array, high: Array, first: int
+    ) -> tuple[Ints, Ints, Array]:
         """One ReLU layer; its neurons that are not dead, their columns and the columns' scales."""
         alive = np.flatnonzero(high > 0)
         low, high = low[alive], high[alive]
@@ -246,21 +208,66 @@ class _Build:
         self._open.append((first + alive[opened], above[opened], below, scale[opened]))
         return alive, above, scale
 
-    def done(
-        self, moves: Moves, index: Ints, margin: Array, offset: float, multiplier: float | None, least: float
-    ) -> ShellProgram:
+    def _count(self) -> int:
+        return sum(part.lower.size for part in self._rows)
+
+    def _support(self, moves: Moves, region: Region) -> tuple[int, Array]:
+        """The rows of the support; where they begin, and what their multipliers count."""
+        first, rows = self._count(), region.rows
+        if rows is None:
+            return first, np.zeros(0)
+        value = moves.on_columns(rows.matrix)
+        factor = 1.0 / powers(np.abs(value).max(axis=1, initial=0.0))
+        here = rows.matrix @ region.centre
+        sides = ((rows.lower - here) * factor, (rows.upper - here) * factor)
+        self._rows.append(Rows.of(np.broadcast_to(moves.index, value.shape), value * factor[:, None], *sides))
+        return first, factor
+
+    def _entropy(self, top: tuple[Array, Array, Ints], aim: Aim) -> Entropy:
+        """Columns and rows of the cross-entropy; the secants are those of a node, set later."""
+        matrix, base, index = top
+        assert aim.rows is not None
+        assert aim.spans is not None
+        low, high = aim.spans
+        count, shift = low.size, max(0.0, float(high.max()))
+        margin = self._add(low, high)
+        power = self._add(np.zeros(count), np.ones(count))
+        value = int(self._add(np.array([-np.inf]), np.array([np.inf]))[0])
+        rows = aim.rows @ matrix
+        factor = 1.0 / powers(np.maximum(np.abs(rows).max(axis=1, initial=0.0), 1.0))
+        coefficient = np.hstack([rows, -np.ones((count, 1))]) * factor[:, None]
+        columns = np.hstack([np.broadcast_to(index, rows.shape), margin[:, None]])
+        side = -(aim.rows @ base) * factor
+        first = self._count()
+        self._rows.append(Rows.of(columns, coefficient, side, side))
+        pair = np.stack([power, margin], axis=1)
+        self._rows.append(Rows.of(pair, np.ones((count, 2)), np.full(count, -np.inf), np.zeros(count)))
+        return Entropy(margin, power, value, first, first + count, factor, shift)
+
+    def done(self, moves: Moves, region: Region, top: tuple[Array, Array, Ints], aim: Aim) -> ShellProgram:
         """The program with its objective."""
-        cost, row, factor = np.zeros(self._columns), -1, 1.0
-        if multiplier is None:
-            cost[0] = self._unit
+        matrix, base, index = top
+        margin, offset = aim.functional @ matrix, float(aim.functional @ base)
+        row, factor, entropy = -1, 1.0, None
+        if aim.multiplier is None:
             factor = 1.0 / float(powers(np.array([np.abs(margin).max(initial=0.0)]))[0])
-            row = sum(part.lower.size for part in self._rows)
-            side = np.array([(least - offset) * factor])
+            row = self._count()
+            side = np.array([(aim.least - offset) * factor])
             self._rows.append(Rows.of(index[None, :], margin[None, :] * factor, side, np.array([np.inf])))
             offset = 0.0
+        elif aim.spans is not None:
+            entropy, offset = self._entropy(top, aim), 0.0
+            self._chords += [entropy.tangent(total) for total in (1.0, float(1 + entropy.margin.size))]
+        cost = np.zeros(self._columns)
+        if aim.multiplier is None:
+            cost[0] = moves.unit
         else:
-            cost[0] = multiplier * self._unit
-            np.add.at(cost, index, -margin)
+            cost[max(moves.square, 0)] = aim.multiplier * (moves.unit**2 if moves.square >= 0 else moves.unit)
+            if entropy is None:
+                np.add.at(cost, index, -margin)
+            else:
+                cost[entropy.value] = -1.0
+        support, weight = self._support(moves, region)
         empty = [np.zeros(0, np.int64)]
         names, above, below = (np.concatenate([o[k] for o in self._open] or empty) for k in range(3))
         return ShellProgram(
@@ -272,9 +279,12 @@ class _Build:
             np.concatenate(self._weight or [np.zeros(0)]),
             row,
             factor,
+            support,
+            weight,
             names.astype(np.int64),
             above.astype(np.int64),
             below.astype(np.int64),
             np.concatenate([o[3] for o in self._open] or [np.zeros(0)]),
             -offset,
+            entropy,
         )

@@ -14,9 +14,10 @@ from wdaverify.network.model import Array
 
 @dataclass(frozen=True, eq=False)
 class Inner:
-    """``max z_rival - z_label - multiplier ||x - x_i||`` over a region around sample i.
+    """``max functional . z - multiplier ||x - x_i||^p`` over a region around sample i.
 
-    ``bounds`` are empty for an engine that makes its own.
+    The functional ``[K]`` is ``z_rival - z_label`` where None; with ``entropy`` the cross-entropy of the label takes its place
+    (the rival then says nothing). ``bounds`` are empty for an engine that makes its own.
     """
 
     sample: int
@@ -25,6 +26,8 @@ class Inner:
     region: Region
     bounds: HiddenBounds
     multiplier: float
+    functional: Array | None = None
+    entropy: bool = False
 
 
 @dataclass(frozen=True, eq=False)

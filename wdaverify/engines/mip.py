@@ -34,8 +34,12 @@ class MipEngine:
             trivial = -math.inf if isinstance(question, Distance) else math.inf
             detail = "pre-activation bounds overflow double precision"
             return Answer(trivial, self._none(), "none", True, 0, 0.0, detail, False)
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the back-end
-            model = self._encode(question)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the back-end
+                model = self._encode(question)
+        except SolverError as error:
+            trivial = -math.inf if isinstance(question, Distance) else math.inf
+            return Answer(trivial, self._none(), "none", True, 0, 0.0, str(error), False)
         start = None if effort.start is None else self._start(model, question, effort.start)
         limits = MilpLimits(effort.gap, effort.seconds, effort.cutoff, start, effort.seed)
         try:
@@ -60,6 +64,8 @@ class MipEngine:
             return distance_model(
                 blocks, question.bounds, question.region, question.label, question.rival, least=question.least
             )
+        if question.functional is not None or question.entropy or question.region.cost.order == 2:
+            raise SolverError("integer models answer margins at order 1 alone; use --solver cells")
         return inner_model(
             blocks, question.bounds, question.region, question.label, question.rival, question.multiplier
         )

@@ -1,6 +1,6 @@
 """Screening: what batched CROWN bounds settle before any solve (docs/theory.md, section 3).
 
-Each (sample, rival) is bounded over shells of the distance. A shell whose bound does not beat the incumbent is dropped;
+Each piece of a sample's loss is bounded over shells of the distance. A shell whose bound does not beat the incumbent is dropped;
 what is left is the hull of the surviving shells, usually far smaller than the support and with far fewer open neurons.
 """
 
@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from wdaverify.bounds.crown import Bounds, Crown, unstable
 from wdaverify.bounds.region import Regions
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.network.model import Array
-from wdaverify.problem import Norm, WdroProblem
+from wdaverify.pieces import Pieces
+from wdaverify.problem import GroundCost, Norm, WdroProblem
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
 
 Ints = NDArray[np.int64]
@@ -33,15 +33,14 @@ _WORTHWHILE = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Screened:
-    """Per item (sample, rival): what is proven, and the shell [near, far] that may still beat the incumbent.
+    """Per item (piece of a sample's loss): what is proven, and the shell [near, far] that may still beat the incumbent.
 
-    ``upper`` bounds the inner value everywhere, ``outside`` outside the shell (-inf: there is no outside). ``far < near``
-    where nothing is left to solve. All arrays ``[M]``. ``inner, outer``: per item the edges of the shells that were dropped,
-    from 0 to near and from far to the reach (all of them in ``inner`` where nothing is left).
+    ``upper`` bounds what an engine would be asked everywhere, ``outside`` outside the shell (-inf: there is no outside).
+    ``far < near`` where nothing is left to solve. All arrays ``[M]``. ``inner, outer``: per item the edges of the shells that
+    were dropped, from 0 to near and from far to the reach (all of them in ``inner`` where nothing is left).
     """
 
-    sample: Ints
-    rival: Ints
+    items: Ints
     upper: Array
     outside: Array
     near: Array
@@ -51,11 +50,15 @@ class Screened:
 
 
 class Screen:
-    """Batched bounds for one problem; lives in the parent process. Past its deadline it proves nothing more, at once."""
+    """Batched bounds for one problem; lives in the parent process. Past its deadline it proves nothing more, at once.
+
+    ``reach [N]`` is how far from each sample anything matters: by default the largest distance within the support.
+    """
 
     def __init__(self, problem: WdroProblem, deadline: float = math.inf) -> None:
         self._problem, self._deadline = problem, deadline
-        self._crown = Crown(problem.network, problem.cost.norm)
+        self.pieces = Pieces.of(problem)
+        self._crown = Crown(problem.network, problem.cost)
         self._x = torch.tensor(problem.samples.x, dtype=torch.float64)
         self._support = (
             torch.tensor(problem.support.lower, dtype=torch.float64),
@@ -64,155 +67,175 @@ class Screen:
         self.reach = self._reach()
 
     def _reach(self) -> Array:
-        """The largest distance ``D_i`` from each sample within the support, ``[N]``, rounded up."""
-        room = np.maximum(
-            self._problem.support.upper - self._problem.samples.x, self._problem.samples.x - self._problem.support.lower
-        )
-        if self._problem.cost.norm is Norm.INF:
-            return np.asarray(np.nextafter(room.max(axis=1), np.inf))
-        return np.asarray(room.sum(axis=1) * (1 + dot_error(room.shape[1])))
-
-    def rivals(self, samples: Ints) -> tuple[Ints, Ints]:
-        """Every (sample, rival) pair of the samples."""
-        classes = np.arange(self._problem.network.n_outputs)
-        sample, rival = np.meshgrid(samples, classes, indexing="ij")
-        kept = rival != self._problem.samples.y[samples][:, None]
-        return sample[kept].astype(np.int64), rival[kept].astype(np.int64)
+        """The largest distance ``D_i`` from each sample within the support, ``[N]``, rounded up; for order inf at most the radius."""
+        support, x = self._problem.support, self._problem.samples.x
+        reach = _length_up(self._problem.cost, np.maximum(support.upper - x, x - support.lower))
+        return reach if math.isfinite(self._problem.cost.order) else np.minimum(reach, self._problem.radius)
 
     def _regions(self, sample: Ints, near: Array, far: Array) -> Regions:
-        norm = self._problem.cost.norm
-        return Regions.around(norm, self._x[sample], self._support, torch.tensor(near), torch.tensor(far))
+        cost = self._problem.cost
+        return Regions.around(cost, self._x[sample], self._support, torch.tensor(near), torch.tensor(far))
 
-    def _rows(self, sample: Ints, rivals: Ints) -> Tensor:
-        """``e_j - e_y`` for the rivals ``[B, R]`` of each sample, ``[B, R, K]``."""
-        rows = torch.zeros(*rivals.shape, self._problem.network.n_outputs, dtype=torch.float64)
-        rows.scatter_(2, torch.tensor(rivals)[..., None], 1.0)
-        labels = torch.tensor(self._problem.samples.y[sample])[:, None, None].expand(*rivals.shape, 1)
-        return rows.scatter_add_(2, labels, torch.full(labels.shape, -1.0, dtype=torch.float64))
-
-    def _all_rivals(self, sample: Ints) -> Ints:
-        return self.rivals(sample)[1].reshape(sample.size, -1)
-
-    def _bound(self, sample: Ints, rivals: Ints, near: Array, far: Array, lam: float | None) -> Array:
-        """Upper bounds ``[B, R]`` of ``margin - lam * distance`` on the shells; inf for what the deadline left out."""
-        step = self._crown.batch(rivals.shape[1])
+    def _bound(self, sample: Ints, rows: Array, near: Array, far: Array, lam: float | None) -> Array:
+        """Upper bounds ``[B, R]`` of ``rows . z - lam * distance^p`` on the shells; inf for what the deadline left out."""
+        step = self._crown.batch(rows.shape[1])
         parts = []
         for k in range(0, sample.size, step):
             piece = slice(k, k + step)
             if time.monotonic() > self._deadline:
-                parts.append(np.full(rivals[piece].shape, math.inf))
+                parts.append(np.full(rows[piece].shape[:2], math.inf))
             else:
-                parts.append(self._bound_piece(sample[piece], rivals[piece], near[piece], far[piece], lam))
-        return np.concatenate(parts) if parts else np.zeros(rivals.shape)
+                parts.append(self._bound_piece(sample[piece], rows[piece], near[piece], far[piece], lam))
+        return np.concatenate(parts) if parts else np.zeros(rows.shape[:2])
 
-    def _bound_piece(self, sample: Ints, rivals: Ints, near: Array, far: Array, lam: float | None) -> Array:
+    def _bound_piece(self, sample: Ints, rows: Array, near: Array, far: Array, lam: float | None) -> Array:
         regions = self._regions(sample, near, far)
         bounds = self._crown.pre_activations(regions)
         multiplier = None if lam is None else torch.full((sample.size,), lam, dtype=torch.float64)
-        upper = self._crown.functional(regions, bounds, self._rows(sample, rivals), multiplier).numpy()
+        upper = self._crown.functional(regions, bounds, torch.tensor(rows), multiplier).numpy()
         return np.where(np.isnan(upper), math.inf, upper)
 
-    def box_margins(self) -> Array:
-        """Upper bounds ``[N]`` of the margin over the whole support: the bound of phi at multiplier 0.
+    def _item_bounds(self, items: Ints, near: Array, far: Array, lam: float | None) -> Array:
+        """The same for the pieces ``[B, P]`` of one sample each, on its shell ``near, far [B]``."""
+        count, each = items.shape
+        rows = self.pieces.rows(items.reshape(-1))
+        flat = rows.reshape(count, each * rows.shape[1], -1)
+        raw = self._bound(self.pieces.sample[items[:, 0]], flat, near, far, lam).reshape(count, each, -1)
+        if not self.pieces.entropy:
+            return raw[..., 0]
+        paid = 0.0 if lam is None else lam * near**self._problem.cost.power
+        return _log_sum_up(raw, -np.broadcast_to(paid, near.shape)[:, None] * (1 - 2.0**-50))
 
-        One region serves all samples, so this is done whatever the deadline says.
+    def box_values(self) -> Array:
+        """Upper bounds ``[N]`` of the loss over the whole support, floor left out: phi at multiplier 0; inf if unbounded.
+
+        One region serves all samples of a label, so this is done whatever the deadline says.
         """
-        labels, classes = self._problem.samples.y, self._problem.network.n_outputs
+        labels, pieces = self._problem.samples.y, self.pieces
+        if not (self._problem.support.bounded and math.isfinite(self._problem.cost.order)):
+            return np.full(labels.size, math.inf)
         present, position = np.unique(labels, return_inverse=True)
         first = np.array([np.flatnonzero(labels == label)[0] for label in present])
-        margins = self._bound_piece(
-            first, self._all_rivals(first), np.zeros(first.size), np.full(first.size, self._widest()), None
-        )
-        assert margins.shape == (present.size, classes - 1)
-        return np.asarray(margins.max(axis=1)[position])
+        items, deadline = pieces.of_samples(first), self._deadline
+        self._deadline = math.inf
+        raw = self._item_bounds(items, np.zeros(first.size), np.full(first.size, self._widest()), None)
+        self._deadline = deadline
+        flat = items.reshape(-1)
+        whole = pieces.whole(raw.reshape(-1), flat, 0.0).reshape(items.shape)
+        return np.asarray(whole.max(axis=1)[position])
 
     def _widest(self) -> float:
         """A distance that no two points of the support exceed."""
         side = (self._problem.support.upper - self._problem.support.lower) * (1 + 2 * UNIT_ROUNDOFF)
-        if self._problem.cost.norm is Norm.INF:
-            return float(side.max())
-        return float(side.sum() * (1 + dot_error(side.size)))
+        return float(_length_up(self._problem.cost, side[None, :])[0])
 
     def inner(self, samples: Ints, lam: float, incumbents: Array, tolerance: float) -> Screened:
-        """Screen every rival of the samples at a multiplier.
+        """Screen every piece of the samples at a multiplier.
 
         ``incumbents [S]`` are values of phi already attained; a shell that cannot beat its incumbent by more than the
         tolerance is dropped.
         """
-        sample, rival = self.rivals(samples)
-        per_sample = rival.size // max(samples.size, 1)
-        bar = np.repeat(incumbents, per_sample) + tolerance
+        table = self.pieces.of_samples(samples)
+        items, per_sample = table.reshape(-1), self.pieces.per_sample
+        price = lam if math.isfinite(self._problem.cost.order) else None
+        bar = self.pieces.bar(np.repeat(incumbents, per_sample) + tolerance, items, lam)
         edges = self.reach[samples][:, None] * _geometric(_SHELLS)
-        shared = self._shells(samples, self._all_rivals(samples), edges, lam)
-        state = _Shells.start(sample, rival)
-        state.update(np.arange(sample.size), np.repeat(edges, per_sample, axis=0), shared.reshape(sample.size, -1), bar)
+        shared = self._shells(table, edges, price)
+        state = _Shells.start(items.size)
+        state.update(np.arange(items.size), np.repeat(edges, per_sample, axis=0), shared.reshape(items.size, -1), bar)
         for _ in range(_ROUNDS - 1):
             live = np.flatnonzero(state.far >= state.near)
             if live.size == 0:
                 break
             near, far = state.near[live], state.far[live]
             edges = _edges(near, far)
-            values = self._shells(sample[live], rival[live][:, None], edges, lam)[:, 0, :]
+            values = self._shells(items[live][:, None], edges, price)[:, 0, :]
             state.update(live, edges, values, bar[live])
             kept = state.far[live] >= state.near[live]
             if not (~kept | (state.far[live] < _WORTHWHILE * far)).any():
                 break
-        return Screened(sample, rival, state.upper(), state.dropped, state.near, state.far, state.inner, state.outer)
+        return Screened(items, state.upper(), state.dropped, state.near, state.far, state.inner, state.outer)
 
-    def _shells(self, sample: Ints, rivals: Ints, edges: Array, lam: float | None) -> Array:
-        """Bounds ``[B, R, S]`` on the S shells between edges ``[B, S + 1]``."""
+    def _shells(self, items: Ints, edges: Array, lam: float | None) -> Array:
+        """Bounds ``[B, P, S]`` on the S shells between edges ``[B, S + 1]`` of the pieces ``[B, P]``."""
         count, shells = edges.shape[0], edges.shape[1] - 1
         near, far = edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1)
-        bound = self._bound(np.repeat(sample, shells), np.repeat(rivals, shells, axis=0), near, far, lam)
+        bound = self._item_bounds(np.repeat(items, shells, axis=0), near, far, lam)
         return np.moveaxis(bound.reshape(count, shells, -1), 1, 2)
 
-    def distances(self, samples: Ints, known: Array) -> tuple[Ints, Ints, Array]:
+    def distances(self, samples: Ints, known: Array) -> tuple[Ints, Array]:
         """Proven lower bounds of the distance to each rival's region, by balls on which the rival's margin stays negative.
 
-        ``known [S]`` are distances of errors already found (inf: none); nothing beyond them matters. Returns sample,
-        rival and lower ``[M]``; a rival that stays negative on the whole ball up to ``known`` (or the support) gets
-        that radius, and inf where that ball is the whole support.
+        ``known [S]`` are distances of errors already found (inf: none); nothing beyond them matters. Returns items and lower
+        ``[M]``; a rival that stays negative on the whole ball up to ``known`` (or the reach) gets that radius, and inf where
+        that ball is the whole support.
         """
-        sample, rival = self.rivals(samples)
-        per_sample = rival.size // max(samples.size, 1)
-        reach = np.repeat(self.reach[samples], per_sample)
-        low, high = np.zeros(sample.size), np.minimum(np.repeat(known, per_sample), reach)
-        whole = high >= reach
-        top = self._bound(sample, rival[:, None], np.zeros(sample.size), high, None)[:, 0]
-        low = np.where(top < 0, np.where(whole, math.inf, high), low)
+        items = self.pieces.of_samples(samples).reshape(-1)
+        sample = self.pieces.sample[items]
+        reach = self.reach[sample]
+        low, high = np.zeros(items.size), np.minimum(np.repeat(known, self.pieces.per_sample), reach)
+        whole = (high >= reach) & self._covers(sample)
+        top = self._item_bounds(items[:, None], np.zeros(items.size), high, None)[:, 0]
+        low = np.where(top < 0, np.where(whole, math.inf, np.nextafter(high, math.inf)), low)
         live = np.flatnonzero(top >= 0)
         for _ in range(_ROUNDS):
             if live.size == 0:
                 break
             steps = low[live][:, None] + (high - low)[live][:, None] * np.arange(1, _SHELLS) / _SHELLS
             flat, balls = np.repeat(live, _SHELLS - 1), steps.reshape(-1)
-            bound = self._bound(sample[flat], rival[flat][:, None], np.zeros(flat.size), balls, None)
+            bound = self._item_bounds(items[flat][:, None], np.zeros(flat.size), balls, None)
             excluded = (bound[:, 0] < 0).reshape(live.size, -1)
             count = np.where(excluded.all(axis=1), _SHELLS - 1, excluded.argmin(axis=1))
             padded = np.hstack([low[live][:, None], steps, high[live][:, None]])
             position = np.arange(live.size)
             low[live], high[live] = padded[position, count], padded[position, count + 1]
-        return sample, rival, low
+        return items, low
+
+    def _covers(self, sample: Ints) -> NDArray[np.bool_]:
+        """Whether the reach of samples takes in the whole support."""
+        return np.asarray(self.reach[sample] >= self._reach()[sample]) & math.isfinite(self._problem.cost.order)
+
+    def whole_support(self, sample: int, far: float) -> bool:
+        """Whether a ball of this radius around a sample holds the whole support."""
+        return bool(far >= self.reach[sample] and self._covers(np.array([sample]))[0])
 
     def shell(self, sample: int, near: float, far: float) -> Region:
         """The region of one question, for an engine that bounds it itself."""
-        support = self._problem.support
-        return Region(self._problem.cost.norm, self._problem.samples.x[sample], support.lower, support.upper, near, far)
+        support, x = self._problem.support, self._problem.samples.x[sample]
+        return Region(self._problem.cost, x, support.lower, support.upper, near, far, support.rows, support.integer)
 
     def region(self, sample: int, near: float, far: float) -> tuple[Region, HiddenBounds, int]:
         """The region of one question within its box, its pre-activation bounds, and how many neurons they leave open."""
         regions = self._regions(np.array([sample]), np.array([near]), np.array([far]))
         bounds: Bounds = self._crown.pre_activations(regions)
-        region = Region(
-            self._problem.cost.norm,
-            self._problem.samples.x[sample],
-            np.asarray(regions.lower[0].numpy()),
-            np.asarray(regions.upper[0].numpy()),
-            near,
-            far,
+        region = replace(
+            self.shell(sample, near, far),
+            lower=np.asarray(regions.lower[0].numpy()),
+            upper=np.asarray(regions.upper[0].numpy()),
         )
         hidden = [(np.asarray(low[0].numpy()), np.asarray(high[0].numpy())) for low, high in bounds]
         return region, hidden, int(unstable(bounds)[0]) if bounds else 0
+
+
+def _length_up(cost: GroundCost, room: Array) -> Array:
+    """The norm of displacements ``[B, n]`` that no coordinate exceeds, ``[B]``, rounded up; fixed features do not move."""
+    n = room.shape[1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.where(cost.fixed(n), 0.0, np.nextafter(room * cost.scale(n), np.inf))
+        if cost.norm is Norm.INF:
+            return np.asarray(np.nextafter(size.max(axis=1), np.inf))
+        if cost.norm is Norm.ONE:
+            return np.asarray(size.sum(axis=1) * (1 + dot_error(n)))
+        return np.asarray(np.sqrt((size * size).sum(axis=1)) * (1 + dot_error(n)))
+
+
+def _log_sum_up(raw: Array, extra: Array) -> Array:
+    """``log(exp(extra) + sum_q exp(raw_q))`` of ``raw [B, P, Q]``, ``extra [B, 1]``, rounded up, ``[B, P]``."""
+    top = np.maximum(raw.max(axis=2), extra)
+    with np.errstate(invalid="ignore", under="ignore", over="ignore"):
+        total = np.exp(extra - top) + np.exp(raw - top[..., None]).sum(axis=2)
+        out = top + np.log(total) + 2.0**-48 * (raw.shape[2] + np.abs(top))
+    return np.where(np.isfinite(out), out, math.inf)
 
 
 @dataclass(eq=False)
@@ -227,9 +250,7 @@ class _Shells:
     outer: list[list[float]]
 
     @classmethod
-    def start(cls, sample: Ints, rival: Ints) -> _Shells:
-        count = sample.size
-        assert rival.size == count
+    def start(cls, count: int) -> _Shells:
         none = np.full(count, -math.inf)
         inner: list[list[float]] = [[0.0] for _ in range(count)]
         outer: list[list[float]] = [[] for _ in range(count)]

@@ -12,8 +12,8 @@ from enum import StrEnum
 import highspy
 import numpy as np
 
-from wdaverify.encoding.linear import LinearProgram, Rows
 from wdaverify.encoding.milp import Ints
+from wdaverify.encoding.rows import LinearProgram, Rows
 from wdaverify.errors import SolverError
 from wdaverify.network.model import Array
 from wdaverify.solvers.highs import SMALLEST_COEFFICIENT
@@ -79,6 +79,17 @@ class LpSession:
         """New upper bounds of columns whose lower bound is 0."""
         if index.size:
             self._solver.changeColsBounds(index.size, index.astype(np.int32), np.zeros(index.size), upper)
+
+    def set_bounds(self, index: Ints, lower: Array, upper: Array) -> None:
+        """New bounds of columns."""
+        if index.size:
+            self._solver.changeColsBounds(index.size, index.astype(np.int32), lower, upper)
+
+    def set_row(self, row: int, columns: Ints, values: Array, upper: float) -> None:
+        """New coefficients and a new upper side of a row without a lower one."""
+        for column, value in zip(columns.tolist(), values.tolist(), strict=True):
+            self._solver.changeCoeff(row, column, value)
+        self._solver.changeRowBounds(row, -math.inf, upper)
 
     def cut(self, value: float) -> None:
         """Let the next solves stop as soon as their dual objective exceeds a value."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wdaverify.network.model import Array, readonly
 from wdaverify.transport.distribution import Distribution
-from wdaverify.transport.pool import AtomPool, FlatEnvelope
+from wdaverify.transport.pool import OWN, AtomPool, FlatEnvelope
 
 IntArray = NDArray[np.int64]
 
@@ -34,10 +34,13 @@ class Plan:
     atom: IntArray
     point: Array
     mass: Array
+    label: IntArray
 
-    def distribution(self) -> Distribution:
-        """The plan as a proposal for ``witness.evaluate``."""
-        return Distribution(self.sample, self.point, self.mass)
+    def distribution(self, own: IntArray) -> Distribution:
+        """The plan as a proposal for ``witness.evaluate``; ``own [N]`` are the samples' labels."""
+        return Distribution(
+            self.sample, self.point, self.mass, np.where(self.label == OWN, own[self.sample], self.label)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,15 +127,19 @@ def _plan(pool: AtomPool, flat: FlatEnvelope, used: IntArray, mass: Array) -> Pl
     samples: list[int] = []
     atoms: list[int] = []
     masses: list[float] = []
+    labels: list[int] = []
     points: list[Array] = []
     for at in np.argsort(used, kind="stable"):
         sample = int(flat.sample[used[at]])
         atom = int(used[at] - flat.start[sample])
-        point = pool.atom(sample, atom).point
+        chosen = pool.atom(sample, atom)
+        point = chosen.point
         if point is not None and mass[at] > 0:
+            labels.append(chosen.label)
             samples.append(sample)
             atoms.append(atom)
             masses.append(float(mass[at]))
             points.append(point)
     stacked = np.stack(points) if points else np.zeros((0, pool.width))
-    return Plan(np.array(samples, np.int64), np.array(atoms, np.int64), readonly(stacked), readonly(np.array(masses)))
+    sample_index, atom_index = np.array(samples, np.int64), np.array(atoms, np.int64)
+    return Plan(sample_index, atom_index, readonly(stacked), readonly(np.array(masses)), np.array(labels, np.int64))

@@ -20,15 +20,19 @@ from numpy.typing import NDArray
 
 from wdaverify.network.model import Array, readonly
 
+OWN = -1
+"""Instead of a label: the sample's own."""
+
 
 @dataclass(frozen=True, eq=False)
 class PoolAtom:
-    """One atom of a sample's envelope; ``point [n]`` is None for the mass that stays where it is."""
+    """One atom of a sample's envelope; ``point [n]`` is None for the mass that stays where it is; ``label`` may be ``OWN``."""
 
     sample: int
     cost: float
     value: float
     point: Array | None
+    label: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +48,13 @@ class FlatEnvelope:
 class _Envelope:
     """One sample's atoms: costs and values strictly increasing, slopes strictly decreasing."""
 
-    __slots__ = ("costs", "points", "values")
+    __slots__ = ("costs", "labels", "points", "values")
 
     def __init__(self, clean_value: float) -> None:
         self.costs = [0.0]
         self.values = [clean_value]
         self.points: list[Array | None] = [None]
+        self.labels = [OWN]
 
     def admits(self, cost: float, value: float) -> bool:
         """Whether ``(cost, value)`` lies strictly above the envelope (beyond the last atom it is constant)."""
@@ -62,7 +67,7 @@ class _Envelope:
             return True
         return self._above(costs[left], values[left], cost, value, costs[right], values[right])
 
-    def insert(self, cost: float, value: float, point: Array) -> None:
+    def insert(self, cost: float, value: float, point: Array, label: int) -> None:
         """Insert an admitted atom and drop those it puts under the envelope."""
         costs, values = self.costs, self.values
         at = bisect_right(costs, cost)
@@ -82,6 +87,7 @@ class _Envelope:
         costs[at:stop] = [cost]
         values[at:stop] = [value]
         self.points[at:stop] = [point]
+        self.labels[at:stop] = [label]
 
     @staticmethod
     def _above(c0: float, v0: float, c1: float, v1: float, c2: float, v2: float) -> bool:
@@ -118,7 +124,7 @@ class AtomPool:
         """The dimension n of the points."""
         return self._width
 
-    def add(self, sample: int, cost: float, value: float, point: Array) -> bool:
+    def add(self, sample: int, cost: float, value: float, point: Array, label: int = OWN) -> bool:
         """Offer an atom; True if it enters the envelope. A dominated one is dropped, and so is one of value -inf.
 
         Raises:
@@ -133,11 +139,13 @@ class AtomPool:
         envelope = self._envelopes[sample]
         if not envelope.admits(cost, value):
             return False
-        envelope.insert(cost, value, readonly(point))
+        envelope.insert(cost, value, readonly(point), label)
         self._flat = None
         return True
 
-    def add_many(self, sample: NDArray[np.int64], cost: Array, value: Array, point: Array) -> NDArray[np.bool_]:
+    def add_many(
+        self, sample: NDArray[np.int64], cost: Array, value: Array, point: Array, label: NDArray[np.int64] | None = None
+    ) -> NDArray[np.bool_]:
         """Offer atoms ``sample, cost, value [M]``, ``point [M, n]`` in turn; says which of them entered.
 
         One that entered may have been displaced by a later one.
@@ -147,7 +155,8 @@ class AtomPool:
         """
         entered = np.zeros(len(sample), dtype=np.bool_)
         for k in range(len(sample)):
-            entered[k] = self.add(int(sample[k]), float(cost[k]), float(value[k]), point[k])
+            named = OWN if label is None else int(label[k])
+            entered[k] = self.add(int(sample[k]), float(cost[k]), float(value[k]), point[k], named)
         return entered
 
     def flat(self) -> FlatEnvelope:
@@ -192,7 +201,9 @@ class AtomPool:
     def atom(self, sample: int, index: int) -> PoolAtom:
         """Atom ``index`` of a sample's envelope, by increasing cost."""
         envelope = self._envelopes[sample]
-        return PoolAtom(sample, envelope.costs[index], envelope.values[index], envelope.points[index])
+        return PoolAtom(
+            sample, envelope.costs[index], envelope.values[index], envelope.points[index], envelope.labels[index]
+        )
 
     def envelope(self, sample: int) -> tuple[PoolAtom, ...]:
         """A sample's atoms by increasing cost."""

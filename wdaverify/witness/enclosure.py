@@ -41,6 +41,20 @@ def margins_enclosure(network: ReluNetwork, x: Array, y: IntArray) -> tuple[Arra
     return lower, upper
 
 
+def functionals_enclosure(network: ReluNetwork, x: Array, matrix: Array, offset: Array) -> tuple[Array, Array]:
+    """Bounds ``[B, R]`` of ``matrix . z + offset`` at points ``x [B, n]``; matrix ``[R, K]``, offset ``[B, R]``."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        centre, radius = _propagate(network, np.asarray(x, dtype=np.float64))
+        value = centre @ matrix.T + offset
+        factor = dot_error(matrix.shape[1] + 1)
+        size = np.abs(centre) @ np.abs(matrix).T + np.abs(offset)
+        slack = (radius @ np.abs(matrix).T + factor * size) * (1 + 4 * factor) + matrix.shape[1] * _TINY
+        lower, upper = value - slack, value + slack
+    unknown = ~(np.isfinite(lower) & np.isfinite(upper))
+    lower[unknown], upper[unknown] = -math.inf, math.inf
+    return np.nextafter(lower, -np.inf), np.nextafter(upper, np.inf)
+
+
 def rival_margin(network: ReluNetwork, x: Array, y: IntArray) -> tuple[Array, Array]:
     """Bounds ``(lower [B], upper [B])`` of the margin loss ``max_{j != y} z_j - z_y``."""
     lower, upper = margins_enclosure(network, x, y)

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.exact import exact_dot
 from wdaverify.network.model import Array, readonly
-from wdaverify.problem import Loss, Norm, WdroProblem
-from wdaverify.rounding import float_down, float_up
+from wdaverify.problem import GroundCost, Norm, WdroProblem
+from wdaverify.rounding import dot_error, float_down, float_up
 from wdaverify.transport.distribution import Distribution
-from wdaverify.witness.decide import errors
-from wdaverify.witness.enclosure import rival_margin
+from wdaverify.witness.losses import float32_losses, loss_bounds
 
 IntArray = NDArray[np.int64]
 
@@ -33,7 +32,7 @@ class Atom:
     """One atom of a distribution: ``weight`` of ``sample`` sits at ``point [n]``, ``distance`` away (rounded up).
 
     ``loss`` is re-evaluated (rounded down; exact for zero-one); ``loss_float32`` is the loss in a plain float32
-    forward.
+    forward; ``label`` is the atom's own, another than the sample's where labels move.
     """
 
     sample: int
@@ -42,6 +41,7 @@ class Atom:
     loss: float
     loss_float32: float
     point: Array
+    label: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +72,7 @@ class _Moves:
     distance: Array
     loss: Array
     units: list[int]
+    label: IntArray
 
     def masses(self, weights: Array) -> Array:
         """The masses ``[M]``, each an exact double."""
@@ -116,28 +117,42 @@ def nominal_bracket(problem: WdroProblem) -> tuple[float, float]:
     return _expectation(problem.samples.w, lower), -_expectation(problem.samples.w, -upper)
 
 
-def loss_bounds(problem: WdroProblem, x: Array, y: IntArray) -> tuple[Array, Array]:
-    """Bounds ``(lower [B], upper [B])`` of the loss at ``x [B, n]`` with labels ``y [B]``; equal for zero-one."""
-    if problem.loss is Loss.ZERO_ONE:
-        decided = errors(problem.network, x, y).astype(np.float64)
-        return decided, decided
-    return rival_margin(problem.network, x, y)
+def distances_up(cost: GroundCost, x: Array, origin: Array) -> Array:
+    """``||a * (x - origin)||`` of rows ``[B, n]``, rounded up (without weights and but for l2 to the nearest double above), ``[B]``.
 
-
-def distances_up(norm: Norm, x: Array, origin: Array) -> Array:
-    """``||x - origin||`` of rows ``[B, n]``, each the least double that is at least the exact distance, ``[B]``.
-
-    The rounding error of a subtraction is itself a double (Knuth's TwoSum), so ``difference + error`` is exact.
+    The rounding error of a subtraction is itself a double (Knuth's TwoSum), so ``difference + error`` is exact. A fixed
+    feature that moved makes the distance infinite.
     """
     difference = x - origin
     back = difference - x
     error = (x - (difference - back)) - (origin + back)
     size = np.abs(difference)
     error = np.where(difference < 0, -error, error)
-    if norm is Norm.INF:
+    if cost.weights is not None or cost.norm is Norm.TWO:
+        return _scaled_up(cost, np.where(error > 0, np.nextafter(size, np.inf), size))
+    if cost.norm is Norm.INF:
         out: Array = np.where(error > 0, np.nextafter(size, np.inf), size).max(axis=1, initial=0.0)
         return out
     return np.array([_sum_up([*s, *e]) for s, e in zip(size.tolist(), error.tolist(), strict=True)], np.float64)
+
+
+def _scaled_up(cost: GroundCost, size: Array) -> Array:
+    """The weighted norm of sizes ``[B, n]``, rounded up."""
+    n = size.shape[1]
+    with np.errstate(under="ignore", over="ignore"):
+        if cost.weights is not None:
+            scaled = np.where(size > 0, size * cost.weights, 0.0)
+            size = np.where(cost.scale(n) == 1.0, scaled, np.where(size > 0, np.nextafter(scaled, np.inf), 0.0))
+        if cost.norm is Norm.INF:
+            return np.asarray(size.max(axis=1, initial=0.0))
+        if cost.norm is Norm.ONE:
+            return np.array([_sum_up(row) for row in size.tolist()], np.float64)
+        largest = size.max(axis=1, initial=0.0)
+        unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+        part = size / unit[:, None]
+        out = unit * np.sqrt((part * part).sum(axis=1)) * (1 + dot_error(n + 4))
+        alone = (size > 0).sum(axis=1) <= 1
+        return np.asarray(np.where(alone, largest, out))
 
 
 def _sum_up(terms: list[float]) -> float:
@@ -154,8 +169,13 @@ def _check(problem: WdroProblem, distribution: Distribution) -> None:
         raise ValueError(f"a move of an unknown sample: 0 to {len(problem.samples) - 1} exist")
     if not ((mass >= 0) & np.isfinite(mass)).all():
         raise ValueError("a mass is negative or not finite")
-    if not ((point >= problem.support.lower) & (point <= problem.support.upper)).all():
+    if not problem.support.contains(point).all():
         raise ValueError("a point lies outside the support")
+    if distribution.label is not None:
+        if distribution.label.shape != sample.shape:
+            raise ValueError("labels of a distribution: one for each move")
+        if not problem.cost.moves_labels and (distribution.label != problem.samples.y[sample]).any():
+            raise ValueError("a move to another label, which the ground cost forbids")
 
 
 def _gaining(problem: WdroProblem, distribution: Distribution, clean: Array) -> _Moves:
@@ -163,7 +183,10 @@ def _gaining(problem: WdroProblem, distribution: Distribution, clean: Array) -> 
     samples = problem.samples
     some = np.flatnonzero(distribution.mass > 0)
     loss = np.full(distribution.mass.shape, -math.inf)
-    loss[some] = loss_bounds(problem, distribution.point[some], samples.y[distribution.sample[some]])[0]
+    label = distribution.labels(samples.y)
+    loss[some] = loss_bounds(problem, distribution.point[some], label[some])[0]
+    distance = distances_up(problem.cost, np.asarray(distribution.point, np.float64), samples.x[distribution.sample])
+    loss[~_reachable(problem, distribution.sample, distance, label)] = -math.inf
     left = [int(w / math.ulp(w)) for w in samples.w.tolist()]
     rows: list[int] = []
     units: list[int] = []
@@ -178,33 +201,53 @@ def _gaining(problem: WdroProblem, distribution: Distribution, clean: Array) -> 
             units.append(taken)
     at = np.array(rows, dtype=np.int64)
     sample, point = distribution.sample[at], np.asarray(distribution.point[at], dtype=np.float64)
-    return _Moves(sample, point, distances_up(problem.cost.norm, point, samples.x[sample]), loss[at], units)
+    return _Moves(sample, point, distance[at], loss[at], units, label[at])
+
+
+def _reachable(problem: WdroProblem, sample: IntArray, distance: Array, label: IntArray) -> NDArray[np.bool_]:
+    """Whether moves are possible at a finite price, and for order inf within the radius."""
+    cost, moved = problem.cost, label != problem.samples.y[sample]
+    if math.isfinite(cost.order):
+        return np.isfinite(distance) & (~moved | cost.moves_labels)
+    return (distance <= problem.radius) & (~moved | (cost.label_cost <= problem.radius))
 
 
 def _transport_cost(problem: WdroProblem, moves: _Moves) -> Fraction:
-    """``sum mass * distance^p``, exactly."""
-    power, mass = problem.cost.order, moves.masses(problem.samples.w)
-    if power == 1:
+    """``sum mass * (distance^p + label_cost^p [moved])``, exactly; for order inf the largest of the distances and label costs."""
+    cost, moved = problem.cost, moves.label != problem.samples.y[moves.sample]
+    if not math.isfinite(cost.order):
+        largest = float(moves.distance.max(initial=0.0))
+        return Fraction(max(largest, cost.label_cost) if moved.any() else largest)
+    power, mass = cost.power, moves.masses(problem.samples.w)
+    if power == 1 and not moved.any():
         return exact_dot(mass.tolist(), moves.distance.tolist())
-    pairs = zip(mass.tolist(), moves.distance.tolist(), strict=True)
-    return sum((Fraction(m) * Fraction(d) ** power for m, d in pairs), Fraction(0))
+    total = sum(
+        (Fraction(m) * Fraction(d) ** power for m, d in zip(mass.tolist(), moves.distance.tolist(), strict=True)),
+        Fraction(0),
+    )
+    if moved.any():
+        total += Fraction(cost.label_cost) ** power * sum((Fraction(m) for m in mass[moved].tolist()), Fraction(0))
+    return total
 
 
 def _shrink(problem: WdroProblem, moves: _Moves) -> tuple[_Moves, float]:
     """Scale all masses by ``radius^p / cost`` if that is below 1; rounding units down only lowers the cost further."""
-    cost, budget = _transport_cost(problem, moves), Fraction(problem.radius) ** problem.cost.order
+    if not math.isfinite(problem.cost.order):
+        return moves, 1.0
+    cost, budget = _transport_cost(problem, moves), Fraction(problem.radius) ** problem.cost.power
     if cost <= budget:
         return moves, 1.0
     kept = budget / cost
     units = [u * kept.numerator // kept.denominator for u in moves.units]
     at = np.flatnonzero(np.array([u > 0 for u in units], dtype=np.bool_))
     left = [units[m] for m in at]
-    return _Moves(moves.sample[at], moves.point[at], moves.distance[at], moves.loss[at], left), float_down(kept)
+    kept_moves = _Moves(moves.sample[at], moves.point[at], moves.distance[at], moves.loss[at], left, moves.label[at])
+    return kept_moves, float_down(kept)
 
 
 def _root_up(cost: Fraction, problem: WdroProblem) -> float:
     """``cost^(1/p)`` rounded up; the cost is at most ``radius^p``, so its root is at most the radius."""
-    if problem.cost.order == 1:
+    if problem.cost.order == 1 or not math.isfinite(problem.cost.order):
         return float_up(cost)
     root = math.pow(float_up(cost), 1.0 / problem.cost.order)
     return min(problem.radius, root * (1.0 + 2.0**-48))
@@ -222,22 +265,13 @@ def _atoms(problem: WdroProblem, stay: Array, clean: Array, moves: _Moves, mass:
     """The atoms with weight, by sample, what stays first."""
     samples, point = problem.samples, readonly(moves.point)
     at = np.flatnonzero(stay > 0)
-    single = _float32_losses(problem, samples.x[at], samples.y[at])
-    out = [Atom(int(i), float(stay[i]), 0.0, float(clean[i]), float(single[k]), samples.x[i]) for k, i in enumerate(at)]
-    single = _float32_losses(problem, point, samples.y[moves.sample])
+    single = float32_losses(problem, samples.x[at], samples.y[at])
+    out = [
+        Atom(int(i), float(stay[i]), 0.0, float(clean[i]), float(single[k]), samples.x[i], int(samples.y[i]))
+        for k, i in enumerate(at)
+    ]
+    single = float32_losses(problem, point, moves.label)
     for m, i in enumerate(moves.sample):
         loss, distance = float(moves.loss[m]), float(moves.distance[m])
-        out.append(Atom(int(i), float(mass[m]), distance, loss, float(single[m]), point[m]))
+        out.append(Atom(int(i), float(mass[m]), distance, loss, float(single[m]), point[m], int(moves.label[m])))
     return tuple(sorted(out, key=lambda atom: atom.sample))
-
-
-def _float32_losses(problem: WdroProblem, x: Array, y: IntArray) -> Array:
-    """The losses ``[B]`` in a plain float32 forward."""
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        logits = problem.network.forward_float32(x)
-        rows = np.arange(logits.shape[0])
-        margin = logits - logits[rows, y][:, None]
-    margin[rows, y] = -np.inf
-    worst = margin.max(axis=1)
-    out: Array = np.asarray(worst >= 0 if problem.loss is Loss.ZERO_ONE else worst, dtype=np.float64)
-    return out

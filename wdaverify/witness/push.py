@@ -7,9 +7,10 @@ rival's logit reaches ``z_y``; the distance paid is then that point's own (docs/
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.problem import GroundCost, Norm, Support
+from wdaverify.problem import GroundCost, Support
 from wdaverify.witness.decide import errors
 from wdaverify.witness.enclosure import rival_margin
 
@@ -20,18 +21,19 @@ _UNDECIDED = 32
 
 
 def push_across(
-    network: ReluNetwork, x: Array, x_clean: Array, y: int, support: Support, norm: Norm = Norm.INF
+    network: ReluNetwork, x: Array, x_clean: Array, y: int, support: Support, cost: GroundCost
 ) -> Array | None:
     """A point near ``x [n]`` in the support with ``max_{j != y} z_j - z_y >= 0`` exactly, or None if none was found.
 
     ``x`` is clipped into the support and tried first. Then steps of doubling length, 1e-13 to 1e-5 of the scale of the
     points, are tried in several directions of unit norm; of the first success per direction the one nearest to
-    ``x_clean [n]`` in ``norm`` is kept, and its overshoot bisected down with exact decisions.
+    ``x_clean [n]`` is kept, and its overshoot bisected down with exact decisions.
     """
+    loose = ~cost.fixed(x.size) if support.integer is None else ~(cost.fixed(x.size) | support.integer)
     start: Array = np.clip(np.asarray(x, dtype=np.float64), support.lower, support.upper)
-    if _is_error(network, start, y):
+    if _is_error(network, start, y, support):
         return start
-    directions = _directions(network, start, x_clean, y, support, norm)
+    directions = _directions(network, start, x_clean, y, support, cost, loose)
     if not len(directions):
         return None
     scale = max(float(np.abs(start).max()), float(np.abs(start - x_clean).max())) or 1.0
@@ -39,23 +41,23 @@ def push_across(
     tried = np.clip(start + steps[None, :, None] * directions[:, None, :], support.lower, support.upper)
     flat = tried.reshape(-1, start.size)
     lower, upper = rival_margin(network, flat, np.full(len(flat), y, dtype=np.int64))
-    certain = (lower >= 0).reshape(tried.shape[:2])
-    cost = GroundCost(norm, 1)
+    inside = support.contains(flat)
+    certain = ((lower >= 0) & inside).reshape(tried.shape[:2])
     found = np.flatnonzero(certain.any(axis=1))
     if found.size:
         first = certain[found].argmax(axis=1)
         distance = cost.distance(tried[found, first] - x_clean)
         k = int(distance.argmin())
         return _bisect(network, start, directions[found[k]], float(steps[first[k]]), y, support)
-    undecided = np.flatnonzero(upper >= 0)
+    undecided = np.flatnonzero((upper >= 0) & inside)
     for m in undecided[np.argsort(cost.distance(flat[undecided] - x_clean), kind="stable")][:_UNDECIDED]:
-        if _is_error(network, flat[m], y):
+        if _is_error(network, flat[m], y, support):
             return np.array(flat[m], dtype=np.float64)
     return None
 
 
-def _is_error(network: ReluNetwork, x: Array, y: int) -> bool:
-    return bool(errors(network, x[None, :], np.array([y], dtype=np.int64))[0])
+def _is_error(network: ReluNetwork, x: Array, y: int, support: Support) -> bool:
+    return bool(support.contains(x[None, :])[0]) and bool(errors(network, x[None, :], np.array([y], dtype=np.int64))[0])
 
 
 def _bisect(network: ReluNetwork, start: Array, direction: Array, far: float, y: int, support: Support) -> Array:
@@ -65,14 +67,16 @@ def _bisect(network: ReluNetwork, start: Array, direction: Array, far: float, y:
     for _ in range(_BISECTIONS):
         middle = 0.5 * (near + far)
         point = np.clip(start + middle * direction, support.lower, support.upper)
-        if _is_error(network, point, y):
+        if _is_error(network, point, y, support):
             far, across = middle, point
         else:
             near = middle
     return across
 
 
-def _directions(network: ReluNetwork, x: Array, x_clean: Array, y: int, support: Support, norm: Norm) -> Array:
+def _directions(
+    network: ReluNetwork, x: Array, x_clean: Array, y: int, support: Support, cost: GroundCost, loose: NDArray[np.bool_]
+) -> Array:
     """Directions ``[D, n]`` of unit norm with room in the support: outward from the sample, and along the gradients.
 
     For the two leading rivals: the sign of the gradient, the gradient, and its largest coordinates. Where every
@@ -90,8 +94,12 @@ def _directions(network: ReluNetwork, x: Array, x_clean: Array, y: int, support:
     if flat:
         units = np.eye(x.size)[:16]
         out += [*units, *(-units)]
-    stacked = np.stack(out)
-    length = GroundCost(norm, 1).distance(stacked)
+    stacked = np.where(loose, np.stack(out), 0.0)
+    if support.rows is not None:  # also inward from the rows, and back towards the sample
+        stacked = np.vstack(
+            [stacked, np.where(loose, support.rows.matrix, 0.0), -np.where(loose, support.rows.matrix, 0.0)]
+        )
+    length = cost.distance(stacked)
     kept = np.isfinite(length) & (length > 0)
     scaled: Array = stacked[kept] / length[kept][:, None]
     return scaled

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Proof, Tree
-from wdaverify.encoding.cost import Region
-from wdaverify.encoding.linear import shell_program
+from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question
 from wdaverify.engines.cells.ledger import Claim, leaves, prove, tree_of
 from wdaverify.engines.cells.search import Evaluate, PseudoCosts, Search
-from wdaverify.engines.cells.tree import Node, Relaxation
+from wdaverify.engines.cells.tree import Node, Parts, Relaxation
 from wdaverify.errors import SolverError
+from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.problem import GroundCost
 
 _NEAR_TIE = 1e-7
 """A distance LP ends on the decision boundary up to its tolerance; who asked pushes such a point across and pays for it."""
+_NEAR_ROW = 1e-7
+"""By how much, relatively, a point that steers the search may violate a row of the support."""
+_WIDEST = 600.0
+"""Margins beyond this in size are not given to the exponential."""
 _SHELLS = 4
 _NARROWEST = 2.0**-8
 """No shell is cut that is narrower than this share of the question's."""
@@ -41,7 +44,9 @@ class CellEngine:
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Search within the effort; what is left open widens the bound."""
-        return _Hunt(self._network, self._backward, question, effort).answer()
+        rows = question.region.rows
+        backward = self._backward if rows is None else Backward(self._network.blocks, rows)
+        return _Hunt(self._network, backward, question, effort).answer()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,18 +78,29 @@ class _Hunt:
         self._shells = self._shells_between(edges)
         self._halves: list[_Shell] = []
         self._least_width = (region.far - region.near) * _NARROWEST
-        functional = np.zeros(network.n_outputs)
-        functional[question.rival] += 1.0
-        functional[question.label] -= 1.0
-        distance = isinstance(question, Distance)
-        self._claim = Claim(functional, 1.0 if isinstance(question, Distance) else question.multiplier, distance)
+        self._functional = _functional(question, network.n_outputs)
+        self._margins = _margins(question, network.n_outputs)
+        self._power = (
+            question.region.cost.power if isinstance(question, Inner) and math.isfinite(region.cost.order) else 1
+        )
+        integer = np.zeros(0, np.int64) if region.integer is None else np.flatnonzero(region.integer)
+        self._claim = Claim(
+            self._functional,
+            question.multiplier if isinstance(question, Inner) else 1.0,
+            isinstance(question, Distance),
+            self._power,
+            self._margins,
+            integer,
+            (region.lower, region.upper),
+            0 if region.rows is None else region.rows.lower.size,
+        )
 
     def _shells_between(self, edges: Array) -> list[_Shell]:
         """The shells between successive edges, bounded in one batch."""
         region = self._question.region
         near, far = edges[:-1], edges[1:]
         centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
-        shells = Shells.around(region.norm, centre, region.lower, region.upper, near, far)
+        shells = Shells.around(region.cost, centre, region.lower, region.upper, near, far)
         bounds = self._backward.pre_activations(shells)
         out = []
         for k in range(near.size):
@@ -138,14 +154,18 @@ class _Hunt:
                 break
             search.run()
             bound = self._proven(search)
-        question, region = self._question, self._question.region
+        question = self._question
         points = np.zeros((0, self._network.n_inputs))
         if search.best is not None:
-            points = np.clip(region.centre + search.best, region.lower, region.upper)[None, :]
+            points = self._point(search.best)[None, :]
         outward = bound if isinstance(question, Distance) else -bound
         seconds = time.perf_counter() - self._begun
         detail = f"{search.solves} LPs" + (", cut short by the memory limit" if search.full else "")
-        proof = self._proof(search) if self._effort.proof else None
+        proof = (
+            self._proof(search)
+            if self._effort.proof and not self._claim.integer.size and not self._claim.tail and self._margins is None
+            else None
+        )
         return Answer(
             outward, points, "cells", search.finished or search.full, search.nodes, seconds, detail, True, proof
         )
@@ -154,20 +174,60 @@ class _Hunt:
         """A row, phases, what branching looks at, and Python's own share."""
         return 1000.0 + 8.0 * (2 + self._backward.neurons) + 17.0 * self._backward.neurons
 
+    def _point(self, displacement: Array) -> Array:
+        """The input at a displacement, within the box, integers rounded."""
+        region = self._question.region
+        point = np.clip(region.centre + displacement, region.lower, region.upper)
+        if region.integer is not None:
+            point[region.integer] = np.rint(point[region.integer])
+        return np.asarray(np.where(displacement == 0, region.centre, point))
+
     def _relaxation(self, shell: _Shell) -> Relaxation:
         question, region = self._question, self._question.region
-        part = Region(region.norm, region.centre, region.lower, region.upper, shell.near, shell.far)
+        part = replace(region, near=shell.near, far=shell.far)
+        rooms = (shell.shells.up[0], shell.shells.down[0])
+        bounds = [(low[0], high[0]) for low, high in shell.bounds]
+        parts = self._parts(shell)
+        spans = None if parts.span is None else (parts.span[0], parts.span[1])
         multiplier = question.multiplier if isinstance(question, Inner) else None
         least = question.least if isinstance(question, Distance) else 0.0
-        rooms, pair = (shell.shells.up[0], shell.shells.down[0]), (question.label, question.rival)
-        bounds = [(low[0], high[0]) for low, high in shell.bounds]
+        aim = Aim(self._functional, multiplier, self._power, least, self._margins, spans)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the LP
-            program = shell_program(self._network.blocks, bounds, part, rooms, pair, multiplier, least)
+            program = shell_program(self._network.blocks, bounds, part, rooms, aim)
 
         def closes(node: Node) -> bool:
             return bool(self._prove(shell, [node])[0] == math.inf)
 
-        return Relaxation(program, self._backward.neurons, self._network.n_inputs, shell.far, closes)
+        return Relaxation(program, self._backward.neurons, self._network.n_inputs, shell.far, closes, parts)
+
+    def _parts(self, shell: _Shell) -> Parts:
+        """What nodes have beside phases."""
+        region, integer = self._question.region, self._claim.integer
+        box = None
+        if integer.size:
+            low = np.ceil(np.maximum(region.lower, region.centre - shell.shells.down[0])[integer])
+            high = np.floor(np.minimum(region.upper, region.centre + shell.shells.up[0])[integer])
+            box = np.stack([low, np.maximum(low, high)])
+        span = None if self._margins is None else self._spans(shell)
+        tail = self._claim.tail + (0 if self._margins is None else self._margins.shape[0] + 1)
+        return Parts(integer, region.centre[integer], box, span, tail)
+
+    def _spans(self, shell: _Shell) -> Array:
+        """Bounds ``[2, J]`` of the margins on a shell.
+
+        Raises:
+            SolverError: they are too wide for what follows.
+        """
+        assert self._margins is not None
+        rows = np.concatenate([self._margins, -self._margins])
+        at = np.zeros(rows.shape[0], np.int64)
+        local = [(low[at], high[at]) for low, high in shell.bounds]
+        none = np.zeros((at.size, self._backward.neurons), np.int8)
+        top = self._backward.leaves(rows, np.zeros(at.size), shell.shells.take(at), local, none, None)
+        count = self._margins.shape[0]
+        if not (np.isfinite(top).all() and np.abs(top).max(initial=0.0) < _WIDEST):
+            raise SolverError("the logits are too large for the cross-entropy")
+        return np.stack([np.minimum(-top[count:], top[:count]), top[:count]])
 
     def _prove(self, shell: _Shell, nodes: list[Node]) -> Array:
         """What nodes on a shell prove, ``[L]``."""
@@ -177,7 +237,7 @@ class _Hunt:
         """The least of what all leaves prove; each leaf's bound is put in place of the LP's promise."""
         proven = math.inf
         for k in search.order:
-            nodes = leaves(search.roots[k]) if k in search.roots else [Node.unknown(self._backward.neurons)]
+            nodes = leaves(search.roots[k]) if k in search.roots else [search.unknown(k)]
             values = self._prove(self._shells[k], nodes)
             for node, value in zip(nodes, values, strict=True):
                 node.bound = float(value)
@@ -190,7 +250,7 @@ class _Hunt:
         least = search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent)
         for k, root in list(search.roots.items()):
             for node in leaves(root):
-                if node.bound < least and (node.phases[search.names(k)] == 0).any():
+                if node.bound < least and (node.forked is not None or (node.phases[search.names(k)] == 0).any()):
                     search.keep(k, node)
                     some = True
         return some
@@ -215,23 +275,55 @@ class _Hunt:
     def _evaluation(self) -> Evaluate:
         """The true value at a displacement, of the minimisation: floats, since they only steer the search."""
         question, region, blocks = self._question, self._question.region, self._network.blocks
-        cost = GroundCost(region.norm, 1)
 
         def evaluate(displacement: Array) -> float:
-            point = np.clip(region.centre + displacement, region.lower, region.upper)
+            point = self._point(displacement)
+            if region.rows is not None and not _nearly(region.rows, point):
+                return math.inf
             h = point
             for block in blocks[:-1]:
                 h = np.maximum(block.weight @ h + block.bias, 0.0)
             z = blocks[-1].weight @ h + blocks[-1].bias
-            margin = float(z[question.rival] - z[question.label])
-            distance = float(cost.distance(point - region.centre))
+            distance = float(region.cost.distance(point - region.centre))
             if isinstance(question, Inner):
-                return question.multiplier * distance - margin
+                paid = question.multiplier * distance**self._power if question.multiplier else 0.0
+                if self._margins is not None:
+                    return paid - float(np.logaddexp.reduce(np.append(self._margins @ z, 0.0)))
+                return paid - float(self._functional @ z)
             enough = question.least / 2 if question.least > 0 else -_NEAR_TIE * (1 + float(np.abs(z).max()))
-            return distance if margin >= enough else math.inf
+            return distance if float(self._functional @ z) >= enough else math.inf
 
         return evaluate
 
     def _nothing(self, detail: str) -> Answer:
         trivial = -math.inf if isinstance(self._question, Distance) else math.inf
         return Answer(trivial, np.zeros((0, self._network.n_inputs)), "none", True, 0, 0.0, detail, False)
+
+
+def _functional(question: Question, classes: int) -> Array:
+    """The question's functional of the logits ``[K]``; for a cross-entropy the mean of its margins, which only steers."""
+    if isinstance(question, Inner) and question.functional is not None:
+        return question.functional
+    margins = _margins(question, classes)
+    if margins is not None:
+        return np.asarray(margins.mean(axis=0))
+    out = np.zeros(classes)
+    out[question.rival] += 1.0
+    out[question.label] -= 1.0
+    return out
+
+
+def _margins(question: Question, classes: int) -> Array | None:
+    """``z_j - z_y`` for every rival as rows ``[K - 1, K]`` where the question is a cross-entropy."""
+    if isinstance(question, Distance) or not question.entropy:
+        return None
+    rows = np.eye(classes)
+    rows[:, question.label] -= 1.0
+    return np.delete(rows, question.label, axis=0)
+
+
+def _nearly(rows: LinearRows, point: Array) -> bool:
+    """Whether a point satisfies rows up to what an LP leaves."""
+    value = rows.matrix @ point
+    slack = _NEAR_ROW * (1 + np.abs(rows.matrix) @ np.abs(point))
+    return bool(((value >= rows.lower - slack) & (value <= rows.upper + slack)).all())

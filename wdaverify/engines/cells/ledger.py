@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.entropy import by_rule, entropy_constant, on_grid
 from wdaverify.certify.proof import BARE, WRITTEN, Tree
+from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.tree import Node
 from wdaverify.network.model import Array
 
@@ -18,11 +20,20 @@ _SHORT = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """What leaves are held to: ``margin * functional . f(x) - cost * multiplier * ||x - c||``; a distance has multiplier 1."""
+    """What leaves are held to: ``margin * functional . f(x) - cost * multiplier * ||x - c||^power``; a distance has multiplier 1.
+
+    With ``margins [J, K]`` the cross-entropy of these rows takes the functional's place. ``integer [g]`` are the features that
+    nodes have a box of; ``tail`` is the number of the support's rows.
+    """
 
     functional: Array
     multiplier: float
     distance: bool
+    power: int
+    margins: Array | None
+    integer: Ints
+    support: tuple[Array, Array]
+    tail: int
 
 
 def leaves(root: Node) -> list[Node]:
@@ -88,16 +99,52 @@ def _bounds(
     backward: Backward, claim: Claim, shell: Shells, bounds: HiddenBounds, nodes: list[Node], rows: Array
 ) -> Array:
     """Bounds of the minimisation ``[L]``: inf where a leaf is shown to be empty or free of errors, near where nothing is."""
-    count = len(nodes)
+    count, neurons = len(nodes), backward.neurons
     margin, cost = rows[:, 0], rows[:, 1]
     at = np.zeros(count, np.int64)
     local = [(low[at], high[at]) for low, high in bounds]
-    nu = rows[:, 2:] if rows.shape[1] > 2 or not backward.neurons else None
+    given = rows.shape[1] > 2 or not neurons
+    nu = rows[:, 2 : 2 + neurons] if given else None
+    rho = (
+        rows[:, 2 + neurons : 2 + neurons + claim.tail]
+        if given and claim.tail and rows.shape[1] > 2 + neurons
+        else None
+    )
     phases = np.stack([node.phases for node in nodes])
     functional = np.maximum(margin, 0.0)[:, None] * claim.functional
-    top = backward.leaves(functional, cost * claim.multiplier, shell.take(at), local, phases, nu)
+    constant = np.zeros(count)
+    if claim.margins is not None:
+        functional, constant = _entropy(claim.margins, nodes, rows if given else None, margin)
+    place = _boxed(claim, shell.take(at), nodes)
+    tau = cost * claim.multiplier
+    top = constant + backward.leaves(functional, tau, place, local, phases, nu, power=claim.power, rho=rho)
+    top = np.where(constant != 0, np.nextafter(top, np.inf), top)
     empty = (cost == 0) & (top < 0) & (margin >= 0)
     if not claim.distance:
         return np.where(empty, math.inf, np.where(cost == 1, -top, -math.inf))
     distance = np.where(cost == 1, np.maximum(-top, shell.near[0]), shell.near[0])
     return np.where(empty | (distance > shell.far[0]), math.inf, distance)
+
+
+def _entropy(margins: Array, nodes: list[Node], rows: Array | None, margin: Array) -> tuple[Array, Array]:
+    """Per leaf the functional ``gamma . m`` and the constant that bound the cross-entropy; rays have neither."""
+    spans = np.stack([node.span for node in nodes if node.span is not None])
+    low, high = spans[:, 0], spans[:, 1]
+    if rows is None:
+        pairs = [by_rule(a, b) for a, b in zip(low, high, strict=True)]
+        level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+    else:
+        level, gamma = rows[:, -1], on_grid(rows[:, -1 - margins.shape[0] : -1])
+    constant = np.where(margin > 0, entropy_constant(level, gamma, low, high), 0.0)
+    return (gamma @ margins) * (margin > 0)[:, None], constant
+
+
+def _boxed(claim: Claim, shell: Shells, nodes: list[Node]) -> Shells:
+    """The shell of each leaf, cut to its box of integer features."""
+    if not claim.integer.size:
+        return shell
+    lower, upper = (np.broadcast_to(side, shell.centre.shape).copy() for side in claim.support)
+    for k, node in enumerate(nodes):
+        if node.box is not None:
+            lower[k, claim.integer], upper[k, claim.integer] = node.box
+    return shell.within(lower, upper)

@@ -108,6 +108,10 @@ class Search:
         """The LPs solved in all trees that were kept."""
         return sum(tree.solves for tree in self._trees)
 
+    def unknown(self, k: int) -> Node:
+        """The root of tree k before anything is known of it."""
+        return self._trees[k].unknown()
+
     def names(self, k: int) -> Ints:
         """The neurons that tree k leaves open at its root."""
         return self._trees[k].names
@@ -124,7 +128,7 @@ class Search:
             if self._late() or self._full():
                 return False
             self.nodes += 1
-            sides = self._branch(k, current)
+            sides = self._forked(k, current) if current.forked is not None else self._branch(k, current)
             if k in self._whole and self._split(k, current, sides):
                 return True
             if sides is None:
@@ -132,7 +136,7 @@ class Search:
             current.sides = sides
             current.row = None
             current.above = current.below = np.zeros(0)
-            current.point = None
+            current.point, current.forked = None, None
             open_ones = sorted((s for s in sides if not self._prunes(s.bound)), key=lambda side: side.bound)
             current = open_ones[0] if open_ones else None
             for side in open_ones[1:]:
@@ -192,6 +196,11 @@ class Search:
         assert best is not None
         node.split = best[1]
         return best[2]
+
+    def _forked(self, k: int, node: Node) -> tuple[Node, Node]:
+        """The children of a node at a cut of a feature or a margin."""
+        first, second = self._trees[k].forks(node, self._ceiling(), self._seconds())
+        return self._visit(first), self._visit(second)
 
     def _sides(self, k: int, node: Node, neuron: int, violation: tuple[float, float]) -> tuple[Node, Node]:
         """Both children at a neuron, bounded and evaluated."""

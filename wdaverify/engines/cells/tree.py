@@ -8,24 +8,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wdaverify.certify.entropy import best_level, on_grid
 from wdaverify.certify.proof import Phases
-from wdaverify.encoding.linear import ShellProgram
+from wdaverify.encoding.linear import Entropy, ShellProgram
+from wdaverify.encoding.milp import Ints
+from wdaverify.encoding.rows import Rows
 from wdaverify.network.model import Array
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
 _EASE = 1e-6
 """How far, relative to its range, a fixed neuron is let off its side where its leaf is nearly empty."""
+_FRACTIONAL = 1e-6
+"""How far from an integer a feature may be and count as one."""
+_NARROW = 1e-7
+"""Margins' intervals narrower than this are not cut."""
+_VIOLATED = 1e-9
+_SECANT_SHARE = 0.5
+"""The secants' excess, as a share of the violation of the open phases, from which on a margin is cut before a phase."""
+_BENT = 1e-9
+"""By how much the tangents of the logarithm may exceed it."""
 _ADDITIONS = 30
 """How often one node may add the rows that its point violates before it is taken as it is: its bound holds anyway."""
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A cut of feature or margin number ``at``: values up to ``low`` on one side, from ``high`` on the other."""
+
+    kind: str
+    at: int
+    low: float
+    high: float
 
 
 @dataclass(eq=False)
 class Node:
     """A set of phases ``[M]``, what the LP says of it, and the row of a proof that will be held to it.
 
-    ``bound`` is the LP's value (of the minimisation), a promise until the row is evaluated; ``row [2 + M]`` is
-    margin, cost, nu (None: by rule); ``spare`` is its parent's, which holds of it too. ``point`` is the LP point's
-    displacement, ``above, below [m]`` its h and s.
+    ``bound`` is the LP's value (of the minimisation), a promise until the row is evaluated; ``row`` is margin, cost,
+    nu ``[M]``, then rho ``[r]`` and gamma ``[J]`` with log sigma where the question has them (None: by rule); ``spare`` is
+    its parent's, which holds of it too. ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
+    ``box [2, g]`` are bounds of the integer features, ``span [2, J]`` of the margins of a cross-entropy. ``forked`` is where
+    to cut one of these next, if not a phase.
     """
 
     phases: Phases
@@ -37,11 +61,31 @@ class Node:
     spare: Array | None = None
     split: int = -1
     sides: tuple[Node, Node] | None = None
+    box: Array | None = None
+    span: Array | None = None
+    forked: Fork | None = None
 
     @classmethod
-    def unknown(cls, neurons: int) -> Node:
+    def unknown(cls, neurons: int, box: Array | None = None, span: Array | None = None) -> Node:
         """A root of which nothing is known."""
-        return cls(np.zeros(neurons, np.int8), -math.inf, None, np.zeros(0), np.zeros(0), None)
+        none = np.zeros(0)
+        return cls(np.zeros(neurons, np.int8), -math.inf, None, none, none, None, box=box, span=span)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a question has beside phases: integer features with their root box, and the margins' root intervals."""
+
+    integer: Ints
+    centre: Array
+    box: Array | None
+    span: Array | None
+    tail: int
+
+    @classmethod
+    def none(cls) -> Parts:
+        """Phases alone."""
+        return cls(np.zeros(0, np.int64), np.zeros(0), None, None, 0)
 
 
 Closes = Callable[[Node], bool]
@@ -49,49 +93,118 @@ Closes = Callable[[Node], bool]
 
 
 class Relaxation:
-    """The linear program of one question on one shell, and the nodes below it."""
+    """The linear program of one question on one shell, and the nodes below it.
 
-    def __init__(self, shell: ShellProgram, neurons: int, inputs: int, far: float, closes: Closes) -> None:
+    ``integer [g]`` are the features that take integers alone, with ``box [2, g]``; ``centre [g]`` are the sample's values there.
+    """
+
+    def __init__(
+        self, shell: ShellProgram, neurons: int, inputs: int, far: float, closes: Closes, parts: Parts | None = None
+    ) -> None:
         self._shell, self._inputs, self._far, self._closes = shell, inputs, far, closes
         self._session = LpSession(shell.program)
         self._upper_above, self._upper_below = shell.program.upper[shell.above], shell.program.upper[shell.below]
         self._now = np.zeros(shell.names.size, np.int8)
         self._neurons = neurons
+        self._parts = parts or Parts.none()
         self.names = shell.names
         self.solves = 0
 
+    def unknown(self) -> Node:
+        """The node with every phase open, unsolved."""
+        return Node.unknown(self._neurons, self._parts.box, self._parts.span)
+
     def root(self, cutoff: float, seconds: float) -> Node:
         """The node with every phase open."""
-        phases = np.zeros(self._neurons, np.int8)
-        return self.bound(phases, None, cutoff, seconds)
+        return self._bound(self.unknown(), None, cutoff, seconds)
 
-    def bound(self, phases: Phases, parent: Node | None, cutoff: float, seconds: float) -> Node:
-        """A node's LP, stopped as soon as its dual passes ``cutoff``; where it fails, what its parent has."""
-        self._apply(phases[self.names])
+    def bound(self, phases: Phases, parent: Node, cutoff: float, seconds: float) -> Node:
+        """A node's LP with other phases than its parent's, stopped as soon as its dual passes ``cutoff``."""
+        node = Node.unknown(self._neurons, parent.box, parent.span)
+        node.phases = phases
+        return self._bound(node, parent, cutoff, seconds)
+
+    def forks(self, parent: Node, cutoff: float, seconds: float) -> tuple[Node, Node]:
+        """The two sides of a cut of a feature or a margin."""
+        fork = parent.forked
+        assert fork is not None
+        made = []
+        for side, value in ((1, fork.low), (0, fork.high)):
+            node = Node.unknown(self._neurons, parent.box, parent.span)
+            node.phases = parent.phases
+            if fork.kind == "feature":
+                assert node.box is not None
+                node.box = node.box.copy()
+                node.box[side, fork.at] = value
+            else:
+                assert node.span is not None
+                node.span = node.span.copy()
+                node.span[side, fork.at] = value
+            made.append(self._bound(node, parent, cutoff, seconds))
+        return made[0], made[1]
+
+    def _bound(self, node: Node, parent: Node | None, cutoff: float, seconds: float) -> Node:
+        """Bound a fresh node; where its LP fails, it keeps what its parent has."""
+        self._apply(node)
         self._session.limit(seconds)
         self._session.cut(cutoff - self._shell.offset)
         solution = self._settled()
         least = -math.inf if parent is None else parent.bound
-        inherited = None if parent is None else parent.row
-        none = np.zeros(0)
+        node.spare = inherited = None if parent is None else parent.row
         if solution.status is LpStatus.CUT_OFF:
-            return Node(phases, max(cutoff, least), self._row(solution), none, none, None, inherited)
+            node.bound, node.row = max(cutoff, least), self._row(solution, node)
+            return node
         if solution.status is LpStatus.INFEASIBLE:
-            ray = self._row(solution, ray=True)
-            closed = Node(phases, math.inf, ray, none, none, None, inherited)
-            if ray is not None and self._closes(closed):
-                return closed
-            solution = self._eased(phases[self.names])
+            node.bound, node.row = math.inf, self._row(solution, node, ray=True)
+            if node.row is not None and self._closes(node):
+                return node
+            solution = self._eased(node.phases[self.names])
         if solution.status is not LpStatus.OPTIMAL:
             self._session.forget()
-            middle = 0.5 * self._upper_above, 0.5 * self._upper_below
-            return Node(phases, least, inherited, *middle, None)
+            node.above, node.below = 0.5 * self._upper_above, 0.5 * self._upper_below
+            node.bound, node.row = least, inherited
+            return node
         v, shell = solution.columns, self._shell
         value = float(shell.program.cost @ v) + shell.offset
-        row, above, below = self._row(solution), v[shell.above] * shell.scale, v[shell.below] * shell.scale
+        node.row = self._row(solution, node)
+        node.above, node.below = v[shell.above] * shell.scale, v[shell.below] * shell.scale
         if value <= least:
-            value, row = least, inherited if inherited is not None else row
-        return Node(phases, value, row, above, below, shell.moves.displacement(v, self._inputs), inherited)
+            value, node.row = least, inherited if inherited is not None else node.row
+        node.bound, node.point = value, shell.moves.displacement(v, self._inputs)
+        node.forked = self._fork(node, v)
+        return node
+
+    def _fork(self, node: Node, v: Array) -> Fork | None:
+        """Where the LP point asks for a cut that is not a phase: the most fractional integer, or the worst secant."""
+        parts = self._parts
+        if node.box is not None:
+            assert node.point is not None
+            value = parts.centre + node.point[parts.integer]
+            off = np.abs(value - np.rint(value))
+            at = int(off.argmax()) if off.size else 0
+            if off.size and off[at] > _FRACTIONAL:
+                return Fork("feature", at, math.floor(value[at]), math.floor(value[at]) + 1.0)
+        entropy = self._shell.entropy
+        if node.span is None or entropy is None:
+            return None
+        m = v[entropy.margin]
+        excess = v[entropy.power] - np.exp(m - entropy.shift)
+        total = math.exp(-entropy.shift) + float(v[entropy.power].sum())
+        width = node.span[1] - node.span[0]
+        worth = np.where(width > _NARROW, excess, -1.0) / total
+        at = int(worth.argmax())
+        if worth[at] <= 0:
+            return None
+        opened = np.minimum(node.above, node.below)[node.phases[self.names] == 0]
+        if (
+            opened.size
+            and opened.max(initial=0.0) > _VIOLATED
+            and worth.clip(min=0).sum() < _SECANT_SHARE * opened.sum()
+        ):
+            return None
+        quarter = 0.2 * width[at]
+        cut = float(np.clip(m[at], node.span[0, at] + quarter, node.span[1, at] - quarter))
+        return Fork("margin", at, cut, cut)
 
     def _eased(self, phases: Phases) -> LpSolution:
         """A leaf that is empty up to rounding has no ray: its multipliers are those of a leaf a little larger."""
@@ -113,20 +226,32 @@ class Relaxation:
             solution = self._session.solve()
             if solution.status is not LpStatus.OPTIMAL:
                 return solution
-            rows = self._shell.moves.violated(solution.columns, self._far)
+            rows = self._violated(solution.columns)
             if rows is None:
                 return solution
             self._session.add_rows(rows)
         return solution
 
-    def _row(self, solution: LpSolution, *, ray: bool = False) -> Array | None:
-        """The row of a proof that the multipliers amount to: margin, cost, nu; a ray is scaled to 1."""
+    def _violated(self, v: Array) -> Rows | None:
+        """The rows of the moves and the tangent of the logarithm that a point violates."""
+        rows = self._shell.moves.violated(v, self._far)
+        entropy = self._shell.entropy
+        if entropy is None:
+            return rows
+        total = max(math.exp(-entropy.shift) + float(v[entropy.power].sum()), 1e-300)
+        if v[entropy.value] <= entropy.shift + math.log(total) + _BENT:
+            return rows
+        tangent = entropy.tangent(total)
+        return tangent if rows is None else Rows.stacked([rows, tangent])
+
+    def _row(self, solution: LpSolution, node: Node, *, ray: bool = False) -> Array | None:
+        """The row of a proof that the multipliers amount to; a ray is scaled to 1."""
         y, shell = solution.rows, self._shell
         if y is None or not np.isfinite(y).all():
             return None
         if ray:
             y = y / max(float(np.abs(y).max(initial=0.0)), 1e-300)
-        row = np.zeros(2 + self._neurons)
+        row = np.zeros(2 + self._neurons + self._parts.tail)
         row[2 + shell.neuron] = y[: shell.neuron.size] * shell.weight
         if shell.margin >= 0:
             row[0] = y[shell.margin] * shell.margin_weight
@@ -134,9 +259,25 @@ class Relaxation:
         else:
             row[0] = 0.0 if ray else 1.0
         row[1] = 0.0 if ray else 1.0
+        tail, count = 2 + self._neurons, shell.support_weight.size
+        row[tail : tail + count] = -y[shell.support : shell.support + count] * shell.support_weight
+        if shell.entropy is not None:
+            self._entropy_row(row, y, node)
         return row
 
-    def _apply(self, phases: Phases) -> None:
+    def _entropy_row(self, row: Array, y: Array, node: Node) -> None:
+        """Gamma and log sigma at the end of a row."""
+        entropy = self._shell.entropy
+        assert entropy is not None
+        assert node.span is not None
+        count = entropy.margin.size
+        gamma = on_grid(y[entropy.margin_row : entropy.margin_row + count] * entropy.weight)
+        row[-1 - count : -1] = gamma
+        row[-1] = best_level(gamma, node.span[0], node.span[1])
+
+    def _apply(self, node: Node) -> None:
+        """Bring the program to a node."""
+        phases = node.phases[self.names]
         changed = np.flatnonzero(phases != self._now)
         if changed.size:
             new = phases[changed]
@@ -145,3 +286,20 @@ class Relaxation:
             index = np.concatenate([self._shell.above[changed], self._shell.below[changed]])
             self._session.set_upper(index, np.concatenate([above, below]))
             self._now = phases.copy()
+        if node.box is not None:
+            self._session.set_bounds(*self._shell.moves.bounds(self._parts.integer, node.box - self._parts.centre))
+        if node.span is not None and self._shell.entropy is not None:
+            self._apply_span(self._shell.entropy, node.span)
+
+    def _apply_span(self, entropy: Entropy, span: Array) -> None:
+        """The margins' intervals and their secants."""
+        self._session.set_bounds(entropy.margin, span[0], span[1])
+        low, high = np.exp(span - entropy.shift)
+        self._session.set_bounds(entropy.power, np.zeros(low.size), np.nextafter(high, np.inf))
+        width = span[1] - span[0]
+        slope = np.where(width > 0, (high - low) / np.where(width > 0, width, 1.0), 0.0)
+        for j in range(low.size):
+            pair = np.array([entropy.power[j], entropy.margin[j]])
+            self._session.set_row(
+                entropy.secant_row + j, pair, np.array([1.0, -slope[j]]), float(high[j] - slope[j] * span[1, j])
+            )

@@ -1,0 +1,59 @@
+"""Cross-entropy as one more layer: linear upper bounds of ``log(1 + sum_j exp(m_j))`` over intervals of the margins.
+
+For any ``sigma > 0`` and gamma, since log lies below its tangents and ``sigma exp(m) - gamma m`` is convex in m,
+
+    log(1 + sum exp(m_j))  <=  gamma . m  +  sigma - 1 - log sigma  +  sum_j max over the ends of [l_j, u_j] of (sigma exp(m) - gamma_j m)
+
+and ``gamma . m`` is a functional of the logits, which a backward pass bounds (docs/theory.md, section 4).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wdaverify.network.model import Array
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+
+_GRID = 2.0**40
+_STEPS = 48
+
+
+def on_grid(gamma: Array) -> Array:
+    """Gamma on a grid on which sums of a few thousand are exact, so that ``gamma . m`` is one functional of the logits."""
+    return np.asarray(np.round(np.clip(gamma, -(2.0**10), 2.0**10) * _GRID) / _GRID)
+
+
+def entropy_constant(log_sigma: Array, gamma: Array, low: Array, high: Array) -> Array:
+    """What is added to ``gamma . m``, rounded up, ``[L]``; log_sigma ``[L]``; gamma, low, high ``[L, J]``."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        level = log_sigma[:, None]
+        ends = [np.exp(m + level) - gamma * m for m in (low, high)]
+        size = [np.exp(m + level) * (1 + np.abs(m) + np.abs(level)) + np.abs(gamma * m) for m in (low, high)]
+        rest = np.exp(log_sigma) - 1 - log_sigma
+        total = np.maximum(*ends).sum(axis=1) + rest
+        spread = np.maximum(*size).sum(axis=1) + np.exp(log_sigma) * (1 + np.abs(log_sigma)) + 1 + np.abs(log_sigma)
+        out = total + (16 * UNIT_ROUNDOFF + dot_error(low.shape[1] + 4)) * spread
+    return np.where(np.isfinite(out), out, np.inf)
+
+
+def best_level(gamma: Array, low: Array, high: Array) -> float:
+    """The ``log sigma`` that bounds best for gamma ``[J]``: the constant is convex in sigma, searched by thirds."""
+    first = -float(np.logaddexp.reduce(np.append(high, 0.0)))
+    last = -float(np.logaddexp.reduce(np.append(low, 0.0)))
+    wide = [np.broadcast_to(v, (2, v.size)) for v in (gamma, low, high)]
+    for _ in range(_STEPS):
+        third = (last - first) / 3
+        left, right = entropy_constant(np.array([first + third, last - third]), *wide)
+        first, last = (first, last - third) if left <= right else (first + third, last)
+    return 0.5 * (first + last)
+
+
+def by_rule(low: Array, high: Array) -> tuple[float, Array]:
+    """``log sigma`` and gamma from the intervals alone: the secants, and the tangent at the middle of their sum."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        top = max(0.0, float(high.max(initial=0.0)))
+        ends = np.exp(low - top), np.exp(high - top)
+        level = -top - float(np.log(np.exp(-top) + 0.5 * (ends[0] + ends[1]).sum()))
+        slope = np.where(high > low, (ends[1] - ends[0]) / (high - low), ends[1])
+        gamma = slope * np.exp(level + top)
+    return level, on_grid(np.nan_to_num(gamma))

@@ -1,0 +1,286 @@
+"""The last step of a backward pass: a linear functional of the input less the price of moving, over a shell.
+
+In cost units (``d_k`` times the weight of feature k) and for any vector m, weak duality in ``t = ||d||`` gives
+
+    max q.d - tau t^p  <=  sum_k max (q_k - m_k) d_k over the room of k   +   max_(near <= t <= far) ||m||_* t - tau t^p
+
+so the choice of m decides how tight the bound is, never whether it holds. At the optimum m is the share of q that the
+distance pays for:
+
+    l-inf   roomiest coordinates first, until sum |m_k| is the slope of the price
+    l1      |m_k| up to the slope of the price
+    l2      m_k = clip(s q_k, room) / s,  s such that ||m|| is the slope of the price
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.ground import GroundCost, Norm
+from wdaverify.network.model import Array
+from wdaverify.rounding import UNIT_ROUNDOFF
+
+_BISECTIONS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Shells:
+    """S shells ``near <= ||x - centre|| <= far`` within a box.
+
+    ``up, down [S, n]`` is the room of each coordinate, rounded up; one is negative where the box leaves the centre out.
+    """
+
+    cost: GroundCost
+    centre: Array
+    up: Array
+    down: Array
+    near: Array
+    far: Array
+
+    @classmethod
+    def around(cls, cost: GroundCost, centre: Array, lower: Array, upper: Array, near: Array, far: Array) -> Shells:
+        """Shells around ``centre [S, n]`` in the box ``lower, upper [n]``; ``near, far [S]``."""
+        reach = np.broadcast_to(far[:, None], centre.shape)
+        if cost.weights is not None:
+            reach = np.nextafter(reach / cost.scale(centre.shape[1]), np.inf)
+            reach = np.where(cost.fixed(centre.shape[1]), 0.0, reach)
+        up = np.minimum(np.nextafter(np.maximum(upper - centre, 0.0), np.inf), reach)
+        down = np.minimum(np.nextafter(np.maximum(centre - lower, 0.0), np.inf), reach)
+        return cls(cost, centre, up, down, near, far)
+
+    def take(self, index: NDArray[np.int64] | slice) -> Shells:
+        """Those at the given positions."""
+        parts = (self.centre, self.up, self.down, self.near, self.far)
+        return Shells(self.cost, *(part[index] for part in parts))
+
+    def within(self, lower: Array, upper: Array) -> Shells:
+        """Each cut to a box of its own, ``lower, upper [S, n]``, which may leave its centre out."""
+        up = np.minimum(self.up, np.nextafter(upper - self.centre, np.inf))
+        down = np.minimum(self.down, np.nextafter(self.centre - lower, np.inf))
+        return Shells(self.cost, self.centre, up, down, self.near, self.far)
+
+    def __len__(self) -> int:
+        return int(self.near.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """``tau [B]`` a unit of ``||x - c||^power``, and multipliers ``rho [B, r]`` of the support's rows (None: 0)."""
+
+    tau: Array
+    power: int
+    rho: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Shell:
+    """Shells in cost units, broadcast against functionals: up, down ``[B, R, n]``; near, far ``[B, 1]``."""
+
+    up: Array
+    down: Array
+    near: Array
+    far: Array
+    forced: NDArray[np.bool_] | None
+    """Coordinates whose room leaves 0 out, if any."""
+
+
+def peak(q: Array, slip: Array, shells: Shells, price: Price | None) -> tuple[Array, Array]:
+    """``max q.x`` less the price over the shells ``[B, R]``, and the sizes that its rounding grows with.
+
+    q ``[B, R, n]`` is known up to ``slip``; without a price only the shell counts.
+    """
+    centre, size = shells.centre[:, None, :], np.abs(q)
+    tau = np.zeros((len(shells), 1)) if price is None else price.tau[:, None]
+    power = 1 if price is None else price.power
+    shell, pull = _in_cost_units(q, shells)
+    free = price is None
+    slope = _slope(shells.cost.norm, pull, shell, tau) if power == 2 else tau
+    if shell.forced is not None and shells.cost.norm is not Norm.TWO:
+        slope = _least(shells.cost.norm, pull, shell, tau, power)
+    match shells.cost.norm:
+        case Norm.INF:
+            paid, kept = _shared(pull, shell, slope, free=free)
+        case Norm.ONE:
+            paid, kept = _capped(pull, shell, slope)
+        case Norm.TWO:
+            paid, kept = _scaled(pull, shell, tau, power)
+    far, travel = shell.far, _travel(paid, shell, tau, power)
+    reach = np.maximum(np.abs(shells.up), np.abs(shells.down))[:, None, :]
+    lost = (slip * (np.abs(centre) + reach)).sum(-1)
+    moved = 3 * (size * reach).sum(-1) + 3 * np.abs(kept) + 3 * paid * far
+    spread = (size * np.abs(centre)).sum(-1) + 2 * moved + 2 * tau * far**power
+    return (q * centre).sum(-1) + kept + travel + 1.001 * lost, spread
+
+
+def _travel(paid: Array, shell: _Shell, tau: Array, power: int) -> Array:
+    """``max paid t - tau t^power`` over the shell, ``[B, R]``."""
+    if power == 1:
+        rate = paid - tau
+        return np.where(rate > 0, rate * shell.far, rate * shell.near)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        best = np.where(tau > 0, paid / (2 * tau), np.inf)
+    at = np.clip(best, shell.near, shell.far)
+    return np.asarray(paid * at - tau * at * at)
+
+
+def _least(norm: Norm, pull: Array, shell: _Shell, tau: Array, power: int) -> Array:
+    """The slope that bounds best where rooms leave the centre out: the bound is convex in it."""
+
+    def bound(slope: Array) -> Array:
+        paid, kept = _shared(pull, shell, slope, free=False) if norm is Norm.INF else _capped(pull, shell, slope)
+        return kept + _travel(paid, shell, tau, power)
+
+    low = np.zeros(pull.shape[:2])
+    high = np.abs(pull).sum(-1) + tau * (1 if power == 1 else 2 * shell.far)
+    for _ in range(_BISECTIONS):
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        lesser = bound(left) <= bound(right)
+        low, high = np.where(lesser, low, left), np.where(lesser, right, high)
+    known = np.broadcast_to(tau if power == 1 else high, low.shape)
+    middle = 0.5 * (low + high)
+    return np.where(bound(known) < bound(middle), known, middle)
+
+
+def _in_cost_units(q: Array, shells: Shells) -> tuple[_Shell, Array]:
+    """The shells and the pulls ``[B, R, n]`` of the functionals on ``d_k`` times its weight."""
+    up, down, near, far, pull = shells.up, shells.down, shells.near[:, None], shells.far[:, None], q
+    if shells.cost.weights is not None:
+        scale = shells.cost.scale(q.shape[-1])
+        up, down, pull = np.nextafter(up * scale, np.inf), np.nextafter(down * scale, np.inf), q / scale
+    forced = (up < 0) | (down < 0)
+    some = bool(forced.any())
+    if some:
+        least = np.maximum(np.maximum(-up, -down), 0.0)
+        below = shells.cost.norm
+        total = (
+            least.max(-1) if below is Norm.INF else least.sum(-1) if below is Norm.ONE else np.sqrt((least**2).sum(-1))
+        )
+        near = np.minimum(np.maximum(near, (total * (1 - 2.0**-30))[:, None]), far)
+    shape = q.shape
+    wide = [np.broadcast_to(side[:, None, :], shape) for side in (up, down)]
+    mask = np.broadcast_to(forced[:, None, :], shape) if some else None
+    return _Shell(wide[0], wide[1], near, far, mask), pull
+
+
+def _slope(norm: Norm, pull: Array, shell: _Shell, tau: Array) -> Array:
+    """``2 tau t`` at the distance t where the pull that is left equals it: the slope of ``tau t^2`` at the optimum."""
+    size = np.abs(pull)
+    room = np.maximum(np.where(pull > 0, shell.up, shell.down), 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if norm is Norm.INF:
+            order = np.argsort(-room, axis=-1, kind="stable")
+            sums = np.cumsum(np.take_along_axis(size, order, -1), axis=-1)
+            crossing = np.minimum(sums / (2 * tau[..., None]), np.take_along_axis(room, order, -1))
+        else:
+            order = np.argsort(-size, axis=-1, kind="stable")
+            reached = np.cumsum(np.take_along_axis(room, order, -1), axis=-1)
+            crossing = np.minimum(np.take_along_axis(size, order, -1) / (2 * tau[..., None]), reached)
+    at = np.clip(np.nan_to_num(crossing, nan=0.0).max(-1, initial=0.0), shell.near, shell.far)
+    return np.asarray(2 * tau * at)
+
+
+def _shared(pull: Array, shell: _Shell, slope: Array, *, free: bool) -> tuple[Array, Array]:
+    """l-inf: what the distance pays ``[B, R]``, and what is kept."""
+    size, room = np.abs(pull), np.where(pull > 0, shell.up, shell.down)
+    if free:
+        return np.zeros(size.shape[:2]), (size * room).sum(-1)
+    share = _shares(size, room, slope, shell.near)
+    return share.sum(-1), ((size - share) * room).sum(-1)
+
+
+def _shares(size: Array, room: Array, slope: Array, near: Array) -> Array:
+    """Roomiest coordinates first are charged to the distance until the slope is used up; none with less room than near."""
+    order = np.argsort(-room, axis=-1, kind="stable")
+    sizes = np.take_along_axis(size, order, -1)
+    before = np.cumsum(sizes, axis=-1) - sizes
+    filled = np.clip(slope[..., None] - before, 0.0, sizes)
+    share = np.zeros_like(size)
+    np.put_along_axis(share, order, filled, -1)
+    return np.where(room > near[..., None], np.minimum(share, size), 0.0)
+
+
+def _capped(pull: Array, shell: _Shell, slope: Array) -> tuple[Array, Array]:
+    """l1: ``mu``, the price of distance, and what the pulls beyond it keep; forced moves pay it too."""
+    if shell.forced is not None:
+        mu = np.broadcast_to(slope, pull.shape[:2])
+        cap = mu[..., None]
+        m = np.where(shell.forced, np.where(shell.down < 0, cap, -cap), np.clip(pull, -cap, cap))
+        return mu, _kept(pull - m, shell)
+    pulls, room = np.concatenate([pull, -pull], axis=-1), np.concatenate([shell.up, shell.down], axis=-1)
+    paid = _threshold(pulls, room, slope, shell.near, shell.far)
+    return paid, (np.maximum(pulls - paid[..., None], 0.0) * room).sum(-1)
+
+
+def _kept(rest: Array, shell: _Shell) -> Array:
+    """``sum_k max rest_k d_k`` over the rooms."""
+    return np.asarray(np.maximum(rest * shell.up, -rest * shell.down).sum(-1))
+
+
+def _threshold(pulls: Array, room: Array, price: Array, near: Array, far: Array) -> Array:
+    """The price ``mu [B, R]`` of distance at which the pulls beyond it take up the room that the price asks for."""
+    order = np.argsort(-pulls, axis=-1, kind="stable")
+    sizes, reached = np.take_along_axis(pulls, order, -1), np.cumsum(np.take_along_axis(room, order, -1), axis=-1)
+
+    def slope(distance: Array) -> Array:
+        at = (reached < distance[..., None]).sum(-1, keepdims=True)
+        return np.asarray(np.take_along_axis(sizes, np.minimum(at, pulls.shape[-1] - 1), -1)[..., 0])
+
+    return np.maximum(slope(far), np.minimum(price, slope(near)))
+
+
+def _scaled(pull: Array, shell: _Shell, tau: Array, power: int) -> tuple[Array, Array]:
+    """l2: ``||m||``, rounded up, for ``m = clip(s pull, room) / s``, and what is kept."""
+    stretch = _stretch if shell.forced is None else _searched
+    s = stretch(pull, shell, tau, power)[..., None]
+    m = np.clip(s * pull, -shell.down, shell.up) / s
+    paid = np.sqrt((m * m).sum(-1)) * (1 + (pull.shape[-1] + 8) * UNIT_ROUNDOFF)
+    return paid, _kept(pull - m, shell)
+
+
+def _stretch(pull: Array, shell: _Shell, tau: Array, power: int) -> Array:
+    """The ``s`` at which ``||m(s)||`` is the slope of the price, or at which ``||s m(s)||`` is near or far; ``[B, R]``."""
+    size, room = np.abs(pull), np.where(pull > 0, shell.up, shell.down)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        edge = np.where(size > 0, room / size, np.inf)
+        order = np.argsort(edge, axis=-1, kind="stable")
+        edges, rooms, sizes = (np.take_along_axis(v, order, -1) for v in (edge, room, size))
+        taken = np.cumsum(rooms**2, axis=-1) - rooms**2
+        left = np.cumsum((sizes**2)[..., ::-1], axis=-1)[..., ::-1]
+        reached = taken + np.where(left > 0, edges**2 * left, 0.0)
+        last = pull.shape[-1] - 1
+
+        def at(index: Array, of: Array) -> Array:
+            return np.asarray(np.take_along_axis(of, np.minimum(index, last)[..., None], -1)[..., 0])
+
+        def reaching(distance: Array) -> Array:
+            index = (reached < (distance**2)[..., None]).sum(-1)
+            more = np.maximum(distance**2 - at(index, taken), 0.0)
+            rest = at(index, left)
+            return np.asarray(np.where((index > last) | (rest <= 0), np.inf, np.sqrt(more / rest)))
+
+        if power == 2:
+            wanted = np.broadcast_to(np.where(tau > 0, 1 / (2 * tau), np.inf), size.shape[:2])
+        else:
+            steep = np.where(edges > 1e-150, reached / edges**2, np.inf)
+            index = (steep > (tau**2)[..., None]).sum(-1)
+            spare = tau**2 - np.where(index > last, 0.0, at(index, left))
+            total = np.where(index > last, (rooms**2).sum(-1), at(index, taken))
+            wanted = np.where(spare > 0, np.sqrt(total / spare), np.inf)
+            wanted = np.where((sizes**2).sum(-1) <= tau**2, 0.0, wanted)
+        s = np.clip(np.nan_to_num(wanted, nan=0.0, posinf=1e100), reaching(shell.near), reaching(shell.far))
+    return np.asarray(np.clip(np.nan_to_num(s, nan=0.0, posinf=1e100), 1e-100, 1e100))
+
+
+def _searched(pull: Array, shell: _Shell, tau: Array, power: int) -> Array:
+    """The same by bisection, where rooms leave the centre out."""
+    low, high = np.full(pull.shape[:2], 1e-12), np.full(pull.shape[:2], 1e12)
+    for _ in range(_BISECTIONS):
+        s = np.sqrt(low * high)
+        length = np.sqrt((np.clip(s[..., None] * pull, -shell.down, shell.up) ** 2).sum(-1))
+        steep = length / s > (2 * tau * length if power == 2 else tau)
+        more = (steep | (length < shell.near)) & (length < shell.far)
+        low, high = np.where(more, s, low), np.where(more, high, s)
+    return np.asarray(np.sqrt(low * high))

@@ -1,0 +1,112 @@
+"""The loss as pieces: what one question to an engine is about.
+
+    phi_i(lam) = max(floor, max over pieces k of  sup_x [c_k . z(x) - lam ||x - x_i||^p] + b_k - lam charge_k)
+
+A margin has a piece for every rival, a linear loss one for every functional, a cross-entropy one that is no functional at
+all; where labels may move every other label has its own, charged ``label_cost^p`` (docs/theory.md, sections 4 and 5).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.network.model import Array
+from wdaverify.problem import Loss, WdroProblem
+from wdaverify.rounding import UNIT_ROUNDOFF
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """The pieces of all samples, a sample's in a row; arrays ``[N * per_sample]``.
+
+    ``label`` is the label under which a piece is the loss, ``code`` its rival or functional; ``moved`` says that it is not
+    the sample's own. ``charge`` is ``label_cost^p`` rounded down, the price of that. ``floor`` is the least loss there is.
+    """
+
+    sample: Ints
+    label: Ints
+    code: Ints
+    offset: Array
+    moved: NDArray[np.bool_]
+    charge: float
+    per_sample: int
+    floor: float
+    entropy: bool
+    _matrix: Array | None
+    _classes: int
+
+    @classmethod
+    def of(cls, problem: WdroProblem) -> Pieces:
+        """The pieces of a problem; for zero-one those of the margin with the samples' own labels."""
+        own, classes, cost = problem.samples.y, problem.network.n_outputs, problem.cost
+        affordable = cost.moves_labels and problem.loss is not Loss.ZERO_ONE
+        if cost.order == math.inf:
+            affordable = affordable and cost.label_cost <= problem.radius
+        labels = np.broadcast_to(np.arange(classes), (own.size, classes)) if affordable else own[:, None]
+        functionals = problem.functionals
+        if functionals is not None:
+            codes = np.broadcast_to(
+                np.arange(functionals.matrix.shape[0]), (*labels.shape, functionals.matrix.shape[0])
+            )
+            offset = functionals.offsets(own)[:, None, :]
+        elif problem.loss is Loss.CROSS_ENTROPY:
+            codes, offset = np.zeros((*labels.shape, 1), np.int64), np.zeros((*labels.shape, 1))
+        else:
+            rank = np.arange(classes - 1)
+            codes = rank + (rank >= labels[..., None])
+            offset = np.full(codes.shape, 1.0 if problem.loss is Loss.HINGE else 0.0)
+        per_sample = codes.shape[1] * codes.shape[2]
+        label = np.broadcast_to(labels[..., None], codes.shape).reshape(-1).astype(np.int64)
+        sample = np.repeat(np.arange(own.size, dtype=np.int64), per_sample)
+        finite = math.isfinite(cost.order) and cost.moves_labels
+        return cls(
+            sample=sample,
+            label=label,
+            code=codes.reshape(-1).astype(np.int64),
+            offset=np.asarray(np.broadcast_to(offset, codes.shape).reshape(-1), np.float64),
+            moved=label != own[sample] if functionals is None else np.zeros(sample.size, np.bool_),
+            charge=math.nextafter(cost.label_cost**cost.power, 0.0) if finite else 0.0,
+            per_sample=per_sample,
+            floor=0.0 if problem.loss is Loss.HINGE else -math.inf,
+            entropy=problem.loss is Loss.CROSS_ENTROPY,
+            _matrix=None if functionals is None else functionals.matrix,
+            _classes=classes,
+        )
+
+    def __len__(self) -> int:
+        return int(self.sample.size)
+
+    def of_samples(self, samples: Ints) -> Ints:
+        """The pieces of samples ``[S]``, ``[S, per_sample]``."""
+        return np.asarray(samples[:, None] * self.per_sample + np.arange(self.per_sample))
+
+    def rows(self, items: Ints) -> Array:
+        """The functionals of pieces ``[B]``, ``[B, Q, K]``: one each, or all margins of a cross-entropy."""
+        if self._matrix is not None:
+            return np.asarray(self._matrix[self.code[items]][:, None, :])
+        rivals = self.code[items][:, None]
+        if self.entropy:
+            rank = np.arange(self._classes - 1)
+            rivals = rank + (rank >= self.label[items][:, None])
+        out = np.zeros((*rivals.shape, self._classes))
+        np.put_along_axis(out, rivals[..., None], 1.0, axis=2)
+        where = np.broadcast_to(self.label[items][:, None, None], (*rivals.shape, 1))
+        np.put_along_axis(out, where, -1.0, axis=2)
+        return out
+
+    def whole(self, raw: Array, items: Ints, multiplier: float) -> Array:
+        """``raw + b - lam charge`` of pieces ``[B]``, rounded up; ``raw`` bounds what the engine was asked."""
+        paid = multiplier * self.charge * self.moved[items]
+        size = np.abs(np.where(np.isfinite(raw), raw, 0.0)) + np.abs(self.offset[items]) + paid
+        changed = (self.offset[items] != 0) | (paid != 0)
+        return np.asarray(raw + np.where(changed, self.offset[items] - paid + 4 * UNIT_ROUNDOFF * size, 0.0))
+
+    def bar(self, wanted: Array, items: Ints, multiplier: float) -> Array:
+        """What the engine's answer must exceed for the whole of a piece to exceed ``wanted [B]``, nearly."""
+        return np.asarray(wanted - self.offset[items] + multiplier * self.charge * self.moved[items])
