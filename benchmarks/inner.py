@@ -77,7 +77,7 @@ def ask(instance: Instance, solver: str, limit: float) -> tuple[Answer, float]:
     lower = -np.inf
     for point in answer.points:
         margin = margins_enclosure(network, point[None], np.array([instance.label]))[0][0, instance.rival]
-        cost = distances_up(Norm.INF, point[None], x[None])[0]
+        cost = distances_up(GroundCost(Norm.INF, 1), point[None], x[None])[0]
         lower = max(lower, float(margin - instance.multiplier * cost))
     return answer, lower
 

@@ -44,8 +44,8 @@ def problem(**changes: Any) -> WdroProblem:
 
 def atoms() -> tuple[Atom, ...]:
     return (
-        Atom(0, 0.5, 0.05, -1.25, -1.2500001, readonly(np.array([0.1, 1 / 3]))),
-        Atom(1, 0.5, 0.0, 0.5, 0.5, readonly(np.array([0.3, 0.4]))),
+        Atom(0, 0.5, 0.05, -1.25, -1.2500001, readonly(np.array([0.1, 1 / 3])), 0),
+        Atom(1, 0.5, 0.0, 0.5, 0.5, readonly(np.array([0.3, 0.4])), 1),
     )
 
 

@@ -143,7 +143,7 @@ def test_radius_zero_is_the_nominal_loss(seed: int, ask: Ask) -> None:
     assert result.upper - result.lower <= TOLERANCE
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.INF, Norm.ONE])
 def test_a_tie_at_a_sample_is_an_error_at_radius_zero(norm: Norm, ask: Ask) -> None:
     tied = next(case.problem for case in HAND_SOLVED if case.name == "knapsack-radius-zero")
     result = verify(ask(replace(tied, norm=norm.value)), solver="highs", gap=1e-7, jobs=1)

@@ -13,7 +13,7 @@ from oracles import enumerate_cells, exact_distance
 from wdaverify import verify
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.encoding.cost import Region
-from wdaverify.encoding.linear import shell_program
+from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.encoding.milp import ModelBuilder
 from wdaverify.engines.base import Distance, Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
@@ -22,7 +22,7 @@ from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import GroundCost, Norm
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
-NORMS = list(Norm)
+NORMS = [Norm.INF, Norm.ONE]
 PLAIN = Effort(gap=1e-8, seconds=math.inf, seed=0, cutoff=None, start=None)
 SEEDS = range(6)
 
@@ -114,10 +114,13 @@ def test_the_program_of_a_shell_contains_every_point(seed: int, norm: Norm) -> N
     points = rng.uniform(size=(200, 2))
     cost = GroundCost(norm, 1).distance(points - region.centre)
     near, far = np.quantile(cost, [0.2, 0.7])
-    shell = Region(norm, region.centre, region.lower, region.upper, float(near), float(far))
+    shell = Region(GroundCost(norm, 1), region.centre, region.lower, region.upper, float(near), float(far))
     shells = Shells.around(GroundCost(norm, 1), region.centre[None], region.lower, region.upper, np.array([near]), np.array([far]))
     bounds = [(low[0], high[0]) for low, high in Backward(net.blocks).pre_activations(shells)]
-    built = shell_program(net.blocks, bounds, shell, (shells.up[0], shells.down[0]), (inner.label, inner.rival), 1.5)
+    functional = np.zeros(net.n_outputs)
+    functional[inner.rival], functional[inner.label] = 1.0, -1.0
+    rooms = (shells.up[0], shells.down[0])
+    built = shell_program(net.blocks, bounds, shell, rooms, Aim(functional, 1.5, 1, 0.0))
     program, moves = built.program, built.moves
     inside = (cost >= near) & (cost <= far)
     assert inside.any()

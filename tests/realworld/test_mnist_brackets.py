@@ -80,7 +80,7 @@ def test_published_margins_of_256x2(realworld: Path) -> None:
     rows = [row for row in rows if row["net"] == "mnist-net_256x2"][:8]
     assert rows
     net = load_network(realworld / "networks" / "mnist-net_256x2.onnx")
-    crown = Crown(net, Norm.INF)
+    crown = Crown(net, GroundCost(Norm.INF, 1))
     x, y = mnist(realworld, 1 + max(row["mnist_test_index0"] for row in rows))
     box = (torch.zeros(784, dtype=torch.float64), torch.ones(784, dtype=torch.float64))
     for row in rows:
@@ -88,7 +88,7 @@ def test_published_margins_of_256x2(realworld: Path) -> None:
         assert int(y[row["mnist_test_index0"]]) == label
         centre = torch.tensor(image)[None]
         regions = Regions.around(
-            Norm.INF, centre, box, torch.zeros(1, dtype=torch.float64), torch.full((1,), eps, dtype=torch.float64)
+            GroundCost(Norm.INF, 1), centre, box, torch.zeros(1, dtype=torch.float64), torch.full((1,), eps, dtype=torch.float64)
         )
         rivals = [j for j in range(10) if j != label]
         functionals = torch.eye(10, dtype=torch.float64)[rivals] - torch.eye(10, dtype=torch.float64)[label]

@@ -50,7 +50,7 @@ def test_inner_optimum(solver: str, name: str, sample: int, multiplier: int, ins
     label, rival, optimum = int(problem.samples.y[sample]), row["rival"], row["optimum"]
     assert label == row["label"]
     screened = screen.inner(np.array([sample]), float(multiplier), np.array([optimum - 1e-4]), 1e-6)
-    at = int(np.flatnonzero(screened.rival == rival)[0])
+    at = int(np.flatnonzero(screen.pieces.code[screened.items] == rival)[0])
     assert screened.upper[at] >= optimum - TOLERANCE
     region, bounds, _ = screen.region(sample, float(screened.near[at]), float(screened.far[at]))
     question = Inner(sample, label, rival, region, bounds, float(multiplier))

@@ -100,7 +100,7 @@ def test_one_sample_is_split_between_two_neighbouring_atoms() -> None:
     assert plan.sample.tolist() == [0, 0, 1]
     assert plan.atom.tolist() == [1, 2, 1]
     assert plan.mass.tolist() == [0.25, 0.25, 0.5]
-    assert plan.distribution().point[:, 0].tolist() == [1.0, 2.0, 3.0]
+    assert plan.distribution(np.zeros(2, np.int64)).point[:, 0].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_zero_weights_are_not_moved_and_set_no_multiplier() -> None:

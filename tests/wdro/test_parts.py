@@ -23,7 +23,7 @@ from wdaverify.wdro.parts import divided, gathered, joined
 PLAIN = Effort(gap=1e-8, seconds=math.inf, seed=0, cutoff=None, start=None, proof=True)
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.INF, Norm.ONE])
 @pytest.mark.parametrize("parts", [2, 3, 16])
 @pytest.mark.parametrize("seed", range(4))
 def test_parts_together_are_the_whole(seed: int, parts: int, norm: Norm) -> None:

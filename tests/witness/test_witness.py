@@ -9,7 +9,7 @@ import pytest
 from rationals import as_problem, linear, random_network, true_distance, true_loss
 
 from wdaverify.network.model import readonly
-from wdaverify.problem import Loss, Norm, WdroProblem
+from wdaverify.problem import GroundCost, Loss, Norm, WdroProblem
 from wdaverify.rounding import float_up
 from wdaverify.transport.distribution import Distribution
 from wdaverify.witness import evaluate as module
@@ -71,8 +71,8 @@ def random_question(seed: int, loss: Loss, norm: Norm) -> tuple[WdroProblem, Dis
     return problem, Distribution(sample, point, mass)
 
 
-@pytest.mark.parametrize("norm", list(Norm))
-@pytest.mark.parametrize("loss", list(Loss))
+@pytest.mark.parametrize("norm", [Norm.INF, Norm.ONE])
+@pytest.mark.parametrize("loss", [Loss.MARGIN, Loss.ZERO_ONE])
 @pytest.mark.parametrize("seed", range(40))
 def test_a_witness_holds_what_it_says(seed: int, loss: Loss, norm: Norm) -> None:
     problem, distribution = random_question(seed, loss, norm)
@@ -185,13 +185,13 @@ def test_refuses_what_is_no_distribution(
         evaluate(step_problem(1.0, Loss.MARGIN), proposal(sample, point, mass))
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.INF, Norm.ONE])
 def test_distances_are_the_least_doubles_above_the_truth(norm: Norm) -> None:
     rng = np.random.default_rng(5)
     x, origin = rng.random((60, 9)), rng.random((60, 9)) * 10.0 ** rng.integers(-20, 1, (60, 9))
     x[:20] = origin[:20] + 0.1 * rng.choice([-1, 1], (20, 9))
     x[20] = origin[20]
-    for k, up in enumerate(distances_up(norm, x, origin)):
+    for k, up in enumerate(distances_up(GroundCost(norm, 1), x, origin)):
         assert float(up) == float_up(true_distance(norm, x[k], origin[k]))
 
 
@@ -220,6 +220,6 @@ def test_the_checks_above_catch_distances_rounded_to_nearest(monkeypatch: pytest
     problem = as_problem(STEP, np.array([[0.1, 0.1]]), [0], [1.0], 1.0, Loss.MARGIN)
     distribution = proposal([0], [[0.0, 0.3]], [0.5])
     check(problem, evaluate(problem, distribution))
-    monkeypatch.setattr(module, "distances_up", lambda norm, x, origin: np.nextafter(distances_up(norm, x, origin), 0))
+    monkeypatch.setattr(module, "distances_up", lambda cost, x, origin: np.nextafter(distances_up(cost, x, origin), 0))
     with pytest.raises(AssertionError):
         check(problem, evaluate(problem, distribution))

@@ -1,17 +1,19 @@
-"""The canonical form of a network as float64 torch tensors: batched margins and gradients, by a backward pass of our own.
+"""Affine maps with relu between them as float64 torch tensors: batched margins and gradients, by a backward pass of our own.
 
-With blocks ``(W_k, b_k)``, ``a_k = W_k h_(k-1) + b_k``, ``h_k = relu(a_k)``, ``c = e_j - e_y`` (docs/theory.md, section 10)
+With maps ``(W_k, b_k)``, ``a_k = W_k h_(k-1) + b_k``, ``h_k = relu(a_k)``, ``c = e_j - e_y`` (docs/theory.md, section 10)
 
     m_j(x) = c . a_L(x),    grad m_j = W_1^T D_1 W_2^T D_2 ... W_L^T c,    D_k = diag[a_k > 0]
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from wdaverify.attacks.recast import Maps
 from wdaverify.errors import ProblemError
-from wdaverify.network.model import ReluNetwork
 
 
 def pick_device(name: str) -> torch.device:
@@ -30,15 +32,15 @@ def pick_device(name: str) -> torch.device:
 class TorchNetwork:
     """A network on a device, for the attacks only: what they find is evaluated again before it counts."""
 
-    def __init__(self, network: ReluNetwork, device: torch.device) -> None:
-        """Copy the blocks to ``device``; weights ``[m, n]`` are kept in both orientations."""
+    def __init__(self, maps: Maps, device: torch.device, fixed: NDArray[np.bool_] | None = None) -> None:
+        """Copy the maps to ``device``, weights ``[m, n]`` in both orientations; gradients are 0 where ``fixed [n]``."""
         self.device = device
-        self.n_inputs = network.n_inputs
-        self.n_outputs = network.n_outputs
+        self.n_inputs = maps[0][0].shape[1]
         self.evaluations = 0
-        self._weight = [torch.tensor(b.weight, dtype=torch.float64, device=device) for b in network.blocks]
+        self._weight = [torch.tensor(weight, dtype=torch.float64, device=device) for weight, _ in maps]
         self._transposed = [w.t().contiguous() for w in self._weight]
-        self._bias = [torch.tensor(b.bias, dtype=torch.float64, device=device) for b in network.blocks]
+        self._bias = [torch.tensor(bias, dtype=torch.float64, device=device) for _, bias in maps]
+        self._fixed = None if fixed is None else torch.tensor(fixed, device=device)
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``[B, K]`` of points ``[B, n]``."""
@@ -58,7 +60,7 @@ class TorchNetwork:
         g = last.index_select(0, rival) - last.index_select(0, label)
         for weight, h in zip(reversed(self._weight[:-1]), reversed(active), strict=True):
             g = g.mul_(h > 0) @ weight
-        return value, g
+        return value, g if self._fixed is None else g.masked_fill_(self._fixed, 0.0)
 
     def _forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits ``[B, K]`` and the post-activations of every hidden block."""

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from wdaverify.bounds.interval import TorchBlock, block_error, interval, torch_blocks
 from wdaverify.bounds.region import Regions, inflate, peak
+from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import ReluNetwork
-from wdaverify.problem import Norm
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
 
 _CHUNK_NUMBERS = 2**23
@@ -48,11 +48,11 @@ class _Relaxation:
 
 
 class Crown:
-    """Bounds for one network and one norm of the cost."""
+    """Bounds for one network and one ground cost."""
 
-    def __init__(self, network: ReluNetwork, norm: Norm) -> None:
+    def __init__(self, network: ReluNetwork, cost: GroundCost) -> None:
         self._blocks = torch_blocks(network)
-        self._norm = norm
+        self._norm = cost.norm
         self._widest = max(max(block.weight.shape) for block in self._blocks)
 
     def pre_activations(self, regions: Regions) -> Bounds:

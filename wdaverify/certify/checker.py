@@ -101,12 +101,12 @@ def _lower(certificate: Certificate, problem: WdroProblem) -> float:
         if not ((point >= support.lower) & (point <= support.upper)).all():
             raise MalformedProofError(f"an atom of sample {sample} lies outside the support")
         mass[sample] += Fraction(weight)
-        cost += Fraction(weight) * _distance(problem, point, samples.x[sample]) ** problem.cost.order
+        cost += Fraction(weight) * _distance(problem, point, samples.x[sample]) ** problem.cost.power
         value += Fraction(weight) * _loss(problem, point, int(samples.y[sample]))
     for i, weight in enumerate(samples.w.tolist()):
         if mass[i] != Fraction(weight):
             raise MalformedProofError(f"the atoms of sample {i} weigh {float(mass[i])!r}, not {weight!r}")
-    if cost > Fraction(problem.radius) ** problem.cost.order:
+    if cost > Fraction(problem.radius) ** problem.cost.power:
         raise MalformedProofError(f"the atoms cost {float(cost)!r}, more than radius^p")
     return float_down(value)
 
@@ -160,7 +160,7 @@ def _dual(certificate: Certificate, problem: WdroProblem) -> float:
         return math.inf
     if not np.isfinite(best[used]).all():
         raise MalformedProofError("a proof claims that no point of the support exists")
-    spent = Fraction(lam) * Fraction(problem.radius) ** problem.cost.order
+    spent = Fraction(lam) * Fraction(problem.radius) ** problem.cost.power
     return float_up(spent + exact_dot(samples.w[used].tolist(), best[used].tolist()))
 
 
@@ -184,12 +184,12 @@ def _knapsack(certificate: Certificate, problem: WdroProblem) -> float:
     for proof, value in zip(certificate.proofs, values.tolist(), strict=True):
         known[proof.sample, proof.rival] = max(known[proof.sample, proof.rival], value)
     nearest = known.min(axis=1)
-    left, moved = Fraction(problem.radius) ** problem.cost.order, Fraction(0)
+    left, moved = Fraction(problem.radius) ** problem.cost.power, Fraction(0)
     for i in np.argsort(nearest, kind="stable").tolist():
         weight = Fraction(float(samples.w[i]))
         if math.isinf(nearest[i]) or not weight:
             continue
-        price = weight * Fraction(float(nearest[i])) ** problem.cost.order
+        price = weight * Fraction(float(nearest[i])) ** problem.cost.power
         share = Fraction(1) if price <= left else left / price
         moved, left = moved + share * weight, left - share * price
     return float_up(min(moved, sum((Fraction(w) for w in samples.w.tolist()), Fraction(0))))

@@ -176,7 +176,8 @@ class Screen:
         low, high = np.zeros(items.size), np.minimum(np.repeat(known, self.pieces.per_sample), reach)
         whole = (high >= reach) & self._covers(sample)
         top = self._item_bounds(items[:, None], np.zeros(items.size), high, None)[:, 0]
-        low = np.where(top < 0, np.where(whole, math.inf, np.nextafter(high, math.inf)), low)
+        beyond = high if math.isfinite(self._problem.cost.order) else np.nextafter(high, math.inf)
+        low = np.where(top < 0, np.where(whole, math.inf, beyond), low)
         live = np.flatnonzero(top >= 0)
         for _ in range(_ROUNDS):
             if live.size == 0:

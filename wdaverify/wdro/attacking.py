@@ -16,7 +16,8 @@ from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.result import AttackResult
-from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate, loss_bounds, nominal_bracket
+from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate, nominal_bracket
+from wdaverify.witness.losses import loss_bounds
 
 
 def refuse_overflow(problem: WdroProblem) -> None:
@@ -48,24 +49,69 @@ def launch(problem: WdroProblem, *, device: str, seed: int, deadline: float) -> 
 
 
 def fill_pool(problem: WdroProblem, pool: AtomPool, sample: NDArray[np.int64], point: Array) -> None:
-    """Put points ``[M, n]`` of samples ``[M]`` into a pool, losses rounded down and costs rounded up."""
+    """Put points ``[M, n]`` of samples ``[M]`` into a pool, losses rounded down and costs rounded up.
+
+    Where labels may move a point counts under every label, and so does every sample itself.
+    """
     index = np.asarray(sample, dtype=np.int64)
-    if not index.size:
+    own = problem.samples.y
+    if index.size:
+        distance = distances_up(problem.cost, point, problem.samples.x[index])
+        _offer(problem, pool, index, point, distance, own[index])
+    if not problem.cost.moves_labels:
         return
-    value = loss_bounds(problem, point, problem.samples.y[index])[0]
-    cost = distances_up(problem.cost.norm, point, problem.samples.x[index]) ** problem.cost.order
-    kept = (cost > 0) & np.isfinite(value)
-    pool.add_many(index[kept], cost[kept], value[kept], point[kept])
+    for step in range(1, problem.network.n_outputs):
+        if index.size:
+            _offer(problem, pool, index, point, distance, (own[index] + step) % problem.network.n_outputs)
+
+
+def flip_labels(problem: WdroProblem, pool: AtomPool) -> None:
+    """Put every sample under every other label into a pool."""
+    own, everyone = problem.samples.y, np.arange(len(problem.samples))
+    if problem.cost.moves_labels:
+        for step in range(1, problem.network.n_outputs):
+            other = (own + step) % problem.network.n_outputs
+            _offer(problem, pool, everyone, problem.samples.x, np.zeros(everyone.size), other)
+
+
+def _offer(
+    problem: WdroProblem,
+    pool: AtomPool,
+    sample: NDArray[np.int64],
+    point: Array,
+    distance: Array,
+    label: NDArray[np.int64],
+) -> None:
+    """Offer points under labels; for order inf those within the radius cost nothing and the others are out of reach."""
+    value = loss_bounds(problem, point, label)[0]
+    moved = label != problem.samples.y[sample]
+    if math.isfinite(problem.cost.order):
+        power = problem.cost.power
+        paid = np.where(moved, problem.cost.label_cost, 0.0) ** power
+        cost = distance if power == 1 else np.nextafter(distance**power, np.inf)
+        cost = np.where(moved, np.nextafter(cost + paid, np.inf), cost)
+        kept = (cost > 0) & np.isfinite(value) & np.isfinite(cost)
+    else:
+        cost = np.zeros(distance.size)
+        kept = (
+            (distance <= problem.radius) & (~moved | (problem.cost.label_cost <= problem.radius)) & np.isfinite(value)
+        )
+    pool.add_many(sample[kept], cost[kept], value[kept], point[kept], label[kept])
+
+
+def budget(problem: WdroProblem) -> float:
+    """``radius^p``; 0 for order inf, whose atoms within the radius cost nothing."""
+    return float(problem.radius**problem.cost.power) if math.isfinite(problem.cost.order) else 0.0
 
 
 def mixture(problem: WdroProblem, outcome: AttackOutcome) -> Witness:
     """The best distribution over every point the attacks visited and kept: never below any one of them."""
     pool = AtomPool(clean_losses(problem)[0], problem.network.n_inputs)
+    flip_labels(problem, pool)
     fill_pool(problem, pool, outcome.sample, outcome.point)
     for proposal in outcome.distributions.values():
         fill_pool(problem, pool, proposal.sample, proposal.point)
-    budget = float(problem.radius**problem.cost.order)
-    plan = solve_master(pool, problem.samples.w, budget).plan.distribution()
+    plan = solve_master(pool, problem.samples.w, budget(problem)).plan.distribution(problem.samples.y)
     return max((evaluate(problem, d) for d in (plan, *outcome.distributions.values())), key=lambda w: w.lower)
 
 

@@ -26,7 +26,7 @@ def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certi
         clip=False,
         label_column=None,
         radius=problem.radius,
-        order=problem.cost.order,
+        order=problem.cost.power,
         norm=problem.cost.norm.value,
         loss=problem.loss.value,
         support_lower=support.lower,

@@ -1,4 +1,4 @@
-"""The margin loss by column generation (docs/theory.md, section 2).
+"""Every loss but zero-one by column generation (docs/theory.md, section 2).
 
 The master on the atoms gives a lower bound and a multiplier; pricing at the multiplier gives an upper bound and new
 atoms. The bracket is valid at any moment, so that any limit only leaves it wider.
@@ -19,7 +19,8 @@ from wdaverify.network.model import Array
 from wdaverify.rounding import float_up
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
-from wdaverify.wdro.attacking import fill_pool
+from wdaverify.wdro.attacking import budget, fill_pool, flip_labels
+from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.pricing import Pricing
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Pace, Run
@@ -42,15 +43,17 @@ class _Dual:
 
 
 class MarginSearch:
-    """The search for V with the margin loss; ``bracket`` attributes are valid whenever it is interrupted."""
+    """The search for V with a loss of pieces; ``bracket`` attributes are valid whenever it is interrupted."""
 
     def __init__(self, run: Run, witness: Witness) -> None:
         self._run = run
         self._problem = run.problem
-        self._budget = float(self._problem.radius**self._problem.cost.order)
+        self._budget = budget(self._problem)
         lower = clean_losses(self._problem)[0]
         self._pool = AtomPool(lower, self._problem.network.n_inputs)
-        self._pricing = Pricing(run, Screen(self._problem, run.deadline), self._pool)
+        flip_labels(self._problem, self._pool)
+        self.horizon = None if self._problem.support.bounded else Horizon(self._problem)
+        self._pricing = Pricing(run, Screen(self._problem, run.deadline), self._pool, self.horizon)
         self.witness = witness
         self._best = _Dual(math.inf, 0.0, *(np.zeros(0) for _ in range(3)))
         self._take_upper()
@@ -77,8 +80,14 @@ class MarginSearch:
     def _solve_master(self) -> float:
         """Solve the master, re-evaluate its plan, and return its multiplier."""
         master = solve_master(self._pool, self._problem.samples.w, self._budget)
-        self.adopt(evaluate(self._problem, master.plan.distribution()))
-        return master.multiplier
+        self.adopt(evaluate(self._problem, master.plan.distribution(self._problem.samples.y)))
+        if not math.isfinite(self._problem.cost.order):
+            return 0.0
+        return (
+            master.multiplier
+            if self.horizon is None
+            else self.horizon.admitted(master.multiplier, self._run.options.gap)
+        )
 
     def _dual_at(self, multiplier: float, values: Array) -> float:
         """``lam radius^p + sum_i w_i values_i``, rounded up."""
@@ -86,7 +95,9 @@ class MarginSearch:
         used = weights > 0
         if not np.isfinite(values[used]).all():
             return math.inf
-        spent = Fraction(multiplier) * Fraction(self._problem.radius) ** self._problem.cost.order
+        spent = Fraction(0)
+        if math.isfinite(self._problem.cost.order):
+            spent = Fraction(multiplier) * Fraction(self._problem.radius) ** self._problem.cost.power
         return float_up(spent + exact_dot(weights[used].tolist(), values[used].tolist()))
 
     def _take_upper(self) -> None:
@@ -100,6 +111,10 @@ class MarginSearch:
     def search(self) -> Reason:
         """Run until the bracket is closed, a limit is reached, or nothing that is asked narrows it any more."""
         idle = 0
+        if self.horizon is not None:
+            self.horizon.look(self._run)
+            for sample, point in self.horizon.far_points(self._run.options.gap):
+                self.offer(np.array([sample]), point[None, :])
         while True:
             multiplier = self._solve_master()
             width = self._run.upper - self._run.lower

@@ -1,4 +1,4 @@
-"""Pricing: upper bounds of phi_i at a multiplier, rival by rival, and the question most worth asking next.
+"""Pricing: upper bounds of phi_i at a multiplier, piece by piece, and the question most worth asking next.
 
     phi_i(lam) = max_j phi_ij(lam),   lower_i(lam) <= phi_i(lam) <= max_j upper_ij(lam)
 
@@ -14,22 +14,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from wdaverify.certify.proof import Proof
+from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Effort, Inner
 from wdaverify.engines.screening import Ints, Screen, Screened
 from wdaverify.network.model import Array
 from wdaverify.transport.models import UpperModel
 from wdaverify.transport.pool import AtomPool
+from wdaverify.wdro.attacking import fill_pool
+from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.proofs import MarginProofs
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Task
-from wdaverify.witness.enclosure import margins_enclosure
+from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up
+from wdaverify.witness.losses import loss_bounds
+from wdaverify.witness.repair import repaired
 
 
 @dataclass(eq=False)
 class _Open:
-    """The (sample, rival) items still open at the current multiplier; arrays ``[N * (K - 1)]``."""
+    """The items still open at the current multiplier; arrays ``[N * (K - 1)]``."""
 
     near: Array
     far: Array
@@ -39,24 +44,37 @@ class _Open:
 
 
 class Pricing:
-    """The state of pricing for one problem. Items are (sample, rival) pairs, a sample's rivals in a row."""
+    """The state of pricing for one problem. Items are the pieces of the samples' losses, a sample's in a row."""
 
-    def __init__(self, run: Run, screen: Screen, pool: AtomPool) -> None:
-        self._run, self._screen, self._pool = run, screen, pool
+    def __init__(self, run: Run, screen: Screen, pool: AtomPool, horizon: Horizon | None = None) -> None:
+        self._run, self._screen, self._pool, self._horizon = run, screen, pool, horizon
         problem = run.problem
         self._weights = problem.samples.w
-        self._sample, self._rival = screen.rivals(np.arange(len(problem.samples)))
-        self._per_sample = problem.network.n_outputs - 1
-        reach = np.repeat(screen.reach, self._per_sample)
-        self._all = UpperModel(self._sample.size, reach)
-        self._checked = UpperModel(self._sample.size, reach)
+        self.pieces = screen.pieces
+        self._sample, self._per_sample = self.pieces.sample, self.pieces.per_sample
+        self._power = problem.cost.power if math.isfinite(problem.cost.order) else 1
+        largest = self._largest()
+        self._all = UpperModel(len(self.pieces), largest)
+        self._checked = UpperModel(len(self.pieces), largest)
         self.multiplier = 0.0
         self._upper = np.full(self._sample.size, math.inf)
         self._lower = np.nextafter(pool.lower_model(0.0), -math.inf)
         self._open = self._nothing_open()
         self.tolerance = run.options.gap / 4
         self.proofs = MarginProofs(problem.network.n_relus) if run.options.certificate else None
-        self._learn(np.arange(self._sample.size), np.repeat(screen.box_margins(), self._per_sample), checked=True)
+        everything = np.arange(self._sample.size)
+        self._learn(everything, np.repeat(screen.box_values(), self._per_sample), checked=True)
+
+    def _largest(self) -> Array:
+        """The largest cost of each piece within the support, rounded up, ``[M]``."""
+        problem = self._run.problem
+        if not problem.support.bounded:
+            return np.full(len(self.pieces), math.inf)
+        cost = np.repeat(self._screen.reach, self._per_sample)
+        if self._power != 1:
+            cost = np.nextafter(cost**self._power, math.inf)
+        label_cost = math.nextafter(problem.cost.label_cost**self._power, math.inf) if self.pieces.moved.any() else 0.0
+        return np.where(self.pieces.moved, np.nextafter(cost + label_cost, math.inf), cost)
 
     def _nothing_open(self) -> _Open:
         size = self._sample.size
@@ -87,11 +105,12 @@ class Pricing:
     def upper(self) -> Array:
         """``upper_i`` at the multiplier, ``[N]``; never below ``lower_i``."""
         best = self._upper.reshape(-1, self._per_sample).max(axis=1)
-        return np.asarray(np.maximum(best, self.lower()))
+        return np.asarray(np.maximum(np.maximum(best, self.pieces.floor), self.lower()))
 
     def checked_upper(self) -> Array:
         """``upper_i`` at the multiplier as our own bounds alone prove it, ``[N]``."""
-        return np.asarray(self._checked.evaluate(self.multiplier).reshape(-1, self._per_sample).max(axis=1))
+        best = self._checked.evaluate(self.multiplier).reshape(-1, self._per_sample).max(axis=1)
+        return np.asarray(np.maximum(best, self.pieces.floor))
 
     def move_to(self, multiplier: float) -> None:
         """Go to another multiplier: what is known carries over, then every sample that matters is screened there."""
@@ -100,6 +119,10 @@ class Pricing:
         self._lower = np.nextafter(self._pool.lower_model(multiplier), -math.inf)
         self._open = self._nothing_open()
         lower = self.lower()
+        if self._horizon is not None:
+            self._screen.reach = self._horizon.reach(multiplier, lower)
+            if not np.isfinite(self._screen.reach).all():
+                return  # beyond every slope known: nothing can be proven here
         wide = np.flatnonzero(self._weights * (self.upper() - lower) > 0)
         wide = wide[self.upper()[wide] > lower[wide] + self.tolerance]
         if wide.size:
@@ -108,18 +131,14 @@ class Pricing:
             self._run.screen_seconds += time.perf_counter() - begun
 
     def _screened(self, screened: Screened) -> None:
-        items = screened.sample * self._per_sample + self._rank(screened.sample, screened.rival)
-        self._learn(items, screened.upper, checked=True)
+        items = screened.items
+        self._learn(items, self.pieces.whole(screened.upper, items, self.multiplier), checked=True)
         self._open.near[items], self._open.far[items] = screened.near, screened.far
         self._open.outside[items] = screened.outside
         self._run.rivals_screened += items.size
         if self.proofs is not None:
             for item, inner, outer in zip(items.tolist(), screened.inner, screened.outer, strict=True):
                 self.proofs.screened(item, self.multiplier, inner, outer)
-
-    def _rank(self, sample: Ints, rival: Ints) -> Ints:
-        """The position of a rival among its sample's."""
-        return np.asarray(rival - (rival > self._run.problem.samples.y[sample]), dtype=np.int64)
 
     def open_items(self) -> Ints:
         """Items that may still lift their sample above its atoms by more than the tolerance, and can be asked about."""
@@ -156,14 +175,20 @@ class Pricing:
         else:
             region, bounds, _ = self._screen.region(sample, near, far)
         run.screen_seconds += time.perf_counter() - begun
-        label, rival = int(run.problem.samples.y[sample]), int(self._rival[item])
-        question = Inner(sample, label, rival, region, bounds, self.multiplier)
+        question = self._question(item, sample, region, bounds)
         start = self._pool.best(sample, self.multiplier).point if options.mip_start else None
         seconds = run.slice(int(self._open.tries[item]))
         self._open.busy[item] = 1
-        cutoff = float(self.lower()[sample])
+        cutoff = float(self.pieces.bar(self.lower()[[sample]], np.array([item]), self.multiplier)[0])
         effort = Effort(self.tolerance, seconds, options.seed, cutoff, start, run.memory, options.certificate)
         return Task(item, question, effort, parts)
+
+    def _question(self, item: int, sample: int, region: Region, bounds: HiddenBounds) -> Inner:
+        """What an engine is asked of an item."""
+        pieces = self.pieces
+        functional = None if self._run.problem.functionals is None else pieces.rows(np.array([item]))[0, 0]
+        label, code = int(pieces.label[item]), int(pieces.code[item])
+        return Inner(sample, label, code, region, bounds, self.multiplier, functional, pieces.entropy)
 
     def take(self, task: Task, answer: Answer) -> bool:
         """Learn from an answer; True if it lifted the sample's atoms by more than the tolerance."""
@@ -171,7 +196,7 @@ class Pricing:
         assert isinstance(question, Inner)
         assert question.multiplier == self.multiplier
         before = float(self._lower[question.sample])
-        attained = self._add_points(question, answer.points)
+        attained = self._add_points(item, question, answer.points)
         self._lower[question.sample] = max(before, self._attained(question.sample))
         self._run.count(question.sample, answer)
         if self.proofs is not None and answer.proof is not None:
@@ -180,7 +205,8 @@ class Pricing:
         proven = max(answer.bound, float(self._open.outside[item]))
         if attained > proven:
             self._run.shortfall(attained - proven)
-        self._learn(np.array([item]), np.array([max(proven, attained)]), checked=answer.checked)
+        raw, at = np.array([max(proven, attained)]), np.array([item])
+        self._learn(at, self.pieces.whole(raw, at, self.multiplier), checked=answer.checked)
         self._open.busy[item] = 0
         self._open.tries[item] += 1
         if answer.closed:
@@ -192,22 +218,29 @@ class Pricing:
         assert self.proofs is not None
         out: list[Proof] = []
         for item in np.flatnonzero(self._weights[self._sample] > 0).tolist():
-            sample, rival = int(self._sample[item]), int(self._rival[item])
+            sample, rival = int(self._sample[item]), int(self.pieces.code[item])
             out += self.proofs.of(item, sample, rival, multiplier, float(self._screen.reach[sample]))
         return tuple(out)
 
-    def _add_points(self, question: Inner, points: Array) -> float:
-        """Re-evaluate the points into atoms; the best inner value they attain for the question's rival, rounded down."""
+    def _add_points(self, item: int, question: Inner, points: Array) -> float:
+        """Re-evaluate the points into atoms; the best value of the question that they attain, rounded down."""
         if not len(points):
             return -math.inf
-        problem, sample = self._run.problem, question.sample
-        points = np.clip(points, problem.support.lower, problem.support.upper)
-        label = np.full(len(points), question.label, dtype=np.int64)
-        margins = margins_enclosure(problem.network, points, label)[0]
-        costs = distances_up(problem.cost.norm, points, np.broadcast_to(question.region.centre, points.shape))
-        rivals = np.delete(margins, question.label, axis=1).max(axis=1)
-        for point, cost, value in zip(points, costs, rivals, strict=True):
-            if cost > 0 and math.isfinite(value):
-                self._pool.add(sample, float(cost), float(value), point)
-        attained = margins[:, question.rival] - question.multiplier * costs
+        problem, centre = self._run.problem, question.region.centre
+        points, inside = repaired(
+            problem.support, np.broadcast_to(centre, points.shape), points, problem.cost.fixed(centre.size)
+        )
+        points = points[inside]
+        if not len(points):
+            return -math.inf
+        fill_pool(problem, self._pool, np.full(len(points), question.sample, np.int64), points)
+        costs = distances_up(problem.cost, points, np.broadcast_to(centre, points.shape))
+        if self._power != 1:
+            costs = np.nextafter(costs**self._power, math.inf)
+        if self.pieces.entropy:
+            value = loss_bounds(problem, points, np.full(len(points), question.label, np.int64))[0]
+        else:
+            row = self.pieces.rows(np.array([item]))[0]
+            value = functionals_enclosure(problem.network, points, row, np.zeros((len(points), 1)))[0][:, 0]
+        attained = value - question.multiplier * costs if question.multiplier else value
         return float(np.nextafter(attained.max(), -math.inf))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from wdaverify.bounds.threads import one_thread
 from wdaverify.errors import ProblemError
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
 from wdaverify.wdro.certifying import proven
@@ -72,6 +72,7 @@ def verify(
     inner = _PROOF_SHARE * gap if certificate else gap
     options = Options(solver, inner, time_limit, jobs, threshold, device, seed, mip_start, certificate, memory_limit)
     _check(options)
+    _check_family(problem, options)
     choice = choose(solver)
     run = Run(problem, options, Workers(problem.network, solver, jobs), progress)
     try:
@@ -104,6 +105,23 @@ def _check(options: Options) -> None:
         raise ProblemError(f"seed {options.seed}: a number >= 0 is accepted")
 
 
+def _check_family(problem: WdroProblem, options: Options) -> None:
+    """Refuse what an engine or the checker does not answer."""
+    cost, support = problem.cost, problem.support
+    plain = cost.order != 2 and cost.norm is not Norm.TWO and cost.weights is None and support.plain
+    usual = problem.loss in (Loss.MARGIN, Loss.ZERO_ONE, Loss.HINGE)
+    if options.solver not in ("auto", "cells") and not (plain and usual):
+        raise ProblemError(
+            f"{options.solver} answers margin, hinge and zero-one with l1 or l-inf costs without weights, orders 1 and inf, on a "
+            "plain box; this question is beyond that: use --solver cells (the default)"
+        )
+    if options.certificate and not (cost.plain and support.plain and problem.loss in (Loss.MARGIN, Loss.ZERO_ONE)):
+        raise ProblemError(
+            "certificates are for margin and zero-one, order 1, l1 or l-inf without weights, fixed labels and a plain box; "
+            "leave --certificate out: the bracket is then checked as it is found"
+        )
+
+
 def _verify(run: Run, choice: Choice, gap: float) -> VerificationResult:
     problem = run.problem
     refuse_overflow(problem)
@@ -115,7 +133,7 @@ def _verify(run: Run, choice: Choice, gap: float) -> VerificationResult:
     search: Search | None = None
     try:
         witness = stay_put(problem)
-        search = MarginSearch(run, witness) if problem.loss is Loss.MARGIN else ZeroOneSearch(run, witness)
+        search = ZeroOneSearch(run, witness) if problem.loss is Loss.ZERO_ONE else MarginSearch(run, witness)
         run.tell("attack", lambda: len(problem.samples))
         if run.verdict() is None:
             run.workers.warm()

@@ -19,6 +19,7 @@ from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Distance, Effort
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.network.model import Array
+from wdaverify.problem import WdroProblem
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.knapsack import KnapsackSolution, knapsack_lower, knapsack_upper
 from wdaverify.wdro.proofs import DistanceProofs
@@ -29,6 +30,7 @@ from wdaverify.witness.decide import errors
 from wdaverify.witness.enclosure import margins_enclosure, rival_margin
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate
 from wdaverify.witness.push import push_across
+from wdaverify.witness.repair import repaired
 
 _LEAST_GAP = 1e-10
 """No distance is asked for more exactly than this: solvers do not deliver it."""
@@ -45,14 +47,17 @@ class ZeroOneSearch:
         self._run, self._problem = run, run.problem
         self._screen = Screen(self._problem, run.deadline)
         count = len(self._problem.samples)
-        self._sample, self._rival = self._screen.rivals(np.arange(count))
-        self._per_sample = self._problem.network.n_outputs - 1
+        if not self._problem.support.bounded:
+            self._screen.reach = np.full(count, _enough(self._problem, run.options.gap))
+        pieces = self._screen.pieces
+        self._sample, self._rival, self._per_sample = pieces.sample, pieces.code, pieces.per_sample
         wrong = clean_losses(self._problem)[0] > 0
         self._clean = rival_margin(self._problem.network, self._problem.samples.x, self._problem.samples.y)[0]
         self._nearest: list[Array | None] = [
             x if bad else None for x, bad in zip(self._problem.samples.x, wrong, strict=True)
         ]
         self.high = np.where(wrong, 0.0, math.inf)
+        """Distances of errors found, by moves alone; ``label_cost`` may be less."""
         self._low = np.zeros(self._sample.size)
         self._own = np.zeros(self._sample.size)
         self._tries = np.zeros(self._sample.size, np.int64)
@@ -74,10 +79,17 @@ class ZeroOneSearch:
         return np.asarray(np.minimum(self._own.reshape(-1, self._per_sample).min(axis=1), self.high))
 
     def _knapsack(self, distances: Array, *, upper: bool) -> KnapsackSolution:
-        order = self._problem.cost.order
-        budget = Fraction(self._problem.radius) ** order
+        """The knapsack on distances or the label cost, whichever is less; for order inf what lies within the radius."""
+        cost, weights = self._problem.cost, self._problem.samples.w
+        distances = np.minimum(distances, cost.label_cost)
         solve = knapsack_upper if upper else knapsack_lower
-        return solve(distances**order, self._problem.samples.w, budget)
+        if not math.isfinite(cost.order):
+            free = np.where(distances <= self._problem.radius, 0.0, math.inf)
+            return solve(free, weights, Fraction(0))
+        prices = distances**cost.power
+        if cost.power != 1:
+            prices = np.maximum(np.nextafter(prices, 0.0 if upper else math.inf), 0.0)
+        return solve(prices, weights, Fraction(self._problem.radius) ** cost.power)
 
     @property
     def multiplier(self) -> float:
@@ -94,15 +106,22 @@ class ZeroOneSearch:
         plan = self._knapsack(self.high, upper=False)
         if plan.value <= self.witness.lower:
             return
-        moved = np.flatnonzero((plan.fraction > 0) & (self.high > 0) & np.isfinite(self.high))
-        points = [self._nearest[i] for i in moved]
-        stacked = (
-            np.stack([p for p in points if p is not None])
-            if len(moved)
-            else np.zeros((0, self._problem.network.n_inputs))
-        )
-        mass = plan.fraction[moved] * self._problem.samples.w[moved]
-        self.adopt(evaluate(self._problem, Distribution(moved.astype(np.int64), stacked, mass)))
+        self.adopt(evaluate(self._problem, self._distribution(plan)))
+
+    def _distribution(self, plan: KnapsackSolution) -> Distribution:
+        """What the knapsack buys: the nearest error of each sample, or its label moved where that costs less."""
+        problem, own = self._problem, self._problem.samples.y
+        cheapest = np.minimum(self.high, problem.cost.label_cost)
+        moved = np.flatnonzero((plan.fraction > 0) & (cheapest > 0) & np.isfinite(cheapest))
+        points, labels = [], own[moved].copy()
+        for k, i in enumerate(moved.tolist()):
+            nearest = self._nearest[i]
+            if nearest is None or self.high[i] > problem.cost.label_cost:
+                nearest, labels[k] = problem.samples.x[i], (own[i] + 1) % problem.network.n_outputs
+            points.append(nearest)
+        stacked = np.stack(points) if points else np.zeros((0, problem.network.n_inputs))
+        mass = plan.fraction[moved] * problem.samples.w[moved]
+        return Distribution(moved.astype(np.int64), stacked, mass, labels)
 
     def adopt(self, witness: Witness) -> None:
         """Keep a witness if it proves more than the one at hand."""
@@ -115,7 +134,7 @@ class ZeroOneSearch:
         index = np.asarray(sample, dtype=np.int64)
         if not index.size:
             return
-        cost = distances_up(self._problem.cost.norm, point, self._problem.samples.x[index])
+        cost = distances_up(self._problem.cost, point, self._problem.samples.x[index])
         wrong = errors(self._problem.network, point, self._problem.samples.y[index])
         for m in np.flatnonzero(wrong & (cost < self.high[index])):
             self._accept(int(index[m]), point[m], float(cost[m]))
@@ -146,8 +165,7 @@ class ZeroOneSearch:
         begun = time.perf_counter()
         samples = np.flatnonzero((self._problem.samples.w > 0) & (self.high > 0))
         if samples.size:
-            sample, rival, low = self._screen.distances(samples, self.high[samples])
-            items = sample * self._per_sample + rival - (rival > self._problem.samples.y[sample])
+            items, low = self._screen.distances(samples, np.minimum(self.high[samples], self._cap()))
             self._low[items] = self._own[items] = low
             self._run.rivals_screened += items.size
             if self._proofs is not None:
@@ -156,14 +174,23 @@ class ZeroOneSearch:
 
     def _widths(self) -> tuple[Array, float]:
         """What each sample adds to the width of the bracket, ``[N]``, and the multiplier used."""
-        lam, order = self._knapsack(self.high, upper=False).multiplier, self._problem.cost.order
+        cost, weights = self._problem.cost, self._problem.samples.w
+        low, high = np.minimum(self.low(), cost.label_cost), np.minimum(self.high, cost.label_cost)
+        if not math.isfinite(cost.order):
+            radius = self._problem.radius
+            return weights * ((low <= radius) & (high > radius)), 0.0
+        lam = self._knapsack(self.high, upper=False).multiplier
 
         def phi(distance: Array) -> Array:
             with np.errstate(invalid="ignore"):
-                cost = np.where(np.isfinite(distance), lam * distance**order, math.inf)
-            return np.clip(1.0 - cost, 0.0, None)
+                paid = np.where(np.isfinite(distance), lam * distance**cost.power, math.inf)
+            return np.clip(1.0 - paid, 0.0, None)
 
-        return self._problem.samples.w * (phi(self.low()) - phi(self.high)), lam
+        return weights * (phi(low) - phi(high)), lam
+
+    def _cap(self) -> float:
+        """No distance beyond this matters."""
+        return float(self._problem.cost.label_cost)
 
     def _open_items(self) -> Ints:
         asks = ~self._busy & ~self._done & (self._low < self.high[self._sample])
@@ -189,7 +216,7 @@ class ZeroOneSearch:
     def _task(self, item: int, lam: float) -> Task:
         sample, options = int(self._sample[item]), self._run.options
         begun = time.perf_counter()
-        far = min(float(self.high[sample]), float(self._screen.reach[sample]))
+        far = min(float(self.high[sample]), float(self._screen.reach[sample]), self._cap())
         low = float(self._low[item]) if self._proofs is None else self._proofs.ball[item]
         near = min(low, far)
         if self._run.workers.own_bounds:
@@ -201,12 +228,19 @@ class ZeroOneSearch:
         label, rival = int(self._problem.samples.y[sample]), int(self._rival[item])
         least = _STRICT * max(1.0, abs(self._clean[sample])) if self._strict[item] else 0.0
         question = Distance(sample, label, rival, region, bounds, least)
-        gap = max(options.gap / (4 * lam) if lam > 0 else options.gap / 4, _LEAST_GAP)
+        gap = self._gap(float(self.high[sample]), lam)
         start = self._nearest[sample] if options.mip_start else None
         self._busy[item] = True
         seconds = self._run.slice(int(self._tries[item]))
         effort = Effort(gap, seconds, options.seed, None, start, self._run.memory, options.certificate)
         return Task(item, question, effort)
+
+    def _gap(self, distance: float, lam: float) -> float:
+        """How exactly a distance is worth knowing."""
+        if lam <= 0 or not math.isfinite(self._problem.cost.order):
+            return max(self._run.options.gap / 4, _LEAST_GAP)
+        steep = lam if self._problem.cost.power == 1 or not math.isfinite(distance) else 2 * lam * max(distance, 1e-9)
+        return max(self._run.options.gap / (4 * steep), _LEAST_GAP)
 
     def _take(self, task: Task, answer: Answer) -> None:
         question, item = task.question, task.item
@@ -222,7 +256,9 @@ class ZeroOneSearch:
             self._proofs.answered(item, answer.bound, answer.proof)
         bound = answer.bound
         if bound > question.region.far:  # the rival cannot tie inside the ball: nothing is said of what lies beyond it
-            bound = math.inf if question.region.far >= self._screen.reach[question.sample] else question.region.far
+            far = question.region.far
+            beyond = far if math.isfinite(self._problem.cost.order) else math.nextafter(far, math.inf)
+            bound = math.inf if self._screen.whole_support(question.sample, far) else beyond
         if bound > attained:
             self._run.shortfall(bound - attained if math.isfinite(bound) else attained)
             bound = attained
@@ -239,9 +275,12 @@ class ZeroOneSearch:
         nearest = math.inf
         for point in points:
             centre, label = question.region.centre, question.label
-            across = push_across(problem.network, point, centre, label, problem.support, problem.cost.norm)
+            inside, there = repaired(problem.support, centre[None, :], point[None, :], problem.cost.fixed(centre.size))
+            if not there[0]:
+                continue
+            across = push_across(problem.network, inside[0], centre, label, problem.support, problem.cost)
             if across is not None:
-                distance = float(distances_up(problem.cost.norm, across[None, :], centre[None, :])[0])
+                distance = float(distances_up(problem.cost, across[None, :], centre[None, :])[0])
                 self._accept(sample, across, distance)
                 margin = margins_enclosure(problem.network, across[None, :], np.array([label]))[1][0, question.rival]
                 if margin >= 0:  # else another rival's error, which says nothing of this one's distance
@@ -267,3 +306,11 @@ class ZeroOneSearch:
     def checked_upper(self) -> float:
         """The upper bound of V that our own bounds alone prove."""
         return self._knapsack(self._own_low(), upper=True).value
+
+
+def _enough(problem: WdroProblem, gap: float) -> float:
+    """On the whole space, a distance so large that all errors beyond it add less than half the gap to V."""
+    cost = problem.cost
+    if not math.isfinite(cost.order):
+        return float(math.nextafter(problem.radius, math.inf))
+    return max(float(problem.radius) * (4.0 / gap) ** (1.0 / cost.power), 1e-9)

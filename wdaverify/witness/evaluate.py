@@ -208,8 +208,8 @@ def _reachable(problem: WdroProblem, sample: IntArray, distance: Array, label: I
     """Whether moves are possible at a finite price, and for order inf within the radius."""
     cost, moved = problem.cost, label != problem.samples.y[sample]
     if math.isfinite(cost.order):
-        return np.isfinite(distance) & (~moved | cost.moves_labels)
-    return (distance <= problem.radius) & (~moved | (cost.label_cost <= problem.radius))
+        return np.asarray(np.isfinite(distance) & (~moved | cost.moves_labels))
+    return np.asarray((distance <= problem.radius) & (~moved | (cost.label_cost <= problem.radius)))
 
 
 def _transport_cost(problem: WdroProblem, moves: _Moves) -> Fraction:

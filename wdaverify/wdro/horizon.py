@@ -1,0 +1,176 @@
+"""The whole space: how far from a sample anything can matter, and what directions to infinity are worth.
+
+With ``f0`` the network without biases, ``e_1 = |W_1 x_i + b_1|``, ``e_(k+1) = |W_(k+1)| e_k + |b_(k+1)|`` and ``d = x - x_i``
+
+    |f(x) - f0(d)| <= e,    so  c . f(x) + b  <=  C_i + s ||d||,    C_i = |c| e + b,    s = max_(||u|| <= 1) c . f0(u)
+
+and where ``phi_i(lam) >= L`` is known, only ``C_i + s t - lam t^p > L`` matters (docs/theory.md, section 6).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wdaverify.encoding.cost import Region
+from wdaverify.engines.base import Effort, Inner
+from wdaverify.engines.cells.engine import CellEngine
+from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
+from wdaverify.pieces import Pieces
+from wdaverify.problem import Support, WdroProblem
+from wdaverify.rounding import dot_error
+from wdaverify.wdro.run import Run
+from wdaverify.witness.enclosure import functionals_enclosure
+from wdaverify.witness.evaluate import distances_up
+
+_SLICE = 10.0
+_TRIES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Ray:
+    """Zero mass moved to infinity from samples of ``label`` along ``direction [n]`` is worth ``value`` a unit of budget.
+
+    ``value`` is rounded down; the direction has length 1 up to rounding, at most.
+    """
+
+    label: int
+    value: float
+    direction: Array
+
+
+class Horizon:
+    """The slopes at infinity of one problem on the whole space."""
+
+    def __init__(self, problem: WdroProblem) -> None:
+        self._problem = problem
+        self._pieces = Pieces.of(problem)
+        self._linear = _without_biases(problem.network)
+        self.upper = math.inf
+        self.lower = 0.0
+        self.rays: tuple[Ray, ...] = ()
+        self._constant = self._constants()
+
+    def _constants(self) -> Array:
+        """``C_i``, the largest over the pieces of each sample, rounded up, ``[N]``."""
+        problem, pieces = self._problem, self._pieces
+        blocks, x = problem.network.blocks, problem.samples.x
+        first = blocks[0]
+        size = np.abs(x) @ np.abs(first.weight).T + np.abs(first.bias)
+        e = np.abs(x @ first.weight.T + first.bias)
+        e = e + dot_error(x.shape[1] + 2) * size + 2 * (np.abs(x) @ first.weight_error.T + first.bias_error)
+        for block in blocks[1:]:
+            grow = np.abs(block.weight) + 2 * block.weight_error
+            e = (e @ grow.T + np.abs(block.bias) + 2 * block.bias_error) * (1 + dot_error(e.shape[1] + 2))
+        out = np.full(len(problem.samples), -math.inf)
+        step = max(1, 2**22 // (pieces.per_sample * problem.network.n_outputs))
+        for start in range(0, len(problem.samples), step):
+            samples = np.arange(start, min(start + step, len(problem.samples)))
+            items = pieces.of_samples(samples)
+            rows = np.abs(pieces.rows(items.reshape(-1)))
+            spread = np.einsum("bqk,bk->bq", rows, np.repeat(e[samples], pieces.per_sample, axis=0)).max(axis=1)
+            spread = spread * (1 + dot_error(rows.shape[2] + 2)) + pieces.offset[items.reshape(-1)]
+            out[samples] = np.nextafter(spread.reshape(items.shape).max(axis=1), np.inf)
+        if pieces.entropy:
+            out = np.maximum(out, 0.0) + math.nextafter(math.log(problem.network.n_outputs), math.inf) + 1e-12
+        return np.maximum(out, pieces.floor) if math.isfinite(pieces.floor) else out
+
+    def look(self, run: Run) -> None:
+        """Bracket the slopes, one question for every distinct functional."""
+        problem, pieces = self._problem, self._pieces
+        used = np.flatnonzero(problem.samples.w[pieces.sample] > 0)
+        keys = pieces.label[used] * (problem.network.n_outputs + 1) + pieces.code[used]
+        if problem.functionals is not None:
+            keys = pieces.code[used]
+        _, chosen = np.unique(keys, return_index=True)
+        upper = 0.0
+        rays: dict[int, Ray] = {}
+        for item in used[chosen].tolist():
+            for row in pieces.rows(np.array([item]))[0]:
+                bound, ray = self._slope(row, int(pieces.label[item]), run)
+                upper = max(upper, bound)
+                if ray is not None and ray.value > rays.get(ray.label, ray).value - 1e-300 and ray.value > 0:
+                    rays[ray.label] = ray
+        self.upper, self.rays = upper, tuple(sorted(rays.values(), key=lambda ray: -ray.value))
+        self.lower = max((ray.value for ray in self.rays), default=0.0)
+
+    def _slope(self, row: Array, label: int, run: Run) -> tuple[float, Ray | None]:
+        """An upper bound of ``max row . f0(u)`` over the unit ball, and the best direction found."""
+        problem = self._problem
+        n = problem.network.n_inputs
+        everywhere = Support.whole(n)
+        region = Region(problem.cost, np.zeros(n), everywhere.lower, everywhere.upper, 0.0, 1.0)
+        question = Inner(0, label, 0, region, (), 0.0, row)
+        engine = CellEngine(self._linear)
+        upper, ray = math.inf, None
+        for tries in range(_TRIES):
+            seconds = min(_SLICE * 4.0**tries, run.remaining())
+            answer = engine.answer(question, Effort(1e-9, seconds, 0, 0.0, None))
+            upper = min(upper, max(answer.bound, 0.0))
+            for point in answer.points:
+                ray = self._ray(row, label, point) or ray
+            if answer.closed or run.remaining() <= 0:
+                break
+        return upper, ray
+
+    def _ray(self, row: Array, label: int, point: Array) -> Ray | None:
+        """A direction re-evaluated."""
+        length = float(distances_up(self._problem.cost, point[None, :], np.zeros((1, point.size)))[0])
+        if not length > 0:
+            return None
+        value = float(functionals_enclosure(self._linear, point[None, :], row[None, :], np.zeros((1, 1)))[0][0, 0])
+        worth = math.nextafter(value / length, -math.inf) if value > 0 else 0.0
+        return Ray(label, worth, readonly(point / length)) if worth > 0 else None
+
+    def admitted(self, multiplier: float, gap: float) -> float:
+        """The multiplier itself, or the least one above the slopes (order 2: above 0) that is worth pricing at."""
+        if not math.isfinite(self.upper):
+            return multiplier
+        power = self._problem.cost.power
+        least = gap / (4 * max(self._problem.radius**power, 1e-300))
+        return max(multiplier, least + (self.upper if power == 1 else 0.0))
+
+    def reach(self, multiplier: float, lower: Array) -> Array:
+        """How far from each sample anything matters at a multiplier, rounded up, ``[N]``."""
+        room = np.maximum(self._constant - lower, 0.0) * (1 + 1e-12) + 1e-300
+        s = self.upper
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if self._problem.cost.order == 1:
+                spare = (multiplier - s) * (1 - 1e-12)
+                out = room / spare if spare > 0 else np.full(room.size, math.inf)
+            else:
+                out = (s + np.sqrt(s * s + 4 * multiplier * room)) / (2 * multiplier)
+        return np.where(np.isfinite(out), out * (1 + 1e-9), math.inf)
+
+    def far_points(self, gap: float) -> list[tuple[int, Array]]:
+        """Points along the rays, so far out that what they are worth is within the gap of the ray's; order 1 only."""
+        problem = self._problem
+        out: list[tuple[int, Array]] = []
+        if problem.cost.order != 1:
+            return out
+        for ray in self.rays:
+            own = np.flatnonzero((problem.samples.y == ray.label) & (problem.samples.w > 0))
+            if problem.cost.moves_labels or problem.functionals is not None:
+                own = np.flatnonzero(problem.samples.w > 0)
+            if not own.size:
+                continue
+            at = int(own[problem.samples.w[own].argmax()])
+            far = 32 * max(problem.radius, 1e-9) * (1 + abs(float(self._constant[at]))) / gap
+            for share in (1e-6, 1e-4, 1e-2, 1.0):
+                out.append((at, problem.samples.x[at] + share * far * ray.direction))
+        return out
+
+
+def _without_biases(network: ReluNetwork) -> ReluNetwork:
+    """The network with every bias and shift 0."""
+    layers: list[Layer] = []
+    for layer in network.layers:
+        if isinstance(layer, Affine):
+            layers.append(replace(layer, bias=readonly(np.zeros_like(layer.bias))))
+        elif isinstance(layer, Diagonal):
+            layers.append(replace(layer, shift=readonly(np.zeros_like(layer.shift))))
+        else:
+            layers.append(layer)
+    return replace(network, layers=tuple(layers), name=f"{network.name} without biases")
