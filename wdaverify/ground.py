@@ -87,7 +87,7 @@ class GroundCost:
         """Norms ``[...]`` of displacements ``[..., n]``, rounded to nearest (not outward); inf where a fixed feature moved."""
         size = np.abs(delta)
         if self.weights is not None:
-            size = np.where(size > 0, size * self.weights, 0.0)
+            size = np.where(size > 0, np.where(size > 0, size, 1.0) * self.weights, 0.0)
         if self.norm is Norm.TWO:
             with np.errstate(under="ignore", over="ignore"):
                 return np.asarray(np.sqrt((size * size).sum(axis=-1)))

@@ -19,7 +19,7 @@ def test_gradients_are_those_of_the_network() -> None:
     first, second, third = (Affine(readonly(weight), readonly(bias)) for weight, bias in maps)
     net = ReluNetwork((first, Relu(), second, Relu(), third), (5,), (4,), "", "test", ())
     x, y, j = rng.normal(size=(20, 5)), rng.integers(0, 4, 20), rng.integers(0, 4, 20)
-    here = TorchNetwork(net, torch.device("cpu"))
+    here = TorchNetwork(tuple((b.weight, b.bias) for b in net.blocks), torch.device("cpu"))
     margin, gradient = here.margin_gradient(torch.tensor(x), torch.tensor(y), torch.tensor(j))
     functional = np.eye(4)[j] - np.eye(4)[y]
     assert margin.numpy() == pytest.approx((functional * net.forward(x)).sum(axis=1), abs=1e-12)
@@ -60,5 +60,5 @@ def test_the_pool_keeps_the_concave_envelope_and_the_nearest_crossing() -> None:
         assert pool.best(lam)[0].numpy() == pytest.approx(expected, abs=1e-9)
     assert pool.near.numpy() == pytest.approx(np.where(v >= 0, d, np.inf).min(axis=1))
     assert pool.near_point[:, 0].numpy() == pytest.approx(pool.near.numpy())
-    kept = torch.isfinite(pool.distance[:, 1:])
-    assert torch.equal(pool.point[kept][:, 0], pool.distance[:, 1:][kept])
+    kept = torch.isfinite(pool.cost[:, 1:])
+    assert torch.equal(pool.point[kept][:, 0], pool.cost[:, 1:][kept])

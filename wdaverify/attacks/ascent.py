@@ -4,11 +4,12 @@ From ``x`` in the ball of radius r around ``x_i`` and the box, with ``u_k`` the 
 
     u_(k+1) = mu u_k + g / ||g||_1,    x <- project(x + steepest(u, a_k r)),    a_k falling geometrically
 
-(docs/theory.md, section 10; the momentum is that of Dong et al., arXiv 1710.06081).
+in cost units (see ``recast``; docs/theory.md, section 10; the momentum is that of Dong et al., arXiv 1710.06081).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ import torch
 from torch import Tensor
 
 from wdaverify.attacks.geometry import Geometry
-from wdaverify.attacks.pool import Pool
+from wdaverify.attacks.pool import Pool, Price
+from wdaverify.attacks.recast import Recast
 from wdaverify.attacks.torch_network import TorchNetwork
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import Loss, Norm, WdroProblem
 
 POOL_NUMBERS = 2**26
 """Numbers that the pool's points may take in all (512 MiB); the envelopes' capacity follows from it."""
@@ -31,6 +33,11 @@ BATCH_NUMBERS = {"cpu": 2**18, "cuda": 2**24}
 
 OFFERED = 4
 """Steps whose iterates are handed to the pool together."""
+
+NEAREST = 9
+"""Rivals whose boundaries are looked at for how far the whole space is searched."""
+
+FARTHEST = 1e6
 
 Visit = Callable[[Tensor, Tensor], None]
 
@@ -69,12 +76,15 @@ class Schedule:
 class Arena:
     """A problem on a device: samples ``centre [N, n]`` with ``label [N]``, their rivals and what was found so far.
 
-    ``rival [N, J]`` are the other classes, ascending; ``clean [N, J]`` their margins at the sample; ``reach [N]`` the
-    largest distance from it in the support. A group ``g = i J + slot`` is a sample with one of its rivals; ``pool`` has
-    one envelope per group.
+    Everything is in the terms of ``recast``. ``rival [N, J]`` are the other classes, ascending, or the functionals;
+    ``clean [N, J]`` their margins at the sample; ``reach [N]`` the largest distance from it in the support, or on the whole
+    space the largest that is searched. A group ``g = i J + slot`` is a sample with one of its rivals; ``pool`` has one
+    envelope per group. ``radius`` is the problem's, for order inf less what rounding may add to a distance.
     """
 
     problem: WdroProblem
+    recast: Recast
+    radius: float
     network: TorchNetwork
     geometry: Geometry
     centre: Tensor
@@ -88,32 +98,61 @@ class Arena:
     @classmethod
     def build(cls, problem: WdroProblem, device: torch.device, clock: Clock) -> Arena:
         """Copy the problem to ``device`` and evaluate the clean points."""
-        network = TorchNetwork(problem.network, device)
-        support, samples = problem.support, problem.samples
-        geometry = Geometry(problem.cost.norm, _tensor(support.lower, device), _tensor(support.upper, device))
-        centre = _tensor(samples.x, device)
-        label = torch.tensor(np.array(samples.y), dtype=torch.int64, device=device)
-        slots = torch.arange(network.n_outputs - 1, device=device)
-        rival = slots + (slots >= label.unsqueeze(1))
+        recast = Recast.of(problem)
+        radius = _safe_radius(recast)
+        network = TorchNetwork(recast.maps, device, recast.fixed)
+        fixed = None if recast.fixed is None else torch.tensor(recast.fixed, device=device)
+        lower, upper, centre = (_tensor(v, device) for v in (recast.lower, recast.upper, recast.centre))
+        geometry = Geometry(problem.cost.norm, lower, upper, fixed)
+        label, rival = (
+            torch.tensor(np.array(v), dtype=torch.int64, device=device) for v in (recast.label, recast.rival)
+        )
         clean = network.margins(centre, label).gather(1, rival)
         capacity = min(24, max(4, POOL_NUMBERS // max(1, clean.numel() * network.n_inputs)))
-        pool = Pool(clean.reshape(-1), network.n_inputs, capacity)
+        pool = Pool(clean.reshape(-1), network.n_inputs, capacity, Price(problem.cost.order, radius))
         reach = geometry.reach(centre)
-        return cls(problem, network, geometry, centre, label, rival, clean, reach, pool, clock)
+        if not problem.support.bounded:
+            farthest = _search_radius(problem, geometry, network, centre, label, rival, clean)
+            reach = torch.where(torch.isinf(reach), farthest, reach)
+        return cls(problem, recast, radius, network, geometry, centre, label, rival, clean, reach, pool, clock)
 
     @property
     def rivals(self) -> int:
         """J, the number of rivals of each sample."""
         return int(self.rival.shape[1])
 
+    @property
+    def budget(self) -> float:
+        """``radius^p`` of a finite order."""
+        return self.radius**self.problem.cost.power
+
+    @property
+    def capped(self) -> bool:
+        """Order inf: distances within the radius are free, and others are out of reach."""
+        return math.isinf(self.problem.cost.order)
+
     def loss(self, margin: Tensor) -> Tensor:
-        """The problem's loss of largest margins."""
-        return margin if self.problem.loss is Loss.MARGIN else (margin >= 0).to(margin.dtype)
+        """The problem's loss ``[B]`` of the margins ``[B, J]``."""
+        best = margin.amax(dim=1)
+        if self.problem.loss is Loss.CROSS_ENTROPY:
+            return torch.logaddexp(margin.logsumexp(dim=1), torch.zeros_like(best))
+        return (best >= 0).to(best.dtype) if self.problem.loss is Loss.ZERO_ONE else self.worth(best)
+
+    def worth(self, margin: Tensor) -> Tensor:
+        """The loss of single margins, elementwise, as if there were no other rival (not for zero-one)."""
+        if self.problem.loss is Loss.HINGE:
+            return (1 + margin).clamp(min=0.0)
+        if self.problem.loss is Loss.CROSS_ENTROPY:
+            return torch.nn.functional.softplus(margin)
+        return margin
+
+    def margins(self, x: Tensor, sample: Tensor) -> Tensor:
+        """Margins ``[B, J]`` at points ``[B, n]`` of samples ``[B]``."""
+        return self.network.margins(x, self.label[sample]).gather(1, self.rival[sample])
 
     def largest_margin(self, x: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """``max_j m_j`` ``[B]`` at points ``[B, n]`` of samples ``[B]``, and the slot of the rival that attains it."""
-        margin = self.network.margins(x, self.label[sample]).gather(1, self.rival[sample])
-        best, slot = margin.max(dim=1)
+        best, slot = self.margins(x, sample).max(dim=1)
         return best, slot
 
     def batches(self, count: int, rows: int) -> list[slice]:
@@ -123,13 +162,23 @@ class Arena:
         return [slice(a, min(count, a + size)) for a in range(0, count, size)]
 
     def ascend(
-        self, group: Tensor, radius: Tensor, start: Tensor | None, schedule: Schedule, visit: Visit | None = None
+        self,
+        group: Tensor,
+        radius: Tensor,
+        start: Tensor | None,
+        schedule: Schedule,
+        visit: Visit | None = None,
+        *,
+        smooth: bool = False,
     ) -> None:
         """Ascend the margins of distinct groups ``[P]`` in balls ``radius [P, R]``.
 
         They start at ``start [P, R, n]``, or at the samples (None). Every iterate goes to the pool, and to
-        ``visit(points [P R, n], margins [P R])``.
+        ``visit(points [P R, n], margins [P R])``. Steps are the steepest of the cost's norm or, if ``smooth``, of l2, whose
+        average over the two sides of a ridge runs along it.
         """
+        norm = Norm.TWO if smooth else self.geometry.norm
+        walk = Geometry(norm, self.geometry.lower, self.geometry.upper)
         tries = radius.shape[1]
         row = group.repeat_interleave(tries)
         sample = row // self.rivals
@@ -151,7 +200,7 @@ class Arena:
             gradient /= gradient.abs().sum(dim=1, keepdim=True).clamp_(min=1e-300)
             heading = gradient if heading is None else heading.mul_(schedule.momentum).add_(gradient)
             if k < schedule.steps:
-                moved = self.geometry.steepest(x, heading, schedule.length(k) * r)
+                moved = walk.steepest(x, heading, schedule.length(k) * r)
                 x = self.geometry.project(moved, centre, r)
         if seen:
             self._offer(group, tries, centre, seen)
@@ -163,6 +212,42 @@ class Arena:
         value = torch.stack([v.reshape(shape) for _, v in seen], dim=1)
         point = torch.stack([x.reshape(*shape, -1) for x, _ in seen], dim=1)
         self.pool.offer(group, distance.flatten(1), value.flatten(1), point.flatten(1, 2))
+
+
+def _safe_radius(recast: Recast) -> float:
+    """The radius; for order inf less what the rounding of a point may add to its distance (every coordinate's, summed)."""
+    problem = recast.problem
+    if math.isfinite(problem.cost.order):
+        return problem.radius
+    moving = recast.centre if recast.fixed is None else recast.centre[:, ~recast.fixed]
+    slack = np.abs(moving).sum(axis=1).max(initial=0.0) + (moving.shape[1] + 8) * problem.radius
+    return max(0.0, problem.radius - 2.0**-50 * float(slack))
+
+
+def _search_radius(
+    problem: WdroProblem,
+    geometry: Geometry,
+    network: TorchNetwork,
+    centre: Tensor,
+    label: Tensor,
+    rival: Tensor,
+    clean: Tensor,
+) -> Tensor:
+    """How far from each sample ``[N]`` the whole space is searched.
+
+    That is the largest of 16 radii, ``w_i^(-1/p)`` radii (the sample with all the budget to itself), 4 times the linearised
+    distance to the nearest decision boundary and 1e-3 times the sample's size; at most ``FARTHEST`` times their scale.
+    """
+    nearest = torch.full_like(clean[:, 0], torch.inf)
+    for slot in clean.topk(min(NEAREST, clean.shape[1]), dim=1).indices.unbind(1):
+        margin, gradient = network.margin_gradient(centre, label, rival.gather(1, slot.unsqueeze(1)).squeeze(1))
+        nearest = torch.minimum(nearest, (margin.abs() / geometry.dual_norm(gradient)).nan_to_num(nan=torch.inf))
+    size = 1 + geometry.free(centre).abs().amax(dim=1)
+    nearest = torch.where(nearest <= FARTHEST * (size + problem.radius), nearest, 0.0)
+    weight = _tensor(problem.samples.w, centre.device)
+    power = problem.cost.order
+    alone = weight.clamp(min=1 / FARTHEST) ** (-1 / power) if math.isfinite(power) else torch.ones_like(weight)
+    return torch.maximum(torch.maximum(problem.radius * alone.clamp(min=16.0), 4 * nearest), 1e-3 * size)
 
 
 def _tensor(array: Array, device: torch.device) -> Tensor:

@@ -2,7 +2,8 @@
 
 For a gradient g at x and a length a the steepest step solves ``max g.s`` over ``||s|| <= a`` with ``x + s`` in the box:
 for l-inf it is ``a sign(g)``, clipped; for l1 the coordinates are filled in descending order of ``|g_k|``, each up to its
-bound; for l2 it is ``t g``, clipped, with the t at which that has length a. With ``x = x_i`` the same step is the linear maximiser over the whole ball (docs/theory.md, section 10).
+bound; for l2 it is ``t g``, clipped, with the t at which that has length a.
+With ``x = x_i`` the same step is the linear maximiser over the whole ball (docs/theory.md, section 10).
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class Geometry:
 
 def _euclidean(delta: Tensor) -> Tensor:
     """``||delta||_2`` ``[...]`` of ``[..., n]``."""
-    return torch.linalg.vector_norm(delta, dim=-1)
+    out: Tensor = torch.linalg.vector_norm(delta, dim=-1)
+    return out
 
 
 def _scaled(size: Tensor, room: Tensor, length: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
-"""Refinement of the pool where the master will look: near its multiplier (margin loss), or at the nearest crossings.
+"""Refinement of the pool where the master will look: near its multiplier, in the ball (order inf), or at the nearest crossings.
 
-Margin loss: with the pool's own multiplier lam, the rivals whose envelopes score best at ``m_j - lam d`` are attacked
-again from their best vertex, in balls around its distance; lam, the vertices and the spread of the balls then follow.
+All losses but zero-one: with the pool's own multiplier lam, the rivals whose envelopes score best at ``m_j - lam d^p`` are
+attacked again from their best vertex, in balls around its distance; lam, the vertices and the spread of the balls then
+follow. Orders 2 and inf (there lam is 0 and one ball counts) look farther out, where there are more local maxima: their
+vertices are also shaken first, and then attacked in turn along the cost's steepest steps and l2's.
 Zero-one: the ball shrinks below the nearest crossing known, the margin is ascended there, and what crosses is pulled
 towards the sample (docs/theory.md, sections 2, 4 and 10).
 """
@@ -26,27 +28,58 @@ CONTENDERS = 1.5
 """Rivals whose crossing is at most this much farther than the sample's nearest are refined."""
 
 
-def refine_envelopes(arena: Arena) -> None:
+def refine_envelopes(arena: Arena, seed: int) -> None:
     """Sharpen the envelopes around the multiplier of the restricted master."""
     weight = torch.tensor(arena.problem.samples.w, dtype=torch.float64, device=arena.centre.device)
+    generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
     for k in range(ROUNDS):
         if arena.clock.over():
             return
-        lam = multiplier(arena.pool, weight, arena.rivals, arena.problem.radius)
+        lam = 0.0 if arena.capped else multiplier(arena.pool, weight, arena.rivals, arena.budget, arena.worth)
         score, vertex = arena.pool.best(lam)
-        best = score.reshape(-1, arena.rivals).topk(min(RIVALS, arena.rivals), dim=1).indices
-        first = torch.arange(weight.shape[0], device=weight.device).unsqueeze(1) * arena.rivals
-        group = (first + best).reshape(-1)
+        group = _leading(arena, score)
         spread = SPREAD / 2**k
         factor = torch.linspace(-1.0, 1.0, TRIES, dtype=torch.float64, device=weight.device)
         for part in arena.batches(group.shape[0], TRIES):
-            _climb_around(arena, group[part], vertex[group[part]], (1 + spread) ** factor)
+            if not arena.capped:
+                _climb_around(arena, group[part], vertex[group[part]], (1 + spread) ** factor)
+            if arena.problem.cost.order != 1:
+                _climb_shaken(arena, group[part], vertex[group[part]], generator, smooth=k % 2 == 0)
+
+
+def _leading(arena: Arena, score: Tensor) -> Tensor:
+    """The groups ``[P]`` of each sample's rivals of best ``score [G]``."""
+    best = score.reshape(-1, arena.rivals).topk(min(RIVALS, arena.rivals), dim=1).indices
+    first = torch.arange(best.shape[0], device=best.device).unsqueeze(1) * arena.rivals
+    return (first + best).reshape(-1)
+
+
+def _climb_shaken(arena: Arena, group: Tensor, vertex: Tensor, generator: torch.Generator, *, smooth: bool) -> None:
+    """Ascend from the envelopes' vertices ``[P]``, each coordinate moved at random by up to the radius of the ball.
+
+    The ball is the radius' for order inf, else it reaches somewhat farther than the vertex (than the radius if there is
+    none but the clean one).
+    """
+    centre = arena.centre[group // arena.rivals]
+    point = torch.where((vertex > 0).unsqueeze(1), arena.pool.point[group, (vertex - 1).clamp(min=0)], centre)
+    radius = torch.full_like(centre[:, 0], arena.radius)
+    if not arena.capped:
+        distance = arena.pool.price.distance(arena.pool.cost[group, vertex])
+        radius = torch.where(vertex > 0, (1 + SPREAD) * distance, radius)
+    ball = radius.unsqueeze(1).expand(-1, TRIES).contiguous()
+    shape = (*ball.shape, centre.shape[1])
+    factor = torch.linspace(0.0, 1.0, TRIES, dtype=centre.dtype, device=centre.device)
+    draw = 2 * torch.rand(shape, generator=generator, dtype=centre.dtype, device=centre.device) - 1
+    start = point.unsqueeze(1) + arena.geometry.free((ball * factor).unsqueeze(2) * draw)
+    wide = centre.unsqueeze(1).expand(shape).flatten(0, 1)
+    start = arena.geometry.project(arena.geometry.clip(start).flatten(0, 1), wide, ball.reshape(-1))
+    arena.ascend(group, ball, start.reshape(shape), CLIMB, smooth=smooth)
 
 
 def _climb_around(arena: Arena, group: Tensor, vertex: Tensor, factor: Tensor) -> None:
     """Ascend from the envelopes' vertices ``[P]`` (not the clean ones), scaled towards and away by ``factor [R]``."""
     vertex = vertex.clamp(min=1)
-    distance = arena.pool.distance[group, vertex]
+    distance = arena.pool.price.distance(arena.pool.cost[group, vertex])
     there = torch.isfinite(distance).nonzero().squeeze(1)
     group, vertex, distance = group[there], vertex[there], distance[there]
     if group.numel() == 0:
@@ -58,13 +91,14 @@ def _climb_around(arena: Arena, group: Tensor, vertex: Tensor, factor: Tensor) -
 
 
 def refine_crossings(arena: Arena) -> None:
-    """Pull the nearest crossings of every sample nearer; samples that are misclassified already are left alone."""
+    """Pull the nearest crossings of every sample nearer; samples that need no more are left alone."""
+    enough = arena.radius if arena.capped else 0.0
     for shrink in SHRINKS:
         if arena.clock.over():
             return
         near = arena.pool.near.reshape(-1, arena.rivals)
         nearest = near.amin(dim=1, keepdim=True)
-        wanted = torch.isfinite(near) & (near <= CONTENDERS * nearest) & (nearest > 0)
+        wanted = torch.isfinite(near) & (near <= CONTENDERS * nearest) & (nearest > enough)
         group = wanted.reshape(-1).nonzero().squeeze(1)
         for part in arena.batches(group.shape[0], 2):
             _shrink(arena, group[part], shrink)

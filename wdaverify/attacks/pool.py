@@ -3,19 +3,42 @@
 A group g is a pair (sample, rival). Kept per group: the vertices of the increasing part of the upper concave envelope
 of
 
-    {(||x - x_i||, m_j(x)) : x visited},    starting from the clean point (0, m_j(x_i)),
+    {(||x - x_i||^p, m_j(x)) : x visited},    starting from the clean point (0, m_j(x_i)),
 
 since only they can carry mass in the restricted master (docs/theory.md, sections 2 and 10), and the nearest point with
-``m_j >= 0``, which is what the zero-one loss needs.
+``m_j >= 0``, which is what the zero-one loss needs; for order inf the largest m_j within the radius. A loss that is convex
+and rises with m_j needs no other vertices.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 INDISTINCT = 1e-12
 """Two distances closer than this (relatively) are one vertex; a gain below this (relatively) is none."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a unit of mass pays for a distance: ``d^order``; for order inf 1 within ``limit`` and inf beyond it."""
+
+    order: float = 1
+    limit: float = math.inf
+
+    def of(self, distance: Tensor) -> Tensor:
+        """The price of distances, elementwise."""
+        if math.isinf(self.order):
+            return torch.where(distance <= self.limit, (distance > 0).to(distance.dtype), torch.inf)
+        return distance if self.order == 1 else distance**self.order
+
+    def distance(self, price: Tensor) -> Tensor:
+        """The distances of prices of a finite order, elementwise."""
+        return price if self.order == 1 else price ** (1 / self.order)
 
 
 def envelope(distance: Tensor, value: Tensor, capacity: int) -> Tensor:
@@ -40,15 +63,16 @@ def envelope(distance: Tensor, value: Tensor, capacity: int) -> Tensor:
 
 
 class Pool:
-    """Envelopes and nearest crossings of G (sample, rival) pairs; points ``[G, C, n]``, absent ones at distance inf."""
+    """Envelopes and nearest crossings of G (sample, rival) pairs; points ``[G, C, n]``, absent ones at cost inf."""
 
-    def __init__(self, clean: Tensor, width: int, capacity: int) -> None:
+    def __init__(self, clean: Tensor, width: int, capacity: int, price: Price | None = None) -> None:
         """Start from the clean margins ``[G]``; ``width`` is n, and C = ``capacity`` vertices go beside the clean one."""
         groups = clean.shape[0]
         self.capacity = capacity
-        self.distance = torch.full((groups, capacity + 1), torch.inf, dtype=torch.float64, device=clean.device)
+        self.price = Price() if price is None else price
+        self.cost = torch.full((groups, capacity + 1), torch.inf, dtype=torch.float64, device=clean.device)
         self.value = torch.full((groups, capacity + 1), -torch.inf, dtype=torch.float64, device=clean.device)
-        self.distance[:, 0], self.value[:, 0] = 0.0, clean
+        self.cost[:, 0], self.value[:, 0] = 0.0, clean
         self.point = torch.zeros((groups, capacity, width), dtype=torch.float64, device=clean.device)
         self.near = torch.full_like(clean, torch.inf).masked_fill_(clean >= 0, 0.0)
         self.near_point = torch.zeros((groups, width), dtype=torch.float64, device=clean.device)
@@ -56,16 +80,18 @@ class Pool:
     def offer(self, group: Tensor, distance: Tensor, value: Tensor, point: Tensor) -> None:
         """Take points ``[P, R, n]`` of distinct groups ``[P]``, at ``distance [P, R]`` with margins ``value [P, R]``."""
         self._offer_near(group, distance, value, point)
-        above = (value > self._height(group, distance)).any(dim=1).nonzero().squeeze(1)
+        cost = self.price.of(distance)
+        value = value.masked_fill(torch.isinf(cost), -torch.inf)
+        above = (value > self._height(group, cost)).any(dim=1).nonzero().squeeze(1)
         if above.numel() == 0:
             return
-        group, distance, value, point = group[above], distance[above], value[above], point[above]
-        every_d = torch.cat([self.distance[group], distance], dim=1)
+        group, cost, value, point = group[above], cost[above], value[above], point[above]
+        every_d = torch.cat([self.cost[group], cost], dim=1)
         every_v = torch.cat([self.value[group], value], dim=1)
         index = envelope(every_d, every_v, self.capacity + 1)
         absent = index < 0
         index = index.clamp_(min=0)
-        self.distance[group] = every_d.gather(1, index).masked_fill_(absent, torch.inf)
+        self.cost[group] = every_d.gather(1, index).masked_fill_(absent, torch.inf)
         self.value[group] = every_v.gather(1, index).masked_fill_(absent, -torch.inf)
         self._gather_points(group, index[:, 1:] - 1, point)
 
@@ -84,48 +110,52 @@ class Pool:
             self.near[group[closer]] = nearest[closer]
             self.near_point[group[closer]] = point[closer, slot[closer]]
 
-    def _height(self, group: Tensor, distance: Tensor) -> Tensor:
-        """The envelope's height ``[P, R]`` at ``distance [P, R]``, with a relative tolerance on top."""
-        d, v = self.distance[group], self.value[group]
-        right = torch.searchsorted(d, distance.contiguous(), right=True).clamp_(min=1)
+    def _height(self, group: Tensor, cost: Tensor) -> Tensor:
+        """The envelope's height ``[P, R]`` at ``cost [P, R]``, with a relative tolerance on top."""
+        d, v = self.cost[group], self.value[group]
+        right = torch.searchsorted(d, cost.contiguous(), right=True).clamp_(min=1)
         last = torch.isfinite(d).sum(dim=1, keepdim=True) - 1
         right = torch.minimum(right, last.clamp(min=1))
         left = right - 1
         d0, v0 = d.gather(1, left), v.gather(1, left)
         d1, v1 = d.gather(1, right), v.gather(1, right)
-        share = ((distance - d0) / (d1 - d0)).clamp_(0.0, 1.0)
+        share = ((cost - d0) / (d1 - d0)).clamp_(0.0, 1.0)
         height = torch.where(torch.isfinite(d1), v0 + share * (v1 - v0), v0)
         return height + INDISTINCT * (1 + height.abs())
 
     def best(self, multiplier: float) -> tuple[Tensor, Tensor]:
         """``max_k v_k - multiplier d_k`` ``[G]`` and the vertex that attains it ``[G]`` (0 is the clean point)."""
-        present = torch.isfinite(self.distance)
-        score, vertex = torch.where(present, self.value - multiplier * self.distance, -torch.inf).max(dim=1)
+        present = torch.isfinite(self.cost)
+        score, vertex = torch.where(present, self.value - multiplier * self.cost, -torch.inf).max(dim=1)
         return score, vertex
 
     def vertices(self) -> tuple[Tensor, Tensor]:
         """Groups ``[M]`` and points ``[M, n]`` of every vertex but the clean ones, then of the nearest crossings."""
-        kept = torch.isfinite(self.distance[:, 1:])
+        kept = torch.isfinite(self.cost[:, 1:])
         group = kept.nonzero()[:, 0]
         crossed = (torch.isfinite(self.near) & (self.near > 0)).nonzero().squeeze(1)
         return torch.cat([group, crossed]), torch.cat([self.point[kept], self.near_point[crossed]])
 
 
-def multiplier(pool: Pool, weight: Tensor, rivals: int, radius: float) -> float:
-    """A minimiser of ``lam radius + sum_i w_i max_k (v_ik - lam d_ik)`` over the pool (margin loss), by bisection.
+def multiplier(
+    pool: Pool, weight: Tensor, rivals: int, budget: float, worth: Callable[[Tensor], Tensor] = torch.clone
+) -> float:
+    """A minimiser of ``lam budget + sum_i w_i max_k (v_ik - lam c_ik)`` over the pool, costs ``c = d^p``, by bisection.
 
-    ``weight [N]``; groups are sample-major with ``rivals`` each. The atoms' values are their margins to their own rival.
+    ``weight [N]``; groups are sample-major with ``rivals`` each. The atoms' values are the ``worth`` (rising, its slope at
+    most 1) of their margins to their own rival.
     """
     samples = weight.shape[0]
-    d = pool.distance.reshape(samples, -1)
-    v = pool.value.reshape(samples, -1)
-    rise = (pool.value[:, 1:] - pool.value[:, :1]) / pool.distance[:, 1:].clamp(min=1e-300)
+    d = pool.cost.reshape(samples, -1)
+    v = worth(pool.value).reshape(samples, -1)
+    v = torch.where(torch.isfinite(d), v, -torch.inf)
+    rise = (pool.value[:, 1:] - pool.value[:, :1]) / pool.cost[:, 1:].clamp(min=1e-300)
     low, high = 0.0, max(0.0, float(rise.nan_to_num(nan=0.0, neginf=0.0, posinf=0.0).max()) * 1.01)
     d_finite = torch.where(torch.isfinite(d), d, 0.0)
     for _ in range(60):
         lam = 0.5 * (low + high)
         spent = float((weight * d_finite.gather(1, (v - lam * d_finite).argmax(dim=1, keepdim=True)).squeeze(1)).sum())
-        low, high = (lam, high) if spent > radius else (low, lam)
+        low, high = (lam, high) if spent > budget else (low, lam)
         if high - low <= 1e-9 * (1 + high):
             break
     return high

@@ -57,10 +57,12 @@ def _with_groups(support: Support, point: Array) -> Array:
 
 def _pull_in(problem: WdroProblem, centre: Array, point: Array, good: Bools) -> None:
     """Order inf: draw points that the repair moved out of the ball straight to their samples, where the support allows it."""
-    far = np.flatnonzero(good & (problem.cost.distance(point - centre) > problem.radius * _INSIDE))
+    with np.errstate(invalid="ignore"):  # a weight inf times a move of 0
+        distance = problem.cost.distance(point - centre)
+    far = np.flatnonzero(good & (distance > problem.radius * _INSIDE))
     if not far.size:
         return
-    factor = problem.radius * _INSIDE**2 / problem.cost.distance(point[far] - centre[far])
+    factor = problem.radius * _INSIDE**2 / distance[far]
     pulled = centre[far] + np.minimum(factor, 1.0)[:, None] * (point[far] - centre[far])
     inside = problem.support.contains(pulled)
     point[far[inside]] = pulled[inside]

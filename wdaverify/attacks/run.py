@@ -1,19 +1,22 @@
 """All attacks on a problem: WDA(m), WDA++, and the pool of points for the mixture (docs/theory.md, section 10).
 
 Every iterate of every attack goes to the pool (see ``pool``). After the named attacks every rival of every sample is
-ascended in balls whose radii run geometrically from below ``eps`` to the largest distance in the support; then the pool is
-refined where the master will look (see ``polish``). What is found is a proposal: distances and losses are evaluated again
-elsewhere.
+ascended in balls whose radii run geometrically from below ``eps`` to the largest distance in the support (order inf: to
+eps); then the pool is refined where the master will look (see ``polish``). Rows and integers of the support are met at the
+end alone (see ``repair``), so that a named distribution may then cost more than the budget. What is found is a proposal:
+distances and losses are evaluated again elsewhere.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wdaverify.attacks import polish, wda, wda_pp
@@ -42,15 +45,16 @@ def run_attacks(
 ) -> AttackOutcome:
     """Attack ``problem`` on ``device`` until done, or until ``time.monotonic()`` reaches ``deadline``.
 
-    ``powers`` are the m >= 1 of WDA(m); of ``restarts`` sweeps the first starts at the samples, the others at random points
-    of the balls. Points lie inside the support exactly. The same seed on the same device gives the same outcome, unless
-    the deadline cuts it. On the CPU one thread is used.
+    ``powers`` are the m >= 1 of WDA(m) (order inf: 1 alone); of ``restarts`` sweeps the first starts at the samples, the
+    others at random points of the balls. Points lie inside the support exactly. The same seed on the same device gives the
+    same outcome, unless the deadline cuts it. On the CPU one thread is used.
     """
     started = time.monotonic()
     if any(m < 1 for m in powers):
-        raise ProblemError(f"powers {list(powers)}: WDA(m) moves 1/m of each mass, so m >= 1 is accepted")
+        raise ProblemError(f"powers {list(powers)}: WDA(m) moves m^-p of each mass, so m >= 1 is accepted")
     where = pick_device(device)
-    names = {f"WDA({m})": m for m in powers}
+    capped = math.isinf(problem.cost.order)
+    names = {f"WDA({m})": m for m in ((1,) if capped else powers)}
     nothing = _no_moves(problem)
     if problem.radius == 0:
         idle: dict[str, Distribution] = dict.fromkeys([*names, "WDA++"], nothing)
@@ -61,10 +65,11 @@ def run_attacks(
         found = {name: wda.attack(arena, m) for name, m in names.items()}
         found["WDA++"] = wda_pp.attack(arena)
         _sweep(arena, seed, restarts)
-        if problem.loss is Loss.MARGIN:
-            polish.refine_envelopes(arena)
-        else:
+        if problem.loss is Loss.ZERO_ONE:
             polish.refine_crossings(arena)
+        else:
+            polish.refine_envelopes(arena, seed)
+        found = {name: _brought_back(arena, d) for name, d in found.items()}
         sample, point = _collected(arena, list(found.values()))
     seconds = time.monotonic() - started
     return AttackOutcome(found, sample, point, arena.network.evaluations, seconds, where.type, not clock.cut)
@@ -75,16 +80,21 @@ def _no_moves(problem: WdroProblem) -> Distribution:
 
 
 def _radii(arena: Arena) -> Tensor:
-    """The sweep's radii ``[R]``, geometric: from eps / 4 (at most 1/16 of the largest) to the largest distance there is."""
-    largest = float(arena.reach.max())
-    least = min(arena.problem.radius / 4, largest / 16)
-    if largest == 0:
-        return arena.reach[:0]
-    return arena.reach.new_tensor(
-        np.geomspace(
-            max(least, 1e-9 * largest, np.finfo(np.float64).tiny), max(largest, np.finfo(np.float64).tiny), RADII
-        )
-    )
+    """The sweep's radii ``[R, N]``, geometric: from eps / 4 (at most 1/16 of the largest) to the largest distance there is.
+
+    That is one distance for all samples of a box; on the whole space every sample has its own.
+    """
+    tiny = float(np.finfo(np.float64).tiny)
+    largest = arena.reach.cpu().numpy()
+    if arena.problem.support.bounded:
+        largest = np.full_like(largest, largest.max())
+    if arena.capped:
+        largest = np.minimum(largest, arena.radius)
+    if largest.max() == 0:
+        return arena.reach.new_zeros((0, largest.size))
+    least = np.minimum(arena.radius / 4, largest / 16)
+    least = np.maximum(np.maximum(least, 1e-9 * largest), tiny)
+    return arena.reach.new_tensor(np.geomspace(least, np.maximum(largest, tiny), RADII))
 
 
 def _sweep(arena: Arena, seed: int, restarts: int) -> None:
@@ -95,11 +105,11 @@ def _sweep(arena: Arena, seed: int, restarts: int) -> None:
         return
     groups = arena.clean.numel()
     for k in range(restarts):
-        for part in arena.batches(groups, radii.numel()):
+        for part in arena.batches(groups, radii.shape[0]):
             if arena.clock.over():
                 return
             group = torch.arange(part.start, part.stop, device=arena.centre.device)
-            radius = radii.expand(group.shape[0], -1)
+            radius = radii[:, group // arena.rivals].t().contiguous()
             arena.ascend(group, radius, _random_start(arena, group, radius, generator) if k else None, SWEEP)
 
 
@@ -108,15 +118,20 @@ def _random_start(arena: Arena, group: Tensor, radius: Tensor, generator: torch.
     centre = arena.centre[group // arena.rivals].repeat_interleave(radius.shape[1], dim=0)
     r = radius.reshape(-1)
     draw = torch.rand(centre.shape, generator=generator, dtype=centre.dtype, device=centre.device)
-    moved = arena.geometry.clip(centre + r.unsqueeze(1) * (2 * draw - 1))
+    moved = arena.geometry.clip(centre + arena.geometry.free(r.unsqueeze(1) * (2 * draw - 1)))
     return arena.geometry.project(moved, centre, r)
 
 
-def _collected(arena: Arena, found: list[Distribution]) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Array]:
+def _brought_back(arena: Arena, found: Distribution) -> Distribution:
+    """A named distribution without the moves that did not find back into the support."""
+    point, good = arena.recast.back(found.sample, found.point)
+    return Distribution(found.sample[good], point[good], found.mass[good])
+
+
+def _collected(arena: Arena, found: list[Distribution]) -> tuple[NDArray[np.int64], Array]:
     """The pool's points, then those of the named distributions, so that the mixture is never worse than any of them."""
     group, point = arena.pool.vertices()
     sample = torch.div(group, arena.rivals, rounding_mode="floor").cpu().numpy()
-    samples = np.concatenate([sample, *(d.sample for d in found)]).astype(np.int64)
-    points = np.concatenate([point.cpu().numpy(), *(d.point for d in found)])
-    support = arena.problem.support
-    return samples, np.clip(points, support.lower, support.upper)
+    points, good = arena.recast.back(sample, point.cpu().numpy())
+    samples = np.concatenate([sample[good], *(d.sample for d in found)]).astype(np.int64)
+    return samples, np.concatenate([points[good], *(d.point for d in found)])

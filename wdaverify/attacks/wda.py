@@ -1,8 +1,8 @@
-"""WDA(m): every sample is attacked in the ball of radius ``m eps``, and 1/m of its mass is moved there.
+"""WDA(m): every sample is attacked in the ball of radius ``m eps``, and ``m^-p`` of its mass is moved there.
 
 Per sample a rival j* is picked by a short probe of the strongest rivals; then ``z_j* - z_y`` is ascended. The rest of
-the mass, ``1 - 1/m``, stays, so that the cost is at most ``sum_i (w_i / m) m eps = eps`` (docs/theory.md, section 10; Le,
-Dao, Nguyen, Chu, arXiv 2510.10000, there with kappa for m).
+the mass stays, so that the cost is at most ``sum_i w_i m^-p (m eps)^p = eps^p``; order inf takes m = 1 alone
+(docs/theory.md, section 10; Le, Dao, Nguyen, Chu, arXiv 2510.10000, there with kappa for m).
 """
 
 from __future__ import annotations
@@ -39,18 +39,19 @@ def attack(arena: Arena, m: float) -> Distribution:
     for part in arena.batches(count, probed):
         points[part] = _attacked(arena, torch.arange(part.start, part.stop, device=points.device), m, probed)
     sample = torch.arange(count, device=points.device)
-    before = arena.loss(arena.clean.max(dim=1).values)
-    after = arena.loss(arena.largest_margin(points, sample)[0])
+    before = arena.loss(arena.clean)
+    after = arena.loss(arena.margins(points, sample))
     weight = torch.tensor(arena.problem.samples.w, dtype=torch.float64, device=points.device)
     moved = ((after > before) & (weight > 0)).nonzero().squeeze(1)
-    return Distribution(moved.cpu().numpy(), points[moved].cpu().numpy(), (weight[moved] / m).cpu().numpy())
+    mass = weight[moved] if arena.capped else weight[moved] / m**arena.problem.cost.power
+    return Distribution(moved.cpu().numpy(), points[moved].cpu().numpy(), mass.cpu().numpy())
 
 
 def _attacked(arena: Arena, sample: Tensor, m: float, probed: int) -> Tensor:
     """Attacked points ``[P, n]`` of ``sample [P]``."""
     slots = arena.clean[sample].topk(probed, dim=1).indices
     group = (sample.unsqueeze(1) * arena.rivals + slots).reshape(-1)
-    radius = m * arena.problem.radius
+    radius = m * arena.radius
     probe = _Best(arena.centre[group // arena.rivals])
     arena.ascend(group, probe.value.new_full((group.shape[0], 1), radius), None, PROBE, probe)
     picked = probe.value.reshape(-1, probed).argmax(dim=1, keepdim=True)

@@ -2,8 +2,8 @@
 
 At each step the steepest steps of the strongest rivals are tried and the one that scores best is taken; the last step,
 and the ray from the sample, are bisected to the boundary, keeping the misclassified end. With the distances ``d_i`` found,
-mass is moved in ascending order of ``d_i`` until ``sum w_i d_i = eps``, the last sample fractionally (docs/theory.md,
-sections 4 and 10; Le, Dao, Nguyen, Chu, arXiv 2510.10000).
+mass is moved in ascending order of ``d_i`` until ``sum w_i d_i^p = eps^p``, the last sample fractionally; for order inf all
+of it where ``d_i <= eps`` (docs/theory.md, sections 4 and 10; Le, Dao, Nguyen, Chu, arXiv 2510.10000).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wdaverify.attacks.ascent import Arena
+from wdaverify.problem import Loss
 from wdaverify.transport.distribution import Distribution
 
 PACES = (1.05, 0.5, 0.2)
@@ -32,13 +33,20 @@ def attack(arena: Arena) -> Distribution:
     for part in arena.batches(count, tried * len(PACES)):
         sample = torch.arange(part.start, part.stop, device=points.device)
         points[part], distance[part] = _flipped(arena, sample, tried)
+    if arena.problem.loss is Loss.CROSS_ENTROPY:  # a flip need not raise the sum over all rivals
+        after = arena.loss(arena.margins(points, torch.arange(count, device=points.device)))
+        distance = distance.masked_fill(after <= arena.loss(arena.clean), torch.inf)
     return _buy(arena, points, distance)
 
 
 def _buy(arena: Arena, points: Tensor, distance: Tensor) -> Distribution:
     """The knapsack on the distances found."""
     d, w = distance.cpu().numpy(), arena.problem.samples.w
-    chosen, mass, left = [], [], arena.problem.radius
+    if arena.capped:
+        near = np.flatnonzero((d > 0) & (d <= arena.radius) & (w > 0))
+        return Distribution(near, points.cpu().numpy()[near], w[near])
+    d = d**arena.problem.cost.power
+    chosen, mass, left = [], [], arena.budget
     for i in np.argsort(d, kind="stable"):
         if left <= 0 or not np.isfinite(d[i]):
             break

@@ -36,6 +36,13 @@ def entropy_constant(log_sigma: Array, gamma: Array, low: Array, high: Array) ->
     return np.where(np.isfinite(out), out, np.inf)
 
 
+def span_constant(gamma: Array, low: Array, high: Array) -> Array:
+    """``sum_j max -gamma_j m`` over the ends of the intervals, rounded up, ``[L]``: with ``gamma . m`` it bounds 0."""
+    ends = np.maximum(-gamma * low, -gamma * high).sum(axis=1)
+    size = (np.abs(gamma) * np.maximum(np.abs(low), np.abs(high))).sum(axis=1)
+    return np.asarray(ends + dot_error(low.shape[1] + 4) * size)
+
+
 def best_level(gamma: Array, low: Array, high: Array) -> float:
     """The ``log sigma`` that bounds best for gamma ``[J]``: the constant is convex in sigma, searched by thirds."""
     first = -float(np.logaddexp.reduce(np.append(high, 0.0)))

@@ -18,6 +18,7 @@ from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.result import AttackResult
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate, nominal_bracket
 from wdaverify.witness.losses import loss_bounds
+from wdaverify.witness.repair import within_reach
 
 
 def refuse_overflow(problem: WdroProblem) -> None:
@@ -56,6 +57,7 @@ def fill_pool(problem: WdroProblem, pool: AtomPool, sample: NDArray[np.int64], p
     index = np.asarray(sample, dtype=np.int64)
     own = problem.samples.y
     if index.size:
+        point = within_reach(problem, index, point)
         distance = distances_up(problem.cost, point, problem.samples.x[index])
         _offer(problem, pool, index, point, distance, own[index])
     if not problem.cost.moves_labels:

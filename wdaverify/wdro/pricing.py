@@ -29,7 +29,7 @@ from wdaverify.wdro.workers import Task
 from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up
 from wdaverify.witness.losses import loss_bounds
-from wdaverify.witness.repair import repaired
+from wdaverify.witness.repair import repaired, within_reach
 
 
 @dataclass(eq=False)
@@ -230,7 +230,9 @@ class Pricing:
         points, inside = repaired(
             problem.support, np.broadcast_to(centre, points.shape), points, problem.cost.fixed(centre.size)
         )
-        points = points[inside]
+        sample = np.full(len(points), question.sample, np.int64)
+        points = within_reach(problem, sample, points)
+        points = points[inside & problem.support.contains(points)]
         if not len(points):
             return -math.inf
         fill_pool(problem, self._pool, np.full(len(points), question.sample, np.int64), points)

@@ -141,7 +141,7 @@ def _scaled_up(cost: GroundCost, size: Array) -> Array:
     n = size.shape[1]
     with np.errstate(under="ignore", over="ignore"):
         if cost.weights is not None:
-            scaled = np.where(size > 0, size * cost.weights, 0.0)
+            scaled = np.where(size > 0, np.where(size > 0, size, 1.0) * cost.weights, 0.0)
             size = np.where(cost.scale(n) == 1.0, scaled, np.where(size > 0, np.nextafter(scaled, np.inf), 0.0))
         if cost.norm is Norm.INF:
             return np.asarray(size.max(axis=1, initial=0.0))

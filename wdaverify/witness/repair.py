@@ -6,13 +6,18 @@ onto the violated rows in turn, with a tiny overshoot; what is not in the suppor
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.ground import LinearRows, Support
 from wdaverify.network.model import Array
+from wdaverify.problem import WdroProblem
+from wdaverify.witness.evaluate import distances_up
 
 _SWEEPS = 60
+_PULLS = 12
 _OVERSHOOT = 1e-12
 
 
@@ -55,3 +60,24 @@ def _projected(support: Support, rows: LinearRows, point: Array, loose: NDArray[
             moved = point[wrong] + ((target - value) / square[r])[:, None] * moving[r]
             point[wrong] = np.clip(moved, support.lower, support.upper)
     return point
+
+
+def within_reach(problem: WdroProblem, sample: NDArray[np.int64], point: Array) -> Array:
+    """For order inf, points ``[B, n]`` of samples ``[B]`` pulled towards them until no farther than the radius, exactly.
+
+    Integers stay where they are. Other orders: the points themselves.
+    """
+    if math.isfinite(problem.cost.order) or not len(point):
+        return point
+    centre = problem.samples.x[sample]
+    loose = np.ones(centre.shape[1], np.bool_) if problem.support.integer is None else ~problem.support.integer
+    out = np.array(point, np.float64)
+    for step in range(_PULLS):
+        distance = distances_up(problem.cost, out, centre)
+        far = np.flatnonzero(distance > problem.radius)
+        if not far.size:
+            break
+        shrink = problem.radius / distance[far] * (1 - 2.0 ** (step - 52))
+        out[far] = np.where(loose, centre[far] + shrink[:, None] * (out[far] - centre[far]), out[far])
+        out[far] = np.clip(out[far], problem.support.lower, problem.support.upper)
+    return out

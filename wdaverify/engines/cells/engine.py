@@ -175,8 +175,11 @@ class _Hunt:
         return 1000.0 + 8.0 * (2 + self._backward.neurons) + 17.0 * self._backward.neurons
 
     def _point(self, displacement: Array) -> Array:
-        """The input at a displacement, within the box, integers rounded."""
+        """The input at a displacement, within the box and the farthest ball, integers rounded."""
         region = self._question.region
+        beyond = float(region.cost.distance(displacement))
+        if beyond > region.far and region.integer is None:
+            displacement = displacement * (region.far / beyond)
         point = np.clip(region.centre + displacement, region.lower, region.upper)
         if region.integer is not None:
             point[region.integer] = np.rint(point[region.integer])

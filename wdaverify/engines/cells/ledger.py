@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
-from wdaverify.certify.entropy import by_rule, entropy_constant, on_grid
+from wdaverify.certify.entropy import by_rule, entropy_constant, on_grid, span_constant
 from wdaverify.certify.proof import BARE, WRITTEN, Tree
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.tree import Node
@@ -127,7 +127,7 @@ def _bounds(
 
 
 def _entropy(margins: Array, nodes: list[Node], rows: Array | None, margin: Array) -> tuple[Array, Array]:
-    """Per leaf the functional ``gamma . m`` and the constant that bound the cross-entropy; rays have neither."""
+    """Per leaf the functional ``gamma . m`` and the constant that bound the cross-entropy; for rays that bound 0."""
     spans = np.stack([node.span for node in nodes if node.span is not None])
     low, high = spans[:, 0], spans[:, 1]
     if rows is None:
@@ -135,8 +135,8 @@ def _entropy(margins: Array, nodes: list[Node], rows: Array | None, margin: Arra
         level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
     else:
         level, gamma = rows[:, -1], on_grid(rows[:, -1 - margins.shape[0] : -1])
-    constant = np.where(margin > 0, entropy_constant(level, gamma, low, high), 0.0)
-    return (gamma @ margins) * (margin > 0)[:, None], constant
+    constant = np.where(margin > 0, entropy_constant(level, gamma, low, high), span_constant(gamma, low, high))
+    return gamma @ margins, constant
 
 
 def _boxed(claim: Claim, shell: Shells, nodes: list[Node]) -> Shells:

@@ -158,11 +158,12 @@ class Relaxation:
             node.bound, node.row = math.inf, self._row(solution, node, ray=True)
             if node.row is not None and self._closes(node):
                 return node
-            solution = self._eased(node.phases[self.names])
+            solution = self._eased(node)
         if solution.status is not LpStatus.OPTIMAL:
             self._session.forget()
             node.above, node.below = 0.5 * self._upper_above, 0.5 * self._upper_below
             node.bound, node.row = least, inherited
+            node.forked = self._halved(node)
             return node
         v, shell = solution.columns, self._shell
         value = float(shell.program.cost @ v) + shell.offset
@@ -173,6 +174,20 @@ class Relaxation:
         node.bound, node.point = value, shell.moves.displacement(v, self._inputs)
         node.forked = self._fork(node, v)
         return node
+
+    def _halved(self, node: Node) -> Fork | None:
+        """Where to cut a node that no LP point speaks for, once its phases are fixed: its widest part."""
+        if (node.phases[self.names] == 0).any():
+            return None
+        if node.box is not None and node.box.size and (node.box[1] > node.box[0]).any():
+            at = int((node.box[1] - node.box[0]).argmax())
+            low = math.floor(0.5 * float(node.box[0, at] + node.box[1, at]))
+            return Fork("feature", at, low, low + 1.0)
+        if node.span is not None and (node.span[1] - node.span[0]).max(initial=0.0) > _NARROW:
+            at = int((node.span[1] - node.span[0]).argmax())
+            middle = 0.5 * float(node.span[0, at] + node.span[1, at])
+            return Fork("margin", at, middle, middle)
+        return None
 
     def _fork(self, node: Node, v: Array) -> Fork | None:
         """Where the LP point asks for a cut that is not a phase: the most fractional integer, or the worst secant."""
@@ -206,17 +221,22 @@ class Relaxation:
         cut = float(np.clip(m[at], node.span[0, at] + quarter, node.span[1, at] - quarter))
         return Fork("margin", at, cut, cut)
 
-    def _eased(self, phases: Phases) -> LpSolution:
+    def _eased(self, node: Node) -> LpSolution:
         """A leaf that is empty up to rounding has no ray: its multipliers are those of a leaf a little larger."""
+        phases, entropy = node.phases[self.names], self._shell.entropy
         fixed = np.flatnonzero(phases != 0)
         above, below = self._shell.above[fixed], self._shell.below[fixed]
         index = np.where(phases[fixed] > 0, below, above)
         room = np.where(phases[fixed] > 0, self._upper_below[fixed], self._upper_above[fixed])
         self._session.forget()
         self._session.set_upper(index, _EASE * room)
-        self.solves += 1
-        solution = self._session.solve()
+        if node.span is not None and entropy is not None:
+            spare = _EASE * (1 + np.abs(node.span))
+            self._session.set_bounds(entropy.margin, node.span[0] - spare[0], node.span[1] + spare[1])
+        solution = self._settled()
         self._session.set_upper(index, np.zeros(index.size))
+        if node.span is not None and entropy is not None:
+            self._session.set_bounds(entropy.margin, node.span[0], node.span[1])
         return solution
 
     def _settled(self) -> LpSolution:
