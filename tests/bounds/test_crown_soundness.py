@@ -34,7 +34,9 @@ def violations(net: ReluNetwork, norm: Norm, seed: int, points: int = 10) -> lis
     centres = on_grid(rng.uniform(lower, upper, (len(SHELLS), n)))
     near, far = (np.array(side) for side in zip(*SHELLS, strict=True))
     multipliers = rng.choice([0.0, 1e-3, 1.0, 30.0, 1e4], len(SHELLS))
-    regions = Regions.around(GroundCost(norm, 1), tensor(centres), (tensor(lower), tensor(upper)), tensor(near), tensor(far))
+    regions = Regions.around(
+        GroundCost(norm, 1), tensor(centres), (tensor(lower), tensor(upper)), tensor(near), tensor(far)
+    )
     crown = Crown(net, GroundCost(norm, 1))
     bounds = crown.pre_activations(regions)
     functionals = np.vstack([np.eye(K) - np.roll(np.eye(K), 1, axis=0), np.eye(K), rng.normal(size=(1, K))])
@@ -142,7 +144,9 @@ def _linear_shortfalls(norm: Norm) -> int:
         regions = Regions.around(
             GroundCost(norm, 1), tensor(centre[None]), (tensor(lower), tensor(upper)), tensor([0.0]), tensor([far])
         )
-        upper_bound = Crown(net, GroundCost(norm, 1)).functional(regions, (), torch.eye(4, dtype=torch.float64)[None], None)[0]
+        upper_bound = Crown(net, GroundCost(norm, 1)).functional(
+            regions, (), torch.eye(4, dtype=torch.float64)[None], None
+        )[0]
         for row, bound in enumerate(upper_bound.tolist()):
             best = (net.blocks[0].weight[row] > 0).astype(float)
             count += exact_values(net, best)[1][row] > Fraction(bound)

@@ -16,7 +16,7 @@ CASES = 120
 
 
 def by_linprog(a: Array, x: Array, box: tuple[Array, Array], norm: Norm, near: float, far: float, lam: float) -> float:
-    """``max a.x - lam t`` over ``x = centre + p - q`` with ``0 <= p <= up, 0 <= q <= down`` and t in [near, far]; l1: ``sum (p + q) = t``."""
+    """``max a.x - lam t`` over ``x = centre + p - q``, ``0 <= p <= up, 0 <= q <= down``, t in [near, far]; l1: ``sum (p + q) = t``."""
     n = x.size
     eye, ones = np.eye(n), np.ones((n, 1))
     if norm is Norm.INF:
@@ -50,7 +50,9 @@ def test_peak_is_the_optimum(norm: Norm, priced: bool) -> None:
         a[rng.integers(n)] = 0.0 if case % 5 == 0 else a[0]
         lam = float(np.abs(a).sum() * rng.choice([0.0, 0.1, 0.4, 1.0, 3.0])) if priced else 0.0
         box = tuple(torch.tensor(side) for side in (lower, upper))
-        regions = Regions.around(GroundCost(norm, 1), torch.tensor(x)[None], box, *torch.tensor([[near], [far]], dtype=torch.float64))
+        regions = Regions.around(
+            GroundCost(norm, 1), torch.tensor(x)[None], box, *torch.tensor([[near], [far]], dtype=torch.float64)
+        )
         multiplier = torch.tensor([lam], dtype=torch.float64) if priced else None
         found = float(peak(torch.tensor(a)[None, None], regions, multiplier)[0, 0])
         best = by_linprog(a, x, (lower, upper), norm, near, far, lam)

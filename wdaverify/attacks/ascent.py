@@ -109,7 +109,8 @@ class Arena:
         )
         clean = network.margins(centre, label).gather(1, rival)
         capacity = min(24, max(4, POOL_NUMBERS // max(1, clean.numel() * network.n_inputs)))
-        pool = Pool(clean.reshape(-1), network.n_inputs, capacity, Price(problem.cost.order, radius))
+        price = Price(problem.cost.order, 0.5 * (radius + problem.radius))
+        pool = Pool(clean.reshape(-1), network.n_inputs, capacity, price)
         reach = geometry.reach(centre)
         if not problem.support.bounded:
             farthest = _search_radius(problem, geometry, network, centre, label, rival, clean)

@@ -41,10 +41,17 @@ def refine_envelopes(arena: Arena, seed: int) -> None:
         spread = SPREAD / 2**k
         factor = torch.linspace(-1.0, 1.0, TRIES, dtype=torch.float64, device=weight.device)
         for part in arena.batches(group.shape[0], TRIES):
-            if not arena.capped:
-                _climb_around(arena, group[part], vertex[group[part]], (1 + spread) ** factor)
             if arena.problem.cost.order != 1:
                 _climb_shaken(arena, group[part], vertex[group[part]], generator, smooth=k % 2 == 0)
+                vertex = arena.pool.best(lam)[1]
+            if not arena.capped:
+                _climb_around(
+                    arena,
+                    group[part],
+                    vertex[group[part]],
+                    (1 + spread) ** factor,
+                    smooth=k % 2 == 1 and arena.problem.cost.order != 1,
+                )
 
 
 def _leading(arena: Arena, score: Tensor) -> Tensor:
@@ -57,8 +64,8 @@ def _leading(arena: Arena, score: Tensor) -> Tensor:
 def _climb_shaken(arena: Arena, group: Tensor, vertex: Tensor, generator: torch.Generator, *, smooth: bool) -> None:
     """Ascend from the envelopes' vertices ``[P]``, each coordinate moved at random by up to the radius of the ball.
 
-    The ball is the radius' for order inf, else it reaches somewhat farther than the vertex (than the radius if there is
-    none but the clean one).
+    The ball is the radius' for order inf, else it reaches from 1.25 to 12.5 times as far as the vertex (as the radius if
+    there is none but the clean one).
     """
     centre = arena.centre[group // arena.rivals]
     point = torch.where((vertex > 0).unsqueeze(1), arena.pool.point[group, (vertex - 1).clamp(min=0)], centre)
@@ -66,7 +73,8 @@ def _climb_shaken(arena: Arena, group: Tensor, vertex: Tensor, generator: torch.
     if not arena.capped:
         distance = arena.pool.price.distance(arena.pool.cost[group, vertex])
         radius = torch.where(vertex > 0, (1 + SPREAD) * distance, radius)
-    ball = radius.unsqueeze(1).expand(-1, TRIES).contiguous()
+    wider = torch.logspace(0.0, 0.0 if arena.capped else 1.0, TRIES, dtype=centre.dtype, device=centre.device)
+    ball = torch.minimum(radius.unsqueeze(1) * wider, arena.reach[group // arena.rivals].unsqueeze(1))
     shape = (*ball.shape, centre.shape[1])
     factor = torch.linspace(0.0, 1.0, TRIES, dtype=centre.dtype, device=centre.device)
     draw = 2 * torch.rand(shape, generator=generator, dtype=centre.dtype, device=centre.device) - 1
@@ -76,7 +84,7 @@ def _climb_shaken(arena: Arena, group: Tensor, vertex: Tensor, generator: torch.
     arena.ascend(group, ball, start.reshape(shape), CLIMB, smooth=smooth)
 
 
-def _climb_around(arena: Arena, group: Tensor, vertex: Tensor, factor: Tensor) -> None:
+def _climb_around(arena: Arena, group: Tensor, vertex: Tensor, factor: Tensor, *, smooth: bool) -> None:
     """Ascend from the envelopes' vertices ``[P]`` (not the clean ones), scaled towards and away by ``factor [R]``."""
     vertex = vertex.clamp(min=1)
     distance = arena.pool.price.distance(arena.pool.cost[group, vertex])
@@ -87,7 +95,7 @@ def _climb_around(arena: Arena, group: Tensor, vertex: Tensor, factor: Tensor) -
     point = arena.pool.point[group, vertex - 1]
     centre = arena.centre[group // arena.rivals]
     start = centre.unsqueeze(1) + factor[:, None] * (point - centre).unsqueeze(1)
-    arena.ascend(group, distance.unsqueeze(1) * factor, arena.geometry.clip(start), CLIMB)
+    arena.ascend(group, distance.unsqueeze(1) * factor, arena.geometry.clip(start), CLIMB, smooth=smooth)
 
 
 def refine_crossings(arena: Arena) -> None:

@@ -56,13 +56,24 @@ def _with_groups(support: Support, point: Array) -> Array:
 
 
 def _pull_in(problem: WdroProblem, centre: Array, point: Array, good: Bools) -> None:
-    """Order inf: draw points that the repair moved out of the ball straight to their samples, where the support allows it."""
+    """Order inf: draw points that the repair moved out of the ball back into it, where the support allows it.
+
+    Integers go back to the sample's; then what is left is scaled.
+    """
+    support = problem.support
+    for stay in (False, True):
+        far = np.flatnonzero(good & (_distance(problem, point - centre) > problem.radius * _INSIDE))
+        if not far.size:
+            return
+        move = point[far] - centre[far]
+        if support.integer is not None and stay:
+            move[:, support.integer] = 0.0
+        length = np.maximum(_distance(problem, move), np.finfo(np.float64).tiny)
+        pulled = centre[far] + np.minimum(problem.radius * _INSIDE**2 / length, 1.0)[:, None] * move
+        inside = support.contains(pulled)
+        point[far[inside]] = pulled[inside]
+
+
+def _distance(problem: WdroProblem, move: Array) -> Array:
     with np.errstate(invalid="ignore"):  # a weight inf times a move of 0
-        distance = problem.cost.distance(point - centre)
-    far = np.flatnonzero(good & (distance > problem.radius * _INSIDE))
-    if not far.size:
-        return
-    factor = problem.radius * _INSIDE**2 / distance[far]
-    pulled = centre[far] + np.minimum(factor, 1.0)[:, None] * (point[far] - centre[far])
-    inside = problem.support.contains(pulled)
-    point[far[inside]] = pulled[inside]
+        return problem.cost.distance(move)

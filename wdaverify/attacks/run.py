@@ -110,7 +110,9 @@ def _sweep(arena: Arena, seed: int, restarts: int) -> None:
                 return
             group = torch.arange(part.start, part.stop, device=arena.centre.device)
             radius = radii[:, group // arena.rivals].t().contiguous()
-            arena.ascend(group, radius, _random_start(arena, group, radius, generator) if k else None, SWEEP)
+            start = _random_start(arena, group, radius, generator) if k else None
+            smooth = k % 2 == 1 and arena.problem.cost.order != 1  # see polish
+            arena.ascend(group, radius, start, SWEEP, smooth=smooth)
 
 
 def _random_start(arena: Arena, group: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:

@@ -43,7 +43,7 @@ def _buy(arena: Arena, points: Tensor, distance: Tensor) -> Distribution:
     """The knapsack on the distances found."""
     d, w = distance.cpu().numpy(), arena.problem.samples.w
     if arena.capped:
-        near = np.flatnonzero((d > 0) & (d <= arena.radius) & (w > 0))
+        near = np.flatnonzero((d > 0) & (d <= arena.pool.price.limit) & (w > 0))
         return Distribution(near, points.cpu().numpy()[near], w[near])
     d = d**arena.problem.cost.power
     chosen, mass, left = [], [], arena.budget

@@ -110,7 +110,7 @@ def peak(q: Array, slip: Array, shells: Shells, price: Price | None) -> tuple[Ar
     far, travel = shell.far, _travel(paid, shell, tau, power)
     reach = np.maximum(np.abs(shells.up), np.abs(shells.down))[:, None, :]
     lost = (slip * (np.abs(centre) + reach)).sum(-1)
-    moved = 3 * (size * reach).sum(-1) + 3 * np.abs(kept) + 3 * paid * far
+    moved = 3 * (size * reach).sum(-1) + 3 * np.abs(kept) + 3 * np.abs(paid) * far
     spread = (size * np.abs(centre)).sum(-1) + 2 * moved + 2 * tau * far**power
     return (q * centre).sum(-1) + kept + travel + 1.001 * lost, spread
 
@@ -121,7 +121,7 @@ def _travel(paid: Array, shell: _Shell, tau: Array, power: int) -> Array:
         rate = paid - tau
         return np.where(rate > 0, rate * shell.far, rate * shell.near)
     with np.errstate(divide="ignore", invalid="ignore"):
-        best = np.where(tau > 0, paid / (2 * tau), np.inf)
+        best = np.where(tau > 0, paid / (2 * tau), np.where(paid > 0, np.inf, 0.0))
     at = np.clip(best, shell.near, shell.far)
     return np.asarray(paid * at - tau * at * at)
 
@@ -133,7 +133,7 @@ def _least(norm: Norm, pull: Array, shell: _Shell, tau: Array, power: int) -> Ar
         paid, kept = _shared(pull, shell, slope, free=False) if norm is Norm.INF else _capped(pull, shell, slope)
         return kept + _travel(paid, shell, tau, power)
 
-    low = np.zeros(pull.shape[:2])
+    low = np.zeros(pull.shape[:2]) if norm is Norm.INF else -np.abs(pull).sum(-1)
     high = np.abs(pull).sum(-1) + tau * (1 if power == 1 else 2 * shell.far)
     for _ in range(_BISECTIONS):
         left, right = low + (high - low) / 3, high - (high - low) / 3
@@ -206,9 +206,11 @@ def _capped(pull: Array, shell: _Shell, slope: Array) -> tuple[Array, Array]:
     """l1: ``mu``, the price of distance, and what the pulls beyond it keep; forced moves pay it too."""
     if shell.forced is not None:
         mu = np.broadcast_to(slope, pull.shape[:2])
-        cap = mu[..., None]
-        m = np.where(shell.forced, np.where(shell.down < 0, cap, -cap), np.clip(pull, -cap, cap))
-        return mu, _kept(pull - m, shell)
+        rise, fall = pull - mu[..., None], -pull - mu[..., None]
+        free = np.maximum(rise, 0.0) * shell.up + np.maximum(fall, 0.0) * shell.down
+        above = np.maximum(rise * shell.up, -rise * shell.down)
+        below = np.maximum(fall * shell.down, -fall * shell.up)
+        return mu, np.where(shell.down < 0, above, np.where(shell.up < 0, below, free)).sum(-1)
     pulls, room = np.concatenate([pull, -pull], axis=-1), np.concatenate([shell.up, shell.down], axis=-1)
     paid = _threshold(pulls, room, slope, shell.near, shell.far)
     return paid, (np.maximum(pulls - paid[..., None], 0.0) * room).sum(-1)
@@ -269,6 +271,7 @@ def _stretch(pull: Array, shell: _Shell, tau: Array, power: int) -> Array:
             spare = tau**2 - np.where(index > last, 0.0, at(index, left))
             total = np.where(index > last, (rooms**2).sum(-1), at(index, taken))
             wanted = np.where(spare > 0, np.sqrt(total / spare), np.inf)
+            wanted = np.where(index > last, wanted, np.minimum(wanted, at(index, edges)))
             wanted = np.where((sizes**2).sum(-1) <= tau**2, 0.0, wanted)
         s = np.clip(np.nan_to_num(wanted, nan=0.0, posinf=1e100), reaching(shell.near), reaching(shell.far))
     return np.asarray(np.clip(np.nan_to_num(s, nan=0.0, posinf=1e100), 1e-100, 1e100))

@@ -256,6 +256,9 @@ class _Hunt:
                 if node.bound < least and (node.forked is not None or (node.phases[search.names(k)] == 0).any()):
                     search.keep(k, node)
                     some = True
+                elif node.bound < least and not node.settled:
+                    search.settle(k, node)
+                    some = True
         return some
 
     def _proof(self, search: Search) -> Proof:

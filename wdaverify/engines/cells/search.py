@@ -116,6 +116,10 @@ class Search:
         """The neurons that tree k leaves open at its root."""
         return self._trees[k].names
 
+    def settle(self, k: int, node: Node) -> None:
+        """Solve a leaf of tree k without a cut-off."""
+        self._trees[k].settle(node, self._seconds())
+
     def keep(self, k: int, node: Node) -> None:
         """Search a node of tree k, if its bound does not close it."""
         if not self._prunes(node.bound):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Node:
     nu ``[M]``, then rho ``[r]`` and gamma ``[J]`` with log sigma where the question has them (None: by rule); ``spare`` is
     its parent's, which holds of it too. ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
     ``box [2, g]`` are bounds of the integer features, ``span [2, J]`` of the margins of a cross-entropy. ``forked`` is where
-    to cut one of these next, if not a phase.
+    to cut one of these next, if not a phase; ``settled`` that its LP was solved to its end.
     """
 
     phases: Phases
@@ -64,6 +64,7 @@ class Node:
     box: Array | None = None
     span: Array | None = None
     forked: Fork | None = None
+    settled: bool = False
 
     @classmethod
     def unknown(cls, neurons: int, box: Array | None = None, span: Array | None = None) -> Node:
@@ -124,6 +125,14 @@ class Relaxation:
         node.phases = phases
         return self._bound(node, parent, cutoff, seconds)
 
+    def settle(self, node: Node, seconds: float) -> None:
+        """Solve a leaf that proves less than its cut-off promised to its end."""
+        bound, row = node.bound, node.row
+        fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
+        node.settled = True
+        if fresh.row is not None and fresh.bound > bound:
+            node.bound, node.row, node.spare = fresh.bound, fresh.row, row
+
     def forks(self, parent: Node, cutoff: float, seconds: float) -> tuple[Node, Node]:
         """The two sides of a cut of a feature or a margin."""
         fork = parent.forked
@@ -153,6 +162,7 @@ class Relaxation:
         node.spare = inherited = None if parent is None else parent.row
         if solution.status is LpStatus.CUT_OFF:
             node.bound, node.row = max(cutoff, least), self._row(solution, node)
+            node.forked = self._halved(node)
             return node
         if solution.status is LpStatus.INFEASIBLE:
             node.bound, node.row = math.inf, self._row(solution, node, ray=True)
