@@ -156,7 +156,7 @@ class Relaxation:
         """Bound a fresh node; where its LP fails, it keeps what its parent has."""
         self._apply(node)
         self._session.limit(seconds)
-        self._session.cut(cutoff - self._shell.offset)
+        self._session.cut(math.inf if self._shell.entropy is not None else cutoff - self._shell.offset)
         solution = self._settled()
         least = -math.inf if parent is None else parent.bound
         node.spare = inherited = None if parent is None else parent.row
