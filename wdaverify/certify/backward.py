@@ -150,6 +150,7 @@ class Backward:
         """``q - A^T rho``, its slip, ``max rho . v`` over ``lower <= v <= upper`` and its size, for ``lower <= A x <= upper``."""
         rows = self._rows
         assert rows is not None
+        rho = np.where(np.isinf(np.where(rho > 0, rows.upper, rows.lower)), 0.0, rho)  # a side that is not there
         side = np.where(rho > 0, rows.upper, rows.lower)
         gain = np.where(rho == 0, 0.0, rho * np.where(rho == 0, 0.0, side))[:, None, :]
         less = (rho @ rows.matrix)[:, None, :]

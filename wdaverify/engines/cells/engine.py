@@ -253,11 +253,13 @@ class _Hunt:
         least = search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent)
         for k, root in list(search.roots.items()):
             for node in leaves(root):
-                if node.bound < least and (node.forked is not None or (node.phases[search.names(k)] == 0).any()):
-                    search.keep(k, node)
-                    some = True
-                elif node.bound < least and not node.settled:
+                if node.bound >= least:
+                    continue
+                if not node.settled:
                     search.settle(k, node)
+                    some = True
+                if node.forked is not None or (node.phases[search.names(k)] == 0).any():
+                    search.keep(k, node)
                     some = True
         return some
 

@@ -129,7 +129,8 @@ class Relaxation:
         """Solve a leaf that proves less than its cut-off promised to its end."""
         bound, row = node.bound, node.row
         fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
-        node.settled = True
+        node.settled, node.forked = True, fresh.forked
+        node.above, node.below = fresh.above, fresh.below
         if fresh.row is not None and fresh.bound > bound:
             node.bound, node.row, node.spare = fresh.bound, fresh.row, row
 
