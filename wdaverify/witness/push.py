@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.problem import GroundCost, Support
+from wdaverify.problem import GroundCost, LinearRows, Support
 from wdaverify.witness.decide import errors
 from wdaverify.witness.enclosure import rival_margin
 
@@ -95,10 +95,8 @@ def _directions(
         units = np.eye(x.size)[:16]
         out += [*units, *(-units)]
     stacked = np.where(loose, np.stack(out), 0.0)
-    if support.rows is not None:  # also inward from the rows, and back towards the sample
-        stacked = np.vstack(
-            [stacked, np.where(loose, support.rows.matrix, 0.0), -np.where(loose, support.rows.matrix, 0.0)]
-        )
+    if support.rows is not None:
+        stacked = _along(support.rows, stacked, loose)
     length = cost.distance(stacked)
     kept = np.isfinite(length) & (length > 0)
     scaled: Array = stacked[kept] / length[kept][:, None]
@@ -113,3 +111,17 @@ def _gradients(network: ReluNetwork, x: Array, y: int) -> Array:
     functional[np.arange(len(rivals)), rivals] = 1.0
     functional[:, y] = -1.0
     return network.gradient(np.repeat(x[None, :], len(rivals), axis=0), functional)
+
+
+def _along(rows: LinearRows, directions: Array, loose: NDArray[np.bool_]) -> Array:
+    """The directions, the same along the rows and a little inward from them, and the rows themselves both ways."""
+    normal = np.where(loose, rows.matrix, 0.0)
+    normal = normal[normal.any(axis=1)]
+    if not len(normal):
+        return directions
+    basis = np.linalg.svd(normal, full_matrices=False)[2]
+    flat = directions - (directions @ basis.T) @ basis
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    unit = normal / np.linalg.norm(normal, axis=1, keepdims=True)
+    inward = [flat + sign * share * length * unit.sum(axis=0) for share in (1e-3, 1e-1) for sign in (1.0, -1.0)]
+    return np.vstack([directions, flat, *inward, unit, -unit])

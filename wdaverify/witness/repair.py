@@ -52,11 +52,8 @@ def _projected(support: Support, rows: LinearRows, point: Array, loose: NDArray[
         for r in usable:
             value = point[wrong] @ rows.matrix[r]
             low, high, extra = rows.lower[r], rows.upper[r], _OVERSHOOT * size[r]
-            middle = 0.5 * (low + high) if np.isfinite(low) and np.isfinite(high) else 0.0
-            target = np.where(value > high, max(high - extra, middle if np.isfinite(low) else -np.inf), value)
-            target = np.where(value < low, min(low + extra, middle if np.isfinite(high) else np.inf), target)
-            near = (value > high - extra) | (value < low + extra)
-            target = np.where(near & (value <= high) & (value >= low), value, target)
+            inner = (low + extra, high - extra) if low + extra < high - extra else (0.5 * (low + high),) * 2
+            target = np.clip(value, *inner)
             moved = point[wrong] + ((target - value) / square[r])[:, None] * moving[r]
             point[wrong] = np.clip(moved, support.lower, support.upper)
     return point
