@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.peak import Price, Shells, peak
+from wdaverify.certify.peak import Price, Shells, peak, unreachable
 from wdaverify.certify.proof import Phases
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array, Block
@@ -109,7 +109,7 @@ class Backward:
     ) -> Array:
         """Upper bounds ``[B, R]`` of ``nu . z_last`` less the price, with ``nu [B, R, m_last]``; given ``[B, M]``."""
         total, size, error = np.zeros(nu.shape[:2]), np.zeros(nu.shape[:2]), np.zeros(nu.shape[:2])
-        empty = np.zeros(len(shells), np.bool_)
+        empty = unreachable(shells)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             for k in range(last, -1, -1):
                 block, weights = self._blocks[k], np.abs(nu)

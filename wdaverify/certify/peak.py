@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import Array
-from wdaverify.rounding import UNIT_ROUNDOFF
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 _BISECTIONS = 60
 
@@ -113,6 +113,21 @@ def peak(q: Array, slip: Array, shells: Shells, price: Price | None) -> tuple[Ar
     moved = 3 * (size * reach).sum(-1) + 3 * np.abs(kept) + 3 * np.abs(paid) * far
     spread = (size * np.abs(centre)).sum(-1) + 2 * moved + 2 * tau * far**power
     return (q * centre).sum(-1) + kept + travel + 1.001 * lost, spread
+
+
+def unreachable(shells: Shells) -> NDArray[np.bool_]:
+    """Whether no point of the box is as far as near, ``[S]``."""
+    n = shells.up.shape[1]
+    with np.errstate(under="ignore", over="ignore"):
+        size = np.maximum(np.abs(shells.up), np.abs(shells.down)) * shells.cost.scale(n)
+        match shells.cost.norm:
+            case Norm.INF:
+                total = size.max(axis=1, initial=0.0)
+            case Norm.ONE:
+                total = size.sum(axis=1)
+            case Norm.TWO:
+                total = np.sqrt((size * size).sum(axis=1))
+    return np.asarray(total * (1 + dot_error(n + 8)) + underflow(n) < shells.near)
 
 
 def _travel(paid: Array, shell: _Shell, tau: Array, power: int) -> Array:
