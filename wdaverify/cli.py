@@ -22,7 +22,7 @@ from wdaverify.errors import CertificateError, InputError, OutputError, Wdaverif
 
 if TYPE_CHECKING:
     from wdaverify.certify.certificate import Certificate
-    from wdaverify.problem import WdroProblem
+    from wdaverify.problem import GroundCost, Support, WdroProblem
     from wdaverify.wdro.progress import Progress, Report
     from wdaverify.wdro.result import VerificationResult
 
@@ -58,11 +58,9 @@ def _whole(least: int) -> Callable[[str], int]:
     return convert
 
 
-def _order(value: str) -> int:
-    """The order 1; other orders are refused."""
-    if value != "1":
-        raise click.BadParameter(f"{value} is not supported: order 1 is accepted")
-    return 1
+def _side(value: str) -> float | str:
+    """One side of the box, or ``none`` for the whole space."""
+    return value if value == "none" else float(_number()(value))
 
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -71,12 +69,30 @@ _QUESTION: list[Callable[[_Command], _Command]] = [
     click.argument("network_path", metavar="NET.onnx"),
     click.argument("data_path", metavar="DATA.npz|DATA.csv"),
     click.option("--radius", type=_number(0), metavar="X", required=True, help="Radius of the Wasserstein ball."),
-    click.option("--norm", type=click.Choice(["inf", "1"]), default="inf", help="Norm of the ground cost."),
-    click.option("--order", type=_order, default="1", metavar="1", help="Order of the Wasserstein distance."),
-    click.option("--loss", type=click.Choice(["margin", "zero-one"]), default="margin", help="Loss of a point."),
+    click.option("--norm", type=click.Choice(["inf", "1", "2"]), default="inf", help="Norm of the ground cost."),
     click.option(
-        "--support", type=_number(), nargs=2, default=("0", "1"), metavar="LO HI", help="Box that holds the inputs."
+        "--order", type=click.Choice(["1", "2", "inf"]), default="1", help="Order of the Wasserstein distance."
     ),
+    click.option(
+        "--loss",
+        type=click.Choice(["margin", "zero-one", "hinge", "cross-entropy", "linear"]),
+        default="margin",
+        help="Loss of a point; linear needs --functionals.",
+    ),
+    click.option(
+        "--label-cost", type=_number(0, above=True), metavar="K", help="Price of another label; default none may move."
+    ),
+    click.option("--cost-weights", metavar="FILE", help="Weight of each feature in the cost (.toml, .npz)."),
+    click.option("--functionals", metavar="FILE", help="Linear loss: functionals of the outputs (.toml, .npz)."),
+    click.option(
+        "--support",
+        type=_side,
+        nargs=2,
+        default=("0", "1"),
+        metavar="LO HI",
+        help="Box that holds the inputs; none: the whole space.",
+    ),
+    click.option("--support-file", metavar="FILE", help="Support with bounds, rows, integers (.toml, .npz)."),
     click.option("--samples", "limit", type=_whole(1), metavar="N", help="The first N samples only; default all."),
     click.option("--label-column", metavar="NAME", help="Column of the labels in a .csv; default the last."),
     click.option("--clip", is_flag=True, help="Move samples outside the support onto it."),
@@ -88,10 +104,47 @@ _QUESTION: list[Callable[[_Command], _Command]] = [
 ]
 
 
+_NAMES = (
+    "network_path",
+    "data_path",
+    "--radius",
+    "--norm",
+    "--order",
+    "--loss",
+    "--label-cost",
+    "--cost-weights",
+    "--functionals",
+    "--support",
+    "--support-file",
+    "--samples",
+    "--label-column",
+    "--clip",
+    "--device",
+    "--seed",
+    "--time-limit",
+    "--output",
+    "--quiet",
+)
+"""Of the entries above, in their order."""
+
+
 def _question(command: _Command) -> _Command:
     """The arguments and options that verify and attack share."""
     for option in reversed(_QUESTION):
         command = option(command)
+    return command
+
+
+_FIRST_RADIUS = 0.1
+"""Where the attacks look first for the distances, which know no radius."""
+
+
+def _without_radius(command: _Command) -> _Command:
+    """The arguments and options of a question about distances alone."""
+    dropped = ("--radius", "--order", "--loss", "--label-cost", "--functionals")
+    for option, names in zip(reversed(_QUESTION), reversed(_NAMES), strict=True):
+        if names not in dropped:
+            command = option(command)
     return command
 
 
@@ -102,7 +155,7 @@ def cli(ctx: click.Context) -> None:
     """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
-            "no command was given: verify, attack, recheck and info are accepted; see wdaverify --help"
+            "no command was given: verify, distance, attack, recheck and info are accepted; see wdaverify --help"
         )
 
 
@@ -159,6 +212,37 @@ def verify(
         question, problem, result.notices, lambda: verification_json(result), lambda: verification_summary(result)
     )
     return _exit_status(result)
+
+
+@cli.command(context_settings={**_CONTEXT, "show_default": True})
+@_without_radius
+@click.option("--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves.")
+@click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
+@click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
+def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> int:
+    """Exact distance of every sample to its nearest error, and that error."""
+    for name, usual in (("order", "1"), ("loss", "zero-one"), ("label_cost", None), ("functionals", None)):
+        question[name] = usual
+    problem = _problem(**question, radius=_FIRST_RADIUS)
+    from wdaverify.report.distances import distances_json, distances_summary
+    from wdaverify.wdro.distances import distances as run
+    from wdaverify.wdro.result import Reason
+
+    with _live_line(question["quiet"]) as report:
+        result = run(
+            problem,
+            solver=solver,
+            gap=gap,
+            time_limit=question["time_limit"],
+            jobs=jobs or _cores(),
+            device=question["device"],
+            seed=question["seed"],
+            progress=report,
+        )
+    _hand_over(question, problem, result.notices, lambda: distances_json(result), lambda: distances_summary(result))
+    if result.exact:
+        return DONE
+    return INTERRUPTED if result.reason is Reason.INTERRUPTED else LIMIT
 
 
 @cli.command(context_settings={**_CONTEXT, "show_default": True})
@@ -223,24 +307,61 @@ def info(network_path: str, as_json: bool) -> int:
 def _problem(*, network_path: str, data_path: str, radius: float, output: str | None, **options: Any) -> WdroProblem:
     """Read and check everything before any work starts; the output path first."""
     from wdaverify.network.onnx_reader import load_network
-    from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
+    from wdaverify.problem import Loss, WdroProblem
+    from wdaverify.question_files import load_functionals
     from wdaverify.samples import load_samples
 
     if output is not None:
         _check_target("--output", output, (network_path, data_path))
-    cost = GroundCost(Norm(options["norm"]), options["order"])
     network = load_network(network_path)
-    low, high = options["support"]
-    support = Support.box(low, high, network.n_inputs)
+    cost = _cost(network.n_inputs, options)
+    support = _support(network.n_inputs, options)
+    functionals = None if options["functionals"] is None else load_functionals(options["functionals"])
     samples = load_samples(
         data_path,
         limit=options["limit"],
         label_column=options["label_column"],
         clip=support if options["clip"] else None,
     )
-    problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius)
+    problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius, functionals)
     _notes(network.notices, options["quiet"])
     return problem
+
+
+def _cost(width: int, options: dict[str, Any]) -> GroundCost:
+    """The ground cost that the options ask for."""
+    from wdaverify.problem import GroundCost, Norm
+    from wdaverify.question_files import load_weights
+
+    weights = None if options["cost_weights"] is None else load_weights(options["cost_weights"], width)
+    label_cost = math.inf if options["label_cost"] is None else options["label_cost"]
+    order = math.inf if options["order"] == "inf" else int(options["order"])
+    return GroundCost(Norm(options["norm"]), order, weights, label_cost)
+
+
+def _support(width: int, options: dict[str, Any]) -> Support:
+    """The support that the options ask for."""
+    from wdaverify.problem import Support
+    from wdaverify.question_files import load_support
+
+    low, high = options["support"]
+    if options["support_file"] is not None:
+        if click.get_current_context().get_parameter_source("support") is not click.core.ParameterSource.DEFAULT:
+            raise InputError("--support and --support-file are two supports; give one of them")
+        return load_support(options["support_file"], width)
+    if (low == "none") != (high == "none"):
+        raise InputError("--support takes LO HI, or none for the whole space")
+    return Support.whole(width) if low == "none" else Support.box(low, high, width)
+
+
+def _spelled_out(arguments: Sequence[str]) -> list[str]:
+    """``--support none`` as the two values that the option takes."""
+    out: list[str] = []
+    for k, argument in enumerate(arguments):
+        out.append(argument)
+        if argument == "none" and k and arguments[k - 1] == "--support" and arguments[k + 1 : k + 2] != ["none"]:
+            out.append("none")
+    return out
 
 
 def _check_target(option: str, target: str, others: Sequence[str | None]) -> None:
@@ -272,10 +393,12 @@ def _stated(certificate: Certificate, network_path: str, data_path: str) -> Wdro
     from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
     from wdaverify.samples import load_samples
 
-    try:
-        norm, loss = Norm(certificate.norm), Loss(certificate.loss)
-    except ValueError as error:
-        raise CertificateError(f"the certificate states a problem that is not supported: {error}") from None
+    stated = (certificate.norm, certificate.loss, certificate.order)
+    if certificate.norm not in ("inf", "1") or certificate.loss not in ("margin", "zero-one") or certificate.order != 1:
+        raise CertificateError(
+            f"the certificate states norm, loss and order {stated}: norm inf or 1, margin or zero-one and order 1 are accepted"
+        )
+    norm, loss = Norm(certificate.norm), Loss(certificate.loss)
     support = Support(certificate.support_lower, certificate.support_upper)
     samples = load_samples(
         data_path,
@@ -382,7 +505,8 @@ def _refusal(error: click.ClickException) -> str:
 def _run(arguments: Sequence[str] | None) -> int:
     """The exit status of one command line."""
     try:
-        return int(cli.main(arguments, prog_name="wdaverify", standalone_mode=False) or DONE)
+        spelled = _spelled_out(sys.argv[1:] if arguments is None else arguments)
+        return int(cli.main(spelled, prog_name="wdaverify", standalone_mode=False) or DONE)
     except click.ClickException as error:
         message = _refusal(error)
     except click.Abort:

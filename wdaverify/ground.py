@@ -199,7 +199,8 @@ class Support:
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
         """Whether points ``[B, n]`` lie in the support, exactly, ``[B]``."""
-        out: NDArray[np.bool_] = np.atleast_1d(((x >= self.lower) & (x <= self.upper)).all(axis=1))
+        out = np.zeros(len(x), np.bool_)
+        out[:] = ((x >= self.lower) & (x <= self.upper)).all(axis=1)
         if self.integer is not None:
             out &= (x[:, self.integer] == np.rint(x[:, self.integer])).all(axis=1)
         if self.rows is not None and out.any():

@@ -43,7 +43,9 @@ def shell_with_points(rng: np.random.Generator, n: int, norm: Norm) -> tuple[She
     distance = np.abs(points - centre).max(axis=1) if norm is Norm.INF else np.abs(points - centre).sum(axis=1)
     near, far = sorted(rng.choice(distance, 2))
     kept = points[(distance >= near) & (distance <= far)]
-    return Shells.around(GroundCost(norm, 1), centre[None], np.zeros(n), np.ones(n), np.array([near]), np.array([far])), kept
+    return Shells.around(
+        GroundCost(norm, 1), centre[None], np.zeros(n), np.ones(n), np.array([near]), np.array([far])
+    ), kept
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -115,7 +115,9 @@ def test_the_program_of_a_shell_contains_every_point(seed: int, norm: Norm) -> N
     cost = GroundCost(norm, 1).distance(points - region.centre)
     near, far = np.quantile(cost, [0.2, 0.7])
     shell = Region(GroundCost(norm, 1), region.centre, region.lower, region.upper, float(near), float(far))
-    shells = Shells.around(GroundCost(norm, 1), region.centre[None], region.lower, region.upper, np.array([near]), np.array([far]))
+    shells = Shells.around(
+        GroundCost(norm, 1), region.centre[None], region.lower, region.upper, np.array([near]), np.array([far])
+    )
     bounds = [(low[0], high[0]) for low, high in Backward(net.blocks).pre_activations(shells)]
     functional = np.zeros(net.n_outputs)
     functional[inner.rival], functional[inner.label] = 1.0, -1.0

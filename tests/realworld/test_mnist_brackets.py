@@ -88,7 +88,11 @@ def test_published_margins_of_256x2(realworld: Path) -> None:
         assert int(y[row["mnist_test_index0"]]) == label
         centre = torch.tensor(image)[None]
         regions = Regions.around(
-            GroundCost(Norm.INF, 1), centre, box, torch.zeros(1, dtype=torch.float64), torch.full((1,), eps, dtype=torch.float64)
+            GroundCost(Norm.INF, 1),
+            centre,
+            box,
+            torch.zeros(1, dtype=torch.float64),
+            torch.full((1,), eps, dtype=torch.float64),
         )
         rivals = [j for j in range(10) if j != label]
         functionals = torch.eye(10, dtype=torch.float64)[rivals] - torch.eye(10, dtype=torch.float64)[label]

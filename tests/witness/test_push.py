@@ -50,7 +50,9 @@ def test_a_point_already_across_comes_back_as_it_is() -> None:
 
 def test_a_point_outside_the_support_is_clipped_first() -> None:
     network = linear([[0.0, 0.0], [1.0, 1.0]], [1.25, 0.0])
-    point = push_across(network, np.array([1.0 + 1e-9, 0.25 - 1e-10]), np.zeros(2), 0, cube(network), GroundCost(Norm.INF, 1))
+    point = push_across(
+        network, np.array([1.0 + 1e-9, 0.25 - 1e-10]), np.zeros(2), 0, cube(network), GroundCost(Norm.INF, 1)
+    )
     assert point is not None
     assert is_error(network, point, 0)
     assert point[0] <= 1.0
@@ -60,7 +62,9 @@ def test_a_point_outside_the_support_is_clipped_first() -> None:
 def test_only_coordinates_with_room_move() -> None:
     """The boundary is x_0 + x_1 = 1 with x_0 at its bound."""
     network = linear([[0.0, 0.0], [1.0, 1.0]], [1.5, 0.0])
-    point = push_across(network, np.array([1.0, 0.5 - 1e-10]), np.array([0.9, 0.4]), 0, cube(network), GroundCost(Norm.INF, 1))
+    point = push_across(
+        network, np.array([1.0, 0.5 - 1e-10]), np.array([0.9, 0.4]), 0, cube(network), GroundCost(Norm.INF, 1)
+    )
     assert point is not None
     assert is_error(network, point, 0)
     assert point[0] == 1.0

@@ -13,7 +13,9 @@ import secrets
 import zipfile
 import zlib
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -128,7 +130,7 @@ def read_certificate(path: str | Path) -> Certificate:
         raise CertificateError(
             f"{path}: no whole archive ({error}); a file written by --certificate is accepted"
         ) from None
-    except (KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, MemoryError, SyntaxError, TokenError, LZMAError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise CertificateError(f"{path}: no certificate ({why}); a file written by --certificate is accepted") from None
 
@@ -182,12 +184,14 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
     if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
         raise ValueError(f"its format is not {_FORMAT!r}")
     for name, kinds in _META.items():
-        if not isinstance(meta[name], kinds):
+        if not isinstance(meta[name], kinds) or (isinstance(meta[name], bool) and bool not in kinds):
             raise TypeError(f"{name} is {meta[name]!r}")
     fields: dict[str, Any] = {name: meta[name] for name in _META}
     fields |= {name: float.fromhex(meta[name]) for name in _FLOATS}
     if any(math.isnan(fields[name]) for name in _FLOATS):
         raise ValueError("a number is NaN")
+    if fields["lower"] > fields["upper"] or fields["lower"] == math.inf or fields["upper"] == -math.inf:
+        raise ValueError(f"it claims the bracket [{fields['lower']}, {fields['upper']}], which is none")
     support, point = arrays["support"], arrays["atom_point"]
     _shaped("support", support, (2, support.shape[-1] if support.ndim else 0))
     _shaped("atom_sample", arrays["atom_sample"], (arrays["atom_weight"].size,))

@@ -34,6 +34,9 @@ class Rows:
     @classmethod
     def stacked(cls, parts: Sequence[Rows]) -> Rows:
         """All rows of all parts."""
+        if not parts:
+            none = np.zeros(0)
+            return cls(none, none, np.zeros(1, np.int64), np.zeros(0, np.int64), none)
         lengths = np.concatenate([np.diff(part.start) for part in parts])
         return cls(
             np.concatenate([part.lower for part in parts]),

@@ -22,7 +22,7 @@ from typing import Any
 
 from wdaverify.errors import OutputError
 from wdaverify.network.model import Affine, Array, Diagonal, ReluNetwork
-from wdaverify.problem import Support, WdroProblem
+from wdaverify.problem import Functionals, Support, WdroProblem
 from wdaverify.wdro.result import Atom, AttackResult, SampleBracket, Statistics, VerificationResult
 
 Json = dict[str, Any]
@@ -57,6 +57,9 @@ def verification_json(result: VerificationResult) -> Json:
         **_provenance(result.problem, result.seed, result.notices),
         "per_sample": [_sample_bracket(bracket) for bracket in result.per_sample],
         "atoms": [_atom(atom) for atom in result.atoms],
+        "rays": [
+            {"label": ray.label, "value": number(ray.value), "direction": _vector(ray.direction)} for ray in result.rays
+        ],
     }
 
 
@@ -174,15 +177,36 @@ def _vector(values: Iterable[float]) -> list[float | str]:
 def _question(problem: WdroProblem) -> Json:
     return {
         "radius": number(problem.radius),
-        "order": problem.cost.order,
+        "order": number(problem.cost.order) if math.isinf(problem.cost.order) else problem.cost.power,
         "norm": problem.cost.norm.value,
+        "label_cost": number(problem.cost.label_cost),
+        "cost_weights": None if problem.cost.weights is None else _vector(problem.cost.weights),
         "loss": problem.loss.value,
+        "functionals": None if problem.functionals is None else _functionals(problem.functionals),
         "support": _support(problem.support),
     }
 
 
+def _functionals(functionals: Functionals) -> Json:
+    rows = [_vector(row) for row in functionals.matrix]
+    offset = functionals.offset
+    return {"matrix": rows, "offset": _vector(offset) if offset.ndim == 1 else [_vector(row) for row in offset]}
+
+
 def _support(support: Support) -> Json:
-    return {"kind": "box", "lower": _side(support.lower), "upper": _side(support.upper)}
+    rows = support.rows
+    return {
+        "kind": "box" if support.bounded else "whole-space",
+        "lower": _side(support.lower),
+        "upper": _side(support.upper),
+        "rows": []
+        if rows is None
+        else [
+            {"coefficients": _vector(row), "lower": number(low), "upper": number(high)}
+            for row, low, high in zip(rows.matrix, rows.lower, rows.upper, strict=True)
+        ],
+        "integer": [] if support.integer is None else [int(k) for k in support.integer.nonzero()[0]],
+    }
 
 
 def _side(bound: Array) -> float | str | list[float | str]:
@@ -197,6 +221,7 @@ def _atom(atom: Atom) -> Json:
         "distance": number(atom.distance),
         "loss": number(atom.loss),
         "loss_float32": None if math.isnan(atom.loss_float32) else number(atom.loss_float32),
+        "label": int(atom.label),
         "point": _vector(atom.point),
     }
 

@@ -141,20 +141,35 @@ def rows(table: list[tuple[str, str]]) -> str:
 def _question(problem: WdroProblem) -> str:
     """The question as a formula, with the names filled in."""
     cost, loss = problem.cost, problem.loss
-    norm = "l-inf" if cost.norm is Norm.INF else "l1"
-    meaning = "max_(j != y) z_j - z_y" if loss is Loss.MARGIN else "1 if max_(j != y) z_j >= z_y, else 0"
+    norm = {Norm.INF: "l-inf", Norm.ONE: "l1", Norm.TWO: "l2"}[cost.norm]
+    meaning = _MEANING[loss]
     ball = f"W_{cost.order}(Q, P) <= {problem.radius:.12g}"
+    weighted = "" if cost.weights is None else ", features weighted"
+    labels = f"labels move at {cost.label_cost:.6g}" if cost.moves_labels else "fixed labels"
     formula = f"V({problem.radius:.12g}) = sup {{ E_Q[{loss.value} loss] : Q on {_box(problem)}, {ball} }}"
     table = [
         ("question", formula),
-        ("", f"order {cost.order}, ground cost {norm} with fixed labels; the loss is {meaning}"),
+        ("", f"order {cost.order}, ground cost {norm}{weighted} with {labels}; the loss is {meaning}"),
         ("network", f"{problem.network.name}: {_widths(problem.network)}, {_count(problem.network.n_relus, 'ReLU')}"),
         ("samples", f"{len(problem.samples)} from {problem.samples.source}"),
     ]
     return rows(table)
 
 
+_MEANING = {
+    Loss.MARGIN: "max_(j != y) z_j - z_y",
+    Loss.ZERO_ONE: "1 if max_(j != y) z_j >= z_y, else 0",
+    Loss.HINGE: "max(0, 1 + max_(j != y) z_j - z_y)",
+    Loss.CROSS_ENTROPY: "log sum_j exp(z_j - z_y)",
+    Loss.LINEAR: "max_r F_r . z + b_r of the functionals given",
+}
+
+
 def _box(problem: WdroProblem) -> str:
+    if not problem.support.bounded:
+        return f"R^{problem.support.lower.size}"
+    if not problem.support.plain:
+        return f"a cut box in R^{problem.support.lower.size}"
     lower, upper = problem.support.lower, problem.support.upper
     if (lower == lower[0]).all() and (upper == upper[0]).all():
         return f"[{lower[0]:.6g}, {upper[0]:.6g}]^{lower.size}"

@@ -77,6 +77,7 @@ def conclude(
         gap_asked=run.options.gap,
         threshold=run.options.threshold,
         seed=run.options.seed,
+        rays=search.horizon.rays if isinstance(search, MarginSearch) and search.horizon is not None else (),
         notices=(*problem.network.notices, *((choice.notice,) if choice.notice else ()), *_notices(run)),
     )
 

@@ -10,7 +10,7 @@ and where ``phi_i(lam) >= L`` is known, only ``C_i + s t - lam t^p > L`` matters
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,24 +21,13 @@ from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork,
 from wdaverify.pieces import Pieces
 from wdaverify.problem import Support, WdroProblem
 from wdaverify.rounding import dot_error
+from wdaverify.transport.ray import Ray
 from wdaverify.wdro.run import Run
 from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up
 
 _SLICE = 10.0
 _TRIES = 6
-
-
-@dataclass(frozen=True, eq=False)
-class Ray:
-    """Zero mass moved to infinity from samples of ``label`` along ``direction [n]`` is worth ``value`` a unit of budget.
-
-    ``value`` is rounded down; the direction has length 1 up to rounding, at most.
-    """
-
-    label: int
-    value: float
-    direction: Array
 
 
 class Horizon:
@@ -91,7 +80,7 @@ class Horizon:
             for row in pieces.rows(np.array([item]))[0]:
                 bound, ray = self._slope(row, int(pieces.label[item]), run)
                 upper = max(upper, bound)
-                if ray is not None and ray.value > rays.get(ray.label, ray).value - 1e-300 and ray.value > 0:
+                if ray is not None and (ray.label not in rays or ray.value > rays[ray.label].value):
                     rays[ray.label] = ray
         self.upper, self.rays = upper, tuple(sorted(rays.values(), key=lambda ray: -ray.value))
         self.lower = max((ray.value for ray in self.rays), default=0.0)

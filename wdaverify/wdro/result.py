@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from wdaverify.certify.certificate import Certificate
 from wdaverify.problem import WdroProblem
+from wdaverify.transport.ray import Ray
 from wdaverify.witness.evaluate import Atom
 
 __all__ = [
@@ -123,6 +124,7 @@ class VerificationResult:
     threshold: float | None
     seed: int
     notices: tuple[str, ...]
+    rays: tuple[Ray, ...] = ()
     certificate: Certificate | None = None
 
     @property

@@ -72,7 +72,7 @@ def verify(
     inner = _PROOF_SHARE * gap if certificate else gap
     options = Options(solver, inner, time_limit, jobs, threshold, device, seed, mip_start, certificate, memory_limit)
     _check(options)
-    _check_family(problem, options)
+    check_family(problem, options)
     choice = choose(solver)
     run = Run(problem, options, Workers(problem.network, solver, jobs), progress)
     try:
@@ -105,7 +105,7 @@ def _check(options: Options) -> None:
         raise ProblemError(f"seed {options.seed}: a number >= 0 is accepted")
 
 
-def _check_family(problem: WdroProblem, options: Options) -> None:
+def check_family(problem: WdroProblem, options: Options) -> None:
     """Refuse what an engine or the checker does not answer."""
     cost, support = problem.cost, problem.support
     plain = cost.order != 2 and cost.norm is not Norm.TWO and cost.weights is None and support.plain

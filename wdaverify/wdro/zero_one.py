@@ -313,4 +313,4 @@ def _enough(problem: WdroProblem, gap: float) -> float:
     cost = problem.cost
     if not math.isfinite(cost.order):
         return float(math.nextafter(problem.radius, math.inf))
-    return max(float(problem.radius) * (4.0 / gap) ** (1.0 / cost.power), 1e-9)
+    return float(max(problem.radius * (4.0 / gap) ** (1.0 / cost.power), 1e-9))

@@ -1,0 +1,59 @@
+"""Distances to the nearest errors, as JSON and as text."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from wdaverify.report.as_json import Json, number
+from wdaverify.wdro.distances import DistancesResult
+
+SCHEMA = "wdaverify/distances/1"
+
+
+def distances_json(result: DistancesResult) -> Json:
+    """Per sample the bracket of its distance, the nearest error found and the class there."""
+    problem = result.problem
+    return {
+        "schema": SCHEMA,
+        "exact": result.exact,
+        "reason": result.reason.value,
+        "gap_asked": number(result.gap_asked),
+        "norm": problem.cost.norm.value,
+        "network": problem.network.name,
+        "network_sha256": problem.network.sha256,
+        "samples_sha256": problem.samples.sha256,
+        "seconds": number(result.seconds),
+        "solves": result.solves,
+        "notices": list(result.notices),
+        "distances": [
+            {
+                "sample": bracket.sample,
+                "label": int(problem.samples.y[bracket.sample]),
+                "lower": number(bracket.lower),
+                "upper": number(bracket.upper),
+                "vouched": bracket.vouched.value,
+                "class": found,
+                "point": None if point is None else [number(v) for v in point.tolist()],
+            }
+            for bracket, point, found in zip(result.brackets, result.points, result.classes, strict=True)
+        ],
+    }
+
+
+def distances_summary(result: DistancesResult) -> str:
+    """A line for each sample, nearest first, and one for all; ends without a newline."""
+    order = np.argsort([b.upper for b in result.brackets], kind="stable")
+    lines = ["sample  label  class  distance (lower, upper)"]
+    for k in order.tolist():
+        bracket, found = result.brackets[k], result.classes[k]
+        label = int(result.problem.samples.y[k])
+        there = "-" if found is None else str(found)
+        note = "  no error in the support" if bracket.lower == math.inf else ""
+        lines.append(f"{k:6d}  {label:5d}  {there:>5}  {bracket.lower:.10g}, {bracket.upper:.10g}{note}")
+    word = "exact" if result.exact else "bracket"
+    lines.append(
+        f"{word}: {len(order)} distances, {result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,160 @@
+"""Exact distances to the nearest error, sample by sample: what the zero-one curve of every radius is made of.
+
+d_i = min { ||x - x_i|| : x in the support, max_(j != y_i) z_j(x) >= z_(y_i)(x) }
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wdaverify.bounds.threads import one_thread
+from wdaverify.errors import ProblemError
+from wdaverify.network.model import Array
+from wdaverify.problem import Loss, WdroProblem
+from wdaverify.solvers.registry import choose
+from wdaverify.wdro.attacking import launch, refuse_overflow, stay_put
+from wdaverify.wdro.progress import Report
+from wdaverify.wdro.result import Reason, SampleBracket
+from wdaverify.wdro.run import Options, Run
+from wdaverify.wdro.verify import check_family
+from wdaverify.wdro.workers import Workers
+from wdaverify.wdro.zero_one import ZeroOneSearch
+from wdaverify.witness.evaluate import Witness
+
+_FARTHEST = 1e6
+"""On the whole space nothing beyond this is looked at; a distance of more is left open above."""
+
+
+@dataclass(frozen=True, eq=False)
+class DistancesResult:
+    """Per sample a bracket of its distance (upper inf: no error is known, lower inf: there is none) and the nearest error found.
+
+    ``points [N]`` are inputs ``[n]`` at distance ``upper``, None where there is none; ``classes [N]`` what the network says there.
+    """
+
+    problem: WdroProblem
+    reason: Reason
+    brackets: tuple[SampleBracket, ...]
+    points: tuple[Array | None, ...]
+    classes: tuple[int | None, ...]
+    gap_asked: float
+    seconds: float
+    solves: int
+    notices: tuple[str, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every bracket is closed to the gap asked for."""
+        return all(b.upper - b.lower <= self.gap_asked or b.lower == math.inf for b in self.brackets)
+
+
+class _DistanceSearch(ZeroOneSearch):
+    """Every distance matters, not only those at a radius."""
+
+    def __init__(self, run: Run, witness: Witness) -> None:
+        super().__init__(run, witness)
+        if not self._problem.support.bounded:
+            self._screen.reach = np.full(len(self._problem.samples), _FARTHEST)
+
+    def _open(self) -> Array:
+        """How wide each sample's bracket is."""
+        low, high = self.low(), self.high
+        with np.errstate(invalid="ignore"):
+            width = np.where(np.isinf(low), 0.0, high - low)
+        return np.where(self._problem.samples.w > 0, width, 0.0)
+
+    def _update(self) -> None:
+        self._run.lower, self._run.upper = 0.0, float(self._open().max(initial=0.0))
+
+    def _widths(self) -> tuple[Array, float]:
+        width = self._open()
+        return np.where(width > self._run.options.gap, np.minimum(width, 1e300), 0.0), 0.0
+
+    def _gap(self, distance: float, lam: float) -> float:
+        return 0.5 * self._run.options.gap
+
+    def _cap(self) -> float:
+        return math.inf
+
+    def nearest(self) -> tuple[Array | None, ...]:
+        """The nearest error known of each sample."""
+        return tuple(self._nearest)
+
+
+def distances(
+    problem: WdroProblem,
+    *,
+    solver: str = "auto",
+    gap: float = 1e-6,
+    time_limit: float | None = None,
+    jobs: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    progress: Report | None = None,
+) -> DistancesResult:
+    """The distance of every sample to its nearest error, bracketed to ``gap``.
+
+    Args:
+        problem: a zero-one question; its radius says where the attacks look first, its order and label cost do not matter.
+        solver, gap, time_limit, jobs, device, seed, progress: as ``verify``; the bracket that progress tells is the widest one.
+
+    Raises:
+        ProblemError: another loss, or an option outside what is accepted.
+
+    A KeyboardInterrupt ends the run with the brackets so far.
+    """
+    if problem.loss is not Loss.ZERO_ONE:
+        raise ProblemError(f"distances are those of the zero-one loss, not {problem.loss.value}")
+    if not gap > 0 or not math.isfinite(gap):
+        raise ProblemError(f"gap {gap}: a finite number > 0 is accepted")
+    asked = replace(problem, cost=replace(problem.cost, order=1, label_cost=math.inf), radius=max(problem.radius, 1e-3))
+    options = Options(solver, gap, time_limit, jobs, None, device, seed, False)
+    check_family(asked, options)
+    choose(solver)
+    begun = time.monotonic()
+    run = Run(asked, options, Workers(asked.network, solver, jobs), progress)
+    try:
+        with one_thread():
+            refuse_overflow(asked)
+            search = _DistanceSearch(run, stay_put(asked))
+            reason = _searched(run, search)
+    finally:
+        run.workers.close()
+    points = search.nearest()
+    logits = [None if p is None else asked.network.forward(p[None, :])[0] for p in points]
+    return DistancesResult(
+        problem=asked,
+        reason=reason,
+        brackets=search.per_sample(),
+        points=points,
+        classes=tuple(
+            None if z is None else _wrong_class(z, int(y)) for z, y in zip(logits, asked.samples.y, strict=True)
+        ),
+        gap_asked=gap,
+        seconds=time.monotonic() - begun,
+        solves=sum(run.solves.values()),
+        notices=asked.network.notices,
+    )
+
+
+def _wrong_class(logits: Array, label: int) -> int:
+    """The rival with the largest logit."""
+    return int(np.where(np.arange(logits.size) == label, -np.inf, logits).argmax())
+
+
+def _searched(run: Run, search: _DistanceSearch) -> Reason:
+    """Attack, then search, until done or interrupted."""
+    try:
+        limit = run.options.time_limit
+        deadline = math.inf if limit is None else run.begun + 0.3 * limit
+        run.workers.warm()
+        outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
+        search.offer(outcome.sample, outcome.point)
+        return search.search()
+    except KeyboardInterrupt:
+        run.workers.close()
+        return Reason.INTERRUPTED
