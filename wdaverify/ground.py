@@ -120,7 +120,8 @@ class LinearRows:
         slack = dot_error(x.shape[1]) * (np.abs(x) @ np.abs(self.matrix).T) + underflow(x.shape[1])
         surely = (value - slack >= self.lower) & (value + slack <= self.upper)
         maybe = (value + slack >= self.lower) & (value - slack <= self.upper)
-        out = surely.all(axis=1)
+        out = np.zeros(len(x), np.bool_)
+        out[:] = surely.all(axis=1)
         for b in np.flatnonzero(~out & maybe.all(axis=1)):
             out[b] = all(self._holds(x[b], int(r)) for r in np.flatnonzero(~surely[b]))
         return np.asarray(out)

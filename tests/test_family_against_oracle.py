@@ -1,0 +1,121 @@
+"""Every corner of the family against an oracle that shares no code with the engine (tests/family_oracle.py)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import write_mlp
+from family_oracle import Question, distance, exact, random_question
+
+from wdaverify import WdroProblem, load_network, verify
+from wdaverify.problem import Functionals, GroundCost, LinearRows, Loss, Norm, Support
+from wdaverify.samples import make_samples
+from wdaverify.wdro.distances import distances
+
+PROBLEMS = 10
+USUAL = 1
+"""Of the problems of each combination, how many are not marked full."""
+NORMS, ORDERS = ("inf", "1", "2"), (1, 2, math.inf)
+LINEAR_LOSSES = ("margin", "zero-one", "hinge", "linear")
+SEEDS = [pytest.param(s, marks=[] if s < USUAL else [pytest.mark.full], id=f"seed{s}") for s in range(PROBLEMS)]
+EXTRAS = ("label_cost", "cost_weights", "rows", "integer")
+
+
+def put(question: Question, folder: Path) -> WdroProblem:
+    """The question as a user asks it, through an ONNX file."""
+    path = folder / "network.onnx"
+    write_mlp(path, list(question.weights), dtype=np.float64)
+    return WdroProblem(
+        network=load_network(path),
+        samples=make_samples(question.x, question.y, question.w),
+        cost=GroundCost(Norm(question.norm), question.order, question.cost_weights, question.label_cost),
+        support=Support(
+            question.lower,
+            question.upper,
+            None if question.rows is None else LinearRows(*question.rows),
+            question.integer,
+        ),
+        loss=Loss(question.loss),
+        radius=question.radius,
+        functionals=None if question.functionals is None else Functionals(*question.functionals),
+    )
+
+
+def tolerance(question: Question) -> float:
+    """1e-6; 1e-4 where the loss is cross-entropy, 1e-5 where the oracle solves cones."""
+    if question.loss == "cross-entropy":
+        return 2e-4
+    return 1e-5 if question.norm == "2" or question.order == 2 else 1e-6
+
+
+def agree(question: Question, folder: Path) -> None:
+    low, high = exact(question)
+    near = tolerance(question)
+    result = verify(put(question, folder), gap=1e-4 if question.loss == "cross-entropy" else 1e-6)
+    assert result.status == "exact"
+    assert result.lower <= high + near
+    assert result.upper >= low - near
+    assert result.vouched_upper == "checked"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("loss", LINEAR_LOSSES)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_norm_order_and_loss(norm: str, order: float, loss: str, seed: int, tmp_path: Path) -> None:
+    agree(random_question(seed, norm=norm, order=order, loss=loss), tmp_path)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_cross_entropy(norm: str, order: float, seed: int, tmp_path: Path) -> None:
+    agree(random_question(seed, norm=norm, order=order, loss="cross-entropy"), tmp_path)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_labels_weights_rows_and_integers(extra: str, norm: str, order: float, seed: int, tmp_path: Path) -> None:
+    """Losses take turns over the seeds; the linear loss takes no label cost."""
+    losses = ("margin", "zero-one", "hinge", "linear") if extra != "label_cost" else ("margin", "zero-one", "hinge")
+    loss = losses[(seed + NORMS.index(norm) + ORDERS.index(order)) % len(losses)]
+    agree(random_question(seed, norm=norm, order=order, loss=loss, **{extra: True}), tmp_path)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("order", [1, 2])
+def test_everything_at_once(order: float, seed: int, tmp_path: Path) -> None:
+    extras = dict.fromkeys(EXTRAS, True)
+    agree(random_question(seed, norm=NORMS[seed % 3], order=order, loss="margin", **extras), tmp_path)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_distances(norm: str, seed: int, tmp_path: Path) -> None:
+    question = random_question(seed, norm=norm, order=1, loss="zero-one", rows=bool(seed % 2))
+    result = distances(put(question, tmp_path), gap=1e-7)
+    assert result.exact
+    for i, bracket in enumerate(result.brackets):
+        truth = distance(question, i)
+        if math.isinf(truth):
+            assert bracket.lower == math.inf
+        else:
+            assert bracket.lower - 1e-6 <= truth <= bracket.upper + 1e-6
+
+
+@pytest.mark.parametrize("loss", ["margin", "hinge", "cross-entropy", "linear", "zero-one"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_tiny_time_limits_leave_valid_brackets(order: float, loss: str, tmp_path: Path) -> None:
+    for seed, norm in enumerate(NORMS):
+        question = random_question(seed, norm=norm, order=order, loss=loss)
+        low, high = exact(question)
+        problem = put(question, tmp_path)
+        for limit in (0.0, 0.02, 0.2):
+            result = verify(problem, gap=1e-7, time_limit=limit)
+            assert result.lower <= high + tolerance(question)
+            assert result.upper >= low - tolerance(question)
