@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wdaverify.errors import InputError, NetworkError, OutputError, ProblemError, SamplesError, WdaverifyError
+    from wdaverify.ground import GroundCost, LinearRows, Norm, Support
     from wdaverify.network.model import ReluNetwork
     from wdaverify.network.onnx_reader import load_network
-    from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
+    from wdaverify.problem import Functionals, Loss, Samples, WdroProblem
     from wdaverify.samples import load_samples, make_samples
     from wdaverify.wdro.attacking import attack
+    from wdaverify.wdro.curve import CurveResult, curve
+    from wdaverify.wdro.distances import DistancesResult, distances
     from wdaverify.wdro.result import AttackResult, Reason, Status, VerificationResult
     from wdaverify.wdro.verify import verify
 
@@ -35,9 +38,12 @@ _HOMES = {
     ),
     "network.model": ("ReluNetwork",),
     "network.onnx_reader": ("load_network",),
-    "problem": ("GroundCost", "Loss", "Norm", "Samples", "Support", "WdroProblem"),
+    "ground": ("GroundCost", "LinearRows", "Norm", "Support"),
+    "problem": ("Functionals", "Loss", "Samples", "WdroProblem"),
     "samples": ("load_samples", "make_samples"),
     "wdro.attacking": ("attack",),
+    "wdro.curve": ("CurveResult", "curve"),
+    "wdro.distances": ("DistancesResult", "distances"),
     "wdro.result": ("AttackResult", "Reason", "Status", "VerificationResult"),
     "wdro.verify": ("verify",),
 }
@@ -49,8 +55,12 @@ __all__ = [
     "AttackResult",
     "Certificate",
     "CertificateError",
+    "CurveResult",
+    "DistancesResult",
+    "Functionals",
     "GroundCost",
     "InputError",
+    "LinearRows",
     "Loss",
     "NetworkError",
     "Norm",
@@ -67,6 +77,8 @@ __all__ = [
     "WdaverifyError",
     "WdroProblem",
     "attack",
+    "curve",
+    "distances",
     "load_network",
     "load_samples",
     "make_samples",

@@ -139,13 +139,16 @@ _FIRST_RADIUS = 0.1
 """Where the attacks look first for the distances, which know no radius."""
 
 
-def _without_radius(command: _Command) -> _Command:
-    """The arguments and options of a question about distances alone."""
-    dropped = ("--radius", "--order", "--loss", "--label-cost", "--functionals")
-    for option, names in zip(reversed(_QUESTION), reversed(_NAMES), strict=True):
-        if names not in dropped:
-            command = option(command)
-    return command
+def _without(*dropped: str) -> Callable[[_Command], _Command]:
+    """The arguments and options of a question but for some."""
+
+    def add(command: _Command) -> _Command:
+        for option, name in zip(reversed(_QUESTION), reversed(_NAMES), strict=True):
+            if name not in dropped:
+                command = option(command)
+        return command
+
+    return add
 
 
 @click.group(context_settings={**_CONTEXT, "show_default": True}, invoke_without_command=True)
@@ -155,7 +158,7 @@ def cli(ctx: click.Context) -> None:
     """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
-            "no command was given: verify, distance, attack, recheck and info are accepted; see wdaverify --help"
+            "no command was given: verify, curve, distance, attack, recheck and info are accepted; see wdaverify --help"
         )
 
 
@@ -215,7 +218,7 @@ def verify(
 
 
 @cli.command(context_settings={**_CONTEXT, "show_default": True})
-@_without_radius
+@_without("--radius", "--order", "--loss", "--label-cost", "--functionals")
 @click.option("--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves.")
 @click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
 @click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
@@ -240,6 +243,42 @@ def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> i
             progress=report,
         )
     _hand_over(question, problem, result.notices, lambda: distances_json(result), lambda: distances_summary(result))
+    if result.exact:
+        return DONE
+    return INTERRUPTED if result.reason is Reason.INTERRUPTED else LIMIT
+
+
+@cli.command(context_settings={**_CONTEXT, "show_default": True})
+@_without("--radius")
+@click.option("--max-radius", "radius", type=_number(0), metavar="X", required=True, help="The largest radius.")
+@click.option("--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves.")
+@click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this gap everywhere.")
+@click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
+@click.option("--csv", "csv_path", metavar="FILE.csv", help="Write the breakpoints there, whole or not at all.")
+def curve(*, solver: str, gap: float, jobs: int | None, csv_path: str | None, **question: Any) -> int:
+    """Bracket the worst-case value at every radius up to the largest, at once."""
+    if csv_path is not None:
+        _check_target("--csv", csv_path, (question["network_path"], question["data_path"], question["output"]))
+    problem = _problem(**question)
+    from wdaverify.report.as_json import write_text
+    from wdaverify.report.curve import curve_csv, curve_json, curve_summary
+    from wdaverify.wdro.curve import curve as run
+    from wdaverify.wdro.result import Reason
+
+    with _live_line(question["quiet"]) as report:
+        result = run(
+            problem,
+            solver=solver,
+            gap=gap,
+            time_limit=question["time_limit"],
+            jobs=jobs or _cores(),
+            device=question["device"],
+            seed=question["seed"],
+            progress=report,
+        )
+    if csv_path is not None:
+        write_text(csv_path, curve_csv(result))
+    _hand_over(question, problem, result.notices, lambda: curve_json(result), lambda: curve_summary(result))
     if result.exact:
         return DONE
     return INTERRUPTED if result.reason is Reason.INTERRUPTED else LIMIT
@@ -316,6 +355,8 @@ def _problem(*, network_path: str, data_path: str, radius: float, output: str | 
     network = load_network(network_path)
     cost = _cost(network.n_inputs, options)
     support = _support(network.n_inputs, options)
+    if options["clip"] and not support.bounded:
+        raise InputError("--clip moves samples onto a box, and --support none has none; leave one of the two out")
     functionals = None if options["functionals"] is None else load_functionals(options["functionals"])
     samples = load_samples(
         data_path,

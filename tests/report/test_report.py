@@ -106,7 +106,7 @@ def test_meanings() -> None:
     assert (document["lower"], document["upper"], document["gap"]) == ("-inf", "inf", "inf")
     assert document["order"] == 1
     assert as_json.verification_json(VERIFICATIONS["radius 0"])["multiplier"] is None
-    assert document["support"] == {"kind": "box", "lower": 0.0, "upper": 1.0}
+    assert document["support"] == {"kind": "box", "lower": 0.0, "upper": 1.0, "rows": [], "integer": []}
     assert as_json.verification_json(VERIFICATIONS["uneven support"])["support"]["lower"] == [0.0, -1.0]
     assert document["notices"] == ["a final Softmax was dropped", "the solver's upper bound was raised"]
     with pytest.raises(ValueError, match="NaN"):

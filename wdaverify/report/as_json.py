@@ -47,7 +47,7 @@ def verification_json(result: VerificationResult) -> Json:
         "gap_asked": number(result.gap_asked),
         "threshold": _optional(result.threshold),
         "nominal": number(result.nominal),
-        **_question(result.problem),
+        **question_json(result.problem),
         "multiplier": _optional(result.multiplier),
         "transport_cost": number(result.transport_cost),
         "attacks": {name: number(bound) for name, bound in result.attacks.items()},
@@ -69,7 +69,7 @@ def attack_json(result: AttackResult) -> Json:
         "schema": ATTACK_SCHEMA,
         "lower": number(max([result.nominal, *result.attacks.values()])),
         "nominal": number(result.nominal),
-        **_question(result.problem),
+        **question_json(result.problem),
         "transport_cost": number(result.transport_cost),
         "attacks": {name: number(bound) for name, bound in result.attacks.items()},
         "finished": result.finished,
@@ -127,7 +127,15 @@ def write(path: str | os.PathLike[str], document: Json) -> None:
     Raises:
         OutputError: the file cannot be written; what was there before is left as it was.
     """
-    text = dumps(document)
+    write_text(path, dumps(document))
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write text whole or not at all.
+
+    Raises:
+        OutputError: as ``write``.
+    """
     target = Path(os.path.realpath(path))
     scratch = _scratch(target)
     try:
@@ -174,7 +182,8 @@ def _vector(values: Iterable[float]) -> list[float | str]:
     return [number(value) for value in values]
 
 
-def _question(problem: WdroProblem) -> Json:
+def question_json(problem: WdroProblem) -> Json:
+    """What was asked."""
     return {
         "radius": number(problem.radius),
         "order": number(problem.cost.order) if math.isinf(problem.cost.order) else problem.cost.power,

@@ -15,6 +15,7 @@ import numpy as np
 from wdaverify.certify.exact import exact_dot
 from wdaverify.certify.proof import Proof
 from wdaverify.engines.screening import Ints, Screen
+from wdaverify.ground import Norm
 from wdaverify.network.model import Array
 from wdaverify.rounding import float_up
 from wdaverify.transport.master import solve_master
@@ -29,6 +30,8 @@ from wdaverify.witness.evaluate import Witness, clean_losses, evaluate
 
 _IDLE_ROUNDS = 5
 """Rounds without a narrower bracket after which the search has stalled."""
+_CURVED_ROUNDS = 20
+"""The same where costs or losses are not piecewise linear: there the multiplier itself is only approached."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,8 @@ class MarginSearch:
         flip_labels(self._problem, self._pool)
         self.horizon = None if self._problem.support.bounded else Horizon(self._problem)
         self._pricing = Pricing(run, Screen(self._problem, run.deadline), self._pool, self.horizon)
+        curved = self._problem.cost.order == 2 or self._problem.cost.norm is Norm.TWO or self._pricing.pieces.entropy
+        self._patience = _CURVED_ROUNDS if curved else _IDLE_ROUNDS
         self.witness = witness
         self._best = _Dual(math.inf, 0.0, *(np.zeros(0) for _ in range(3)))
         self._take_upper()
@@ -129,7 +134,7 @@ class MarginSearch:
                 return reason
             narrowed = width - (self._run.upper - self._run.lower)
             idle = 0 if narrowed > 0.01 * self._run.options.gap else idle + 1
-            if idle == _IDLE_ROUNDS or (not moved and solves == sum(self._run.solves.values())):
+            if idle == self._patience or (not moved and solves == sum(self._run.solves.values())):
                 return Reason.STALLED
 
     def _price(self) -> Reason | None:

@@ -1,0 +1,62 @@
+"""The curve over all radii, as JSON, CSV and text."""
+
+from __future__ import annotations
+
+import math
+
+from wdaverify.report.as_json import Json, number, question_json
+from wdaverify.wdro.curve import CurveResult
+
+SCHEMA = "wdaverify/curve/1"
+_SHOWN = 12
+
+
+def curve_json(result: CurveResult) -> Json:
+    """The breakpoints of both curves, and how to read them between."""
+    problem = result.problem
+    asked = question_json(problem)
+    asked["max_radius"] = asked.pop("radius")
+    return {
+        "schema": SCHEMA,
+        "exact": result.exact,
+        "reason": result.reason.value,
+        "gap_asked": number(result.gap_asked),
+        "between": f"linear in radius^{problem.cost.order}" if math.isfinite(problem.cost.order) else "steps",
+        **asked,
+        "network": problem.network.name,
+        "network_sha256": problem.network.sha256,
+        "samples_sha256": problem.samples.sha256,
+        "seconds": number(result.seconds),
+        "solves": result.solves,
+        "radii_searched": result.searched,
+        "notices": list(result.notices),
+        "points": [
+            {"radius": number(r), "lower": number(a), "upper": number(b)}
+            for r, a, b in zip(result.radius, result.lower, result.upper, strict=True)
+        ],
+    }
+
+
+def curve_csv(result: CurveResult) -> str:
+    """``radius,lower,upper``, a line for each breakpoint."""
+    lines = ["radius,lower,upper"]
+    lines += [
+        f"{r!r},{a!r},{b!r}"
+        for r, a, b in zip(*(v.tolist() for v in (result.radius, result.lower, result.upper)), strict=True)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def curve_summary(result: CurveResult) -> str:
+    """Some of the breakpoints and the verdict; ends without a newline."""
+    count = result.radius.size
+    shown = range(count) if count <= _SHOWN else sorted({round(k * (count - 1) / (_SHOWN - 1)) for k in range(_SHOWN)})
+    lines = [f"{'radius':>12}  {'lower':>14}  {'upper':>14}"]
+    lines += [f"{result.radius[k]:12.6g}  {result.lower[k]:14.9g}  {result.upper[k]:14.9g}" for k in shown]
+    width = float((result.upper - result.lower).max())
+    word = "exact" if result.exact else "bracket"
+    lines.append(
+        f"{word}: {count} breakpoints, widest bracket {width:.3g} (asked {result.gap_asked:.3g}), "
+        f"{result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
+    )
+    return "\n".join(lines)

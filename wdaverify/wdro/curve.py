@@ -1,0 +1,309 @@
+"""The worst case at every radius at once, from one set of atoms and one set of dual lines.
+
+In the budget ``b = radius^p`` the value V is concave, so with proven lower values ``L_j`` at budgets ``b_j`` and, for every
+multiplier priced, ``D_k >= sum_i w_i phi_i(lam_k)``
+
+    the chords of (b_j, L_j)  <=  V  <=  min_k lam_k b + D_k       for every b in [0, max-radius^p]
+
+and the radius where the two are farthest apart is searched next (docs/theory.md, section 2). Zero-one curves come from the
+distances alone: ``knapsack(hi) <= V <= knapsack(lo)``; for order inf they are steps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from wdaverify.bounds.threads import one_thread
+from wdaverify.certify.exact import exact_dot
+from wdaverify.errors import ProblemError
+from wdaverify.network.model import Array
+from wdaverify.problem import Loss, WdroProblem
+from wdaverify.rounding import float_up
+from wdaverify.solvers.registry import choose
+from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
+from wdaverify.wdro.distances import DistancesResult, distances
+from wdaverify.wdro.margin import MarginSearch
+from wdaverify.wdro.progress import Report
+from wdaverify.wdro.result import Reason
+from wdaverify.wdro.run import Options, Run
+from wdaverify.wdro.verify import check_family
+from wdaverify.wdro.workers import Workers
+from wdaverify.witness.evaluate import Witness, evaluate, nominal_bracket
+
+_SHARE = 0.5
+"""The share of the gap asked for to which single radii are closed; the curve in between then stays within the whole."""
+_RADII = 500
+_OUTWARD = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class CurveResult:
+    """``lower <= V <= upper`` at ``radius``, all ``[M]``: every breakpoint of the two curves, from 0 to the largest radius.
+
+    For finite orders both are to be joined by straight lines in ``radius^p``: a lower bound and an upper bound hold between
+    breakpoints too. For order inf both hold from their radius up to the next (steps).
+    """
+
+    problem: WdroProblem
+    reason: Reason
+    radius: Array
+    lower: Array
+    upper: Array
+    gap_asked: float
+    seconds: float
+    solves: int
+    searched: int
+    notices: tuple[str, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the bracket is closed to the gap asked for at every radius; at order inf, whether every step is known that well."""
+        if not math.isfinite(self.problem.cost.order):
+            return self.reason is Reason.GAP_CLOSED
+        return bool((self.upper - self.lower <= self.gap_asked).all())
+
+
+class _CurveSearch(MarginSearch):
+    """One search that moves from radius to radius and keeps its atoms, its bounds and its lines."""
+
+    def __init__(self, run: Run, witness: Witness) -> None:
+        self.lines: dict[float, float] = {}
+        super().__init__(run, witness)
+
+    def _take_upper(self) -> None:
+        weights = self._problem.samples.w
+        used, upper = weights > 0, self._pricing.upper()
+        if np.isfinite(upper[used]).all():
+            total = float_up(exact_dot(weights[used].tolist(), upper[used].tolist()))
+            lam = self._pricing.multiplier
+            self.lines[lam] = min(total, self.lines.get(lam, math.inf))
+        super()._take_upper()
+
+    def at(self, radius: float) -> tuple[Reason, float]:
+        """Close the bracket at a radius; the reason, and the proven lower value there."""
+        self._problem = replace(self._problem, radius=radius)
+        self._budget = float(radius**self._problem.cost.power)
+        self._run.lower, self._run.upper = -math.inf, math.inf
+        self.witness = stay_put(self._problem)
+        best = min(self.lines, key=lambda lam: lam * self._budget + self.lines[lam], default=None)
+        self._run.upper = math.inf if best is None else self._line(best)
+        reason = self.search()
+        return reason, self.witness.lower
+
+    def _line(self, lam: float) -> float:
+        value = lam * self._budget + self.lines[lam]
+        return value + _OUTWARD * (abs(value) + lam * self._budget)
+
+    def lower_at(self, radius: float) -> float:
+        """What the atoms at hand prove at a radius."""
+        from wdaverify.transport.master import solve_master
+
+        problem = replace(self._problem, radius=radius)
+        plan = solve_master(self._pool, problem.samples.w, float(radius**problem.cost.power)).plan
+        return evaluate(problem, plan.distribution(problem.samples.y)).lower
+
+
+def curve(
+    problem: WdroProblem,
+    *,
+    solver: str = "auto",
+    gap: float = 1e-6,
+    time_limit: float | None = None,
+    jobs: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    progress: Report | None = None,
+) -> CurveResult:
+    """``[lower(radius), upper(radius)]`` for every radius from 0 to the problem's own.
+
+    Args:
+        problem: the question at the largest radius.
+        solver, gap, time_limit, jobs, device, seed, progress: as ``verify``; the gap is to hold at every radius.
+
+    Raises:
+        ProblemError: order inf with another loss than zero-one (its value is no concave function of the radius), or an option
+            outside what is accepted.
+
+    A KeyboardInterrupt ends the run with the curve so far.
+    """
+    if not (math.isfinite(gap) and gap > 0):
+        raise ProblemError(f"gap {gap}: a finite number > 0 is accepted")
+    if problem.loss is Loss.ZERO_ONE:
+        found = distances(
+            problem,
+            solver=solver,
+            gap=gap * 1e-2,
+            time_limit=time_limit,
+            jobs=jobs,
+            device=device,
+            seed=seed,
+            progress=progress,
+        )
+        return _of_distances(problem, found, gap)
+    if not math.isfinite(problem.cost.order):
+        raise ProblemError(
+            f"at order inf the {problem.loss.value} loss has no curve from one set of atoms: its value is not concave in the "
+            "radius; use verify at the radii of interest, or the zero-one loss"
+        )
+    options = Options(solver, _SHARE * gap, time_limit, jobs, None, device, seed, False)
+    check_family(problem, options)
+    choose(solver)
+    run = Run(problem, options, Workers(problem.network, solver, jobs), progress)
+    try:
+        with one_thread():
+            refuse_overflow(problem)
+            return _refined(run, gap)
+    finally:
+        run.workers.close()
+
+
+def _refined(run: Run, gap: float) -> CurveResult:
+    """Search the radius where the curve is widest until it is closed everywhere, or a limit is reached."""
+    problem = run.problem
+    nominal = nominal_bracket(problem)
+    points: dict[float, float] = {0.0: nominal[0]}
+    search = _CurveSearch(run, stay_put(problem))
+    reason, searched = Reason.GAP_CLOSED, 0
+    try:
+        if problem.radius > 0:
+            run.workers.warm()
+            limit = run.options.time_limit
+            deadline = math.inf if limit is None else run.begun + 0.3 * limit
+            outcome = launch(problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
+            search.adopt(mixture(problem, outcome))
+            search.offer(outcome.sample, outcome.point)
+        radius: float | None = problem.radius if problem.radius > 0 else None
+        while radius is not None and searched < _RADII:
+            reason, lower = search.at(radius)
+            points[radius] = max(lower, points.get(radius, -math.inf))
+            searched += 1
+            if reason in (Reason.TIME_LIMIT, Reason.NUMERICAL):
+                break
+            radius = _widest(search, points, problem, gap)
+        else:
+            reason = Reason.GAP_CLOSED if radius is None else Reason.STALLED
+    except KeyboardInterrupt:
+        run.workers.close()
+        reason = Reason.INTERRUPTED
+    table = _table(search.lines, points, problem)
+    table[2][0] = min(table[2][0], nominal[1])
+    result = CurveResult(
+        problem,
+        reason,
+        *table,
+        gap,
+        time.monotonic() - run.begun,
+        sum(run.solves.values()),
+        searched,
+        problem.network.notices,
+    )
+    return result if result.exact or reason is not Reason.GAP_CLOSED else replace(result, reason=Reason.STALLED)
+
+
+def _widest(search: _CurveSearch, points: dict[float, float], problem: WdroProblem, gap: float) -> float | None:
+    """The radius whose bracket is widest, after what the atoms at hand prove there; None where the curve is closed."""
+    for _ in range(_RADII):
+        radius, lower, upper = _table(search.lines, points, problem)
+        width = upper - lower
+        width[radius == 0] = 0.0  # the nominal loss itself
+        at = int(width.argmax())
+        if width[at] <= gap:
+            return None
+        chosen = float(radius[at])
+        if chosen in points:
+            return chosen if points[chosen] + _SHARE * gap < upper[at] - 1e-15 and width[at] > gap else None
+        points[chosen] = search.lower_at(chosen)
+        if upper[at] - points[chosen] > gap:
+            return chosen
+    return None
+
+
+def _table(lines: dict[float, float], points: dict[float, float], problem: WdroProblem) -> tuple[Array, Array, Array]:
+    """Radii, lower and upper values at every breakpoint of the chords and of the lines' least."""
+    power = problem.cost.power
+    largest = float(problem.radius**power)
+    known = sorted(points)
+    budgets = np.array([r**power for r in known])
+    proven = np.maximum.accumulate(np.array([points[r] for r in known]))
+    slopes = np.array(sorted(lines))
+    height = np.array([lines[lam] for lam in slopes])
+    corners = _corners(slopes, height, largest)
+    every = np.unique(np.concatenate([budgets, corners]))
+    radius = np.array(
+        [known[int(np.flatnonzero(budgets == b)[0])] if (budgets == b).any() else b ** (1.0 / power) for b in every]
+    )
+    lower = np.interp(every, budgets, proven)
+    lower = np.where(np.isin(every, budgets), lower, lower - _OUTWARD * (1 + np.abs(lower)))
+    with np.errstate(invalid="ignore"):
+        upper = (
+            np.full(every.size, math.inf)
+            if not slopes.size
+            else (slopes[:, None] * every + height[:, None]).min(axis=0)
+        )
+    return radius, lower, upper + _OUTWARD * (1 + np.abs(upper))
+
+
+def _corners(slopes: Array, height: Array, largest: float) -> Array:
+    """Budgets in (0, largest) where the least of the lines ``slope b + height`` changes."""
+    order = np.argsort(-slopes)
+    hull: list[int] = []
+    for k in order.tolist():
+        while hull and height[k] <= height[hull[-1]]:
+            hull.pop()
+        while len(hull) > 1 and _cross(slopes, height, hull[-2], k) <= _cross(slopes, height, hull[-2], hull[-1]):
+            hull.pop()
+        hull.append(k)
+    out = np.array([_cross(slopes, height, a, b) for a, b in pairwise(hull)])
+    return out[(out > 0) & (out < largest)] if out.size else out
+
+
+def _cross(slopes: Array, height: Array, a: int, b: int) -> float:
+    """Where two lines meet."""
+    return float((height[b] - height[a]) / (slopes[a] - slopes[b]))
+
+
+def _of_distances(problem: WdroProblem, found: DistancesResult, gap: float) -> CurveResult:
+    """The zero-one curve from the brackets of the distances."""
+    cost, w = problem.cost, problem.samples.w
+    low = np.minimum([b.lower for b in found.brackets], cost.label_cost)
+    high = np.minimum([b.upper for b in found.brackets], cost.label_cost)
+    least, most = _knapsacks(problem, high, w), _knapsacks(problem, low, w)
+    radius = np.unique(np.concatenate([[0.0, problem.radius], least[0], most[0]]))
+    radius = radius[radius <= problem.radius]
+    lower, upper = _read(problem, least, radius), _read(problem, most, radius)
+    slack = _OUTWARD * (1 + radius.size)
+    lower, upper = (
+        np.maximum(lower - slack * (lower > 0), 0.0),
+        np.minimum(upper + slack * (upper > 0), float(math.fsum(w))),
+    )
+    closed = bool((upper - lower <= gap).all()) if math.isfinite(cost.order) else found.exact
+    reason = Reason.GAP_CLOSED if closed else found.reason if found.reason is not Reason.GAP_CLOSED else Reason.STALLED
+    return CurveResult(problem, reason, radius, lower, upper, gap, found.seconds, found.solves, 0, found.notices)
+
+
+def _knapsacks(problem: WdroProblem, distance: Array, w: Array) -> tuple[Array, Array]:
+    """Breakpoints ``(radius, value)``: nearest samples first; for order inf the steps."""
+    order = np.argsort(distance, kind="stable")
+    order = order[np.isfinite(distance[order]) & (w[order] > 0)]
+    value = np.cumsum(w[order])
+    if not math.isfinite(problem.cost.order):
+        return distance[order], value
+    power = problem.cost.power
+    return np.cumsum(w[order] * distance[order] ** power) ** (1.0 / power), value
+
+
+def _read(problem: WdroProblem, steps: tuple[Array, Array], radius: Array) -> Array:
+    """The values at radii."""
+    at, value = steps
+    if not math.isfinite(problem.cost.order):
+        reached = np.searchsorted(at, radius, side="right")
+        return np.concatenate([[0.0], value])[reached]
+    power = problem.cost.power
+    free = float(value[at <= 0].max(initial=0.0))
+    budget, height = np.concatenate([[0.0], at[at > 0] ** power]), np.concatenate([[free], value[at > 0]])
+    return np.asarray(np.interp(radius**power, budget, height))
