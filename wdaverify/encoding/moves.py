@@ -24,7 +24,7 @@ from wdaverify.network.model import Array
 
 _VIOLATED = 1e-7
 """A row is added where a point violates it by more than this, relative to the farthest distance."""
-_BENT = 1e-8
+_BENT = 2e-10
 """A tangent is added where a point violates it by more than this, relative to the farthest distance or its square."""
 
 

@@ -18,6 +18,9 @@ from wdaverify.errors import SolverError
 from wdaverify.network.model import Array
 from wdaverify.solvers.highs import SMALLEST_COEFFICIENT
 
+_TIGHT = 1e-10
+"""The least feasibility tolerance that HiGHS takes."""
+
 
 class LpStatus(StrEnum):
     """How an LP solve ended; ``UNKNOWN`` proves nothing and is no error."""
@@ -45,8 +48,12 @@ class LpSolution:
 class LpSession:
     """One model's relaxation, kept in HiGHS between solves."""
 
-    def __init__(self, program: LinearProgram) -> None:
+    def __init__(self, program: LinearProgram, *, curved: bool = False) -> None:
+        """``curved``: the program gathers tangents, which are worth no more than the tolerance they are kept to."""
         self._solver = highspy.Highs()  # type: ignore[no-untyped-call]
+        if curved:
+            for name in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
+                self._solver.setOptionValue(name, _TIGHT)
         for key, value in (
             ("output_flag", False),
             ("threads", 1),

@@ -13,6 +13,7 @@ from wdaverify.certify.proof import Phases
 from wdaverify.encoding.linear import Entropy, ShellProgram
 from wdaverify.encoding.milp import Ints
 from wdaverify.encoding.rows import Rows
+from wdaverify.ground import Norm
 from wdaverify.network.model import Array
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
@@ -103,7 +104,8 @@ class Relaxation:
         self, shell: ShellProgram, neurons: int, inputs: int, far: float, closes: Closes, parts: Parts | None = None
     ) -> None:
         self._shell, self._inputs, self._far, self._closes = shell, inputs, far, closes
-        self._session = LpSession(shell.program)
+        curved = shell.moves.square >= 0 or shell.moves.norm is Norm.TWO
+        self._session = LpSession(shell.program, curved=curved)
         self._upper_above, self._upper_below = shell.program.upper[shell.above], shell.program.upper[shell.below]
         self._now = np.zeros(shell.names.size, np.int8)
         self._neurons = neurons
