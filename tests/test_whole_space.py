@@ -57,12 +57,11 @@ def exactly(problem: WdroProblem, value: float, gap: float = GAP) -> None:
 @pytest.mark.parametrize(("norm", "dual"), [("inf", 3.0), ("1", 2.0), ("2", math.sqrt(5.0))])
 @pytest.mark.parametrize("order", [1, 2, math.inf])
 def test_a_linear_network_is_its_dual_norm(norm: str, dual: float, order: float, tmp_path: Path) -> None:
-    """V = nominal + radius * ||c||_*, on a box that is wide enough, and for p < inf on the whole space."""
+    """V = nominal + radius * ||c||_*, on a box that is wide enough, and on the whole space."""
     x, radius = [[0.3, 0.2], [1.0, -1.0]], 0.25
     value = 0.5 * (0.4 + 3.5) + radius * dual
     exactly(ask(tmp_path, LINEAR, x, [1, 1], radius, Support.box(-50.0, 50.0, 2), norm=norm, order=order), value)
-    if math.isfinite(order):
-        exactly(ask(tmp_path, LINEAR, x, [1, 1], radius, norm=norm, order=order), value, 1e-5)
+    exactly(ask(tmp_path, LINEAR, x, [1, 1], radius, norm=norm, order=order), value, 1e-5)
 
 
 def test_a_linear_network_until_the_support_binds(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ class MarginSearch:
         lower = clean_losses(self._problem)[0]
         self._pool = AtomPool(lower, self._problem.network.n_inputs)
         flip_labels(self._problem, self._pool)
-        self.horizon = None if self._problem.support.bounded else Horizon(self._problem)
+        endless = not self._problem.support.bounded and math.isfinite(self._problem.cost.order)
+        self.horizon = Horizon(self._problem) if endless else None
         self._pricing = Pricing(run, Screen(self._problem, run.deadline), self._pool, self.horizon)
         curved = self._problem.cost.order == 2 or self._problem.cost.norm is Norm.TWO or self._pricing.pieces.entropy
         self._patience = _CURVED_ROUNDS if curved else _IDLE_ROUNDS
