@@ -388,7 +388,7 @@ def test_sloppy_solvers_cost_width_and_never_validity(seed: int, monkeypatch: py
     """Feasibility tolerances of 1e-3: the bracket holds the truth, and what is proved is true."""
     genuine = LpSession.__init__
 
-    def sloppy(self: LpSession, *arguments: Any) -> None:
+    def sloppy(self: LpSession, *arguments: Any, curved: bool = False) -> None:
         genuine(self, *arguments)
         for option in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
             self._solver.setOptionValue(option, 1e-3)

