@@ -198,10 +198,10 @@ class _Hunt:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the LP
             program = shell_program(self._network.blocks, bounds, part, rooms, aim)
 
-        def closes(node: Node) -> bool:
-            return bool(self._prove(shell, [node])[0] == math.inf)
+        def proven(node: Node) -> float:
+            return float(self._prove(shell, [node])[0])
 
-        return Relaxation(program, self._backward.neurons, self._network.n_inputs, shell.far, closes, parts)
+        return Relaxation(program, self._backward.neurons, self._network.n_inputs, shell.far, proven, parts)
 
     def _parts(self, shell: _Shell) -> Parts:
         """What nodes have beside phases."""

@@ -28,6 +28,8 @@ _SECANT_SHARE = 0.5
 """The secants' excess, as a share of the violation of the open phases, from which on a margin is cut before a phase."""
 _BENT = 1e-9
 """By how much the tangents of the logarithm may exceed it."""
+_TANGENTS = 5
+"""The same where the rows are tangents: what they miss is of second order in the row's own bound."""
 _ADDITIONS = 30
 """How often one node may add the rows that its point violates before it is taken as it is: its bound holds anyway."""
 
@@ -90,8 +92,8 @@ class Parts:
         return cls(np.zeros(0, np.int64), np.zeros(0), None, None, 0)
 
 
-Closes = Callable[[Node], bool]
-"""Whether the row of a node proves that it is empty."""
+Proven = Callable[[Node], float]
+"""What the row of a node proves of the minimisation; inf where it shows that the node is empty."""
 
 
 class Relaxation:
@@ -101,11 +103,11 @@ class Relaxation:
     """
 
     def __init__(
-        self, shell: ShellProgram, neurons: int, inputs: int, far: float, closes: Closes, parts: Parts | None = None
+        self, shell: ShellProgram, neurons: int, inputs: int, far: float, proven: Proven, parts: Parts | None = None
     ) -> None:
-        self._shell, self._inputs, self._far, self._closes = shell, inputs, far, closes
-        curved = shell.moves.square >= 0 or shell.moves.norm is Norm.TWO
-        self._session = LpSession(shell.program, curved=curved)
+        self._shell, self._inputs, self._far, self._proven = shell, inputs, far, proven
+        self._curved = shell.moves.square >= 0 or shell.moves.norm is Norm.TWO
+        self._session = LpSession(shell.program, curved=self._curved)
         self._upper_above, self._upper_below = shell.program.upper[shell.above], shell.program.upper[shell.below]
         self._now = np.zeros(shell.names.size, np.int8)
         self._neurons = neurons
@@ -169,7 +171,7 @@ class Relaxation:
             return node
         if solution.status is LpStatus.INFEASIBLE:
             node.bound, node.row = math.inf, self._row(solution, node, ray=True)
-            if node.row is not None and self._closes(node):
+            if node.row is not None and self._proven(node) == math.inf:
                 return node
             solution = self._eased(node)
         if solution.status is not LpStatus.OPTIMAL:
@@ -184,6 +186,8 @@ class Relaxation:
         node.above, node.below = v[shell.above] * shell.scale, v[shell.below] * shell.scale
         if value <= least:
             value, node.row = least, inherited if inherited is not None else node.row
+        if self._curved and node.row is not None:  # tangents only approach what the row proves
+            value = max(value, self._proven(node))
         node.bound, node.point = value, shell.moves.displacement(v, self._inputs)
         node.forked = self._fork(node, v)
         return node
@@ -254,7 +258,7 @@ class Relaxation:
 
     def _settled(self) -> LpSolution:
         """Solve, adding the rows that the point violates until it violates none."""
-        for _ in range(_ADDITIONS):
+        for _ in range(_TANGENTS if self._curved else _ADDITIONS):
             self.solves += 1
             solution = self._session.solve()
             if solution.status is not LpStatus.OPTIMAL:
