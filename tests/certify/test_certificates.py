@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -465,3 +466,45 @@ def test_recheck_needs_no_solver_and_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"), [(math.inf, -math.inf), (math.inf, math.inf), (-math.inf, -math.inf), (1.0, 0.0)]
+)
+def test_a_claim_that_is_no_bracket_is_unreadable(lower: float, upper: float, tmp_path: Path) -> None:
+    path = tmp_path / "a.cert"
+    write_certificate(path, replace(certificate(0), lower=lower, upper=upper))
+    with pytest.raises(CertificateError, match="which is none"):
+        read_certificate(path)
+    assert not recheck(replace(certificate(0), lower=lower, upper=upper), asked(0)).proved
+
+
+@pytest.mark.parametrize("field", [{"loss": "hinge"}, {"norm": "2"}, {"order": 2}])
+def test_a_certificate_of_a_question_beyond_the_checker_is_refused(field: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.cert"
+    write_certificate(path, replace(certificate(0), **field))
+    assert cli._run(["recheck", NET, DATA, str(path)]) == 2
+    problem = asked(0)
+    cost, loss = problem.cost, problem.loss
+    if "loss" in field:
+        loss = Loss.HINGE
+    else:
+        cost = GroundCost(Norm.TWO, 1) if "norm" in field else GroundCost(cost.norm, 2)
+    verdict = recheck(replace(certificate(0), **field), replace(problem, cost=cost, loss=loss))
+    assert not verdict.proved
+    assert (verdict.lower, verdict.upper) == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (", b"'''", b"(((", b"  x\n y\n"])
+def test_a_spoiled_array_header_is_unreadable(header: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.cert"
+    write_certificate(path, certificate(0))
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    padded = header.ljust(118) + b"\n"
+    entries["meta.npy"] = b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(CertificateError):
+        read_certificate(path)
