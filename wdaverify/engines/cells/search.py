@@ -119,6 +119,7 @@ class Search:
     def settle(self, k: int, node: Node) -> None:
         """Solve a leaf of tree k without a cut-off."""
         self._trees[k].settle(node, self._seconds())
+        self._visit(node)
 
     def keep(self, k: int, node: Node) -> None:
         """Search a node of tree k, if its bound does not close it."""

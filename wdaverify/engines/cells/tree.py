@@ -110,7 +110,7 @@ class Relaxation:
         self._session = LpSession(shell.program, curved=self._curved)
         self._upper_above, self._upper_below = shell.program.upper[shell.above], shell.program.upper[shell.below]
         self._now = np.zeros(shell.names.size, np.int8)
-        self._neurons = neurons
+        self._neurons, self._patient = neurons, False
         self._parts = parts or Parts.none()
         self.names = shell.names
         self.solves = 0
@@ -132,7 +132,9 @@ class Relaxation:
     def settle(self, node: Node, seconds: float) -> None:
         """Solve a leaf that proves less than its cut-off promised to its end."""
         bound, row = node.bound, node.row
+        self._patient = True
         fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
+        self._patient, node.point = False, fresh.point
         node.settled, node.forked = True, fresh.forked
         node.above, node.below = fresh.above, fresh.below
         if fresh.row is not None and fresh.bound > bound:
@@ -258,7 +260,7 @@ class Relaxation:
 
     def _settled(self) -> LpSolution:
         """Solve, adding the rows that the point violates until it violates none."""
-        for _ in range(_TANGENTS if self._curved else _ADDITIONS):
+        for _ in range(_TANGENTS if self._curved and not self._patient else _ADDITIONS):
             self.solves += 1
             solution = self._session.solve()
             if solution.status is not LpStatus.OPTIMAL:
