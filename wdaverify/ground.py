@@ -83,6 +83,16 @@ class GroundCost:
         """Which features cannot change, ``[n]``."""
         return np.zeros(n, np.bool_) if self.weights is None else np.isinf(self.weights)
 
+    def shrink(self, moves: Array, loose: NDArray[np.bool_], far: float) -> Array:
+        """By what factor, at most 1, the loose features of moves ``[B, n]`` may go for the whole to lie within ``far``, ``[B]``."""
+        held, free = self.distance(np.where(loose, 0.0, moves)), self.distance(np.where(loose, moves, 0.0))
+        room = np.full(held.shape, far)
+        if self.norm is Norm.ONE:
+            room = np.maximum(far - held, 0.0)
+        elif self.norm is Norm.TWO:
+            room = np.sqrt(np.maximum(far**2 - held**2, 0.0))
+        return np.asarray(np.minimum(room / np.where(free > 0, free, math.inf), 1.0))
+
     def distance(self, delta: Array) -> Array:
         """Norms ``[...]`` of displacements ``[..., n]``, rounded to nearest (not outward); inf where a fixed feature moved."""
         size = np.abs(delta)

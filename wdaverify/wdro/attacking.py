@@ -16,6 +16,7 @@ from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.result import AttackResult
+from wdaverify.wdro.twins import Twins
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate, nominal_bracket
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import within_reach
@@ -46,7 +47,9 @@ def launch(problem: WdroProblem, *, device: str, seed: int, deadline: float) -> 
     """Run the attacks (this is where torch is imported)."""
     from wdaverify.attacks.run import run_attacks
 
-    return run_attacks(problem, device=device, seed=seed, deadline=None if math.isinf(deadline) else deadline)
+    twins = Twins(problem.samples)
+    until = None if math.isinf(deadline) else deadline
+    return twins.fanned_out(run_attacks(twins.merged(problem), device=device, seed=seed, deadline=until))
 
 
 def fill_pool(problem: WdroProblem, pool: AtomPool, sample: NDArray[np.int64], point: Array) -> None:

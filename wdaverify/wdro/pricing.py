@@ -25,6 +25,7 @@ from wdaverify.wdro.attacking import fill_pool
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.proofs import MarginProofs
 from wdaverify.wdro.run import Run
+from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
 from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up
@@ -49,7 +50,7 @@ class Pricing:
     def __init__(self, run: Run, screen: Screen, pool: AtomPool, horizon: Horizon | None = None) -> None:
         self._run, self._screen, self._pool, self._horizon = run, screen, pool, horizon
         problem = run.problem
-        self._weights = problem.samples.w
+        self._weights, self._twins = problem.samples.w, Twins(problem.samples)
         self.pieces = screen.pieces
         self._sample, self._per_sample = self.pieces.sample, self.pieces.per_sample
         self._power = problem.cost.power if math.isfinite(problem.cost.order) else 1
@@ -123,7 +124,7 @@ class Pricing:
             self._screen.reach = self._horizon.reach(multiplier, lower)
             if not np.isfinite(self._screen.reach).all():
                 return  # beyond every slope known: nothing can be proven here
-        wide = np.flatnonzero(self._weights * (self.upper() - lower) > 0)
+        wide = np.flatnonzero(self._twins.weight * (self.upper() - lower) > 0)
         wide = wide[self.upper()[wide] > lower[wide] + self.tolerance]
         if wide.size:
             begun = time.perf_counter()
@@ -131,19 +132,19 @@ class Pricing:
             self._run.screen_seconds += time.perf_counter() - begun
 
     def _screened(self, screened: Screened) -> None:
-        items = screened.items
-        self._learn(items, self.pieces.whole(screened.upper, items, self.multiplier), checked=True)
-        self._open.near[items], self._open.far[items] = screened.near, screened.far
-        self._open.outside[items] = screened.outside
-        self._run.rivals_screened += items.size
+        items, source = self._twins.items(screened.items, self._per_sample)
+        self._learn(items, self.pieces.whole(screened.upper[source], items, self.multiplier), checked=True)
+        self._open.near[items], self._open.far[items] = screened.near[source], screened.far[source]
+        self._open.outside[items] = screened.outside[source]
+        self._run.rivals_screened += screened.items.size
         if self.proofs is not None:
-            for item, inner, outer in zip(items.tolist(), screened.inner, screened.outer, strict=True):
-                self.proofs.screened(item, self.multiplier, inner, outer)
+            for item, k in zip(items.tolist(), source.tolist(), strict=True):
+                self.proofs.screened(item, self.multiplier, screened.inner[k], screened.outer[k])
 
     def open_items(self) -> Ints:
         """Items that may still lift their sample above its atoms by more than the tolerance, and can be asked about."""
         state = self._open
-        asks = (state.far >= state.near) & (state.busy == 0) & (self._weights[self._sample] > 0)
+        asks = (state.far >= state.near) & (state.busy == 0) & (self._twins.weight[self._sample] > 0)
         bar = np.repeat(self.lower(), self._per_sample) + self.tolerance
         return np.flatnonzero(asks & (self._upper > bar))
 
@@ -153,7 +154,7 @@ class Pricing:
         if items.size == 0:
             return None
         lower = self.lower()
-        width = self._weights[self._sample[items]] * (self._upper[items] - lower[self._sample[items]])
+        width = self._twins.weight[self._sample[items]] * (self._upper[items] - lower[self._sample[items]])
         order = np.lexsort((items, -width, self._open.tries[items]))
         return self._task(int(items[order[0]]), self._share(items, int(items[order[0]])))
 
@@ -197,16 +198,19 @@ class Pricing:
         assert question.multiplier == self.multiplier
         before = float(self._lower[question.sample])
         attained = self._add_points(item, question, answer.points)
-        self._lower[question.sample] = max(before, self._attained(question.sample))
+        for sample in self._twins.of(question.sample).tolist():
+            self._lower[sample] = max(float(self._lower[sample]), self._attained(sample))
         self._run.count(question.sample, answer)
+        items, _ = self._twins.items(np.array([item]), self._per_sample)
         if self.proofs is not None and answer.proof is not None:
-            self.proofs.answered(item, self.multiplier, answer.bound, answer.proof)
+            for twin in items.tolist():
+                self.proofs.answered(twin, self.multiplier, answer.bound, answer.proof)
         # a point of the LP may lie nearer than the shell it was asked for, where ``outside`` is the bound
         proven = max(answer.bound, float(self._open.outside[item]))
         if attained > proven:
             self._run.shortfall(attained - proven)
-        raw, at = np.array([max(proven, attained)]), np.array([item])
-        self._learn(at, self.pieces.whole(raw, at, self.multiplier), checked=answer.checked)
+        raw = np.full(items.size, max(proven, attained))
+        self._learn(items, self.pieces.whole(raw, items, self.multiplier), checked=answer.checked)
         self._open.busy[item] = 0
         self._open.tries[item] += 1
         if answer.closed:
@@ -235,7 +239,8 @@ class Pricing:
         points = points[inside & problem.support.contains(points)]
         if not len(points):
             return -math.inf
-        fill_pool(problem, self._pool, np.full(len(points), question.sample, np.int64), points)
+        twins = self._twins.of(question.sample)
+        fill_pool(problem, self._pool, np.repeat(twins, len(points)), np.tile(points, (twins.size, 1)))
         costs = distances_up(problem.cost, points, np.broadcast_to(centre, points.shape))
         if self._power != 1:
             costs = np.nextafter(costs**self._power, math.inf)

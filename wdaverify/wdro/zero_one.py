@@ -25,6 +25,7 @@ from wdaverify.transport.knapsack import KnapsackSolution, knapsack_lower, knaps
 from wdaverify.wdro.proofs import DistanceProofs
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Pace, Run
+from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
 from wdaverify.witness.decide import errors
 from wdaverify.witness.enclosure import margins_enclosure, rival_margin
@@ -45,7 +46,7 @@ class ZeroOneSearch:
 
     def __init__(self, run: Run, witness: Witness) -> None:
         self._run, self._problem = run, run.problem
-        self._screen = Screen(self._problem, run.deadline)
+        self._screen, self._twins = Screen(self._problem, run.deadline), Twins(self._problem.samples)
         count = len(self._problem.samples)
         if not self._problem.support.bounded:
             self._screen.reach = np.full(count, _enough(self._problem, run.options.gap))
@@ -66,6 +67,7 @@ class ZeroOneSearch:
         self._strict = np.zeros(self._sample.size, np.bool_)
         self._pace, self._width_pace = Pace(), Pace()
         self._width = (np.zeros(count), 0.0)
+        """What each group of equal samples adds to the width, at its leader."""
         self.witness = witness
         self._proofs = DistanceProofs(self._problem.network.n_relus) if run.options.certificate else None
         self._update()
@@ -163,11 +165,13 @@ class ZeroOneSearch:
 
     def _screen_all(self) -> None:
         begun = time.perf_counter()
-        samples = np.flatnonzero((self._problem.samples.w > 0) & (self.high > 0))
+        samples = np.flatnonzero((self._twins.weight > 0) & (self.high > 0))
         if samples.size:
             items, low = self._screen.distances(samples, np.minimum(self.high[samples], self._cap()))
-            self._low[items] = self._own[items] = low
             self._run.rivals_screened += items.size
+            items, source = self._twins.items(items, self._per_sample)
+            low = low[source]
+            self._low[items] = self._own[items] = low
             if self._proofs is not None:
                 self._proofs.ball = dict(zip(items.tolist(), low.tolist(), strict=True))
         self._run.screen_seconds += time.perf_counter() - begun
@@ -188,6 +192,10 @@ class ZeroOneSearch:
 
         return weights * (phi(low) - phi(high)), lam
 
+    def _gathered_widths(self) -> tuple[Array, float]:
+        widths, lam = self._widths()
+        return (self._twins.gathered(widths) if self._twins.some else widths), lam
+
     def _cap(self) -> float:
         """No distance beyond this matters."""
         return float(self._problem.cost.label_cost)
@@ -202,10 +210,10 @@ class ZeroOneSearch:
             return None
         if self._width_pace.due():
             with self._width_pace.turn():
-                self._width = self._widths()
+                self._width = self._gathered_widths()
         items = self._open_items()
         if not items.size:
-            self._width = self._widths()
+            self._width = self._gathered_widths()
             items = self._open_items()
         if not items.size:
             return None
@@ -252,8 +260,10 @@ class ZeroOneSearch:
         self._done[item] = answer.closed
         if question.least > 0:
             return
+        items, _ = self._twins.items(np.array([item]), self._per_sample)
         if self._proofs is not None and answer.proof is not None:
-            self._proofs.answered(item, answer.bound, answer.proof)
+            for twin in items.tolist():
+                self._proofs.answered(twin, answer.bound, answer.proof)
         bound = answer.bound
         if bound > question.region.far:  # the rival cannot tie inside the ball: nothing is said of what lies beyond it
             far = question.region.far
@@ -262,9 +272,9 @@ class ZeroOneSearch:
         if bound > attained:
             self._run.shortfall(bound - attained if math.isfinite(bound) else attained)
             bound = attained
-        self._low[item] = max(self._low[item], bound)
+        self._low[items] = np.maximum(self._low[items], bound)
         if answer.checked:
-            self._own[item] = max(self._own[item], bound)
+            self._own[items] = np.maximum(self._own[items], bound)
         if answer.closed and self.high[question.sample] > bound + task.effort.gap and math.isfinite(answer.bound):
             # the boundary was reached and no error found near it (a kink, say): ask for points safely across
             self._strict[item], self._done[item] = True, False
@@ -281,7 +291,8 @@ class ZeroOneSearch:
             across = push_across(problem.network, inside[0], centre, label, problem.support, problem.cost)
             if across is not None:
                 distance = float(distances_up(problem.cost, across[None, :], centre[None, :])[0])
-                self._accept(sample, across, distance)
+                for twin in self._twins.of(sample).tolist():
+                    self._accept(twin, across, distance)
                 margin = margins_enclosure(problem.network, across[None, :], np.array([label]))[1][0, question.rival]
                 if margin >= 0:  # else another rival's error, which says nothing of this one's distance
                     nearest = min(nearest, distance)

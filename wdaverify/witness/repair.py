@@ -74,7 +74,7 @@ def within_reach(problem: WdroProblem, sample: NDArray[np.int64], point: Array) 
         far = np.flatnonzero(distance > problem.radius)
         if not far.size:
             break
-        shrink = problem.radius / distance[far] * (1 - 2.0 ** (step - 52))
+        shrink = problem.cost.shrink(out[far] - centre[far], loose, problem.radius) * (1 - 2.0 ** (step - 52))
         out[far] = np.where(loose, centre[far] + shrink[:, None] * (out[far] - centre[far]), out[far])
         out[far] = np.clip(out[far], problem.support.lower, problem.support.upper)
     return out

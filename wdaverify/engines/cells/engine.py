@@ -177,13 +177,13 @@ class _Hunt:
     def _point(self, displacement: Array) -> Array:
         """The input at a displacement, within the box and the farthest ball, integers rounded."""
         region = self._question.region
-        beyond = float(region.cost.distance(displacement))
-        if beyond > region.far and region.integer is None:
-            displacement = displacement * (region.far / beyond)
-        point = np.clip(region.centre + displacement, region.lower, region.upper)
-        if region.integer is not None:
-            point[region.integer] = np.rint(point[region.integer])
-        return np.asarray(np.where(displacement == 0, region.centre, point))
+        moved = np.array(displacement)
+        loose = np.ones(moved.size, np.bool_) if region.integer is None else ~region.integer
+        moved[~loose] = np.rint(region.centre + moved)[~loose] - region.centre[~loose]
+        if float(region.cost.distance(moved)) > region.far:
+            moved = np.where(loose, float(region.cost.shrink(moved[None, :], loose, region.far)[0]) * moved, moved)
+        point = np.clip(region.centre + moved, region.lower, region.upper)
+        return np.asarray(np.where(moved == 0, region.centre, point))
 
     def _relaxation(self, shell: _Shell) -> Relaxation:
         question, region = self._question, self._question.region
