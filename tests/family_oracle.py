@@ -353,6 +353,13 @@ def _block(question: Question, x: Array, part: _Part, piece: _Piece) -> tuple[Ar
     return gain, np.vstack(rows), head, body
 
 
+def _excluded(part: _Part) -> bool:
+    """Whether the fixed features alone violate a row of the part."""
+    A, b = _half_spaces(part)
+    still = ~np.any(A[:, part.upper > part.lower] != 0, axis=1)
+    return bool(np.any(A[still] @ part.base > b[still] + TIE_TOLERANCE))
+
+
 def _columns(question: Question, part: _Part) -> Bools:
     n = part.base.size
     sized = question.norm != "2" or question.order == 1
@@ -380,6 +387,8 @@ def _program(question: Question) -> _Program:
                     use = _with_error(part, piece.c)
                     if math.isinf(_nearest(use, x, _scale(question))):
                         continue
+                if _excluded(use):
+                    continue
                 gain, rows, head, body = _block(question, x, use, piece)
                 cost = np.zeros(gain.size)
                 if math.isfinite(question.order):
