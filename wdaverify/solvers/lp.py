@@ -74,13 +74,29 @@ class LpSession:
         lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = rows.start, rows.index, rows.value
         if self._solver.passModel(lp) != highspy.HighsStatus.kOk:
             raise SolverError(f"HiGHS refused an LP of {program.cost.size} columns and {rows.lower.size} rows")
-        self._none = np.zeros(0)
+        self._none, self._own, self._held = np.zeros(0), rows.lower.size, rows.lower.size
 
     def add_rows(self, rows: Rows) -> None:
         """Further rows; the basis is kept."""
         count, size = rows.lower.size, rows.index.size
         start, index = rows.start[:-1].astype(np.int32), rows.index.astype(np.int32)
         self._solver.addRows(count, rows.lower, rows.upper, size, start, index, rows.value)
+        self._held += count
+
+    @property
+    def added(self) -> int:
+        """The further rows that are there."""
+        return self._held - self._own
+
+    def prune(self) -> None:
+        """Drop the further rows that hold nothing at the last basis, which stays one without them."""
+        status = self._solver.getBasis().row_status
+        if len(status) != self._held:
+            return
+        slack = [k for k in range(self._own, self._held) if status[k] == highspy.HighsBasisStatus.kBasic]
+        if slack:
+            self._solver.deleteRows(len(slack), np.array(slack, np.int32))
+            self._held = self._solver.getNumRow()
 
     def set_upper(self, index: Ints, upper: Array) -> None:
         """New upper bounds of columns whose lower bound is 0."""

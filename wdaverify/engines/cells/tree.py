@@ -28,6 +28,8 @@ _SECANT_SHARE = 0.5
 """The secants' excess, as a share of the violation of the open phases, from which on a margin is cut before a phase."""
 _BENT = 1e-9
 """By how much the tangents of the logarithm may exceed it."""
+_ADDED = 2
+"""With more rows added than this for each input, those that hold nothing are dropped."""
 _TANGENTS = 5
 """The same where the rows are tangents: what they miss is of second order in the row's own bound."""
 _ADDITIONS = 30
@@ -260,6 +262,8 @@ class Relaxation:
 
     def _settled(self) -> LpSolution:
         """Solve, adding the rows that the point violates until it violates none."""
+        if self._session.added > _ADDED * self._inputs:
+            self._session.prune()
         for _ in range(_TANGENTS if self._curved and not self._patient else _ADDITIONS):
             self.solves += 1
             solution = self._session.solve()
