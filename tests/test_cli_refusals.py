@@ -37,7 +37,7 @@ def save(path: Path, **arrays: Any) -> Path:
         (["verify", NET, "--radius", "1"], ["DATA.npz"]),
         ([*ASK, "--order", "3"], ["--order", "1", "2", "inf"]),
         ([*ASK, "--norm", "3"], ["--norm", "inf", "1", "2"]),
-        ([*ASK, "--loss", "dlr"], ["margin", "zero-one", "hinge", "cross-entropy", "linear"]),
+        ([*ASK, "--loss", "logit"], ["margin", "zero-one", "hinge", "cross-entropy", "dlr", "linear"]),
         ([*ASK, "--loss", "linear"], ["--functionals"]),
         ([*ASK, "--functionals", NET], ["suffix", ".toml", ".npz"]),
         ([*ASK, "--cost-weights", "missing.toml"], ["missing.toml", "no such file"]),

@@ -75,7 +75,7 @@ _QUESTION: list[Callable[[_Command], _Command]] = [
     ),
     click.option(
         "--loss",
-        type=click.Choice(["margin", "zero-one", "hinge", "cross-entropy", "linear"]),
+        type=click.Choice(["margin", "zero-one", "hinge", "cross-entropy", "dlr", "linear"]),
         default="margin",
         help="Loss of a point; linear needs --functionals.",
     ),

@@ -31,6 +31,8 @@ class Loss(StrEnum):
     """``max(0, 1 + margin)``."""
     CROSS_ENTROPY = "cross-entropy"
     """``log sum_j exp(z_j - z_y)``."""
+    DLR = "dlr"
+    """``-(z_y - max_{j != y} z_j) / (z_pi1 - z_pi3)`` with the logits in descending order pi; K >= 3 (Croce & Hein 2020)."""
     LINEAR = "linear"
     """``max_r F_r . z + b_r`` for functionals of the user's own; labels enter through ``b`` alone, if at all."""
 
@@ -127,6 +129,11 @@ class WdroProblem:
                 raise ProblemError(
                     "the linear loss takes no label cost: what it says of other labels is not defined; leave --label-cost out"
                 )
+        elif self.loss is Loss.DLR and (network.n_outputs < 3 or self.cost.moves_labels):
+            raise ProblemError(
+                f"the loss dlr with {network.n_outputs} outputs and label cost {self.cost.label_cost:g}: its denominator needs at least "
+                "3 classes, and its labels are fixed; leave --label-cost out, or ask for --loss margin"
+            )
         elif network.n_outputs < 2:
             raise ProblemError(
                 f"{network.name} has {network.n_outputs} output: the loss {self.loss.value} needs at least 2 classes; "

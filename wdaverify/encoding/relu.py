@@ -29,12 +29,13 @@ HiddenBounds = Sequence[tuple[Array, Array]]
 
 @dataclass(frozen=True, eq=False)
 class EncodedMargin:
-    """``z_rival - z_label = coefficient . v[index] + offset``, up to ``slack``."""
+    """``z_rival - z_label = coefficient . v[index] + offset``, up to ``slack``; no larger than ``size``."""
 
     index: Ints
     coefficient: Array
     offset: float
     slack: float
+    size: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +58,35 @@ def add_network(
     rival: int,
 ) -> EncodedMargin:
     """Columns and rows of every hidden layer; the margin of ``rival`` over ``label`` on top of them."""
+    return add_margins(builder, blocks, bounds, region, encoded, label, [rival])[0]
+
+
+def add_margins(
+    builder: ModelBuilder,
+    blocks: Sequence[Block],
+    bounds: HiddenBounds,
+    region: Region,
+    encoded: EncodedInput,
+    label: int,
+    rivals: Sequence[int],
+) -> list[EncodedMargin]:
+    """The same with the margins of several rivals."""
     layer: _Previous | None = None
     for block, (low, high) in zip(blocks[:-1], bounds, strict=True):
         weights, index, constant, error = _affine(block, layer, region, encoded)
         low, high = np.nextafter(low - error, -np.inf), np.nextafter(high + error, np.inf)
         layer = _add_layer(builder, weights, index, constant, (low, high), error)
     weights, index, constant, error = _affine(blocks[-1], layer, region, encoded)
-    coefficient = weights[rival] - weights[label]
     magnitude = _column_magnitude(layer, region, encoded)
-    rounding = 2 * UNIT_ROUNDOFF * (np.abs(coefficient) @ magnitude)
-    offset = float(constant[rival] - constant[label])
-    rounding += 2 * UNIT_ROUNDOFF * (abs(constant[rival]) + abs(constant[label]))
-    slack = 1.0001 * float(rounding + error[rival] + error[label])
-    return EncodedMargin(index, coefficient, offset, slack)
+    out = []
+    for rival in rivals:
+        coefficient = weights[rival] - weights[label]
+        terms = float(np.abs(coefficient) @ magnitude)
+        offset = float(constant[rival] - constant[label])
+        rounding = 2 * UNIT_ROUNDOFF * (terms + abs(constant[rival]) + abs(constant[label]))
+        slack = 1.0001 * float(rounding + error[rival] + error[label])
+        out.append(EncodedMargin(index, coefficient, offset, slack, 1.0001 * (terms + abs(offset) + slack)))
+    return out
 
 
 def _affine(

@@ -45,7 +45,21 @@ class Distance:
     least: float = 0.0
 
 
-Question = Inner | Distance
+@dataclass(frozen=True, eq=False)
+class Level:
+    """``min ||x - x_i|| s.t. DLR(x, label) >= level`` over a region around sample i; for MIP engines alone.
+
+    Points without a denominator count as being at every level; at level inf they are all there is.
+    """
+
+    sample: int
+    label: int
+    level: float
+    region: Region
+    bounds: HiddenBounds
+
+
+Question = Inner | Distance | Level
 
 
 @dataclass(frozen=True, eq=False)

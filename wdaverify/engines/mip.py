@@ -8,8 +8,9 @@ import numpy as np
 
 from wdaverify.encoding.distance import distance_model
 from wdaverify.encoding.inner import inner_model
+from wdaverify.encoding.level import level_model
 from wdaverify.encoding.milp import MilpModel
-from wdaverify.engines.base import Answer, Distance, Effort, Question
+from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question
 from wdaverify.errors import SolverError
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.solvers.base import MilpLimits, MilpStatus, trivial_bound
@@ -31,14 +32,14 @@ class MipEngine:
     def answer(self, question: Question, effort: Effort) -> Answer:
         """One solve; a back-end that breaks down proves nothing."""
         if not all(np.isfinite(side).all() for pair in question.bounds for side in pair):
-            trivial = -math.inf if isinstance(question, Distance) else math.inf
+            trivial = math.inf if isinstance(question, Inner) else -math.inf
             detail = "pre-activation bounds overflow double precision"
             return Answer(trivial, self._none(), "none", True, 0, 0.0, detail, False)
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the back-end
                 model = self._encode(question)
         except SolverError as error:
-            trivial = -math.inf if isinstance(question, Distance) else math.inf
+            trivial = math.inf if isinstance(question, Inner) else -math.inf
             return Answer(trivial, self._none(), "none", True, 0, 0.0, str(error), False)
         start = None if effort.start is None else self._start(model, question, effort.start)
         limits = MilpLimits(effort.gap, effort.seconds, effort.cutoff, start, effort.seed)
@@ -60,6 +61,8 @@ class MipEngine:
 
     def _encode(self, question: Question) -> MilpModel:
         blocks = self._network.blocks
+        if isinstance(question, Level):
+            return level_model(blocks, question.bounds, question.region, question.label, question.level)
         if isinstance(question, Distance):
             return distance_model(
                 blocks, question.bounds, question.region, question.label, question.rival, least=question.least

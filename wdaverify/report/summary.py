@@ -161,6 +161,7 @@ _MEANING = {
     Loss.ZERO_ONE: "1 if max_(j != y) z_j >= z_y, else 0",
     Loss.HINGE: "max(0, 1 + max_(j != y) z_j - z_y)",
     Loss.CROSS_ENTROPY: "log sum_j exp(z_j - z_y)",
+    Loss.DLR: "-(z_y - max_(j != y) z_j) / (z_pi1 - z_pi3)",
     Loss.LINEAR: "max_r F_r . z + b_r of the functionals given",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.errors import ProblemError
 from wdaverify.network.model import Array
-from wdaverify.problem import WdroProblem
+from wdaverify.problem import Loss, WdroProblem
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
@@ -30,6 +31,11 @@ def refuse_overflow(problem: WdroProblem) -> None:
     """
     lower, upper = clean_losses(problem)
     bad = np.flatnonzero(~(np.isfinite(lower) & np.isfinite(upper)))
+    if bad.size and problem.loss is Loss.DLR:
+        raise ProblemError(
+            f"the DLR loss is not defined at sample {int(bad[0])} of {problem.samples.source}: its three largest logits tie; "
+            "leave the sample out, or ask for --loss margin"
+        )
     if bad.size:
         raise ProblemError(
             f"{problem.network.name} overflows double precision at sample {int(bad[0])} of {problem.samples.source}: "
@@ -49,7 +55,10 @@ def launch(problem: WdroProblem, *, device: str, seed: int, deadline: float) -> 
 
     twins = Twins(problem.samples)
     until = None if math.isinf(deadline) else deadline
-    return twins.fanned_out(run_attacks(twins.merged(problem), device=device, seed=seed, deadline=until))
+    asked = twins.merged(problem)
+    if asked.loss is Loss.DLR:  # its attacks are those of the margin, whose points are valued by the loss itself
+        asked = replace(asked, loss=Loss.MARGIN)
+    return twins.fanned_out(run_attacks(asked, device=device, seed=seed, deadline=until))
 
 
 def fill_pool(problem: WdroProblem, pool: AtomPool, sample: NDArray[np.int64], point: Array) -> None:

@@ -6,6 +6,7 @@ import time
 
 from wdaverify.solvers.registry import Choice
 from wdaverify.wdro.attacking import stay_put
+from wdaverify.wdro.dlr import DlrSearch
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.result import (
     Reason,
@@ -30,6 +31,7 @@ _DETAIL = {
     Reason.GAP_CLOSED: "the bracket is closed to the gap asked for",
     Reason.THRESHOLD_DECIDED: "the bracket decides the threshold",
     Reason.TIME_LIMIT: "the time limit was reached; the bracket holds",
+    Reason.UNBOUNDED: "the supremum is +inf: three logits tie above the label's within the support, and the loss grows there",
     Reason.INTERRUPTED: "the run was interrupted; the bracket holds",
     Reason.STALLED: "no question is left that would narrow the bracket: the tolerances of the solver are reached",
 }
@@ -38,7 +40,7 @@ _DETAIL = {
 def conclude(
     run: Run,
     choice: Choice,
-    search: MarginSearch | ZeroOneSearch | None,
+    search: MarginSearch | ZeroOneSearch | DlrSearch | None,
     reason: Reason,
     attacks: dict[str, float],
 ) -> VerificationResult:

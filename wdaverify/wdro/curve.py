@@ -168,6 +168,8 @@ def curve(
             progress=progress,
         )
         return _of_distances(problem, found, gap)
+    if problem.loss is Loss.DLR:
+        raise ProblemError("the DLR loss has no curve from one set of atoms; use verify at the radii of interest")
     if not math.isfinite(problem.cost.order):
         raise ProblemError(
             f"at order inf the {problem.loss.value} loss has no curve from one set of atoms: its value is not concave in the "

@@ -39,6 +39,8 @@ class Reason(StrEnum):
     INTERRUPTED = "interrupted"
     STALLED = "stalled"
     """No question is left that would narrow the bracket (solver tolerances are reached)."""
+    UNBOUNDED = "unbounded"
+    """The supremum is +inf (DLR: three logits tie above the label's)."""
     NUMERICAL = "numerical"
     """A solver's bound contradicted a re-evaluated point by more than 1e-6."""
 

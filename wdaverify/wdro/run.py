@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wdaverify.engines.base import Answer, Distance
+from wdaverify.engines.base import Answer, Inner
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.wdro.progress import Progress, Report
@@ -197,7 +197,7 @@ def _failed(error: BaseException) -> Future[Answer]:
 
 
 def _trivial(task: Task) -> float:
-    return -math.inf if isinstance(task.question, Distance) else math.inf
+    return math.inf if isinstance(task.question, Inner) else -math.inf
 
 
 def _no_points(task: Task) -> Array:

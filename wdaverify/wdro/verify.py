@@ -13,6 +13,7 @@ from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
 from wdaverify.wdro.certifying import proven
 from wdaverify.wdro.conclude import conclude
+from wdaverify.wdro.dlr import DlrSearch
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.result import Reason, VerificationResult
@@ -26,7 +27,10 @@ _PROOF_SHARE = 0.9
 _ATTACK_SHARE = 0.3
 """The share of a time limit that the attacks may use."""
 
-Search = MarginSearch | ZeroOneSearch
+Search = MarginSearch | ZeroOneSearch | DlrSearch
+
+
+_SEARCHES: dict[Loss, type[Search]] = {Loss.ZERO_ONE: ZeroOneSearch, Loss.DLR: DlrSearch}
 
 
 def verify(
@@ -74,6 +78,8 @@ def verify(
     _check(options)
     check_family(problem, options)
     choice = choose(solver)
+    if problem.loss is Loss.DLR and solver == "auto":
+        choice, solver = replace(choose("gurobi"), asked="auto"), "gurobi"
     run = Run(problem, options, Workers(problem.network, solver, jobs), progress)
     try:
         with one_thread():
@@ -110,6 +116,9 @@ def check_family(problem: WdroProblem, options: Options) -> None:
     cost, support = problem.cost, problem.support
     plain = cost.order != 2 and cost.norm is not Norm.TWO and cost.weights is None and support.plain
     usual = problem.loss in (Loss.MARGIN, Loss.ZERO_ONE, Loss.HINGE)
+    if problem.loss is Loss.DLR:
+        _check_dlr(problem, options)
+        return
     if options.solver not in ("auto", "cells") and not (plain and usual):
         raise ProblemError(
             f"{options.solver} answers margin, hinge and zero-one with l1 or l-inf costs without weights, orders 1 and inf, on a "
@@ -119,6 +128,19 @@ def check_family(problem: WdroProblem, options: Options) -> None:
         raise ProblemError(
             "certificates are for margin and zero-one, order 1, l1 or l-inf without weights, fixed labels and a plain box; "
             "leave --certificate out: the bracket is then checked as it is found"
+        )
+
+
+def _check_dlr(problem: WdroProblem, options: Options) -> None:
+    cost, support = problem.cost, problem.support
+    if options.solver == "cells" or options.certificate or options.mip_start:
+        raise ProblemError(
+            "the DLR loss is answered by MIP solvers, level by level, without certificate or MIP start: "
+            "use --solver auto, highs or gurobi alone"
+        )
+    if cost.norm is Norm.TWO or cost.weights is not None or not support.plain or not support.bounded:
+        raise ProblemError(
+            "the DLR loss is answered with l1 or l-inf costs without weights on a plain box; change these"
         )
 
 
@@ -133,7 +155,7 @@ def _verify(run: Run, choice: Choice, gap: float) -> VerificationResult:
     search: Search | None = None
     try:
         witness = stay_put(problem)
-        search = ZeroOneSearch(run, witness) if problem.loss is Loss.ZERO_ONE else MarginSearch(run, witness)
+        search = _SEARCHES.get(problem.loss, MarginSearch)(run, witness)
         run.tell("attack", lambda: len(problem.samples))
         if run.verdict() is None:
             run.workers.warm()

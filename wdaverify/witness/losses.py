@@ -30,6 +30,8 @@ def loss_bounds(problem: WdroProblem, x: Array, y: IntArray) -> tuple[Array, Arr
         case Loss.CROSS_ENTROPY:
             lower, upper = margins_enclosure(network, x, y)
             return _log_sum(lower, -1.0), _log_sum(upper, 1.0)
+        case Loss.DLR:
+            return _ratios(*margins_enclosure(network, x, y), y)
         case Loss.LINEAR:
             assert problem.functionals is not None
             offset = problem.functionals.offsets(y)
@@ -47,6 +49,24 @@ def _log_sum(margins: Array, outward: float) -> Array:
     return np.asarray(np.maximum(value, 0.0) if outward < 0 else value)
 
 
+def _ratios(lower: Array, upper: Array, y: IntArray) -> tuple[Array, Array]:
+    """Bounds of the DLR loss from enclosures of the margins ``[B, K]`` (0 at the label); -inf, inf without a denominator."""
+    rows = np.arange(len(y))
+    low, high = np.sort(lower, axis=1)[:, ::-1], np.sort(upper, axis=1)[:, ::-1]  # of the order statistics
+    least, most = np.nextafter(low[:, 0] - high[:, 2], -np.inf), np.nextafter(high[:, 0] - low[:, 2], np.inf)
+    others_low, others_high = lower.copy(), upper.copy()
+    others_low[rows, y] = others_high[rows, y] = -np.inf
+    above = others_low.max(axis=1), others_high.max(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        smallest = np.nextafter(np.where(above[0] >= 0, above[0] / most, above[0] / least), -np.inf)
+        largest = np.nextafter(np.where(above[1] >= 0, above[1] / least, above[1] / most), np.inf)
+    there = (least > 0) & np.isfinite(most)
+    smallest, largest = np.where(there, np.maximum(smallest, -1.0), -np.inf), np.where(there, largest, np.inf)
+    if lower.shape[1] == 3:  # the label is among the three largest
+        largest = np.where(there, np.minimum(largest, 1.0), np.inf)
+    return smallest, largest
+
+
 def float32_losses(problem: WdroProblem, x: Array, y: IntArray) -> Array:
     """The losses ``[B]`` in a plain float32 forward."""
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -58,8 +78,12 @@ def float32_losses(problem: WdroProblem, x: Array, y: IntArray) -> Array:
         margin = logits - logits[rows, y][:, None]
         if problem.loss is Loss.CROSS_ENTROPY:
             return np.asarray(np.logaddexp.reduce(margin, axis=1), dtype=np.float64)
+    ranked = np.sort(logits, axis=1)[:, ::-1]
     margin[rows, y] = -np.inf
     worst = np.asarray(margin.max(axis=1), dtype=np.float64)
+    if problem.loss is Loss.DLR:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(worst / (ranked[:, 0] - ranked[:, 2]), dtype=np.float64)
     if problem.loss is Loss.ZERO_ONE:
         return np.asarray(worst >= 0, dtype=np.float64)
     return np.maximum(1 + worst, 0.0) if problem.loss is Loss.HINGE else worst

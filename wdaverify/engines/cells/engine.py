@@ -11,7 +11,7 @@ import numpy as np
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
-from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question
+from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question
 from wdaverify.engines.cells.ledger import Claim, leaves, prove, tree_of
 from wdaverify.engines.cells.search import Evaluate, PseudoCosts, Search
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
@@ -44,6 +44,8 @@ class CellEngine:
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Search within the effort; what is left open widens the bound."""
+        if isinstance(question, Level):
+            raise SolverError("the cell engine answers no levels of the DLR loss")
         rows = question.region.rows
         backward = self._backward if rows is None else Backward(self._network.blocks, rows)
         return _Hunt(self._network, backward, question, effort).answer()
@@ -68,7 +70,7 @@ class _Shell:
 class _Hunt:
     """One question on its way to an answer."""
 
-    def __init__(self, network: ReluNetwork, backward: Backward, question: Question, effort: Effort) -> None:
+    def __init__(self, network: ReluNetwork, backward: Backward, question: Inner | Distance, effort: Effort) -> None:
         self._begun = time.perf_counter()
         self._network, self._backward, self._question, self._effort = network, backward, question, effort
         region = question.region
@@ -308,7 +310,7 @@ class _Hunt:
         return Answer(trivial, np.zeros((0, self._network.n_inputs)), "none", True, 0, 0.0, detail, False)
 
 
-def _functional(question: Question, classes: int) -> Array:
+def _functional(question: Inner | Distance, classes: int) -> Array:
     """The question's functional of the logits ``[K]``; for a cross-entropy the mean of its margins, which only steers."""
     if isinstance(question, Inner) and question.functional is not None:
         return question.functional
@@ -321,7 +323,7 @@ def _functional(question: Question, classes: int) -> Array:
     return out
 
 
-def _margins(question: Question, classes: int) -> Array | None:
+def _margins(question: Inner | Distance, classes: int) -> Array | None:
     """``z_j - z_y`` for every rival as rows ``[K - 1, K]`` where the question is a cross-entropy."""
     if isinstance(question, Distance) or not question.entropy:
         return None
