@@ -6,7 +6,7 @@ With the margins ``m_j = z_j - z_y`` of the rivals in descending order ``m_(1) >
     -1 <= r <= 0    m_(1) + r m_(2) >= 0
      0 <  r <= 1    (1 - r) m_(1) + r m_(2) >= 0
      1 <  r         (1 - r) m_(1) + r m_(3) >= 0     (K >= 4)
-     r = inf        m_(3) >= m_(1), m_(3) >= 0: three logits tie at the top, none of them the label's
+     r = inf        m_(3) >= m_(1), m_(3) >= least: three logits tie at the top, by so much above the label's
 
 A lower bound of ``m_(k)`` is a column below k chosen margins, an upper bound of ``m_(k)`` one above all but k - 1 of them.
 Points where the denominator is 0 belong to every level: the model's minimum is then less than the distance, never more.
@@ -25,7 +25,15 @@ from wdaverify.encoding.relu import HiddenBounds, add_margins
 from wdaverify.network.model import Array, Block
 
 
-def level_model(blocks: Sequence[Block], bounds: HiddenBounds, region: Region, label: int, level: float) -> MilpModel:
+def level_model(
+    blocks: Sequence[Block],
+    bounds: HiddenBounds,
+    region: Region,
+    label: int,
+    level: float,
+    *,
+    least: float = 0.0,
+) -> MilpModel:
     """The model whose minimum is at most the distance to the nearest point of the region at or above the level, ``r >= -1``."""
     builder = ModelBuilder()
     encoded = add_input(builder, region)
@@ -46,7 +54,7 @@ def level_model(blocks: Sequence[Block], bounds: HiddenBounds, region: Region, l
         parts = [(ranks.above(1), 1.0 - level), (ranks.below(3), level)]
     else:
         third = ranks.below(3)
-        builder.row(np.array([third]), np.ones(1), 0.0, math.inf)
+        builder.row(np.array([third]), np.ones(1), least, math.inf)
         parts = [(third, 1.0), (ranks.above(1), -1.0)]
     builder.row(np.array([c for c, _ in parts]), np.array([v for _, v in parts]), 0.0, math.inf)
     return builder.build(

@@ -49,7 +49,8 @@ class Distance:
 class Level:
     """``min ||x - x_i|| s.t. DLR(x, label) >= level`` over a region around sample i; for MIP engines alone.
 
-    Points without a denominator count as being at every level; at level inf they are all there is.
+    Points without a denominator count as being at every level; at level inf they are all there is, and the label's logit is to be
+    at least ``least`` below.
     """
 
     sample: int
@@ -57,6 +58,7 @@ class Level:
     level: float
     region: Region
     bounds: HiddenBounds
+    least: float = 0.0
 
 
 Question = Inner | Distance | Level

@@ -62,7 +62,9 @@ class MipEngine:
     def _encode(self, question: Question) -> MilpModel:
         blocks = self._network.blocks
         if isinstance(question, Level):
-            return level_model(blocks, question.bounds, question.region, question.label, question.level)
+            return level_model(
+                blocks, question.bounds, question.region, question.label, question.level, least=question.least
+            )
         if isinstance(question, Distance):
             return distance_model(
                 blocks, question.bounds, question.region, question.label, question.rival, least=question.least

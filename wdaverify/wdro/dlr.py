@@ -37,10 +37,20 @@ from wdaverify.witness.repair import within_reach
 _LARGE = 1e3
 """A loss beyond this next to a tie of three logits shows that the loss grows without bound there."""
 _DIRECTIONS = 64
+_OFFERED = 8
+"""How many of them are offered as atoms."""
+_SHORT = 1e-7
+"""A point that falls short of its level by more is near a tie."""
+_CLEARLY = 1e-2
+"""How far above the label's a tie is looked for first, relative to the largest logit of a sample."""
+_ENDLESS = 1e9
+"""Levels beyond this are not asked for."""
 _SCALES = 10.0 ** -np.arange(1, 11)
 _NARROWEST = 1e-3
 """No interval of levels is halved that is narrower than this share of the gap."""
 _LEAST_GAP = 1e-9
+_CLOSE = 1e-4
+"""How exactly distances are asked for at most, relative to the region's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +82,7 @@ class DlrSearch:
         self._power = self._problem.cost.power if math.isfinite(self._problem.cost.order) else 1
         self._phi = self._bracket_at(0.0)
         self._best = math.inf, 0.0, self._phi
-        self._answered = 0
+        self._answered, self._asking = 0, 0.0
         self._update()
 
     def settle(self) -> None:
@@ -196,6 +206,8 @@ class DlrSearch:
             low, near = self._levels[sample][k]
             high = float(self._intervals(sample)[0][k])
             level = 0.5 * (low + high) if math.isfinite(high) else max(2.0 * low, 2.0)
+            if level > _ENDLESS:
+                continue
             wide = high - low > _NARROWEST * self._run.options.gap and low < level < high
             if wide and (sample, level) not in self._silent:
                 return self._task(sample, level, near)
@@ -209,14 +221,11 @@ class DlrSearch:
         region, bounds, _ = self._screen.region(sample, near, far)
         self._run.screen_seconds += time.perf_counter() - begun
         options, label = self._run.options, int(self._problem.samples.y[sample])
-        steep = max(self.multiplier, 1e-3) if math.isfinite(self._problem.cost.order) else 1.0
-        effort = Effort(
-            max(options.gap / (8 * steep), _LEAST_GAP),
-            self._run.slice(int(self._tries[sample])),
-            options.seed,
-            None,
-            None,
-        )
+        gap = _CLOSE * far
+        if self._asking > 0:
+            gap = min(gap, options.gap / (8 * self._asking * max(1.0, self._power * far ** (self._power - 1))))
+        seconds = self._run.slice(int(self._tries[sample]))
+        effort = Effort(max(gap, _LEAST_GAP), seconds, options.seed, None, None)
         self._busy[sample] = True
         return Task(sample, Level(sample, label, level, region, bounds), effort)
 
@@ -227,6 +236,9 @@ class DlrSearch:
         twins = self._twins.of(sample)
         for point in answer.points:
             self.offer(twins, np.tile(point, (twins.size, 1)))
+            reached = loss_bounds(self._problem, point[None, :], self._problem.samples.y[[sample]])[0][0]
+            if reached < question.level - _SHORT:
+                self._around(sample, point)
         self._busy[sample] = False
         self._answered += 1
         far, level = question.region.far, question.level
@@ -263,36 +275,45 @@ class DlrSearch:
         samples = np.flatnonzero(self._twins.weight > 0)
         if math.isfinite(problem.cost.order):  # one sample speaks for its label
             samples = samples[np.unique(problem.samples.y[samples], return_index=True)[1]]
+        size = float(np.abs(problem.network.forward(problem.samples.x)).max())
         for sample in samples.tolist():
-            if self._run.verdict() is not None:
-                return False
             region, bounds, _ = self._screen.region(sample, 0.0, float(self._screen.reach[sample]))
-            question = Level(sample, int(problem.samples.y[sample]), math.inf, region, bounds)
-            effort = Effort(_LEAST_GAP, self._run.remaining(), self._run.options.seed, None, None)
-            left = [Task(sample, question, effort)]
-            for _, answer in self._run.work(lambda left=left: left.pop() if left else None, self._tell):  # type: ignore[misc]
-                self._run.count(sample, answer)
-                self._answered += 1
-                for point in answer.points:
-                    if self._blows_up(sample, point):
+            for least in (_CLEARLY * size, 0.0):
+                if self._run.verdict() is not None:
+                    return False
+                question = Level(sample, int(problem.samples.y[sample]), math.inf, region, bounds, least)
+                effort = Effort(_LEAST_GAP, self._run.remaining(), self._run.options.seed, None, None)
+                for point in self._asked(Task(sample, question, effort)):
+                    if self._around(sample, point) > _LARGE:
                         return True
         return False
 
-    def _blows_up(self, sample: int, point: Array) -> bool:
-        """Whether losses around a point grow beyond all bounds, as far as doubles show."""
+    def _asked(self, task: Task) -> list[Array]:
+        """The points of the answer to one question."""
+        left, points = [task], []
+        for _, answer in self._run.work(lambda: left.pop() if left else None, self._tell):
+            self._run.count(task.item, answer)
+            self._answered += 1
+            points += list(answer.points)
+        return points
+
+    def _around(self, sample: int, point: Array) -> float:
+        """Offer the best of random points around one at or near a tie, whose own loss may not be defined; the largest loss seen.
+
+        Every order of logits that tie at a point is that of points nearby, where the network is not degenerate.
+        """
         problem = self._problem
         rng = np.random.default_rng(self._run.options.seed)
         moves = rng.normal(size=(_SCALES.size * _DIRECTIONS, point.size)) * np.repeat(_SCALES, _DIRECTIONS)[:, None]
         near = np.clip(point + moves, problem.support.lower, problem.support.upper)
-        label = np.full(len(near), problem.samples.y[sample])
-        same = np.flatnonzero((problem.samples.y == problem.samples.y[sample]) & (problem.samples.w > 0))
         near = within_reach(problem, np.full(len(near), sample), near)
-        value = loss_bounds(problem, near, label)[0]
-        best = near[np.argsort(-value)[:8]]
-        others = same if math.isfinite(problem.cost.order) else self._twins.of(sample)
-        self.offer(np.repeat(others, len(best)), np.tile(best, (others.size, 1)))
+        value = loss_bounds(problem, near, np.full(len(near), problem.samples.y[sample]))[0]
+        paid = self.multiplier * problem.cost.distance(near - problem.samples.x[sample]) ** self._power
+        best = np.unique(np.concatenate([np.argsort(-value)[:_OFFERED], np.argsort(paid - value)[:_OFFERED]]))
+        twins = self._twins.of(sample)
+        self.offer(np.repeat(twins, best.size), np.tile(near[best], (twins.size, 1)))
         self._update()
-        return bool(value.max(initial=-math.inf) > _LARGE)
+        return float(value.max(initial=-math.inf))
 
     def per_sample(self) -> tuple[SampleBracket, ...]:
         """The brackets of phi_i at the multiplier."""
