@@ -98,6 +98,8 @@ def test_a_tie_of_three_above_the_label_is_infinite(order: float) -> None:
     assert result.upper == math.inf
     assert result.lower > 100
     assert "+inf" in result.detail
+    decided = verify(_ask(_four(1.5), np.array([[0.1]]), [0], 0.05, order), threshold=10.0)
+    assert decided.reason is Reason.THRESHOLD_DECIDED
 
 
 def test_a_tie_beyond_the_radius_counts_for_order_inf_alone() -> None:

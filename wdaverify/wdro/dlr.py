@@ -175,7 +175,8 @@ class DlrSearch:
     def search(self) -> Reason:
         """Decide whether the loss is bounded, then refine levels until the bracket closes or a limit is reached."""
         if self._problem.network.n_outputs > 3 and self._decide():
-            return Reason.UNBOUNDED
+            verdict = self._run.verdict()
+            return verdict if verdict is Reason.THRESHOLD_DECIDED else Reason.UNBOUNDED
         self._update()
         for task, answer in self._run.work(self._draw, self._tell):
             self._take(task, answer)

@@ -31,17 +31,25 @@ class MarginProofs:
 
     neurons: int
     _covers: dict[int, dict[float, _Cover]] = field(default_factory=dict)
+    _again: dict[tuple[int, float], _Cover] = field(default_factory=dict)
+    """Screenings at a multiplier that has trees already: they take their place where their own trees prove more."""
 
     def screened(self, item: int, multiplier: float, inner: list[float], outer: list[float]) -> None:
         """Shells that bounds alone close."""
-        self._covers.setdefault(item, {})[multiplier] = _Cover(inner, outer)
+        known = self._covers.setdefault(item, {})
+        if multiplier in known and known[multiplier].trees and outer:
+            self._again[item, multiplier] = _Cover(inner, outer)
+        else:
+            known[multiplier] = _Cover(inner, outer)
 
     def answered(self, item: int, multiplier: float, bound: float, proof: Proof) -> None:
         """The trees of the shell that was left; of several answers the best is kept."""
         cover = self._covers[item][multiplier]
         if bound < cover.bound:
+            cover = self._again.pop((item, multiplier), cover)
             trees = tuple(Tree(t.near, t.far, t.nodes, rounded(t.vectors)) for t in proof.trees)
             cover.trees, cover.bound = trees, bound
+            self._covers[item][multiplier] = cover
 
     def of(self, item: int, sample: int, rival: int, multiplier: float, reach: float) -> list[Proof]:
         """The proofs that may bound the item best at a multiplier: made for it, or for the nearest on both sides."""
