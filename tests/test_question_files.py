@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bounds.tiny import network
 
-from wdaverify import cli
+from wdaverify import Loss, Norm, Support, WdroProblem, cli, verify
 from wdaverify.errors import ProblemError
+from wdaverify.ground import GroundCost
 from wdaverify.question_files import load_functionals, load_support, load_weights
+from wdaverify.samples import make_samples
 
 ROOT = Path(__file__).parents[1]
 NET, DATA = ROOT / "models" / "iris_8x8.onnx", ROOT / "models" / "iris_8x8.npz"
@@ -106,3 +109,22 @@ def test_the_command_line_takes_them_all(documented: dict[str, Path], capsys: py
     for extra in (["--order", "inf"], ["--label-cost", 0.5], ["--loss", "hinge", "--norm", 1]):
         assert cli._run([str(a) for a in [*ask, "--support", "none", *extra]]) == 0
         assert "exact" in capsys.readouterr().out
+
+
+def test_every_sample_of_a_regression_has_its_target(documented: dict[str, Path]) -> None:
+    functionals = load_functionals(documented["regression.toml"])
+    net = network((np.array([[2.0]]), np.array([0.0])))
+    x, target = np.array([[0.25], [0.5], [0.75]]), np.array([0.5, 1.25, -2.0])
+    asked = WdroProblem(
+        net,
+        make_samples(x, np.arange(3)),
+        GroundCost(Norm.INF, order=1),
+        Support.box(0, 1, 1),
+        Loss.LINEAR,
+        0.05,
+        functionals,
+    )
+    result = verify(asked, gap=1e-9)
+    nominal = float(np.abs(2 * x[:, 0] - target).mean())
+    assert abs(result.nominal - nominal) < 1e-12
+    assert abs(result.value - (nominal + 2 * 0.05)) < 1e-8  # the third sample moves up by all of the budget
