@@ -82,7 +82,9 @@ class DlrSearch:
         self._power = self._problem.cost.power if math.isfinite(self._problem.cost.order) else 1
         self._phi = self._bracket_at(0.0)
         self._best = math.inf, 0.0, self._phi
-        self._answered, self._asking = 0, 0.0
+        self._answered = 0
+        self._asking = 0.0
+        """The multiplier at which questions are chosen."""
         self._update()
 
     def settle(self) -> None:
@@ -134,9 +136,8 @@ class DlrSearch:
         self.adopt(evaluate(problem, plan.plan.distribution(problem.samples.y)))
         finite = math.isfinite(problem.cost.order)
         lam = plan.multiplier if finite else 0.0
-        self._phi = self._bracket_at(
-            lam
-        )  # what is asked next is what widens the bracket at the multiplier of the points
+        # at the multiplier of the points, since at that of the bounds both sides agree and nothing is left to ask
+        self._phi = self._bracket_at(lam)
         self._take_upper(lam, self._phi)
         if finite and np.isfinite(self._top[problem.samples.w > 0]).all():
             lam = self._dearest()
