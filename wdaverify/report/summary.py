@@ -24,6 +24,7 @@ _REASONS = {
     Reason.TIME_LIMIT: "the time limit was reached",
     Reason.INTERRUPTED: "interrupted",
     Reason.STALLED: "nothing is left to ask that would narrow the bracket (solver tolerances are reached)",
+    Reason.UNBOUNDED: "the supremum is +inf",
     Reason.NUMERICAL: "a solver's bound contradicted a re-evaluated point by more than 1e-6",
 }
 
