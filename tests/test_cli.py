@@ -109,6 +109,7 @@ def test_options_reach_the_engine(answer: Any) -> None:
         "mip_start": True,
         "certificate": False,
         "memory_limit": None,
+        "journal": None,
         "progress": None,
     }
     assert (problem.radius, problem.cost.norm, problem.cost.order, problem.loss) == (0.05, "1", 1, "zero-one")
@@ -131,6 +132,7 @@ def test_defaults(answer: Any) -> None:
         "mip_start": False,
         "certificate": False,
         "memory_limit": None,
+        "journal": None,
         "progress": None,
     }
     assert (problem.cost.norm, problem.loss, len(problem.samples)) == ("inf", "margin", 30)

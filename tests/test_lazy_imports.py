@@ -19,6 +19,7 @@ ACTIONS = {
     "info": "from wdaverify.cli import _run; assert _run(['info', {net!r}]) == 0",
     "info --json": "from wdaverify.cli import _run; assert _run(['info', '--json', {net!r}]) == 0",
     "--help": "from wdaverify.cli import _run; assert _run(['verify', '--help']) == 0",
+    "status": "from wdaverify.cli import _run; assert _run(['status', 'no-folder']) == 2",
     "load": "import wdaverify as w; w.load_network({net!r}); w.load_samples({data!r}); w.WdroProblem; w.Reason",
     "report": "import wdaverify.report.as_json as j, wdaverify.report.summary; j.schema('verification')",
     "refused": "from wdaverify.cli import _run; assert _run(['verify', {net!r}, 'no.npz', '--radius', '1']) == 2",

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -22,6 +22,7 @@ from wdaverify.errors import CertificateError, InputError, OutputError, Wdaverif
 
 if TYPE_CHECKING:
     from wdaverify.certify.certificate import Certificate
+    from wdaverify.journal.store import Journal
     from wdaverify.problem import GroundCost, Support, WdroProblem
     from wdaverify.wdro.progress import Progress, Report
     from wdaverify.wdro.result import VerificationResult
@@ -158,7 +159,7 @@ def cli(ctx: click.Context) -> None:
     """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
-            "no command was given: verify, curve, distance, attack, recheck and info are accepted; see wdaverify --help"
+            "no command was given: verify, curve, distance, attack, recheck, status, resume and info are accepted; see wdaverify --help"
         )
 
 
@@ -173,6 +174,7 @@ def cli(ctx: click.Context) -> None:
 @click.option(
     "--memory-limit", type=_number(0, above=True), metavar="MB", help="Search trees take about so much at most."
 )
+@click.option("--run", "run_folder", metavar="DIR", help="Keep every proven fact there, and take up what is.")
 def verify(
     *,
     solver: str,
@@ -182,6 +184,7 @@ def verify(
     mip_start: bool,
     certificate: str | None,
     memory_limit: float | None,
+    run_folder: str | None,
     **question: Any,
 ) -> int:
     """Bracket the worst-case value, to the gap asked for."""
@@ -194,7 +197,7 @@ def verify(
     from wdaverify.report.summary import verification_summary
     from wdaverify.wdro.verify import verify as run
 
-    with _live_line(question["quiet"]) as report:
+    with _live_line(question["quiet"]) as report, _journal(run_folder, question) as journal:
         result = run(
             problem,
             solver=solver,
@@ -208,6 +211,7 @@ def verify(
             certificate=certificate is not None,
             memory_limit=None if memory_limit is None else 1e6 * memory_limit,
             progress=report,
+            journal=journal,
         )
     if certificate is not None and result.certificate is not None:
         _write_certificate(certificate, result, question)
@@ -330,6 +334,35 @@ def recheck(network_path: str, data_path: str, certificate_path: str, output: st
 
 
 @cli.command(context_settings=_CONTEXT)
+@click.argument("folder", metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(folder: str, as_json: bool) -> int:
+    """Bracket, progress, widest samples and an estimate of the last run with --run DIR, at work or not."""
+    from wdaverify.journal.state import read_state
+    from wdaverify.report.as_json import dumps
+    from wdaverify.report.journal import status_json, status_summary
+
+    found = read_state(folder)
+    _say(dumps(status_json(found)).rstrip("\n") if as_json else status_summary(found))
+    return DONE
+
+
+@cli.command(context_settings=_CONTEXT)
+@click.argument("folder", metavar="DIR")
+def resume(folder: str) -> int:
+    """Run the last command with --run DIR again, from where it ran; what is proven is not proven again."""
+    from wdaverify.journal.state import read_state, unchanged
+
+    command = read_state(folder).command
+    arguments = [*unchanged(command), "--run", os.path.abspath(folder)]
+    try:
+        with chdir(command["folder"]):
+            return int(cli.main(arguments, prog_name="wdaverify", standalone_mode=False, obj=arguments) or DONE)
+    except FileNotFoundError as error:
+        raise InputError(f"the folder {command['folder']}, where the run was begun, is gone; make it again") from error
+
+
+@cli.command(context_settings=_CONTEXT)
 @click.argument("network_path", metavar="NET.onnx")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(network_path: str, as_json: bool) -> int:
@@ -403,6 +436,22 @@ def _spelled_out(arguments: Sequence[str]) -> list[str]:
         if argument == "none" and k and arguments[k - 1] == "--support" and arguments[k + 1 : k + 2] != ["none"]:
             out.append("none")
     return out
+
+
+@contextmanager
+def _journal(folder: str | None, question: dict[str, Any]) -> Iterator[Journal | None]:
+    """The journal of --run, with the command that resume runs again."""
+    if folder is None:
+        yield None
+        return
+    from wdaverify.journal.state import command_of
+    from wdaverify.journal.store import Journal
+
+    names = ("network_path", "data_path", "cost_weights", "functionals", "support_file")
+    paths = [question[name] for name in names if question[name] is not None]
+    with Journal(folder) as journal:
+        journal.begin(command_of(click.get_current_context().find_root().obj, "--run", os.getcwd(), paths))
+        yield journal
 
 
 def _check_target(option: str, target: str, others: Sequence[str | None]) -> None:
@@ -547,7 +596,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     """The exit status of one command line."""
     try:
         spelled = _spelled_out(sys.argv[1:] if arguments is None else arguments)
-        return int(cli.main(spelled, prog_name="wdaverify", standalone_mode=False) or DONE)
+        return int(cli.main(spelled, prog_name="wdaverify", standalone_mode=False, obj=spelled) or DONE)
     except click.ClickException as error:
         message = _refusal(error)
     except click.Abort:

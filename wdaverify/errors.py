@@ -6,6 +6,7 @@
     |   |-- SamplesError          the data file: shapes, labels, non-finite numbers, points outside the support
     |   |-- ProblemError          a combination of radius, order, norm, loss and support that is not supported
     |   |-- CertificateError      a certificate that cannot be read (one that proves nothing is rejected, no error)
+    |   |-- JournalError          a journal's folder that is in use, cannot be written, or is none
     |   `-- OutputError           a file that cannot be written
     `-- SolverError               a back-end is missing, refused the model, or broke down (never ends a run: bounds widen)
 
@@ -35,6 +36,10 @@ class ProblemError(InputError):
 
 class CertificateError(InputError):
     """A certificate cannot be read; one that can be read and proves nothing is no error but rejected."""
+
+
+class JournalError(InputError):
+    """The folder of a journal is in use, cannot be written, or holds something else."""
 
 
 class OutputError(InputError):

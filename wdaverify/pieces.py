@@ -100,8 +100,8 @@ class Pieces:
         np.put_along_axis(out, where, -1.0, axis=2)
         return out
 
-    def whole(self, raw: Array, items: Ints, multiplier: float) -> Array:
-        """``raw + b - lam charge`` of pieces ``[B]``, rounded up; ``raw`` bounds what the engine was asked."""
+    def whole(self, raw: Array, items: Ints, multiplier: Array | float) -> Array:
+        """``raw + b - lam charge`` of pieces ``[B]``, rounded up; ``raw`` bounds what the engine was asked at ``lam``, one or ``[B]``."""
         paid = multiplier * self.charge * self.moved[items]
         size = np.abs(np.where(np.isfinite(raw), raw, 0.0)) + np.abs(self.offset[items]) + paid
         changed = (self.offset[items] != 0) | (paid != 0)

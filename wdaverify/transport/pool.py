@@ -114,6 +114,7 @@ class AtomPool:
         self._envelopes = [_Envelope(float(v)) for v in values]
         self._width = width
         self._flat: FlatEnvelope | None = None
+        self._touched: set[int] = set()
 
     def __len__(self) -> int:
         """The number N of samples."""
@@ -141,6 +142,7 @@ class AtomPool:
             return False
         envelope.insert(cost, value, readonly(point), label)
         self._flat = None
+        self._touched.add(sample)
         return True
 
     def add_many(
@@ -158,6 +160,11 @@ class AtomPool:
             named = OWN if label is None else int(label[k])
             entered[k] = self.add(int(sample[k]), float(cost[k]), float(value[k]), point[k], named)
         return entered
+
+    def touched(self) -> set[int]:
+        """The samples whose envelopes have changed since this was asked last."""
+        out, self._touched = self._touched, set()
+        return out
 
     def flat(self) -> FlatEnvelope:
         """All envelopes as flat arrays, rebuilt only after a change."""

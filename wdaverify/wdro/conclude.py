@@ -59,6 +59,7 @@ def conclude(
     if closed and reason is not Reason.THRESHOLD_DECIDED:
         reason = Reason.GAP_CLOSED
     own = search is None or search.checked_upper() <= run.upper
+    run.state("end", 0, reason)
     return VerificationResult(
         problem=problem,
         status=Status.EXACT if closed else Status.BRACKET,
@@ -100,6 +101,8 @@ def _notices(run: Run) -> tuple[str, ...]:
             f"{run.raised} solver bound(s) were raised to a re-evaluated point, by at most {run.largest_shortfall:.2g}"
         )
     out += [f"{count} question(s) went unanswered: {detail}" for detail, count in run.failures.items()]
+    if run.recall is not None:
+        out += [*run.recall.notices, *run.recall.journal.notices]
     return tuple(out)
 
 

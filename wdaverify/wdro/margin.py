@@ -55,6 +55,7 @@ class MarginSearch:
         lower = clean_losses(self._problem)[0]
         self._pool = AtomPool(lower, self._problem.network.n_inputs)
         flip_labels(self._problem, self._pool)
+        self._take_up()
         endless = not self._problem.support.bounded and math.isfinite(self._problem.cost.order)
         self.horizon = Horizon(self._problem) if endless else None
         self._pricing = Pricing(run, Screen(self._problem, run.deadline), self._pool, self.horizon)
@@ -63,6 +64,24 @@ class MarginSearch:
         self.witness = witness
         self._best = _Dual(math.inf, 0.0, *(np.zeros(0) for _ in range(3)))
         self._take_upper()
+
+    def _take_up(self) -> None:
+        """Begin with the points that a journal holds."""
+        if self._run.recall is not None:
+            fill_pool(self._problem, self._pool, *self._run.recall.points())
+            self._pool.touched()
+            self._run.widest = self._widest
+
+    def _keep_points(self) -> None:
+        """Write down the atoms that are new."""
+        if self._run.recall is not None:
+            atoms = [atom for sample in self._pool.touched() for atom in self._pool.envelope(sample)]
+            self._run.recall.keep_points((a.sample, a.point) for a in atoms if a.point is not None)
+
+    def _widest(self, count: int) -> list[SampleBracket]:
+        """The samples that add most to the width of the bracket."""
+        brackets = [bracket for bracket in self.per_sample() if bracket.weight > 0]
+        return sorted(brackets, key=lambda b: -b.weight * (b.upper - b.lower))[:count]
 
     @property
     def multiplier(self) -> float:
@@ -76,6 +95,7 @@ class MarginSearch:
     def offer(self, sample: Ints, point: Array) -> None:
         """Put points ``[M, n]`` of samples ``[M]`` into the pool, re-evaluated."""
         fill_pool(self._problem, self._pool, sample, point)
+        self._keep_points()
 
     def adopt(self, witness: Witness) -> None:
         """Keep a witness if it proves more than the one at hand."""
@@ -153,6 +173,7 @@ class MarginSearch:
         pace, improved = Pace(), False
         for task, answer in self._run.work(draw, tell):
             improved = self._pricing.take(task, answer) or improved
+            self._keep_points()
             if pace.due():
                 with pace.turn():
                     self._take_upper()

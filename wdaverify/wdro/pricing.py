@@ -24,6 +24,7 @@ from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import fill_pool
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.proofs import MarginProofs
+from wdaverify.wdro.recall import Recalled
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
@@ -65,6 +66,47 @@ class Pricing:
         self.proofs = MarginProofs(problem.network.n_relus) if run.options.certificate else None
         everything = np.arange(self._sample.size)
         self._learn(everything, np.repeat(screen.box_values(), self._per_sample), checked=True)
+        self._asked = self._recalled()
+
+    def _recalled(self) -> Recalled | None:
+        """Take up what a journal holds; returned for what it says of questions asked before."""
+        if self._run.recall is None:
+            return None
+        known = self._run.recall.facts(self.pieces)
+        upper = self.pieces.whole(known.value, known.item, known.multiplier)
+        self._all.add_many(known.item, known.multiplier, upper)
+        self._checked.add_many(known.item[known.checked], known.multiplier[known.checked], upper[known.checked])
+        self._upper = self._all.evaluate(self.multiplier)
+        return known
+
+    def _keep(self, items: Ints, raw: Array, answer: Answer | None = None) -> None:
+        """Write down what was proven of items: on the whole space, of all but what cannot beat the atoms."""
+        recall = self._run.recall
+        if recall is None or not items.size:
+            return
+        if self._horizon is not None:
+            beyond = self.pieces.bar(self.lower()[self._sample[items]], items, self.multiplier)
+            raw = np.maximum(raw, beyond + 1e-12 * (1 + np.abs(beyond)))
+        known = np.isfinite(raw)
+        recall.keep(
+            self.pieces,
+            items[known],
+            raw[known],
+            multiplier=self.multiplier,
+            checked=answer is None or answer.checked,
+            vouched="screening" if answer is None else answer.vouched_by,
+            tries=0 if answer is None else int(self._open.tries[items[0]]),
+            spent=answer is not None and answer.closed,
+        )
+
+    def _remembered(self) -> None:
+        """What was asked before at this multiplier is not asked again as if for the first time."""
+        if self._asked is None:
+            return
+        here = np.flatnonzero(self._asked.multiplier == self.multiplier)
+        items = self._asked.item[here]
+        np.maximum.at(self._open.tries, items, self._asked.tries[here])
+        self._open.far[items[self._asked.spent[here]]] = -1.0
 
     def _largest(self) -> Array:
         """The largest cost of each piece within the support, rounded up, ``[M]``."""
@@ -129,9 +171,12 @@ class Pricing:
         if wide.size:
             begun = time.perf_counter()
             self._screened(self._screen.inner(wide, multiplier, lower[wide], self.tolerance))
+            self._remembered()
             self._run.screen_seconds += time.perf_counter() - begun
 
     def _screened(self, screened: Screened) -> None:
+        better = self.pieces.whole(screened.upper, screened.items, self.multiplier) < self._upper[screened.items]
+        self._keep(screened.items[better], screened.upper[better])
         items, source = self._twins.items(screened.items, self._per_sample)
         self._learn(items, self.pieces.whole(screened.upper[source], items, self.multiplier), checked=True)
         self._open.near[items], self._open.far[items] = screened.near[source], screened.far[source]
@@ -215,6 +260,8 @@ class Pricing:
         self._open.tries[item] += 1
         if answer.closed:
             self._open.far[item] = -1.0
+        if answer.vouched_by != "none":
+            self._keep(np.array([item]), raw[:1], answer)
         return float(self._lower[question.sample]) > before + self.tolerance
 
     def proofs_at(self, multiplier: float) -> tuple[Proof, ...]:

@@ -16,7 +16,8 @@ from wdaverify.engines.base import Answer, Inner
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.wdro.progress import Progress, Report
-from wdaverify.wdro.result import Reason
+from wdaverify.wdro.recall import Recall
+from wdaverify.wdro.result import Reason, SampleBracket
 from wdaverify.wdro.workers import Task, Workers
 
 _FIRST_SLICE = 10.0
@@ -24,6 +25,8 @@ _FIRST_SLICE = 10.0
 _GRACE = 1.0
 """Seconds past the deadline after which an answer is no longer waited for."""
 _TICK = 0.2
+_JOURNAL_TICK = 1.0
+_WIDEST = 5
 _DEATHS = 3
 """How often a question may be under way while a worker dies before it is given up."""
 SHORTFALL = 1e-6
@@ -89,7 +92,11 @@ class Run:
     deaths: Counter[int] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     device: str = "cpu"
+    recall: Recall | None = None
+    widest: Callable[[int], list[SampleBracket]] | None = None
+    """The samples that add most to the width, for whoever looks on."""
     _reported: float = 0.0
+    _written: float = -math.inf
 
     @property
     def deadline(self) -> float:
@@ -125,13 +132,40 @@ class Run:
         return None
 
     def tell(self, phase: str, count_open: Callable[[], int]) -> None:
-        """Report progress, at most every fifth of a second."""
+        """Report progress, at most every fifth of a second, and where the run stands to its journal."""
         now = time.monotonic()
+        if self.recall is not None and now - self._written >= _JOURNAL_TICK:
+            self._written = now
+            self.state(phase, count_open())
         if self.progress is None or now - self._reported < _TICK:
             return
         self._reported = now
         solves = sum(self.solves.values())
         self.progress(Progress(phase, self.lower, self.upper, self.rounds, solves, count_open(), now - self.begun))
+
+    def state(self, phase: str, count_open: int, reason: Reason | None = None) -> None:
+        """Write where the run stands into its journal."""
+        if self.recall is None:
+            return
+        widest = [] if self.widest is None else self.widest(_WIDEST)
+        self.recall.journal.tell(
+            {
+                "phase": phase,
+                "reason": reason,
+                "lower": self.lower,
+                "upper": self.upper,
+                "gap": self.options.gap,
+                "rounds": self.rounds,
+                "solves": sum(self.solves.values()),
+                "open": count_open,
+                "elapsed": time.monotonic() - self.begun,
+                "solve_seconds": self.solve_seconds,
+                "jobs": self.workers.jobs,
+                "reused": self.recall.reused,
+                "samples": len(self.problem.samples),
+                "widest": [[b.sample, b.weight, b.lower, b.upper] for b in widest],
+            }
+        )
 
     def slice(self, tries: int) -> float:
         """Seconds for a question that was tried ``tries`` times before."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from wdaverify.bounds.threads import one_thread
 from wdaverify.errors import ProblemError
+from wdaverify.journal.store import Journal
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
@@ -16,6 +17,7 @@ from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.dlr import DlrSearch
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
+from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, VerificationResult
 from wdaverify.wdro.run import Options, Run
 from wdaverify.wdro.workers import Workers
@@ -47,6 +49,7 @@ def verify(
     certificate: bool = False,
     memory_limit: float | None = None,
     progress: Report | None = None,
+    journal: Journal | None = None,
 ) -> VerificationResult:
     """The exact value of ``V(radius) = sup { E_Q[loss] : Q on the support, W_p(Q, P) <= radius }``, as a bracket and a reason.
 
@@ -67,6 +70,8 @@ def verify(
         memory_limit: bytes that the search trees of all workers may take, roughly; beyond, searches dive instead of keeping
             open nodes, and end with a wider bound where that does not suffice. None: no limit.
         progress: called with the bracket so far.
+        journal: where every proven fact is kept as it is found; what an earlier run has proven of this question is not proven
+            again (docs/journal.md).
 
     Raises:
         ProblemError: an option outside what is accepted.
@@ -77,10 +82,13 @@ def verify(
     options = Options(solver, inner, time_limit, jobs, threshold, device, seed, mip_start, certificate, memory_limit)
     _check(options)
     check_family(problem, options)
+    if journal is not None:
+        _check_journal(problem, options)
     choice = choose(solver)
     if problem.loss is Loss.DLR and solver == "auto":
         choice, solver = replace(choose("gurobi"), asked="auto"), "gurobi"
-    run = Run(problem, options, Workers(problem.network, solver, jobs), progress)
+    recall = None if journal is None else Recall(journal, problem, options)
+    run = Run(problem, options, Workers(problem.network, solver, jobs), progress, recall=recall)
     try:
         with one_thread():
             return _verify(run, choice, gap)
@@ -109,6 +117,13 @@ def _check(options: Options) -> None:
         raise ProblemError(f"memory limit {options.memory_limit}: a number of bytes > 0 is accepted")
     if options.seed < 0:
         raise ProblemError(f"seed {options.seed}: a number >= 0 is accepted")
+
+
+def _check_journal(problem: WdroProblem, options: Options) -> None:
+    if problem.loss is Loss.DLR:
+        raise ProblemError("the DLR loss keeps no journal; leave --run out")
+    if options.certificate:
+        raise ProblemError("a journal keeps no proofs yet; leave --certificate or --run out")
 
 
 def check_family(problem: WdroProblem, options: Options) -> None:
@@ -176,7 +191,11 @@ def _certified(run: Run, result: VerificationResult, search: Search | None, gap:
 
 
 def _attack(run: Run, search: Search) -> dict[str, float]:
-    """Run the attacks, hand their points to the search, and value their distributions."""
+    """Run the attacks, hand their points to the search, and value their distributions; not again where a journal has them."""
+    recall = run.recall
+    if recall is not None and (known := recall.attacks()) is not None:
+        run.device, values = known
+        return values
     begun = time.monotonic()
     limit = run.options.time_limit
     deadline = math.inf if limit is None else begun + _ATTACK_SHARE * limit
@@ -190,4 +209,6 @@ def _attack(run: Run, search: Search) -> dict[str, float]:
     for proposal in outcome.distributions.values():
         search.offer(proposal.sample, proposal.point)
     run.attack_seconds = time.monotonic() - begun
+    if recall is not None and outcome.finished:
+        recall.keep_attacks(outcome.device, values)
     return values

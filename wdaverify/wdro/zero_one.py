@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from fractions import Fraction
 
 import numpy as np
 
@@ -19,14 +18,13 @@ from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Distance, Effort
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.network.model import Array
-from wdaverify.problem import WdroProblem
-from wdaverify.transport.distribution import Distribution
-from wdaverify.transport.knapsack import KnapsackSolution, knapsack_lower, knapsack_upper
+from wdaverify.transport.knapsack import KnapsackSolution
 from wdaverify.wdro.proofs import DistanceProofs
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Pace, Run
 from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
+from wdaverify.wdro.worth import bought, distribution, enough, widths
 from wdaverify.witness.decide import errors
 from wdaverify.witness.enclosure import margins_enclosure, rival_margin
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate
@@ -49,7 +47,7 @@ class ZeroOneSearch:
         self._screen, self._twins = Screen(self._problem, run.deadline), Twins(self._problem.samples)
         count = len(self._problem.samples)
         if not self._problem.support.bounded:
-            self._screen.reach = np.full(count, _enough(self._problem, run.options.gap))
+            self._screen.reach = np.full(count, enough(self._problem, run.options.gap))
         pieces = self._screen.pieces
         self._sample, self._rival, self._per_sample = pieces.sample, pieces.code, pieces.per_sample
         wrong = clean_losses(self._problem)[0] > 0
@@ -70,7 +68,58 @@ class ZeroOneSearch:
         """What each group of equal samples adds to the width, at its leader."""
         self.witness = witness
         self._proofs = DistanceProofs(self._problem.network.n_relus) if run.options.certificate else None
+        self._news: set[int] = set()
+        self._take_up()
         self._update()
+
+    def _take_up(self) -> None:
+        """Begin with what a journal holds."""
+        recall = self._run.recall
+        if recall is None:
+            return
+        self._run.widest = self._widest
+        self.offer(*recall.points())
+        known = recall.facts(self._screen.pieces)
+        np.maximum.at(self._low, known.item, known.value)
+        np.maximum.at(self._own, known.item[known.checked], known.value[known.checked])
+        np.maximum.at(self._tries, known.item, known.tries)
+        for item in np.unique(known.item[known.spent]).tolist():
+            self._close(item, self._gap(float(self.high[self._sample[item]]), 0.0))
+
+    def _close(self, item: int, gap: float) -> None:
+        """Take note that a question as such would prove no more.
+
+        Where the boundary was reached and no error found near it (a kink, say) points safely across are asked for next.
+        """
+        low = self._low[item]
+        self._strict[item] = bool(self.high[self._sample[item]] > low + gap and math.isfinite(low))
+        self._done[item] = not self._strict[item]
+
+    def _keep(self, items: Ints, low: Array, answer: Answer | None = None) -> None:
+        """Write down points and proven distances that are new."""
+        recall, nearest = self._run.recall, self._nearest
+        if recall is None:
+            return
+        news, self._news = self._news, set()
+        recall.keep_points((sample, point) for sample in news if (point := nearest[sample]) is not None)
+        known = low > 0
+        if known.any():
+            recall.keep(
+                self._screen.pieces,
+                items[known],
+                low[known],
+                multiplier=0.0,
+                checked=answer is None or answer.checked,
+                vouched="screening" if answer is None else answer.vouched_by,
+                tries=0 if answer is None else int(self._tries[items[0]]),
+                spent=answer is not None and answer.closed,
+            )
+
+    def _widest(self, count: int) -> list[SampleBracket]:
+        """The samples that add most to the width of the bracket."""
+        order = np.argsort(-self._gathered_widths()[0], kind="stable")[:count]
+        brackets = self.per_sample()
+        return [brackets[i] for i in order.tolist()]
 
     def low(self) -> Array:
         """Proven lower bounds of the distances, ``[N]``; never above the upper ones."""
@@ -81,17 +130,7 @@ class ZeroOneSearch:
         return np.asarray(np.minimum(self._own.reshape(-1, self._per_sample).min(axis=1), self.high))
 
     def _knapsack(self, distances: Array, *, upper: bool) -> KnapsackSolution:
-        """The knapsack on distances or the label cost, whichever is less; for order inf what lies within the radius."""
-        cost, weights = self._problem.cost, self._problem.samples.w
-        distances = np.minimum(distances, cost.label_cost)
-        solve = knapsack_upper if upper else knapsack_lower
-        if not math.isfinite(cost.order):
-            free = np.where(distances <= self._problem.radius, 0.0, math.inf)
-            return solve(free, weights, Fraction(0))
-        prices = distances**cost.power
-        if cost.power != 1:
-            prices = np.maximum(np.nextafter(prices, 0.0 if upper else math.inf), 0.0)
-        return solve(prices, weights, Fraction(self._problem.radius) ** cost.power)
+        return bought(self._problem, distances, upper=upper)
 
     @property
     def multiplier(self) -> float:
@@ -108,22 +147,7 @@ class ZeroOneSearch:
         plan = self._knapsack(self.high, upper=False)
         if plan.value <= self.witness.lower:
             return
-        self.adopt(evaluate(self._problem, self._distribution(plan)))
-
-    def _distribution(self, plan: KnapsackSolution) -> Distribution:
-        """What the knapsack buys: the nearest error of each sample, or its label moved where that costs less."""
-        problem, own = self._problem, self._problem.samples.y
-        cheapest = np.minimum(self.high, problem.cost.label_cost)
-        moved = np.flatnonzero((plan.fraction > 0) & (cheapest > 0) & np.isfinite(cheapest))
-        points, labels = [], own[moved].copy()
-        for k, i in enumerate(moved.tolist()):
-            nearest = self._nearest[i]
-            if nearest is None or self.high[i] > problem.cost.label_cost:
-                nearest, labels[k] = problem.samples.x[i], (own[i] + 1) % problem.network.n_outputs
-            points.append(nearest)
-        stacked = np.stack(points) if points else np.zeros((0, problem.network.n_inputs))
-        mass = plan.fraction[moved] * problem.samples.w[moved]
-        return Distribution(moved.astype(np.int64), stacked, mass, labels)
+        self.adopt(evaluate(self._problem, distribution(self._problem, plan, self.high, self._nearest)))
 
     def adopt(self, witness: Witness) -> None:
         """Keep a witness if it proves more than the one at hand."""
@@ -140,12 +164,14 @@ class ZeroOneSearch:
         wrong = errors(self._problem.network, point, self._problem.samples.y[index])
         for m in np.flatnonzero(wrong & (cost < self.high[index])):
             self._accept(int(index[m]), point[m], float(cost[m]))
+        self._keep(index[:0], cost[:0])
         self._update()
 
     def _accept(self, sample: int, point: Array, distance: float) -> None:
         if distance < self.high[sample]:
             self._nearest[sample] = np.array(point)  # before its distance, so that an interrupt leaves both valid
             self.high[sample] = distance
+            self._news.add(sample)
 
     def search(self) -> Reason:
         """Screen every sample that can matter, then refine distances until the bracket closes or a limit is reached."""
@@ -165,32 +191,24 @@ class ZeroOneSearch:
 
     def _screen_all(self) -> None:
         begun = time.perf_counter()
-        samples = np.flatnonzero((self._twins.weight > 0) & (self.high > 0))
+        low = self._low.reshape(-1, self._per_sample).min(axis=1)
+        open_ = (low < np.minimum(np.minimum(self.high, self._screen.reach), self._cap())) | (self._proofs is not None)
+        samples = np.flatnonzero((self._twins.weight > 0) & (self.high > 0) & open_)
         if samples.size:
             items, low = self._screen.distances(samples, np.minimum(self.high[samples], self._cap()))
             self._run.rivals_screened += items.size
+            better = low > self._low[items]
+            self._keep(items[better], low[better])
             items, source = self._twins.items(items, self._per_sample)
             low = low[source]
-            self._low[items] = self._own[items] = low
+            self._low[items], self._own[items] = np.maximum(self._low[items], low), np.maximum(self._own[items], low)
             if self._proofs is not None:
                 self._proofs.ball = dict(zip(items.tolist(), low.tolist(), strict=True))
         self._run.screen_seconds += time.perf_counter() - begun
 
     def _widths(self) -> tuple[Array, float]:
         """What each sample adds to the width of the bracket, ``[N]``, and the multiplier used."""
-        cost, weights = self._problem.cost, self._problem.samples.w
-        low, high = np.minimum(self.low(), cost.label_cost), np.minimum(self.high, cost.label_cost)
-        if not math.isfinite(cost.order):
-            radius = self._problem.radius
-            return weights * ((low <= radius) & (high > radius)), 0.0
-        lam = self._knapsack(self.high, upper=False).multiplier
-
-        def phi(distance: Array) -> Array:
-            with np.errstate(invalid="ignore"):
-                paid = np.where(np.isfinite(distance), lam * distance**cost.power, math.inf)
-            return np.clip(1.0 - paid, 0.0, None)
-
-        return weights * (phi(low) - phi(high)), lam
+        return widths(self._problem, self.low(), self.high)
 
     def _gathered_widths(self) -> tuple[Array, float]:
         widths, lam = self._widths()
@@ -259,6 +277,7 @@ class ZeroOneSearch:
         self._tries[item] += 1
         self._done[item] = answer.closed
         if question.least > 0:
+            self._keep(np.zeros(0, np.int64), np.zeros(0))
             return
         items, _ = self._twins.items(np.array([item]), self._per_sample)
         if self._proofs is not None and answer.proof is not None:
@@ -275,9 +294,10 @@ class ZeroOneSearch:
         self._low[items] = np.maximum(self._low[items], bound)
         if answer.checked:
             self._own[items] = np.maximum(self._own[items], bound)
-        if answer.closed and self.high[question.sample] > bound + task.effort.gap and math.isfinite(answer.bound):
-            # the boundary was reached and no error found near it (a kink, say): ask for points safely across
-            self._strict[item], self._done[item] = True, False
+        if answer.closed and math.isfinite(answer.bound):
+            self._close(item, task.effort.gap)
+        if answer.vouched_by != "none":
+            self._keep(np.array([item]), np.array([bound]), answer)
 
     def _add_points(self, question: Distance, points: Array) -> float:
         """Push the points across the boundary where they fall short, keep the nearest; the least distance of one found, or inf."""
@@ -317,11 +337,3 @@ class ZeroOneSearch:
     def checked_upper(self) -> float:
         """The upper bound of V that our own bounds alone prove."""
         return self._knapsack(self._own_low(), upper=True).value
-
-
-def _enough(problem: WdroProblem, gap: float) -> float:
-    """On the whole space, a distance so large that all errors beyond it add less than half the gap to V."""
-    cost = problem.cost
-    if not math.isfinite(cost.order):
-        return float(math.nextafter(problem.radius, math.inf))
-    return float(max(problem.radius * (4.0 / gap) ** (1.0 / cost.power), 1e-9))

@@ -1,0 +1,268 @@
+"""Runs that are killed and taken up again: the answer of the uninterrupted run, and nothing proven twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from journal.killed import GAP, MODELS, question, run
+
+from wdaverify import GroundCost, Norm, VerificationResult, WdroProblem, cli, verify
+from wdaverify.errors import JournalError
+from wdaverify.journal.database import read_only
+from wdaverify.journal.state import read_state
+from wdaverify.journal.store import Journal
+
+TESTS = str(Path(__file__).parents[1])
+NET, DATA = str(MODELS / "iris_8x8.onnx"), str(MODELS / "iris_8x8.npz")
+LOSSES = ("margin", "zero-one")
+
+
+@cache
+def uninterrupted(loss: str) -> tuple[VerificationResult, int]:
+    """The result without interruption, and how many statements its journal takes."""
+    with TemporaryDirectory() as folder:
+        return run(folder, loss)
+
+
+def killed(folder: Path, loss: str, stop: int) -> int:
+    """Run in a process of its own; its exit status."""
+    command = [sys.executable, "-m", "journal.killed", str(folder), loss, str(stop)]
+    return subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": TESTS}, capture_output=True).returncode
+
+
+def answered(folder: Path) -> list[tuple[object, ...]]:
+    """The questions that the journal says were answered for good."""
+    with closing(read_only(folder)) as base:
+        return base.execute(
+            "SELECT scope, sample, label, code, multiplier FROM fact WHERE vouched = 'cells' AND length(spent) > 0"
+        ).fetchall()
+
+
+def same(result: VerificationResult, loss: str) -> None:
+    truth = uninterrupted(loss)[0]
+    assert result.status == "exact"
+    assert result.lower <= truth.upper
+    assert truth.lower <= result.upper
+    assert abs(result.value - truth.value) <= GAP
+
+
+@pytest.mark.parametrize("point", [*range(10), *(pytest.param(k, marks=pytest.mark.full) for k in range(10, 100))])
+def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(point: int, tmp_path: Path) -> None:
+    """SIGKILL at a random statement of the journal, the middle of a transaction included."""
+    loss = LOSSES[point % 2]
+    truth, statements = uninterrupted(loss)
+    stop = int(np.random.default_rng(point).integers(1, statements))
+    assert killed(tmp_path, loss, stop) == -signal.SIGKILL
+    before = answered(tmp_path)
+    result, _ = run(tmp_path, loss)
+    same(result, loss)
+    assert result.statistics.solves <= truth.statistics.solves - len(before) + 5
+    assert max(Counter(answered(tmp_path)).values()) == 1
+    assert set(before) <= set(answered(tmp_path))
+    assert not any("damaged" in notice for notice in result.notices)
+
+
+def test_a_run_killed_again_and_again_gets_there(tmp_path: Path) -> None:
+    """Each start is killed after some more statements than the one before needed to take up what was kept."""
+    kept = 0
+    for stop in (30, 60, 90):
+        assert killed(tmp_path, "margin", stop) == -signal.SIGKILL
+        assert len(answered(tmp_path)) >= kept
+        kept = len(answered(tmp_path))
+    assert kept
+    same(run(tmp_path, "margin")[0], "margin")
+    assert max(Counter(answered(tmp_path)).values()) == 1
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "hinge"])
+def test_what_is_done_is_not_done_again(loss: str, tmp_path: Path) -> None:
+    first, second = run(tmp_path, loss)[0], run(tmp_path, loss)[0]
+    assert first.statistics.solves >= 5
+    assert (second.statistics.solves, second.statistics.attack_seconds) == (0, 0.0)
+    assert second.attacks == first.attacks
+    assert (second.status, second.vouched_upper) == (first.status, first.vouched_upper)
+    assert second.value == pytest.approx(first.value, abs=GAP)
+
+
+def fresh(problem: WdroProblem, folder: Path, **options: object) -> tuple[VerificationResult, VerificationResult]:
+    """The answer without a journal, and with that of another question."""
+    with Journal(folder) as journal:
+        return verify(problem, **options), verify(problem, journal=journal, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_another_radius_takes_up_what_stays_true(loss: str, tmp_path: Path) -> None:
+    run(tmp_path, loss)
+    plain, helped = fresh(question(loss, 0.07), tmp_path)
+    assert (plain.status, helped.status) == ("exact", "exact")
+    assert helped.value == pytest.approx(plain.value, abs=2 * GAP)
+    assert helped.statistics.solves < plain.statistics.solves
+    [notice] = [n for n in helped.notices if n.startswith("journal:")]
+    assert "reused" in notice
+    assert "left aside" not in notice
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_another_norm_takes_up_points_alone(loss: str, tmp_path: Path) -> None:
+    run(tmp_path, loss)
+    plain, helped = fresh(question(loss, norm=Norm.ONE), tmp_path)
+    assert helped.value == pytest.approx(plain.value, abs=2 * GAP)
+    [notice] = [n for n in helped.notices if n.startswith("journal:")]
+    assert "0 fact(s)" in notice
+    assert "hold for another norm and are left aside" in notice
+    with Journal(tmp_path) as journal:
+        assert verify(question(loss, norm=Norm.ONE), journal=journal).statistics.solves == 0
+
+
+def test_the_hinge_takes_up_the_margin(tmp_path: Path) -> None:
+    """Both losses are made of the same functionals."""
+    run(tmp_path, "margin")
+    plain, helped = fresh(question("hinge"), tmp_path)
+    assert helped.value == pytest.approx(plain.value, abs=2 * GAP)
+    assert "reused" in " ".join(helped.notices)
+    assert " 0 fact(s)" not in " ".join(helped.notices)
+
+
+def test_a_solvers_word_is_no_use_to_a_checked_run(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        first = verify(question("margin"), solver="highs", journal=journal)
+        again = verify(question("margin"), solver="highs", journal=journal)
+        own = verify(question("margin"), journal=journal)
+    assert (first.vouched_upper, again.vouched_upper, own.vouched_upper) == ("solver", "solver", "checked")
+    assert again.statistics.solves == 0
+    assert own.statistics.solves > 0
+    assert any("a MIP solver's word and left aside" in notice for notice in own.notices)
+    assert own.value == pytest.approx(first.value, abs=2 * GAP)
+
+
+def test_a_bound_that_is_not_true_does_not_pass_a_point(tmp_path: Path) -> None:
+    """Whoever writes a false bound with its checksum gets no bracket below a point that was found."""
+    truth = run(tmp_path, "margin")[0]
+    from dataclasses import replace
+
+    from wdaverify.journal.facts import fact_sum
+
+    with Journal(tmp_path) as journal:
+        [scope] = [s for s in journal.scopes() if s.fields["kind"] == "bounds"]
+        for number, fact in enumerate(journal.facts(scope), 1):
+            forged = replace(fact, value=fact.value - 1.0)
+            row = (forged.value, fact_sum(scope, forged), number)
+            journal._base.execute("UPDATE fact SET value = ?, sum = ? WHERE id = ?", row)
+    result = run(tmp_path, "margin")[0]
+    assert result.lower <= truth.upper
+    assert result.upper >= truth.lower
+
+
+def test_the_cost_and_support_of_a_fact_count(tmp_path: Path) -> None:
+    """Facts of a box are no facts of a larger one, nor those of a cost of one with weights."""
+    from dataclasses import replace
+
+    from wdaverify import Support
+
+    run(tmp_path, "margin")
+    for changed in (
+        replace(question("margin"), support=Support.box(-1.0, 2.0, 4)),
+        replace(question("margin"), cost=GroundCost(Norm.INF, 1, np.array([0.5, 0.5, 1.0, 1.0]))),
+        replace(question("margin"), cost=GroundCost(Norm.INF, 2)),
+    ):
+        plain, helped = fresh(changed, tmp_path)
+        assert helped.value == pytest.approx(plain.value, abs=2 * GAP)
+        assert "journal: 0 fact(s)" in " ".join(helped.notices)
+
+
+# The command line
+
+
+def process(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "wdaverify", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_kill_status_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of two workers, killed with some facts in its journal, whatever it was about to do."""
+    folder, target = tmp_path / "run", tmp_path / "out.json"
+    parent = process("verify", NET, DATA, "--radius", "0.05", "--jobs", "2", "--run", folder, "--output", target)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and parent.poll() is None:
+        time.sleep(0.01)
+        try:
+            if read_state(folder).facts >= 60:
+                break
+        except JournalError:  # not begun yet
+            continue
+    parent.kill()
+    parent.communicate()
+    assert not target.exists()
+    assert cli._run(["status", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "cut off; wdaverify resume" in said
+    assert cli._run(["status", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["process"] is None
+    assert found["facts"] >= 60
+    assert cli._run(["resume", str(folder)]) == 0
+    capsys.readouterr()
+    written = json.loads(target.read_text())
+    truth = uninterrupted("margin")[0]
+    assert written["lower"] == pytest.approx(truth.value, abs=2 * GAP)
+    assert written["upper"] == pytest.approx(truth.value, abs=2 * GAP)
+    assert cli._run(["status", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "ended: gap-closed" in said
+    assert "2 run(s)" in said
+
+
+def test_resume_names_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data.npz"
+    data.write_bytes(Path(DATA).read_bytes())
+    here = os.getcwd()
+    assert cli._run(["verify", NET, str(data), "--radius", "0.01", "--run", str(tmp_path / "run"), "--jobs", "1"]) == 0
+    with np.load(data) as arrays:
+        np.savez(data, **{**arrays, "x": arrays["x"] * 0.5})
+    capsys.readouterr()
+    assert cli._run(["resume", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert str(data) in said
+    assert "has changed" in said
+    data.unlink()
+    assert cli._run(["resume", str(tmp_path / "run")]) == 2
+    assert "is gone" in capsys.readouterr().err
+    assert os.getcwd() == here
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["status", "{}"], ["holds no journal", "--run"]),
+        (["resume", "{}"], ["holds no journal", "--run"]),
+        (["verify", NET, DATA, "--radius", "0.05", "--loss", "dlr", "--run", "{}"], ["DLR", "--run"]),
+        (["verify", NET, DATA, "--radius", "0.05", "--run", NET], ["cannot be made"]),
+    ],
+)
+def test_refusals(arguments: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._run([argument.format(tmp_path) for argument in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    for word in words:
+        assert word in said
+
+
+def test_a_run_that_is_at_work_is_not_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Journal(tmp_path) as journal:
+        journal.begin({"arguments": ["info", NET], "folder": ".", "files": {}})
+        assert cli._run(["verify", NET, DATA, "--radius", "0.05", "--run", str(tmp_path)]) == 2
+        assert f"process {os.getpid()}" in capsys.readouterr().err
+        assert cli._run(["status", str(tmp_path)]) == 0
+        assert f"at work (process {os.getpid()})" in capsys.readouterr().out

@@ -1,0 +1,230 @@
+"""Between a search and its journal: on what each fact depends, what is taken up again, and what is written.
+
+    points       network                                                     (re-evaluated whenever they are read)
+    distances    network, support, norm, weights                             d_ij >= value
+    bounds       the same, order, loss family; the radius at order inf       phi_ij(lam) <= value
+    attacks      the whole question, seed and device
+
+Neither gap nor threshold, jobs or limits appear: what is proven does not depend on them (docs/theory.md, section 2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.journal.facts import Fact, Point, digest
+from wdaverify.journal.store import Journal
+from wdaverify.network.model import Array
+from wdaverify.pieces import Ints, Pieces
+from wdaverify.problem import Loss, WdroProblem
+
+if TYPE_CHECKING:
+    from wdaverify.wdro.run import Options
+
+_MIP = ("highs", "gurobi")
+
+
+@dataclass(frozen=True, eq=False)
+class Recalled:
+    """Facts by item: ``item, multiplier, value, checked, tries, spent`` (asking again would prove no more), all ``[M]``."""
+
+    item: Ints
+    multiplier: Array
+    value: Array
+    checked: NDArray[np.bool_]
+    tries: Ints
+    spent: NDArray[np.bool_]
+
+
+class Recall:
+    """One question's facts in a journal."""
+
+    def __init__(self, journal: Journal, problem: WdroProblem, options: Options, purpose: str = "verify") -> None:
+        """Enter the question; ``purpose`` tells apart searches that try differently hard."""
+        self.journal, self._problem, self._options = journal, problem, options
+        fields = _fields(problem)
+        distances = problem.loss is Loss.ZERO_ONE
+        self._facts = journal.scope(_distance_fields(fields) if distances else _bound_fields(problem, fields))
+        self._points = journal.scope({"kind": "points", "network": fields["network"]})
+        self._attacks = journal.scope(_attack_fields(problem, fields, options))
+        self._keys = [
+            digest(x.tobytes(), y.tobytes()) for x, y in zip(problem.samples.x + 0.0, problem.samples.y, strict=True)
+        ]
+        self._samples: dict[bytes, list[int]] = {}
+        for sample, key in enumerate(self._keys):
+            self._samples.setdefault(key, []).append(sample)
+        self._kept: set[bytes] = set()
+        self._spent = digest(
+            purpose, options.solver, repr((options.gap, options.memory_limit, problem.radius, problem.cost.order))
+        )
+        self.notices: list[str] = []
+        self.reused = 0
+        journal.start()
+
+    def points(self) -> tuple[Ints, Array]:
+        """Points ``[M, n]`` found before, within the support, and their samples ``[M]``."""
+        sample: list[int] = []
+        point: list[Array] = []
+        width = self._problem.network.n_inputs
+        for found in self.journal.points(self._points):
+            self._kept.add(digest(found.sample, found.point))
+            if len(found.point) == 8 * width:
+                at = self._samples.get(found.sample, [])
+                sample += at
+                point += [np.frombuffer(found.point, "<f8").astype(np.float64)] * len(at)
+        stacked = np.stack(point) if point else np.zeros((0, width))
+        inside = self._problem.support.contains(stacked)
+        return np.array(sample, np.int64)[inside], stacked[inside]
+
+    def keep_points(self, found: Iterable[tuple[int, Array]]) -> None:
+        """Keep points of samples, each once."""
+        fresh: list[Point] = []
+        for sample, point in found:
+            entry = Point(self._keys[sample], np.asarray(point, "<f8").tobytes())
+            name = digest(entry.sample, entry.point)
+            if name not in self._kept:
+                self._kept.add(name)
+                fresh.append(entry)
+        self.journal.add(self._points, points=fresh)
+
+    def facts(self, pieces: Pieces) -> Recalled:
+        """What was proven of the items of this question; a solver's word is no use to a run whose bounds are checked."""
+        facts = [fact for fact in self.journal.facts(self._facts) if fact.sample in self._samples]
+        usable = [fact for fact in facts if fact.checked or self._options.solver in _MIP]
+        if len(usable) < len(facts):
+            self.notices.append(
+                f"journal: {len(facts) - len(usable)} fact(s) are a MIP solver's word and left aside, since this run checks its bounds"
+            )
+        self._tell(len(usable))
+        items: dict[tuple[int, int, int], int] = {}
+        for sample in {at for fact in usable for at in self._samples[fact.sample]}:
+            for item in pieces.of_samples(np.array([sample]))[0].tolist():
+                items[sample, int(pieces.label[item]), int(pieces.code[item])] = item
+        rows = [
+            (items[at, fact.label, fact.code], fact)
+            for fact in usable
+            for at in self._samples[fact.sample]
+            if (at, fact.label, fact.code) in items
+        ]
+        return Recalled(
+            item=np.array([item for item, _ in rows], np.int64),
+            multiplier=np.array([fact.multiplier for _, fact in rows]),
+            value=np.array([fact.value for _, fact in rows]),
+            checked=np.array([fact.checked for _, fact in rows], np.bool_),
+            tries=np.array([fact.tries for _, fact in rows], np.int64),
+            spent=np.array([fact.spent == self._spent for _, fact in rows], np.bool_),
+        )
+
+    def keep(
+        self,
+        pieces: Pieces,
+        items: Ints,
+        values: Array,
+        *,
+        multiplier: float,
+        checked: bool,
+        vouched: str,
+        tries: int,
+        spent: bool,
+    ) -> None:
+        """Keep what was proven of items just now."""
+        facts = [
+            Fact(
+                sample=self._keys[int(pieces.sample[item])],
+                label=int(pieces.label[item]),
+                code=int(pieces.code[item]),
+                multiplier=float(multiplier),
+                value=float(value),
+                checked=checked,
+                vouched=vouched,
+                tries=tries,
+                spent=self._spent if spent else b"",
+            )
+            for item, value in zip(items.tolist(), values.tolist(), strict=True)
+        ]
+        self.journal.add(self._facts, facts=facts)
+
+    def attacks(self) -> tuple[str, dict[str, float]] | None:
+        """Where the attacks on this very question ran and what they were worth, if they ended before."""
+        known = self.journal.remark(self._attacks)
+        return None if known is None else (known["device"], known["values"])
+
+    def keep_attacks(self, device: str, values: dict[str, float]) -> None:
+        """Keep that the attacks ended, and what they were worth; their points are kept before."""
+        self.journal.note(self._attacks, {"device": device, "values": values})
+
+    def _tell(self, reused: int) -> None:
+        """Say what is taken up, and what the journal holds of other questions and this one cannot use."""
+        self.reused = reused
+        own = self._facts.fields
+        others = []
+        for scope in self.journal.scopes():
+            if scope.key == self._facts.key or scope.fields.get("kind") not in ("bounds", "distances"):
+                continue
+            if count := self.journal.count(scope):
+                names = {"loss" if name == "kind" else name for name in own if own[name] != scope.fields.get(name)}
+                others.append(f"{count} hold for another {' and '.join(sorted(names))} and are left aside")
+        if reused or self._kept or others:
+            first = f"{reused} fact(s) and {len(self._kept)} point(s) of earlier runs are reused"
+            self.notices.append("; ".join([f"journal: {first}", *others]))
+
+
+def _fields(problem: WdroProblem) -> dict[str, str]:
+    support, cost = problem.support, problem.cost
+    box = [_bytes(support.lower), _bytes(support.upper)]
+    if support.rows is not None:
+        box += [_bytes(support.rows.matrix), _bytes(support.rows.lower), _bytes(support.rows.upper)]
+    box.append(b"" if support.integer is None else _bytes(support.integer))
+    network = [part for block in problem.network.blocks for part in (_bytes(block.weight), _bytes(block.bias))]
+    shape = [repr(block.weight.shape) for block in problem.network.blocks]
+    return {
+        "network": digest(*network, *shape, problem.network.sha256).hex(),
+        "support": digest(*box).hex(),
+        "norm": cost.norm.value,
+        "weights": "none" if cost.weights is None else digest(_bytes(cost.weights)).hex(),
+    }
+
+
+def _distance_fields(fields: dict[str, str]) -> dict[str, str]:
+    return {"kind": "distances", **fields}
+
+
+def _bound_fields(problem: WdroProblem, fields: dict[str, str]) -> dict[str, str]:
+    """At order inf the radius says which points there are; the margin's functionals are the hinge's too."""
+    order = problem.cost.order
+    out = {"kind": "bounds", **fields, "order": str(order), "loss": _family(problem)}
+    return out if math.isfinite(order) else {**out, "radius": problem.radius.hex()}
+
+
+def _family(problem: WdroProblem) -> str:
+    if problem.functionals is not None:
+        return f"linear {digest(_bytes(problem.functionals.matrix)).hex()}"
+    return "cross-entropy" if problem.loss is Loss.CROSS_ENTROPY else "margin"
+
+
+def _attack_fields(problem: WdroProblem, fields: dict[str, str], options: Options) -> dict[str, str]:
+    functionals = problem.functionals
+    return {
+        "kind": "attacks",
+        **fields,
+        "samples": problem.samples.sha256,
+        "order": str(problem.cost.order),
+        "loss": problem.loss.value,
+        "radius": float(problem.radius).hex(),
+        "label cost": float(problem.cost.label_cost).hex(),
+        "functionals": "none"
+        if functionals is None
+        else digest(_bytes(functionals.matrix), _bytes(functionals.offset)).hex(),
+        "seed": str(options.seed),
+        "device": options.device,
+    }
+
+
+def _bytes(values: Any) -> bytes:
+    return np.ascontiguousarray(values).tobytes()
