@@ -136,6 +136,10 @@ def _question(command: _Command) -> _Command:
     return command
 
 
+_run_folder = click.option(
+    "--run", "run_folder", metavar="DIR", help="Keep every proven fact there, and take up what is."
+)
+
 _FIRST_RADIUS = 0.1
 """Where the attacks look first for the distances, which know no radius."""
 
@@ -171,10 +175,8 @@ def cli(ctx: click.Context) -> None:
 @click.option("--threshold", type=_number(), metavar="T", help="Stop as soon as the bracket decides V <= T.")
 @click.option("--mip-start/--no-mip-start", default=False, help="Hand attack points to a MIP solver as starts.")
 @click.option("--certificate", metavar="FILE.cert", help="Prove the bracket, and write there what recheck needs.")
-@click.option(
-    "--memory-limit", type=_number(0, above=True), metavar="MB", help="Search trees take about so much at most."
-)
-@click.option("--run", "run_folder", metavar="DIR", help="Keep every proven fact there, and take up what is.")
+@click.option("--memory-limit", type=_number(0, above=True), metavar="MB", help="What a worker may take at most.")
+@_run_folder
 def verify(
     *,
     solver: str,
@@ -226,7 +228,8 @@ def verify(
 @click.option("--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves.")
 @click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
 @click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
-def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> int:
+@_run_folder
+def distance(*, solver: str, gap: float, jobs: int | None, run_folder: str | None, **question: Any) -> int:
     """Exact distance of every sample to its nearest error, and that error."""
     for name, usual in (("order", "1"), ("loss", "zero-one"), ("label_cost", None), ("functionals", None)):
         question[name] = usual
@@ -235,7 +238,7 @@ def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> i
     from wdaverify.wdro.distances import distances as run
     from wdaverify.wdro.result import Reason
 
-    with _live_line(question["quiet"]) as report:
+    with _live_line(question["quiet"]) as report, _journal(run_folder, question) as journal:
         result = run(
             problem,
             solver=solver,
@@ -245,6 +248,7 @@ def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> i
             device=question["device"],
             seed=question["seed"],
             progress=report,
+            journal=journal,
         )
     _hand_over(question, problem, result.notices, lambda: distances_json(result), lambda: distances_summary(result))
     if result.exact:
@@ -259,7 +263,10 @@ def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> i
 @click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this gap everywhere.")
 @click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
 @click.option("--csv", "csv_path", metavar="FILE.csv", help="Write the breakpoints there, whole or not at all.")
-def curve(*, solver: str, gap: float, jobs: int | None, csv_path: str | None, **question: Any) -> int:
+@_run_folder
+def curve(
+    *, solver: str, gap: float, jobs: int | None, csv_path: str | None, run_folder: str | None, **question: Any
+) -> int:
     """Bracket the worst-case value at every radius up to the largest, at once."""
     if csv_path is not None:
         _check_target("--csv", csv_path, (question["network_path"], question["data_path"], question["output"]))
@@ -269,7 +276,7 @@ def curve(*, solver: str, gap: float, jobs: int | None, csv_path: str | None, **
     from wdaverify.wdro.curve import curve as run
     from wdaverify.wdro.result import Reason
 
-    with _live_line(question["quiet"]) as report:
+    with _live_line(question["quiet"]) as report, _journal(run_folder, question) as journal:
         result = run(
             problem,
             solver=solver,
@@ -279,6 +286,7 @@ def curve(*, solver: str, gap: float, jobs: int | None, csv_path: str | None, **
             device=question["device"],
             seed=question["seed"],
             progress=report,
+            journal=journal,
         )
     if csv_path is not None:
         write_text(csv_path, curve_csv(result))
@@ -448,7 +456,7 @@ def _journal(folder: str | None, question: dict[str, Any]) -> Iterator[Journal |
     from wdaverify.journal.store import Journal
 
     names = ("network_path", "data_path", "cost_weights", "functionals", "support_file")
-    paths = [question[name] for name in names if question[name] is not None]
+    paths = [question[name] for name in names if question.get(name) is not None]
     with Journal(folder) as journal:
         journal.begin(command_of(click.get_current_context().find_root().obj, "--run", os.getcwd(), paths))
         yield journal
@@ -613,7 +621,20 @@ def _terminated(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _interrupted(*_: object) -> None:
+    """The first Ctrl-C ends the run with the bracket so far, the second ends the process at once."""
+    signal.signal(signal.SIGINT, _stopped)
+    raise KeyboardInterrupt
+
+
+def _stopped(*_: object) -> None:
+    with suppress(OSError):
+        os.write(2, b"wdaverify: interrupted twice: ended at once, without an answer\n")
+    os._exit(INTERRUPTED)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, _interrupted)
     sys.exit(_run(arguments))

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from journal.killed import GAP, MODELS, question, run
 
-from wdaverify import GroundCost, Norm, VerificationResult, WdroProblem, cli, verify
+from wdaverify import GroundCost, Norm, VerificationResult, WdroProblem, cli, curve, distances, recheck, verify
 from wdaverify.errors import JournalError
 from wdaverify.journal.database import read_only
 from wdaverify.journal.state import read_state
@@ -143,7 +143,7 @@ def test_a_solvers_word_is_no_use_to_a_checked_run(tmp_path: Path) -> None:
     assert (first.vouched_upper, again.vouched_upper, own.vouched_upper) == ("solver", "solver", "checked")
     assert again.statistics.solves == 0
     assert own.statistics.solves > 0
-    assert any("a MIP solver's word and left aside" in notice for notice in own.notices)
+    assert any("a MIP solver's word, and are left aside" in notice for notice in own.notices)
     assert own.value == pytest.approx(first.value, abs=2 * GAP)
 
 
@@ -266,3 +266,51 @@ def test_a_run_that_is_at_work_is_not_joined(tmp_path: Path, capsys: pytest.Capt
         assert f"process {os.getpid()}" in capsys.readouterr().err
         assert cli._run(["status", str(tmp_path)]) == 0
         assert f"at work (process {os.getpid()})" in capsys.readouterr().out
+
+
+# Certificates, distances and curves
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_certificate_is_made_of_what_was_kept(loss: str, tmp_path: Path) -> None:
+    """Trees outlive their run: what is taken up is proved by the independent checker, at another radius too."""
+    with Journal(tmp_path) as journal:
+        first = verify(question(loss), journal=journal, certificate=True)
+        again = verify(question(loss), journal=journal, certificate=True)
+        farther = verify(question(loss, 0.07), journal=journal, certificate=True)
+    plain = verify(question(loss, 0.07), certificate=True)
+    assert (first.status, again.status, farther.status) == ("exact", "exact", "exact")
+    assert again.statistics.solves == 0 < farther.statistics.solves < plain.statistics.solves
+    for result, radius in ((again, 0.05), (farther, 0.07)):
+        assert result.certificate is not None
+        assert recheck(result.certificate, question(loss, radius)).proved
+        assert result.vouched_upper == "proved"
+
+
+def test_a_certificate_leaves_bounds_without_trees_aside(tmp_path: Path) -> None:
+    run(tmp_path, "margin")
+    with Journal(tmp_path) as journal:
+        result = verify(question("margin"), journal=journal, certificate=True)
+    assert result.status == "exact"
+    assert result.vouched_upper == "proved"
+    assert any("have no trees, which a certificate needs" in notice for notice in result.notices)
+
+
+def test_distances_and_curves_share_a_journal(tmp_path: Path) -> None:
+    asked = question("zero-one")
+    with Journal(tmp_path) as journal:
+        first = distances(asked, journal=journal)
+        again = distances(asked, journal=journal)
+        steps = curve(asked, journal=journal)
+        lines = curve(question("margin"), journal=journal)
+        lines_again = curve(question("margin"), journal=journal)
+    assert first.exact
+    assert again.exact
+    assert first.solves > 0 == again.solves == lines_again.solves
+    assert [b.upper for b in again.brackets] == pytest.approx([b.upper for b in first.brackets], abs=1e-6)
+    assert steps.exact
+    plain = curve(question("margin"))
+    assert lines_again.exact
+    assert lines_again.upper[-1] == pytest.approx(plain.upper[-1], abs=2 * GAP)
+    assert lines.solves > 0
+    assert any("reused" in notice for notice in (*again.notices, *lines_again.notices))

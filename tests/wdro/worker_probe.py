@@ -18,3 +18,8 @@ def report() -> dict[str, object]:
         "torch": "torch" in sys.modules,
         "engine": type(workers._engine).__name__,
     }
+
+
+def hog(size: int) -> int:
+    """Take so many bytes, give them back, and say how many they were."""
+    return len(bytearray(size))

@@ -12,6 +12,7 @@ import math
 import secrets
 import zipfile
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
@@ -45,6 +46,7 @@ _ARRAYS = {
     "nodes": "<i4",
     "vectors": "|u1",
 }
+_OF_TREES = ("tree_near", "tree_far", "tree_nodes", "tree_vectors", "nodes", "vectors")
 _META: dict[str, tuple[type, ...]] = {
     "network_sha256": (str,),
     "samples_sha256": (str,),
@@ -141,9 +143,6 @@ def _packed(certificate: Certificate) -> dict[str, Any]:
         **{name: getattr(certificate, name) for name in _META},
         **{name: float(getattr(certificate, name)).hex() for name in _FLOATS},
     }
-    trees = [tree for proof in certificate.proofs for tree in proof.trees]
-    vectors = [tree.vectors for tree in trees]
-    stacked = np.concatenate(vectors) if vectors else np.zeros((0, 2 + certificate.neurons))
     arrays = {
         "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
         "support": np.stack([certificate.support_lower, certificate.support_upper]),
@@ -154,6 +153,16 @@ def _packed(certificate: Certificate) -> dict[str, Any]:
         "proof_rival": [proof.rival for proof in certificate.proofs],
         "proof_multiplier": [proof.multiplier for proof in certificate.proofs],
         "proof_trees": [len(proof.trees) for proof in certificate.proofs],
+    }
+    trees = _flat([tree for proof in certificate.proofs for tree in proof.trees], certificate.neurons)
+    return trees | {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in arrays.items()}
+
+
+def _flat(trees: Sequence[Tree], neurons: int) -> dict[str, NDArray[Any]]:
+    """Trees as flat arrays with their counts."""
+    vectors = [tree.vectors for tree in trees]
+    stacked = np.concatenate(vectors) if vectors else np.zeros((0, 2 + neurons))
+    arrays: dict[str, Any] = {
         "tree_near": [tree.near for tree in trees],
         "tree_far": [tree.far for tree in trees],
         "tree_nodes": [tree.nodes.size for tree in trees],
@@ -164,14 +173,31 @@ def _packed(certificate: Certificate) -> dict[str, Any]:
     return {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in arrays.items()}
 
 
-def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+def packed_trees(trees: Sequence[Tree], neurons: int) -> bytes:
+    """Trees alone, in the form that the file has."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **_flat(trees, neurons))
+    return stream.getvalue()
+
+
+def unpacked_trees(content: bytes, neurons: int) -> tuple[Tree, ...]:
+    """The trees of ``packed_trees``.
+
+    Raises:
+        ValueError: the content is no trees of a network with so many neurons.
+    """
+    return tuple(_trees(_arrays(content, _OF_TREES), neurons))
+
+
+def _arrays(content: bytes, names: Iterable[str] = tuple(_ARRAYS)) -> dict[str, NDArray[Any]]:
     """The arrays of an archive, each of the type it must have."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for entry in archive.infolist():
             if entry.file_size > _LARGEST:
                 raise ValueError(f"{entry.filename} would take {entry.file_size} bytes")
         out: dict[str, NDArray[Any]] = {}
-        for name, kind in _ARRAYS.items():
+        for name in names:
+            kind = _ARRAYS[name]
             array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
             if array.dtype.str != kind:
                 raise ValueError(f"{name} holds {array.dtype.str}, not {kind}")
@@ -215,9 +241,22 @@ def _shaped(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
 
 def _proofs(arrays: dict[str, NDArray[Any]], neurons: int) -> tuple[Proof, ...]:
     """The proofs, cut out of the flat arrays by their counts."""
-    proofs, trees = arrays["proof_trees"].size, arrays["tree_near"].size
+    proofs = arrays["proof_trees"].size
     for name in ("proof_sample", "proof_rival", "proof_multiplier", "proof_trees"):
         _shaped(name, arrays[name], (proofs,))
+    built = _trees(arrays, neurons)
+    tree_edges = _edges("proof_trees", arrays["proof_trees"], len(built))
+    return tuple(
+        Proof(int(sample), int(rival), float(multiplier), tuple(built[tree_edges[k] : tree_edges[k + 1]]))
+        for k, (sample, rival, multiplier) in enumerate(
+            zip(arrays["proof_sample"], arrays["proof_rival"], arrays["proof_multiplier"], strict=True)
+        )
+    )
+
+
+def _trees(arrays: dict[str, NDArray[Any]], neurons: int) -> list[Tree]:
+    """The trees, cut out of the flat arrays by their counts."""
+    trees = arrays["tree_near"].size
     for name in ("tree_near", "tree_far", "tree_nodes", "tree_vectors"):
         _shaped(name, arrays[name], (trees,))
     if not 0 <= neurons <= _LARGEST:
@@ -226,22 +265,15 @@ def _proofs(arrays: dict[str, NDArray[Any]], neurons: int) -> tuple[Proof, ...]:
     planes = arrays["vectors"]
     _shaped("vectors", planes, (8, int(arrays["tree_vectors"].sum()) * width))
     vectors = np.ascontiguousarray(planes.T).view("<f8").reshape(-1, width).astype(np.float64)
-    tree_edges = _edges("proof_trees", arrays["proof_trees"], trees)
     node_edges = _edges("tree_nodes", arrays["tree_nodes"], arrays["nodes"].size)
     row_edges = _edges("tree_vectors", arrays["tree_vectors"], vectors.shape[0])
     nodes = arrays["nodes"].reshape(-1)
-    built = [
+    return [
         Tree(
             float(near), float(far), nodes[node_edges[k] : node_edges[k + 1]], vectors[row_edges[k] : row_edges[k + 1]]
         )
         for k, (near, far) in enumerate(zip(arrays["tree_near"], arrays["tree_far"], strict=True))
     ]
-    return tuple(
-        Proof(int(sample), int(rival), float(multiplier), tuple(built[tree_edges[k] : tree_edges[k + 1]]))
-        for k, (sample, rival, multiplier) in enumerate(
-            zip(arrays["proof_sample"], arrays["proof_rival"], arrays["proof_multiplier"], strict=True)
-        )
-    )
 
 
 def _edges(name: str, counts: NDArray[Any], total: int) -> list[int]:

@@ -102,7 +102,7 @@ def _notices(run: Run) -> tuple[str, ...]:
         )
     out += [f"{count} question(s) went unanswered: {detail}" for detail, count in run.failures.items()]
     if run.recall is not None:
-        out += [*run.recall.notices, *run.recall.journal.notices]
+        out += run.recall.told()
     return tuple(out)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from wdaverify.bounds.threads import one_thread
 from wdaverify.certify.exact import exact_dot
 from wdaverify.errors import ProblemError
+from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.rounding import float_up
@@ -29,6 +30,7 @@ from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
 from wdaverify.wdro.distances import DistancesResult, distances
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
+from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason
 from wdaverify.wdro.run import Options, Run
 from wdaverify.wdro.verify import check_family
@@ -141,12 +143,13 @@ def curve(
     device: str = "auto",
     seed: int = 0,
     progress: Report | None = None,
+    journal: Journal | None = None,
 ) -> CurveResult:
     """``[lower(radius), upper(radius)]`` for every radius from 0 to the problem's own.
 
     Args:
         problem: the question at the largest radius.
-        solver, gap, time_limit, jobs, device, seed, progress: as ``verify``; the gap is to hold at every radius.
+        solver, gap, time_limit, jobs, device, seed, progress, journal: as ``verify``; the gap is to hold at every radius.
 
     Raises:
         ProblemError: order inf with another loss than zero-one (its value is no concave function of the radius), or an option
@@ -166,6 +169,7 @@ def curve(
             device=device,
             seed=seed,
             progress=progress,
+            journal=journal,
         )
         return _of_distances(problem, found, gap)
     if problem.loss is Loss.DLR:
@@ -178,7 +182,8 @@ def curve(
     options = Options(solver, _SHARE * gap, time_limit, jobs, None, device, seed, False)
     check_family(problem, options)
     choose(solver)
-    run = Run(problem, options, Workers(problem.network, solver, jobs), progress)
+    recall = None if journal is None else Recall(journal, problem, options, "curve")
+    run = Run(problem, options, Workers(problem.network, solver, jobs), progress, recall=recall)
     try:
         with one_thread():
             refuse_overflow(problem)
@@ -202,9 +207,12 @@ def _refined(run: Run, gap: float) -> CurveResult:
             run.workers.warm()
             limit = run.options.time_limit
             deadline = math.inf if limit is None else run.begun + 0.3 * limit
-            outcome = launch(problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
-            search.adopt(mixture(problem, outcome))
-            search.offer(outcome.sample, outcome.point)
+            if run.recall is None or run.recall.attacks() is None:
+                outcome = launch(problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
+                search.adopt(mixture(problem, outcome))
+                search.offer(outcome.sample, outcome.point)
+                if run.recall is not None and outcome.finished:
+                    run.recall.keep_attacks(outcome.device, {})
         radius: float | None = problem.radius if problem.radius > 0 else None
         while radius is not None and searched < _RADII:
             if radius > 0:
@@ -229,6 +237,7 @@ def _refined(run: Run, gap: float) -> CurveResult:
         table = zero, zero + nominal[0], zero + nominal[1]
     else:
         table = _table(search.lines, points, problem)
+    run.state("end", 0, reason)
     result = CurveResult(
         problem,
         reason,
@@ -237,7 +246,7 @@ def _refined(run: Run, gap: float) -> CurveResult:
         time.monotonic() - run.begun,
         sum(run.solves.values()),
         searched,
-        problem.network.notices,
+        (*problem.network.notices, *(() if run.recall is None else run.recall.told())),
     )
     return result if result.exact or reason is not Reason.GAP_CLOSED else replace(result, reason=Reason.STALLED)
 

@@ -13,11 +13,13 @@ import numpy as np
 
 from wdaverify.bounds.threads import one_thread
 from wdaverify.errors import ProblemError
+from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, refuse_overflow, stay_put
 from wdaverify.wdro.progress import Report
+from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, SampleBracket
 from wdaverify.wdro.run import Options, Run
 from wdaverify.wdro.verify import check_family
@@ -95,12 +97,13 @@ def distances(
     device: str = "auto",
     seed: int = 0,
     progress: Report | None = None,
+    journal: Journal | None = None,
 ) -> DistancesResult:
     """The distance of every sample to its nearest error, bracketed to ``gap``.
 
     Args:
         problem: a zero-one question; its radius says where the attacks look first, its order and label cost do not matter.
-        solver, gap, time_limit, jobs, device, seed, progress: as ``verify``; the bracket that progress tells is the widest one.
+        solver, gap, time_limit, jobs, device, seed, progress, journal: as ``verify``; the bracket that progress tells is the widest one.
 
     Raises:
         ProblemError: another loss, or an option outside what is accepted.
@@ -116,7 +119,8 @@ def distances(
     check_family(asked, options)
     choose(solver)
     begun = time.monotonic()
-    run = Run(asked, options, Workers(asked.network, solver, jobs), progress)
+    recall = None if journal is None else Recall(journal, asked, options, "distances")
+    run = Run(asked, options, Workers(asked.network, solver, jobs), progress, recall=recall)
     try:
         with one_thread():
             refuse_overflow(asked)
@@ -124,6 +128,7 @@ def distances(
             reason = _searched(run, search)
     finally:
         run.workers.close()
+    run.state("end", 0, reason)
     points = search.nearest()
     logits = [None if p is None else asked.network.forward(p[None, :])[0] for p in points]
     return DistancesResult(
@@ -137,7 +142,7 @@ def distances(
         gap_asked=gap,
         seconds=time.monotonic() - begun,
         solves=sum(run.solves.values()),
-        notices=asked.network.notices,
+        notices=(*asked.network.notices, *(() if recall is None else recall.told())),
     )
 
 
@@ -152,8 +157,11 @@ def _searched(run: Run, search: _DistanceSearch) -> Reason:
         limit = run.options.time_limit
         deadline = math.inf if limit is None else run.begun + 0.3 * limit
         run.workers.warm()
-        outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
-        search.offer(outcome.sample, outcome.point)
+        if run.recall is None or run.recall.attacks() is None:
+            outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
+            search.offer(outcome.sample, outcome.point)
+            if run.recall is not None and outcome.finished:
+                run.recall.keep_attacks(outcome.device, {})
         return search.search()
     except KeyboardInterrupt:
         run.workers.close()

@@ -77,6 +77,10 @@ class Pricing:
         self._all.add_many(known.item, known.multiplier, upper)
         self._checked.add_many(known.item[known.checked], known.multiplier[known.checked], upper[known.checked])
         self._upper = self._all.evaluate(self.multiplier)
+        if self.proofs is not None:
+            rows = zip(known.item.tolist(), known.multiplier.tolist(), known.value.tolist(), known.trees, strict=True)
+            for item, multiplier, value, trees in rows:
+                self.proofs.recalled(item, multiplier, value, trees)
         return known
 
     def _keep(self, items: Ints, raw: Array, answer: Answer | None = None) -> None:
@@ -88,6 +92,7 @@ class Pricing:
             beyond = self.pieces.bar(self.lower()[self._sample[items]], items, self.multiplier)
             raw = np.maximum(raw, beyond + 1e-12 * (1 + np.abs(beyond)))
         known = np.isfinite(raw)
+        trees = () if self.proofs is None or answer is None else self.proofs.whole(int(items[0]), self.multiplier)
         recall.keep(
             self.pieces,
             items[known],
@@ -97,6 +102,7 @@ class Pricing:
             vouched="screening" if answer is None else answer.vouched_by,
             tries=0 if answer is None else int(self._open.tries[items[0]]),
             spent=answer is not None and answer.closed,
+            trees=trees,
         )
 
     def _remembered(self) -> None:

@@ -51,6 +51,17 @@ class MarginProofs:
             cover.trees, cover.bound = trees, bound
             self._covers[item][multiplier] = cover
 
+    def recalled(self, item: int, multiplier: float, bound: float, trees: tuple[Tree, ...]) -> None:
+        """Trees of an earlier run that cover the whole reach; of several the best are kept."""
+        known = self._covers.setdefault(item, {})
+        if multiplier not in known or bound < known[multiplier].bound:
+            known[multiplier] = _Cover([0.0], [], trees, bound)
+
+    def whole(self, item: int, multiplier: float) -> tuple[Tree, ...]:
+        """The trees from the sample to the whole reach; none where no question was answered."""
+        cover = self._covers[item][multiplier]
+        return self._trees(cover) if cover.trees else ()
+
     def of(self, item: int, sample: int, rival: int, multiplier: float, reach: float) -> list[Proof]:
         """The proofs that may bound the item best at a multiplier: made for it, or for the nearest on both sides."""
         known = self._covers.get(item, {})
@@ -81,6 +92,20 @@ class DistanceProofs:
         if item not in self._trees or bound > self._trees[item][0]:
             trees = tuple(Tree(t.near, t.far, t.nodes, rounded(t.vectors)) for t in proof.trees)
             self._trees[item] = bound, trees
+
+    def screened(self, items: Sequence[int], low: Sequence[float]) -> None:
+        """Balls that bounds alone clear; trees that are there already say where theirs ends."""
+        for item, near in zip(items, low, strict=True):
+            self.ball[item] = self._trees[item][1][0].near if item in self._trees else near
+
+    def recalled(self, item: int, bound: float, trees: tuple[Tree, ...]) -> None:
+        """Trees of an earlier run; of several the best are kept."""
+        if item not in self._trees or bound > self._trees[item][0]:
+            self._trees[item], self.ball[item] = (bound, trees), trees[0].near
+
+    def whole(self, item: int) -> tuple[Tree, ...]:
+        """The trees beyond the ball; none where no question was answered."""
+        return self._trees[item][1] if item in self._trees else ()
 
     def of(self, item: int, sample: int, rival: int, reach: float) -> list[Proof]:
         """The proof of the item's distance, if anything is known of it."""

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.certificate import packed_trees, unpacked_trees
+from wdaverify.certify.proof import Tree
 from wdaverify.journal.facts import Fact, Point, digest
 from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
@@ -32,7 +34,10 @@ _MIP = ("highs", "gurobi")
 
 @dataclass(frozen=True, eq=False)
 class Recalled:
-    """Facts by item: ``item, multiplier, value, checked, tries, spent`` (asking again would prove no more), all ``[M]``."""
+    """Facts by item: ``item, multiplier, value, checked, tries, spent`` (asking again would prove no more), all ``[M]``.
+
+    ``trees`` show each, for runs that are to prove theirs; empty for others.
+    """
 
     item: Ints
     multiplier: Array
@@ -40,6 +45,7 @@ class Recalled:
     checked: NDArray[np.bool_]
     tries: Ints
     spent: NDArray[np.bool_]
+    trees: list[tuple[Tree, ...]]
 
 
 class Recall:
@@ -52,7 +58,7 @@ class Recall:
         distances = problem.loss is Loss.ZERO_ONE
         self._facts = journal.scope(_distance_fields(fields) if distances else _bound_fields(problem, fields))
         self._points = journal.scope({"kind": "points", "network": fields["network"]})
-        self._attacks = journal.scope(_attack_fields(problem, fields, options))
+        self._attacks = journal.scope(_attack_fields(problem, fields, options, purpose))
         self._keys = [
             digest(x.tobytes(), y.tobytes()) for x, y in zip(problem.samples.x + 0.0, problem.samples.y, strict=True)
         ]
@@ -63,9 +69,13 @@ class Recall:
         self._spent = digest(
             purpose, options.solver, repr((options.gap, options.memory_limit, problem.radius, problem.cost.order))
         )
-        self.notices: list[str] = []
+        self._notices: list[str] = []
         self.reused = 0
         journal.start()
+
+    def told(self) -> list[str]:
+        """What there is to say of the journal."""
+        return [*self._notices, *self.journal.notices]
 
     def points(self) -> tuple[Ints, Array]:
         """Points ``[M, n]`` found before, within the support, and their samples ``[M]``."""
@@ -96,11 +106,10 @@ class Recall:
     def facts(self, pieces: Pieces) -> Recalled:
         """What was proven of the items of this question; a solver's word is no use to a run whose bounds are checked."""
         facts = [fact for fact in self.journal.facts(self._facts) if fact.sample in self._samples]
-        usable = [fact for fact in facts if fact.checked or self._options.solver in _MIP]
+        usable = [fact for fact in facts if self._usable(fact)]
         if len(usable) < len(facts):
-            self.notices.append(
-                f"journal: {len(facts) - len(usable)} fact(s) are a MIP solver's word and left aside, since this run checks its bounds"
-            )
+            why = "have no trees, which a certificate needs" if self._options.certificate else "are a MIP solver's word"
+            self._notices.append(f"journal: {len(facts) - len(usable)} fact(s) {why}, and are left aside")
         self._tell(len(usable))
         items: dict[tuple[int, int, int], int] = {}
         for sample in {at for fact in usable for at in self._samples[fact.sample]}:
@@ -119,7 +128,16 @@ class Recall:
             checked=np.array([fact.checked for _, fact in rows], np.bool_),
             tries=np.array([fact.tries for _, fact in rows], np.int64),
             spent=np.array([fact.spent == self._spent for _, fact in rows], np.bool_),
+            trees=[self._unpacked(fact) for _, fact in rows],
         )
+
+    def _usable(self, fact: Fact) -> bool:
+        if self._options.certificate:
+            return fact.checked and bool(fact.proof)
+        return fact.checked or self._options.solver in _MIP
+
+    def _unpacked(self, fact: Fact) -> tuple[Tree, ...]:
+        return unpacked_trees(fact.proof, self._problem.network.n_relus) if self._options.certificate else ()
 
     def keep(
         self,
@@ -132,8 +150,11 @@ class Recall:
         vouched: str,
         tries: int,
         spent: bool,
+        trees: tuple[Tree, ...],
     ) -> None:
-        """Keep what was proven of items just now."""
+        """Keep what was proven of items just now; where a certificate is wanted, what has no trees is not worth keeping."""
+        if self._options.certificate and not trees:
+            return
         facts = [
             Fact(
                 sample=self._keys[int(pieces.sample[item])],
@@ -145,6 +166,7 @@ class Recall:
                 vouched=vouched,
                 tries=tries,
                 spent=self._spent if spent else b"",
+                proof=packed_trees(trees, self._problem.network.n_relus) if trees else b"",
             )
             for item, value in zip(items.tolist(), values.tolist(), strict=True)
         ]
@@ -172,7 +194,7 @@ class Recall:
                 others.append(f"{count} hold for another {' and '.join(sorted(names))} and are left aside")
         if reused or self._kept or others:
             first = f"{reused} fact(s) and {len(self._kept)} point(s) of earlier runs are reused"
-            self.notices.append("; ".join([f"journal: {first}", *others]))
+            self._notices.append("; ".join([f"journal: {first}", *others]))
 
 
 def _fields(problem: WdroProblem) -> dict[str, str]:
@@ -208,10 +230,11 @@ def _family(problem: WdroProblem) -> str:
     return "cross-entropy" if problem.loss is Loss.CROSS_ENTROPY else "margin"
 
 
-def _attack_fields(problem: WdroProblem, fields: dict[str, str], options: Options) -> dict[str, str]:
+def _attack_fields(problem: WdroProblem, fields: dict[str, str], options: Options, purpose: str) -> dict[str, str]:
     functionals = problem.functionals
     return {
         "kind": "attacks",
+        "purpose": purpose,
         **fields,
         "samples": problem.samples.sha256,
         "order": str(problem.cost.order),

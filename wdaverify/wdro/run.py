@@ -6,15 +6,12 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from wdaverify.engines.base import Answer, Inner
-from wdaverify.network.model import Array
+from wdaverify.engines.base import Answer
 from wdaverify.problem import WdroProblem
+from wdaverify.wdro.dispatch import Dispatch
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, SampleBracket
@@ -22,13 +19,9 @@ from wdaverify.wdro.workers import Task, Workers
 
 _FIRST_SLICE = 10.0
 """Seconds that a question gets on its first try; each further try gets four times as many."""
-_GRACE = 1.0
-"""Seconds past the deadline after which an answer is no longer waited for."""
 _TICK = 0.2
 _JOURNAL_TICK = 1.0
 _WIDEST = 5
-_DEATHS = 3
-"""How often a question may be under way while a worker dies before it is given up."""
 SHORTFALL = 1e-6
 """By how much a solver's bound may fall short of a re-evaluated point before the run counts as numerically broken."""
 
@@ -106,9 +99,9 @@ class Run:
 
     @property
     def memory(self) -> float:
-        """Bytes that one search tree may take: each of the workers has its share of three quarters of the limit."""
+        """Bytes that one search tree may take: three quarters of what a worker may."""
         limit = self.options.memory_limit
-        return math.inf if limit is None else 0.75 * limit / self.workers.jobs
+        return math.inf if limit is None else 0.75 * limit
 
     def remaining(self) -> float:
         """Seconds left, at least 0."""
@@ -187,52 +180,5 @@ class Run:
         self.largest_shortfall = max(self.largest_shortfall, amount)
 
     def work(self, draw: Callable[[], Task | None], tell: Callable[[], None]) -> Iterator[tuple[Task, Answer]]:
-        """Answers as they come; ``draw`` is asked for the next task whenever a worker falls free, ``tell`` while waiting.
-
-        Ends when nothing is under way and ``draw`` has nothing, or when the deadline has passed by the grace. A worker
-        that dies proves nothing; the others are started anew.
-        """
-        pending: dict[Future[Answer], Task] = {}
-        while time.monotonic() <= self.deadline + _GRACE:
-            while len(pending) < self.workers.width and (task := draw()) is not None:
-                try:
-                    pending[self.workers.submit(task)] = task
-                except BrokenExecutor as error:
-                    pending[_failed(error)] = task
-            if not pending:
-                return
-            done, _ = wait(pending, timeout=_TICK, return_when=FIRST_COMPLETED)
-            broken = next((f.exception() for f in done if isinstance(f.exception(), BrokenExecutor)), None)
-            if broken is not None:  # every task under way is lost with its pool
-                done = set(pending)
-                self.workers.close()
-            for future in done:
-                task = pending.pop(future)
-                lost = broken is not None and not _answered(future)
-                yield task, self._died(task, broken) if lost else future.result()
-            tell()
-
-    def _died(self, task: Task, error: BaseException | None) -> Answer:
-        """What is known of a task whose pool broke: nothing. It may be asked again, but not for ever."""
-        self.deaths[task.item] += 1
-        closed = self.deaths[task.item] >= _DEATHS
-        detail = f"a worker process died ({' '.join(str(error).split())})"
-        return Answer(_trivial(task), _no_points(task), "none", closed, 0, 0.0, detail)
-
-
-def _answered(future: Future[Answer]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
-
-
-def _failed(error: BaseException) -> Future[Answer]:
-    future: Future[Answer] = Future()
-    future.set_exception(error)
-    return future
-
-
-def _trivial(task: Task) -> float:
-    return math.inf if isinstance(task.question, Inner) else -math.inf
-
-
-def _no_points(task: Task) -> Array:
-    return np.zeros((0, task.question.region.centre.size))
+        """Answers as they come; ``draw`` is asked for the next task whenever a worker falls free, ``tell`` while waiting."""
+        return Dispatch(self, draw).answers(tell)

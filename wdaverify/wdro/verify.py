@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import replace
 
 from wdaverify.bounds.threads import one_thread
@@ -50,6 +52,8 @@ def verify(
     memory_limit: float | None = None,
     progress: Report | None = None,
     journal: Journal | None = None,
+    executor: Executor | None = None,
+    slots: Callable[[], int] | None = None,
 ) -> VerificationResult:
     """The exact value of ``V(radius) = sup { E_Q[loss] : Q on the support, W_p(Q, P) <= radius }``, as a bracket and a reason.
 
@@ -67,11 +71,14 @@ def verify(
         mip_start: hand the best atom to a MIP solver as a start.
         certificate: keep what proves the bracket, and report the bracket that the checker (``wdaverify.certify``) accepts;
             the result's ``certificate`` can then be written and checked by others. Cells only.
-        memory_limit: bytes that the search trees of all workers may take, roughly; beyond, searches dive instead of keeping
-            open nodes, and end with a wider bound where that does not suffice. None: no limit.
+        memory_limit: bytes that a worker may take: three quarters for its search tree, beyond which it dives instead of keeping
+            open nodes, and ends with a wider bound where that does not suffice; on Linux a worker process that grows beyond the
+            limit (and 250 MB for libraries) fails, which only widens the bracket. None: no limit.
         progress: called with the bracket so far.
         journal: where every proven fact is kept as it is found; what an earlier run has proven of this question is not proven
             again (docs/journal.md).
+        executor: solves instead of processes of our own, with ``jobs`` workers or as many as ``slots()`` says at the time;
+            each of its processes is sent the network once. Whoever made it ends it.
 
     Raises:
         ProblemError: an option outside what is accepted.
@@ -88,7 +95,9 @@ def verify(
     if problem.loss is Loss.DLR and solver == "auto":
         choice, solver = replace(choose("gurobi"), asked="auto"), "gurobi"
     recall = None if journal is None else Recall(journal, problem, options)
-    run = Run(problem, options, Workers(problem.network, solver, jobs), progress, recall=recall)
+    run = Run(
+        problem, options, Workers(problem.network, solver, jobs, memory_limit, executor, slots), progress, recall=recall
+    )
     try:
         with one_thread():
             return _verify(run, choice, gap)
@@ -122,8 +131,6 @@ def _check(options: Options) -> None:
 def _check_journal(problem: WdroProblem, options: Options) -> None:
     if problem.loss is Loss.DLR:
         raise ProblemError("the DLR loss keeps no journal; leave --run out")
-    if options.certificate:
-        raise ProblemError("a journal keeps no proofs yet; leave --certificate or --run out")
 
 
 def check_family(problem: WdroProblem, options: Options) -> None:

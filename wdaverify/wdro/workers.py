@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -21,8 +24,16 @@ from wdaverify.wdro.parts import divided, gathered
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+_PATIENCE = 0.5
+"""Seconds that processes have to end when asked to."""
+_ALLOWANCE = 2.5e8
+"""Bytes that libraries of solvers may take beside what is limited."""
+
 _engine: Engine | None = None
 """The engine of a worker process, made once by ``_start``."""
+_networks: dict[str, tuple[ReluNetwork, str]] = {}
+_engines: dict[tuple[str, int], Engine] = {}
+"""Of a process that is not ours: what it was sent, and an engine for each of its threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +46,28 @@ class Task:
     parts: int = 1
 
 
-def _start(network: ReluNetwork, solver: str) -> None:
-    """Begin a worker: no SIGINT (the parent decides), one BLAS thread, the network received once."""
+def _start(network: ReluNetwork, solver: str, memory: float | None) -> None:
+    """Begin a worker: no SIGINT (the parent decides), one BLAS thread, the network received once, a cap on its memory."""
     global _engine  # noqa: PLW0603 (the one piece of state of a worker process)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     threadpool_limits(1)
     _engine = make_engine(network, solver)
+    if memory is not None:
+        _cap(memory)
+
+
+def _cap(memory: float) -> None:
+    """Let this process's data grow by so many bytes and the allowance for solvers, and no further."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    with open("/proc/self/status", encoding="ascii") as status:
+        now = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmData"))
+    most = int(now + memory + _ALLOWANCE)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _follow(parent: int) -> None:
@@ -60,18 +86,59 @@ def _answer(task: Task) -> Answer:
     return _engine.answer(task.question, task.effort)
 
 
-class Workers:
-    """Answers tasks on ``jobs`` spawned processes, or in this process where ``jobs`` is None."""
+def _answer_there(
+    token: str, given: tuple[ReluNetwork, str] | None, tasks: Sequence[Task], patience: float
+) -> list[Answer] | None:
+    """Answers in a process that is not ours: those to the first tasks, as many as ``patience`` seconds allow, at least one.
 
-    def __init__(self, network: ReluNetwork, solver: str, jobs: int | None) -> None:
-        self._network, self._solver, self._jobs = network, solver, jobs
+    None where the network is not there yet: it is sent once and kept.
+    """
+    if given is not None:
+        _networks[token] = given
+    if token not in _networks:
+        return None
+    name = token, threading.get_ident()
+    if name not in _engines:
+        _engines[name] = make_engine(*_networks[token])
+    begun = time.monotonic()
+    with threadpool_limits(1):
+        out = [_engines[name].answer(tasks[0].question, tasks[0].effort)]
+        while len(out) < len(tasks) and time.monotonic() - begun < patience:
+            task = tasks[len(out)]
+            out.append(_engines[name].answer(task.question, task.effort))
+    return out
+
+
+class Workers:
+    """Answers tasks on ``jobs`` spawned processes, in this process where ``jobs`` is None, or on somebody else's executor.
+
+    ``memory``: bytes by which a process of our own may grow. ``slots`` says how many tasks a foreign executor can work on now.
+    """
+
+    def __init__(
+        self,
+        network: ReluNetwork,
+        solver: str,
+        jobs: int | None,
+        memory: float | None = None,
+        executor: Executor | None = None,
+        slots: Callable[[], int] | None = None,
+    ) -> None:
+        self._network, self._solver, self._jobs, self._memory = network, solver, jobs, memory
+        self._foreign, self._slots = executor, slots
+        self._token = secrets.token_hex(16)
         self._executor: Executor | None = None
         self._local: Engine | None = None
 
     @property
+    def foreign(self) -> bool:
+        """Whether the processes are somebody else's, who alone can end them."""
+        return self._foreign is not None
+
+    @property
     def width(self) -> int:
         """How many tasks are worth having under way at once: one more than there are workers keeps each of them busy."""
-        return 1 if self._jobs is None else self._jobs + 1
+        return 1 if self._jobs is None and not self.foreign else self.jobs + 1
 
     @property
     def own_bounds(self) -> bool:
@@ -82,12 +149,14 @@ class Workers:
 
     @property
     def jobs(self) -> int:
-        """The number of processes that solve."""
+        """The number of processes that solve, now."""
+        if self._slots is not None:
+            return max(1, self._slots())
         return 1 if self._jobs is None else self._jobs
 
     def warm(self) -> None:
         """Start the processes now, so that they import what they need while the attacks run."""
-        if self._jobs is not None:
+        if self._jobs is not None and not self.foreign:
             with _calm_children():
                 for _ in range(self._jobs):
                     self._processes().submit(_ready)
@@ -95,10 +164,19 @@ class Workers:
     def _processes(self) -> Executor:
         assert self._jobs is not None
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(
-                self._jobs, get_context("spawn"), initializer=_start, initargs=(self._network, self._solver)
-            )
+            given = (self._network, self._solver, self._memory)
+            self._executor = ProcessPoolExecutor(self._jobs, get_context("spawn"), initializer=_start, initargs=given)
         return self._executor
+
+    def submit_all(self, tasks: Sequence[Task], *, whole: bool, patience: float) -> Future[Any]:
+        """Start on tasks: one alone here, any number elsewhere; ``whole`` sends the network along.
+
+        The future holds an answer, or those to the first tasks, or None where a foreign process has not the network yet.
+        """
+        if self._foreign is None:
+            return self.submit(tasks[0])
+        given = (self._network, self._solver) if whole else None
+        return self._foreign.submit(_answer_there, self._token, given, tasks, patience)
 
     def submit(self, task: Task) -> Future[Answer]:
         """Start on a task; the first one starts the processes if ``warm`` did not."""
@@ -114,15 +192,18 @@ class Workers:
             return self._processes().submit(_answer, task)
 
     def close(self) -> None:
-        """Stop now: what is under way is abandoned, processes are ended."""
+        """Stop now: what is under way is abandoned, processes of our own are ended, by force where they do not listen."""
         executor, self._executor = self._executor, None
         if isinstance(executor, ProcessPoolExecutor):
             processes = list((executor._processes or {}).values())
             executor.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()
+            until = time.monotonic() + _PATIENCE
             for process in processes:
-                process.join(1.0)
+                process.join(max(until - time.monotonic(), 0.0))
+                if process.is_alive():
+                    process.kill()
 
 
 @contextmanager

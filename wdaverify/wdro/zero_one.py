@@ -83,6 +83,9 @@ class ZeroOneSearch:
         np.maximum.at(self._low, known.item, known.value)
         np.maximum.at(self._own, known.item[known.checked], known.value[known.checked])
         np.maximum.at(self._tries, known.item, known.tries)
+        if self._proofs is not None:
+            for item, value, trees in zip(known.item.tolist(), known.value.tolist(), known.trees, strict=True):
+                self._proofs.recalled(item, value, trees)
         for item in np.unique(known.item[known.spent]).tolist():
             self._close(item, self._gap(float(self.high[self._sample[item]]), 0.0))
 
@@ -103,6 +106,7 @@ class ZeroOneSearch:
         news, self._news = self._news, set()
         recall.keep_points((sample, point) for sample in news if (point := nearest[sample]) is not None)
         known = low > 0
+        trees = () if self._proofs is None or answer is None else self._proofs.whole(int(items[0]))
         if known.any():
             recall.keep(
                 self._screen.pieces,
@@ -113,6 +117,7 @@ class ZeroOneSearch:
                 vouched="screening" if answer is None else answer.vouched_by,
                 tries=0 if answer is None else int(self._tries[items[0]]),
                 spent=answer is not None and answer.closed,
+                trees=trees,
             )
 
     def _widest(self, count: int) -> list[SampleBracket]:
@@ -203,7 +208,7 @@ class ZeroOneSearch:
             low = low[source]
             self._low[items], self._own[items] = np.maximum(self._low[items], low), np.maximum(self._own[items], low)
             if self._proofs is not None:
-                self._proofs.ball = dict(zip(items.tolist(), low.tolist(), strict=True))
+                self._proofs.screened(items.tolist(), low.tolist())
         self._run.screen_seconds += time.perf_counter() - begun
 
     def _widths(self) -> tuple[Array, float]:

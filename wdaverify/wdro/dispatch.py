@@ -1,0 +1,164 @@
+"""Questions out, answers in: whatever becomes of a worker or an executor, what is lost proves nothing and is asked again."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wdaverify.engines.base import Answer, Inner
+from wdaverify.wdro.workers import Task
+
+if TYPE_CHECKING:
+    from wdaverify.wdro.run import Run
+
+_GRACE = 1.0
+"""Seconds past the deadline after which an answer is no longer waited for."""
+_TICK = 0.2
+_DEATHS = 3
+"""How often a question may be under way while a worker dies before it is given up."""
+_HANG = 20.0
+"""Seconds beyond its own, half as many again, after which a question is given up and its worker ended."""
+_WORTH = 0.5
+"""Seconds of work that a bundle for a foreign executor should hold, so that handing it over costs little beside it."""
+_LARGEST_BUNDLE = 64
+_FAILURES = (BrokenExecutor, CancelledError, MemoryError, OSError)
+"""What a worker of our own may die of; any other exception is a fault of the program and is raised."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Out:
+    """Tasks under way together, the seconds they are allowed once begun, and until when (``time.monotonic``) they may be."""
+
+    tasks: tuple[Task, ...]
+    allowed: float
+    until: float
+
+
+class Dispatch:
+    """One stretch of work of a run."""
+
+    def __init__(self, run: Run, draw: Callable[[], Task | None]) -> None:
+        self._run, self._workers, self._draw = run, run.workers, draw
+        self._pending: dict[Future[object], _Out] = {}
+        self._left: list[Task] = []
+
+    def answers(self, tell: Callable[[], None]) -> Iterator[tuple[Task, Answer]]:
+        """Answers as they come; ends when nothing is under way and nothing is drawn, or a grace after the deadline."""
+        while time.monotonic() <= self._run.deadline + _GRACE:
+            self._fill()
+            if not self._pending:
+                return
+            done, _ = wait(self._pending, timeout=_TICK, return_when=FIRST_COMPLETED)
+            late = [
+                future for future, out in self._pending.items() if not future.done() and time.monotonic() > out.until
+            ]
+            if late or any(isinstance(_error(future), BrokenExecutor) for future in done):
+                yield from self._cleared(late)
+            else:
+                for future in done:
+                    yield from self._settled(future, self._pending.pop(future))
+            tell()
+
+    def _fill(self) -> None:
+        """Keep the workers busy."""
+        free = self._workers.width - len(self._pending)
+        if free <= 0:
+            return
+        if not self._workers.foreign:
+            while len(self._pending) < self._workers.width and (task := self._next()) is not None:
+                self._submit((task,))
+            return
+        tasks: list[Task] = []
+        while len(tasks) < free * self._bundle() and (task := self._next()) is not None:
+            tasks.append(task)
+        for k in range(min(free, len(tasks))):
+            self._submit(tuple(tasks[k::free]))
+
+    def _next(self) -> Task | None:
+        return self._left.pop() if self._left else self._draw()
+
+    def _bundle(self) -> int:
+        """How many questions make up enough work to be worth handing over."""
+        solves = sum(self._run.solves.values())
+        if not solves:
+            return 1
+        mean = max(self._run.solve_seconds / solves, 1e-6)
+        return max(1, min(_LARGEST_BUNDLE, math.ceil(_WORTH / mean)))
+
+    def _submit(self, tasks: tuple[Task, ...], *, whole: bool = False) -> None:
+        """Hand tasks over; a task may wait for one that was handed over before it."""
+        allowed = 1.5 * sum(task.effort.seconds for task in tasks) + _HANG
+        before = max((out.allowed for out in self._pending.values()), default=0.0)
+        try:
+            future = self._workers.submit_all(tasks, whole=whole, patience=4 * _WORTH)
+        except (*_FAILURES, RuntimeError) as error:
+            future = Future()
+            future.set_exception(error if self._workers.foreign else BrokenExecutor(str(error)))
+        self._pending[future] = _Out(tasks, allowed, time.monotonic() + before + allowed)
+
+    def _settled(self, future: Future[object], out: _Out) -> Iterator[tuple[Task, Answer]]:
+        """What a future brought."""
+        error = _error(future)
+        if error is not None:
+            if not (self._workers.foreign or isinstance(error, _FAILURES)):
+                raise error
+            yield from self._lost(out.tasks, _words("a worker failed", error), counts=True)
+            return
+        found = future.result()
+        if found is None:  # the worker is new, and has not the network yet
+            self._submit(out.tasks, whole=True)
+            return
+        answers = [found] if isinstance(found, Answer) else found
+        assert isinstance(answers, Sequence)
+        self._left += out.tasks[len(answers) :]
+        yield from zip(out.tasks, answers, strict=False)
+
+    def _cleared(self, late: Sequence[Future[object]]) -> Iterator[tuple[Task, Answer]]:
+        """Whatever is under way is lost with its pool; late questions and those of a pool that broke by itself count."""
+        error = next((e for f in self._pending if isinstance(e := _error(f), BrokenExecutor)), None)
+        if not (self._workers.foreign and late):
+            self._workers.close()
+            gone = list(self._pending)
+        else:
+            gone = list(late)
+        for future in gone:
+            out = self._pending.pop(future)
+            if future.done() and _error(future) is None:
+                yield from self._settled(future, out)
+            elif future in late:
+                future.cancel()
+                yield from self._lost(
+                    out.tasks, "a solver did not stop when its time was over, and was ended", counts=True
+                )
+            elif error is not None:
+                yield from self._lost(out.tasks, _words("a worker process died", error), counts=True)
+            else:
+                yield from self._lost(
+                    out.tasks, "its worker was ended with another, and it is asked again", counts=False
+                )
+
+    def _lost(self, tasks: Sequence[Task], detail: str, *, counts: bool) -> Iterator[tuple[Task, Answer]]:
+        """What is known of tasks that were lost: nothing. They may be asked again, but not for ever."""
+        for task in tasks:
+            self._run.deaths[task.item] += counts
+            closed = self._run.deaths[task.item] >= _DEATHS
+            bound = math.inf if isinstance(task.question, Inner) else -math.inf
+            none = np.zeros((0, task.question.region.centre.size))
+            yield task, Answer(bound, none, "none", closed, 0, 0.0, detail)
+
+
+def _error(future: Future[object]) -> BaseException | None:
+    """Why a future failed; None where it did not, or is still under way."""
+    if not future.done():
+        return None
+    return CancelledError("cancelled") if future.cancelled() else future.exception()
+
+
+def _words(what: str, error: BaseException) -> str:
+    return f"{what} ({' '.join(str(error).split()) or type(error).__name__})"
