@@ -110,6 +110,8 @@ def test_options_reach_the_engine(answer: Any) -> None:
         "certificate": False,
         "memory_limit": None,
         "journal": None,
+        "executor": None,
+        "slots": None,
         "progress": None,
     }
     assert (problem.radius, problem.cost.norm, problem.cost.order, problem.loss) == (0.05, "1", 1, "zero-one")
@@ -133,6 +135,8 @@ def test_defaults(answer: Any) -> None:
         "certificate": False,
         "memory_limit": None,
         "journal": None,
+        "executor": None,
+        "slots": None,
         "progress": None,
     }
     assert (problem.cost.norm, problem.loss, len(problem.samples)) == ("inf", "margin", 30)

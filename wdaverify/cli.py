@@ -21,6 +21,8 @@ import click
 from wdaverify.errors import CertificateError, InputError, OutputError, WdaverifyError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from wdaverify.certify.certificate import Certificate
     from wdaverify.journal.store import Journal
     from wdaverify.problem import GroundCost, Support, WdroProblem
@@ -176,6 +178,7 @@ def cli(ctx: click.Context) -> None:
 @click.option("--mip-start/--no-mip-start", default=False, help="Hand attack points to a MIP solver as starts.")
 @click.option("--certificate", metavar="FILE.cert", help="Prove the bracket, and write there what recheck needs.")
 @click.option("--memory-limit", type=_number(0, above=True), metavar="MB", help="What a worker may take at most.")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Solve on the workers of a Dask cluster.")
 @_run_folder
 def verify(
     *,
@@ -186,6 +189,7 @@ def verify(
     mip_start: bool,
     certificate: str | None,
     memory_limit: float | None,
+    scheduler: str | None,
     run_folder: str | None,
     **question: Any,
 ) -> int:
@@ -194,18 +198,28 @@ def verify(
         _check_target(
             "--certificate", certificate, (question["network_path"], question["data_path"], question["output"])
         )
+    if scheduler is not None and (jobs is not None or memory_limit is not None):
+        raise InputError(
+            "--jobs and --memory-limit are about processes of our own, and a --scheduler has its own; leave them out"
+        )
     problem = _problem(**question)
     from wdaverify.report.as_json import verification_json
     from wdaverify.report.summary import verification_summary
     from wdaverify.wdro.verify import verify as run
 
-    with _live_line(question["quiet"]) as report, _journal(run_folder, question) as journal:
+    with (
+        _live_line(question["quiet"]) as report,
+        _journal(run_folder, question) as journal,
+        _cluster(scheduler) as (executor, slots),
+    ):
         result = run(
             problem,
             solver=solver,
             gap=gap,
             time_limit=question["time_limit"],
             jobs=jobs or _cores(),
+            executor=executor,
+            slots=slots,
             threshold=threshold,
             device=question["device"],
             seed=question["seed"],
@@ -444,6 +458,18 @@ def _spelled_out(arguments: Sequence[str]) -> list[str]:
         if argument == "none" and k and arguments[k - 1] == "--support" and arguments[k + 1 : k + 2] != ["none"]:
             out.append("none")
     return out
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[tuple[Executor | None, Callable[[], int] | None]]:
+    """The executor of --scheduler."""
+    if address is None:
+        yield None, None
+        return
+    from wdaverify.wdro.cluster import cluster
+
+    with cluster(address) as lent:
+        yield lent
 
 
 @contextmanager

@@ -8,6 +8,7 @@
     |   |-- CertificateError      a certificate that cannot be read (one that proves nothing is rejected, no error)
     |   |-- JournalError          a journal's folder that is in use, cannot be written, or is none
     |   `-- OutputError           a file that cannot be written
+    |-- ExecutorLostError         what others lent to solve on is gone (ends a run with its bracket so far)
     `-- SolverError               a back-end is missing, refused the model, or broke down (never ends a run: bounds widen)
 
 Every message is one line that says what was found, what is accepted, and what to do.
@@ -44,6 +45,10 @@ class JournalError(InputError):
 
 class OutputError(InputError):
     """A result file cannot be written."""
+
+
+class ExecutorLostError(WdaverifyError):
+    """The executor or scheduler that was to solve is gone; the run ends with its bracket so far."""
 
 
 class SolverError(WdaverifyError):

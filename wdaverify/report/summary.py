@@ -23,6 +23,7 @@ _REASONS = {
     Reason.THRESHOLD_DECIDED: "the threshold is decided, and that was the question",
     Reason.TIME_LIMIT: "the time limit was reached",
     Reason.INTERRUPTED: "interrupted",
+    Reason.EXECUTOR_LOST: "what was to solve is gone",
     Reason.STALLED: "nothing is left to ask that would narrow the bracket (solver tolerances are reached)",
     Reason.UNBOUNDED: "the supremum is +inf",
     Reason.NUMERICAL: "a solver's bound contradicted a re-evaluated point by more than 1e-6",

@@ -33,6 +33,7 @@ _DETAIL = {
     Reason.TIME_LIMIT: "the time limit was reached; the bracket holds",
     Reason.UNBOUNDED: "the supremum is +inf: three logits tie above the label's within the support, and the loss grows there",
     Reason.INTERRUPTED: "the run was interrupted; the bracket holds",
+    Reason.EXECUTOR_LOST: "what was to solve is gone (see the notices); the bracket holds",
     Reason.STALLED: "no question is left that would narrow the bracket: the tolerances of the solver are reached",
 }
 
@@ -100,6 +101,8 @@ def _notices(run: Run) -> tuple[str, ...]:
         out.append(
             f"{run.raised} solver bound(s) were raised to a re-evaluated point, by at most {run.largest_shortfall:.2g}"
         )
+    if run.lost:
+        out.append(f"{run.lost}; what was proven is in the bracket, and with --run in the journal")
     out += [f"{count} question(s) went unanswered: {detail}" for detail, count in run.failures.items()]
     if run.recall is not None:
         out += run.recall.told()

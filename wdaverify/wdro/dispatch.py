@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wdaverify.engines.base import Answer, Inner
+from wdaverify.errors import ExecutorLostError
 from wdaverify.wdro.workers import Task
 
 if TYPE_CHECKING:
@@ -98,8 +99,10 @@ class Dispatch:
         try:
             future = self._workers.submit_all(tasks, whole=whole, patience=4 * _WORTH)
         except (*_FAILURES, RuntimeError) as error:
+            if self._workers.foreign:
+                raise ExecutorLostError(_words("the executor takes no more tasks", error)) from error
             future = Future()
-            future.set_exception(error if self._workers.foreign else BrokenExecutor(str(error)))
+            future.set_exception(BrokenExecutor(str(error)))
         self._pending[future] = _Out(tasks, allowed, time.monotonic() + before + allowed)
 
     def _settled(self, future: Future[object], out: _Out) -> Iterator[tuple[Task, Answer]]:
@@ -122,7 +125,9 @@ class Dispatch:
     def _cleared(self, late: Sequence[Future[object]]) -> Iterator[tuple[Task, Answer]]:
         """Whatever is under way is lost with its pool; late questions and those of a pool that broke by itself count."""
         error = next((e for f in self._pending if isinstance(e := _error(f), BrokenExecutor)), None)
-        if not (self._workers.foreign and late):
+        if error is not None and self._workers.foreign:
+            raise ExecutorLostError(_words("the executor is broken", error)) from error
+        if not self._workers.foreign:
             self._workers.close()
             gone = list(self._pending)
         else:

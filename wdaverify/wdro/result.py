@@ -37,6 +37,8 @@ class Reason(StrEnum):
     THRESHOLD_DECIDED = "threshold-decided"
     TIME_LIMIT = "time-limit"
     INTERRUPTED = "interrupted"
+    EXECUTOR_LOST = "executor-lost"
+    """The scheduler or executor that solved is gone."""
     STALLED = "stalled"
     """No question is left that would narrow the bracket (solver tolerances are reached)."""
     UNBOUNDED = "unbounded"

@@ -85,6 +85,8 @@ class Run:
     deaths: Counter[int] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     device: str = "cpu"
+    lost: str = ""
+    """Why there is nobody left to solve."""
     recall: Recall | None = None
     widest: Callable[[int], list[SampleBracket]] | None = None
     """The samples that add most to the width, for whoever looks on."""

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 
 from wdaverify.bounds.threads import one_thread
-from wdaverify.errors import ProblemError
+from wdaverify.errors import ExecutorLostError, ProblemError
 from wdaverify.journal.store import Journal
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
@@ -186,6 +186,8 @@ def _verify(run: Run, choice: Choice, gap: float) -> VerificationResult:
     except KeyboardInterrupt:
         run.workers.close()
         reason = Reason.INTERRUPTED
+    except ExecutorLostError as error:
+        run.lost, reason = str(error), Reason.EXECUTOR_LOST
     return _certified(run, conclude(run, choice, search, reason, attacks), search, gap)
 
 

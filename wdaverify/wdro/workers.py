@@ -126,6 +126,7 @@ class Workers:
     ) -> None:
         self._network, self._solver, self._jobs, self._memory = network, solver, jobs, memory
         self._foreign, self._slots = executor, slots
+        self._count = max(1, slots()) if slots is not None else jobs or 1
         self._token = secrets.token_hex(16)
         self._executor: Executor | None = None
         self._local: Engine | None = None
@@ -137,7 +138,13 @@ class Workers:
 
     @property
     def width(self) -> int:
-        """How many tasks are worth having under way at once: one more than there are workers keeps each of them busy."""
+        """How many tasks are worth having under way at once: one more than there are workers keeps each of them busy.
+
+        Raises:
+            ExecutorLostError: there is nobody left.
+        """
+        if self._slots is not None:
+            self._count = max(1, self._slots())
         return 1 if self._jobs is None and not self.foreign else self.jobs + 1
 
     @property
@@ -149,10 +156,8 @@ class Workers:
 
     @property
     def jobs(self) -> int:
-        """The number of processes that solve, now."""
-        if self._slots is not None:
-            return max(1, self._slots())
-        return 1 if self._jobs is None else self._jobs
+        """The number of processes that solve, as last seen."""
+        return self._count
 
     def warm(self) -> None:
         """Start the processes now, so that they import what they need while the attacks run."""
