@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wdaverify.certify.certificate import Certificate
     from wdaverify.journal.store import Journal
     from wdaverify.problem import GroundCost, Support, WdroProblem
+    from wdaverify.report.batch import RowResult
     from wdaverify.wdro.progress import Progress, Report
     from wdaverify.wdro.result import VerificationResult
 
@@ -165,7 +166,8 @@ def cli(ctx: click.Context) -> None:
     """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
-            "no command was given: verify, curve, distance, attack, recheck, status, resume and info are accepted; see wdaverify --help"
+            "no command was given: verify, batch, curve, distance, attack, recheck, status, resume and info are accepted; "
+            "see wdaverify --help"
         )
 
 
@@ -356,6 +358,86 @@ def recheck(network_path: str, data_path: str, certificate_path: str, output: st
 
 
 @cli.command(context_settings=_CONTEXT)
+@click.argument("jobs_path", metavar="JOBS.toml")
+@click.option("--output", metavar="FILE.json", help="Write all results there, whole or not at all.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@_run_folder
+def batch(jobs_path: str, output: str | None, quiet: bool, run_folder: str | None) -> int:
+    """Verify every row of a file; exit status 0 if all are exact or decided, 2 if a row was refused, else 3."""
+    from wdaverify.batch_file import read_rows
+    from wdaverify.report.as_json import write
+    from wdaverify.report.batch import RowResult, batch_json, batch_summary
+    from wdaverify.wdro.result import Reason
+
+    rows = read_rows(jobs_path)
+    files = [jobs_path, *dict.fromkeys(file for row in rows for file in row.files)]
+    if output is not None:
+        _check_target("--output", output, files)
+    asked = [_parsed(jobs_path, row.name, row.arguments) for row in rows]
+    results = [RowResult(row.name, None) for row in rows]
+    interrupted = False
+    with _journal_of(run_folder, files) as journal:
+        for k, context in enumerate(asked):
+            if journal is not None:
+                journal.label = f"{rows[k].name} ({k + 1} of {len(rows)})"
+            with context.scope():
+                results[k] = _answered(rows[k].name, context.params, quiet, journal)
+            found = results[k].result
+            interrupted = found is not None and found.reason is Reason.INTERRUPTED
+            if interrupted:
+                break
+    if output is not None:
+        write(output, batch_json(results))
+    if not quiet:
+        _say(batch_summary(results))
+    for row in results:
+        if row.refused is not None:
+            _put(f"wdaverify: error: row {row.name}: {row.refused}", sys.stderr)
+    if interrupted:
+        return INTERRUPTED
+    return REFUSED if any(row.refused for row in results) else DONE if all(row.done for row in results) else LIMIT
+
+
+def _parsed(path: str, name: str, arguments: Sequence[str]) -> click.Context:
+    """A row's options, checked before any row begins."""
+    try:
+        return verify.make_context("verify", list(arguments))
+    except click.ClickException as error:
+        raise InputError(f"{path}, row {name}: {_refusal(error)}") from None
+
+
+def _answered(name: str, asked: dict[str, Any], quiet: bool, journal: Journal | None) -> RowResult:
+    """One row of a batch."""
+    from wdaverify.report.batch import RowResult
+    from wdaverify.wdro.verify import verify as run
+
+    own = ("solver", "gap", "jobs", "threshold", "mip_start", "certificate", "memory_limit", "scheduler", "run_folder")
+    question = {name: value for name, value in asked.items() if name not in own} | {"quiet": quiet}
+    memory = asked["memory_limit"]
+    try:
+        problem = _problem(**question)
+        with _live_line(quiet) as report:
+            result = run(
+                problem,
+                solver=asked["solver"],
+                gap=asked["gap"],
+                time_limit=asked["time_limit"],
+                jobs=asked["jobs"] or _cores(),
+                threshold=asked["threshold"],
+                device=asked["device"],
+                seed=asked["seed"],
+                mip_start=asked["mip_start"],
+                memory_limit=None if memory is None else 1e6 * memory,
+                progress=report,
+                journal=journal,
+            )
+    except InputError as error:
+        return RowResult(name, None, _one_line(str(error)))
+    _notes([f"row {name}: {n}" for n in result.notices if n not in problem.network.notices], quiet)
+    return RowResult(name, result)
+
+
+@cli.command(context_settings=_CONTEXT)
 @click.argument("folder", metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(folder: str, as_json: bool) -> int:
@@ -474,15 +556,21 @@ def _cluster(address: str | None) -> Iterator[tuple[Executor | None, Callable[[]
 
 @contextmanager
 def _journal(folder: str | None, question: dict[str, Any]) -> Iterator[Journal | None]:
-    """The journal of --run, with the command that resume runs again."""
+    """The journal of --run for one question."""
+    names = ("network_path", "data_path", "cost_weights", "functionals", "support_file")
+    with _journal_of(folder, [question[name] for name in names if question.get(name) is not None]) as journal:
+        yield journal
+
+
+@contextmanager
+def _journal_of(folder: str | None, paths: list[str]) -> Iterator[Journal | None]:
+    """The journal of --run, with the command that resume runs again and the files that it reads."""
     if folder is None:
         yield None
         return
     from wdaverify.journal.state import command_of
     from wdaverify.journal.store import Journal
 
-    names = ("network_path", "data_path", "cost_weights", "functionals", "support_file")
-    paths = [question[name] for name in names if question.get(name) is not None]
     with Journal(folder) as journal:
         journal.begin(command_of(click.get_current_context().find_root().obj, "--run", os.getcwd(), paths))
         yield journal

@@ -58,6 +58,10 @@ class Journal:
         self._writing = True
         self._samples: dict[bytes, int] = {}
         self._run: int | None = None
+        self._command: dict[str, Any] = {}
+        self._ended = False
+        self.label = ""
+        """Which of several questions is being asked, for whoever looks on."""
 
     def __enter__(self) -> Journal:
         return self
@@ -161,6 +165,7 @@ class Journal:
 
     def begin(self, command: dict[str, Any]) -> None:
         """Enter a run: what ``tell`` says is said of it."""
+        self._command, self._ended = command, False
         row = (time.time(), json.dumps(command), "{}")
         entered = self._write(
             lambda: self._base.execute("INSERT INTO run (begun, command, state) VALUES (?, ?, ?)", row)
@@ -168,12 +173,14 @@ class Journal:
         self._run = None if entered is None else entered.lastrowid
 
     def start(self) -> None:
-        """Enter a run without a command, unless one was entered that has not been told of."""
-        if self._run is None:
-            self.begin({})
+        """Enter a run of the same command, unless the one that was entered last has not ended."""
+        if self._run is None or self._ended:
+            self.begin(self._command)
 
     def tell(self, state: dict[str, Any]) -> None:
-        """Say where the run stands."""
+        """Say where the run stands; it has ended where ``reason`` is given."""
+        self._ended = state.get("reason") is not None
+        state = {**state, "label": self.label}
         row = (json.dumps(state), self._run)
         if self._run is not None:
             self._write(lambda: self._base.execute("UPDATE run SET state = ? WHERE id = ?", row))

@@ -36,6 +36,8 @@ def status_summary(found: JournalState) -> str:
         ("run", _run(found)),
     ]
     if state:
+        if state["label"]:
+            rows.append(("row", state["label"]))
         gap = state["upper"] - state["lower"]
         rows += [
             (

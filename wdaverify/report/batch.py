@@ -1,0 +1,71 @@
+"""A batch as one JSON document and one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wdaverify.report.as_json import verification_json
+from wdaverify.wdro.result import Reason, Status, VerificationResult
+
+BATCH_SCHEMA = "wdaverify/batch/1"
+
+
+@dataclass(frozen=True, eq=False)
+class RowResult:
+    """What became of a row: its result, or why it was refused, or neither where the batch ended before it."""
+
+    name: str
+    result: VerificationResult | None
+    refused: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the row's bracket is closed or its threshold decided."""
+        result = self.result
+        return result is not None and (result.status is Status.EXACT or result.reason is Reason.THRESHOLD_DECIDED)
+
+
+def batch_json(rows: Sequence[RowResult]) -> dict[str, Any]:
+    """``rows``, each with its name and either ``result`` (as ``verify --output`` writes it) or ``refused``."""
+    return {
+        "schema": BATCH_SCHEMA,
+        "done": all(row.done for row in rows),
+        "rows": [
+            {
+                "name": row.name,
+                "done": row.done,
+                "refused": row.refused,
+                "result": None if row.result is None else verification_json(row.result),
+            }
+            for row in rows
+        ],
+    }
+
+
+def batch_summary(rows: Sequence[RowResult]) -> str:
+    """A line a row."""
+    head = ("row", "lower", "upper", "gap", "solves", "seconds", "answer")
+    table = [head, *(_cells(row) for row in rows)]
+    width = [max(len(line[k]) for line in table) for k in range(len(head))]
+    lines = [
+        "  ".join([line[0].ljust(width[0]), *(line[k].rjust(width[k]) for k in range(1, 6)), line[6]]) for line in table
+    ]
+    done = sum(row.done for row in rows)
+    return "\n".join([*lines, "", f"{done} of {len(rows)} rows are exact or decided"])
+
+
+def _cells(row: RowResult) -> tuple[str, ...]:
+    result = row.result
+    if result is None:
+        return (row.name, "", "", "", "", "", f"refused: {row.refused}" if row.refused else "not begun")
+    return (
+        row.name,
+        f"{result.lower:.9g}",
+        f"{result.upper:.9g}",
+        f"{result.gap:.2g}",
+        str(result.statistics.solves),
+        f"{result.statistics.seconds:.1f}",
+        result.status.value if result.status is Status.EXACT else f"{result.status.value} ({result.reason.value})",
+    )
