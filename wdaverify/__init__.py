@@ -12,8 +12,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wdaverify.errors import InputError, NetworkError, OutputError, ProblemError, SamplesError, WdaverifyError
+    from wdaverify.errors import (
+        InputError,
+        JournalError,
+        NetworkError,
+        OutputError,
+        ProblemError,
+        SamplesError,
+        WdaverifyError,
+    )
     from wdaverify.ground import GroundCost, LinearRows, Norm, Support
+    from wdaverify.journal.state import JournalState, read_state
+    from wdaverify.journal.store import Journal
     from wdaverify.network.model import ReluNetwork
     from wdaverify.network.onnx_reader import load_network
     from wdaverify.problem import Functionals, Loss, Samples, WdroProblem
@@ -30,12 +40,15 @@ _HOMES = {
     "errors": (
         "CertificateError",
         "InputError",
+        "JournalError",
         "NetworkError",
         "OutputError",
         "ProblemError",
         "SamplesError",
         "WdaverifyError",
     ),
+    "journal.state": ("JournalState", "read_state"),
+    "journal.store": ("Journal",),
     "network.model": ("ReluNetwork",),
     "network.onnx_reader": ("load_network",),
     "ground": ("GroundCost", "LinearRows", "Norm", "Support"),
@@ -60,6 +73,9 @@ __all__ = [
     "Functionals",
     "GroundCost",
     "InputError",
+    "Journal",
+    "JournalError",
+    "JournalState",
     "LinearRows",
     "Loss",
     "NetworkError",
@@ -83,6 +99,7 @@ __all__ = [
     "load_samples",
     "make_samples",
     "read_certificate",
+    "read_state",
     "recheck",
     "verify",
     "write_certificate",

@@ -36,10 +36,11 @@ def uninterrupted(loss: str) -> tuple[VerificationResult, int]:
         return run(folder, loss)
 
 
-def killed(folder: Path, loss: str, stop: int) -> int:
-    """Run in a process of its own; its exit status."""
+def killed(folder: Path, loss: str, stop: int) -> tuple[int, int]:
+    """Run in a process of its own; its exit status, and how many answers it had committed."""
     command = [sys.executable, "-m", "journal.killed", str(folder), loss, str(stop)]
-    return subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": TESTS}, capture_output=True).returncode
+    done = subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": TESTS}, capture_output=True, text=True)
+    return done.returncode, int(done.stdout or 0)
 
 
 def answered(folder: Path) -> list[tuple[object, ...]]:
@@ -63,12 +64,14 @@ def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(point: int, tmp_path: 
     """SIGKILL at a random statement of the journal, the middle of a transaction included."""
     loss = LOSSES[point % 2]
     truth, statements = uninterrupted(loss)
-    stop = int(np.random.default_rng(point).integers(1, statements))
-    assert killed(tmp_path, loss, stop) == -signal.SIGKILL
+    stop = int(np.random.default_rng(point).integers(1, int(0.9 * statements)))
+    status, committed = killed(tmp_path, loss, stop)
+    assert status == -signal.SIGKILL
     before = answered(tmp_path)
+    assert len(before) >= committed
     result, _ = run(tmp_path, loss)
     same(result, loss)
-    assert result.statistics.solves <= truth.statistics.solves - len(before) + 5
+    assert result.statistics.solves <= truth.statistics.solves - len(before) + 15
     assert max(Counter(answered(tmp_path)).values()) == 1
     assert set(before) <= set(answered(tmp_path))
     assert not any("damaged" in notice for notice in result.notices)
@@ -78,7 +81,7 @@ def test_a_run_killed_again_and_again_gets_there(tmp_path: Path) -> None:
     """Each start is killed after some more statements than the one before needed to take up what was kept."""
     kept = 0
     for stop in (30, 60, 90):
-        assert killed(tmp_path, "margin", stop) == -signal.SIGKILL
+        assert killed(tmp_path, "margin", stop)[0] == -signal.SIGKILL
         assert len(answered(tmp_path)) >= kept
         kept = len(answered(tmp_path))
     assert kept
