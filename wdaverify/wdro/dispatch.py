@@ -82,7 +82,10 @@ class Dispatch:
             self._submit(tuple(tasks[k::free]))
 
     def _next(self) -> Task | None:
-        return self._left.pop() if self._left else self._draw()
+        """What a bundle left over comes first, as long as the run goes on."""
+        if self._left and self._run.verdict() is None:
+            return self._left.pop()
+        return self._draw()
 
     def _bundle(self) -> int:
         """How many questions make up enough work to be worth handing over."""
@@ -101,6 +104,8 @@ class Dispatch:
         except (*_FAILURES, RuntimeError) as error:
             if self._workers.foreign:
                 raise ExecutorLostError(_words("the executor takes no more tasks", error)) from error
+            if not isinstance(error, _FAILURES):
+                raise
             future = Future()
             future.set_exception(BrokenExecutor(str(error)))
         self._pending[future] = _Out(tasks, allowed, time.monotonic() + before + allowed)
