@@ -20,7 +20,7 @@ from journal.killed import GAP, MODELS, question, run
 
 from wdaverify import GroundCost, Norm, VerificationResult, WdroProblem, cli, curve, distances, recheck, verify
 from wdaverify.errors import JournalError
-from wdaverify.journal.database import read_only
+from wdaverify.journal.database import NAME, read_only
 from wdaverify.journal.state import read_state
 from wdaverify.journal.store import Journal
 
@@ -183,6 +183,33 @@ def test_the_cost_and_support_of_a_fact_count(tmp_path: Path) -> None:
         plain, helped = fresh(changed, tmp_path)
         assert helped.value == pytest.approx(plain.value, abs=2 * GAP)
         assert "journal: 0 fact(s)" in " ".join(helped.notices)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_a_journal_cut_short_costs_facts_and_not_the_answer(share: float, tmp_path: Path) -> None:
+    run(tmp_path, "margin")
+    os.truncate(tmp_path / NAME, int(share * (tmp_path / NAME).stat().st_size))
+    result = run(tmp_path, "margin")[0]
+    same(result, "margin")
+    assert any("damaged" in notice for notice in result.notices)
+    again = run(tmp_path, "margin")[0]
+    same(again, "margin")
+    assert again.statistics.solves == 0
+    assert not any("damaged" in notice for notice in again.notices)
+
+
+def test_more_samples_take_up_what_is_known_of_some(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from wdaverify import load_samples
+
+    some = replace(question("margin"), samples=load_samples(MODELS / "iris_8x8.npz", limit=12))
+    with Journal(tmp_path) as journal:
+        first = verify(some, journal=journal)
+    assert first.statistics.solves > 0
+    result, _ = run(tmp_path, "margin")
+    same(result, "margin")
+    assert any("reused" in notice and " 0 fact(s)" not in notice for notice in result.notices)
 
 
 # The command line
