@@ -64,13 +64,13 @@ class MarginSearch:
         self.witness = witness
         self._best = _Dual(math.inf, 0.0, *(np.zeros(0) for _ in range(3)))
         self._take_upper()
+        run.widest = self._widest
 
     def _take_up(self) -> None:
         """Begin with the points that a journal holds."""
         if self._run.recall is not None:
             fill_pool(self._problem, self._pool, *self._run.recall.points())
             self._pool.touched()
-            self._run.widest = self._widest
 
     def _keep_points(self) -> None:
         """Write down the atoms that are new."""
