@@ -61,7 +61,22 @@ class Level:
     least: float = 0.0
 
 
-Question = Inner | Distance | Level
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """``max ||rows J u||`` over ``||a u|| <= 1`` and the full-dimensional cells that meet the region, both norms that of its cost.
+
+    For one row of ``rows [R, K]`` that is the dual norm of its gradient. Features where ``still [n]`` do not move; the region has
+    no near side. An answer's points lie in the interior of cells. ``cutoff`` and ``bound`` are as for Inner.
+    """
+
+    item: int
+    rows: Array
+    region: Region
+    still: Array
+    bounds: HiddenBounds = ()
+
+
+Question = Inner | Distance | Level | Slope
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +98,7 @@ class Effort:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """``bound``: proven by ``vouched_by`` to be no less than an Inner question's value, or no more than a Distance question's.
+    """``bound``: proven by ``vouched_by`` to be no less than an Inner or Slope question's value, or no more than a Distance question's.
 
     A bound at the cut-off says only "no better than the cut-off". +-inf: nothing was proven, or (Distance, +inf) the rival
     cannot tie anywhere in the region. ``points [k, n]`` are candidates to be re-evaluated. ``closed``: asking the same

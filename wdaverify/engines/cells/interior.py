@@ -1,0 +1,302 @@
+"""Whether an activation cell has an interior within a region: a point there, or a proof that there is none.
+
+    max tau <= 1   s.t.   s_k (G_k x + g_k) >= tau ||G_k||  for every neuron with G_k != 0,  x within the region by tau as well
+
+A cell that the forward rows admit may be flat (relu(u) and relu(-u) both active: u = 0); its gradient counts for nothing. No float
+proves that tau is 0, so flatness is proved in rationals: multipliers ``y >= 0, y != 0`` of strict rows with ``sum y_r row_r <= 0``
+everywhere in the box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from wdaverify.encoding.cost import Region
+from wdaverify.encoding.milp import Ints
+from wdaverify.encoding.rows import LinearProgram, Rows
+from wdaverify.encoding.weak_duality import proven
+from wdaverify.ground import Norm
+from wdaverify.network.model import Array, Block
+from wdaverify.rounding import dot_error
+from wdaverify.solvers.lp import LpSession, LpStatus
+from wdaverify.solvers.qp import nearest
+
+FLAT = 1e-9
+"""A slack below this may be none at all."""
+_SUPPORT = 24
+"""The most multipliers that a proof in rationals may use."""
+_DEPTHS = (1e-2, 1e-4, 1e-6, 1e-8)
+"""How deep, in units of its rows, a point of a cell within an l2 ball is looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class CellRows:
+    """The strict rows ``G x + g > 0`` of a cell: ``matrix [r, n]``, ``constant [r]``, and each row's layer, neuron and sign.
+
+    ``active`` are the active neurons of every hidden block, those that are constant on the cell among them.
+    """
+
+    matrix: Array
+    constant: Array
+    layer: list[int]
+    neuron: list[int]
+    sign: Array
+    active: tuple[list[int], ...]
+
+
+def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) -> CellRows:
+    """The rows of a cell given by the phases (1 active, else dead) of every hidden block.
+
+    Neurons that are constant on the cell, however the features move that are not ``still [n]``, are left out.
+    """
+    G, g, moves = blocks[0].weight, blocks[0].bias, ~(still > 0)
+    matrix, constant, layer, neuron, signs = [], [], [], [], []
+    for k, phase in enumerate(phases):
+        sign = np.where(phase > 0, 1.0, -1.0)
+        kept = np.flatnonzero((G[:, moves] != 0).any(axis=1))
+        matrix.append(sign[kept, None] * G[kept])
+        constant.append(sign[kept] * g[kept])
+        layer += [k] * kept.size
+        neuron += kept.tolist()
+        signs.append(sign[kept])
+        on = (phase > 0).astype(np.float64)
+        following = blocks[k + 1]
+        G, g = following.weight @ (on[:, None] * G), following.weight @ (on * g) + following.bias
+    n = blocks[0].weight.shape[1]
+    return CellRows(
+        np.concatenate(matrix) if matrix else np.zeros((0, n)),
+        np.concatenate(constant) if constant else np.zeros(0),
+        layer,
+        neuron,
+        np.concatenate(signs) if signs else np.zeros(0),
+        tuple(np.flatnonzero(phase > 0).tolist() for phase in phases),
+    )
+
+
+def deepest(rows: CellRows, region: Region, still: Array) -> tuple[Array | None, float, Array]:
+    """The deepest point of a cell within a region, its slack and the cell rows' multipliers; None if not even the LP has one.
+
+    Raises:
+        SolverError: HiGHS refused the LP.
+    """
+    n = region.lower.size
+    scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
+    ball = region.norm is Norm.ONE and np.isfinite(region.far)
+    width = n + 1 + (n if ball else 0)
+    lower, upper = np.append(region.lower, 0.0), np.append(region.upper, 1.0)
+    if ball:
+        lower, upper = np.append(lower, np.zeros(n)), np.append(upper, np.full(n, region.far))
+    parts: list[tuple[Array, float, float]] = []
+    for row, constant in zip(rows.matrix / scale[:, None], rows.constant / scale, strict=True):
+        line = np.zeros(width)
+        line[:n], line[n] = row, -1.0
+        parts.append((line, -float(constant), np.inf))
+    for k in np.flatnonzero(region.lower < region.upper).tolist():
+        span = float(region.upper[k] - region.lower[k])
+        for sign, side in ((1.0, float(region.lower[k])), (-1.0, -float(region.upper[k]))):
+            line = np.zeros(width)
+            line[k], line[n] = sign, -min(1.0, 0.5 * span)
+            parts.append((line, side, np.inf))
+    if region.rows is not None:
+        for row, low, high in zip(region.rows.matrix, region.rows.lower, region.rows.upper, strict=True):
+            size = float(np.abs(row).sum())
+            for sign, side in ((1.0, float(low)), (-1.0, -float(high))):
+                line = np.zeros(width)
+                line[:n], line[n] = sign * row, -size if np.isfinite(side) and low < high else 0.0
+                parts.append((line, side, np.inf))
+    if ball:
+        for k in range(n):
+            for sign in (1.0, -1.0):
+                line = np.zeros(width)
+                line[k], line[n + 1 + k] = -sign, 1.0
+                parts.append((line, -sign * float(region.centre[k]), np.inf))
+        line = np.zeros(width)
+        line[n + 1 :], line[n] = -1.0, -region.far
+        parts.append((line, -region.far, np.inf))
+    point, slack, multipliers = _solved(parts, lower, upper, n, rows.constant.size)
+    return None if point is None else np.clip(point, region.lower, region.upper), slack, multipliers / scale
+
+
+def _solved(
+    parts: list[tuple[Array, float, float]], lower: Array, upper: Array, n: int, own: int
+) -> tuple[Array | None, float, Array]:
+    """Maximise the slack (column n)."""
+    table = np.array([part[0] for part in parts]) if parts else np.zeros((0, lower.size))
+    index = np.broadcast_to(np.arange(lower.size), table.shape)
+    sides = np.array([part[1] for part in parts]), np.array([part[2] for part in parts])
+    cost = np.zeros(lower.size)
+    cost[n] = -1.0
+    solution = LpSession(LinearProgram(cost, lower, upper, Rows.of(index, table, *sides)), curved=True).solve()
+    if solution.status is not LpStatus.OPTIMAL or solution.rows is None:
+        return None, 0.0 if solution.status is LpStatus.INFEASIBLE else np.inf, np.zeros(own)
+    return solution.columns[:n], float(solution.columns[n]), np.asarray(solution.rows[:own])
+
+
+def within_ball(rows: CellRows, region: Region, still: Array) -> Array | None:
+    """A point of a cell's interior within the region's l2 ball, as deep as one of a few depths; None if none was found."""
+    scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
+    table, constant = rows.matrix / scale[:, None], rows.constant / scale
+    index = np.broadcast_to(np.arange(region.lower.size), table.shape)
+    weight = region.cost.scale(region.lower.size)
+    for depth in _DEPTHS:
+        high = np.full(constant.size, np.inf)
+        program = LinearProgram(
+            np.zeros(region.lower.size), region.lower, region.upper, Rows.of(index, table, depth - constant, high)
+        )
+        point = nearest(program, region.centre, weight)
+        if point is None:
+            continue
+        point = np.clip(point, region.lower, region.upper)
+        if float(region.cost.distance(point - region.centre)) <= region.far * (1 - 1e-12):
+            return np.asarray(point)
+    return None
+
+
+def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool:
+    """Whether the closed cell is proved to lie beyond the region's l2 ball, by a tangent of the ball at its nearest point."""
+    if not all(block.exact for block in blocks):
+        return False
+    n = region.lower.size
+    scale = np.abs(rows.matrix).sum(axis=1)
+    table, side = rows.matrix / scale[:, None], -rows.constant / scale
+    error = cell_error(blocks, rows, region) / scale
+    index = np.broadcast_to(np.arange(n), table.shape)
+    loose = Rows.of(index, table, side - error, np.full(side.size, np.inf))
+    point = nearest(LinearProgram(np.zeros(n), region.lower, region.upper, loose), region.centre, region.cost.scale(n))
+    if point is None:
+        return False
+    moved = (point - region.centre) * region.cost.scale(n)
+    length = float(np.sqrt((moved**2).sum()))
+    if length <= region.far:
+        return False
+    line = moved / length * region.cost.scale(n) * (1 - 1e-12)
+    program = LinearProgram(line, region.lower, region.upper, loose)
+    solution = LpSession(program, curved=True).solve()
+    if solution.rows is None:
+        return False
+    reach = float(line @ region.centre) + 1e-12 * float(np.abs(line) @ np.abs(region.centre)) + region.far
+    return proven(line, loose, region.lower, region.upper, solution.rows) > reach
+
+
+def cell_error(blocks: Sequence[Block], rows: CellRows, region: Region) -> Array:
+    """What forming the rows of a cell may have rounded, at most, anywhere in the box, ``[r]``."""
+    size = np.maximum(np.abs(region.lower), np.abs(region.upper))
+    bound = np.abs(blocks[0].weight) @ size + np.abs(blocks[0].bias)
+    totals = []
+    for k in range(len(rows.active)):
+        terms = 4 + sum(block.weight.shape[1] for block in blocks[: k + 1])
+        totals.append(dot_error(2 * terms) * bound)
+        on = np.zeros(bound.size)
+        on[rows.active[k]] = 1.0
+        bound = np.abs(blocks[k + 1].weight) @ (on * bound) + np.abs(blocks[k + 1].bias)
+    return np.array([totals[k][j] for k, j in zip(rows.layer, rows.neuron, strict=True)])
+
+
+def flat(blocks: Sequence[Block], rows: CellRows, multipliers: Array, region: Region, still: Array) -> bool:
+    """Whether multipliers near these prove, in rationals, that no point of the box satisfies every strict row."""
+    if not all(block.exact for block in blocks):
+        return False
+    size = np.abs(multipliers)
+    chosen = np.flatnonzero(size > 1e-13 * size.max(initial=0.0))
+    if not 0 < chosen.size <= _SUPPORT:
+        return False
+    table = [_exact_row(blocks, rows, int(r)) for r in chosen]
+    moves = np.flatnonzero(~(still > 0)).tolist()
+    if not all(any(row[0][k] for k in moves) for row in table):
+        return False  # a row that is constant after all says nothing of an interior
+    if _cancels(blocks, rows, size, chosen, region):
+        return True
+    plain = [Fraction(float(v)) for v in size[chosen]]
+    cancelled = np.abs(size[chosen] @ np.array([[float(v) for v in row[0]] for row in table]))
+    columns = np.flatnonzero(cancelled <= 1e-7 * cancelled.max(initial=0.0) + 1e-9).tolist()
+    for y in (_null_vector([[row[0][k] for k in columns] for row in table]), plain):
+        if y is not None and all(v >= 0 for v in y) and any(v > 0 for v in y) and _never_positive(table, y, region):
+            return True
+    return False
+
+
+def _cancels(blocks: Sequence[Block], rows: CellRows, size: Array, chosen: Ints, region: Region) -> bool:
+    """Whether the rows of later layers are made up, in rationals, of the active rows of those before (however small the weights)."""
+    largest = float(size[chosen].max())
+    y = {(rows.layer[r], rows.neuron[r]): Fraction(float(size[r])) for r in chosen}
+    signs = {
+        (k, j): Fraction(float(sign)) for k, j, sign in zip(rows.layer, rows.neuron, rows.sign.tolist(), strict=True)
+    }
+    incoming: dict[int, Fraction] = {}
+    constant = Fraction(0)
+    for k in range(len(rows.active) - 1, -1, -1):
+        totals: dict[int, Fraction] = {}
+        for j in {j for layer, j in y if layer == k} | set(incoming):
+            came, sign, own = incoming.get(j, Fraction(0)), signs.get((k, j)), y.get((k, j), Fraction(0))
+            if sign is not None and came:
+                rest = abs(float(sign * own + came))
+                if rest <= max(1e-7 * abs(float(came)), 1e-12 * largest) and -came * sign >= 0:
+                    own = -came * sign
+            total = came + (own * sign if sign is not None else Fraction(0))
+            if total:
+                totals[j] = total
+        block = blocks[k]
+        constant += sum((v * Fraction(float(block.bias[j])) for j, v in totals.items()), Fraction(0))
+        below = range(block.weight.shape[1]) if k == 0 else rows.active[k - 1]
+        weights = {j: block.weight[j].tolist() for j in totals}
+        incoming = {i: sum((v * Fraction(weights[j][i]) for j, v in totals.items()), Fraction(0)) for i in below}
+    return _farthest(incoming, constant, region) <= 0
+
+
+def _farthest(slopes: dict[int, Fraction], constant: Fraction, region: Region) -> Fraction:
+    """``max slopes . x + constant`` over the box."""
+    ends = ((v, float(region.upper[k] if v > 0 else region.lower[k])) for k, v in slopes.items() if v)
+    return sum((v * Fraction(end) for v, end in ends), constant)
+
+
+def _exact_row(blocks: Sequence[Block], rows: CellRows, r: int) -> tuple[list[Fraction], Fraction]:
+    """A strict row in rationals."""
+    top = rows.layer[r]
+    g = {rows.neuron[r]: Fraction(float(rows.sign[r]))}
+    constant = Fraction(0)
+    for k in range(top, -1, -1):
+        block = blocks[k]
+        constant += sum((v * Fraction(float(block.bias[j])) for j, v in g.items()), Fraction(0))
+        below = range(block.weight.shape[1]) if k == 0 else rows.active[k - 1]
+        weights = {j: block.weight[j].tolist() for j in g}
+        g = {i: sum((v * Fraction(weights[j][i]) for j, v in g.items()), Fraction(0)) for i in below}
+    return [g.get(i, Fraction(0)) for i in range(blocks[0].weight.shape[1])], constant
+
+
+def _null_vector(table: list[list[Fraction]]) -> list[Fraction] | None:
+    """``y`` with ``sum_r y_r table_r = 0`` and the last free entry 1, if there is one, by elimination in rationals.
+
+    The columns are those that the multipliers found nearly cancel; the others are left to the box.
+    """
+    count = len(table)
+    columns = [list(column) for column in zip(*table, strict=True) if any(column)]
+    pivots: list[tuple[int, list[Fraction]]] = []
+    for column in columns:
+        for at, done in pivots:
+            if column[at]:
+                factor = column[at] / done[at]
+                column = [a - factor * b for a, b in zip(column, done, strict=True)]
+        lead = next((k for k, v in enumerate(column) if v), None)
+        if lead is not None:
+            pivots.append((lead, column))
+    free = [k for k in range(count) if k not in {at for at, _ in pivots}]
+    if not free:
+        return None
+    y = [Fraction(0)] * count
+    y[free[-1]] = Fraction(1)
+    for at, row in reversed(pivots):
+        y[at] = -sum((row[k] * y[k] for k in range(count) if k != at), Fraction(0)) / row[at]
+    return [-v for v in y] if all(v <= 0 for v in y) else y
+
+
+def _never_positive(table: list[tuple[list[Fraction], Fraction]], y: list[Fraction], region: Region) -> bool:
+    """Whether ``sum_r y_r (G_r x + g_r) <= 0`` all over the box."""
+    total = sum((v * row[1] for v, row in zip(y, table, strict=True)), Fraction(0))
+    slopes = {
+        k: sum((v * row[0][k] for v, row in zip(y, table, strict=True)), Fraction(0)) for k in range(region.lower.size)
+    }
+    return _farthest(slopes, total, region) <= 0
