@@ -40,8 +40,8 @@ def _shifted(mid: Array, rad: Array) -> bool:
     n = len(mid)
     factor = dot_error(n + 4)
     root = np.sqrt(np.diag(mid))
-    likely = rad + factor * (np.outer(root, root) + np.abs(mid))
-    shift = 1.5 * float(likely.sum(axis=1).max()) + 2 * factor
+    likely = factor * (np.outer(root, root) + np.abs(mid))
+    shift = float(rad.sum(axis=1).max()) * (1 + 8 * factor) + 1.5 * float(likely.sum(axis=1).max()) + 4 * factor
     if not shift < 1:
         return False
     lowered = mid - shift * np.eye(n)
