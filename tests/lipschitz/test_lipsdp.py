@@ -258,7 +258,9 @@ def test_a_wide_input_is_thinned() -> None:
     layers = random_layers(rng, 3, 5, 4, 3)
     isometry = np.linalg.qr(rng.normal(size=(60, 3)))[0].T
     wide = network((layers[0][0] @ isometry, layers[0][1]), *layers[1:])
-    assert lipsdp(wide, MARGINS, L2).constants == pytest.approx(lipsdp(network(*layers), MARGINS, L2).constants, rel=1e-5)
+    assert lipsdp(wide, MARGINS, L2).constants == pytest.approx(
+        lipsdp(network(*layers), MARGINS, L2).constants, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("size", [1e-12, 1e12])

@@ -32,7 +32,9 @@ def test_above_every_gradient(norm: Norm, seed: int) -> None:
     weights = np.where(rng.random(net.n_inputs) < 0.3, math.inf, rng.uniform(0.2, 5, net.n_inputs))
     rows = rng.normal(size=(4, 3))
     bound = product_of_norms(net, rows, GroundCost(norm, 1, weights))
-    steepest = dual(rows @ jacobians(raw(net), rng.normal(size=(2000, net.n_inputs)) * 3), norm.value, weights).max(axis=0)
+    steepest = dual(rows @ jacobians(raw(net), rng.normal(size=(2000, net.n_inputs)) * 3), norm.value, weights).max(
+        axis=0
+    )
     assert (steepest <= bound).all()
     assert np.isfinite(bound).all()
 
