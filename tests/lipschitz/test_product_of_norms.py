@@ -160,3 +160,10 @@ def test_psd_never_proves_an_indefinite_matrix(seed: int) -> None:
         lowered = square.copy()
         lowered[k, k] -= 2.0**-40
         assert not proven_psd(exact(lowered))
+
+
+def test_psd_believes_no_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A factor that is not the matrix's proves nothing, whoever computed it."""
+    monkeypatch.setattr(np.linalg, "cholesky", lambda a: np.eye(len(a)))
+    assert not proven_psd(exact([[1.0, 1.00001], [1.00001, 1.0]]))
+    assert not proven_psd(exact([[1.0, 1e-6], [1e-6, 1.0]]))
