@@ -212,7 +212,11 @@ def verify(
     if certificate is not None and result.certificate is not None:
         _write_certificate(certificate, result, question)
     _hand_over(
-        question, problem, result.notices, lambda: verification_json(result), lambda: verification_summary(result)
+        question,
+        problem,
+        result.notices,
+        lambda: verification_json(result, _files(question, certificate if result.certificate else None)),
+        lambda: verification_summary(result),
     )
     return _exit_status(result)
 
@@ -242,7 +246,13 @@ def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> i
             seed=question["seed"],
             progress=report,
         )
-    _hand_over(question, problem, result.notices, lambda: distances_json(result), lambda: distances_summary(result))
+    _hand_over(
+        question,
+        problem,
+        result.notices,
+        lambda: distances_json(result, _files(question)),
+        lambda: distances_summary(result),
+    )
     if result.exact:
         return DONE
     return INTERRUPTED if result.reason is Reason.INTERRUPTED else LIMIT
@@ -278,7 +288,9 @@ def curve(*, solver: str, gap: float, jobs: int | None, csv_path: str | None, **
         )
     if csv_path is not None:
         write_text(csv_path, curve_csv(result))
-    _hand_over(question, problem, result.notices, lambda: curve_json(result), lambda: curve_summary(result))
+    _hand_over(
+        question, problem, result.notices, lambda: curve_json(result, _files(question)), lambda: curve_summary(result)
+    )
     if result.exact:
         return DONE
     return INTERRUPTED if result.reason is Reason.INTERRUPTED else LIMIT
@@ -294,7 +306,9 @@ def attack(**question: Any) -> int:
     from wdaverify.wdro.attacking import attack as run
 
     result = run(problem, device=question["device"], seed=question["seed"], time_limit=question["time_limit"])
-    _hand_over(question, problem, result.notices, lambda: attack_json(result), lambda: attack_summary(result))
+    _hand_over(
+        question, problem, result.notices, lambda: attack_json(result, _files(question)), lambda: attack_summary(result)
+    )
     return DONE
 
 
@@ -468,6 +482,22 @@ def _hand_over(
         if not question["quiet"]:
             _notes([notice for notice in notices if notice not in problem.network.notices], quiet=False)
             _say(summary())
+
+
+def _files(question: dict[str, Any], certificate: str | None = None) -> dict[str, Any]:
+    """What the question was read from, so that a report can say how to ask it again."""
+    from wdaverify.report.as_json import files_json
+
+    return files_json(
+        question["network_path"],
+        question["data_path"],
+        clip=question["clip"],
+        label_column=question["label_column"],
+        support=question["support_file"],
+        cost_weights=question["cost_weights"],
+        functionals=question["functionals"],
+        certificate=certificate,
+    )
 
 
 def _exit_status(result: VerificationResult) -> int:
