@@ -111,7 +111,7 @@ Block = Table | Facts | Figure | Pictures | Command | Notes
 
 @dataclass(frozen=True)
 class Answer:
-    """A bracket with its reason; an end is None where the document has no such bound."""
+    """A bracket with its reason: its ends as shown and as they are, None where the document has no such bound."""
 
     status: str
     word: str
@@ -123,6 +123,7 @@ class Answer:
     vouched_lower: str
     vouched_upper: str
     remark: str = ""
+    ends: tuple[float | None, float | None] = (None, None)
 
 
 @dataclass(frozen=True)
