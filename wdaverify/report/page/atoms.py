@@ -165,12 +165,20 @@ def _atoms(data: Json, key: str, shape: tuple[int, ...] | None) -> Pictures:
             named = zip(("original", "worst case", "difference"), images, strict=True)
             made.append(Picture(title, text, tuple((f"{title}: {name}", image) for name, image in named)))
         else:
-            made.append(Picture(title, text, table=features(f"{key}-atom-{k}", original["sample"], original["point"], atom["point"])))
+            made.append(
+                Picture(
+                    title, text, table=features(f"{key}-atom-{k}", original["sample"], original["point"], atom["point"])
+                )
+            )
     return Pictures("The atoms beside their originals", note, tuple(made))
 
 
 def _atom_facts(original: Json, atom: Json) -> str:
-    parts = [f"mass {near(atom['weight'])}", f"distance {small(atom['distance'])}", f"loss {near(number(atom['loss']))}"]
+    parts = [
+        f"mass {near(atom['weight'])}",
+        f"distance {small(atom['distance'])}",
+        f"loss {near(number(atom['loss']))}",
+    ]
     flips = _flips([atom], original)
     return ", ".join([f"label {original['label']}", *parts, *(flips or ["no flip"])])
 

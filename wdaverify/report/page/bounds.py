@@ -102,9 +102,12 @@ def _notices(data: Json) -> list[Block]:
 
 def _own_ladder(data: Json) -> Json:
     """The attacks and the nominal loss of a verification, in the form of a comparison's ladder."""
-    digits = {"side": "below", "kind": "bound", "vouched": "checked", "seconds": None, "distance": None, "why": None}
+    common = {"side": "below", "kind": "bound", "vouched": "checked", "seconds": None, "detail": "", "why": None}
     named = {"nominal": data["nominal"], **data["attacks"]}
-    rungs = [{"name": name, "value": value, "detail": "", **digits} for name, value in named.items()]
+    rungs = [{"name": name, "value": value, **common} for name, value in named.items()]
+    vouched, seconds = data["vouched"], data["statistics"]["seconds"]
+    both = " and ".join(dict.fromkeys((vouched["lower"], vouched["upper"])))
+    rungs.append({"name": "exact", "side": "middle", "kind": "bracket", "vouched": both, "seconds": seconds})
     return {**{name: data[name] for name in ("lower", "upper", "nominal", "radius")}, "rungs": rungs}
 
 
@@ -161,9 +164,6 @@ def _ladder_table(ladder: Json, key: str) -> Table:
     )
     order = {"above": 0, "middle": 1, "below": 2}
     rungs = sorted(ladder["rungs"], key=lambda rung: (order[rung["side"]], *_falling(rung)))
-    if not any(rung["side"] == "middle" for rung in rungs):
-        at = next((k for k, rung in enumerate(rungs) if rung["side"] == "below"), len(rungs))
-        rungs.insert(at, {"name": "exact", "side": "middle", "kind": "bracket", "lower": lower, "upper": upper})
     rows = tuple(_ladder_row(rung, lower, upper, digits) for rung in rungs)
     return Table(f"{key}-ladder", f"The ladder at radius {plain(ladder['radius'])}", columns, rows)
 
@@ -239,10 +239,19 @@ def _rays(data: Json, key: str) -> list[Block]:
     for k, ray in enumerate(data["rays"]):
         largest = sorted(enumerate(number(v) for v in ray["direction"]), key=lambda entry: -abs(entry[1]))[:_MANY]
         text = ", ".join(f"{index}: {near(value)}" for index, value in largest if value)
-        rows.append((words.whole_cell(k), words.whole_cell(ray["label"]), words.low_cell(ray["value"]), Cell(text, text)))
-    columns = (Column("Ray", True), Column("Label", True), Column("Worth of a unit of budget", True), Column("Direction"))
+        rows.append(
+            (words.whole_cell(k), words.whole_cell(ray["label"]), words.low_cell(ray["value"]), Cell(text, text))
+        )
+    columns = (
+        Column("Ray", True),
+        Column("Label", True),
+        Column("Worth of a unit of budget", True),
+        Column("Direction"),
+    )
     note = "Directions to infinity along which mass is worth moving; the supremum need not be attained by any distribution."
-    return [Table(f"{key}-rays", "Rays", columns, tuple(rows), note + f" The {_MANY} largest entries of each are shown.")]
+    return [
+        Table(f"{key}-rays", "Rays", columns, tuple(rows), note + f" The {_MANY} largest entries of each are shown.")
+    ]
 
 
 def _cost(data: Json) -> Facts:

@@ -106,11 +106,11 @@ def _checked(data: Json, name: str, sha256: str) -> Document:
 
 def _kind(data: Json, name: str) -> str:
     stated = data.get("schema")
-    for kind in KINDS:
-        if stated == f"wdaverify/{kind}/1":
-            return kind
-    accepted = ", ".join(f"wdaverify/{kind}/1" for kind in KINDS)
-    _refuse(name, f"its schema is {_short(stated)}; accepted are {accepted}: give a file that --output wrote")
+    kind = next((kind for kind in KINDS if stated == f"wdaverify/{kind}/1"), None)
+    if kind is None:
+        accepted = ", ".join(f"wdaverify/{kind}/1" for kind in KINDS)
+        _refuse(name, f"its schema is {_short(stated)}; accepted are {accepted}: give a file that --output wrote")
+    return kind
 
 
 def _meet_schema(data: Json, kind: str, name: str) -> None:
@@ -128,9 +128,9 @@ def _validator(kind: str) -> Any:
 
 def _items(validator: Any, items: Any, instance: Any, whole: Json) -> Iterator[ValidationError]:
     """As jsonschema's own; lists of plain numbers, which may be a million long, are not looked at one by one."""
-    if items in ({"type": "number"}, {"$ref": "#/$defs/number"}) and isinstance(instance, list):
-        if {type(value) for value in instance} <= {int, float}:
-            return
+    numbers = items in ({"type": "number"}, {"$ref": "#/$defs/number"}) and isinstance(instance, list)
+    if numbers and {type(value) for value in instance} <= {int, float}:
+        return
     yield from Draft202012Validator.VALIDATORS["items"](validator, items, instance, whole)
 
 

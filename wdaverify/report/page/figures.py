@@ -140,7 +140,10 @@ def bands(
     """V over the radius: the exact curve or brackets, the attacks' band below, the certificates' band above."""
     figure, axes = _axes(3.0, 0.62, 0.1, bottom=0.42, top=0.52, palette=palette)
     handles: list[tuple[Any, str]] = []
-    for band, colour, name in ((certificates, palette.certificate, "certificates"), (attacks, palette.attack, "attacks")):
+    for band, colour, name in (
+        (certificates, palette.certificate, "certificates"),
+        (attacks, palette.attack, "attacks"),
+    ):
         if band is not None:
             handles.append((_band(axes, band, colour, 0.22), name))
     for band in exact:
@@ -155,7 +158,7 @@ def bands(
     axes.set_xlabel("radius", color=palette.muted, fontsize=8)
     axes.set_ylabel("V(radius)", color=palette.muted, fontsize=8)
     axes.grid(axis="y", color=palette.rule, lw=0.5)
-    kept = dict((name, handle) for handle, name in handles)
+    kept = {name: handle for handle, name in handles}
     figure.legend(
         kept.values(), kept.keys(), loc="upper left", ncols=3, frameon=False, fontsize=8, labelcolor=palette.ink
     )
@@ -166,7 +169,10 @@ def _band(axes: Any, band: Band, colour: str, alpha: float) -> Any:
     radius, lower, upper = _dense(band)
     if len(band.radius) == 1:
         spread = 0.01 * (radius[0] or 1.0)
-        radius, lower, upper = np.array([radius[0] - spread, radius[0] + spread]), *(np.repeat(v, 2) for v in (lower, upper))
+        radius, lower, upper = (
+            np.array([radius[0] - spread, radius[0] + spread]),
+            *(np.repeat(v, 2) for v in (lower, upper)),
+        )
     axes.plot(radius, lower, color=colour, lw=1.1, drawstyle="steps-post" if band.steps else "default")
     axes.plot(radius, upper, color=colour, lw=1.1, drawstyle="steps-post" if band.steps else "default")
     return axes.fill_between(radius, lower, upper, color=colour, alpha=alpha, lw=0, step="post" if band.steps else None)

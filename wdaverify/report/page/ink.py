@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ PAPER = Palette("#1a1a1a", "#5a5a5a", "#cfcfcf", "#ffffff", "#1a1a1a", "#b3501d"
 _ROLES = Palette("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06", "#0a0b07")
 """Colours that stand for roles until the SVG takes the page's own (its CSS variables) instead."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "wdaverify",
     "pdf.fonttype": 42,

@@ -8,7 +8,19 @@ from functools import partial
 
 from wdaverify.report.page import asked, atoms, figures, pictures, words
 from wdaverify.report.page.bounds import Shape, bracket
-from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Figure, Notes, Part, Picture, Pictures, Table
+from wdaverify.report.page.content import (
+    Answer,
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Figure,
+    Notes,
+    Part,
+    Picture,
+    Pictures,
+    Table,
+)
 from wdaverify.report.page.document import Document, number
 from wdaverify.report.page.figures import Band
 from wdaverify.report.page.words import Json, down, near, plain, small, up
@@ -61,7 +73,11 @@ def _curve_table(data: Json, key: str) -> Table:
         for point in data["points"]
     )
     columns = tuple(Column(head, True) for head in ("Radius", "Lower", "Upper", "Gap"))
-    note = f"Between breakpoints both bounds are {data['between']}." if data["between"] != "steps" else "Both bounds are steps."
+    note = (
+        f"Between breakpoints both bounds are {data['between']}."
+        if data["between"] != "steps"
+        else "Both bounds are steps."
+    )
     return Table(f"{key}-curve", "The breakpoints of the curve", columns, rows, note, folded=True)
 
 
@@ -85,9 +101,12 @@ def over_radii(
     if attacks is not None:
         caption += "Attacks reach the lower band, from the weakest to the strongest. "
     if certificates is not None:
-        caption += "Certificates guarantee the upper band, from the tightest to the loosest, which the picture may cut off."
+        caption += (
+            "Certificates guarantee the upper band, from the tightest to the loosest, which the picture may cut off."
+        )
     described = "V over the radius. " + ". ".join(
-        f"At radius {near(radius)} the bracket is [{down(low)}, {up(high)}]" for radius, low, high in _some(marks, exact)
+        f"At radius {near(radius)} the bracket is [{down(low)}, {up(high)}]"
+        for radius, low, high in _some(marks, exact)
     )
     table = _radii_table(brackets, below, above, key) if below or above else None
     draw = partial(figures.bands, exact, marks, attacks, certificates)
@@ -101,9 +120,9 @@ def _some(marks: list[tuple[float, float, float]], exact: list[Band]) -> list[tu
 
 
 def _curve_band(data: Json) -> Band:
-    columns = [[number(point[name]) for point in data["points"]] for name in ("radius", "lower", "upper")]
+    radius, lower, upper = ([number(point[name]) for point in data["points"]] for name in ("radius", "lower", "upper"))
     order = number(data["order"])
-    return Band(*columns, power=order if math.isfinite(order) else 1.0, steps=data["between"] == "steps")
+    return Band(radius, lower, upper, order if math.isfinite(order) else 1.0, data["between"] == "steps")
 
 
 def _bounds(ladder: Json, side: str) -> list[float]:
@@ -120,7 +139,10 @@ def _range_band(values: dict[float, list[float]]) -> Band | None:
 
 
 def _radii_table(
-    brackets: dict[float, tuple[float, float]], below: dict[float, list[float]], above: dict[float, list[float]], key: str
+    brackets: dict[float, tuple[float, float]],
+    below: dict[float, list[float]],
+    above: dict[float, list[float]],
+    key: str,
 ) -> Table:
     rows = []
     for radius in sorted({*brackets, *below, *above}):
@@ -146,8 +168,10 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
     status = "exact" if data["exact"] else "bracket"
     known = [row for row in rows if math.isfinite(number(row["upper"]))]
     nearest = min(known, key=lambda row: number(row["upper"]), default=None)
-    remark = "No error is known." if nearest is None else (
-        f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
+    remark = (
+        "No error is known."
+        if nearest is None
+        else (f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}.")
     )
     widest = max((_width(row) for row in rows if number(row["lower"]) != math.inf), default=0.0)
     answer = Answer(
@@ -162,15 +186,24 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         "",
         remark,
     )
-    draw = partial(figures.side_by_side, [(number(r["lower"]), number(r["upper"])) for r in known], "samples, nearest first", "distance")
+    draw = partial(
+        figures.side_by_side,
+        [(number(r["lower"]), number(r["upper"])) for r in known],
+        "samples, nearest first",
+        "distance",
+    )
     caption = f"Each dot is a sample, as high as its nearest error is far; {len(rows) - len(known)} without a known error are left out."
-    described = f"Distances of {words.count(len(known), 'sample')} to their nearest errors, in ascending order. {remark}"
+    described = (
+        f"Distances of {words.count(len(known), 'sample')} to their nearest errors, in ascending order. {remark}"
+    )
     table = _distance_table(rows, key)
     blocks: list[Block] = [Notes("Notices of the run", tuple(data["notices"]))] if data["notices"] else []
     blocks += [Figure(f"{key}-distances", "The distances in order", described, caption, draw), table]
     blocks += _errors(data, known, key, shape)
     blocks += [
-        Facts("Time and solves", (("Wall clock", words.seconds(data["seconds"]), ""), ("Solves", str(data["solves"]), ""))),
+        Facts(
+            "Time and solves", (("Wall clock", words.seconds(data["seconds"]), ""), ("Solves", str(data["solves"]), ""))
+        ),
         asked.again(document),
     ]
     return Part(key, "The distances", answer, tuple(blocks))
@@ -227,7 +260,13 @@ def lipschitz_part(document: Document, key: str) -> Part:
     """What ``lipschitz`` found: the bracket, and the parts that it is the largest of."""
     data = document.data
     answer = bracket(data, "L", (data["vouched"]["lower"], data["vouched"]["upper"]))
-    columns = (Column("Sample", True), Column("Functional"), Column("Lower", True), Column("Upper", True), Column("Attained at"))
+    columns = (
+        Column("Sample", True),
+        Column("Functional"),
+        Column("Lower", True),
+        Column("Upper", True),
+        Column("Attained at"),
+    )
     cells = tuple(
         (
             Cell("–", None) if part["sample"] is None else words.whole_cell(part["sample"]),

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from wdaverify.report.page.document import number
 from wdaverify.report.page.words import Json
 
 Shape = tuple[int, ...]
+_NO_METADATA: Any = {"Software": None}
 
 
 @dataclass(frozen=True)
@@ -94,5 +96,5 @@ def _png(levels: Array) -> str:
     from matplotlib.image import imsave
 
     stream = io.BytesIO()
-    imsave(stream, np.rint(255 * levels).astype(np.uint8), format="png", metadata={"Software": None})
+    imsave(stream, np.rint(255 * levels).astype(np.uint8), format="png", metadata=_NO_METADATA)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

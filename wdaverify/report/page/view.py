@@ -77,7 +77,9 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
             case "lipschitz":
                 parts.append(kinds.lipschitz_part(document, name))
     radii = {document.data.get("radius") for document in runs} | {ladder["radius"] for ladder in ladders}
-    one = radii.pop() if len(radii) == 1 and not curves else first.data.get("radius") if not runs and not curves else None
+    one = (
+        radii.pop() if len(radii) == 1 and not curves else first.data.get("radius") if not runs and not curves else None
+    )
     return Question(
         key,
         asked.heading(first),
