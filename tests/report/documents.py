@@ -21,7 +21,7 @@ from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 Json = dict[str, Any]
 
 FILES = as_json.files_json("models/tiny.onnx", "tiny.npz")
-NASTY = '<script>alert(1)</script></style>"\'&{{7*7}}|=1+1 \\input{x}$_%^~`\u202e\x1b[31m'
+NASTY = "<script>alert(1)</script></style>\"'&{{7*7}}|=1+1 \\input{x}$_%^~`\u202e\x1b[31m"
 """Breaks out of HTML, attributes, a style sheet, a template, Markdown, CSV, LaTeX, the direction of writing, a terminal."""
 
 
@@ -172,7 +172,18 @@ def nasty(document: Json) -> Json:
     return out
 
 
-_FREE = ("name", "source", "detail", "why", "reason", "system", "architecture", "device", "functional", "gurobi_licence")
+_FREE = (
+    "name",
+    "source",
+    "detail",
+    "why",
+    "reason",
+    "system",
+    "architecture",
+    "device",
+    "functional",
+    "gurobi_licence",
+)
 _PATHS = ("network", "samples", "label_column", "support", "certificate")
 
 
@@ -184,13 +195,15 @@ def _spoil(node: Any) -> None:
     if not isinstance(node, dict):
         return
     for name, value in list(node.items()):
-        closed = name == "reason" and ("status" in node or "exact" in node) and "measure" not in node and "rungs" not in node
+        closed = (
+            name == "reason" and ("status" in node or "exact" in node) and "measure" not in node and "rungs" not in node
+        )
         if isinstance(value, str) and not closed and (name in _FREE or (name in _PATHS and "clip" in node)):
             node[name] = NASTY
         elif name == "notices":
             node[name] = [NASTY]
         elif name == "attacks":
-            node[name] = {NASTY: number for number in value.values()}
+            node[name] = {NASTY + str(k): bound for k, bound in enumerate(value.values())}
         else:
             _spoil(value)
 
@@ -220,5 +233,3 @@ def many(count: int, width: int = 2) -> Json:
     ]
     document["per_sample"] = [{**document["per_sample"][0], "sample": i} for i in range(count)]
     return document
-
-

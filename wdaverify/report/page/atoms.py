@@ -66,7 +66,7 @@ def _flips(atoms: list[Json], original: Json) -> list[str]:
     out = []
     for atom in atoms:
         if None not in (atom["predicted"], original["predicted"]) and atom["predicted"] != original["predicted"]:
-            out.append(f"predicted {original['predicted']} → {atom['predicted']}")
+            out.append(f"class {original['predicted']} → {atom['predicted']}")
         if atom["label"] != original["label"]:
             out.append(f"label {original['label']} → {atom['label']}")
     return list(dict.fromkeys(out))
@@ -92,7 +92,7 @@ def _figure(data: Json, key: str, rows: list[Moved]) -> Figure:
     others = f" The {words.count(left, 'sample')} with less moved mass are left out here." if left else ""
     caption = (
         f"{_percent(total)} of all probability mass is moved, from {len(rows)} of {words.count(data['samples']['count'], 'sample')}; "
-        f"for {flipped} of them a prediction or a label flips (filled bars).{others}"
+        f"for {flipped} of them a prediction or a label flips (filled bars). The line over a bar is the whole mass of its sample.{others}"
     )
     bars = [(row.original["sample"], row.mass, row.original["weight"], bool(row.flips)) for row in shown]
     largest = rows[0]
@@ -117,10 +117,10 @@ def _table(data: Json, key: str, rows: list[Moved]) -> Table:
     columns = (
         Column("Sample", True),
         Column("Label", True),
-        Column("Moved mass", True),
+        Column("Moved", True),
         Column("Of its mass", True),
-        Column("Mean distance", True),
-        Column("Largest distance", True),
+        Column("Distance, mean", True),
+        Column("Largest", True),
         Column("Of the budget", True),
         Column("Flip"),
     )
@@ -142,7 +142,7 @@ def _table(data: Json, key: str, rows: list[Moved]) -> Table:
             )
         )
     note = (
-        "Moved mass is the probability that leaves the sample's own point or label; distances are ground costs. Flip: whether "
+        "Moved is the probability mass that leaves the sample's own point or label; distances are ground costs. Flip: whether "
         "the network predicts another class at the moved point than at the original, or the label itself was moved."
     )
     return Table(f"{key}-by-sample", "The worst case by sample", columns, tuple(entries), note)

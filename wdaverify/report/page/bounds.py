@@ -51,10 +51,10 @@ def attack_part(document: Document, key: str, shape: Shape) -> Part:
     return Part(key, f"Attacks at radius {plain(data['radius'])}", answer, tuple(blocks))
 
 
-def ladder_part(document: Document, ladder: Json, key: str) -> Part:
+def ladder_part(ladder: Json, key: str) -> Part:
     """A rung of ``compare`` at a radius where no exact run was made."""
     answer = bracket(ladder, f"V({plain(ladder['radius'])})", vouched=_middle(ladder))
-    return Part(key, _at(ladder), answer, (*ladder_blocks(ladder, key), asked.again(document)))
+    return Part(key, _at(ladder), answer, tuple(ladder_blocks(ladder, key)))
 
 
 def _middle(ladder: Json) -> tuple[str, str]:
@@ -108,7 +108,7 @@ def _own_ladder(data: Json) -> Json:
     vouched, seconds = data["vouched"], data["statistics"]["seconds"]
     both = " and ".join(dict.fromkeys((vouched["lower"], vouched["upper"])))
     rungs.append({"name": "exact", "side": "middle", "kind": "bracket", "vouched": both, "seconds": seconds})
-    return {**{name: data[name] for name in ("lower", "upper", "nominal", "radius")}, "rungs": rungs}
+    return {**{name: data[name] for name in ("lower", "upper", "nominal", "radius", "status")}, "rungs": rungs}
 
 
 def ladder_blocks(ladder: Json, key: str) -> list[Block]:
@@ -122,6 +122,7 @@ def ladder_blocks(ladder: Json, key: str) -> list[Block]:
     rungs = [_rung(rung, shown) for rung in ladder["rungs"] if rung["side"] != "middle"]
     text = f"{down(lower, shown)}" if upper - lower < 10.0**-shown else f"{down(lower, 4)} … {up(upper, 4)}"
     sides = [words.count(sum(rung.side == side for rung in rungs), name) for side, name in _SIDES]
+    name = {"bracket": "open bracket", "not-asked": "best known"}.get(ladder["status"], "exact")
     description = (
         f"The bracket [{down(lower, digits)}, {up(upper, digits)}] in the middle, {sides[0]} above it and {sides[1]} "
         "below it. The numbers are in the table that follows."
@@ -132,8 +133,14 @@ def ladder_blocks(ladder: Json, key: str) -> list[Block]:
     caption += "The scale of the distances is logarithmic" + (
         "; open circles are estimates, which may err to either side." if any(r.estimate for r in rungs) else "."
     )
-    draw = partial(figures.ladder, rungs, lower, upper, text)
+    absent = [f"{r['name']} ({r['why'] or 'no reason given'})" for r in ladder["rungs"] if _absent(r)]
+    caption += f" Not available: {', '.join(absent)}." if absent else ""
+    draw = partial(figures.ladder, rungs, lower, upper, (name, text))
     return [Figure(f"{key}-ladder", "The ladder of bounds", description, caption, draw, table)]
+
+
+def _absent(rung: Json) -> bool:
+    return rung["side"] != "middle" and rung["value"] is None
 
 
 _SIDES = (("above", "certificate"), ("below", "lower bound or estimate"))

@@ -147,6 +147,7 @@ class Question:
     asked: Facts
     blocks: tuple[Block, ...]
     parts: tuple[Part, ...]
+    closing: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class Report:
             out += question.blocks
             for part in question.parts:
                 out += part.blocks
+            out += question.closing
         return out
 
     def figures(self) -> list[Figure]:

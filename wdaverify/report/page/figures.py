@@ -18,8 +18,10 @@ from wdaverify.report.page.ink import WIDTH, Palette, printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CHARACTER = 0.073
-"""Inches that a character of a label takes at most on average."""
+_LETTER, _DIGIT = 0.062, 0.078
+"""Inches that a letter of a name and a digit in bold take on average."""
+_TICK_ROOM = 0.42
+"""Inches from one mark of the ladder's axis to the next at the least."""
 _DECADES = 7.0
 
 
@@ -67,25 +69,29 @@ class _Axis:
     def of_distance(self, distance: float) -> float:
         return math.log10(1 + distance / self.unit)
 
-    def ticks(self, reach: float) -> list[tuple[float, str]]:
-        """Up to three powers of ten that fit between the bracket and ``reach`` on one side."""
-        farthest = self.unit * (10 ** max(reach - self.half, 0.0) - 1)
-        if farthest <= 0:
-            return []
-        first, last = math.ceil(math.log10(self.unit)), math.floor(math.log10(farthest))
-        step = max(1, math.ceil((last - first + 1) / 3))
-        return [(self.half + self.of_distance(10.0**k), f"{10.0**k:g}") for k in range(last, first - 1, -step)]
+    def ticks(self, reach: float, room: float) -> list[tuple[float, str]]:
+        """Powers of ten between the bracket and ``reach`` on one side, at least ``room`` from each other and from the bracket."""
+        out: list[tuple[float, str]] = []
+        first, last = math.floor(math.log10(self.unit)), math.floor(math.log10(self.unit) + max(reach, 0.0))
+        for k in range(last, first - 1, -1):
+            at = self.half + self.of_distance(10.0**k)
+            if room <= at <= reach and (not out or out[-1][0] - at >= room):
+                out.append((at, f"{10.0**k:g}"))
+        return out
 
 
-def ladder(rungs: Sequence[Rung], lower: float, upper: float, text: str, palette: Palette) -> Figure:
-    """Certificates above the bracket, attacks below it, by value; a logarithmic scale of the distance to both sides."""
+def ladder(rungs: Sequence[Rung], lower: float, upper: float, middle: tuple[str, str], palette: Palette) -> Figure:
+    """Certificates above the bracket, attacks below it, by value; a logarithmic scale of the distance to both sides.
+
+    ``middle`` is the name of the bracket and its text.
+    """
     placed = [rung for rung in rungs if rung.value is not None and math.isfinite(rung.value)]
     axis = _Axis(lower, upper, [rung.value for rung in placed if rung.value is not None])
-    order = [*_sorted(rungs, "above"), Rung("exact", "middle", None, text), *_sorted(rungs, "below")]
+    order = [*_sorted(rungs, "above"), Rung(middle[0], "middle", None, middle[1]), *_sorted(rungs, "below")]
     height = 0.62 + 0.205 * len(order)
     names = [printable(rung.name) for rung in order]
-    left = _CHARACTER * max(len(name) for name in names) + 0.12
-    right = _CHARACTER * max(8, *(len(rung.text) for rung in order)) + 0.12
+    left = _LETTER * max(len(name) for name in names) + 0.1
+    right = _DIGIT * max(5, *(len(rung.text) for rung in order)) + 0.1
     figure, axes = _axes(height, left, right, bottom=0.46, top=0.08, palette=palette)
     reach = [axis.at(rung.value) for rung in placed if rung.value is not None]
     least, most = min([-axis.half, *reach]), max([axis.half, *reach])
@@ -95,8 +101,9 @@ def ladder(rungs: Sequence[Rung], lower: float, upper: float, text: str, palette
     axes.axvspan(-axis.half, axis.half, color=palette.exact, alpha=0.16, lw=0)
     for row, (rung, name) in enumerate(zip(order, names, strict=True)):
         _rung(axes, row, rung, name, axis, palette)
-    ticks = [(-x, f"−{label}") for x, label in axis.ticks(-least)] + [(0.0, "0")]
-    ticks += [(x, f"+{label}") for x, label in axis.ticks(most)]
+    room = _TICK_ROOM * (most - least + 2 * margin) / (WIDTH - left - right)
+    ticks = [(-x, f"−{label}") for x, label in axis.ticks(-least, room)] + [(0.0, "0")]
+    ticks += [(x, f"+{label}") for x, label in axis.ticks(most, room)]
     axes.set_xticks([x for x, _ in ticks], [label for _, label in ticks], fontsize=7.5)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
@@ -114,6 +121,7 @@ def _sorted(rungs: Sequence[Rung], side: str) -> list[Rung]:
 
 def _rung(axes: Any, row: int, rung: Rung, name: str, axis: _Axis, palette: Palette) -> None:
     colour = {"above": palette.certificate, "below": palette.attack}.get(rung.side, palette.exact)
+    colour = palette.muted if rung.estimate else colour
     absent = rung.side != "middle" and (rung.value is None or not math.isfinite(rung.value))
     shade = palette.muted if absent else palette.ink
     weight = "bold" if rung.side == "middle" else "normal"
@@ -220,7 +228,7 @@ def mass(bars: Sequence[tuple[int, float, float, bool]], palette: Palette) -> Fi
     size = 7.5 if len(bars) <= 20 else 6.5
     axes.set_xticks(range(len(bars)), [str(bar[0]) for bar in bars], rotation=90, fontsize=size)
     axes.tick_params(axis="x", length=0)
-    axes.set_xlim(-0.8, max(len(bars), 6) - 0.2)
+    axes.set_xlim(-0.8, max(len(bars), 12) - 0.2)
     axes.set_xlabel("sample", color=palette.muted, fontsize=8)
     axes.set_ylabel("moved mass", color=palette.muted, fontsize=8)
     return figure

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH = 4.7
+WIDTH = 4.0
 """Inches. Narrow, so that a plot scaled down to a phone's width is still readable."""
 
 _SVG = "http://www.w3.org/2000/svg"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from wdaverify.report.page import asked, bounds, kinds, words
@@ -29,8 +30,13 @@ def build(documents: Sequence[Document], shape: Shape = None, title: str | None 
         _question(sorted(group, key=lambda d: _ORDER.index(d.kind)), f"q{k}", shapes)
         for k, group in enumerate(groups.values(), 1)
     )
+    names = list(dict.fromkeys(document.data["network"]["name"] for document in documents))
+    about = questions[0].heading if len(questions) == 1 else f"{len(questions)} questions"
+    if len(names) > 1:
+        name_of = {f"q{k}": group[0].data["network"]["name"] for k, group in enumerate(groups.values(), 1)}
+        questions = tuple(replace(q, heading=f"{q.heading} of {name_of[q.key]}") for q in questions)
     return Report(
-        title or (questions[0].heading if len(questions) == 1 else f"{len(questions)} questions about worst cases"),
+        title or f"{about} of {names[0] if len(names) == 1 else f'{len(names)} networks'}",
         _summary(questions),
         questions,
         tuple((name, *words.TRUST[name]) for name in words.TRUST),
@@ -64,7 +70,7 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
     runs = [*inner, *(document for document in documents if document.kind == "verification")]
     curves = [document for document in documents if document.kind == "curve"]
     blocks: list[Block] = kinds.over_radii(curves, runs, ladders, key)
-    parts = [*_by_radius(documents, runs, ladders, key, shape)]
+    parts = [*_by_radius(runs, ladders, key, shape)]
     for k, document in enumerate(documents):
         name = f"{key}-{document.kind}{k}"
         match document.kind:
@@ -88,12 +94,11 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
         asked.facts(first),
         tuple(blocks),
         tuple(parts),
+        tuple(asked.again(document) for document in documents if document.kind == "compare"),
     )
 
 
-def _by_radius(
-    documents: Sequence[Document], runs: Sequence[Document], ladders: Sequence[Json], key: str, shape: Shape
-) -> list[Part]:
+def _by_radius(runs: Sequence[Document], ladders: Sequence[Json], key: str, shape: Shape) -> list[Part]:
     """A part for every verification, with the ladder at its radius; and for every ladder that none belongs to."""
     by_radius = {ladder["radius"]: ladder for ladder in ladders}
     known = {document.data["radius"] for document in runs}
@@ -101,10 +106,9 @@ def _by_radius(
     for k, document in enumerate(runs):
         radius = document.data["radius"]
         out.append((radius, bounds.verification_part(document, by_radius.get(radius), f"{key}-v{k}", shape)))
-    compare = next((document for document in documents if document.kind == "compare"), None)
     for k, (radius, ladder) in enumerate(by_radius.items()):
-        if radius not in known and compare is not None:
-            out.append((radius, bounds.ladder_part(compare, ladder, f"{key}-l{k}")))
+        if radius not in known:
+            out.append((radius, bounds.ladder_part(ladder, f"{key}-l{k}")))
     return [part for _, part in sorted(out, key=lambda entry: entry[0])]
 
 

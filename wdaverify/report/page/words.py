@@ -97,7 +97,7 @@ def plain(value: float) -> str:
 
 def small(value: float) -> str:
     """A quantity >= 0, rounded up at two significant digits."""
-    return upward(value) if value >= 0 else near(value, 2)
+    return _signed(upward(value)) if value >= 0 else near(value, 2)
 
 
 def _signed(text: str) -> str:
