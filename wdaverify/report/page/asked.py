@@ -95,15 +95,15 @@ def facts(document: Document) -> Facts:
     data = document.data
     network = data["network"]
     rows = [("Network", f"{network['name']}: {words.widths(network)}, {words.count(network['relus'], 'ReLU')}", "")]
-    rows.append(("SHA-256 of the network", data["network_sha256"], "code"))
+    rows.append(("Network SHA-256", data["network_sha256"], "code"))
     if "samples" in data:
         rows.append(("Samples", f"{data['samples']['count']} from {data['samples']['source']}", ""))
-        rows.append(("SHA-256 of the samples", data["samples_sha256"], "code"))
+        rows.append(("Samples SHA-256", data["samples_sha256"], "code"))
     if "loss" in data:
         rows.append(("Loss", f"{data['loss']}: {words.meaning(data['loss'])}", ""))
     rows.append(("Norm of the inputs" if document.kind == "lipschitz" else "Ground cost", _ground(data), ""))
     if "order" in data:
-        rows.append(("Order of the Wasserstein distance", plain(number(data["order"])), ""))
+        rows.append(("Wasserstein order", plain(number(data["order"])), ""))
         rows.append(("Labels", _labels(data), ""))
     if "support" in data:
         rows.append(("Support", words.space(data["support"], network["inputs"]), ""))
@@ -144,9 +144,9 @@ def again(document: Document) -> Command:
     data, files = document.data, document.data.get("files") or _NONE
     network = files.get("network") or data["network"]["name"]
     samples = files.get("samples") or (data["samples"]["source"] if "samples" in data else "DATA")
-    hashes = [("SHA-256 of the network file", data["network_sha256"], "code")]
+    hashes = [("Network SHA-256", data["network_sha256"], "code")]
     if "samples" in data:
-        hashes.append(("SHA-256 of the samples as used", data["samples_sha256"], "code"))
+        hashes.append(("Samples SHA-256", data["samples_sha256"], "code"))
     hashes += ran(document)
     if files.get("certificate"):
         line = _typed("recheck", network, samples, files["certificate"])

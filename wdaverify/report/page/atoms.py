@@ -176,7 +176,7 @@ def _atoms(data: Json, key: str, shape: tuple[int, ...] | None) -> Pictures:
 def _atom_facts(original: Json, atom: Json) -> str:
     parts = [
         f"mass {near(atom['weight'])}",
-        f"distance {small(atom['distance'])}",
+        f"distance {small(atom['distance'], 4)}",
         f"loss {near(number(atom['loss']))}",
     ]
     flips = _flips([atom], original)

@@ -18,8 +18,6 @@ from wdaverify.report.page.ink import WIDTH, Palette, printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LETTER, _DIGIT = 0.062, 0.078
-"""Inches that a letter of a name and a digit in bold take on average."""
 _TICK_ROOM = 0.42
 """Inches from one mark of the ladder's axis to the next at the least."""
 _DECADES = 7.0
@@ -56,7 +54,8 @@ class _Axis:
         away = [d for d in (max(self.low - v, v - self.high) for v in values) if d > 0]
         largest = max(away, default=1.0)
         self.unit = max(min(away, default=1.0), largest * 10**-_DECADES) / 2
-        self.half = 0.5 if self.high - self.low > 1e-3 * largest else 0.05
+        span = self.of_distance(largest) if away else 1.0
+        self.half = (0.25 if self.high - self.low > 1e-3 * largest else 0.015) * span
 
     def at(self, value: float) -> float:
         if value < self.low:
@@ -90,8 +89,8 @@ def ladder(rungs: Sequence[Rung], lower: float, upper: float, middle: tuple[str,
     order = [*_sorted(rungs, "above"), Rung(middle[0], "middle", None, middle[1]), *_sorted(rungs, "below")]
     height = 0.62 + 0.205 * len(order)
     names = [printable(rung.name) for rung in order]
-    left = _LETTER * max(len(name) for name in names) + 0.1
-    right = _DIGIT * max(5, *(len(rung.text) for rung in order)) + 0.1
+    left = max(map(_inches, names)) + 0.1
+    right = max(_inches(rung.text) for rung in order) + 0.1
     figure, axes = _axes(height, left, right, bottom=0.46, top=0.08, palette=palette)
     reach = [axis.at(rung.value) for rung in placed if rung.value is not None]
     least, most = min([-axis.half, *reach]), max([axis.half, *reach])
@@ -109,6 +108,17 @@ def ladder(rungs: Sequence[Rung], lower: float, upper: float, middle: tuple[str,
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("distance to the bracket (log scale)", color=palette.muted, fontsize=8)
     return figure
+
+
+def _inches(text: str) -> float:
+    """How wide a label is, set in bold."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    size, _, _ = text_to_path.get_text_width_height_descent(
+        printable(text), FontProperties(size=8, weight="bold"), False
+    )
+    return float(size) / 72
 
 
 def _sorted(rungs: Sequence[Rung], side: str) -> list[Rung]:
@@ -147,15 +157,16 @@ def bands(
 ) -> Figure:
     """V over the radius: the exact curve or brackets, the attacks' band below, the certificates' band above."""
     figure, axes = _axes(3.0, 0.62, 0.1, bottom=0.42, top=0.52, palette=palette)
+    reach = max([r for band in exact for r in band.radius] + [r for r, _, _ in brackets], default=1.0)
     handles: list[tuple[Any, str]] = []
     for band, colour, name in (
         (certificates, palette.certificate, "certificates"),
         (attacks, palette.attack, "attacks"),
     ):
         if band is not None:
-            handles.append((_band(axes, band, colour, 0.22), name))
+            handles.append((_band(axes, band, colour, 0.3, reach), name))
     for band in exact:
-        handles.append((_band(axes, band, palette.exact, 0.9), "exact bracket"))
+        handles.append((_band(axes, band, palette.exact, 0.9, reach), "exact bracket"))
     for radius, lower, upper in brackets:
         low, high = (v if math.isfinite(v) else math.nan for v in (lower, upper))
         axes.plot([radius, radius], [low, high], color=palette.exact, lw=2.5, solid_capstyle="butt")
@@ -163,6 +174,7 @@ def bands(
     if brackets and not exact:
         handles.append((axes.plot([], [], "o-", ms=3.5, lw=2.5, color=palette.exact)[0], "exact bracket"))
     _limit(axes, exact, brackets, attacks, certificates)
+    axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel("radius", color=palette.muted, fontsize=8)
     axes.set_ylabel("V(radius)", color=palette.muted, fontsize=8)
     axes.grid(axis="y", color=palette.rule, lw=0.5)
@@ -173,10 +185,10 @@ def bands(
     return figure
 
 
-def _band(axes: Any, band: Band, colour: str, alpha: float) -> Any:
+def _band(axes: Any, band: Band, colour: str, alpha: float, reach: float) -> Any:
     radius, lower, upper = _dense(band)
     if len(band.radius) == 1:
-        spread = 0.01 * (radius[0] or 1.0)
+        spread = 0.012 * (reach or 1.0)
         radius, lower, upper = (
             np.array([radius[0] - spread, radius[0] + spread]),
             *(np.repeat(v, 2) for v in (lower, upper)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,8 @@ def _saved(draw: Callable[[Palette], Figure], palette: Palette, kind: str) -> by
 
     stream = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"CreationDate": None, "Producer": None, "Creator": "wdaverify"}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*missing from.*font")  # a file's own text may be in any script
         draw(palette).savefig(
             stream, format=kind, metadata=metadata, transparent=palette is _ROLES, facecolor=palette.paper
         )

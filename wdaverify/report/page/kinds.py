@@ -168,11 +168,11 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
     status = "exact" if data["exact"] else "bracket"
     known = [row for row in rows if math.isfinite(number(row["upper"]))]
     nearest = min(known, key=lambda row: number(row["upper"]), default=None)
-    remark = (
-        "No error is known."
-        if nearest is None
-        else (f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}.")
-    )
+    remark = "No error is known."
+    if nearest is not None and number(nearest["upper"]) == 0:
+        remark = f"The network gets sample {nearest['sample']} wrong as it is."
+    elif nearest is not None:
+        remark = f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
     widest = max((_width(row) for row in rows if number(row["lower"]) != math.inf), default=0.0)
     answer = Answer(
         status,
@@ -244,7 +244,7 @@ def _errors(data: Json, known: Sequence[Json], key: str, shape: Shape) -> list[B
     made = []
     for k, (original, row) in enumerate(pairs):
         title = f"Sample {row['sample']}"
-        text = f"distance {small(number(row['upper']))}, label {row['label']} → class {row['class']}"
+        text = f"distance {small(number(row['upper']), 4)}, label {row['label']} → class {row['class']}"
         if scale is not None and shape is not None:
             images = pictures.triptych(original["point"], row["point"], shape, scale, data["network"]["input_shape"])
             named = zip(("original", "nearest error", "difference"), images, strict=True)

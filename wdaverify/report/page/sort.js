@@ -1,5 +1,6 @@
 "use strict";
-// Every head of a sortable table becomes a button; the page reads whole without this. On paper all folds are open.
+// Every head of a sortable table becomes a button; the page reads whole without this. On paper all folds are open and the
+// heads are plain text again: a button would be left out where a table goes on on the next page.
 (() => {
   const number = (text) => (text === "" ? NaN : Number(text));
   const compare = (a, b) => {
@@ -18,6 +19,7 @@
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
   };
+  const buttons = [];
   for (const table of document.querySelectorAll("table.sortable")) {
     if (table.tBodies[0].rows.length < 2) continue;
     [...table.tHead.rows[0].cells].forEach((head, column) => {
@@ -26,16 +28,22 @@
       button.append(...head.childNodes);
       button.addEventListener("click", () => sort(table, column, head));
       head.append(button);
+      buttons.push([head, button]);
     });
   }
   const opened = [];
   addEventListener("beforeprint", () => {
+    for (const [head, button] of buttons) head.replaceChildren(...button.childNodes);
     for (const fold of document.querySelectorAll("details:not([open])")) {
       fold.open = true;
       opened.push(fold);
     }
   });
   addEventListener("afterprint", () => {
+    for (const [head, button] of buttons) {
+      button.append(...head.childNodes);
+      head.append(button);
+    }
     for (const fold of opened.splice(0)) fold.open = false;
   });
 })();

@@ -31,12 +31,12 @@ def build(documents: Sequence[Document], shape: Shape = None, title: str | None 
         for k, group in enumerate(groups.values(), 1)
     )
     names = list(dict.fromkeys(document.data["network"]["name"] for document in documents))
-    about = questions[0].heading if len(questions) == 1 else f"{len(questions)} questions"
+    about = f"{questions[0].heading} of" if len(questions) == 1 else f"{len(questions)} questions about"
     if len(names) > 1:
         name_of = {f"q{k}": group[0].data["network"]["name"] for k, group in enumerate(groups.values(), 1)}
         questions = tuple(replace(q, heading=f"{q.heading} of {name_of[q.key]}") for q in questions)
     return Report(
-        title or f"{about} of {names[0] if len(names) == 1 else f'{len(names)} networks'}",
+        title or f"{about} {names[0] if len(names) == 1 else f'{len(names)} networks'}",
         _summary(questions),
         questions,
         tuple((name, *words.TRUST[name]) for name in words.TRUST),

@@ -95,9 +95,9 @@ def plain(value: float) -> str:
     return _signed(f"{value:.12g}")
 
 
-def small(value: float) -> str:
-    """A quantity >= 0, rounded up at two significant digits."""
-    return _signed(upward(value)) if value >= 0 else near(value, 2)
+def small(value: float, digits: int = 2) -> str:
+    """A quantity >= 0, rounded up at so many significant digits."""
+    return _signed(upward(value, digits)) if value >= 0 else near(value, 2)
 
 
 def _signed(text: str) -> str:
