@@ -142,14 +142,14 @@ def ran(document: Document) -> tuple[tuple[str, str, str], ...]:
 def again(document: Document) -> Command:
     """How to check the answer, or to ask the question again."""
     data, files = document.data, document.data.get("files") or _NONE
-    network = files.get("network") or data["network"]["name"]
-    samples = files.get("samples") or (data["samples"]["source"] if "samples" in data else "DATA")
+    network = _path(files.get("network") or data["network"]["name"])
+    samples = _path(files.get("samples") or (data["samples"]["source"] if "samples" in data else "DATA"))
     hashes = [("Network SHA-256", data["network_sha256"], "code")]
     if "samples" in data:
         hashes.append(("Samples SHA-256", data["samples_sha256"], "code"))
     hashes += ran(document)
     if files.get("certificate"):
-        line = _typed("recheck", network, samples, files["certificate"])
+        line = _typed("recheck", network, samples, _path(files["certificate"]))
         text = (
             "The proof of this answer was written to a certificate. The checker replays it without any solver, and exits "
             "with status 0 if it holds for exactly this network and these samples:"
@@ -223,6 +223,11 @@ def _run_options(document: Document) -> list[str]:
     if "gap_asked" in data:
         out += ["--gap", repr(float(data["gap_asked"]))]
     return out + (["--seed", str(data["seed"])] if "seed" in data else [])
+
+
+def _path(path: str) -> str:
+    """A path that is not taken for an option."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 def _typed(*arguments: str) -> str:

@@ -33,7 +33,7 @@
   }
   const opened = [];
   addEventListener("beforeprint", () => {
-    for (const [head, button] of buttons) head.replaceChildren(...button.childNodes);
+    for (const [head, button] of buttons) if (button.isConnected) head.replaceChildren(...button.childNodes);
     for (const fold of document.querySelectorAll("details:not([open])")) {
       fold.open = true;
       opened.push(fold);
@@ -41,6 +41,7 @@
   });
   addEventListener("afterprint", () => {
     for (const [head, button] of buttons) {
+      if (button.isConnected) continue;
       button.append(...head.childNodes);
       head.append(button);
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from wdaverify.report.page import asked, bounds, kinds, words
+from wdaverify.report.page import asked, bounds, distances, lipschitz, radii, words
 from wdaverify.report.page.content import Block, Cell, Column, Part, Question, Report, Table
 from wdaverify.report.page.document import Document
 from wdaverify.report.page.pictures import check_shape
@@ -69,23 +69,23 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
     ]
     runs = [*inner, *(document for document in documents if document.kind == "verification")]
     curves = [document for document in documents if document.kind == "curve"]
-    blocks: list[Block] = kinds.over_radii(curves, runs, ladders, key)
+    blocks: list[Block] = radii.over_radii(curves, runs, ladders, key)
     parts = [*_by_radius(runs, ladders, key, shape)]
     for k, document in enumerate(documents):
         name = f"{key}-{document.kind}{k}"
         match document.kind:
             case "curve":
-                parts.append(kinds.curve_part(document, name))
+                parts.append(radii.curve_part(document, name))
             case "attack":
                 parts.append(bounds.attack_part(document, name, shape))
             case "distances":
-                parts.append(kinds.distances_part(document, name, shape))
+                parts.append(distances.distances_part(document, name, shape))
             case "lipschitz":
-                parts.append(kinds.lipschitz_part(document, name))
-    radii = {document.data.get("radius") for document in runs} | {ladder["radius"] for ladder in ladders}
-    one = (
-        radii.pop() if len(radii) == 1 and not curves else first.data.get("radius") if not runs and not curves else None
-    )
+                parts.append(lipschitz.lipschitz_part(document, name))
+    known = {ladder["radius"] for ladder in ladders} | {
+        d.data["radius"] for d in (*runs, *documents) if "radius" in d.data
+    }
+    one = known.pop() if len(known) == 1 and not curves else None
     return Question(
         key,
         asked.heading(first),

@@ -85,6 +85,12 @@ def up(value: float, digits: int = 6) -> str:
     return _signed(rounded_up(value, digits))
 
 
+def width(bracket: Json) -> float:
+    """``upper - lower`` of an entry of a document; 0 where both are infinite."""
+    gap = number(bracket["upper"]) - number(bracket["lower"])
+    return 0.0 if math.isnan(gap) else gap
+
+
 def near(value: float, digits: int = 4) -> str:
     """A number that is no bound, at so many significant digits."""
     return _signed(f"{value:.{digits}g}")
