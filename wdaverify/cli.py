@@ -573,9 +573,10 @@ def _page_target(
 
 
 def _check_image(image_shape: tuple[int, ...] | None, problem: WdroProblem) -> None:
-    from wdaverify.report.page.pictures import check_shape
-
+    """Refuse an image shape that does not fit, before any work."""
     if image_shape is not None:
+        from wdaverify.report.page.pictures import check_shape
+
         check_shape(image_shape, problem.network.n_inputs)
 
 
