@@ -117,6 +117,8 @@ def test_the_table_sorts(visit: Open) -> None:
     page.keyboard.press("Space")
     assert head.get_attribute("aria-sort") == "descending"
     assert keys() == sorted(before, reverse=True)
+    region.get_by_role("button", name="Sample", exact=True).click()
+    assert head.get_attribute("aria-sort") is None
     assert region.locator("[aria-sort]").count() == 1
 
 

@@ -199,13 +199,15 @@ def test_moved_mass_by_hand() -> None:
     gone = {**first, "weight": 0.25, "distance": 0.6, "label": 1, "predicted": 1}
     stays = {**first, "weight": 0.25, "distance": 0.0, "point": made["originals"][0]["point"], "predicted": 0}
     made["originals"][0].update(label=0, predicted=0, weight=0.5)
-    made["atoms"] = [gone, stays, {**second, "point": made["originals"][1]["point"]}]
+    made["originals"][1].update(label=1, predicted=0)  # wrong as it is, which is no flip
+    made["atoms"] = [gone, stays, {**second, "point": [0.31, 0.4], "distance": 0.01, "label": 1, "predicted": 0}]
     rows = atoms.moved_mass(made)
-    assert [(row.original["sample"], row.mass) for row in rows] == [(0, 0.25), (1, 0.0)]
-    assert rows[0].mean == rows[0].farthest == 0.6
-    assert rows[0].share == pytest.approx(0.25, rel=1e-12)
-    assert rows[0].flips == "class 0 → 1; label 0 → 1"
-    assert rows[1].flips == ""
+    assert [(row.original["sample"], row.mass) for row in rows] == [(1, 0.5), (0, 0.25)]
+    assert rows[1].mean == rows[1].farthest == 0.6
+    assert rows[1].share == pytest.approx(0.25, rel=1e-12)
+    assert rows[1].flips == "class 0 → 1; label 0 → 1"
+    assert rows[0].share == pytest.approx(0.5 * 0.01**2, rel=1e-12)
+    assert rows[0].flips == ""
 
 
 def test_atoms_that_are_left_out_are_counted() -> None:
