@@ -103,6 +103,14 @@ def test_contradictions(fault: str, tmp_path: Path) -> None:
         read_document(saved(tmp_path, outer))
 
 
+@pytest.mark.parametrize("depth", [10, 300, 600, 900, 2000, 100_000])
+def test_nested(depth: int, tmp_path: Path) -> None:
+    """A field nested as deep as JSON allows, or deeper, ends in a refusal and not in a stack that overflows."""
+    text = json.dumps({**documents.verification(), "detail": "HERE"}).replace('"HERE"', "[" * depth + "]" * depth)
+    with pytest.raises(DocumentError, match=r"nested too deeply|its field detail is not"):
+        read_document(saved(tmp_path, text))
+
+
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document, "MAX_BYTES", 100)
     with pytest.raises(DocumentError, match="at most 100 are accepted"):

@@ -14,7 +14,7 @@ from wdaverify.report.page.words import Json, down, near, plain, small, up
 from wdaverify.report.summary import decided
 
 Shape = tuple[int, ...] | None
-_MANY = 12
+_MANY, _RUNGS = 12, 40
 
 
 def verification_part(document: Document, ladder: Json | None, key: str, shape: Shape) -> Part:
@@ -119,7 +119,9 @@ def ladder_blocks(ladder: Json, key: str) -> list[Block]:
         return [table]
     digits = words.places(lower, upper)
     shown = min(digits, 6)
-    rungs = [_rung(rung, shown) for rung in ladder["rungs"] if rung["side"] != "middle"]
+    listed = [rung for rung in ladder["rungs"] if rung["side"] != "middle"]
+    listed.sort(key=lambda rung: _away(rung, lower, upper))
+    rungs = [_rung(rung, shown) for rung in listed[:_RUNGS]]
     text = f"{down(lower, shown)}" if upper - lower < 10.0**-shown else f"{down(lower, 4)} … {up(upper, 4)}"
     sides = [words.count(sum(rung.side == side for rung in rungs), name) for side, name in _SIDES]
     name = {"bracket": "open bracket", "not-asked": "best known"}.get(ladder["status"], "exact")
@@ -135,12 +137,22 @@ def ladder_blocks(ladder: Json, key: str) -> list[Block]:
     )
     absent = [f"{r['name']} ({r['why'] or 'no reason given'})" for r in ladder["rungs"] if _absent(r)]
     caption += f" Not available: {', '.join(absent)}." if absent else ""
+    left = len(listed) - len(rungs)
+    caption += (
+        f" The {words.count(left, 'rung')} farthest from the bracket stand in the table only." if left > 0 else ""
+    )
     draw = partial(figures.ladder, rungs, lower, upper, (name, text))
     return [Figure(f"{key}-ladder", "The ladder of bounds", description, caption, draw, table)]
 
 
 def _absent(rung: Json) -> bool:
     return rung["side"] != "middle" and rung["value"] is None
+
+
+def _away(rung: Json, lower: float, upper: float) -> float:
+    """The distance to the bracket; infinite without a value."""
+    value = math.inf if rung["value"] is None else number(rung["value"])
+    return max(value - upper, lower - value) if math.isfinite(value) else math.inf
 
 
 _SIDES = (("above", "certificate"), ("below", "lower bound or estimate"))

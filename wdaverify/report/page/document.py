@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any, NoReturn
 
 from jsonschema import Draft202012Validator
@@ -22,7 +23,8 @@ Json = dict[str, Any]
 
 KINDS = ("verification", "attack", "curve", "distances", "compare", "lipschitz")
 MAX_BYTES = 2**28
-_LONGEST = 160
+_LONGEST, _ENOUGH = 160, 50
+"""Characters of a refusal that are another's; how many faults are compared to name one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +116,13 @@ def _kind(data: Json, name: str) -> str:
 
 
 def _meet_schema(data: Json, kind: str, name: str) -> None:
-    error = best_match(_validator(kind).iter_errors(data))
+    try:
+        error = best_match(islice(_validator(kind).iter_errors(data), _ENOUGH))
+    except RecursionError:
+        _refuse(name, "its JSON is nested too deeply")
     if error is not None:
-        where = "/".join(str(step) for step in error.absolute_path)
-        place = f"its field {where[:_LONGEST]}" if where else "it"
+        where = ascii("/".join(str(step) for step in error.absolute_path)[:_LONGEST])[1:-1]
+        place = f"its field {where}" if where else "it"
         _refuse(name, f"{place} is not what the schema {kind} says: {error.message[:_LONGEST]}")
 
 
