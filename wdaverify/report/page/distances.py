@@ -56,7 +56,9 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         "samples, nearest first",
         "distance",
     )
-    caption = f"Each dot is a sample, as high as its nearest error is far; {len(rows) - len(known)} without a known error are left out."
+    missing = len(rows) - len(known)
+    left = f" {words.count(missing, 'sample')} without a known error left out." if missing else ""
+    caption = "Each dot is a sample, as high as its nearest error is far." + left
     described = (
         f"Distances of {words.count(len(known), 'sample')} to their nearest errors, in ascending order. {remark}"
     )

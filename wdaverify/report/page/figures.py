@@ -252,6 +252,7 @@ def side_by_side(brackets: Sequence[tuple[float, float]], across: str, along: st
     shown = sorted(b for b in brackets if math.isfinite(b[0]) and math.isfinite(b[1]))
     rank = np.arange(1, len(shown) + 1)
     axes.vlines(rank, [b[0] for b in shown], [b[1] for b in shown], color=palette.exact, lw=1.5)
+    axes.locator_params(axis="x", nbins=5, integer=True)
     axes.plot(rank, [b[1] for b in shown], "o", ms=3, color=palette.exact)
     axes.set_ylim(bottom=min(0.0, *(b[0] for b in shown)) if shown else 0.0)
     axes.grid(axis="y", color=palette.rule, lw=0.5)

@@ -43,9 +43,15 @@ def lipschitz_part(document: Document, key: str) -> Part:
         caption = "Each dot is a part: a functional of the outputs, and a sample where the region is made of balls."
         blocks.append(Figure(f"{key}-parts", "The parts in order", described, caption, draw))
     blocks.append(Table(f"{key}-parts", "The parts", columns, cells))
-    spent = [(name, _scalar(value), "") for name, value in (*data["solver"].items(), *data["statistics"].items())]
+    spent = [
+        (_label(name), _scalar(value), "") for name, value in (*data["solver"].items(), *data["statistics"].items())
+    ]
     blocks += [Facts("Time and solves", tuple(spent)), asked.again(document)]
     return Part(key, "The constant", answer, tuple(blocks))
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _point(point: Sequence[float] | None) -> str:

@@ -77,7 +77,7 @@ def over_radii(
     above = {ladder["radius"]: _bounds(ladder, "above") for ladder in ladders}
     attacks, certificates = _range_band(below), _range_band(above)
     marks = [(radius, *bounds) for radius, bounds in sorted(brackets.items())]
-    caption = "The dark band is the exact bracket" + (" (dots: single radii). " if marks else ". ")
+    caption = "The solid line is the exact bracket" + (" (dots: single radii). " if marks else ". ")
     if attacks is not None:
         caption += "Attacks reach the lower band, from the weakest to the strongest. "
     if certificates is not None:
