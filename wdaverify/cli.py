@@ -63,6 +63,15 @@ def _side(value: str) -> float | str:
     return value if value == "none" else float(_number()(value))
 
 
+def _image_shape(value: str) -> tuple[int, ...]:
+    """``H W`` or ``H W C``, as ``_spelled_out`` joins them."""
+    return tuple(_whole(1)(size) for size in value.replace("x", " ").split())
+
+
+_IMAGE_SHAPE = click.option(
+    "--image-shape", type=_image_shape, metavar="H W [C]", help="Show inputs as images of this shape."
+)
+
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _QUESTION: list[Callable[[_Command], _Command]] = [
@@ -158,7 +167,7 @@ def cli(ctx: click.Context) -> None:
     """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
-            "no command was given: verify, curve, distance, attack, recheck and info are accepted; see wdaverify --help"
+            "no command was given: verify, curve, distance, attack, report, recheck and info are accepted; see wdaverify --help"
         )
 
 
@@ -170,6 +179,8 @@ def cli(ctx: click.Context) -> None:
 @click.option("--threshold", type=_number(), metavar="T", help="Stop as soon as the bracket decides V <= T.")
 @click.option("--mip-start/--no-mip-start", default=False, help="Hand attack points to a MIP solver as starts.")
 @click.option("--certificate", metavar="FILE.cert", help="Prove the bracket, and write there what recheck needs.")
+@click.option("--report", metavar="FILE.html", help="Write the answer as a page, whole or not at all.")
+@_IMAGE_SHAPE
 @click.option(
     "--memory-limit", type=_number(0, above=True), metavar="MB", help="Search trees take about so much at most."
 )
@@ -181,6 +192,8 @@ def verify(
     threshold: float | None,
     mip_start: bool,
     certificate: str | None,
+    report: str | None,
+    image_shape: tuple[int, ...] | None,
     memory_limit: float | None,
     **question: Any,
 ) -> int:
@@ -189,12 +202,14 @@ def verify(
         _check_target(
             "--certificate", certificate, (question["network_path"], question["data_path"], question["output"])
         )
+    page = _page_target(report, image_shape, question, certificate)
     problem = _problem(**question)
+    _check_image(image_shape, problem)
     from wdaverify.report.as_json import verification_json
     from wdaverify.report.summary import verification_summary
     from wdaverify.wdro.verify import verify as run
 
-    with _live_line(question["quiet"]) as report:
+    with _live_line(question["quiet"]) as live:
         result = run(
             problem,
             solver=solver,
@@ -207,12 +222,17 @@ def verify(
             mip_start=mip_start,
             certificate=certificate is not None,
             memory_limit=None if memory_limit is None else 1e6 * memory_limit,
-            progress=report,
+            progress=live,
         )
     if certificate is not None and result.certificate is not None:
         _write_certificate(certificate, result, question)
     _hand_over(
-        question, problem, result.notices, lambda: verification_json(result), lambda: verification_summary(result)
+        question,
+        problem,
+        result.notices,
+        lambda: verification_json(result, _files(question, certificate if result.certificate else None)),
+        lambda: verification_summary(result),
+        page,
     )
     return _exit_status(result)
 
@@ -231,7 +251,7 @@ def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> i
     from wdaverify.wdro.distances import distances as run
     from wdaverify.wdro.result import Reason
 
-    with _live_line(question["quiet"]) as report:
+    with _live_line(question["quiet"]) as live:
         result = run(
             problem,
             solver=solver,
@@ -240,9 +260,15 @@ def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> i
             jobs=jobs or _cores(),
             device=question["device"],
             seed=question["seed"],
-            progress=report,
+            progress=live,
         )
-    _hand_over(question, problem, result.notices, lambda: distances_json(result), lambda: distances_summary(result))
+    _hand_over(
+        question,
+        problem,
+        result.notices,
+        lambda: distances_json(result, _files(question)),
+        lambda: distances_summary(result),
+    )
     if result.exact:
         return DONE
     return INTERRUPTED if result.reason is Reason.INTERRUPTED else LIMIT
@@ -255,17 +281,21 @@ def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> i
 @click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this gap everywhere.")
 @click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
 @click.option("--csv", "csv_path", metavar="FILE.csv", help="Write the breakpoints there, whole or not at all.")
-def curve(*, solver: str, gap: float, jobs: int | None, csv_path: str | None, **question: Any) -> int:
+@click.option("--report", metavar="FILE.html", help="Write the curve as a page, whole or not at all.")
+def curve(
+    *, solver: str, gap: float, jobs: int | None, csv_path: str | None, report: str | None, **question: Any
+) -> int:
     """Bracket the worst-case value at every radius up to the largest, at once."""
     if csv_path is not None:
         _check_target("--csv", csv_path, (question["network_path"], question["data_path"], question["output"]))
+    page = _page_target(report, None, question, csv_path)
     problem = _problem(**question)
     from wdaverify.report.as_json import write_text
     from wdaverify.report.curve import curve_csv, curve_json, curve_summary
     from wdaverify.wdro.curve import curve as run
     from wdaverify.wdro.result import Reason
 
-    with _live_line(question["quiet"]) as report:
+    with _live_line(question["quiet"]) as live:
         result = run(
             problem,
             solver=solver,
@@ -274,11 +304,18 @@ def curve(*, solver: str, gap: float, jobs: int | None, csv_path: str | None, **
             jobs=jobs or _cores(),
             device=question["device"],
             seed=question["seed"],
-            progress=report,
+            progress=live,
         )
     if csv_path is not None:
         write_text(csv_path, curve_csv(result))
-    _hand_over(question, problem, result.notices, lambda: curve_json(result), lambda: curve_summary(result))
+    _hand_over(
+        question,
+        problem,
+        result.notices,
+        lambda: curve_json(result, _files(question)),
+        lambda: curve_summary(result),
+        page,
+    )
     if result.exact:
         return DONE
     return INTERRUPTED if result.reason is Reason.INTERRUPTED else LIMIT
@@ -294,7 +331,46 @@ def attack(**question: Any) -> int:
     from wdaverify.wdro.attacking import attack as run
 
     result = run(problem, device=question["device"], seed=question["seed"], time_limit=question["time_limit"])
-    _hand_over(question, problem, result.notices, lambda: attack_json(result), lambda: attack_summary(result))
+    _hand_over(
+        question, problem, result.notices, lambda: attack_json(result, _files(question)), lambda: attack_summary(result)
+    )
+    return DONE
+
+
+@cli.command(context_settings={**_CONTEXT, "show_default": True})
+@click.argument("paths", metavar="RESULT.json...", nargs=-1, required=True)
+@click.option("--output", metavar="FILE", help="Write there, whole or not at all; default: tables are printed.")
+@click.option(
+    "--format", "kind", type=click.Choice(["html", "csv", "latex", "markdown"]), default="html", help="Page, or tables."
+)
+@click.option("--figures", type=click.Choice(["svg", "pdf"]), help="Write each figure too, beside the output.")
+@_IMAGE_SHAPE
+@click.option("--title", metavar="TEXT", help="Title of the page.")
+def report(
+    *,
+    paths: tuple[str, ...],
+    output: str | None,
+    kind: str,
+    figures: str | None,
+    image_shape: tuple[int, ...] | None,
+    title: str | None,
+) -> int:
+    """Results that --output wrote as one page that needs nothing else, as tables, or as figures for a paper."""
+    from wdaverify.report.files import write_text
+    from wdaverify.report.page.output import report_of_files, text_of, write_figures
+
+    if output is None and (kind == "html" or figures is not None):
+        raise InputError("a page and figures are files: say where, as in --output report.html")
+    if output is not None:
+        _check_target("--output", output, paths)
+    made = report_of_files(paths, image_shape=image_shape, title=title)
+    text = text_of(made, kind)
+    if output is None:
+        _say(text.rstrip("\n"))
+        return DONE
+    write_text(output, text)
+    if figures is not None:
+        write_figures(made, figures, output)
     return DONE
 
 
@@ -396,9 +472,12 @@ def _support(width: int, options: dict[str, Any]) -> Support:
 
 
 def _spelled_out(arguments: Sequence[str]) -> list[str]:
-    """``--support none`` as the two values that the option takes."""
+    """``--support none`` as the two values that the option takes, ``--image-shape H W [C]`` as one."""
     out: list[str] = []
     for k, argument in enumerate(arguments):
+        if out and argument.isdecimal() and out[-2:-1] == ["--image-shape"] and len(out[-1].split()) < 3:
+            out[-1] += f" {argument}"
+            continue
         out.append(argument)
         if argument == "none" and k and arguments[k - 1] == "--support" and arguments[k + 1 : k + 2] != ["none"]:
             out.append("none")
@@ -457,17 +536,64 @@ def _hand_over(
     notices: Sequence[str],
     document: Callable[[], dict[str, Any]],
     summary: Callable[[], str],
+    page: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
-    """Write the file, then print; what was found is printed even if the file cannot be written."""
+    """Write the files, then print; what was found is printed even if a file cannot be written."""
     from wdaverify.report.as_json import write
 
     try:
         if question["output"] is not None:
             write(question["output"], document())
+        if page is not None:
+            page(document())
     finally:
         if not question["quiet"]:
             _notes([notice for notice in notices if notice not in problem.network.notices], quiet=False)
             _say(summary())
+
+
+def _page_target(
+    path: str | None, image_shape: tuple[int, ...] | None, question: dict[str, Any], other: str | None
+) -> Callable[[dict[str, Any]], None] | None:
+    """How to write the page of an answer; None where none was asked for."""
+    if path is None:
+        if image_shape is not None:
+            raise InputError(
+                "--image-shape says how a page shows inputs, and no page is written; give --report FILE.html"
+            )
+        return None
+    _check_target("--report", path, (question["network_path"], question["data_path"], question["output"], other))
+
+    def write(document: dict[str, Any]) -> None:
+        from wdaverify.report.page.output import write_page
+
+        write_page(path, document, image_shape)
+
+    return write
+
+
+def _check_image(image_shape: tuple[int, ...] | None, problem: WdroProblem) -> None:
+    """Refuse an image shape that does not fit, before any work."""
+    if image_shape is not None:
+        from wdaverify.report.page.pictures import check_shape
+
+        check_shape(image_shape, problem.network.n_inputs)
+
+
+def _files(question: dict[str, Any], certificate: str | None = None) -> dict[str, Any]:
+    """What the question was read from, so that a report can say how to ask it again."""
+    from wdaverify.report.as_json import files_json
+
+    return files_json(
+        question["network_path"],
+        question["data_path"],
+        clip=question["clip"],
+        label_column=question["label_column"],
+        support=question["support_file"],
+        cost_weights=question["cost_weights"],
+        functionals=question["functionals"],
+        certificate=certificate,
+    )
 
 
 def _exit_status(result: VerificationResult) -> int:

@@ -5,6 +5,7 @@
     |   |-- NetworkError          the ONNX file: unreadable, or an operator or shape outside the accepted list
     |   |-- SamplesError          the data file: shapes, labels, non-finite numbers, points outside the support
     |   |-- ProblemError          a combination of radius, order, norm, loss and support that is not supported
+    |   |-- DocumentError         a result file that cannot be read as one, or pictures that do not fit it
     |   |-- CertificateError      a certificate that cannot be read (one that proves nothing is rejected, no error)
     |   `-- OutputError           a file that cannot be written
     `-- SolverError               a back-end is missing, refused the model, or broke down (never ends a run: bounds widen)
@@ -35,6 +36,10 @@ class ProblemError(InputError):
 
 class CertificateError(InputError):
     """A certificate cannot be read; one that can be read and proves nothing is no error but rejected."""
+
+
+class DocumentError(InputError):
+    """A result file cannot be reported: unreadable, not of a published schema, or contradicting itself."""
 
 
 class OutputError(InputError):
