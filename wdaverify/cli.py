@@ -22,6 +22,7 @@ from wdaverify.errors import CertificateError, InputError, OutputError, Wdaverif
 
 if TYPE_CHECKING:
     from wdaverify.certify.certificate import Certificate
+    from wdaverify.lipschitz.question import LipschitzProblem
     from wdaverify.problem import GroundCost, Support, WdroProblem
     from wdaverify.wdro.progress import Progress, Report
     from wdaverify.wdro.result import VerificationResult
@@ -167,7 +168,7 @@ def cli(ctx: click.Context) -> None:
     """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
-            "no command was given: verify, curve, distance, attack, report, recheck and info are accepted; see wdaverify --help"
+            "no command was given: verify, curve, distance, attack, compare, lipschitz, report, recheck and info are accepted; see wdaverify --help"
         )
 
 
@@ -405,6 +406,72 @@ def recheck(network_path: str, data_path: str, certificate_path: str, output: st
     return DONE if verdict.proved else REJECTED
 
 
+@cli.command(context_settings={**_CONTEXT, "show_default": True})
+@click.argument("network_path", metavar="NET.onnx")
+@click.option("--norm", type=click.Choice(["inf", "1", "2"]), default="inf", help="Norm of the inputs.")
+@click.option(
+    "--support",
+    type=_side,
+    nargs=2,
+    default=("0", "1"),
+    metavar="LO HI",
+    help="Box of the inputs, none: the whole space; cuts the balls of --around only if given.",
+)
+@click.option("--support-file", metavar="FILE", help="Region with bounds and rows (.toml, .npz).")
+@click.option("--around", metavar="DATA", help="Balls around these samples (.npz, .csv) instead of the whole box.")
+@click.option("--within", type=_number(0, above=True), metavar="R", help="Radius of the balls, in the norm of --norm.")
+@click.option("--samples", "limit", type=_whole(1), metavar="N", help="The first N samples of --around; default all.")
+@click.option("--label-column", metavar="NAME", help="Column of the labels in a .csv; default the last.")
+@click.option("--outputs", metavar="I,J-K,...", help="Gradients of the outputs I, and of the differences J minus K.")
+@click.option("--margins", metavar="Y|all", help="Gradients of z_j - z_Y for every rival j of the class Y, or of all.")
+@click.option("--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves.")
+@click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
+@click.option("--time-limit", type=_number(0), metavar="S", help="Seconds; default no limit.")
+@click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
+@click.option("--seed", type=_whole(0), metavar="N", default="0", help="Seed of the points tried first.")
+@click.option("--output", metavar="FILE.json", help="Write the result there, whole or not at all.")
+@click.option("--report", metavar="FILE.html", help="Write the answer as a page, whole or not at all.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+def lipschitz(
+    *, gap: float, solver: str, jobs: int | None, output: str | None, report: str | None, quiet: bool, **question: Any
+) -> int:
+    """Exact Lipschitz constant: by default the operator norm of the whole Jacobian over the box."""
+    for name, target, other in (("--output", output, report), ("--report", report, output)):
+        if target is not None:
+            _check_target(name, target, (question["network_path"], question["around"], other))
+    problem = _slopes(**question)
+    from wdaverify.lipschitz.exact import lipschitz as run
+    from wdaverify.report.as_json import write
+    from wdaverify.report.lipschitz import lipschitz_json, lipschitz_summary
+    from wdaverify.wdro.result import Reason, Status
+
+    _notes(problem.network.notices, quiet)
+    with _live_line(quiet) as live:
+        result = run(
+            problem,
+            solver=solver,
+            gap=gap,
+            time_limit=question["time_limit"],
+            jobs=jobs or _cores(),
+            seed=question["seed"],
+            progress=live,
+        )
+    try:
+        if output is not None:
+            write(output, lipschitz_json(result))
+        if report is not None:
+            from wdaverify.report.page.output import write_page
+
+            write_page(report, lipschitz_json(result))
+    finally:
+        if not quiet:
+            _notes([notice for notice in result.notices if notice not in problem.network.notices], quiet=False)
+            _say(lipschitz_summary(result))
+    if result.status is Status.EXACT:
+        return DONE
+    return INTERRUPTED if result.reason is Reason.INTERRUPTED else LIMIT
+
+
 @cli.command(context_settings=_CONTEXT)
 @click.argument("network_path", metavar="NET.onnx")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -443,6 +510,70 @@ def _problem(*, network_path: str, data_path: str, radius: float, output: str | 
     problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius, functionals)
     _notes(network.notices, options["quiet"])
     return problem
+
+
+def _slopes(
+    *,
+    network_path: str,
+    norm: str,
+    around: str | None,
+    within: float | None,
+    outputs: str | None,
+    margins: str | None,
+    **options: Any,
+) -> LipschitzProblem:
+    """The question about a Lipschitz constant that the options ask."""
+    from wdaverify.lipschitz.question import LipschitzProblem, Measure
+    from wdaverify.network.onnx_reader import load_network
+    from wdaverify.problem import GroundCost, Norm, Support
+    from wdaverify.samples import load_samples
+
+    if (around is None) != (within is None):
+        raise InputError("--around DATA and --within R belong together: balls of radius R around the samples of DATA")
+    if around is None and (options["limit"] is not None or options["label_column"] is not None):
+        raise InputError("--samples and --label-column say which samples of --around DATA count, and there is none")
+    if outputs is not None and margins is not None:
+        raise InputError("--outputs and --margins are two measures; give one of them, or none for the operator norm")
+    network = load_network(network_path)
+    given = click.get_current_context().get_parameter_source("support") is not click.core.ParameterSource.DEFAULT
+    if around is not None and not given and options["support_file"] is None:
+        support = Support.whole(network.n_inputs)
+    else:
+        support = _support(network.n_inputs, options)
+    measure = Measure.operator_norm(network)
+    if outputs is not None:
+        measure = Measure.outputs(network, _outputs(outputs))
+    if margins is not None:
+        measure = Measure.margins(network, _labels(margins, network.n_outputs))
+    cost = GroundCost(Norm(norm), 1)
+    if around is None or within is None:
+        return LipschitzProblem(network, cost, support, measure)
+    samples = load_samples(around, limit=options["limit"], label_column=options["label_column"])
+    return LipschitzProblem(network, cost, support, measure, samples, within)
+
+
+def _outputs(text: str) -> list[tuple[int, int | None]]:
+    """``0,2-1``: the output 0, and output 2 minus output 1."""
+    out: list[tuple[int, int | None]] = []
+    for part in text.split(","):
+        ends = part.strip().split("-")
+        if not 1 <= len(ends) <= 2 or not all(end.strip().isdecimal() and len(end) < 10 for end in ends):
+            raise InputError(f"--outputs {text}: outputs and differences are accepted, as in 0,2-1")
+        out.append((int(ends[0]), int(ends[1]) if len(ends) == 2 else None))
+    return out
+
+
+def _labels(text: str, classes: int) -> list[int]:
+    """The classes whose margins are asked for."""
+    if text == "all":
+        labels = list(range(classes))
+    elif text.isdecimal() and len(text) < 10 and int(text) < classes:
+        labels = [int(text)]
+    else:
+        raise InputError(f"--margins {text}: a class from 0 to {classes - 1} is accepted, or all")
+    if classes < 2:
+        raise InputError(f"--margins {text}: a network with one output has no rivals; use --outputs 0")
+    return labels
 
 
 def _cost(width: int, options: dict[str, Any]) -> GroundCost:

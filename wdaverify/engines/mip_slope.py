@@ -37,17 +37,23 @@ def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort
         model, at = slope_model(blocks, single, [s[0] for s in slopes], question.region, question.rows, question.still)
         for _ in range(_FLAT_CELLS):
             left = effort.seconds - (time.perf_counter() - begun)
-            name, outcome = solve(solver, model, MilpLimits(effort.gap, max(left, 0.0), effort.cutoff, None, effort.seed))
+            name, outcome = solve(
+                solver, model, MilpLimits(effort.gap, max(left, 0.0), effort.cutoff, None, effort.seed)
+            )
             nodes += outcome.nodes
             if outcome.status is MilpStatus.FAILED:
-                return Answer(math.inf, point, "none", True, nodes, time.perf_counter() - begun, f"{name}: {outcome.detail}")
+                return Answer(
+                    math.inf, point, "none", True, nodes, time.perf_counter() - begun, f"{name}: {outcome.detail}"
+                )
             bound = max(outward(outcome.bound, model), best, 0.0)
             if outcome.columns is None:
                 return _answer(bound, point, name, outcome.status is not MilpStatus.TIME_LIMIT, nodes, begun)
             phases = _phases(single, at, outcome.columns)
             found, flatness = _inside(blocks, question, phases)
             if found is not None:
-                value = float(slopes_at(blocks, found[None, :], question.rows, question.region.cost, question.still)[0][0])
+                value = float(
+                    slopes_at(blocks, found[None, :], question.rows, question.region.cost, question.still)[0][0]
+                )
                 if value > best:
                     best, point = value, found[None, :]
             if not flatness or outcome.status is MilpStatus.TIME_LIMIT:

@@ -146,7 +146,9 @@ def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float
     if jobs is not None and jobs < 1:
         raise ProblemError(f"jobs {jobs}: a number >= 1 is accepted, or None for this process alone")
     if solver not in ("auto", "cells") and problem.cost.norm is Norm.TWO:
-        raise ProblemError(f"{solver} answers l1 and l-inf slopes alone (l2 is not linear); use --solver cells (the default)")
+        raise ProblemError(
+            f"{solver} answers l1 and l-inf slopes alone (l2 is not linear); use --solver cells (the default)"
+        )
 
 
 def _start(problem: LipschitzProblem) -> _State:
@@ -272,5 +274,9 @@ def _result(
         statistics=statistics,
         gap_asked=gap,
         seed=seed,
-        notices=(*problem.network.notices, *((choice.notice,) if choice.notice else ()), *dict.fromkeys(state.failures)),
+        notices=(
+            *problem.network.notices,
+            *((choice.notice,) if choice.notice else ()),
+            *dict.fromkeys(state.failures),
+        ),
     )

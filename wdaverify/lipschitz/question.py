@@ -92,7 +92,9 @@ class LipschitzProblem:
 
     def __post_init__(self) -> None:
         if self.support.lower.size != self.network.n_inputs:
-            raise ProblemError(f"the support has {self.support.lower.size} features, the network {self.network.n_inputs}")
+            raise ProblemError(
+                f"the support has {self.support.lower.size} features, the network {self.network.n_inputs}"
+            )
         if not self.measure.rows.shape[0]:
             raise ProblemError("no functional is given: name at least one output")
         if not self.network.blocks:

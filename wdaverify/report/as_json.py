@@ -147,7 +147,7 @@ def question_json(problem: WdroProblem) -> Json:
         "cost_weights": None if problem.cost.weights is None else _vector(problem.cost.weights),
         "loss": problem.loss.value,
         "functionals": None if problem.functionals is None else _functionals(problem.functionals),
-        "support": _support(problem.support),
+        "support": support_json(problem.support),
     }
 
 
@@ -157,7 +157,7 @@ def _functionals(functionals: Functionals) -> Json:
     return {"matrix": rows, "offset": _vector(offset) if offset.ndim == 1 else [_vector(row) for row in offset]}
 
 
-def _support(support: Support) -> Json:
+def support_json(support: Support) -> Json:
     rows = support.rows
     return {
         "kind": "box" if support.bounded else "whole-space",
@@ -239,11 +239,18 @@ def _provenance(problem: WdroProblem, seed: int, notices: Sequence[str]) -> Json
 def provenance_json(problem: WdroProblem, notices: Sequence[str]) -> Json:
     """What was read, what ran, and where it ran."""
     return {
-        "notices": list(dict.fromkeys((*problem.network.notices, *notices))),
-        "network": _network(problem.network),
-        "network_sha256": problem.network.sha256,
+        **network_provenance_json(problem.network, notices),
         "samples": {"source": problem.samples.source, "count": len(problem.samples)},
         "samples_sha256": problem.samples.sha256,
+    }
+
+
+def network_provenance_json(network: ReluNetwork, notices: Sequence[str]) -> Json:
+    """Which network was read, what ran, and where it ran."""
+    return {
+        "notices": list(dict.fromkeys((*network.notices, *notices))),
+        "network": _network(network),
+        "network_sha256": network.sha256,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "machine": machine_json(),
     }

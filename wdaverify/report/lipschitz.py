@@ -7,9 +7,9 @@ from dataclasses import asdict
 from wdaverify.ground import Norm
 from wdaverify.lipschitz.question import OPERATOR_NORM, LipschitzProblem
 from wdaverify.lipschitz.result import LipschitzResult, Part
-from wdaverify.report.as_json import Json, number, origin_json, support_json
+from wdaverify.report.as_json import Json, network_provenance_json, number, support_json
 from wdaverify.report.summary import decimals, rounded_down, rounded_up, rows
-from wdaverify.wdro.result import Status
+from wdaverify.wdro.result import Status, Voucher
 
 SCHEMA = "wdaverify/lipschitz/1"
 _NORMS = {Norm.INF: "l-inf", Norm.ONE: "l1", Norm.TWO: "l2"}
@@ -39,7 +39,8 @@ def lipschitz_json(result: LipschitzResult) -> Json:
         "vouched": {"lower": result.vouched_lower.value, "upper": result.vouched_upper.value},
         "solver": asdict(result.solver),
         "statistics": {k: number(v) if isinstance(v, float) else v for k, v in asdict(result.statistics).items()},
-        **origin_json(problem.network, result.seed, result.notices),
+        "seed": result.seed,
+        **network_provenance_json(problem.network, result.notices),
         "samples": None
         if problem.around is None
         else {"source": problem.around.source, "count": len(problem.around), "sha256": problem.around.sha256},
@@ -83,7 +84,10 @@ def lipschitz_summary(result: LipschitzResult) -> str:
         ("answer", f"{'exact' if exact else 'bracket'}: {result.detail}"),
         ("lower", f"{rounded_down(result.lower, places)}   evaluated here inside a cell, with outward rounding"),
         ("upper", f"{rounded_up(result.upper, places)}   {_voucher(result)}"),
-        ("gap", f"{result.gap:.2g}   (asked for: {result.gap_asked:g}{' for each sample' if len(result.parts) > 1 else ''})"),
+        (
+            "gap",
+            f"{result.gap:.2g}   (asked for: {result.gap_asked:g}{' for each sample' if len(result.parts) > 1 else ''})",
+        ),
     ]
     best = max(result.parts, key=lambda part: part.lower)
     if best.point is not None:
@@ -100,9 +104,9 @@ def lipschitz_summary(result: LipschitzResult) -> str:
 
 
 def _voucher(result: LipschitzResult) -> str:
-    from wdaverify.wdro.result import Voucher
-
-    return "re-evaluated here with outward rounding" if result.vouched_upper is Voucher.CHECKED else "on the solver's word"
+    return (
+        "re-evaluated here with outward rounding" if result.vouched_upper is Voucher.CHECKED else "on the solver's word"
+    )
 
 
 def _question(problem: LipschitzProblem) -> str:
@@ -143,5 +147,3 @@ def _table(result: LipschitzResult, places: int) -> str:
 def _short(point: list[float]) -> str:
     shown = ", ".join(f"{v:.6g}" for v in point[:6])
     return f"({shown}{', ...' if len(point) > 6 else ''})"
-
-

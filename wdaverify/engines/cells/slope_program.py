@@ -103,8 +103,16 @@ class SlopeProgram:
             on, off = bounds[k][0] >= 0, bounds[k][1] <= 0
             alive, opened = layer.alive, layer.opened
             root_low = self._model.lower[layer.index] * self._model.scale[layer.index]
-            put(layer.index, np.maximum(root_low, np.where(on, np.maximum(low, 0.0), 0.0)[alive]), np.maximum(high, 0.0)[alive])
-            put(layer.below, np.zeros(opened.size), np.where(on, np.maximum(layer.error, 0.0), np.maximum(-low, 0.0))[opened])
+            put(
+                layer.index,
+                np.maximum(root_low, np.where(on, np.maximum(low, 0.0), 0.0)[alive]),
+                np.maximum(high, 0.0)[alive],
+            )
+            put(
+                layer.below,
+                np.zeros(opened.size),
+                np.where(on, np.maximum(layer.error, 0.0), np.maximum(-low, 0.0))[opened],
+            )
             put(layer.phase, np.where(on, 1.0, 0.0)[opened], np.where(off & ~on, 0.0, 1.0)[opened])
             along = np.where(off & ~on, 0.0, slopes[k])[alive]
             put(self._at.along[k], -along, along)
@@ -144,7 +152,9 @@ class SlopeProgram:
                 continue
             line = moved / length * scale * (1 - 1e-12)
             side = far * (1 + 1e-15) + float(line @ centre) + 1e-12 * float(np.abs(line) @ np.abs(centre))
-            row = Rows.of(columns[None, :], (line * self._model.scale[columns])[None, :], np.array([-np.inf]), np.array([side]))
+            row = Rows.of(
+                columns[None, :], (line * self._model.scale[columns])[None, :], np.array([-np.inf]), np.array([side])
+            )
             self._session.add_rows(row)
             self._cuts.append(row)
             added = True

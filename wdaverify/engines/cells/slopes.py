@@ -123,7 +123,7 @@ class SlopeHunt:
         for k in range(_GENERATIONS):
             if self.point is None or self._late():
                 return
-            step = rng.normal(size=(_SAMPLES // 4, low.size)) * (high - low) * 0.5**(1 + 8 * k / _GENERATIONS)
+            step = rng.normal(size=(_SAMPLES // 4, low.size)) * (high - low) * 0.5 ** (1 + 8 * k / _GENERATIONS)
             kept = rng.uniform(size=step.shape) < rng.uniform(0.05, 1.0, (len(step), 1))
             self._try(self.point + step * kept)
 
