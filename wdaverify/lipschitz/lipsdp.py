@@ -25,7 +25,7 @@ from wdaverify.network.model import Array, ReluNetwork, readonly
 from wdaverify.rounding import float_up
 
 MOST_RELUS = 256
-"""Beyond this many hidden ReLUs a functional takes minutes: about 1 s at 64, 5 s at 128, 20 s at 200, 50 s at 256, on one core."""
+"""Beyond this many a functional takes minutes: in two layers 1 to 2 s at 64, 5 s at 128, 20 s at 200, 50 s at 256; 20 s at 128 in one."""
 _SMALL = 24
 """Up to how many hidden ReLUs the interior-point solver is asked first."""
 _PRECISION = 1e-5
