@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import Array, Block
@@ -130,7 +131,7 @@ def spectral_up(matrix: Array) -> Array:
     its largest absolute row sum bounds its largest eigenvalue, and ``||G|| <= ||V^T G V|| / s_min(V)^2``, where
     ``s_min(V)^2 >= 1 - ||I - V^T V||``. Both sides' rounding is charged.
     """
-    batch, r, n = matrix.shape
+    r, n = matrix.shape[1:]
     if r == 1 or n == 1:
         return np.asarray(np.sqrt((matrix**2).sum(axis=(1, 2))) * (1 + dot_error(r * n + 8)) + underflow(r * n))
     scale = np.abs(matrix).max(axis=(1, 2), keepdims=True)
@@ -139,7 +140,7 @@ def spectral_up(matrix: Array) -> Array:
     small, wide = a.shape[1:]
     g = a @ np.swapaxes(a, 1, 2)
     slack = dot_error(wide + 4) * (np.abs(a) @ np.swapaxes(np.abs(a), 1, 2))
-    usable = np.isfinite(g).all(axis=(1, 2))
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(g).all(axis=(1, 2)))
     v = np.linalg.eigh(np.where(usable[:, None, None], g, 0.0))[1]
     vt, va = np.swapaxes(v, 1, 2), np.abs(v)
     turned = vt @ g @ v
@@ -147,7 +148,7 @@ def spectral_up(matrix: Array) -> Array:
     top = (np.abs(turned) + 1.001 * lost).sum(axis=2).max(axis=1)
     skew = np.abs(np.eye(small) - vt @ v) + dot_error(small + 4) * (np.swapaxes(va, 1, 2) @ va + 1)
     room = 1 - 1.001 * skew.sum(axis=2).max(axis=1)
-    square = np.where(usable & (room > 0.5), top / np.maximum(room, 0.5), np.inf)
+    square = np.asarray(np.where(usable & (room > 0.5), top / np.maximum(room, 0.5), np.inf))
     return np.asarray(np.sqrt(square) * scale[:, 0, 0] * (1 + 1e-14 + dot_error(small)) + underflow(8))
 
 

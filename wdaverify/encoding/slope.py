@@ -124,7 +124,7 @@ def _point(builder: ModelBuilder, region: Region) -> EncodedInput:
 def _direction(
     builder: ModelBuilder, block: Block, cost: GroundCost, still: Array
 ) -> tuple[Ints, Array, Array, Array, Array]:
-    """Columns of u, the first block's weights on them, the largest ``|u| [n]``, the columns' stretch, what the weights are off by ``[m]``."""
+    """Columns of u, the first block's weights on them, the largest ``|u| [n]``, the columns' stretch, the weights' error ``[m]``."""
     m, n = block.weight.shape
     free = np.flatnonzero(~(cost.fixed(n) | (still > 0)))
     scale = cost.scale(n)[free]

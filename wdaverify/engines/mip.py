@@ -62,7 +62,7 @@ class MipEngine:
         closed = outcome.status in _CLOSED
         return Answer(bound, points, name, closed, outcome.nodes, outcome.seconds, outcome.detail, False)
 
-    def _encode(self, question: Question) -> MilpModel:
+    def _encode(self, question: Inner | Distance | Level) -> MilpModel:
         blocks = self._network.blocks
         if isinstance(question, Level):
             return level_model(
@@ -78,7 +78,7 @@ class MipEngine:
             blocks, question.bounds, question.region, question.label, question.rival, question.multiplier
         )
 
-    def _start(self, model: MilpModel, question: Question, point: Array) -> dict[int, float]:
+    def _start(self, model: MilpModel, question: Inner | Distance | Level, point: Array) -> dict[int, float]:
         """A MIP start: the inputs and the phase of every open neuron at the point (the solver completes the rest)."""
         values: dict[int, float] = {}
         if model.negative_inputs is None:

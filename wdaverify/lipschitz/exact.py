@@ -78,7 +78,7 @@ class _State:
 
     def upper(self, region: int) -> float:
         """The largest that is left of a region's functionals."""
-        return max(max(item.upper for item in self.items if item.region == region), float(self.lower[region]))
+        return max(float(self.lower[region]), *(item.upper for item in self.items if item.region == region))
 
     def whole(self) -> tuple[float, float]:
         """The bracket over all regions."""

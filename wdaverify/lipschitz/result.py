@@ -11,7 +11,7 @@ from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The bracket on one region: of ``sample`` (None: the whole region), attained by ``functional`` at ``point [n]`` (None: none was found)."""
+    """The bracket on one region, that of ``sample`` or the whole one (None): attained by ``functional`` at ``point [n]``, None if by none."""
 
     sample: int | None
     functional: str | None
@@ -22,7 +22,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Bound:
-    """What is proven of one functional on one region: no more than ``upper``, or no more than the region's lower end where that is larger."""
+    """What is proven of one functional on one region: no more than ``upper``, or than the region's lower end if that is larger."""
 
     functional: str
     sample: int | None

@@ -158,6 +158,7 @@ def _functionals(functionals: Functionals) -> Json:
 
 
 def support_json(support: Support) -> Json:
+    """The box, the rows and the integers of a support."""
     rows = support.rows
     return {
         "kind": "box" if support.bounded else "whole-space",

@@ -35,7 +35,7 @@ def phases_at(
     """Per hidden block bounds ``(l, u)`` ``[B, m]`` whose signs are those at the points, and whether all are sure, ``[B]``."""
     h, off = points, np.zeros_like(points)
     moves = np.broadcast_to(~(still > 0), points.shape)
-    sure = np.isfinite(points).all(axis=1)
+    sure: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     bounds = []
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for block in blocks[:-1]:
@@ -47,7 +47,7 @@ def phases_at(
             slip = slip * (1 + dot_error(8))
             reached = (moves.astype(np.float64) @ ((block.weight != 0) | (block.weight_error != 0)).T) > 0
             active = z > slip
-            sure = sure & (active | (z < -slip) | ~reached).all(axis=1)
+            sure = np.asarray(sure & (active | (z < -slip) | ~reached).all(axis=1))
             bounds.append((np.where(active, 1.0, -1.0), np.where(active, 1.0, -1.0)))
             on = active | (~reached & (z > 0))
             h, off = np.where(on, z, 0.0), np.where(on | (np.abs(z) <= slip), slip, 0.0)

@@ -97,7 +97,7 @@ class SlopeHunt:
         self._push(root)
         late = self._late()
         while not late and self._heap and -self._heap[0][0] > self.incumbent + self._effort.gap:
-            batch = []
+            batch: list[_Node] = []
             while self._heap and len(batch) < _BATCH and -self._heap[0][0] > self.incumbent + self._effort.gap:
                 batch.append(heapq.heappop(self._heap)[2])
             self._branch(batch)
