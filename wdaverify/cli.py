@@ -168,7 +168,8 @@ def cli(ctx: click.Context) -> None:
     """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
-            "no command was given: verify, curve, distance, attack, compare, lipschitz, report, recheck and info are accepted; see wdaverify --help"
+            "no command was given: verify, curve, distance, attack, compare, lipschitz, report, recheck and info are accepted; "
+            "see wdaverify --help"
         )
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from wdaverify.bounds.jacobian import neuron_slopes
 from wdaverify.certify.backward import Backward
+from wdaverify.certify.jacobian import neuron_slopes
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.encoding.slope import SlopeColumns, slope_model
 from wdaverify.engines.base import Answer, Effort, Slope

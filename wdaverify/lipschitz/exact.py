@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wdaverify.bounds.jacobian import jacobian, slope_up
 from wdaverify.certify.backward import Backward
+from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import ProblemError

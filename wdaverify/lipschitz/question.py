@@ -152,7 +152,7 @@ class LipschitzProblem:
 
     def point(self, x: Array) -> Array:
         """A point of the engine's region as an input of the network."""
-        return np.divide(x[:-1], x[-1]) if self.whole else x
+        return x[:-1] * (1 / float(x[-1])) if self.whole else x
 
 
 def homogeneous(network: ReluNetwork) -> ReluNetwork:

@@ -11,7 +11,7 @@ from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The bracket on one region, that of ``sample`` or the whole one (None): attained by ``functional`` at ``point [n]``, None if by none."""
+    """The bracket on one region, that of ``sample`` or the whole one (None): attained by ``functional`` at ``point [n]``, or None."""
 
     sample: int | None
     functional: str | None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.bounds.jacobian import jacobian, slope_down, slope_up
+from wdaverify.certify.jacobian import jacobian, slope_down, slope_up
 from wdaverify.ground import GroundCost
 from wdaverify.network.model import Array, Block
 from wdaverify.rounding import dot_error, underflow

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wdaverify.bounds.jacobian import jacobian, neuron_slopes, slope_up
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.jacobian import jacobian, neuron_slopes, slope_up
 from wdaverify.certify.proof import Phases
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
