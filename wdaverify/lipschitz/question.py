@@ -152,7 +152,10 @@ class LipschitzProblem:
 
     def point(self, x: Array) -> Array:
         """A point of the engine's region as an input of the network."""
-        return x[:-1] * (1 / float(x[-1])) if self.whole else x
+        if not self.whole:
+            return x
+        out: Array = x[:-1] / x[-1]
+        return out
 
 
 def homogeneous(network: ReluNetwork) -> ReluNetwork:
