@@ -161,6 +161,30 @@ def _without(*dropped: str) -> Callable[[_Command], _Command]:
     return add
 
 
+_SOLVING: list[Callable[[_Command], _Command]] = [
+    click.option(
+        "--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves."
+    ),
+    click.option(
+        "--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap."
+    ),
+    click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core."),
+    click.option("--threshold", type=_number(), metavar="T", help="Stop as soon as the bracket decides V <= T."),
+    click.option("--mip-start/--no-mip-start", default=False, help="Hand attack points to a MIP solver as starts."),
+    click.option("--certificate", metavar="FILE.cert", help="Prove the bracket, and write there what recheck needs."),
+    click.option(
+        "--memory-limit", type=_number(0, above=True), metavar="MB", help="Search trees take about so much at most."
+    ),
+]
+
+
+def _solving(command: _Command) -> _Command:
+    """The options of an exact run."""
+    for option in reversed(_SOLVING):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={**_CONTEXT, "show_default": True}, invoke_without_command=True)
 @click.version_option(package_name="wdaverify", prog_name="wdaverify", message="%(prog)s %(version)s")
 @click.pass_context
@@ -175,17 +199,9 @@ def cli(ctx: click.Context) -> None:
 
 @cli.command(context_settings={**_CONTEXT, "show_default": True})
 @_question
-@click.option("--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves.")
-@click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
-@click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
-@click.option("--threshold", type=_number(), metavar="T", help="Stop as soon as the bracket decides V <= T.")
-@click.option("--mip-start/--no-mip-start", default=False, help="Hand attack points to a MIP solver as starts.")
-@click.option("--certificate", metavar="FILE.cert", help="Prove the bracket, and write there what recheck needs.")
+@_solving
 @click.option("--report", metavar="FILE.html", help="Write the answer as a page, whole or not at all.")
 @_IMAGE_SHAPE
-@click.option(
-    "--memory-limit", type=_number(0, above=True), metavar="MB", help="Search trees take about so much at most."
-)
 def verify(
     *,
     solver: str,
@@ -405,6 +421,100 @@ def recheck(network_path: str, data_path: str, certificate_path: str, output: st
     for reason in verdict.reasons:
         _put(f"wdaverify: rejected: {_one_line(reason)}", sys.stderr)
     return DONE if verdict.proved else REJECTED
+
+
+@cli.command(context_settings={**_CONTEXT, "show_default": True})
+@_without("--radius")
+@click.option("--radius", "radius", type=_number(0), metavar="X", help="Radius of the Wasserstein ball.")
+@click.option("--radii", metavar="X,X,...", help="Several radii, a ladder each.")
+@click.option("--rungs", metavar="NAME,...", help="These rungs only, or all but those behind a minus: -lipsdp,-lp.")
+@click.option(
+    "--rung-limit", type=_number(0), metavar="S", default="60", help="Seconds for each certificate, and the attacks."
+)
+@_solving
+@click.option("--report", metavar="FILE.html", help="Write the ladder as a page, whole or not at all.")
+@_IMAGE_SHAPE
+def compare(
+    *,
+    radii: str | None,
+    rungs: str | None,
+    rung_limit: float,
+    certificate: str | None,
+    memory_limit: float | None,
+    report: str | None,
+    image_shape: tuple[int, ...] | None,
+    **question: Any,
+) -> int:
+    """The ladder: every certificate and attack beside the exact bracket, at one radius or several."""
+    from wdaverify.ladder.compare import Settings
+    from wdaverify.ladder.compare import compare as run
+    from wdaverify.report.compare import compare_json, compare_summary
+
+    every = _radii(question["radius"], radii)
+    if certificate is not None:
+        if len(every) > 1:
+            raise InputError(
+                f"--certificate holds the proof of one radius, and {len(every)} are given; give one --radius"
+            )
+        _check_target(
+            "--certificate", certificate, (question["network_path"], question["data_path"], question["output"])
+        )
+    page = _page_target(report, image_shape, question, certificate)
+    solving = {name: question.pop(name) for name in ("solver", "gap", "jobs", "threshold", "mip_start")}
+    solving["jobs"] = solving["jobs"] or _cores()
+    settings = Settings(
+        rungs=_rungs(rungs),
+        rung_limit=rung_limit,
+        time_limit=question["time_limit"],
+        device=question["device"],
+        seed=question["seed"],
+        certificate=certificate is not None,
+        memory_limit=None if memory_limit is None else 1e6 * memory_limit,
+        **solving,
+    )
+    problem = _problem(**{**question, "radius": max(every)})
+    _check_image(image_shape, problem)
+    with _live_line(question["quiet"]) as live:
+        comparison = run(problem, every, settings, progress=live)
+    result = comparison.ladders[0].result
+    proof = certificate if result is not None and result.certificate is not None else None
+    if proof is not None and result is not None:
+        _write_certificate(proof, result, question)
+    _hand_over(
+        question,
+        problem,
+        comparison.notices,
+        lambda: compare_json(comparison, _files(question, proof)),
+        lambda: compare_summary(comparison),
+        page,
+    )
+    if comparison.interrupted:
+        return INTERRUPTED
+    return DONE if comparison.exact else LIMIT
+
+
+def _radii(radius: float | None, radii: str | None) -> list[float]:
+    """The radii of ``--radius`` or ``--radii``, in ascending order."""
+    if (radius is None) == (radii is None):
+        raise InputError("one of --radius X and --radii X,X,... is needed, and not both")
+    if radii is None:
+        assert radius is not None
+        return [radius]
+    return sorted({_number(0)(part.strip()) for part in radii.split(",")})
+
+
+def _rungs(text: str | None) -> tuple[str, ...]:
+    """The rungs of ``--rungs``."""
+    from wdaverify.ladder.compare import NAMES
+
+    if text is None:
+        return tuple(NAMES)
+    parts = [part.strip() for part in text.split(",")]
+    named = {part.removeprefix("-") for part in parts}
+    less = [part.startswith("-") for part in parts]
+    if not named <= set(NAMES) or (any(less) and not all(less)):
+        raise InputError(f"--rungs {text}: {', '.join(NAMES)} are accepted, or only names behind a minus")
+    return tuple(name for name in NAMES if (name in named) != any(less))
 
 
 @cli.command(context_settings={**_CONTEXT, "show_default": True})

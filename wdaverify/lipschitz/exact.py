@@ -170,6 +170,15 @@ def _start(problem: LipschitzProblem) -> _State:
     return _State(blocks, items, lower, points, attained)
 
 
+def interval_constants(problem: LipschitzProblem) -> Array:
+    """What interval Jacobians alone prove of each row of the measure on the whole region, ``[R]`` (FastLip's bound, arXiv 1804.09699)."""
+    blocks, region = problem.asked().blocks, problem.regions()[0]
+    bounds = Backward(blocks).pre_activations(shell_of(region))
+    centre, radius = jacobian(blocks, bounds, problem.measure.rows[None, :, :])
+    alone = (centre.shape[1], 1, centre.shape[2])
+    return slope_up(centre.reshape(alone), radius.reshape(alone), region.cost, problem.still(region))
+
+
 def _settled(state: _State, item: _Item, gap: float) -> bool:
     return item.closed or item.upper <= state.lower[item.region] + gap
 

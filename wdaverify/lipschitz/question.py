@@ -145,7 +145,7 @@ class LipschitzProblem:
 
     def still(self, region: Region) -> Array:
         """Features that do not move within a region (1), and the scale of the homogeneous network."""
-        out = (region.lower == region.upper).astype(np.float64)
+        out: Array = (region.lower == region.upper).astype(np.float64)
         if self.whole:
             out[-1] = 1.0
         return out

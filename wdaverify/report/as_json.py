@@ -46,10 +46,10 @@ def verification_json(result: VerificationResult, files: Json | None = None) -> 
         "upper": number(result.upper),
         "gap": number(result.gap),
         "gap_asked": number(result.gap_asked),
-        "threshold": _optional(result.threshold),
+        "threshold": optional(result.threshold),
         "nominal": number(result.nominal),
         **question_json(result.problem),
-        "multiplier": _optional(result.multiplier),
+        "multiplier": optional(result.multiplier),
         "transport_cost": number(result.transport_cost),
         "attacks": {name: number(bound) for name, bound in result.attacks.items()},
         "vouched": {"lower": result.vouched_lower.value, "upper": result.vouched_upper.value},
@@ -129,7 +129,8 @@ def number(value: float) -> float | str:
     return plain
 
 
-def _optional(value: float | None) -> float | str | None:
+def optional(value: float | None) -> float | str | None:
+    """A number that may be missing."""
     return None if value is None else number(value)
 
 

@@ -45,7 +45,7 @@ def verification_summary(result: VerificationResult) -> str:
         table.append(("threshold", f"V <= {result.threshold:.12g}: {threshold_decision(result)}"))
     return "\n\n".join(
         (
-            _question(result.problem),
+            question_text(result.problem),
             rows(table),
             _attack_table(result.attacks, result.nominal, result.upper, places),
             rows([("solver", _solver(result)), ("work", _work(result)), ("time", _time(result))]),
@@ -65,7 +65,7 @@ def attack_summary(result: AttackResult) -> str:
     ]
     time = f"{result.seconds:.1f} s, {result.evaluations} evaluations, device {result.device}"
     table = _attack_table(result.attacks, result.nominal, math.inf, places)
-    return "\n\n".join((_question(result.problem), rows(facts), table, rows([("time", time)])))
+    return "\n\n".join((question_text(result.problem), rows(facts), table, rows([("time", time)])))
 
 
 def network_summary(network: ReluNetwork) -> str:
@@ -144,7 +144,7 @@ def rows(table: list[tuple[str, str]]) -> str:
     )
 
 
-def _question(problem: WdroProblem) -> str:
+def question_text(problem: WdroProblem) -> str:
     """The question as a formula, with the names filled in."""
     cost, loss = problem.cost, problem.loss
     norm = {Norm.INF: "l-inf", Norm.ONE: "l1", Norm.TWO: "l2"}[cost.norm]

@@ -160,6 +160,7 @@ def attack(
         transport_cost=best.transport_cost,
         atoms=best.atoms,
         seconds=time.monotonic() - begun,
+        spent={**outcome.spent, "mixture": time.monotonic() - begun},
         evaluations=outcome.evaluations,
         device=outcome.device,
         seed=seed,

@@ -17,6 +17,7 @@ from wdaverify.certify.proof import Proof
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array
+from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_up
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
@@ -43,6 +44,18 @@ class _Dual:
     lower: Array
     upper: Array
     checked: Array
+
+
+def dual_value(problem: WdroProblem, multiplier: float, values: Array) -> float:
+    """``lam radius^p + sum_i w_i values_i``, rounded up, for values ``[N]``."""
+    weights = problem.samples.w
+    used = weights > 0
+    if not np.isfinite(values[used]).all():
+        return math.inf
+    spent = Fraction(0)
+    if math.isfinite(problem.cost.order):
+        spent = Fraction(multiplier) * Fraction(problem.radius) ** problem.cost.power
+    return float_up(spent + exact_dot(weights[used].tolist(), values[used].tolist()))
 
 
 class MarginSearch:
@@ -96,15 +109,7 @@ class MarginSearch:
         )
 
     def _dual_at(self, multiplier: float, values: Array) -> float:
-        """``lam radius^p + sum_i w_i values_i``, rounded up."""
-        weights = self._problem.samples.w
-        used = weights > 0
-        if not np.isfinite(values[used]).all():
-            return math.inf
-        spent = Fraction(0)
-        if math.isfinite(self._problem.cost.order):
-            spent = Fraction(multiplier) * Fraction(self._problem.radius) ** self._problem.cost.power
-        return float_up(spent + exact_dot(weights[used].tolist(), values[used].tolist()))
+        return dual_value(self._problem, multiplier, values)
 
     def _take_upper(self) -> None:
         """Keep the dual at the current multiplier if it is the best so far."""
