@@ -535,6 +535,7 @@ def _rungs(text: str | None) -> tuple[str, ...]:
 @click.option("--label-column", metavar="NAME", help="Column of the labels in a .csv; default the last.")
 @click.option("--outputs", metavar="I,J-K,...", help="Gradients of the outputs I, and of the differences J minus K.")
 @click.option("--margins", metavar="Y|all", help="Gradients of z_j - z_Y for every rival j of the class Y, or of all.")
+@click.option("--each", is_flag=True, help="Bracket every functional by itself, not only the largest.")
 @click.option("--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves.")
 @click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
 @click.option("--time-limit", type=_number(0), metavar="S", help="Seconds; default no limit.")
@@ -565,6 +566,7 @@ def lipschitz(
             time_limit=question["time_limit"],
             jobs=jobs or _cores(),
             seed=question["seed"],
+            each=question["each"],
             progress=live,
         )
     try:

@@ -291,7 +291,8 @@ class _Climb:
 
     def _by_cells(self, question: LipschitzProblem) -> tuple[Array | None, str]:
         settings = self._settings
-        found = lipschitz(question, time_limit=settings.rung_limit, jobs=settings.jobs, seed=settings.seed)
+        apart = self._problem.loss is Loss.ZERO_ONE
+        found = lipschitz(question, time_limit=settings.rung_limit, jobs=settings.jobs, seed=settings.seed, each=apart)
         if found.reason is Reason.INTERRUPTED:
             raise KeyboardInterrupt
         by_name = {bound.functional: bound.upper for bound in found.functionals}

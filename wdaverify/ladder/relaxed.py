@@ -96,12 +96,11 @@ class RelaxedDual:
         return min(self._values.values())
 
     def lp(self) -> float:
-        """The bound by linear programs at the best multiplier that CROWN found and at that of the points."""
+        """The bound by linear programs at the best multiplier that CROWN found, at that of the points, and between the two."""
         wanted = [self.multiplier]
         if math.isfinite(self._problem.cost.order):
-            wanted.append(
-                self._admitted(solve_master(self._pool, self._problem.samples.w, budget(self._problem)).multiplier)
-            )
+            points = solve_master(self._pool, self._problem.samples.w, budget(self._problem)).multiplier
+            wanted += [self._admitted(lam) for lam in (math.sqrt(points * wanted[0]), points)]
         best = min(self._values.values())
         for lam in dict.fromkeys(wanted):
             if self.late():

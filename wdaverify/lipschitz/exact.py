@@ -63,10 +63,11 @@ class _Item:
 
 @dataclass(eq=False)
 class _State:
-    """The brackets as they narrow. ``lower`` and ``point`` are by region."""
+    """The brackets as they narrow. Items with the same ``region`` share an incumbent; ``samples, lower, points`` are by that."""
 
     blocks: tuple[Block, ...]
     items: list[_Item]
+    samples: list[int | None]
     lower: Array
     points: list[Array | None]
     attained: list[str | None]
@@ -94,6 +95,7 @@ def lipschitz(
     time_limit: float | None = None,
     jobs: int | None = None,
     seed: int = 0,
+    each: bool = False,
     progress: Report | None = None,
 ) -> LipschitzResult:
     """The exact constant, bracketed to ``gap`` on every region.
@@ -106,6 +108,7 @@ def lipschitz(
         time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends.
         jobs: worker processes; None solves in this process.
         seed: of the points that are tried first.
+        each: bracket every functional by itself; else those that cannot be a region's largest are left at what rules them out.
         progress: called with the bracket so far.
 
     Raises:
@@ -118,7 +121,7 @@ def lipschitz(
     deadline = math.inf if time_limit is None else begun + time_limit
     network = problem.asked()
     workers = Workers(network, solver, jobs)
-    state = _start(problem)
+    state = _start(problem, each=each)
 
     def tell(phase: str) -> None:
         if progress is not None:
@@ -151,23 +154,23 @@ def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float
         )
 
 
-def _start(problem: LipschitzProblem) -> _State:
-    """Every item with its interval-Jacobian bound, every region with the slope at its centre."""
+def _start(problem: LipschitzProblem, *, each: bool) -> _State:
+    """Every item with its interval-Jacobian bound; items of a region share an incumbent, unless each stands for itself."""
     blocks = problem.asked().blocks
     backward = Backward(blocks)
     items: list[_Item] = []
-    regions = problem.regions()
-    lower, points, attained = np.zeros(len(regions)), list[Array | None](), list[str | None]()
-    for k, region in enumerate(regions):
+    samples: list[int | None] = []
+    for k, region in enumerate(problem.regions()):
         still = problem.still(region)
         bounds = backward.pre_activations(shell_of(region))
-        points.append(None)
-        attained.append(None)
-        for name, rows in problem.measure.parts(problem.cost.norm):
+        for position, (name, rows) in enumerate(problem.measure.parts(problem.cost.norm)):
+            if each or position == 0:
+                samples.append(None if problem.around is None else k)
             centre, radius = jacobian(blocks, bounds, rows[None, :, :])
             upper = float(slope_up(centre, radius, region.cost, still)[0])
-            items.append(_Item(k, name, Slope(len(items), rows, region, still), upper))
-    return _State(blocks, items, lower, points, attained)
+            items.append(_Item(len(samples) - 1, name, Slope(len(items), rows, region, still), upper))
+    count = len(samples)
+    return _State(blocks, items, samples, np.zeros(count), [None] * count, [None] * count)
 
 
 def interval_constants(problem: LipschitzProblem) -> Array:
@@ -264,9 +267,8 @@ def _result(
     parts = []
     for k in range(state.lower.size):
         point = state.points[k]
-        sample = None if problem.around is None else k
         shown = None if point is None else readonly(problem.point(point))
-        parts.append(Part(sample, state.attained[k], float(state.lower[k]), state.upper(k), shown))
+        parts.append(Part(state.samples[k], state.attained[k], float(state.lower[k]), state.upper(k), shown))
     closed = all(part.upper - part.lower <= gap for part in parts)
     return LipschitzResult(
         problem=problem,
