@@ -159,18 +159,19 @@ def _start(problem: LipschitzProblem, *, each: bool) -> _State:
     blocks = problem.asked().blocks
     backward = Backward(blocks)
     items: list[_Item] = []
-    samples: list[int | None] = []
+    samples, names = list[int | None](), list[str | None]()
     for k, region in enumerate(problem.regions()):
         still = problem.still(region)
         bounds = backward.pre_activations(shell_of(region))
         for position, (name, rows) in enumerate(problem.measure.parts(problem.cost.norm)):
             if each or position == 0:
                 samples.append(None if problem.around is None else k)
+                names.append(name if each else None)
             centre, radius = jacobian(blocks, bounds, rows[None, :, :])
             upper = float(slope_up(centre, radius, region.cost, still)[0])
             items.append(_Item(len(samples) - 1, name, Slope(len(items), rows, region, still), upper))
     count = len(samples)
-    return _State(blocks, items, samples, np.zeros(count), [None] * count, [None] * count)
+    return _State(blocks, items, samples, np.zeros(count), [None] * count, names)
 
 
 def interval_constants(problem: LipschitzProblem) -> Array:

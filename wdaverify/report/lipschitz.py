@@ -86,7 +86,7 @@ def lipschitz_summary(result: LipschitzResult) -> str:
         ("upper", f"{rounded_up(result.upper, places)}   {_voucher(result)}"),
         (
             "gap",
-            f"{result.gap:.2g}   (asked for: {result.gap_asked:g}{' for each sample' if len(result.parts) > 1 else ''})",
+            f"{result.gap:.2g}   (asked for: {result.gap_asked:g}{' for each row' if len(result.parts) > 1 else ''})",
         ),
     ]
     best = max(result.parts, key=lambda part: part.lower)
@@ -134,13 +134,13 @@ def _where(problem: LipschitzProblem) -> str:
 
 
 def _table(result: LipschitzResult, places: int) -> str:
-    lines = [f"{'sample':>8}  {'lower':>18}  {'upper':>18}  attained by"]
+    lines = [f"{'sample':>8}  {'lower':>18}  {'upper':>18}  functional"]
     lines += [
-        f"{part.sample:>8}  {rounded_down(part.lower, places):>18}  {rounded_up(part.upper, places):>18}  {part.functional or '-'}"
+        f"{'all' if part.sample is None else part.sample:>8}  {rounded_down(part.lower, places):>18}  {rounded_up(part.upper, places):>18}  {part.functional or '-'}"
         for part in result.parts[:_SHOWN]
     ]
     if len(result.parts) > _SHOWN:
-        lines.append(f"{len(result.parts) - _SHOWN} more samples are in the file of --output")
+        lines.append(f"{len(result.parts) - _SHOWN} more rows are in the file of --output")
     return "\n".join(lines)
 
 
