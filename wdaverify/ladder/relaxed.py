@@ -52,7 +52,7 @@ class RelaxedDual:
         self._horizon = Horizon(problem) if endless else None
         if self._horizon is not None:
             self._horizon.look(self._run)
-        self._pricing = Pricing(self._run, Screen(problem, self._run.deadline), self._pool, self._horizon)
+        self._pricing = Pricing(self._run, Screen(problem, self._run.deadline, slopes=False), self._pool, self._horizon)
         self._values: dict[float, float] = {}
 
     @property
@@ -135,7 +135,7 @@ def crown_zero_one(problem: WdroProblem, deadline: float) -> float:
     """The knapsack of the distances that CROWN proves by balls without an error."""
     count = len(problem.samples)
     clean = clean_losses(problem)[1]
-    screen = Screen(problem, deadline)
+    screen = Screen(problem, deadline, slopes=False)
     if not problem.support.bounded and math.isfinite(problem.cost.order):
         screen.reach = np.full(count, 1e3 * max(problem.radius, 1e-3))
     right = np.flatnonzero(clean < 1)

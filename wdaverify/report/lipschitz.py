@@ -135,10 +135,10 @@ def _where(problem: LipschitzProblem) -> str:
 
 def _table(result: LipschitzResult, places: int) -> str:
     lines = [f"{'sample':>8}  {'lower':>18}  {'upper':>18}  functional"]
-    lines += [
-        f"{'all' if part.sample is None else part.sample:>8}  {rounded_down(part.lower, places):>18}  {rounded_up(part.upper, places):>18}  {part.functional or '-'}"
-        for part in result.parts[:_SHOWN]
-    ]
+    for part in result.parts[:_SHOWN]:
+        sample, ends = "all" if part.sample is None else str(part.sample), (part.lower, part.upper)
+        low, high = rounded_down(ends[0], places), rounded_up(ends[1], places)
+        lines.append(f"{sample:>8}  {low:>18}  {high:>18}  {part.functional or '-'}")
     if len(result.parts) > _SHOWN:
         lines.append(f"{len(result.parts) - _SHOWN} more rows are in the file of --output")
     return "\n".join(lines)

@@ -70,7 +70,9 @@ class MarginSearch:
         flip_labels(self._problem, self._pool)
         endless = not self._problem.support.bounded and math.isfinite(self._problem.cost.order)
         self.horizon = Horizon(self._problem) if endless else None
-        self._pricing = Pricing(run, Screen(self._problem, run.deadline), self._pool, self.horizon)
+        self._pricing = Pricing(
+            run, Screen(self._problem, run.deadline, slopes=not run.options.certificate), self._pool, self.horizon
+        )
         curved = self._problem.cost.order == 2 or self._problem.cost.norm is Norm.TWO or self._pricing.pieces.entropy
         self._patience = _CURVED_ROUNDS if curved else _IDLE_ROUNDS
         self.witness = witness

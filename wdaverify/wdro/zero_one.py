@@ -46,7 +46,10 @@ class ZeroOneSearch:
 
     def __init__(self, run: Run, witness: Witness) -> None:
         self._run, self._problem = run, run.problem
-        self._screen, self._twins = Screen(self._problem, run.deadline), Twins(self._problem.samples)
+        self._screen, self._twins = (
+            Screen(self._problem, run.deadline, slopes=not run.options.certificate),
+            Twins(self._problem.samples),
+        )
         count = len(self._problem.samples)
         if not self._problem.support.bounded:
             self._screen.reach = np.full(count, _enough(self._problem, run.options.gap))
