@@ -183,7 +183,7 @@ def _ladder_table(ladder: Json, key: str) -> Table:
     )
     order = {"above": 0, "middle": 1, "below": 2}
     rungs = sorted(ladder["rungs"], key=lambda rung: (order[rung["side"]], *_falling(rung)))
-    rows = tuple(_ladder_row(rung, lower, upper, digits) for rung in rungs)
+    rows = tuple(_ladder_row(end, lower, upper, digits) for rung in rungs for end in _ends(rung, lower, upper))
     return Table(f"{key}-ladder", f"The ladder at radius {plain(ladder['radius'])}", columns, rows)
 
 
@@ -194,12 +194,21 @@ def _falling(rung: Json) -> tuple[int, float]:
     return (1, -number(value)) if rung["side"] == "above" else (0, -number(value))
 
 
+def _ends(rung: Json, lower: float, upper: float) -> list[Json]:
+    """A rung as it is; the bracket as its two ends."""
+    if rung["kind"] != "bracket":
+        return [rung]
+    ends = (("upper end", upper), ("lower end", lower))
+    return [{**rung, "name": f"{rung['name']}, {name}", "end": name, "value": value} for name, value in ends]
+
+
 def _ladder_row(rung: Json, lower: float, upper: float, digits: int) -> tuple[Cell, ...]:
     vouched = rung.get("vouched") or ""
     time = rung.get("seconds")
     remark = " ".join(text for text in (rung.get("detail"), rung.get("why")) if text)
     if rung["kind"] == "bracket":
-        shown, distance = Cell(f"[{down(lower, digits)}, {up(upper, digits)}]", lower), Cell("0", 0.0)
+        shown = (words.high_cell if rung["end"] == "upper end" else words.low_cell)(rung["value"], digits)
+        distance = Cell("0", 0.0)
     elif rung.get("value") is None:
         shown, distance = Cell("n/a", None), Cell("–", None)
     else:
