@@ -61,6 +61,8 @@ def test_csv_is_read_back() -> None:
 def test_csv_holds_the_bounds_exactly() -> None:
     text = as_text(reported("verification"), "csv")
     assert "At radius 0.05,-0.1234567891234,-0.1234562,exact" in text
+    assert '"exact, upper end",the bracket,-0.1234562,0.0,' in text
+    assert '"exact, lower end",the bracket,-0.1234567891234,0.0,' in text
 
 
 @pytest.mark.parametrize("nasty", [documents.NASTY, *INJECTIONS])

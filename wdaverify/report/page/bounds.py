@@ -1,27 +1,25 @@
-"""Answers at one radius: the bracket with its reason, the ladder of bounds around it, where it came from and what it cost."""
+"""Answers at one radius: the bracket with its reason, what belongs to it, and what it cost."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
-from wdaverify.report.page import asked, atoms, figures, words
-from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Figure, Notes, Part, Table
+from wdaverify.report.page import asked, atoms, ladder, words
+from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Notes, Part, Table
 from wdaverify.report.page.document import Document, number
-from wdaverify.report.page.figures import Rung
 from wdaverify.report.page.words import Json, down, near, plain, small, up
 from wdaverify.report.summary import decided
 
 Shape = tuple[int, ...] | None
-_MANY, _RUNGS = 12, 40
+_MANY = 12
 
 
-def verification_part(document: Document, ladder: Json | None, key: str, shape: Shape) -> Part:
+def verification_part(document: Document, compared: Json | None, key: str, shape: Shape) -> Part:
     """What ``verify`` found; the ladder of ``compare`` at the same radius, where there is one, takes the place of its own."""
     data = document.data
-    rungs = ladder or _own_ladder(data)
-    blocks: list[Block] = [*_notices(data), *ladder_blocks(rungs, key), *atoms.blocks(data, key, shape)]
+    rungs = compared or _own_ladder(data)
+    blocks: list[Block] = [*_notices(data), *ladder.ladder_blocks(rungs, key), *atoms.blocks(data, key, shape)]
     blocks += [*_rays(data, key), *_by_sample(data, key), _cost(data), asked.again(document)]
     return Part(key, _at(data), _answer(data), tuple(blocks))
 
@@ -51,14 +49,14 @@ def attack_part(document: Document, key: str, shape: Shape) -> Part:
     return Part(key, f"Attacks at radius {plain(data['radius'])}", answer, tuple(blocks))
 
 
-def ladder_part(ladder: Json, key: str) -> Part:
+def ladder_part(compared: Json, key: str) -> Part:
     """A rung of ``compare`` at a radius where no exact run was made."""
-    answer = bracket(ladder, f"V({plain(ladder['radius'])})", vouched=_middle(ladder))
-    return Part(key, _at(ladder), answer, tuple(ladder_blocks(ladder, key)))
+    answer = bracket(compared, f"V({plain(compared['radius'])})", vouched=_middle(compared))
+    return Part(key, _at(compared), answer, tuple(ladder.ladder_blocks(compared, key)))
 
 
-def _middle(ladder: Json) -> tuple[str, str]:
-    stated = [rung["vouched"] for rung in ladder["rungs"] if rung["side"] == "middle"]
+def _middle(compared: Json) -> tuple[str, str]:
+    stated = [rung["vouched"] for rung in compared["rungs"] if rung["side"] == "middle"]
     return (stated[0], stated[0]) if stated else ("none", "none")
 
 
@@ -109,115 +107,6 @@ def _own_ladder(data: Json) -> Json:
     both = " and ".join(dict.fromkeys((vouched["lower"], vouched["upper"])))
     rungs.append({"name": "exact", "side": "middle", "kind": "bracket", "vouched": both, "seconds": seconds})
     return {**{name: data[name] for name in ("lower", "upper", "nominal", "radius", "status")}, "rungs": rungs}
-
-
-def ladder_blocks(ladder: Json, key: str) -> list[Block]:
-    """The ladder as a picture with its table; the table alone where the bracket has no finite end."""
-    lower, upper = number(ladder["lower"]), number(ladder["upper"])
-    table = _ladder_table(ladder, key)
-    if not (math.isfinite(lower) or math.isfinite(upper)):
-        return [table]
-    digits = words.places(lower, upper)
-    shown = min(digits, 6)
-    listed = [rung for rung in ladder["rungs"] if rung["side"] != "middle"]
-    listed.sort(key=lambda rung: _away(rung, lower, upper))
-    rungs = [_rung(rung, shown) for rung in listed[:_RUNGS]]
-    text = f"{down(lower, shown)}" if upper - lower < 10.0**-shown else f"{down(lower, 4)} … {up(upper, 4)}"
-    sides = [words.count(sum(rung.side == side for rung in rungs), name) for side, name in _SIDES]
-    name = {"bracket": "open bracket", "not-asked": "best known"}.get(ladder["status"], "exact")
-    description = (
-        f"The bracket [{down(lower, digits)}, {up(upper, digits)}] in the middle, {sides[0]} above it and {sides[1]} "
-        "below it. The numbers are in the table that follows."
-    )
-    above = any(rung.side == "above" for rung in rungs)
-    caption = "Attacks stand below the bracket, by how much they miss"
-    caption += "; certificates stand above it, by how much they exceed. " if above else ". "
-    caption += "The scale of the distances is logarithmic" + (
-        "; open circles are estimates, which may err to either side." if any(r.estimate for r in rungs) else "."
-    )
-    absent = [f"{r['name']} ({r['why'] or 'no reason given'})" for r in ladder["rungs"] if _absent(r)]
-    caption += f" Not available: {', '.join(absent)}." if absent else ""
-    left = len(listed) - len(rungs)
-    caption += (
-        f" The {words.count(left, 'rung')} farthest from the bracket stand in the table only." if left > 0 else ""
-    )
-    draw = partial(figures.ladder, rungs, lower, upper, (name, text))
-    return [Figure(f"{key}-ladder", "The ladder of bounds", description, caption, draw, table)]
-
-
-def _absent(rung: Json) -> bool:
-    return rung["side"] != "middle" and rung["value"] is None
-
-
-def _away(rung: Json, lower: float, upper: float) -> float:
-    """The distance to the bracket; infinite without a value."""
-    value = math.inf if rung["value"] is None else number(rung["value"])
-    return max(value - upper, lower - value) if math.isfinite(value) else math.inf
-
-
-_SIDES = (("above", "certificate"), ("below", "lower bound or estimate"))
-
-
-def _rung(rung: Json, digits: int) -> Rung:
-    if rung["value"] is None:
-        return Rung(rung["name"], rung["side"], None, "n/a")
-    value = number(rung["value"])
-    text = up(value, digits) if rung["side"] == "above" else down(value, digits)
-    if abs(value) >= 1e5:
-        text = near(value)
-    return Rung(rung["name"], rung["side"], value, text, rung["kind"] == "estimate")
-
-
-def _ladder_table(ladder: Json, key: str) -> Table:
-    """Every rung with its distance to the bracket, who vouches for it, and its time; the bracket in the middle."""
-    lower, upper = number(ladder["lower"]), number(ladder["upper"])
-    digits = min(words.places(lower, upper), 9)
-    columns = (
-        Column("Bound"),
-        Column("Side"),
-        Column("Value", True),
-        Column("Distance to the bracket", True),
-        Column("Vouched by"),
-        Column("Time", True),
-        Column("Remark"),
-    )
-    order = {"above": 0, "middle": 1, "below": 2}
-    rungs = sorted(ladder["rungs"], key=lambda rung: (order[rung["side"]], *_falling(rung)))
-    rows = tuple(_ladder_row(rung, lower, upper, digits) for rung in rungs)
-    return Table(f"{key}-ladder", f"The ladder at radius {plain(ladder['radius'])}", columns, rows)
-
-
-def _falling(rung: Json) -> tuple[int, float]:
-    value = rung.get("value")
-    if value is None:
-        return (0, 0.0) if rung["side"] == "above" else (1, math.inf)
-    return (1, -number(value)) if rung["side"] == "above" else (0, -number(value))
-
-
-def _ladder_row(rung: Json, lower: float, upper: float, digits: int) -> tuple[Cell, ...]:
-    vouched = rung.get("vouched") or ""
-    time = rung.get("seconds")
-    remark = " ".join(text for text in (rung.get("detail"), rung.get("why")) if text)
-    if rung["kind"] == "bracket":
-        shown, distance = Cell(f"[{down(lower, digits)}, {up(upper, digits)}]", lower), Cell("0", 0.0)
-    elif rung.get("value") is None:
-        shown, distance = Cell("n/a", None), Cell("–", None)
-    else:
-        value = number(rung["value"])
-        shown = words.high_cell(value, digits) if rung["side"] == "above" else words.low_cell(value, digits)
-        if rung["kind"] == "estimate":
-            shown = Cell(f"≈ {near(value, 6)}", value)
-        away = value - upper if rung["side"] == "above" else lower - value
-        distance = words.near_cell(away if math.isfinite(away) else None)
-    return (
-        Cell(rung["name"], rung["name"]),
-        Cell({"above": "above", "middle": "the bracket", "below": "below"}[rung["side"]], rung["side"]),
-        shown,
-        distance,
-        Cell(vouched, vouched),
-        Cell("–", None) if time is None else Cell(words.seconds(time), float(time)),
-        Cell(remark, remark),
-    )
 
 
 def _attacks_table(data: Json, upper: float, key: str) -> Table:
