@@ -60,7 +60,9 @@ class ArrayArchive:
             if entry.filename.endswith(".npy"):
                 name = entry.filename.removesuffix(".npy")
                 if name in self._members:
-                    raise UnreadableError(f"the archive holds {shown(repr(name), 60)} twice; each name once is accepted")
+                    raise UnreadableError(
+                        f"the archive holds {shown(repr(name), 60)} twice; each name once is accepted"
+                    )
                 self._members[name] = entry
 
     def __enter__(self) -> ArrayArchive:
@@ -174,7 +176,9 @@ def _header(stream: Any, name: str) -> Header:
     field = stream.read(4 if wide else 2)
     length = int.from_bytes(field, "little")
     if length > _MAX_HEADER:
-        raise UnreadableError(f"{name} is damaged: its header claims {length} bytes; at most {_MAX_HEADER} are accepted")
+        raise UnreadableError(
+            f"{name} is damaged: its header claims {length} bytes; at most {_MAX_HEADER} are accepted"
+        )
     raw = stream.read(length)
     text = raw.decode("latin-1")
     if len(raw) != length or not _HEADER.match(text):
@@ -209,7 +213,7 @@ def _fields(text: str, name: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]
 def _values(stream: Any, name: str, header: Header) -> NDArray[Any]:
     """The numbers, read piece by piece into the array that they fill."""
     out: NDArray[Any] = np.empty(header.shape, header.dtype, order="F" if header.fortran_order else "C")
-    target = memoryview(out.reshape(-1, order="A").view(np.uint8))
+    target = out.reshape(-1, order="A").view(np.uint8).data
     at = 0
     while at < len(target):
         piece = stream.read(min(_CHUNK, len(target) - at))
