@@ -267,10 +267,10 @@ def _certificate(path: Path) -> None:
 
 READERS = {
     "onnx": Reader(
-        ".onnx", NetworkError, _models, _half(lambda rng, data: _model_or_bytes(rng, data)), _network, 36_000
+        ".onnx", NetworkError, _models, _half(lambda rng, data: _model_or_bytes(rng, data)), _network, 100_000
     ),
     "samples npz": Reader(
-        ".npz", SamplesError, _sample_archives, _half(lambda r, d: archive_mutated(r, d, [d])), _samples, 22_000
+        ".npz", SamplesError, _sample_archives, _half(lambda r, d: archive_mutated(r, d, [d])), _samples, 60_000
     ),
     "samples csv": Reader(
         ".csv",
@@ -278,7 +278,7 @@ READERS = {
         _sample_tables,
         _half(lambda r, d: _text(r, d, (",", "\n", '"', "\r", ";", "1e309", "-0", "1_0", "\t", "nan"), r"[^,\n]+|.")),
         _samples,
-        20_000,
+        60_000,
     ),
     "question toml": Reader(
         ".toml",
@@ -286,10 +286,10 @@ READERS = {
         lambda: _TOML,
         _half(lambda r, d: _text(r, d, _TOML_WORDS, r"[\w.+-]+|.")),
         _parts,
-        14_000,
+        50_000,
     ),
     "question npz": Reader(
-        ".npz", ProblemError, _part_archives, _half(lambda r, d: archive_mutated(r, d, [d])), _parts, 8_000
+        ".npz", ProblemError, _part_archives, _half(lambda r, d: archive_mutated(r, d, [d])), _parts, 30_000
     ),
     "certificate": Reader(
         ".cert",
@@ -297,7 +297,7 @@ READERS = {
         _certificates,
         _half(lambda r, d: archive_mutated(r, d, [d], "meta.npy")),
         _certificate,
-        12_000,
+        40_000,
     ),
 }
 
