@@ -107,7 +107,7 @@ class ArrayArchive:
         if size > PACKED_LIMIT and size > PACKED_RATIO * entry.compress_size:
             raise UnreadableError(
                 f"{name} unpacks {entry.compress_size} bytes to {size}; beyond {PACKED_LIMIT} bytes at most "
-                f"{PACKED_RATIO} times the packed size is accepted: store it unpacked, as numpy.savez does"
+                f"{PACKED_RATIO} times the packed size is accepted: store it unpacked"
             )
         self._left -= wide
 

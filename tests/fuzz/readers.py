@@ -265,10 +265,24 @@ def _certificate(path: Path) -> None:
         assert all(len(reason) < 2000 for reason in verdict.reasons)
 
 
+def _model_or_bytes(rng: Rng, data: bytes) -> bytes:
+    try:
+        return model_mutated(rng, data)
+    except (
+        ValueError,
+        TypeError,
+        onnx.onnx_cpp2py_export.checker.ValidationError,
+    ):  # a value that protobuf itself refuses
+        return bytes_mutated(rng, data, [data])
+
+
+def _text(rng: Rng, data: bytes, words: Sequence[str], pattern: str) -> bytes:
+    text = tokens_mutated(rng, data.decode("utf-8"), words, pattern)
+    return text.encode(pick(rng, ("utf-8", "utf-8", "utf-8", "utf-16", "latin-1")), "replace")
+
+
 READERS = {
-    "onnx": Reader(
-        ".onnx", NetworkError, _models, _half(lambda rng, data: _model_or_bytes(rng, data)), _network, 100_000
-    ),
+    "onnx": Reader(".onnx", NetworkError, _models, _half(_model_or_bytes), _network, 100_000),
     "samples npz": Reader(
         ".npz", SamplesError, _sample_archives, _half(lambda r, d: archive_mutated(r, d, [d])), _samples, 60_000
     ),
@@ -300,19 +314,3 @@ READERS = {
         40_000,
     ),
 }
-
-
-def _model_or_bytes(rng: Rng, data: bytes) -> bytes:
-    try:
-        return model_mutated(rng, data)
-    except (
-        ValueError,
-        TypeError,
-        onnx.onnx_cpp2py_export.checker.ValidationError,
-    ):  # a value that protobuf itself refuses
-        return bytes_mutated(rng, data, [data])
-
-
-def _text(rng: Rng, data: bytes, words: Sequence[str], pattern: str) -> bytes:
-    text = tokens_mutated(rng, data.decode("utf-8"), words, pattern)
-    return text.encode(pick(rng, ("utf-8", "utf-8", "utf-8", "utf-16", "latin-1")), "replace")
