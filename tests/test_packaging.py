@@ -121,3 +121,4 @@ def test_the_wheel_works_in_an_empty_environment(built: Path, tmp_path: Path) ->
         name = entry["name"].lower().replace("_", "-")
         if name not in ("pip", "setuptools", "wheel", "wdaverify"):
             assert entry["version"].partition("+")[0] == own[name], entry
+    shutil.rmtree(tmp_path / "venv")  # a gigabyte

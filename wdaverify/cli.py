@@ -599,7 +599,8 @@ def _put(text: str, stream: TextIO | None) -> None:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    """On one line, and without characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
 
 
 def _refusal(error: click.ClickException) -> str:

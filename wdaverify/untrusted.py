@@ -63,15 +63,16 @@ def _check(found: os.stat_result, largest: int, accepted: str) -> None:
 
 
 def contents(path: str | os.PathLike[str], largest: int, accepted: str) -> bytes:
-    """All bytes of a plain file, also of one that grows meanwhile at most ``largest``.
+    """All bytes of a plain file.
 
     Raises:
-        UnreadableError: as ``plain_file``.
+        UnreadableError: as ``plain_file``, and where the file changes meanwhile.
     """
     with plain_file(path, largest, accepted) as stream:
-        content = stream.read(largest + 1)
-        if len(content) > largest:
-            raise UnreadableError(f"the file grew beyond {largest} bytes while it was read")
+        size = os.fstat(stream.fileno()).st_size
+        content = stream.read(size + 1)  # which allocates as much at once
+        if len(content) != size:
+            raise UnreadableError(f"the file had {size} bytes and changed while it was read; try again")
         return content
 
 

@@ -24,7 +24,7 @@ from wdaverify.network.onnx_reader import load_network
 from wdaverify.question_files import load_support, load_weights
 from wdaverify.samples import load_samples
 
-SPARE = 512 * 2**20
+SPARE = 256 * 2**20
 """Bytes of address space beyond what the imports take."""
 WIDE = 2**20
 

@@ -114,12 +114,25 @@ def test_a_file_of_gigabytes_is_not_read(name: str, tmp_path: Path) -> None:
     refused(path, f"has {2**33} bytes", "at most")
 
 
+@pytest.mark.parametrize("name", ["a.onnx", "s.toml"])
+@pytest.mark.parametrize("size", [3, 40])
+def test_a_file_that_changes_meanwhile_is_refused(
+    name: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"lower = 0\nupper = 1\n")
+    before = path.stat()
+    os.truncate(path, size)
+    monkeypatch.setattr("wdaverify.untrusted.os.fstat", lambda _: before)
+    refused(path, "changed while it was read")
+
+
 # Little memory
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this platform does not tell what is taken")
 def test_bombs_are_refused_with_little_memory_to_spare(tmp_path: Path) -> None:
-    """In a process that may take half a gigabyte beyond its imports."""
+    """In a process that may take 256 MiB beyond its imports."""
     done = subprocess.run(
         [sys.executable, str(HERE / "bombs.py"), str(tmp_path)],
         capture_output=True,
@@ -290,6 +303,8 @@ def test_meta_data_that_are_none_are_refused(text: str, certificate: dict[str, b
         {"lower": "x\n"},
         {"clip": 1},
         {"loss": None},
+        {"network_sha256": "\x1b[2J"},
+        {"samples_sha256": "0" * 65},
     ],
 )
 def test_fields_that_are_none_are_refused(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import secrets
 from dataclasses import dataclass
 from itertools import accumulate
@@ -28,6 +29,7 @@ MAX_BYTES = 2**31
 """The most that the file may take, and its arrays together."""
 MAX_META, MAX_TEXT = 2**16, 1000
 """The most bytes of the meta data, and characters of a text in it."""
+_HASH = re.compile("[0-9a-f]{0,64}")
 _ACCEPTED = "a file written by --certificate"
 _ARRAYS = {
     "meta": "|u1",
@@ -182,6 +184,9 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
             raise ValueError(f"{name} has {len(meta[name])} characters")
         if isinstance(meta[name], int) and not -(2**53) <= meta[name] <= 2**53:
             raise ValueError(f"{name} is beyond 2^53")
+    for name in ("network_sha256", "samples_sha256"):
+        if not _HASH.fullmatch(meta[name]):
+            raise ValueError(f"{name} is {shown(repr(meta[name]), 80)}")
     fields: dict[str, Any] = {name: meta[name] for name in _META}
     fields |= {name: float.fromhex(meta[name]) for name in _FLOATS}
     if any(math.isnan(fields[name]) for name in _FLOATS):
