@@ -21,15 +21,15 @@ MAX_DIRECTORY = 2**16
 """Bytes of an archive's directory: several hundred arrays."""
 MAX_RANK = 32
 PACKED_LIMIT, PACKED_RATIO = 2**26, 250
-"""An array of more bytes than the limit may not take more than so many times what it takes in the archive."""
+"""The arrays that unpack to more than so many times what they take in the archive may take so many bytes together."""
 _MAX_HEADER = 10_000
 _CHUNK = 2**20
 _END = struct.Struct("<4s4H2LH")
 """The record that ends an archive: signature, three counts and a number, size and offset of the directory, comment."""
 _DTYPE = re.compile(r"[<>|=]?[biuf?][1-8]?\Z")
 _KNOWN = re.compile(r"[<>|=]?(?:f16|c8|c16|[SU]\d{1,4})\Z")
-_ENTRY = r"'(?:descr'\s*:\s*'[^'\\]*'|fortran_order'\s*:\s*(?:True|False)|shape'\s*:\s*\([\d\s,]*\))"
-_HEADER = re.compile(rf"\{{\s*{_ENTRY}\s*,\s*{_ENTRY}\s*,\s*{_ENTRY}\s*,?\s*\}}\s*\Z")
+_ENTRY = r"'(?:descr'\s*+:\s*+'[^'\\]*+'|fortran_order'\s*+:\s*+(?:True|False)|shape'\s*+:\s*+\([\d\s,]*+\))"
+_HEADER = re.compile(rf"\{{\s*+{_ENTRY}\s*+,\s*+{_ENTRY}\s*+,\s*+{_ENTRY}\s*+,?\s*+\}}\s*+\Z")
 
 
 class Header(NamedTuple):
@@ -52,6 +52,7 @@ class ArrayArchive:
 
     def __init__(self, stream: BinaryIO, allowance: int, width: int = 8) -> None:
         self._allowance, self._left, self._width = allowance, allowance, width
+        self._loose = 0
         with _damage("the archive is damaged"):
             self._size = _checked_directory(stream)
             self._archive = zipfile.ZipFile(stream)
@@ -104,12 +105,18 @@ class ArrayArchive:
             )
         if held != size:
             raise UnreadableError(f"{name} claims {size} bytes where {held} are stored; the file is damaged")
-        if size > PACKED_LIMIT and size > PACKED_RATIO * entry.compress_size:
+        self._loose += size if loose(entry) else 0
+        if self._loose > PACKED_LIMIT:
             raise UnreadableError(
                 f"{name} unpacks {entry.compress_size} bytes to {size}; beyond {PACKED_LIMIT} bytes at most "
                 f"{PACKED_RATIO} times the packed size is accepted: store it unpacked"
             )
         self._left -= wide
+
+
+def loose(entry: zipfile.ZipInfo) -> bool:
+    """Whether a member unpacks to so much that only little of its kind is accepted."""
+    return entry.file_size > PACKED_RATIO * entry.compress_size
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Each is written to a folder and handed to its reader; the outcome has to be a re
 
 from __future__ import annotations
 
+import json
 import resource
 import struct
 import sys
@@ -120,6 +121,24 @@ def archives(name: str) -> Iterator[tuple[str, bytes]]:
     yield "many members", zipped([(f"{name}.npy", ONE), *((f"a{k}.npy", b"") for k in range(60_000))])
 
 
+def trees(count: int) -> bytes:
+    """A certificate of one proof with so many trees of nothing; 64 MiB of zeros pass for arrays."""
+    meta = {"format": "wdaverify certificate 1", "network_sha256": "", "samples_sha256": "", "count": 1, "clip": False}
+    meta |= {"label_column": None, "order": 1, "norm": "inf", "loss": "margin", "neurons": 0}
+    meta |= dict.fromkeys(("radius", "lower", "upper", "multiplier"), "0x0p+0")
+    text = json.dumps(meta).encode()
+    arrays = {"meta": npy(f"({len(text)},)", "|u1", text), "support": npy("(2, 1)", content=bytes(16))}
+    arrays["atom_point"], arrays["vectors"] = npy("(0, 1)"), npy("(8, 0)", "|u1")
+    for name in ("atom_sample", "proof_sample", "proof_rival", "proof_trees"):
+        arrays[name] = npy("(0,)", "<i8")
+    for name in ("atom_weight", "proof_multiplier"):
+        arrays[name] = npy("(0,)")
+    arrays["nodes"] = npy("(0,)", "<i4")
+    for name, kind in (("tree_near", "<f8"), ("tree_far", "<f8"), ("tree_nodes", "<i8"), ("tree_vectors", "<i8")):
+        arrays[name] = npy(f"({count},)", kind, bytes(8 * count))
+    return archive(zipfile.ZIP_DEFLATED, **arrays)
+
+
 def attempts() -> Iterator[tuple[str, str, bytes, Callable[[Path], object]]]:
     """What it is, suffix, content and reader."""
     for name, content in networks():
@@ -134,6 +153,7 @@ def attempts() -> Iterator[tuple[str, str, bytes, Callable[[Path], object]]]:
         for name, content in archives(array):
             yield f"{what}: {name}", suffix, content, read
     meta = archive(meta=npy(f"({2 * WIDE},)", "|u1", b" " * (2 * WIDE)))
+    yield "certificate: many trees", ".cert", trees(2 * WIDE - 2000), read_certificate
     yield "certificate: endless meta data", ".cert", meta, read_certificate
     yield "table: one endless line", ".csv", b"1," * (9 * WIDE), load_samples
     yield "table: one record of many lines", ".csv", b'"\n",' * (5 * WIDE), load_samples

@@ -21,7 +21,7 @@ from fuzz.mutations import members, zipped
 from onnx import TensorProto, helper
 
 from wdaverify import cli, load_network, load_samples, read_certificate, verify, write_certificate
-from wdaverify.errors import CertificateError, InputError, NetworkError, ProblemError, SamplesError
+from wdaverify.errors import CertificateError, InputError, NetworkError, OutputError, ProblemError, SamplesError
 from wdaverify.question_files import load_functionals, load_support, load_weights
 
 HERE = Path(__file__).parent
@@ -41,9 +41,9 @@ READ: dict[str, tuple[Read, type[InputError]]] = {
 needs_fifo = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _no_hang() -> Iterator[None]:
-    """A reader that waits is ended after a minute."""
+    """A reader that waits is ended after minutes."""
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -52,7 +52,7 @@ def _no_hang() -> Iterator[None]:
         raise TimeoutError("a reader waits")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, 60)
+    signal.setitimer(signal.ITIMER_REAL, 300)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
@@ -72,6 +72,7 @@ def refused(path: Path, *words: str, name: str | None = None) -> str:
 # No plain files
 
 
+@pytest.mark.usefixtures("_no_hang")
 @pytest.mark.parametrize("name", READ)
 def test_what_is_no_plain_file_is_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -91,6 +92,7 @@ def test_what_is_no_plain_file_is_refused(name: str, tmp_path: Path) -> None:
 
 
 @needs_fifo
+@pytest.mark.usefixtures("_no_hang")
 @pytest.mark.parametrize("name", READ)
 def test_a_pipe_without_a_writer_is_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
@@ -142,7 +144,7 @@ def test_bombs_are_refused_with_little_memory_to_spare(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert len(lines) == 53
+    assert len(lines) == 54
     for name, said in lines:
         assert said.startswith("refused: "), f"{name}: {said}"
         assert "allocate" not in said, f"{name}: {said}"
@@ -237,6 +239,17 @@ def test_nothing_pickled_is_ever_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "harm").exists()
 
 
+def test_many_arrays_that_unpack_well_are_refused_together(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(
+        archive(
+            zipfile.ZIP_DEFLATED,
+            x=npy("(5000000, 1)", content=bytes(40_000_000)),
+            y=npy("(5000000,)", "<i8", bytes(40_000_000)),
+        )
+    )
+    refused(tmp_path / "a.npz", "y unpacks", "store it unpacked")
+
+
 # Certificates
 
 
@@ -326,6 +339,30 @@ def test_counts_that_wrap_are_refused(certificate: dict[str, bytes], tmp_path: P
     changes |= {"tree_near": none, "tree_far": none, "tree_nodes": stored([], "<i8"), "tree_vectors": stored([], "<i8")}
     changes |= {"nodes": stored([], "<i4"), "vectors": stored(np.zeros((8, 0)), "|u1")}
     refused(spoiled(path, content, **changes), "does not add up")
+
+
+@pytest.mark.parametrize("limit", [0, 2**26])
+def test_what_is_written_can_be_read_again(limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that packs too well is stored unpacked."""
+    from fuzz.readers import _question, use
+
+    from wdaverify import Loss
+
+    use(tmp_path)
+    made = verify(_question(Loss.MARGIN), certificate=True).certificate
+    assert made is not None
+    for module in ("archive", "certify.certificate"):
+        monkeypatch.setattr(f"wdaverify.{module}.PACKED_LIMIT", limit)
+    monkeypatch.setattr("wdaverify.archive.PACKED_RATIO", 1)
+    write_certificate(tmp_path / "a.cert", made)
+    assert read_certificate(tmp_path / "a.cert").count == made.count
+    with zipfile.ZipFile(tmp_path / "a.cert") as held:
+        kinds = {entry.compress_type for entry in held.infolist()}
+    assert kinds == {zipfile.ZIP_STORED if limit == 0 else zipfile.ZIP_DEFLATED}
+    monkeypatch.setattr("wdaverify.certify.certificate.MAX_TREES", 1)
+    with pytest.raises(OutputError, match="fewer samples"):
+        write_certificate(tmp_path / "b.cert", made)
+    assert not (tmp_path / "b.cert").exists()
 
 
 # Networks

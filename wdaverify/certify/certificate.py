@@ -10,6 +10,7 @@ import json
 import math
 import re
 import secrets
+import zipfile
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.archive import ArrayArchive
+from wdaverify.archive import PACKED_LIMIT, ArrayArchive, loose
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.errors import CertificateError, OutputError
 from wdaverify.network.model import Array
@@ -27,6 +28,8 @@ from wdaverify.untrusted import UnreadableError, plain_file, shown
 _FORMAT = "wdaverify certificate 1"
 MAX_BYTES = 2**31
 """The most that the file may take, and its arrays together."""
+MAX_TREES = 2**19
+"""The most trees, and the most proofs."""
 MAX_META, MAX_TEXT = 2**16, 1000
 """The most bytes of the meta data, and characters of a text in it."""
 _HASH = re.compile("[0-9a-f]{0,64}")
@@ -104,12 +107,22 @@ def write_certificate(path: str | Path, certificate: Certificate) -> int:
     Raises:
         OutputError: the file cannot be written.
     """
+    arrays = _packed(certificate)
+    size, trees = sum(array.nbytes for array in arrays.values()), arrays["tree_near"].size
+    if size > MAX_BYTES or max(trees, len(certificate.proofs)) > MAX_TREES:
+        raise OutputError(
+            f"the certificate would take {size} bytes and {trees} trees; at most {MAX_BYTES} and {MAX_TREES} can be read again: "
+            "ask for fewer samples or a wider gap"
+        )
     target = Path(path).resolve()
     scratch = target.with_name(f".wdaverify-{secrets.token_hex(8)}.tmp")
     try:
         try:
             with scratch.open("xb") as stream:
-                np.savez_compressed(stream, allow_pickle=False, **_packed(certificate))
+                np.savez_compressed(stream, allow_pickle=False, **arrays)
+            if _too_tight(scratch):
+                with scratch.open("wb") as stream:
+                    np.savez(stream, allow_pickle=False, **arrays)
             scratch.replace(target)
         finally:
             scratch.unlink(missing_ok=True)
@@ -140,6 +153,12 @@ def _read(stream: BinaryIO) -> Certificate:
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         why = shown(" ".join(str(error).split())) or type(error).__name__
         raise UnreadableError(f"no certificate ({why}); {_ACCEPTED} is accepted") from None
+
+
+def _too_tight(path: Path) -> bool:
+    """Whether arrays packed so well that the reader would take them for a bomb."""
+    with zipfile.ZipFile(path) as archive:
+        return sum(entry.file_size for entry in archive.infolist() if loose(entry)) > PACKED_LIMIT
 
 
 def _packed(certificate: Certificate) -> dict[str, Any]:
@@ -217,6 +236,8 @@ def _shaped(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
 def _proofs(arrays: dict[str, NDArray[Any]], neurons: int) -> tuple[Proof, ...]:
     """The proofs, cut out of the flat arrays by their counts."""
     proofs, trees = arrays["proof_trees"].size, arrays["tree_near"].size
+    if max(proofs, trees) > MAX_TREES:
+        raise ValueError(f"it has {proofs} proofs and {trees} trees, more than {MAX_TREES}")
     for name in ("proof_sample", "proof_rival", "proof_multiplier", "proof_trees"):
         _shaped(name, arrays[name], (proofs,))
     for name in ("tree_near", "tree_far", "tree_nodes", "tree_vectors"):
