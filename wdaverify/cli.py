@@ -379,6 +379,8 @@ def recheck(network_path: str, data_path: str, certificate_path: str, output: st
     problem = _stated(certificate, network_path, data_path)
     verdict = check(certificate, problem)
     seconds = time.perf_counter() - begun
+    said = "proved" if verdict.proved else f"rejected: {'; '.join(verdict.reasons)}"
+    logging.getLogger(__name__).info("recheck: %s, [%r, %r], %.3f s", said, verdict.lower, verdict.upper, seconds)
     if output is not None:
         write(output, verdict_json(certificate, verdict, seconds))
     if not quiet:
