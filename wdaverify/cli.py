@@ -8,21 +8,25 @@ bracket so far written and printed.
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from wdaverify.command_help import Commands
 from wdaverify.errors import CertificateError, InputError, OutputError, WdaverifyError
 
 if TYPE_CHECKING:
     from wdaverify.certify.certificate import Certificate
     from wdaverify.lipschitz.question import LipschitzProblem
+    from wdaverify.log_file import LogFile
     from wdaverify.problem import GroundCost, Support, WdroProblem
     from wdaverify.wdro.progress import Progress, Report
     from wdaverify.wdro.result import VerificationResult
@@ -78,10 +82,17 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _QUESTION: list[Callable[[_Command], _Command]] = [
     click.argument("network_path", metavar="NET.onnx"),
     click.argument("data_path", metavar="DATA.npz|DATA.csv"),
-    click.option("--radius", type=_number(0), metavar="X", required=True, help="Radius of the Wasserstein ball."),
-    click.option("--norm", type=click.Choice(["inf", "1", "2"]), default="inf", help="Norm of the ground cost."),
     click.option(
-        "--order", type=click.Choice(["1", "2", "inf"]), default="1", help="Order of the Wasserstein distance."
+        "--radius", type=_number(0), metavar="X", required=True, help="Radius of the ball, in units of the input."
+    ),
+    click.option(
+        "--norm", type=click.Choice(["inf", "1", "2"]), default="inf", help="Norm that measures how far a point moves."
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(["1", "2", "inf"]),
+        default="1",
+        help="Order of the distance; inf: every point by itself.",
     ),
     click.option(
         "--loss",
@@ -185,16 +196,48 @@ def _solving(command: _Command) -> _Command:
     return command
 
 
-@click.group(context_settings={**_CONTEXT, "show_default": True}, invoke_without_command=True)
+@dataclass
+class _CommandLine:
+    """What was typed, and the log that it asked for."""
+
+    arguments: list[str]
+    log: LogFile | None = None
+
+
+@click.group(cls=Commands, context_settings={**_CONTEXT, "show_default": True}, invoke_without_command=True)
 @click.version_option(package_name="wdaverify", prog_name="wdaverify", message="%(prog)s %(version)s")
+@click.option("--log", type=click.Path(readable=False), metavar="FILE", help="Append there what the run does.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", help="How much of it.")
 @click.pass_context
-def cli(ctx: click.Context) -> None:
-    """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples."""
+def cli(ctx: click.Context, log: str | None, log_level: str) -> None:
+    """Exact worst-case value of a ReLU network over a Wasserstein ball around its samples.
+
+    NET.onnx is a classifier (or regressor) of Gemm, MatMul, Relu and the like. DATA is an .npz with points x and labels y,
+    or a .csv with the label in its last column. The answer is a bracket [lower, upper] that holds the worst expected loss
+    over all distributions within the radius, and who vouches for each side.
+
+    \b
+    First steps:
+      wdaverify info net.onnx                             what the file holds
+      wdaverify attack net.onnx data.npz --radius 0.05    quick lower bounds
+      wdaverify verify net.onnx data.npz --radius 0.05    the exact value
+      wdaverify --log run.log verify net.onnx data.npz --radius 0.05
+
+    Each command explains itself: wdaverify verify --help.
+
+    Exit status: 0 done; 1 a certificate was rejected; 2 the input was refused, with one line that says why; 3 a limit was
+    reached and the bracket stands; 130 interrupted, with the bracket so far.
+    """
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
             "no command was given: verify, curve, distance, attack, compare, lipschitz, report, recheck and info are accepted; "
             "see wdaverify --help"
         )
+    if log is not None:
+        from wdaverify.log_file import LogFile
+
+        line: _CommandLine = ctx.obj
+        line.log = LogFile(log, log_level, line.arguments)
 
 
 @cli.command(context_settings={**_CONTEXT, "show_default": True})
@@ -215,7 +258,11 @@ def verify(
     memory_limit: float | None,
     **question: Any,
 ) -> int:
-    """Bracket the worst-case value, to the gap asked for."""
+    """Bracket the worst-case value at a radius.
+
+    The supremum of the expected loss over all distributions on the support within the radius of the samples, to the gap
+    asked for. Without --time-limit it runs until the bracket is closed or nothing narrows it any more.
+    """
     if certificate is not None:
         _check_target(
             "--certificate", certificate, (question["network_path"], question["data_path"], question["output"])
@@ -261,7 +308,10 @@ def verify(
 @click.option("--gap", type=_number(0, above=True), metavar="ABS", default="1e-6", help="Stop at this absolute gap.")
 @click.option("--jobs", type=_whole(1), metavar="N", help="Processes; default one for each core.")
 def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> int:
-    """Exact distance of every sample to its nearest error, and that error."""
+    """Exact distance of each sample to an error.
+
+    The nearest point within the support that the network gets wrong (a tie counts), and its distance.
+    """
     for name, usual in (("order", "1"), ("loss", "zero-one"), ("label_cost", None), ("functionals", None)):
         question[name] = usual
     problem = _problem(**question, radius=_FIRST_RADIUS)
@@ -303,7 +353,10 @@ def distance(*, solver: str, gap: float, jobs: int | None, **question: Any) -> i
 def curve(
     *, solver: str, gap: float, jobs: int | None, csv_path: str | None, report: str | None, **question: Any
 ) -> int:
-    """Bracket the worst-case value at every radius up to the largest, at once."""
+    """Bracket the worst-case value at every radius.
+
+    All radii from 0 to the largest at once, from one set of bounds.
+    """
     if csv_path is not None:
         _check_target("--csv", csv_path, (question["network_path"], question["data_path"], question["output"]))
     page = _page_target(report, None, question, csv_path)
@@ -342,7 +395,10 @@ def curve(
 @cli.command(context_settings={**_CONTEXT, "show_default": True})
 @_question
 def attack(**question: Any) -> int:
-    """Lower bounds only: WDA at several m, WDA++, and the mixture of all points they visit."""
+    """Lower bounds only, by attacks.
+
+    WDA at several m, WDA++, and the best mixture of all points that they visit.
+    """
     problem = _problem(**question)
     from wdaverify.report.as_json import attack_json
     from wdaverify.report.summary import attack_summary
@@ -399,7 +455,10 @@ def report(
 @click.option("--output", metavar="FILE.json", help="Write the verdict there, whole or not at all.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 def recheck(network_path: str, data_path: str, certificate_path: str, output: str | None, quiet: bool) -> int:
-    """Prove or reject a certificate: exit status 0 proved, 1 rejected, 2 unreadable. No solver is involved."""
+    """Prove or reject a certificate.
+
+    No solver is involved. Exit status: 0 proved, 1 rejected, 2 unreadable.
+    """
     import time
 
     from wdaverify.certify.certificate import read_certificate
@@ -414,6 +473,8 @@ def recheck(network_path: str, data_path: str, certificate_path: str, output: st
     problem = _stated(certificate, network_path, data_path)
     verdict = check(certificate, problem)
     seconds = time.perf_counter() - begun
+    said = "proved" if verdict.proved else f"rejected: {'; '.join(verdict.reasons)}"
+    logging.getLogger(__name__).info("recheck: %s, [%r, %r], %.3f s", said, verdict.lower, verdict.upper, seconds)
     if output is not None:
         write(output, verdict_json(certificate, verdict, seconds))
     if not quiet:
@@ -716,16 +777,26 @@ def _support(width: int, options: dict[str, Any]) -> Support:
 
 
 def _spelled_out(arguments: Sequence[str]) -> list[str]:
-    """``--support none`` as the two values that the option takes, ``--image-shape H W [C]`` as one."""
+    """The line as click takes it.
+
+    ``--support none`` as the two values that the option takes, ``--image-shape H W [C]`` as one, the log's options in front.
+    """
     out: list[str] = []
-    for k, argument in enumerate(arguments):
-        if out and argument.isdecimal() and out[-2:-1] == ["--image-shape"] and len(out[-1].split()) < 3:
+    front: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument in ("--log", "--log-level"):
+            front += [argument, *(value for value in [next(waiting, None)] if value is not None)]
+        elif argument.startswith(("--log=", "--log-level=")):
+            front.append(argument)
+        elif out and argument.isdecimal() and out[-2:-1] == ["--image-shape"] and len(out[-1].split()) < 3:
             out[-1] += f" {argument}"
-            continue
-        out.append(argument)
-        if argument == "none" and k and arguments[k - 1] == "--support" and arguments[k + 1 : k + 2] != ["none"]:
-            out.append("none")
-    return out
+        else:
+            out.append(argument)
+    for k in range(len(out) - 1, 0, -1):
+        if out[k] == "none" and out[k - 1] == "--support" and out[k + 1 : k + 2] != ["none"]:
+            out.insert(k, "none")
+    return front + out
 
 
 def _check_target(option: str, target: str, others: Sequence[str | None]) -> None:
@@ -902,7 +973,8 @@ def _put(text: str, stream: TextIO | None) -> None:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    """On one line, and without characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
 
 
 def _refusal(error: click.ClickException) -> str:
@@ -914,10 +986,22 @@ def _refusal(error: click.ClickException) -> str:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    """The exit status of one command line."""
+    """The exit status of one command line; the log, where one was asked for, ends with it."""
+    line = _CommandLine(list(sys.argv[1:] if arguments is None else arguments))
+    status: int | None = None
     try:
-        spelled = _spelled_out(sys.argv[1:] if arguments is None else arguments)
-        return int(cli.main(spelled, prog_name="wdaverify", standalone_mode=False) or DONE)
+        status = _status(line)
+    finally:
+        lost = None if line.log is None else line.log.close(status)
+    if lost is not None:
+        _notes([lost], quiet=False)
+    return status
+
+
+def _status(line: _CommandLine) -> int:
+    try:
+        spelled = _spelled_out(line.arguments)
+        return int(cli.main(spelled, prog_name="wdaverify", standalone_mode=False, obj=line) or DONE)
     except click.ClickException as error:
         message = _refusal(error)
     except click.Abort:
@@ -925,6 +1009,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except (InputError, WdaverifyError) as error:
         message = str(error)
+    logging.getLogger(__name__).error("refused: %s", message)
     _put(f"wdaverify: error: {_one_line(message)}", sys.stderr)
     return REFUSED
 

@@ -100,7 +100,8 @@ class Screen:
         upper = np.asarray(np.where(np.isnan(upper), math.inf, upper))
         if self._logits is None:
             return upper
-        return np.minimum(upper, self._from_centre(sample, rows, bounds, (near, far), lam))
+        out: Array = np.minimum(upper, self._from_centre(sample, rows, bounds, (near, far), lam))
+        return out
 
     def _from_centre(
         self, sample: Ints, rows: Array, bounds: Bounds, shell: tuple[Array, Array], lam: float | None

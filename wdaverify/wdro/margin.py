@@ -132,7 +132,7 @@ class MarginSearch:
             multiplier = self._solve_master()
             width = self._run.upper - self._run.lower
             moved = multiplier != self._pricing.multiplier or self._run.rounds == 0
-            self._run.rounds += 1
+            self._run.next_round()
             if moved:
                 self._pricing.move_to(multiplier)
                 self._take_upper()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import numpy as np
 from wdaverify.engines.base import Answer, Inner
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
+from wdaverify.wdro.log import LOGGER, began
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason
 from wdaverify.wdro.workers import Task, Workers
@@ -25,7 +27,9 @@ _GRACE = 1.0
 """Seconds past the deadline after which an answer is no longer waited for."""
 _TICK = 0.2
 _DEATHS = 3
-"""How often a question may be under way while a worker dies before it is given up."""
+"""How often a question may be under way while a worker dies or fails before it is given up."""
+_NOISE = 1e-12
+"""A bound raised by less was rounded, not wrong."""
 SHORTFALL = 1e-6
 """By how much a solver's bound may fall short of a re-evaluated point before the run counts as numerically broken."""
 
@@ -90,6 +94,10 @@ class Run:
     failures: Counter[str] = field(default_factory=Counter)
     device: str = "cpu"
     _reported: float = 0.0
+    _phase: str = ""
+
+    def __post_init__(self) -> None:
+        began(self.problem, self.options)
 
     @property
     def deadline(self) -> float:
@@ -124,14 +132,26 @@ class Run:
             return Reason.TIME_LIMIT
         return None
 
+    def next_round(self) -> None:
+        """Begin another round."""
+        self.rounds += 1
+        LOGGER.info("round %d: [%r, %r], %d solves", self.rounds, self.lower, self.upper, sum(self.solves.values()))
+
     def tell(self, phase: str, count_open: Callable[[], int]) -> None:
         """Report progress, at most every fifth of a second."""
-        now = time.monotonic()
-        if self.progress is None or now - self._reported < _TICK:
+        if phase != self._phase:
+            self._phase = phase
+            LOGGER.info("phase: %s", phase)
+        now, logged = time.monotonic(), LOGGER.isEnabledFor(logging.DEBUG)
+        if (self.progress is None and not logged) or now - self._reported < _TICK:
             return
         self._reported = now
         solves = sum(self.solves.values())
-        self.progress(Progress(phase, self.lower, self.upper, self.rounds, solves, count_open(), now - self.begun))
+        told = Progress(phase, self.lower, self.upper, self.rounds, solves, count_open(), now - self.begun)
+        if logged:
+            LOGGER.debug("progress: [%r, %r], %d solves, %d open", told.lower, told.upper, solves, told.open_samples)
+        if self.progress is not None:
+            self.progress(told)
 
     def slice(self, tries: int) -> float:
         """Seconds for a question that was tried ``tries`` times before."""
@@ -156,15 +176,15 @@ class Run:
         """Answers as they come; ``draw`` is asked for the next task whenever a worker falls free, ``tell`` while waiting.
 
         Ends when nothing is under way and ``draw`` has nothing, or when the deadline has passed by the grace. A worker
-        that dies proves nothing; the others are started anew.
+        that dies or fails proves nothing; after a death the others are started anew.
         """
         pending: dict[Future[Answer], Task] = {}
         while time.monotonic() <= self.deadline + _GRACE:
             while len(pending) < self.workers.width and (task := draw()) is not None:
                 try:
                     pending[self.workers.submit(task)] = task
-                except BrokenExecutor as error:
-                    pending[_failed(error)] = task
+                except (BrokenExecutor, OSError) as error:  # a pool that broke, or processes that cannot be started
+                    pending[_failed(BrokenExecutor(str(error)))] = task
             if not pending:
                 return
             done, _ = wait(pending, timeout=_TICK, return_when=FIRST_COMPLETED)
@@ -174,16 +194,39 @@ class Run:
                 self.workers.close()
             for future in done:
                 task = pending.pop(future)
-                lost = broken is not None and not _answered(future)
-                yield task, self._died(task, broken) if lost else future.result()
+                yield task, self._outcome(task, future, broken)
             tell()
 
-    def _died(self, task: Task, error: BaseException | None) -> Answer:
-        """What is known of a task whose pool broke: nothing. It may be asked again, but not for ever."""
+    def _outcome(self, task: Task, future: Future[Answer], broken: BaseException | None) -> Answer:
+        """The answer to a task, or that there is none because a worker died or an engine failed."""
+        if broken is not None and not _answered(future):
+            return self._lost(task, f"a worker process died ({' '.join(str(broken).split())})")
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        LOGGER.warning("an engine failed on question %d", task.item, exc_info=error)
+        if isinstance(error, MemoryError):
+            return self._lost(task, "a worker ran out of memory")
+        return self._lost(task, f"an engine failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+
+    def _lost(self, task: Task, why: str) -> Answer:
+        """What is known of a task whose worker gave no answer: nothing. It may be asked again, but not for ever."""
+        LOGGER.warning("no answer to question %d: %s", task.item, why)
         self.deaths[task.item] += 1
         closed = self.deaths[task.item] >= _DEATHS
-        detail = f"a worker process died ({' '.join(str(error).split())})"
-        return Answer(_trivial(task), _no_points(task), "none", closed, 0, 0.0, detail)
+        return Answer(_trivial(task), _no_points(task), "none", closed, 0, 0.0, why)
+
+    def notices(self) -> tuple[str, ...]:
+        """What went otherwise than asked: bounds that were raised, and questions without an answer."""
+        out = []
+        if self.largest_shortfall > _NOISE:
+            out.append(
+                f"{self.raised} solver bound(s) were raised to a re-evaluated point, by at most {self.largest_shortfall:.2g}"
+            )
+        out += [f"{count} question(s) went unanswered: {detail}" for detail, count in self.failures.items()]
+        return tuple(out)
 
 
 def _answered(future: Future[Answer]) -> bool:

@@ -14,6 +14,7 @@ from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
 from wdaverify.wdro.certifying import proven
 from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.dlr import DlrSearch
+from wdaverify.wdro.log import LOGGER, ended
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.result import Reason, VerificationResult
@@ -83,9 +84,13 @@ def verify(
     run = Run(problem, options, Workers(problem.network, solver, jobs), progress)
     try:
         with one_thread():
-            return _verify(run, choice, gap)
+            result = _verify(run, choice, gap)
     finally:
         run.workers.close()
+    what, reason = f"verify: {result.status.value}", f"{result.reason.value} ({result.detail})"
+    cost = result.statistics
+    ended(what, reason, (result.lower, result.upper), cost.solves, cost.seconds, result.notices)
+    return result
 
 
 def _check(options: Options) -> None:
@@ -190,4 +195,6 @@ def _attack(run: Run, search: Search) -> dict[str, float]:
     for proposal in outcome.distributions.values():
         search.offer(proposal.sample, proposal.point)
     run.attack_seconds = time.monotonic() - begun
+    for name, value in values.items():
+        LOGGER.info("attack %s: %r", name, value)
     return values

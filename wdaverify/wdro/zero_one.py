@@ -152,7 +152,7 @@ class ZeroOneSearch:
 
     def search(self) -> Reason:
         """Screen every sample that can matter, then refine distances until the bracket closes or a limit is reached."""
-        self._run.rounds = 1
+        self._run.next_round()
         self._screen_all()
         self._update()
         for task, answer in self._run.work(self._draw, self._tell):
