@@ -630,13 +630,14 @@ def lipschitz(
             each=question["each"],
             progress=live,
         )
+    files = {name: question[at] for name, at in _LIPSCHITZ_FILES}
     try:
         if output is not None:
-            write(output, lipschitz_json(result))
+            write(output, lipschitz_json(result, files))
         if report is not None:
             from wdaverify.report.page.output import write_page
 
-            write_page(report, lipschitz_json(result))
+            write_page(report, lipschitz_json(result, files))
     finally:
         if not quiet:
             _notes([notice for notice in result.notices if notice not in problem.network.notices], quiet=False)
@@ -684,6 +685,15 @@ def _problem(*, network_path: str, data_path: str, radius: float, output: str | 
     problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius, functionals)
     _notes(network.notices, options["quiet"])
     return problem
+
+
+_LIPSCHITZ_FILES = (
+    ("network", "network_path"),
+    ("samples", "around"),
+    ("label_column", "label_column"),
+    ("support", "support_file"),
+)
+"""What a Lipschitz constant was asked from, and the options that said so."""
 
 
 def _slopes(

@@ -126,11 +126,14 @@ def compare() -> Json:
         "verifications": [verification(files=None)],
         "seed": 0,
         **provenance_json(problem, ()),
+        "files": FILES,
     }
 
 
 def lipschitz() -> Json:
     made = provenance_json(synthetic.problem(), ())
+    asked = {"asked": "auto", "solves": {"cells": 3}, "gurobi_licence": "none", "why": "cells"}
+    cost = {"seconds": 0.5, "solve_seconds": 0.25, "solves": 3, "nodes": 17, "jobs": 2}
     return {
         "schema": "wdaverify/lipschitz/1",
         "status": "bracket",
@@ -140,18 +143,24 @@ def lipschitz() -> Json:
         "upper": 3.5,
         "gap_asked": 1e-6,
         "norm": "inf",
-        "measure": "margins",
+        "measure": "functionals",
+        "each": False,
         "functionals": ["z_1 - z_0", "z_0 - z_1"],
-        "region": {"kind": "box", "lower": 0.0, "upper": 1.0, "within": None},
+        "region": {"kind": "box", "lower": 0.0, "upper": 1.0, "rows": [], "within": None},
         "parts": [
             {"sample": None, "functional": "z_1 - z_0", "lower": 3.25, "upper": 3.5, "point": [0.5, 0.25]},
             {"sample": 1, "functional": None, "lower": 1.0, "upper": 1.0, "point": None},
         ],
+        "bounds": [
+            {"functional": "z_1 - z_0", "sample": None, "upper": 3.5},
+            {"functional": "z_0 - z_1", "sample": 1, "upper": "inf"},
+        ],
         "vouched": {"lower": "checked", "upper": "solver"},
-        "solver": {"asked": "auto"},
-        "statistics": {"seconds": 0.5, "solves": 3},
+        "solver": asked,
+        "statistics": cost,
         "seed": 0,
-        **{name: value for name, value in made.items() if not name.startswith("samples")},
+        **made,
+        "files": {"network": "tiny.onnx", "samples": "tiny.npz", "label_column": None, "support": None},
     }
 
 

@@ -66,6 +66,7 @@ class _State:
     """The brackets as they narrow. Items with the same ``region`` share an incumbent; ``samples, lower, points`` are by that."""
 
     blocks: tuple[Block, ...]
+    each: bool
     items: list[_Item]
     samples: list[int | None]
     lower: Array
@@ -171,7 +172,7 @@ def _start(problem: LipschitzProblem, *, each: bool) -> _State:
             upper = float(slope_up(centre, radius, region.cost, still)[0])
             items.append(_Item(len(samples) - 1, name, Slope(len(items), rows, region, still), upper))
     count = len(samples)
-    return _State(blocks, items, samples, np.zeros(count), [None] * count, names)
+    return _State(blocks, each, items, samples, np.zeros(count), [None] * count, names)
 
 
 def interval_constants(problem: LipschitzProblem) -> Array:
@@ -286,6 +287,7 @@ def _result(
         statistics=statistics,
         gap_asked=gap,
         seed=seed,
+        each=state.each,
         notices=(
             *problem.network.notices,
             *((choice.notice,) if choice.notice else ()),

@@ -42,7 +42,10 @@ class Cost:
 
 @dataclass(frozen=True, eq=False)
 class LipschitzResult:
-    """``lower <= constant <= upper`` over all regions, and by region in ``parts``; exact where every region's bracket is closed."""
+    """``lower <= constant <= upper`` over all regions, and by region in ``parts``; exact where every region's bracket is closed.
+
+    With ``each`` every functional has a part of its own on every region.
+    """
 
     problem: LipschitzProblem
     status: Status
@@ -58,6 +61,7 @@ class LipschitzResult:
     statistics: Cost
     gap_asked: float
     seed: int
+    each: bool
     notices: tuple[str, ...]
 
     @property

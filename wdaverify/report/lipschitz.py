@@ -17,9 +17,9 @@ _DUALS = {Norm.INF: "l1 norm", Norm.ONE: "largest entry", Norm.TWO: "l2 norm"}
 _SHOWN = 20
 
 
-def lipschitz_json(result: LipschitzResult) -> Json:
-    """The fields of ``lipschitz.schema.json``."""
-    problem = result.problem
+def lipschitz_json(result: LipschitzResult, files: Json | None = None) -> Json:
+    """The fields of ``lipschitz.schema.json``; ``files`` names what the question was read from."""
+    problem, around = result.problem, result.problem.around
     return {
         "schema": SCHEMA,
         "status": result.status.value,
@@ -30,6 +30,7 @@ def lipschitz_json(result: LipschitzResult) -> Json:
         "gap_asked": number(result.gap_asked),
         "norm": problem.cost.norm.value,
         "measure": problem.measure.kind,
+        "each": result.each,
         "functionals": list(problem.measure.names),
         "region": _region(problem),
         "parts": [_part(part) for part in result.parts],
@@ -41,9 +42,9 @@ def lipschitz_json(result: LipschitzResult) -> Json:
         "statistics": {k: number(v) if isinstance(v, float) else v for k, v in asdict(result.statistics).items()},
         "seed": result.seed,
         **network_provenance_json(problem.network, result.notices),
-        "samples": None
-        if problem.around is None
-        else {"source": problem.around.source, "count": len(problem.around), "sha256": problem.around.sha256},
+        "samples": None if around is None else {"source": around.source, "count": len(around)},
+        "samples_sha256": None if around is None else around.sha256,
+        "files": files,
     }
 
 

@@ -96,7 +96,7 @@ def facts(document: Document) -> Facts:
     network = data["network"]
     rows = [("Network", f"{network['name']}: {words.widths(network)}, {words.count(network['relus'], 'ReLU')}", "")]
     rows.append(("Network SHA-256", data["network_sha256"], "code"))
-    if "samples" in data:
+    if data.get("samples"):
         rows.append(("Samples", f"{data['samples']['count']} from {data['samples']['source']}", ""))
         rows.append(("Samples SHA-256", data["samples_sha256"], "code"))
     if "loss" in data:
@@ -143,9 +143,9 @@ def again(document: Document) -> Command:
     """How to check the answer, or to ask the question again."""
     data, files = document.data, document.data.get("files") or _NONE
     network = _path(files.get("network") or data["network"]["name"])
-    samples = _path(files.get("samples") or (data["samples"]["source"] if "samples" in data else "DATA"))
+    samples = _path(files.get("samples") or (data["samples"]["source"] if data.get("samples") else "DATA"))
     hashes = [("Network SHA-256", data["network_sha256"], "code")]
-    if "samples" in data:
+    if data.get("samples"):
         hashes.append(("Samples SHA-256", data["samples_sha256"], "code"))
     hashes += ran(document)
     if files.get("certificate"):
@@ -156,8 +156,8 @@ def again(document: Document) -> Command:
         )
         return Command("How to recheck", text, (line,), tuple(hashes))
     if document.kind == "lipschitz":
-        line = _typed("lipschitz", network, "--norm", data["norm"])
-        text = "No certificate was written. This asks the question again, where its region is the usual one:"
+        text = "Rechecking means asking again. The answer must come with the same hashes, and its bracket must overlap this one:"
+        line = _typed("lipschitz", network, *_slope_options(data, files))
         return Command("How to recheck", text, (line,), tuple(hashes))
     text = (
         "No certificate was written with this answer, so that rechecking means asking again. The answer must come with the "
@@ -182,7 +182,7 @@ def _options(document: Document, files: Json) -> list[str]:
     if document.kind == "curve":
         out += ["--max-radius", repr(float(data["max_radius"]))]
     elif document.kind == "compare":
-        out += ["--radius", *(repr(float(radius)) for radius in data["radii"])]
+        out += ["--radii", ",".join(repr(float(radius)) for radius in data["radii"])]
     elif document.kind != "distances":
         out += ["--radius", repr(float(data["radius"]))]
     out += ["--norm", data["norm"]]
@@ -201,6 +201,26 @@ def _options(document: Document, files: Json) -> list[str]:
     if files.get("clip"):
         out.append("--clip")
     return out + _run_options(document)
+
+
+def _slope_options(data: Json, files: Json) -> list[str]:
+    """The options that ask for a Lipschitz constant again."""
+    region, out = data["region"], ["--norm", data["norm"]]
+    if data["measure"] != "operator-norm":
+        names = ",".join(name.replace("z_", "").replace(" ", "") for name in data["functionals"])
+        out += ["--outputs", names]
+    if data["each"]:
+        out.append("--each")
+    if region["kind"] == "balls" and data["samples"]:
+        around = files.get("samples") or data["samples"]["source"]
+        out += ["--around", _path(around), "--within", repr(number(region["within"]))]
+        out += ["--samples", str(data["samples"]["count"])]
+        if files.get("label_column") is not None:
+            out += ["--label-column", files["label_column"]]
+    free = region["lower"] == "-inf" and region["kind"] == "balls"
+    if not free:
+        out += _support({**region, "integer": []}, files.get("support"))
+    return [*out, "--gap", repr(float(data["gap_asked"])), "--seed", str(data["seed"])]
 
 
 def _support(support: Json, path: str | None) -> list[str]:
