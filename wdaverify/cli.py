@@ -429,7 +429,10 @@ def report(
     image_shape: tuple[int, ...] | None,
     title: str | None,
 ) -> int:
-    """Results that --output wrote as one page that needs nothing else, as tables, or as figures for a paper."""
+    """Results as a page, tables or figures.
+
+    What --output wrote, of one run or several, as one page that needs nothing else, as tables, or as figures for a paper.
+    """
     from wdaverify.report.files import write_text
     from wdaverify.report.page.output import report_of_files, text_of, write_figures
 
@@ -506,7 +509,11 @@ def compare(
     image_shape: tuple[int, ...] | None,
     **question: Any,
 ) -> int:
-    """The ladder: every certificate and attack beside the exact bracket, at one radius or several."""
+    """Certificates and attacks beside the exact value.
+
+    The ladder at one radius or several: every certificate above and every attack below the exact bracket, each with what it
+    took and how far off it is. Rungs: norms, lipsdp, jacobian, lipschitz, crown, lp, exact, asymptotic, first-order, attacks.
+    """
     from wdaverify.ladder.compare import Settings
     from wdaverify.ladder.compare import compare as run
     from wdaverify.report.compare import compare_json, compare_summary
@@ -608,7 +615,11 @@ def _rungs(text: str | None) -> tuple[str, ...]:
 def lipschitz(
     *, gap: float, solver: str, jobs: int | None, output: str | None, report: str | None, quiet: bool, **question: Any
 ) -> int:
-    """Exact Lipschitz constant: by default the operator norm of the whole Jacobian over the box."""
+    """Exact Lipschitz constant of a network.
+
+    The largest gradient norm over full-dimensional activation cells that meet the region: by default the operator norm of the
+    whole Jacobian over the box [0, 1].
+    """
     for name, target, other in (("--output", output, report), ("--report", report, output)):
         if target is not None:
             _check_target(name, target, (question["network_path"], question["around"], other))

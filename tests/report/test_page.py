@@ -184,7 +184,7 @@ def test_what_is_said_of_the_ladder() -> None:
     text = page(documents.compare()).text
     for words in (
         "Not available: LipSDP (needs a bounded support), asymptotic (needs the whole space)",
-        "wdaverify compare tiny.onnx tiny.npz",
+        "wdaverify compare models/tiny.onnx tiny.npz",
         "open circles are estimates",
         "31.800001",
     ):
