@@ -73,6 +73,15 @@ def _region(data: Json) -> str:
     return text if within is None else f"{text}, within {plain(number(within))} of a sample"
 
 
+def _measure(data: Json) -> str:
+    """Whose gradients a constant is about."""
+    if data["measure"] == "operator-norm":
+        return "operator norm of the whole Jacobian, the same norm on both sides"
+    names = data["functionals"]
+    shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return f"gradients of {shown}" + (", each by itself" if data["each"] else "; the largest counts")
+
+
 def meaning(document: Document) -> str:
     """The question in a sentence."""
     data = document.data
@@ -109,7 +118,7 @@ def facts(document: Document) -> Facts:
         rows.append(("Support", words.space(data["support"], network["inputs"]), ""))
     if document.kind == "lipschitz":
         rows.append(("Region", _region(data), ""))
-        rows.append(("Measure", data["measure"], ""))
+        rows.append(("Measure", _measure(data), ""))
     return Facts("What was asked", tuple(rows))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _TICK_ROOM = 0.42
 """Inches from one mark of the ladder's axis to the next at the least."""
-_DECADES = 7.0
+_DECADES = 2.5
 
 
 @dataclass(frozen=True)
