@@ -199,13 +199,16 @@ def test_radius_zero_is_the_nominal_loss(loss: Loss) -> None:
 
 def test_several_radii_share_their_constants(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Counter[str]()
+
+    def count(name: str, real: Any) -> Any:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return real(*arguments, **options)
+
+        return counted
+
     for name in ("product_of_norms", "lipsdp", "interval_constants", "lipschitz", "verify", "launch"):
-
-        def counted(*arguments: Any, _name: str = name, _real: Any = getattr(module, name), **options: Any) -> Any:
-            calls[_name] += 1
-            return _real(*arguments, **options)
-
-        monkeypatch.setattr(module, name, counted)
+        monkeypatch.setattr(module, name, count(name, getattr(module, name)))
     radii = [0.01, 0.03, 0.06]
     comparison = compare(tiny(), radii)
     assert [ladder.problem.radius for ladder in comparison.ladders] == radii
