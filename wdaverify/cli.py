@@ -518,7 +518,9 @@ def compare(
     from wdaverify.ladder.compare import compare as run
     from wdaverify.report.compare import compare_json, compare_summary
 
-    every = _radii(question["radius"], radii)
+    every, chosen = _radii(question["radius"], radii), _rungs(rungs)
+    if "exact" not in chosen:
+        _refuse_unused()
     if certificate is not None:
         if len(every) > 1:
             raise InputError(
@@ -531,7 +533,7 @@ def compare(
     solving = {name: question.pop(name) for name in ("solver", "gap", "jobs", "threshold", "mip_start")}
     solving["jobs"] = solving["jobs"] or _cores()
     settings = Settings(
-        rungs=_rungs(rungs),
+        rungs=chosen,
         rung_limit=rung_limit,
         time_limit=question["time_limit"],
         device=question["device"],
@@ -583,6 +585,17 @@ def _rungs(text: str | None) -> tuple[str, ...]:
     if not named <= set(NAMES) or (any(less) and not all(less)):
         raise InputError(f"--rungs {text}: {', '.join(NAMES)} are accepted, or only names behind a minus")
     return tuple(name for name in NAMES if (name in named) != any(less))
+
+
+def _refuse_unused() -> None:
+    """Refuse options of the exact run where it is not among the rungs."""
+    context = click.get_current_context()
+    for name in ("solver", "threshold", "mip_start", "certificate", "memory_limit", "time_limit"):
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            option = name.replace("_", "-")
+            raise InputError(
+                f"--{option} is for the exact run, and --rungs leaves it out; add exact, or leave --{option} out"
+            )
 
 
 @cli.command(context_settings={**_CONTEXT, "show_default": True})

@@ -45,6 +45,7 @@ NAMES = {
     "attacks": BELOW[3],
 }
 """The rungs that can be chosen, as they are called on the command line; the nominal loss always stands below."""
+_CUT = "cut short by the rung limit"
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ class _Climb:
     def _bound(self, name: str, side: Side, value: float, seconds: float, detail: str = "") -> None:
         """A proven value; one that says nothing has no place on the ladder."""
         if math.isinf(value):
-            self._put(absent(name, side, detail or "it proves no finite bound", seconds))
+            self._put(absent(name, side, f"it proves no finite bound{'; ' + detail if detail else ''}", seconds))
         else:
             self._put(Rung(name, side, Kind.BOUND, value, Voucher.CHECKED, seconds, detail))
 
@@ -244,7 +245,7 @@ class _Climb:
         deadline = math.inf if settings.rung_limit is None else begun + settings.rung_limit
         outcome = launch(problem, device=settings.device, seed=settings.seed, deadline=deadline)
         self._outcome = outcome
-        cut = "" if outcome.finished else "cut short by the rung limit"
+        cut = "" if outcome.finished else _CUT
         for name, proposal in outcome.distributions.items():
             value = evaluate(problem, proposal).lower
             self._bound(name, Side.BELOW, value, outcome.spent[name], cut)
@@ -314,7 +315,8 @@ class _Climb:
         else:
             relaxed = self._made_relaxed()
             value = relaxed.crown()
-            detail = f"at the multiplier {relaxed.multiplier:.6g}"
+            cut = _CUT if relaxed.late() else ""
+            detail = cut if math.isinf(value) else f"at the multiplier {relaxed.multiplier:.6g}{cut and '; ' + cut}"
         self._bound(name, Side.ABOVE, value, time.monotonic() - begun, detail)
 
     def _lp(self) -> None:
@@ -330,7 +332,7 @@ class _Climb:
             relaxed = self._made_relaxed()
             if "crown" not in self._settings.rungs:
                 relaxed.crown()
-            cut = "; cut short by the rung limit" if relaxed.late() else ""
+            cut = f"; {_CUT}" if relaxed.late() else ""
             value = relaxed.lp()
             self._bound(name, Side.ABOVE, value, time.monotonic() - begun, f"no branching{cut}")
 
