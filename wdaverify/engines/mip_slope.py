@@ -13,7 +13,7 @@ from wdaverify.certify.jacobian import neuron_slopes
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.encoding.slope import SlopeColumns, slope_model
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, flat
+from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, no_interior
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import SolverError
 from wdaverify.network.model import Array, Block
@@ -82,9 +82,9 @@ def _inside(blocks: tuple[Block, ...], question: Slope, phases: list[Array]) -> 
     """A point deep in a cell if it has one, and whether it is proved to have none."""
     rows = cell_rows(blocks, phases, question.still)
     point, slack, multipliers = deepest(rows, question.region, question.still)
-    if slack > FLAT:
-        return point, False
-    return None, flat(blocks, rows, multipliers, question.region, question.still)
+    if no_interior(blocks, rows, slack, multipliers, question.region, question.still):
+        return None, True
+    return point if slack > FLAT else None, False
 
 
 def _without(model: MilpModel, at: SlopeColumns, columns: Array) -> MilpModel:

@@ -37,7 +37,8 @@ _DEPTHS = (1e-2, 1e-4, 1e-6, 1e-8)
 class CellRows:
     """The strict rows ``G x + g > 0`` of a cell: ``matrix [r, n]``, ``constant [r]``, and each row's layer, neuron and sign.
 
-    ``active`` are the active neurons of every hidden block, those that are constant on the cell among them.
+    ``active`` are the active neurons of every hidden block, those that are constant on the cell among them; ``idle`` are the
+    constant ones' layer, neuron and sign.
     """
 
     matrix: Array
@@ -46,6 +47,7 @@ class CellRows:
     neuron: list[int]
     sign: Array
     active: tuple[list[int], ...]
+    idle: list[tuple[int, int, float]]
 
 
 def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) -> CellRows:
@@ -55,9 +57,12 @@ def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) ->
     """
     G, g, moves = blocks[0].weight, blocks[0].bias, ~(still > 0)
     matrix, constant, layer, neuron, signs = [], [], [], [], []
+    idle: list[tuple[int, int, float]] = []
     for k, phase in enumerate(phases):
         sign = np.where(phase > 0, 1.0, -1.0)
-        kept = np.flatnonzero((G[:, moves] != 0).any(axis=1))
+        moved = (G[:, moves] != 0).any(axis=1)
+        kept = np.flatnonzero(moved)
+        idle += [(k, j, float(sign[j])) for j in np.flatnonzero(~moved).tolist()]
         matrix.append(sign[kept, None] * G[kept])
         constant.append(sign[kept] * g[kept])
         layer += [k] * kept.size
@@ -74,11 +79,14 @@ def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) ->
         neuron,
         np.concatenate(signs) if signs else np.zeros(0),
         tuple(np.flatnonzero(phase > 0).tolist() for phase in phases),
+        idle,
     )
 
 
 def deepest(rows: CellRows, region: Region, still: Array) -> tuple[Array | None, float, Array]:
-    """The deepest point of a cell within a region, its slack and the cell rows' multipliers; None if not even the LP has one.
+    """The deepest point of a cell within a region, its slack (below 0: none of the cell) and the cell rows' multipliers.
+
+    The point is None where the LP was not solved.
 
     Raises:
         SolverError: HiGHS refused the LP.
@@ -87,7 +95,7 @@ def deepest(rows: CellRows, region: Region, still: Array) -> tuple[Array | None,
     scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
     ball = region.norm is Norm.ONE and np.isfinite(region.far)
     width = n + 1 + (n if ball else 0)
-    lower, upper = np.append(region.lower, 0.0), np.append(region.upper, 1.0)
+    lower, upper = np.append(region.lower, -np.inf), np.append(region.upper, 1.0)
     if ball:
         lower, upper = np.append(lower, np.zeros(n)), np.append(upper, np.full(n, region.far))
     parts: list[tuple[Array, float, float]] = []
@@ -196,6 +204,29 @@ def cell_error(blocks: Sequence[Block], rows: CellRows, region: Region) -> Array
     return np.array([totals[k][j] for k, j in zip(rows.layer, rows.neuron, strict=True)])
 
 
+def no_interior(
+    blocks: Sequence[Block], rows: CellRows, slack: float, multipliers: Array, region: Region, still: Array
+) -> bool:
+    """Whether a cell is proved to have no interior in the box: it is flat, or a neuron constant on it is on its other side."""
+    if slack <= FLAT and flat(blocks, rows, multipliers, region, still):
+        return True
+    return all(block.exact for block in blocks) and _misplaced(blocks, rows, region, still)
+
+
+def _misplaced(blocks: Sequence[Block], rows: CellRows, region: Region, still: Array) -> bool:
+    """Whether a neuron that no moving feature reaches has, in rationals, the other sign wherever the scale (if there is one) is > 0."""
+    moves = np.flatnonzero(~(still > 0)).tolist()
+    scale = np.flatnonzero((still > 0) & (region.lower < region.upper)).tolist()
+    for layer, neuron, sign in rows.idle:
+        slopes, constant = _exact_row(blocks, rows.active, layer, neuron, sign)
+        if any(slopes[k] for k in moves):
+            continue
+        top = _farthest(dict(enumerate(slopes)), constant, region)
+        if top < 0 or (top == 0 and any(slopes[k] for k in scale)):
+            return True
+    return False
+
+
 def flat(blocks: Sequence[Block], rows: CellRows, multipliers: Array, region: Region, still: Array) -> bool:
     """Whether multipliers near these prove, in rationals, that no point of the box satisfies every strict row."""
     if not all(block.exact for block in blocks):
@@ -204,7 +235,9 @@ def flat(blocks: Sequence[Block], rows: CellRows, multipliers: Array, region: Re
     chosen = np.flatnonzero(size > 1e-13 * size.max(initial=0.0))
     if not 0 < chosen.size <= _SUPPORT:
         return False
-    table = [_exact_row(blocks, rows, int(r)) for r in chosen]
+    table = [
+        _exact_row(blocks, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()
+    ]
     moves = np.flatnonzero(~(still > 0)).tolist()
     if not all(any(row[0][k] for k in moves) for row in table):
         return False  # a row that is constant after all says nothing of an interior
@@ -253,15 +286,16 @@ def _farthest(slopes: dict[int, Fraction], constant: Fraction, region: Region) -
     return sum((v * Fraction(end) for v, end in ends), constant)
 
 
-def _exact_row(blocks: Sequence[Block], rows: CellRows, r: int) -> tuple[list[Fraction], Fraction]:
-    """A strict row in rationals."""
-    top = rows.layer[r]
-    g = {rows.neuron[r]: Fraction(float(rows.sign[r]))}
+def _exact_row(
+    blocks: Sequence[Block], active: Sequence[list[int]], layer: int, neuron: int, sign: float
+) -> tuple[list[Fraction], Fraction]:
+    """``sign`` times a neuron's pre-activation on a cell, in rationals."""
+    g = {neuron: Fraction(sign)}
     constant = Fraction(0)
-    for k in range(top, -1, -1):
+    for k in range(layer, -1, -1):
         block = blocks[k]
         constant += sum((v * Fraction(float(block.bias[j])) for j, v in g.items()), Fraction(0))
-        below = range(block.weight.shape[1]) if k == 0 else rows.active[k - 1]
+        below = range(block.weight.shape[1]) if k == 0 else active[k - 1]
         weights = {j: block.weight[j].tolist() for j in g}
         g = {i: sum((v * Fraction(weights[j][i]) for j, v in g.items()), Fraction(0)) for i in below}
     return [g.get(i, Fraction(0)) for i in range(blocks[0].weight.shape[1])], constant

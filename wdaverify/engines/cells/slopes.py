@@ -23,7 +23,7 @@ from wdaverify.certify.proof import Phases
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, flat, misses_ball, within_ball
+from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, no_interior, within_ball
 from wdaverify.engines.cells.search import PseudoCosts
 from wdaverify.engines.cells.slope_program import SlopeProgram
 from wdaverify.errors import SolverError
@@ -251,7 +251,7 @@ class SlopeHunt:
             self._try(point[None, :])
         if node.bound <= self.incumbent + self._effort.gap:
             return
-        gone = slack <= FLAT and flat(self._blocks, rows, multipliers, self._region, self._still)
+        gone = no_interior(self._blocks, rows, slack, multipliers, self._region, self._still)
         if not gone and not (ball and misses_ball(self._blocks, rows, self._region)):
             self._why = "cells were met that have neither a sure interior nor a proof that they are flat"
             self._residual = max(self._residual, node.bound)
