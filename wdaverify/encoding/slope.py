@@ -60,7 +60,7 @@ def slope_model(
     ``slopes [m]`` per hidden block bound those of its pre-activations; features where ``still [n]`` do not move.
 
     Raises:
-        SolverError: several rows with another cost than l1 (one problem a row answers l-inf), or a region not stated here.
+        SolverError: several rows with another cost than l1 (one problem a row answers l-inf), a region not stated here, or an overflow.
     """
     if rows.shape[0] > 1 and region.norm is not Norm.ONE:
         raise SolverError("an integer program has one functional, or the columns' sums of several")
@@ -83,11 +83,15 @@ def slope_model(
         loose = 2 * (blocks[k + 1].weight_error @ size)
     reach = size[hidden[-1].alive] if hidden else np.zeros(index.size) + size.max(initial=0.0)
     goal = rows @ weight
-    slack = dot_error(rows.shape[1] + index.size + 8) * (np.abs(rows) @ np.abs(weight)) @ reach + np.abs(rows) @ loose
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.abs(rows) @ np.abs(weight) @ reach
+        slack = dot_error(rows.shape[1] + index.size + 8) * size + np.abs(rows) @ loose
+    if not (np.isfinite(size) & np.isfinite(slack)).all():
+        raise SolverError("slopes of this network overflow double precision; rescale its weights")
     if rows.shape[0] == 1:
         aim, coefficient, signs = index, goal[0], np.zeros(0, np.int64)
     else:
-        aim, signs = _absolute(builder, index, goal, np.abs(goal) @ reach + slack, slack)
+        aim, signs = _absolute(builder, index, goal, size + slack, slack)
         coefficient = np.ones(aim.size)
     model = builder.build(
         maximise=True,

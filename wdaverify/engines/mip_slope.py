@@ -23,6 +23,8 @@ from wdaverify.witness.slope import slopes_at
 
 _FLAT_CELLS = 100
 """How many flat cells are cut off before the question is left open."""
+_NEITHER = "a cell was met that has neither a sure interior nor a proof that it is flat"
+_OPEN = "the solver's bound is further from what its point gives than the gap"
 
 
 def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort: Effort) -> Answer:
@@ -57,15 +59,16 @@ def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort
                 if value > best:
                     best, point = value, found[None, :]
             if not flatness or outcome.status is MilpStatus.TIME_LIMIT:
-                return _answer(bound, point, name, outcome.status is not MilpStatus.TIME_LIMIT, nodes, begun)
+                why = _NEITHER if found is None and not flatness else _OPEN
+                return _answer(bound, point, name, outcome.status is not MilpStatus.TIME_LIMIT, nodes, begun, why)
             model = _without(model, at, outcome.columns)
     except SolverError as error:
         return Answer(math.inf, point, "none", True, nodes, time.perf_counter() - begun, str(error))
-    return _answer(bound, point, name, True, nodes, begun)
+    return _answer(bound, point, name, True, nodes, begun, f"{_FLAT_CELLS} flat cells were cut off, and no more are")
 
 
-def _answer(bound: float, point: Array, name: str, closed: bool, nodes: int, begun: float) -> Answer:
-    return Answer(bound, point, name, closed, nodes, time.perf_counter() - begun, "")
+def _answer(bound: float, point: Array, name: str, closed: bool, nodes: int, begun: float, why: str = _OPEN) -> Answer:
+    return Answer(bound, point, name, closed, nodes, time.perf_counter() - begun, f"{name}: {why}")
 
 
 def _phases(bounds: list[tuple[Array, Array]], at: SlopeColumns, columns: Array) -> list[Array]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from wdaverify.certify.backward import Backward
 from wdaverify.certify.jacobian import jacobian, slope_up
+from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import ProblemError
@@ -34,6 +35,8 @@ from wdaverify.witness.slope import slopes_at
 
 _FIRST_SLICE = 5.0
 """Seconds that a question gets on its first try; each further try gets four times as many."""
+_CHUNK = 2**22
+"""The most doubles of Jacobians held at once."""
 _TICK = 0.2
 _GRACE = 1.0
 _DETAIL = {
@@ -118,7 +121,7 @@ def lipschitz(
     deadline = math.inf if time_limit is None else begun + time_limit
     network = problem.asked()
     workers = Workers(network, solver, jobs)
-    state = _start(problem)
+    state = _start(problem, deadline)
 
     def tell(phase: str) -> None:
         if progress is not None:
@@ -151,23 +154,57 @@ def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float
         )
 
 
-def _start(problem: LipschitzProblem) -> _State:
-    """Every item with its interval-Jacobian bound, every region with the slope at its centre."""
+def _start(problem: LipschitzProblem, deadline: float) -> _State:
+    """Every item with its interval-Jacobian bound, every region with the slope at its centre.
+
+    Regions that the deadline leaves over share the bound of the box around them.
+    """
     blocks = problem.asked().blocks
     backward = Backward(blocks)
     items: list[_Item] = []
     regions = problem.regions()
     lower, points, attained = np.zeros(len(regions)), list[Array | None](), list[str | None]()
+    parts = problem.measure.parts(problem.cost.norm)
+    shared: list[float] | None = None
     for k, region in enumerate(regions):
         still = problem.still(region)
-        bounds = backward.pre_activations(shell_of(region))
         points.append(None)
         attained.append(None)
-        for name, rows in problem.measure.parts(problem.cost.norm):
-            centre, radius = jacobian(blocks, bounds, rows[None, :, :])
-            upper = float(slope_up(centre, radius, region.cost, still)[0])
+        if shared is None and time.monotonic() > deadline:
+            hull = _hull(regions[k:])
+            shared = _uppers(blocks, backward, hull, problem.still(hull), parts)
+        uppers = shared or _uppers(blocks, backward, region, still, parts)
+        for (name, rows), upper in zip(parts, uppers, strict=True):
             items.append(_Item(k, name, Slope(len(items), rows, region, still), upper))
+        if shared is None and (region.rows is None or region.rows.hold(region.centre[None, :])[0]):
+            lows = [float(slopes_at(blocks, region.centre[None, :], r, region.cost, still)[0][0]) for _, r in parts]
+            best = int(np.argmax(lows))
+            if lows[best] > 0:
+                lower[k], points[k], attained[k] = lows[best], region.centre, parts[best][0]
     return _State(blocks, items, lower, points, attained)
+
+
+def _uppers(
+    blocks: tuple[Block, ...], backward: Backward, region: Region, still: Array, parts: list[tuple[str, Array]]
+) -> list[float]:
+    """What the interval Jacobian of a region proves of each part."""
+    bounds = backward.pre_activations(shell_of(region))
+    rows = np.concatenate([part[1] for part in parts])
+    count = parts[0][1].shape[0]  # one row a part, or one part of all rows
+    out: list[float] = []
+    step = max(1, _CHUNK // (max(block.weight.shape[1] for block in blocks) * count)) * count
+    for first in range(0, len(rows), step):
+        centre, radius = jacobian(blocks, bounds, rows[None, first : first + step])
+        shape = (-1, count, centre.shape[2])
+        out += slope_up(centre.reshape(shape), radius.reshape(shape), region.cost, still).tolist()
+    return out
+
+
+def _hull(regions: list[Region]) -> Region:
+    """The box around regions."""
+    lower = np.min([region.lower for region in regions], axis=0)
+    upper = np.max([region.upper for region in regions], axis=0)
+    return Region(regions[0].cost, 0.5 * lower + 0.5 * upper, lower, upper, 0.0, math.inf)
 
 
 def _settled(state: _State, item: _Item, gap: float) -> bool:

@@ -39,6 +39,9 @@ _NUDGES = (0.0, 1e-7, 1e-4)
 """By how much of the way to the region's centre a point of the relaxation, which lies on cells' boundaries, is also tried."""
 _BYTES = 400.0
 _TRIES = 6
+_CLOSE = 1e-9
+_ROUNDED = "in double precision slopes of this size are not known to the gap asked for"
+_NEITHER = "cells were met that have neither a sure interior nor a proof that they are flat"
 _NO, _NONE = np.zeros(0), np.zeros(0, np.int64)
 
 
@@ -89,7 +92,18 @@ class SlopeHunt:
         self.nodes = 0
 
     def answer(self) -> Answer:
-        """Search within the effort; what is left open widens the bound."""
+        """Search within the effort; what is left open widens the bound. Bounds are inf where they overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            late = self._search()
+        top = max([-entry[0] for entry in self._heap] + [self._residual, self.incumbent, 0.0])
+        points = np.zeros((0, self._region.lower.size)) if self.point is None else self.point[None, :]
+        solves = 0 if self._program is None else self._program.solves
+        seconds = time.perf_counter() - self._begun
+        detail = f"{solves} LPs" + (f"; {self._why}" if self._why else "")
+        return Answer(top, points, "cells", not late, self.nodes, seconds, detail, True)
+
+    def _search(self) -> bool:
+        """Branch until nothing open is of interest; whether time or memory ran out before."""
         self._sample()
         signs = self._rows.shape[0] if self._rows.shape[0] > 1 and self._cost.norm is Norm.ONE else 0
         root = _Node(np.zeros(self._backward.neurons, np.int8), np.zeros(signs, np.int8), math.inf, _NONE, _NO, _NO)
@@ -102,23 +116,19 @@ class SlopeHunt:
                 batch.append(heapq.heappop(self._heap)[2])
             self._branch(batch)
             late = self._late() or self._full()
-        top = max([-entry[0] for entry in self._heap] + [self._residual, self.incumbent, 0.0])
-        points = np.zeros((0, self._region.lower.size)) if self.point is None else self.point[None, :]
-        solves = 0 if self._program is None else self._program.solves
-        seconds = time.perf_counter() - self._begun
-        detail = f"{solves} LPs" + (f"; {self._why}" if self._why else "")
-        return Answer(top, points, "cells", not late, self.nodes, seconds, detail, True)
+        return late
 
     def _sample(self) -> None:
         """Slopes at random points, before anything else."""
         rng = np.random.default_rng(self._effort.seed)
         low, high = self._region.lower, self._region.upper
-        points = rng.uniform(low, high, (_SAMPLES, low.size))
+        share = rng.uniform(size=(_SAMPLES, low.size))
+        points = low * (1 - share) + high * share
         if math.isfinite(self._region.far):
             away = points - self._region.centre
             length = self._cost.distance(away)
-            share = np.minimum(1.0, self._region.far * rng.uniform(0, 1, length.size) / np.maximum(length, 1e-300))
-            points = self._region.centre + away * share[:, None]
+            kept = np.minimum(1.0, self._region.far * rng.uniform(0, 1, length.size) / np.maximum(length, 1e-300))
+            points = self._region.centre + away * kept[:, None]
         self._try(np.concatenate([points, self._region.centre[None, :]]))
         for k in range(_GENERATIONS):
             if self.point is None or self._late():
@@ -253,7 +263,7 @@ class SlopeHunt:
             return
         gone = no_interior(self._blocks, rows, slack, multipliers, self._region, self._still)
         if not gone and not (ball and misses_ball(self._blocks, rows, self._region)):
-            self._why = "cells were met that have neither a sure interior nor a proof that they are flat"
+            self._why = _ROUNDED if node.bound <= self.incumbent * (1 + _CLOSE) else _NEITHER
             self._residual = max(self._residual, node.bound)
         node.bound = -math.inf  # no longer open
 
