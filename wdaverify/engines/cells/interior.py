@@ -17,7 +17,7 @@ import numpy as np
 
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
-from wdaverify.encoding.rows import LinearProgram, Rows
+from wdaverify.encoding.rows import TINY, LinearProgram, Rows
 from wdaverify.encoding.weak_duality import proven
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array, Block
@@ -171,7 +171,7 @@ def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool
     n = region.lower.size
     scale = np.abs(rows.matrix).sum(axis=1)
     table, side = rows.matrix / scale[:, None], -rows.constant / scale
-    error = cell_error(blocks, rows, region) / scale
+    error = cell_error(blocks, rows, region) / scale + TINY * region.magnitude().sum()  # rows leave tiny entries out
     index = np.broadcast_to(np.arange(n), table.shape)
     loose = Rows.of(index, table, side - error, np.full(side.size, np.inf))
     point = nearest(LinearProgram(np.zeros(n), region.lower, region.upper, loose), region.centre, region.cost.scale(n))

@@ -40,6 +40,7 @@ _NUDGES = (0.0, 1e-7, 1e-4)
 _BYTES = 400.0
 _TRIES = 6
 _CLOSE = 1e-9
+_SCALE = 1e-9
 _ROUNDED = "in double precision slopes of this size are not known to the gap asked for"
 _NEITHER = "cells were met that have neither a sure interior nor a proof that they are flat"
 _NO, _NONE = np.zeros(0), np.zeros(0, np.int64)
@@ -80,6 +81,8 @@ class SlopeHunt:
         self._sizes = [block.weight.shape[0] for block in blocks[:-1]]
         self._edges = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
         self._shell = shell_of(self._region)
+        scale = (self._still > 0) & (self._region.lower < self._region.upper)  # at 0 it stands for points at infinity
+        self._least = np.where(scale, self._region.lower + _SCALE, self._region.lower)
         self._cost = self._region.cost
         self.incumbent = -math.inf if effort.cutoff is None else effort.cutoff
         self.point: Array | None = None
@@ -139,7 +142,7 @@ class SlopeHunt:
 
     def _try(self, points: Array) -> None:
         """Keep the point with the largest sure slope, if it beats the incumbent."""
-        points = np.clip(points, self._region.lower, self._region.upper)
+        points = np.clip(points, self._least, self._region.upper)
         if math.isfinite(self._region.far):
             inside = self._cost.distance(points - self._region.centre) <= self._region.far * (1 - 1e-12)
             points = points[inside]
