@@ -84,10 +84,10 @@ def _phases(bounds: list[tuple[Array, Array]], at: SlopeColumns, columns: Array)
 def _inside(blocks: tuple[Block, ...], question: Slope, phases: list[Array]) -> tuple[Array | None, bool]:
     """A point deep in a cell if it has one, and whether it is proved to have none."""
     rows = cell_rows(blocks, phases, question.still)
-    point, slack, multipliers = deepest(rows, question.region, question.still)
-    if no_interior(blocks, rows, slack, multipliers, question.region, question.still):
+    depth = deepest(rows, question.region, question.still)
+    if no_interior(blocks, rows, depth, question.region, question.still):
         return None, True
-    return point if slack > FLAT else None, False
+    return depth.point if depth.slack > FLAT else None, False
 
 
 def _without(model: MilpModel, at: SlopeColumns, columns: Array) -> MilpModel:

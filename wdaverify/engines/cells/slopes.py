@@ -253,18 +253,19 @@ class SlopeHunt:
         phases = [np.where(low[0] >= 0, 1, -1) for low, _ in bounds]
         rows = cell_rows(self._blocks, phases, self._still)
         try:
-            point, slack, multipliers = deepest(rows, self._region, self._still)
+            depth = deepest(rows, self._region, self._still)
         except SolverError as error:
             self._why, self._residual, node.bound = str(error), max(self._residual, node.bound), -math.inf
             return
         ball = self._cost.norm is Norm.TWO and math.isfinite(self._region.far)
-        if ball and slack > FLAT:
+        point = depth.point
+        if ball and depth.slack > FLAT:
             point = within_ball(rows, self._region, self._still)
         if point is not None:
             self._try(point[None, :])
         if node.bound <= self.incumbent + self._effort.gap:
             return
-        gone = no_interior(self._blocks, rows, slack, multipliers, self._region, self._still)
+        gone = no_interior(self._blocks, rows, depth, self._region, self._still)
         if not gone and not (ball and misses_ball(self._blocks, rows, self._region)):
             self._why = _ROUNDED if node.bound <= self.incumbent * (1 + _CLOSE) else _NEITHER
             self._residual = max(self._residual, node.bound)
