@@ -60,7 +60,7 @@ def slope_model(
     ``slopes [m]`` per hidden block bound those of its pre-activations; features where ``still [n]`` do not move.
 
     Raises:
-        SolverError: several rows with another cost than l1 (one problem a row answers l-inf), or a region not stated here.
+        SolverError: several rows with another cost than l1 (one problem a row answers l-inf), or an overflow.
     """
     if rows.shape[0] > 1 and region.norm is not Norm.ONE:
         raise SolverError("an integer program has one functional, or the columns' sums of several")
@@ -83,11 +83,15 @@ def slope_model(
         loose = 2 * (blocks[k + 1].weight_error @ size)
     reach = size[hidden[-1].alive] if hidden else np.zeros(index.size) + size.max(initial=0.0)
     goal = rows @ weight
-    slack = dot_error(rows.shape[1] + index.size + 8) * (np.abs(rows) @ np.abs(weight)) @ reach + np.abs(rows) @ loose
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.abs(rows) @ np.abs(weight) @ reach
+        slack = dot_error(rows.shape[1] + index.size + 8) * size + np.abs(rows) @ loose
+    if not (np.isfinite(size) & np.isfinite(slack)).all():
+        raise SolverError("slopes of this network overflow double precision; rescale its weights")
     if rows.shape[0] == 1:
         aim, coefficient, signs = index, goal[0], np.zeros(0, np.int64)
     else:
-        aim, signs = _absolute(builder, index, goal, np.abs(goal) @ reach + slack, slack)
+        aim, signs = _absolute(builder, index, goal, size + slack, slack)
         coefficient = np.ones(aim.size)
     model = builder.build(
         maximise=True,
@@ -106,13 +110,18 @@ def _point(builder: ModelBuilder, region: Region) -> EncodedInput:
     """The input in its box, its l1 ball and its rows."""
     none = np.zeros(0, np.int64)
     if region.norm is Norm.ONE and np.isfinite(region.far):
-        if region.rows is not None or region.cost.weights is not None:
-            raise SolverError("an l1 ball takes no further rows and no weights here")
-        zeros = np.zeros_like(region.centre)
-        above = builder.columns(zeros, np.nextafter(np.maximum(region.upper - region.centre, 0.0), np.inf))
-        below = builder.columns(zeros, np.nextafter(np.maximum(region.centre - region.lower, 0.0), np.inf))
+        centre = region.centre
+        zeros = np.zeros_like(centre)
+        above = builder.columns(zeros, np.nextafter(np.maximum(region.upper - centre, 0.0), np.inf))
+        below = builder.columns(zeros, np.nextafter(np.maximum(centre - region.lower, 0.0), np.inf))
         both = np.concatenate([above, below])
-        builder.row(both, np.ones(both.size), -np.inf, region.far)
+        builder.row(both, np.tile(region.cost.scale(centre.size), 2), -np.inf, region.far)
+        if region.rows is not None:
+            for row, low, high in zip(region.rows.matrix, region.rows.lower, region.rows.upper, strict=True):
+                here, size = float(row @ centre), float(np.abs(row) @ np.abs(centre))
+                sides = [float(low) - here, float(high) - here]
+                off = [dot_error(centre.size + 4) * (size + abs(s)) if np.isfinite(s) else 0.0 for s in sides]
+                builder.row(both, np.concatenate([row, -row]), sides[0] - off[0], sides[1] + off[1])
         return EncodedInput(above, below, none)
     inputs = builder.columns(region.lower, region.upper)
     if region.rows is not None:

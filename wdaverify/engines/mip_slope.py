@@ -13,7 +13,7 @@ from wdaverify.certify.jacobian import neuron_slopes
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.encoding.slope import SlopeColumns, slope_model
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, flat
+from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, no_interior
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import SolverError
 from wdaverify.network.model import Array, Block
@@ -23,6 +23,8 @@ from wdaverify.witness.slope import slopes_at
 
 _FLAT_CELLS = 100
 """How many flat cells are cut off before the question is left open."""
+_NEITHER = "a cell was met that has neither a sure interior nor a proof that it is flat"
+_OPEN = "the solver's bound is further from what its point gives than the gap"
 
 
 def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort: Effort) -> Answer:
@@ -57,15 +59,16 @@ def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort
                 if value > best:
                     best, point = value, found[None, :]
             if not flatness or outcome.status is MilpStatus.TIME_LIMIT:
-                return _answer(bound, point, name, outcome.status is not MilpStatus.TIME_LIMIT, nodes, begun)
+                why = _NEITHER if found is None and not flatness else _OPEN
+                return _answer(bound, point, name, outcome.status is not MilpStatus.TIME_LIMIT, nodes, begun, why)
             model = _without(model, at, outcome.columns)
     except SolverError as error:
         return Answer(math.inf, point, "none", True, nodes, time.perf_counter() - begun, str(error))
-    return _answer(bound, point, name, True, nodes, begun)
+    return _answer(bound, point, name, True, nodes, begun, f"{_FLAT_CELLS} flat cells were cut off, and no more are")
 
 
-def _answer(bound: float, point: Array, name: str, closed: bool, nodes: int, begun: float) -> Answer:
-    return Answer(bound, point, name, closed, nodes, time.perf_counter() - begun, "")
+def _answer(bound: float, point: Array, name: str, closed: bool, nodes: int, begun: float, why: str = _OPEN) -> Answer:
+    return Answer(bound, point, name, closed, nodes, time.perf_counter() - begun, f"{name}: {why}")
 
 
 def _phases(bounds: list[tuple[Array, Array]], at: SlopeColumns, columns: Array) -> list[Array]:
@@ -81,10 +84,10 @@ def _phases(bounds: list[tuple[Array, Array]], at: SlopeColumns, columns: Array)
 def _inside(blocks: tuple[Block, ...], question: Slope, phases: list[Array]) -> tuple[Array | None, bool]:
     """A point deep in a cell if it has one, and whether it is proved to have none."""
     rows = cell_rows(blocks, phases, question.still)
-    point, slack, multipliers = deepest(rows, question.region, question.still)
-    if slack > FLAT:
-        return point, False
-    return None, flat(blocks, rows, multipliers, question.region, question.still)
+    depth = deepest(rows, question.region, question.still)
+    if no_interior(blocks, rows, depth, question.region, question.still):
+        return None, True
+    return depth.point if depth.slack > FLAT else None, False
 
 
 def _without(model: MilpModel, at: SlopeColumns, columns: Array) -> MilpModel:

@@ -19,6 +19,7 @@ import numpy as np
 
 from wdaverify.certify.backward import Backward
 from wdaverify.certify.jacobian import jacobian, slope_up
+from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import ProblemError
@@ -34,6 +35,8 @@ from wdaverify.witness.slope import slopes_at
 
 _FIRST_SLICE = 5.0
 """Seconds that a question gets on its first try; each further try gets four times as many."""
+_CHUNK = 2**22
+"""The most doubles of Jacobians held at once."""
 _TICK = 0.2
 _GRACE = 1.0
 _DETAIL = {
@@ -122,7 +125,7 @@ def lipschitz(
     deadline = math.inf if time_limit is None else begun + time_limit
     network = problem.asked()
     workers = Workers(network, solver, jobs)
-    state = _start(problem, each=each)
+    state = _start(problem, deadline, each=each)
 
     def tell(phase: str) -> None:
         if progress is not None:
@@ -155,33 +158,69 @@ def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float
         )
 
 
-def _start(problem: LipschitzProblem, *, each: bool) -> _State:
-    """Every item with its interval-Jacobian bound; items of a region share an incumbent, unless each stands for itself."""
+def _start(problem: LipschitzProblem, deadline: float, *, each: bool) -> _State:
+    """Every item with its interval-Jacobian bound, every region with the slope at its centre.
+
+    Items of a region share an incumbent, unless each stands for itself. Regions that the deadline leaves over share the bound of
+    the box around them.
+    """
     blocks = problem.asked().blocks
     backward = Backward(blocks)
     items: list[_Item] = []
-    samples, names = list[int | None](), list[str | None]()
-    for k, region in enumerate(problem.regions()):
+    regions = problem.regions()
+    samples, lower = list[int | None](), list[float]()
+    points, attained = list[Array | None](), list[str | None]()
+    parts = problem.measure.parts(problem.cost.norm)
+    shared: list[float] | None = None
+    for k, region in enumerate(regions):
         still = problem.still(region)
-        bounds = backward.pre_activations(shell_of(region))
-        for position, (name, rows) in enumerate(problem.measure.parts(problem.cost.norm)):
+        if shared is None and time.monotonic() > deadline:
+            hull = _hull(regions[k:])
+            shared = _uppers(blocks, backward, hull, problem.still(hull), parts)
+        uppers = shared or _uppers(blocks, backward, region, still, parts)
+        inside = region.rows is None or bool(region.rows.hold(region.centre[None, :])[0])
+        for position, ((name, rows), upper) in enumerate(zip(parts, uppers, strict=True)):
             if each or position == 0:
                 samples.append(None if problem.around is None else k)
-                names.append(name if each else None)
-            centre, radius = jacobian(blocks, bounds, rows[None, :, :])
-            upper = float(slope_up(centre, radius, region.cost, still)[0])
+                lower.append(0.0)
+                points.append(None)
+                attained.append(name if each else None)
             items.append(_Item(len(samples) - 1, name, Slope(len(items), rows, region, still), upper))
-    count = len(samples)
-    return _State(blocks, each, items, samples, np.zeros(count), [None] * count, names)
+            if shared is None and inside:
+                low = float(slopes_at(blocks, region.centre[None, :], rows, region.cost, still)[0][0])
+                if low > lower[-1]:
+                    lower[-1], points[-1], attained[-1] = low, region.centre, name
+    return _State(blocks, each, items, samples, np.array(lower), points, attained)
 
 
 def interval_constants(problem: LipschitzProblem) -> Array:
     """What interval Jacobians alone prove of each row of the measure on the whole region, ``[R]`` (FastLip's bound, arXiv 1804.09699)."""
     blocks, region = problem.asked().blocks, problem.regions()[0]
-    bounds = Backward(blocks).pre_activations(shell_of(region))
-    centre, radius = jacobian(blocks, bounds, problem.measure.rows[None, :, :])
-    alone = (centre.shape[1], 1, centre.shape[2])
-    return slope_up(centre.reshape(alone), radius.reshape(alone), region.cost, problem.still(region))
+    rows = [("", row[None, :]) for row in problem.measure.rows]
+    return np.array(_uppers(blocks, Backward(blocks), region, problem.still(region), rows))
+
+
+def _uppers(
+    blocks: tuple[Block, ...], backward: Backward, region: Region, still: Array, parts: list[tuple[str, Array]]
+) -> list[float]:
+    """What the interval Jacobian of a region proves of each part."""
+    bounds = backward.pre_activations(shell_of(region))
+    rows = np.concatenate([part[1] for part in parts])
+    count = parts[0][1].shape[0]  # one row a part, or one part of all rows
+    out: list[float] = []
+    step = max(1, _CHUNK // (max(block.weight.shape[1] for block in blocks) * count)) * count
+    for first in range(0, len(rows), step):
+        centre, radius = jacobian(blocks, bounds, rows[None, first : first + step])
+        shape = (-1, count, centre.shape[2])
+        out += slope_up(centre.reshape(shape), radius.reshape(shape), region.cost, still).tolist()
+    return out
+
+
+def _hull(regions: list[Region]) -> Region:
+    """The box around regions."""
+    lower = np.min([region.lower for region in regions], axis=0)
+    upper = np.max([region.upper for region in regions], axis=0)
+    return Region(regions[0].cost, 0.5 * lower + 0.5 * upper, lower, upper, 0.0, math.inf)
 
 
 def _settled(state: _State, item: _Item, gap: float) -> bool:

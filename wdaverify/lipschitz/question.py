@@ -68,11 +68,12 @@ class Measure:
         """What is to be asked: each functional, or the rows together where the norm mixes them; equal up to sign once."""
         if self.kind == OPERATOR_NORM and norm is not Norm.INF and len(self.names) > 1:
             return [("the Jacobian", self.rows)]
-        out: list[tuple[str, Array]] = []
+        out: dict[bytes, tuple[str, Array]] = {}
         for name, row in zip(self.names, self.rows, strict=True):
-            if not any((row == seen[1][0]).all() or (row == -seen[1][0]).all() for seen in out):
-                out.append((name, row[None, :]))
-        return out
+            lead = row[np.flatnonzero(row)[:1]]
+            alike = np.sign(lead[0]) * row + 0.0 if lead.size else row + 0.0
+            out.setdefault(alike.tobytes(), (name, row[None, :]))
+        return list(out.values())
 
 
 @dataclass(frozen=True, eq=False)

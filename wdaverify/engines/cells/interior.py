@@ -9,6 +9,7 @@ everywhere in the box.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,11 +18,11 @@ import numpy as np
 
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
-from wdaverify.encoding.rows import LinearProgram, Rows
+from wdaverify.encoding.rows import TINY, LinearProgram, Rows
 from wdaverify.encoding.weak_duality import proven
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array, Block
-from wdaverify.rounding import dot_error
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
 from wdaverify.solvers.lp import LpSession, LpStatus
 from wdaverify.solvers.qp import nearest
 
@@ -37,7 +38,8 @@ _DEPTHS = (1e-2, 1e-4, 1e-6, 1e-8)
 class CellRows:
     """The strict rows ``G x + g > 0`` of a cell: ``matrix [r, n]``, ``constant [r]``, and each row's layer, neuron and sign.
 
-    ``active`` are the active neurons of every hidden block, those that are constant on the cell among them.
+    ``active`` are the active neurons of every hidden block, those that are constant on the cell among them; ``idle`` are the
+    constant ones' layer, neuron and sign.
     """
 
     matrix: Array
@@ -46,6 +48,7 @@ class CellRows:
     neuron: list[int]
     sign: Array
     active: tuple[list[int], ...]
+    idle: list[tuple[int, int, float]]
 
 
 def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) -> CellRows:
@@ -55,9 +58,12 @@ def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) ->
     """
     G, g, moves = blocks[0].weight, blocks[0].bias, ~(still > 0)
     matrix, constant, layer, neuron, signs = [], [], [], [], []
+    idle: list[tuple[int, int, float]] = []
     for k, phase in enumerate(phases):
         sign = np.where(phase > 0, 1.0, -1.0)
-        kept = np.flatnonzero((G[:, moves] != 0).any(axis=1))
+        moved = (G[:, moves] != 0).any(axis=1)
+        kept = np.flatnonzero(moved)
+        idle += [(k, j, float(sign[j])) for j in np.flatnonzero(~moved).tolist()]
         matrix.append(sign[kept, None] * G[kept])
         constant.append(sign[kept] * g[kept])
         layer += [k] * kept.size
@@ -74,66 +80,90 @@ def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) ->
         neuron,
         np.concatenate(signs) if signs else np.zeros(0),
         tuple(np.flatnonzero(phase > 0).tolist() for phase in phases),
+        idle,
     )
 
 
-def deepest(rows: CellRows, region: Region, still: Array) -> tuple[Array | None, float, Array]:
-    """The deepest point of a cell within a region, its slack and the cell rows' multipliers; None if not even the LP has one.
+@dataclass(frozen=True, eq=False)
+class Depth:
+    """How deep a cell is: the deepest ``point [n]`` (None: the LP was not solved), its ``slack`` (below 0: no point at all).
+
+    ``multipliers`` are those of the cell's rows; they prove that the slack is at most ``most`` (rows as computed, not as they are).
+    """
+
+    point: Array | None
+    slack: float
+    multipliers: Array
+    most: float
+
+
+def deepest(rows: CellRows, region: Region, still: Array) -> Depth:
+    """The deepest point of a cell within a region.
 
     Raises:
         SolverError: HiGHS refused the LP.
     """
     n = region.lower.size
     scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
-    ball = region.norm is Norm.ONE and np.isfinite(region.far)
-    width = n + 1 + (n if ball else 0)
-    lower, upper = np.append(region.lower, 0.0), np.append(region.upper, 1.0)
-    if ball:
-        lower, upper = np.append(lower, np.zeros(n)), np.append(upper, np.full(n, region.far))
-    parts: list[tuple[Array, float, float]] = []
-    for row, constant in zip(rows.matrix / scale[:, None], rows.constant / scale, strict=True):
-        line = np.zeros(width)
-        line[:n], line[n] = row, -1.0
-        parts.append((line, -float(constant), np.inf))
+    matrix, constant = rows.matrix / scale[:, None], rows.constant / scale
+    ball = region.norm is Norm.ONE and bool(np.isfinite(region.far))
+    least = -(np.abs(matrix) @ region.magnitude() + np.abs(constant)).max(initial=1.0)
+    tail = (np.zeros(n), np.full(n, region.far)) if ball else (np.zeros(0), np.zeros(0))
+    lower = np.concatenate([region.lower, [least - _rows_size(region)], tail[0]])
+    upper = np.concatenate([region.upper, [1.0], tail[1] / region.cost.scale(n) if ball else tail[1]])
+    parts: list[tuple[Array, float]] = []
+
+    def put(row: Array, slack: float, side: float, sizes: Array | None = None) -> None:
+        line = np.zeros(lower.size)
+        line[: row.size], line[n] = row, -slack
+        if sizes is not None:
+            line[n + 1 :] = sizes
+        parts.append((line, side))
+
+    for row, value in zip(matrix, constant, strict=True):
+        put(row, 1.0, -float(value))
+    eye = np.eye(n)
     for k in np.flatnonzero(region.lower < region.upper).tolist():
-        span = float(region.upper[k] - region.lower[k])
-        for sign, side in ((1.0, float(region.lower[k])), (-1.0, -float(region.upper[k]))):
-            line = np.zeros(width)
-            line[k], line[n] = sign, -min(1.0, 0.5 * span)
-            parts.append((line, side, np.inf))
+        room = min(1.0, 0.5 * float(region.upper[k] - region.lower[k]))
+        put(eye[k], room, float(region.lower[k]))
+        put(-eye[k], room, -float(region.upper[k]))
     if region.rows is not None:
         for row, low, high in zip(region.rows.matrix, region.rows.lower, region.rows.upper, strict=True):
             size = float(np.abs(row).sum())
             for sign, side in ((1.0, float(low)), (-1.0, -float(high))):
-                line = np.zeros(width)
-                line[:n], line[n] = sign * row, -size if np.isfinite(side) and low < high else 0.0
-                parts.append((line, side, np.inf))
+                put(sign * row / size, float(np.isfinite(side) and low < high), side / size)
     if ball:
         for k in range(n):
-            for sign in (1.0, -1.0):
-                line = np.zeros(width)
-                line[k], line[n + 1 + k] = -sign, 1.0
-                parts.append((line, -sign * float(region.centre[k]), np.inf))
-        line = np.zeros(width)
-        line[n + 1 :], line[n] = -1.0, -region.far
-        parts.append((line, -region.far, np.inf))
-    point, slack, multipliers = _solved(parts, lower, upper, n, rows.constant.size)
-    return None if point is None else np.clip(point, region.lower, region.upper), slack, multipliers / scale
+            put(-eye[k], 0.0, -float(region.centre[k]), eye[k])
+            put(eye[k], 0.0, float(region.centre[k]), eye[k])
+        put(np.zeros(n), region.far, -region.far, -region.cost.scale(n))
+    found = _solved(parts, lower, upper, n, rows.constant.size)
+    point = None if found.point is None else np.clip(found.point, region.lower, region.upper)
+    return Depth(point, found.slack, found.multipliers / scale, found.most)
 
 
-def _solved(
-    parts: list[tuple[Array, float, float]], lower: Array, upper: Array, n: int, own: int
-) -> tuple[Array | None, float, Array]:
+def _rows_size(region: Region) -> float:
+    """How far any point of the box may be from satisfying the region's rows, in units of these."""
+    if region.rows is None:
+        return 0.0
+    sides = np.concatenate([region.rows.lower, region.rows.upper])
+    size = np.tile(np.abs(region.rows.matrix).sum(axis=1), 2)
+    return float(region.magnitude().max(initial=0.0) + np.abs(np.where(np.isfinite(sides), sides / size, 0.0)).max())
+
+
+def _solved(parts: list[tuple[Array, float]], lower: Array, upper: Array, n: int, own: int) -> Depth:
     """Maximise the slack (column n)."""
     table = np.array([part[0] for part in parts]) if parts else np.zeros((0, lower.size))
     index = np.broadcast_to(np.arange(lower.size), table.shape)
-    sides = np.array([part[1] for part in parts]), np.array([part[2] for part in parts])
+    side = np.array([part[1] for part in parts])
     cost = np.zeros(lower.size)
     cost[n] = -1.0
-    solution = LpSession(LinearProgram(cost, lower, upper, Rows.of(index, table, *sides)), curved=True).solve()
+    rows = Rows.of(index, table, side, np.full(side.size, np.inf))
+    solution = LpSession(LinearProgram(cost, lower, upper, rows), curved=True).solve()
     if solution.status is not LpStatus.OPTIMAL or solution.rows is None:
-        return None, 0.0 if solution.status is LpStatus.INFEASIBLE else np.inf, np.zeros(own)
-    return solution.columns[:n], float(solution.columns[n]), np.asarray(solution.rows[:own])
+        return Depth(None, np.inf, np.zeros(own), np.inf)
+    most = -proven(cost, rows, lower, upper, solution.rows)
+    return Depth(solution.columns[:n], float(solution.columns[n]), np.asarray(solution.rows[:own]), most)
 
 
 def within_ball(rows: CellRows, region: Region, still: Array) -> Array | None:
@@ -158,12 +188,10 @@ def within_ball(rows: CellRows, region: Region, still: Array) -> Array | None:
 
 def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool:
     """Whether the closed cell is proved to lie beyond the region's l2 ball, by a tangent of the ball at its nearest point."""
-    if not all(block.exact for block in blocks):
-        return False
     n = region.lower.size
     scale = np.abs(rows.matrix).sum(axis=1)
     table, side = rows.matrix / scale[:, None], -rows.constant / scale
-    error = cell_error(blocks, rows, region) / scale
+    error = cell_error(blocks, rows, region) / scale + TINY * region.magnitude().sum()  # rows leave tiny entries out
     index = np.broadcast_to(np.arange(n), table.shape)
     loose = Rows.of(index, table, side - error, np.full(side.size, np.inf))
     point = nearest(LinearProgram(np.zeros(n), region.lower, region.upper, loose), region.centre, region.cost.scale(n))
@@ -183,17 +211,54 @@ def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool
 
 
 def cell_error(blocks: Sequence[Block], rows: CellRows, region: Region) -> Array:
-    """What forming the rows of a cell may have rounded, at most, anywhere in the box, ``[r]``."""
-    size = np.maximum(np.abs(region.lower), np.abs(region.upper))
-    bound = np.abs(blocks[0].weight) @ size + np.abs(blocks[0].bias)
+    """What forming the rows of a cell, from blocks that may be off themselves, may have lost at most anywhere in the box, ``[r]``."""
+    size = region.magnitude()
+    bound, carried = size, np.zeros(size.size)
     totals = []
-    for k in range(len(rows.active)):
-        terms = 4 + sum(block.weight.shape[1] for block in blocks[: k + 1])
-        totals.append(dot_error(2 * terms) * bound)
+    for k, active in enumerate(rows.active):
+        block, terms = blocks[k], 4 + sum(block.weight.shape[1] for block in blocks[: k + 1])
+        weight = np.abs(block.weight)
+        carried = weight @ carried + 2 * (block.weight_error @ (bound + carried) + block.bias_error)
+        bound = weight @ bound + np.abs(block.bias)
+        totals.append(dot_error(2 * terms) * bound + 1.001 * carried)
         on = np.zeros(bound.size)
-        on[rows.active[k]] = 1.0
-        bound = np.abs(blocks[k + 1].weight) @ (on * bound) + np.abs(blocks[k + 1].bias)
+        on[active] = 1.0
+        bound, carried = on * bound, on * carried
     return np.array([totals[k][j] for k, j in zip(rows.layer, rows.neuron, strict=True)])
+
+
+def no_interior(blocks: Sequence[Block], rows: CellRows, depth: Depth, region: Region, still: Array) -> bool:
+    """Whether a cell is proved to have no interior in the region: it is empty, or flat, or a constant neuron is on its other side."""
+    if depth.slack < 0 and depth.most < -_row_error(blocks, rows, region, still):
+        return True
+    if depth.slack <= FLAT and flat(blocks, rows, depth.multipliers, region, still):
+        return True
+    return all(block.exact for block in blocks) and _misplaced(blocks, rows, region, still)
+
+
+def _row_error(blocks: Sequence[Block], rows: CellRows, region: Region, still: Array) -> float:
+    """By how much any row of the LP of ``deepest`` may be off, in its units, anywhere in the box."""
+    size = region.magnitude()
+    scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
+    off = float((cell_error(blocks, rows, region) / scale).max(initial=0.0)) + TINY * float(size.sum())
+    largest = float((np.abs(rows.constant) / scale).max(initial=0.0)) + float(size.sum()) + _rows_size(region)
+    if region.rows is not None and (region.rows.lower == region.rows.upper).any():
+        return math.inf  # rows without slack
+    return 1.001 * off + 16 * UNIT_ROUNDOFF * largest
+
+
+def _misplaced(blocks: Sequence[Block], rows: CellRows, region: Region, still: Array) -> bool:
+    """Whether a neuron that no moving feature reaches has, in rationals, the other sign wherever the scale (if there is one) is > 0."""
+    moves = np.flatnonzero(~(still > 0)).tolist()
+    scale = np.flatnonzero((still > 0) & (region.lower < region.upper)).tolist()
+    for layer, neuron, sign in rows.idle:
+        slopes, constant = _exact_row(blocks, rows.active, layer, neuron, sign)
+        if any(slopes[k] for k in moves):
+            continue
+        top = _farthest(dict(enumerate(slopes)), constant, region)
+        if top < 0 or (top == 0 and any(slopes[k] for k in scale)):
+            return True
+    return False
 
 
 def flat(blocks: Sequence[Block], rows: CellRows, multipliers: Array, region: Region, still: Array) -> bool:
@@ -204,7 +269,9 @@ def flat(blocks: Sequence[Block], rows: CellRows, multipliers: Array, region: Re
     chosen = np.flatnonzero(size > 1e-13 * size.max(initial=0.0))
     if not 0 < chosen.size <= _SUPPORT:
         return False
-    table = [_exact_row(blocks, rows, int(r)) for r in chosen]
+    table = [
+        _exact_row(blocks, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()
+    ]
     moves = np.flatnonzero(~(still > 0)).tolist()
     if not all(any(row[0][k] for k in moves) for row in table):
         return False  # a row that is constant after all says nothing of an interior
@@ -253,15 +320,16 @@ def _farthest(slopes: dict[int, Fraction], constant: Fraction, region: Region) -
     return sum((v * Fraction(end) for v, end in ends), constant)
 
 
-def _exact_row(blocks: Sequence[Block], rows: CellRows, r: int) -> tuple[list[Fraction], Fraction]:
-    """A strict row in rationals."""
-    top = rows.layer[r]
-    g = {rows.neuron[r]: Fraction(float(rows.sign[r]))}
+def _exact_row(
+    blocks: Sequence[Block], active: Sequence[list[int]], layer: int, neuron: int, sign: float
+) -> tuple[list[Fraction], Fraction]:
+    """``sign`` times a neuron's pre-activation on a cell, in rationals."""
+    g = {neuron: Fraction(sign)}
     constant = Fraction(0)
-    for k in range(top, -1, -1):
+    for k in range(layer, -1, -1):
         block = blocks[k]
         constant += sum((v * Fraction(float(block.bias[j])) for j, v in g.items()), Fraction(0))
-        below = range(block.weight.shape[1]) if k == 0 else rows.active[k - 1]
+        below = range(block.weight.shape[1]) if k == 0 else active[k - 1]
         weights = {j: block.weight[j].tolist() for j in g}
         g = {i: sum((v * Fraction(weights[j][i]) for j, v in g.items()), Fraction(0)) for i in below}
     return [g.get(i, Fraction(0)) for i in range(blocks[0].weight.shape[1])], constant

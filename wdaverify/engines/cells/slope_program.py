@@ -9,7 +9,7 @@ import numpy as np
 
 from wdaverify.certify.proof import Phases
 from wdaverify.encoding.milp import Ints
-from wdaverify.encoding.rows import LinearProgram, Rows
+from wdaverify.encoding.rows import TINY, LinearProgram, Rows
 from wdaverify.encoding.slope import slope_model
 from wdaverify.encoding.weak_duality import proven
 from wdaverify.engines.base import Slope
@@ -151,6 +151,7 @@ class SlopeProgram:
             if length <= far * (1 + _LONG):
                 continue
             line = moved / length * scale * (1 - 1e-12)
+            line = np.where(np.abs(line * self._model.scale[columns]) > TINY, line, 0.0)  # as rows leave them out
             side = far * (1 + 1e-15) + float(line @ centre) + 1e-12 * float(np.abs(line) @ np.abs(centre))
             row = Rows.of(
                 columns[None, :], (line * self._model.scale[columns])[None, :], np.array([-np.inf]), np.array([side])

@@ -23,7 +23,7 @@ from wdaverify.certify.proof import Phases
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, flat, misses_ball, within_ball
+from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, no_interior, within_ball
 from wdaverify.engines.cells.search import PseudoCosts
 from wdaverify.engines.cells.slope_program import SlopeProgram
 from wdaverify.errors import SolverError
@@ -39,6 +39,10 @@ _NUDGES = (0.0, 1e-7, 1e-4)
 """By how much of the way to the region's centre a point of the relaxation, which lies on cells' boundaries, is also tried."""
 _BYTES = 400.0
 _TRIES = 6
+_CLOSE = 1e-9
+_SCALE = 1e-9
+_ROUNDED = "in double precision slopes of this size are not known to the gap asked for"
+_NEITHER = "cells were met that have neither a sure interior nor a proof that they are flat"
 _NO, _NONE = np.zeros(0), np.zeros(0, np.int64)
 
 
@@ -77,6 +81,8 @@ class SlopeHunt:
         self._sizes = [block.weight.shape[0] for block in blocks[:-1]]
         self._edges = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
         self._shell = shell_of(self._region)
+        scale = (self._still > 0) & (self._region.lower < self._region.upper)  # at 0 it stands for points at infinity
+        self._least = np.where(scale, self._region.lower + _SCALE, self._region.lower)
         self._cost = self._region.cost
         self.incumbent = -math.inf if effort.cutoff is None else effort.cutoff
         self.point: Array | None = None
@@ -89,7 +95,18 @@ class SlopeHunt:
         self.nodes = 0
 
     def answer(self) -> Answer:
-        """Search within the effort; what is left open widens the bound."""
+        """Search within the effort; what is left open widens the bound. Bounds are inf where they overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            late = self._search()
+        top = max([-entry[0] for entry in self._heap] + [self._residual, self.incumbent, 0.0])
+        points = np.zeros((0, self._region.lower.size)) if self.point is None else self.point[None, :]
+        solves = 0 if self._program is None else self._program.solves
+        seconds = time.perf_counter() - self._begun
+        detail = f"{solves} LPs" + (f"; {self._why}" if self._why else "")
+        return Answer(top, points, "cells", not late, self.nodes, seconds, detail, True)
+
+    def _search(self) -> bool:
+        """Branch until nothing open is of interest; whether time or memory ran out before."""
         self._sample()
         signs = self._rows.shape[0] if self._rows.shape[0] > 1 and self._cost.norm is Norm.ONE else 0
         root = _Node(np.zeros(self._backward.neurons, np.int8), np.zeros(signs, np.int8), math.inf, _NONE, _NO, _NO)
@@ -102,23 +119,19 @@ class SlopeHunt:
                 batch.append(heapq.heappop(self._heap)[2])
             self._branch(batch)
             late = self._late() or self._full()
-        top = max([-entry[0] for entry in self._heap] + [self._residual, self.incumbent, 0.0])
-        points = np.zeros((0, self._region.lower.size)) if self.point is None else self.point[None, :]
-        solves = 0 if self._program is None else self._program.solves
-        seconds = time.perf_counter() - self._begun
-        detail = f"{solves} LPs" + (f"; {self._why}" if self._why else "")
-        return Answer(top, points, "cells", not late, self.nodes, seconds, detail, True)
+        return late
 
     def _sample(self) -> None:
         """Slopes at random points, before anything else."""
         rng = np.random.default_rng(self._effort.seed)
         low, high = self._region.lower, self._region.upper
-        points = rng.uniform(low, high, (_SAMPLES, low.size))
+        share = rng.uniform(size=(_SAMPLES, low.size))
+        points = low * (1 - share) + high * share
         if math.isfinite(self._region.far):
             away = points - self._region.centre
             length = self._cost.distance(away)
-            share = np.minimum(1.0, self._region.far * rng.uniform(0, 1, length.size) / np.maximum(length, 1e-300))
-            points = self._region.centre + away * share[:, None]
+            kept = np.minimum(1.0, self._region.far * rng.uniform(0, 1, length.size) / np.maximum(length, 1e-300))
+            points = self._region.centre + away * kept[:, None]
         self._try(np.concatenate([points, self._region.centre[None, :]]))
         for k in range(_GENERATIONS):
             if self.point is None or self._late():
@@ -129,7 +142,7 @@ class SlopeHunt:
 
     def _try(self, points: Array) -> None:
         """Keep the point with the largest sure slope, if it beats the incumbent."""
-        points = np.clip(points, self._region.lower, self._region.upper)
+        points = np.clip(points, self._least, self._region.upper)
         if math.isfinite(self._region.far):
             inside = self._cost.distance(points - self._region.centre) <= self._region.far * (1 - 1e-12)
             points = points[inside]
@@ -240,20 +253,21 @@ class SlopeHunt:
         phases = [np.where(low[0] >= 0, 1, -1) for low, _ in bounds]
         rows = cell_rows(self._blocks, phases, self._still)
         try:
-            point, slack, multipliers = deepest(rows, self._region, self._still)
+            depth = deepest(rows, self._region, self._still)
         except SolverError as error:
             self._why, self._residual, node.bound = str(error), max(self._residual, node.bound), -math.inf
             return
         ball = self._cost.norm is Norm.TWO and math.isfinite(self._region.far)
-        if ball and slack > FLAT:
+        point = depth.point
+        if ball and depth.slack > FLAT:
             point = within_ball(rows, self._region, self._still)
         if point is not None:
             self._try(point[None, :])
         if node.bound <= self.incumbent + self._effort.gap:
             return
-        gone = slack <= FLAT and flat(self._blocks, rows, multipliers, self._region, self._still)
+        gone = no_interior(self._blocks, rows, depth, self._region, self._still)
         if not gone and not (ball and misses_ball(self._blocks, rows, self._region)):
-            self._why = "cells were met that have neither a sure interior nor a proof that they are flat"
+            self._why = _ROUNDED if node.bound <= self.incumbent * (1 + _CLOSE) else _NEITHER
             self._residual = max(self._residual, node.bound)
         node.bound = -math.inf  # no longer open
 
