@@ -87,6 +87,7 @@ def attack(**changes: Any) -> AttackResult:
         transport_cost=0.05,
         atoms=atoms(),
         seconds=0.5,
+        spent={"WDA(1)": 0.1, "mixture": 0.5},
         evaluations=1000,
         device="cpu",
         seed=0,

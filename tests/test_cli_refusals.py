@@ -31,7 +31,7 @@ def save(path: Path, **arrays: Any) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["verify, batch, curve, distance, attack, recheck, status, resume and info"]),
+        ([], ["verify, batch, curve, distance, attack, compare, lipschitz, report, recheck, status, resume and info"]),
         (["prove"], ["prove"]),
         (["verify", NET, DATA], ["--radius"]),
         (["verify", NET, "--radius", "1"], ["DATA.npz"]),
@@ -68,7 +68,7 @@ def save(path: Path, **arrays: Any) -> Path:
         ([*ASK, "--certificate", "new.cert", "--solver", "highs"], ["--solver cells"]),
         ([*ASK, "--memory-limit", "0"], ["> 0"]),
         (["recheck", NET, DATA, "no.cert"], ["no.cert"]),
-        (["recheck", NET, DATA, NET], ["no whole archive"]),
+        (["recheck", NET, DATA, NET], ["no certificate", "not an .npz file", "--certificate"]),
         ([*ASK, "--frobnicate"], ["--frobnicate"]),
         (["attack", NET, DATA, "--radius", "-1"], [">= 0"]),
         (["info", "no.onnx"], ["no.onnx"]),

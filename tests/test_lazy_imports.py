@@ -1,4 +1,5 @@
-"""Reading a network, and printing about it, loads neither torch, cvxpy nor a solver."""
+"""Reading a network, printing about it and reporting results loads neither torch, cvxpy nor a solver; only pages and plots load what
+draws them."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import wdaverify
 
 MODELS = Path(__file__).parent.parent / "models"
 HEAVY = ("torch", "cvxpy", "highspy", "gurobipy", "scipy", "sklearn", "onnxruntime", "rich")
+DRAWING = ("matplotlib", "PIL", "jinja2", "jsonschema", "playwright")
 
 ACTIONS = {
     "import": "import wdaverify; dir(wdaverify); wdaverify.__version__",
@@ -29,9 +31,30 @@ ACTIONS = {
 @pytest.mark.parametrize("action", ACTIONS)
 def test_stays_light(action: str) -> None:
     code = ACTIONS[action].format(net=str(MODELS / "iris_8x8.onnx"), data=str(MODELS / "iris_8x8.npz"))
-    code += f"\nimport sys\nloaded = sorted(set({HEAVY!r}) & set(sys.modules))\nassert not loaded, loaded"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    _run_without((*HEAVY, *DRAWING), code)
+
+
+def _run_without(packages: tuple[str, ...], code: str, folder: Path | None = None) -> None:
+    code += f"\nimport sys\nloaded = sorted(set({packages!r}) & set(sys.modules))\nassert not loaded, loaded"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_without_a_page_draws_nothing() -> None:
+    net, data = (str(MODELS / f"iris_8x8.{suffix}") for suffix in ("onnx", "npz"))
+    ask = ["verify", net, data, "--radius", "0", "--jobs", "1", "--quiet"]
+    _run_without(DRAWING, f"from wdaverify.cli import _run; assert _run({ask!r}) == 0")
+
+
+@pytest.mark.parametrize("kind", ["html", "csv", "latex", "markdown"])
+def test_a_report_loads_no_solver(kind: str, tmp_path: Path) -> None:
+    """A page may load what draws it; tables load neither matplotlib nor jinja2."""
+    net, data = (str(MODELS / f"iris_8x8.{suffix}") for suffix in ("onnx", "npz"))
+    command = [sys.executable, "-m", "wdaverify", "attack", net, data, "--radius", "0.1", "--samples", "2", "--quiet"]
+    subprocess.run([*command, "--output", "r.json"], check=True, cwd=tmp_path)
+    ask = ["report", "r.json", "--format", kind, "--output", "out"]
+    drawing = () if kind == "html" else ("matplotlib", "PIL", "jinja2", "playwright")
+    _run_without((*HEAVY, *drawing), f"from wdaverify.cli import _run; assert _run({ask!r}) == 0", tmp_path)
 
 
 @pytest.mark.parametrize("name", wdaverify.__all__)

@@ -7,6 +7,7 @@ The public names resolve on first use, so that reading a network loads neither t
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -63,6 +64,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = version("wdaverify")
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
     "AttackResult",

@@ -11,7 +11,7 @@ from typing import Any
 from wdaverify.errors import InputError
 
 _FILES = ("network", "data", "cost-weights", "functionals", "support-file")
-_OTHERS = ("output", "quiet", "run", "scheduler", "certificate")
+_OTHERS = ("output", "quiet", "run", "scheduler", "certificate", "report", "image-shape")
 """What is the batch's own to say, or not offered in one."""
 
 

@@ -5,6 +5,7 @@
     |   |-- NetworkError          the ONNX file: unreadable, or an operator or shape outside the accepted list
     |   |-- SamplesError          the data file: shapes, labels, non-finite numbers, points outside the support
     |   |-- ProblemError          a combination of radius, order, norm, loss and support that is not supported
+    |   |-- DocumentError         a result file that cannot be read as one, or pictures that do not fit it
     |   |-- CertificateError      a certificate that cannot be read (one that proves nothing is rejected, no error)
     |   |-- JournalError          a journal's folder that is in use, cannot be written, or is none
     |   `-- OutputError           a file that cannot be written
@@ -41,6 +42,10 @@ class CertificateError(InputError):
 
 class JournalError(InputError):
     """The folder of a journal is in use, cannot be written, or holds something else."""
+
+
+class DocumentError(InputError):
+    """A result file cannot be reported: unreadable, not of a published schema, or contradicting itself."""
 
 
 class OutputError(InputError):

@@ -8,19 +8,41 @@ functionals  matrix [R, K], offset [R] or [labels, R] (0 where left out)
 from __future__ import annotations
 
 import math
+import re
 import tomllib
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from wdaverify.archive import ArrayArchive
 from wdaverify.errors import ProblemError
 from wdaverify.ground import LinearRows, Support
 from wdaverify.network.model import Array, readonly
 from wdaverify.problem import Functionals
+from wdaverify.untrusted import UnreadableError, contents, plain_file, shown
 
-_LARGEST = 10**8
+MAX_BYTES = 2**28
+"""The most that an ``.npz`` may take, and its arrays together in double precision."""
+MAX_TOML, MAX_DEPTH = 2**23, 8
+"""Bytes of a ``.toml``, and how deep its lists, tables and dotted names may be nested."""
+MAX_ENTRIES = 2**24
+"""Coefficients of all rows of a support, those of one-hot groups among them."""
+_LARGEST_INTEGER = 2**53
+_ACCEPTED = "a .toml or .npz file"
+_TEXT = re.compile(
+    r"""
+      "{3} (?: [^"\\] | \\. | "(?!"") )*+ (?: "{3,5} | \Z )
+    | '{3} .*? (?: '{3,5} | \Z )
+    | "  (?: [^"\\\n] | \\. )*+ "?+
+    | '  [^'\n]*+ '?+
+    | \# [^\n]*+
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""Texts and comments, each consumed once whatever it holds; one without an end goes to the parser all the same."""
+_MARK = re.compile(r"[\[\]{}]|(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){8,}+")
+"""Brackets, and names of more than ``MAX_DEPTH`` parts."""
 
 
 def load_support(path: str | Path, width: int) -> Support:
@@ -32,22 +54,26 @@ def load_support(path: str | Path, width: int) -> Support:
     table = _table(path, ("lower", "upper", "rows", "row_lower", "row_upper", "integer", "one_hot"))
     for name in ("lower", "upper"):
         if name not in table:
-            raise ProblemError(f"{path}: there is no {name}; a number, or one for each of {width} features, is needed")
+            raise ProblemError(
+                f"{shown(path, 4096)}: there is no {name}; a number, or one for each of {width} features, is needed"
+            )
     lower, upper = (_sides(path, name, table[name], width) for name in ("lower", "upper"))
     integer = _mask(path, "integer", table.get("integer"), width)
     rows = _rows(path, table, width)
-    groups = [_indices(path, "one_hot", group, width) for group in _list(path, "one_hot", table.get("one_hot", []))]
-    for group in groups:
-        integer[group] = True
-        lower[group], upper[group] = np.maximum(lower[group], 0.0), np.minimum(upper[group], 1.0)
-        row = np.zeros((1, width))
-        row[0, group] = 1.0
-        rows = [np.vstack([rows[0], row]), np.append(rows[1], 1.0), np.append(rows[2], 1.0)]
+    lists = _list(path, "one_hot", table.get("one_hot", []))
+    _check_count(path, len(rows[1]) + len(lists), width)
+    ones = np.zeros((len(lists), width))
+    for row, group in zip(ones, lists, strict=True):
+        at = _indices(path, "one_hot", group, width)
+        integer[at] = True
+        lower[at], upper[at] = np.maximum(lower[at], 0.0), np.minimum(upper[at], 1.0)
+        row[at] = 1.0
+    rows = [np.vstack([rows[0], ones]), *(np.append(side, np.ones(len(lists))) for side in rows[1:])]
     try:
         linear = LinearRows(*(readonly(part) for part in rows)) if len(rows[1]) else None
         return Support(readonly(lower), readonly(upper), linear, integer if integer.any() else None)
     except ProblemError as error:
-        raise ProblemError(f"{path}: {error}") from None
+        raise ProblemError(f"{shown(path, 4096)}: {error}") from None
 
 
 def load_weights(path: str | Path, width: int) -> Array:
@@ -58,10 +84,12 @@ def load_weights(path: str | Path, width: int) -> Array:
     """
     table = _table(path, ("weights",))
     if "weights" not in table:
-        raise ProblemError(f"{path}: there are no weights; one number > 0 for each of {width} features is needed")
+        raise ProblemError(
+            f"{shown(path, 4096)}: there are no weights; one number > 0 for each of {width} features is needed"
+        )
     weights = _numbers(path, "weights", table["weights"])
     if weights.shape != (width,):
-        raise ProblemError(f"{path}: weights of shape {list(weights.shape)} for {width} features")
+        raise ProblemError(f"{shown(path, 4096)}: weights of shape {list(weights.shape)} for {width} features")
     return readonly(weights)
 
 
@@ -73,56 +101,91 @@ def load_functionals(path: str | Path) -> Functionals:
     """
     table = _table(path, ("matrix", "offset"))
     if "matrix" not in table:
-        raise ProblemError(f"{path}: there is no matrix; one row of output coefficients for each functional is needed")
+        raise ProblemError(
+            f"{shown(path, 4096)}: there is no matrix; one row of output coefficients for each functional is needed"
+        )
     matrix = _numbers(path, "matrix", table["matrix"])
     offset = _numbers(path, "offset", table["offset"]) if "offset" in table else np.zeros(matrix.shape[:1])
     try:
         return Functionals(readonly(matrix), readonly(offset))
     except ProblemError as error:
-        raise ProblemError(f"{path}: {error}") from None
+        raise ProblemError(f"{shown(path, 4096)}: {error}") from None
 
 
 def _table(path: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
     """The entries of a file, of the names that are known."""
-    file = Path(path)
     try:
-        if file.stat().st_size > _LARGEST:
-            raise ProblemError(f"{path}: the file takes more than {_LARGEST} bytes")
-        if file.suffix.lower() == ".npz":
-            with np.load(file, allow_pickle=False) as archive:
-                table = {name: archive[name] for name in archive.files}
-        elif file.suffix.lower() == ".toml":
-            table = tomllib.loads(file.read_text(encoding="utf-8"))
-        else:
-            raise ProblemError(f"{path}: suffix {file.suffix!r}; accepted are .toml and .npz")
-    except OSError as error:
-        raise ProblemError(f"{path}: the file cannot be read ({(error.strerror or 'input error').lower()})") from None
-    except (ValueError, zipfile.BadZipFile, EOFError, KeyError, RecursionError) as error:
-        raise ProblemError(f"{path}: the file cannot be read ({' '.join(str(error).split())})") from None
-    unknown = sorted(set(table) - set(names))
-    if unknown:
-        raise ProblemError(f"{path}: {unknown[0]!r} is not known here; accepted are {', '.join(names)}")
+        match Path(path).suffix.lower():
+            case ".npz":
+                with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
+                    table = _arrays(stream, names)
+            case ".toml":
+                table = _parsed(contents(path, MAX_TOML, _ACCEPTED))
+            case suffix:
+                raise UnreadableError(f"suffix {shown(repr(suffix), 60)}; accepted are .toml and .npz")
+        unknown = sorted(set(table) - set(names))
+        if unknown:
+            raise UnreadableError(f"{shown(repr(unknown[0]), 60)} is not known here; accepted are {', '.join(names)}")
+    except UnreadableError as error:
+        raise ProblemError(f"{shown(path, 4096)}: {error}") from None
     return table
+
+
+def _arrays(stream: BinaryIO, names: tuple[str, ...]) -> dict[str, Any]:
+    with ArrayArchive(stream, MAX_BYTES) as archive:
+        return {name: archive.read(name) if name in names else None for name in archive.names}
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """A TOML document whose nesting and dotted names are known to be shallow before it is parsed."""
+    try:
+        text = content.decode("utf-8-sig")
+        depth = 0
+        for mark in _MARK.finditer(_TEXT.sub(lambda token: "" if token[0][0] == "#" else "t", text)):
+            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark[0], 0)
+            if depth > MAX_DEPTH or mark[0] not in "[]{}":
+                raise UnreadableError(
+                    f"a name or a list is nested more than {MAX_DEPTH} deep; see docs/question-files.md"
+                )
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UnreadableError):
+            raise
+        why = shown(" ".join(str(error).split())) or type(error).__name__
+        raise UnreadableError(f"the file cannot be read as TOML ({why})") from None
 
 
 def _numbers(path: str | Path, name: str, value: Any) -> Array:
     try:
-        array = np.asarray(value)
+        array = value if isinstance(value, np.ndarray) else np.array(_nested(value))
         if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
             raise ValueError
+        if array.dtype.kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > _LARGEST_INTEGER:
+            raise ValueError
         out = array.astype(np.float64)
-    except (ValueError, TypeError):
-        raise ProblemError(f"{path}: {name} is not an array of numbers") from None
+    except (ValueError, TypeError, OverflowError):
+        raise ProblemError(
+            f"{shown(path, 4096)}: {name} is not an array of numbers (rows of one length, integers up to 2^53)"
+        ) from None
     if np.isnan(out).any():
-        raise ProblemError(f"{path}: {name} has an entry that is not a number")
+        raise ProblemError(f"{shown(path, 4096)}: {name} has an entry that is not a number")
     return np.asarray(out)
+
+
+def _nested(value: Any, depth: int = 0) -> Any:
+    """A number, or lists of them at most three deep: no text, which numpy would widen every entry to."""
+    if type(value) is float or (type(value) is int and abs(value) <= _LARGEST_INTEGER):
+        return value
+    if not isinstance(value, list) or depth == 3:
+        raise TypeError
+    return [_nested(entry, depth + 1) for entry in value]
 
 
 def _sides(path: str | Path, name: str, value: Any, width: int) -> Array:
     side = _numbers(path, name, value)
     if side.shape not in ((), (width,)):
         raise ProblemError(
-            f"{path}: {name} has shape {list(side.shape)}: a number, or one for each of {width} features, is accepted"
+            f"{shown(path, 4096)}: {name} has shape {list(side.shape)}: a number, or one for each of {width} features, is accepted"
         )
     return np.array(np.broadcast_to(side, (width,)))
 
@@ -131,16 +194,16 @@ def _list(path: str | Path, name: str, value: Any) -> list[Any]:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, list):
-        raise ProblemError(f"{path}: {name} is not a list")
+        raise ProblemError(f"{shown(path, 4096)}: {name} is not a list")
     return value
 
 
 def _indices(path: str | Path, name: str, value: Any, width: int) -> list[int]:
     at = _list(path, name, value)
     if not all(isinstance(k, int) and not isinstance(k, bool) and 0 <= k < width for k in at) or len(set(at)) < len(at):
-        raise ProblemError(f"{path}: {name} must name different features, 0 to {width - 1}")
+        raise ProblemError(f"{shown(path, 4096)}: {name} must name different features, 0 to {width - 1}")
     if not at:
-        raise ProblemError(f"{path}: a group of {name} is empty")
+        raise ProblemError(f"{shown(path, 4096)}: a group of {name} is empty")
     return at
 
 
@@ -149,6 +212,13 @@ def _mask(path: str | Path, name: str, value: Any, width: int) -> Any:
     if value is not None and len(_list(path, name, value)):
         out[_indices(path, name, value, width)] = True
     return out
+
+
+def _check_count(path: str | Path, count: int, width: int) -> None:
+    if count * width > MAX_ENTRIES:
+        raise ProblemError(
+            f"{shown(path, 4096)}: {count} rows and groups of {width} features; at most {MAX_ENTRIES} coefficients are accepted"
+        )
 
 
 def _rows(path: str | Path, table: dict[str, Any], width: int) -> list[Array]:
@@ -162,21 +232,29 @@ def _rows(path: str | Path, table: dict[str, Any], width: int) -> list[Array]:
             for n, v in (("row_lower", -math.inf), ("row_upper", math.inf))
         ]
         if matrix.shape != (count, width) or any(side.shape != (count,) for side in sides):
-            raise ProblemError(f"{path}: rows must be [r, {width}] with row_lower and row_upper [r]")
+            raise ProblemError(f"{shown(path, 4096)}: rows must be [r, {width}] with row_lower and row_upper [r]")
         return [matrix, *sides]
+    if "row_lower" in table or "row_upper" in table:
+        raise ProblemError(
+            f"{shown(path, 4096)}: row_lower and row_upper go with the array rows of an .npz; in TOML each of [[rows]] has "
+            "lower and upper"
+        )
     out: list[tuple[Array, float, float]] = []
-    for k, row in enumerate(_list(path, "rows", rows)):
+    _check_count(path, len(_list(path, "rows", rows)), width)
+    for k, row in enumerate(rows):
         if not isinstance(row, dict) or not set(row) <= {"coefficients", "lower", "upper"} or "coefficients" not in row:
-            raise ProblemError(f"{path}: row {k} must be a table with coefficients, and lower, upper or both")
+            raise ProblemError(
+                f"{shown(path, 4096)}: row {k} must be a table with coefficients, and lower, upper or both"
+            )
         coefficient = _numbers(path, f"coefficients of row {k}", row["coefficients"])
         if coefficient.shape != (width,):
-            raise ProblemError(f"{path}: row {k} has {coefficient.size} coefficients for {width} features")
+            raise ProblemError(f"{shown(path, 4096)}: row {k} has {coefficient.size} coefficients for {width} features")
         low, high = (
             _numbers(path, f"{side} of row {k}", row.get(side, v))
             for side, v in (("lower", -math.inf), ("upper", math.inf))
         )
         if low.shape or high.shape:
-            raise ProblemError(f"{path}: the sides of row {k} must be numbers")
+            raise ProblemError(f"{shown(path, 4096)}: the sides of row {k} must be numbers")
         out.append((coefficient, float(low), float(high)))
     matrix = np.array([part[0] for part in out]).reshape(len(out), width)
     return [matrix, np.array([part[1] for part in out]), np.array([part[2] for part in out])]

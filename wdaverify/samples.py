@@ -10,20 +10,27 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-import zipfile
-import zlib
-from itertools import chain, islice
+from array import array
+from collections.abc import Iterator
+from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wdaverify.archive import ArrayArchive
 from wdaverify.errors import SamplesError
 from wdaverify.network.model import Array, readonly
 from wdaverify.problem import Samples, Support
+from wdaverify.untrusted import UnreadableError, plain_file, shown
 
-MAX_BYTES = 8 * 10**9
+MAX_BYTES = 2**31
+"""The most that a file may take, and the arrays in it together in double precision."""
+MAX_LINE = 2**24
+"""Characters of one line of a ``.csv``."""
+_ACCEPTED = "a .npz or .csv file"
 _LARGEST_INTEGER = 2**53
 
 _Raw = NDArray[Any]
@@ -49,11 +56,10 @@ def load_samples(
         SamplesError: the file cannot be read as samples; one line that says what was found and what is accepted.
     """
     path = Path(path)
-    source = str(path) if str(path).isprintable() else repr(str(path))
+    source = shown(path, 4096)
     try:
         if limit is not None and limit < 1:
             raise SamplesError(f"a limit of {limit} samples; at least 1 is accepted")
-        _check_file(path)
         match path.suffix.lower():
             case ".npz":
                 if label_column is not None:
@@ -62,14 +68,13 @@ def load_samples(
             case ".csv":
                 x, y, w = *_read_csv(path, limit, label_column), None
             case suffix:
-                raise SamplesError(f"suffix {suffix!r}; accepted are .npz and .csv")
+                with plain_file(path, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
+                    raise SamplesError(f"suffix {suffix!r}; accepted are .npz and .csv")
         points, labels, weights = _checked(x, y, w, limit)
         if clip is not None:
             points = _clipped(points, clip)
-    except SamplesError as error:
+    except (SamplesError, UnreadableError) as error:
         raise SamplesError(f"{source}: {error}") from None
-    except OSError as error:
-        raise SamplesError(f"{source}: the file cannot be read ({error.strerror or 'input error'})") from None
     return _samples(points, labels, weights, source)
 
 
@@ -142,7 +147,7 @@ def _numbers(values: _Raw, name: str) -> Array:
     out: Array = values.astype(np.float64)
     bad = ~np.isfinite(out)
     if bad.any():
-        where = [int(k) for k in np.argwhere(bad)[0]]
+        where = [int(k) for k in np.unravel_index(int(bad.argmax()), bad.shape)]
         raise SamplesError(
             f"{name} has {out[tuple(where)]} at index {where} ({int(bad.sum())} such entries); "
             "finite numbers are accepted: remove or repair these samples"
@@ -175,84 +180,75 @@ def _weights(w: _Raw | None, count: int) -> Array:
     return weights / math.fsum(weights)
 
 
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise SamplesError("this is a directory; a .npz or .csv file is accepted")
-    if not path.exists():
-        raise SamplesError("no such file; give the path of a .npz or .csv file")
-    if not path.is_file():
-        raise SamplesError("this is not a plain file; a .npz or .csv file is accepted")
-    if path.stat().st_size > MAX_BYTES:
-        raise SamplesError(f"the file has {path.stat().st_size} bytes; at most {MAX_BYTES} are accepted")
-
-
 def _read_npz(path: Path) -> tuple[_Raw, _Raw, _Raw | None]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-            missing = [name for name in ("x", "y") if name not in found]
-            if missing:
-                names = ", ".join(repr(name) for name in found[:12]) or "nothing"
-                raise SamplesError(f"{' and '.join(missing)} missing; x, y and optionally w are read, found: {names}")
-            x, y, w = (_read_member(archive, name) if name in found else None for name in ("x", "y", "w"))
-    except zipfile.BadZipFile:
-        raise SamplesError("this is not an .npz file, or it is cut off; numpy.savez writes one") from None
-    except (ValueError, TypeError, EOFError, RuntimeError, zlib.error):  # a bad header, a short or encrypted member
-        raise SamplesError(
-            "an array in this .npz file is damaged or encrypted; numpy.savez writes readable ones"
-        ) from None
-    assert x is not None
-    assert y is not None
-    return x, y, w
+    with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
+        try:
+            return _arrays(stream)
+        except UnreadableError as error:
+            raise SamplesError(f"{error}; numpy.savez writes readable ones") from None
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> _Raw:
-    """One array of the archive; its size is checked by its header before anything is allocated."""
-    info = archive.getinfo(f"{name}.npy")
-    with archive.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise SamplesError(f"{name} is stored in npy format {version}; plain arrays of numbers are accepted")
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
-        header = stream.tell()
-    if dtype.hasobject:
-        raise SamplesError(f"{name} is an array of Python objects; save numbers, as {name}.astype(float)")
-    count = math.prod(int(d) for d in shape)
-    size = count * dtype.itemsize
-    if max(size, 8 * count) > MAX_BYTES:
-        raise SamplesError(
-            f"{name} has shape {list(shape)}; at most {MAX_BYTES} bytes in double precision are accepted"
-        )
-    if info.file_size - header != size:
-        raise SamplesError(
-            f"{name} claims {size} bytes where {info.file_size - header} are stored; the file is damaged"
-        )
-    with archive.open(info) as stream:
-        out: _Raw = np.lib.format.read_array(stream, allow_pickle=False)
-    return out
+def _arrays(stream: BinaryIO) -> tuple[_Raw, _Raw, _Raw | None]:
+    with ArrayArchive(stream, MAX_BYTES) as archive:
+        missing = [name for name in ("x", "y") if name not in archive.names]
+        if missing:
+            names = ", ".join(shown(repr(name), 60) for name in archive.names[:12]) or "nothing"
+            raise SamplesError(f"{' and '.join(missing)} missing; x, y and optionally w are read, found: {names}")
+        return archive.read("x"), archive.read("y"), archive.read("w") if "w" in archive.names else None
+
+
+class _Lines:
+    """The lines of a ``.csv`` file; each, and each record that quotes make of several, has bounded length."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.record = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._stream.readline(MAX_LINE + 1):
+            self.record += len(line)
+            if self.record > MAX_LINE:
+                raise SamplesError(f"a line has more than {MAX_LINE} characters; lines of numbers are accepted")
+            yield line
 
 
 def _read_csv(path: Path, limit: int | None, label_column: int | str | None) -> tuple[_Raw, _Raw]:
     """Points ``[N, n]`` and labels ``[N]`` of the first ``limit`` lines."""
-    rows: list[Array] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            lines = ((reader.line_num, cells) for cells in reader if any(map(str.strip, cells)))
-            top = next(lines, None)
-            if top is None:
-                raise SamplesError("no samples; at least one is needed")
-            header = _is_header(top[1])
-            column = _label_index(top[1], label_column, header)
-            for number, cells in islice(lines if header else chain([top], lines), limit):
-                rows.append(_row(cells, number, len(top[1])))
+        with plain_file(path, MAX_BYTES, _ACCEPTED) as raw, TextIOWrapper(raw, "utf-8-sig", newline="") as stream:
+            table, column = _table(stream, limit, label_column)
     except (csv.Error, UnicodeDecodeError):
         raise SamplesError("this is not a .csv file of UTF-8 text; comma-separated numbers are accepted") from None
-    if not rows:
-        raise SamplesError("no samples below the header; at least one is needed")
-    table = np.stack(rows)
     return np.delete(table, column, axis=1), table[:, column]
+
+
+def _table(stream: TextIO, limit: int | None, label_column: int | str | None) -> tuple[Array, int]:
+    """All columns ``[N, n + 1]``, and which of them is the labels'."""
+    text = _Lines(stream)
+    reader = csv.reader(text, strict=True)
+    numbers = array("d")
+
+    def records() -> Iterator[list[str]]:
+        for cells in reader:
+            text.record = 0
+            if any(map(str.strip, cells)):
+                yield cells
+
+    lines = records()
+    first = next(lines, None)
+    if first is None:
+        raise SamplesError("no samples; at least one is needed")
+    header = _is_header(first)
+    column = _label_index(first, label_column, header)
+    for k, cells in enumerate(lines if header else chain([first], lines)):
+        if limit is not None and k >= limit:
+            break
+        numbers.extend(_row(cells, reader.line_num, len(first)))
+        if 8 * len(numbers) > MAX_BYTES:
+            raise SamplesError(f"more than {MAX_BYTES // 8} numbers; use --samples N for the first N samples")
+    if not numbers:
+        raise SamplesError("no samples below the header; at least one is needed")
+    return np.frombuffer(numbers).reshape(-1, len(first)), column
 
 
 def _parsed(cell: str) -> float | None:
@@ -281,8 +277,11 @@ def _label_index(first: list[str], wanted: int | str | None, header: bool) -> in
         try:
             index = int(wanted)
         except ValueError:
-            shown = ", ".join(map(repr, names[:12])) + (", ..." if width > 12 else "") if header else "no header"
-            raise SamplesError(f"label column {wanted!r} is not one column of the header; found: {shown}") from None
+            found = ", ".join(shown(repr(name), 60) for name in names[:12]) + (", ..." if width > 12 else "")
+            raise SamplesError(
+                f"label column {shown(repr(wanted), 60)} is not one column of the header; "
+                f"found: {found if header else 'no header'}"
+            ) from None
     else:
         index = -1 if wanted is None else wanted
     if not -width <= index < width:
@@ -290,11 +289,12 @@ def _label_index(first: list[str], wanted: int | str | None, header: bool) -> in
     return index % width
 
 
-def _row(cells: list[str], number: int, width: int) -> Array:
+def _row(cells: list[str], number: int, width: int) -> list[float]:
     if len(cells) != width:
         raise SamplesError(f"line {number} has {len(cells)} columns where the first has {width}")
-    values = [_parsed(cell) for cell in cells]
-    if None in values:
-        k = values.index(None)
-        raise SamplesError(f"line {number}, column {k}: {cells[k][:40]!r} is not a number; numbers are accepted")
-    return np.array(values, dtype=np.float64)
+    values: list[float] = []
+    for k, value in enumerate(map(_parsed, cells)):
+        if value is None:
+            raise SamplesError(f"line {number}, column {k}: {cells[k][:40]!r} is not a number; numbers are accepted")
+        values.append(value)
+    return values

@@ -323,7 +323,7 @@ def test_a_certificate_leaves_bounds_without_trees_aside(tmp_path: Path) -> None
         result = verify(question("margin"), journal=journal, certificate=True)
     assert result.status == "exact"
     assert result.vouched_upper == "proved"
-    assert any("have no trees, which a certificate needs" in notice for notice in result.notices)
+    assert any("have no trees that can be read, which a certificate needs" in notice for notice in result.notices)
 
 
 def test_distances_and_curves_share_a_journal(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def _validate(document: dict[str, Any], name: str) -> None:
     Draft202012Validator(as_json.schema(name)).validate(document)
 
 
-@pytest.mark.parametrize("name", ["verification", "attack"])
+@pytest.mark.parametrize("name", ["verification", "attack", "curve", "distances", "compare", "lipschitz"])
 def test_schemas_are_schemas_and_strict(name: str) -> None:
     schema = as_json.schema(name)
     Draft202012Validator.check_schema(schema)
@@ -65,7 +65,7 @@ def test_schemas_are_schemas_and_strict(name: str) -> None:
 
 def test_unknown_schema() -> None:
     with pytest.raises(KeyError, match="verification"):
-        as_json.schema("curve")
+        as_json.schema("page")
 
 
 @pytest.mark.parametrize("name", VERIFICATIONS)

@@ -122,7 +122,7 @@ def test_tasks_that_fail_are_asked_again_but_not_for_ever(failures: int, status:
     assert result.status == status
     assert result.lower <= truth.upper
     assert truth.lower <= result.upper
-    assert any("a worker failed (cannot allocate)" in notice for notice in result.notices)
+    assert any("a worker ran out of memory" in notice for notice in result.notices)
 
 
 @pytest.mark.parametrize("loss", [Loss.MARGIN, Loss.ZERO_ONE])

@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bounds.tiny import network, problem, random_layers
+from wdro import worker_probe
 from wdro.worker_probe import report
 
 from wdaverify import WdroProblem, verify
 from wdaverify.problem import Loss, Norm
+from wdaverify.wdro import workers as workers_module
+from wdaverify.wdro.distances import distances
 from wdaverify.wdro.progress import Progress
 from wdaverify.wdro.workers import Workers
 
@@ -184,3 +187,90 @@ def test_one_death_does_not_cost_the_answer(value: float, monkeypatch: pytest.Mo
     assert len(killed) == 1
     assert result.status == "exact"
     assert result.value == pytest.approx(value, abs=2e-6)
+
+
+FAILURES = {
+    "hungry": "a worker ran out of memory",
+    "defective": "an engine failed (IndexError: list index out of range in item 0)",
+    "leaving": "an engine failed (SystemExit: 3)",
+}
+
+
+@pytest.mark.parametrize("loss", [Loss.MARGIN, Loss.ZERO_ONE])
+@pytest.mark.parametrize("fault", FAILURES)
+def test_a_worker_that_fails_widens_the_bracket_and_says_why(
+    fault: str, loss: Loss, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The engine raises in the worker process; no question is asked without end, and the run ends with a reason."""
+    truth = verify(question(loss), solver="highs")
+    monkeypatch.setattr(workers_module, "_answer", getattr(worker_probe, fault))
+    with caplog.at_level("WARNING", "wdaverify"):
+        result = verify(question(loss), solver="highs", jobs=2)
+    assert result.lower <= truth.upper
+    assert truth.lower <= result.upper
+    assert (result.status, result.reason) == ("bracket", "stalled")
+    assert any(f"went unanswered: {FAILURES[fault]}" in notice for notice in result.notices)
+    assert (result.statistics.solves > 0) == (fault == "hungry")
+    assert FAILURES[fault] in caplog.text
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("jobs", [None, 1])
+def test_distances_say_what_went_unanswered(jobs: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("wdaverify.engines.mip.MipEngine.answer", starved)
+    monkeypatch.setattr(workers_module, "_answer", worker_probe.hungry if jobs is None else worker_probe.defective)
+    result = distances(question(Loss.ZERO_ONE), solver="highs", jobs=jobs)
+    assert not result.exact
+    why = "a worker ran out of memory" if jobs is None else "an engine failed (IndexError"
+    assert any(why in notice for notice in result.notices)
+
+
+def test_an_engine_that_fails_in_this_process_widens_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = verify(question(), solver="highs")
+
+    def starved(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("wdaverify.engines.mip.MipEngine.answer", starved)
+    result = verify(question(), solver="highs")
+    assert result.lower <= truth.upper
+    assert truth.lower <= result.upper
+    assert result.reason == "stalled"
+    assert any("a worker ran out of memory" in notice for notice in result.notices)
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_ctrl_c_is_no_failure(jobs: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in an engine of this process, or in the parent while workers fail, ends the run with the bracket so far."""
+    truth = verify(question(), solver="highs")
+    monkeypatch.setattr("wdaverify.wdro.run._TICK", 0.0)
+    monkeypatch.setattr(workers_module, "_answer", worker_probe.hungry)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def progress(now: Progress) -> None:
+        if now.phase == "solve":
+            raise KeyboardInterrupt
+
+    if jobs is None:
+        monkeypatch.setattr("wdaverify.engines.mip.MipEngine.answer", interrupt)
+    result = verify(question(), solver="highs", jobs=jobs, progress=progress if jobs else None)
+    assert result.reason == "interrupted"
+    assert result.lower <= truth.upper
+    assert truth.lower <= result.upper
+
+
+def test_processes_that_cannot_be_started_widen_the_bracket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    truth = verify(question(), solver="highs")
+    monkeypatch.setattr(workers_module.Workers, "_processes", full)
+    result = verify(question(), solver="highs", jobs=2)
+    assert result.lower <= truth.upper
+    assert truth.lower <= result.upper
+    assert any("Resource temporarily unavailable" in notice for notice in result.notices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Any
 
 
 def report() -> dict[str, object]:
@@ -23,3 +24,24 @@ def report() -> dict[str, object]:
 def hog(size: int) -> int:
     """Take so many bytes, give them back, and say how many they were."""
     return len(bytearray(size))
+
+
+def hungry(task: Any) -> Any:
+    """The answer to every other item; the rest ask for more memory than any machine has."""
+    import numpy as np
+
+    from wdaverify.wdro import workers
+
+    if task.item % 2:
+        np.ones(2**52)
+    return workers._answer(task)
+
+
+def defective(task: Any) -> Any:
+    """A defect, on every item."""
+    raise IndexError(f"list index\nout of range in item {task.item % 1}")
+
+
+def leaving(task: Any) -> Any:
+    """An engine that would end its process."""
+    sys.exit(3)

@@ -18,7 +18,7 @@ class AttackOutcome:
     ``distributions`` maps a name ("WDA(1)", "WDA(2)", ..., "WDA++") to the distribution it proposes.
     ``sample [M]`` and ``point [M, n]`` (inside the support) are the pool for the mixture: for each sample and rival the
     points on the upper concave envelope of (distance, margin to that rival), and the nearest points found past each
-    rival's decision boundary. ``finished`` is False when the deadline cut the run short.
+    rival's decision boundary. ``spent`` are the seconds of each named attack. ``finished`` is False when the deadline cut the run short.
     """
 
     distributions: dict[str, Distribution]
@@ -26,5 +26,6 @@ class AttackOutcome:
     point: Array
     evaluations: int
     seconds: float
+    spent: dict[str, float]
     device: str
     finished: bool

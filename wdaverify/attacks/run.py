@@ -58,12 +58,16 @@ def run_attacks(
     nothing = _no_moves(problem)
     if problem.radius == 0:
         idle: dict[str, Distribution] = dict.fromkeys([*names, "WDA++"], nothing)
-        return AttackOutcome(idle, nothing.sample, nothing.point, 0, time.monotonic() - started, where.type, True)
+        none = dict.fromkeys(idle, 0.0)
+        return AttackOutcome(idle, nothing.sample, nothing.point, 0, time.monotonic() - started, none, where.type, True)
     clock = Clock(deadline)
     with torch.inference_mode(), one_thread() if where.type == "cpu" else nullcontext():
         arena = Arena.build(problem, where, clock)
-        found = {name: wda.attack(arena, m) for name, m in names.items()}
-        found["WDA++"] = wda_pp.attack(arena)
+        found, spent = dict[str, Distribution](), dict[str, float]()
+        for name in (*names, "WDA++"):
+            begun = time.monotonic()
+            found[name] = wda_pp.attack(arena) if name not in names else wda.attack(arena, names[name])
+            spent[name] = time.monotonic() - begun
         _sweep(arena, seed, restarts)
         if problem.loss is Loss.ZERO_ONE:
             polish.refine_crossings(arena)
@@ -72,7 +76,7 @@ def run_attacks(
         found = {name: _brought_back(arena, d) for name, d in found.items()}
         sample, point = _collected(arena, list(found.values()))
     seconds = time.monotonic() - started
-    return AttackOutcome(found, sample, point, arena.network.evaluations, seconds, where.type, not clock.cut)
+    return AttackOutcome(found, sample, point, arena.network.evaluations, seconds, spent, where.type, not clock.cut)
 
 
 def _no_moves(problem: WdroProblem) -> Distribution:

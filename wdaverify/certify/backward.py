@@ -47,8 +47,11 @@ class Backward:
         """The number M of hidden neurons."""
         return int(self._edges[-1])
 
-    def pre_activations(self, shells: Shells) -> HiddenBounds:
-        """``l <= z <= u`` of every hidden neuron on each shell."""
+    def pre_activations(self, shells: Shells, phases: Phases | None = None) -> HiddenBounds:
+        """``l <= z <= u`` of every hidden neuron on each shell, where phases ``[S, M]`` are given on their side of it.
+
+        A side that phases leave empty has ``l > u`` for some neuron.
+        """
         bounds: HiddenBounds = []
         for k, size in enumerate(self._sizes):
             unit = np.concatenate([np.eye(size), -np.eye(size)])
@@ -58,7 +61,7 @@ class Backward:
                 piece = slice(first, first + step)
                 local = [(low[piece], high[piece]) for low, high in bounds]
                 some = shells.take(piece)
-                none = np.zeros((len(some), self.neurons), np.int8)
+                none = np.zeros((len(some), self.neurons), np.int8) if phases is None else phases[piece]
                 rows = np.broadcast_to(unit, (len(some), *unit.shape))
                 top = self._pass(k, rows, some, local, none, None, None)
                 if k > 0:
@@ -66,7 +69,11 @@ class Backward:
                     top = np.minimum(top, self._pass(k, rows, some, local, none, zeros, None))
                 parts.append(top)
             top = np.concatenate(parts)
-            bounds.append((-top[:, size:], np.maximum(top[:, :size], -top[:, size:])))
+            if phases is None:
+                bounds.append((-top[:, size:], np.maximum(top[:, :size], -top[:, size:])))
+            else:
+                side = phases[:, self._edges[k] : self._edges[k + 1]]
+                bounds.append(_cut(-top[:, size:], top[:, :size], side))
         return bounds
 
     def leaves(
@@ -169,6 +176,13 @@ def _allowed(bounds: tuple[Array, Array], phases: Phases) -> tuple[Array, Array,
     high = np.where(phases < 0, np.minimum(bounds[1], 0.0), bounds[1])
     vacant = low > high
     return np.minimum(low, high), np.maximum(low, high), np.asarray(vacant.any(axis=1))
+
+
+def _cut(low: Array, high: Array, phases: Phases) -> tuple[Array, Array]:
+    """Bounds on the side of the phases; an empty side stays so (``l > u``), also after what ``_pass`` says of it."""
+    gone = ~(low <= high)
+    low, high = np.where(gone, 1.0, low), np.where(gone, -1.0, high)
+    return np.where(phases > 0, np.maximum(low, 0.0), low), np.where(phases < 0, np.minimum(high, 0.0), high)
 
 
 def _by_rule(q: Array, low: Array, high: Array) -> Array:

@@ -9,26 +9,33 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import secrets
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from lzma import LZMAError
+from itertools import accumulate
 from pathlib import Path
-from tokenize import TokenError
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.archive import PACKED_LIMIT, ArrayArchive, loose
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.errors import CertificateError, OutputError
 from wdaverify.network.model import Array
+from wdaverify.untrusted import UnreadableError, plain_file, shown
 
 _FORMAT = "wdaverify certificate 1"
-_LARGEST = 2**32
-"""The most bytes that one array may take when unpacked."""
+MAX_BYTES = 2**31
+"""The most that the file may take, and its arrays together."""
+MAX_TREES = 2**19
+"""The most trees, and the most proofs."""
+MAX_META, MAX_TEXT = 2**16, 1000
+"""The most bytes of the meta data, and characters of a text in it."""
+_HASH = re.compile("[0-9a-f]{0,64}")
+_ACCEPTED = "a file written by --certificate"
 _ARRAYS = {
     "meta": "|u1",
     "support": "<f8",
@@ -103,12 +110,19 @@ def write_certificate(path: str | Path, certificate: Certificate) -> int:
     Raises:
         OutputError: the file cannot be written.
     """
+    arrays = _packed(certificate)
+    size, trees = sum(array.nbytes for array in arrays.values()), arrays["tree_near"].size
+    if size > MAX_BYTES or max(trees, len(certificate.proofs)) > MAX_TREES:
+        raise OutputError(
+            f"the certificate would take {size} bytes and {trees} trees; at most {MAX_BYTES} and {MAX_TREES} can be read again: "
+            "ask for fewer samples or a wider gap"
+        )
     target = Path(path).resolve()
     scratch = target.with_name(f".wdaverify-{secrets.token_hex(8)}.tmp")
     try:
         try:
-            with scratch.open("xb") as stream:
-                np.savez_compressed(stream, allow_pickle=False, **_packed(certificate))
+            with scratch.open("x+b") as stream:
+                _write(stream, arrays)
             scratch.replace(target)
         finally:
             scratch.unlink(missing_ok=True)
@@ -124,17 +138,36 @@ def read_certificate(path: str | Path) -> Certificate:
         CertificateError: it is no certificate that can be read; one line that says what was found.
     """
     try:
-        arrays = _arrays(Path(path).read_bytes())
-        return _unpacked(arrays)
-    except OSError as error:
-        raise CertificateError(f"{path}: the file cannot be read ({(error.strerror or str(error)).lower()})") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise CertificateError(
-            f"{path}: no whole archive ({error}); a file written by --certificate is accepted"
-        ) from None
-    except (KeyError, ValueError, TypeError, OverflowError, MemoryError, SyntaxError, TokenError, LZMAError) as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise CertificateError(f"{path}: no certificate ({why}); a file written by --certificate is accepted") from None
+        with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
+            return _read(stream)
+    except UnreadableError as error:
+        raise CertificateError(f"{shown(path, 4096)}: {error}") from None
+
+
+def _read(stream: BinaryIO) -> Certificate:
+    """Raises UnreadableError if it is no certificate."""
+    try:
+        return _unpacked(_arrays(stream, _ARRAYS))
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        why = shown(" ".join(str(error).split())) or type(error).__name__
+        raise UnreadableError(f"no certificate ({why}); {_ACCEPTED} is accepted") from None
+
+
+def _arrays(stream: BinaryIO, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Arrays of an archive, each of the type it must have."""
+    with ArrayArchive(stream, MAX_BYTES, width=1) as archive:
+        return {name: archive.read(name, _ARRAYS[name]) for name in names}
+
+
+def _write(stream: BinaryIO, arrays: dict[str, NDArray[Any]]) -> None:
+    """Pack arrays, but not so well that the reader would take them for a bomb."""
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(stream) as archive:
+        tight = sum(entry.file_size for entry in archive.infolist() if loose(entry)) > PACKED_LIMIT
+    if tight:
+        stream.seek(0)
+        stream.truncate()
+        np.savez(stream, allow_pickle=False, **arrays)
 
 
 def _packed(certificate: Certificate) -> dict[str, Any]:
@@ -176,42 +209,35 @@ def _flat(trees: Sequence[Tree], neurons: int) -> dict[str, NDArray[Any]]:
 def packed_trees(trees: Sequence[Tree], neurons: int) -> bytes:
     """Trees alone, in the form that the file has."""
     stream = io.BytesIO()
-    np.savez_compressed(stream, allow_pickle=False, **_flat(trees, neurons))
+    _write(stream, _flat(trees, neurons))
     return stream.getvalue()
 
 
 def unpacked_trees(content: bytes, neurons: int) -> tuple[Tree, ...]:
-    """The trees of ``packed_trees``.
+    """The trees of ``packed_trees``, read as a stranger's.
 
     Raises:
         ValueError: the content is no trees of a network with so many neurons.
     """
-    return tuple(_trees(_arrays(content, _OF_TREES), neurons))
-
-
-def _arrays(content: bytes, names: Iterable[str] = tuple(_ARRAYS)) -> dict[str, NDArray[Any]]:
-    """The arrays of an archive, each of the type it must have."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for entry in archive.infolist():
-            if entry.file_size > _LARGEST:
-                raise ValueError(f"{entry.filename} would take {entry.file_size} bytes")
-        out: dict[str, NDArray[Any]] = {}
-        for name in names:
-            kind = _ARRAYS[name]
-            array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
-            if array.dtype.str != kind:
-                raise ValueError(f"{name} holds {array.dtype.str}, not {kind}")
-            out[name] = array
-    return out
+    return tuple(_trees(_arrays(io.BytesIO(content), _OF_TREES), neurons))
 
 
 def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
+    if arrays["meta"].size > MAX_META:
+        raise ValueError(f"its meta data take {arrays['meta'].size} bytes, more than {MAX_META}")
     meta = json.loads(arrays["meta"].tobytes().decode())
     if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
         raise ValueError(f"its format is not {_FORMAT!r}")
     for name, kinds in _META.items():
         if not isinstance(meta[name], kinds) or (isinstance(meta[name], bool) and bool not in kinds):
-            raise TypeError(f"{name} is {meta[name]!r}")
+            raise TypeError(f"{name} is {shown(repr(meta[name]), 60)}")
+        if isinstance(meta[name], str) and len(meta[name]) > MAX_TEXT:
+            raise ValueError(f"{name} has {len(meta[name])} characters")
+        if isinstance(meta[name], int) and not -(2**53) <= meta[name] <= 2**53:
+            raise ValueError(f"{name} is beyond 2^53")
+    for name in ("network_sha256", "samples_sha256"):
+        if not _HASH.fullmatch(meta[name]):
+            raise ValueError(f"{name} is {shown(repr(meta[name]), 80)}")
     fields: dict[str, Any] = {name: meta[name] for name in _META}
     fields |= {name: float.fromhex(meta[name]) for name in _FLOATS}
     if any(math.isnan(fields[name]) for name in _FLOATS):
@@ -242,6 +268,8 @@ def _shaped(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
 def _proofs(arrays: dict[str, NDArray[Any]], neurons: int) -> tuple[Proof, ...]:
     """The proofs, cut out of the flat arrays by their counts."""
     proofs = arrays["proof_trees"].size
+    if proofs > MAX_TREES:
+        raise ValueError(f"it has {proofs} proofs, more than {MAX_TREES}")
     for name in ("proof_sample", "proof_rival", "proof_multiplier", "proof_trees"):
         _shaped(name, arrays[name], (proofs,))
     built = _trees(arrays, neurons)
@@ -257,13 +285,15 @@ def _proofs(arrays: dict[str, NDArray[Any]], neurons: int) -> tuple[Proof, ...]:
 def _trees(arrays: dict[str, NDArray[Any]], neurons: int) -> list[Tree]:
     """The trees, cut out of the flat arrays by their counts."""
     trees = arrays["tree_near"].size
+    if trees > MAX_TREES:
+        raise ValueError(f"it has {trees} trees, more than {MAX_TREES}")
     for name in ("tree_near", "tree_far", "tree_nodes", "tree_vectors"):
         _shaped(name, arrays[name], (trees,))
-    if not 0 <= neurons <= _LARGEST:
+    if not 0 <= neurons <= MAX_BYTES:
         raise ValueError(f"{neurons} neurons")
     width = 2 + neurons
     planes = arrays["vectors"]
-    _shaped("vectors", planes, (8, int(arrays["tree_vectors"].sum()) * width))
+    _shaped("vectors", planes, (8, sum(arrays["tree_vectors"].tolist()) * width))
     vectors = np.ascontiguousarray(planes.T).view("<f8").reshape(-1, width).astype(np.float64)
     node_edges = _edges("tree_nodes", arrays["tree_nodes"], arrays["nodes"].size)
     row_edges = _edges("tree_vectors", arrays["tree_vectors"], vectors.shape[0])
@@ -277,6 +307,7 @@ def _trees(arrays: dict[str, NDArray[Any]], neurons: int) -> list[Tree]:
 
 
 def _edges(name: str, counts: NDArray[Any], total: int) -> list[int]:
-    if (counts < 0).any() or int(counts.sum()) != total:
+    edges = [0, *accumulate(counts.tolist())]  # in Python's integers, which do not wrap
+    if (counts < 0).any() or edges[-1] != total:
         raise ValueError(f"{name} does not add up to {total}")
-    return [0, *np.cumsum(counts).tolist()]
+    return edges

@@ -39,13 +39,20 @@ class EncodedMargin:
 
 
 @dataclass(frozen=True, eq=False)
-class _Previous:
-    """What the next block acts on: columns, the rows of weights that apply, magnitudes and errors of the layer."""
+class Layer:
+    """A hidden layer as columns: what the next block acts on, and where its open neurons are.
+
+    ``index`` are the columns h of the neurons ``alive``, no larger than ``magnitude [m]`` and known up to ``error [m]``. ``opened``
+    are the unstable ones, ``below`` and ``phase`` their columns s and delta.
+    """
 
     index: Ints
     alive: Ints
     magnitude: Array
     error: Array
+    opened: Ints
+    below: Ints
+    phase: Ints
 
 
 def add_network(
@@ -71,11 +78,8 @@ def add_margins(
     rivals: Sequence[int],
 ) -> list[EncodedMargin]:
     """The same with the margins of several rivals."""
-    layer: _Previous | None = None
-    for block, (low, high) in zip(blocks[:-1], bounds, strict=True):
-        weights, index, constant, error = _affine(block, layer, region, encoded)
-        low, high = np.nextafter(low - error, -np.inf), np.nextafter(high + error, np.inf)
-        layer = _add_layer(builder, weights, index, constant, (low, high), error)
+    layers = add_hidden(builder, blocks, bounds, region, encoded)
+    layer = layers[-1] if layers else None
     weights, index, constant, error = _affine(blocks[-1], layer, region, encoded)
     magnitude = _column_magnitude(layer, region, encoded)
     out = []
@@ -89,8 +93,24 @@ def add_margins(
     return out
 
 
+def add_hidden(
+    builder: ModelBuilder,
+    blocks: Sequence[Block],
+    bounds: HiddenBounds,
+    region: Region,
+    encoded: EncodedInput,
+) -> list[Layer]:
+    """Columns and rows of every hidden layer."""
+    layers: list[Layer] = []
+    for block, (low, high) in zip(blocks[:-1], bounds, strict=True):
+        weights, index, constant, error = _affine(block, layers[-1] if layers else None, region, encoded)
+        low, high = np.nextafter(low - error, -np.inf), np.nextafter(high + error, np.inf)
+        layers.append(_add_layer(builder, weights, index, constant, (low, high), error))
+    return layers
+
+
 def _affine(
-    block: Block, layer: _Previous | None, region: Region, encoded: EncodedInput
+    block: Block, layer: Layer | None, region: Region, encoded: EncodedInput
 ) -> tuple[Array, Ints, Array, Array]:
     """Weights on columns, the columns, the constant and the error ``[m]`` of one block's pre-activation."""
     if layer is None:
@@ -101,7 +121,7 @@ def _affine(
     return block.weight[:, layer.alive], layer.index, block.bias, 2 * error
 
 
-def _column_magnitude(layer: _Previous | None, region: Region, encoded: EncodedInput) -> Array:
+def _column_magnitude(layer: Layer | None, region: Region, encoded: EncodedInput) -> Array:
     if layer is not None:
         return layer.magnitude[layer.alive]
     size = region.magnitude() + np.abs(region.centre)
@@ -115,7 +135,7 @@ def _add_layer(
     constant: Array,
     bounds: tuple[Array, Array],
     error: Array,
-) -> _Previous:
+) -> Layer:
     """One ReLU layer; dead neurons vanish."""
     low, high = bounds
     active, dead = low >= 0, high <= 0
@@ -135,4 +155,4 @@ def _add_layer(
         above = columns[np.searchsorted(alive, neuron)]
         builder.row(np.array([above, phase[k]]), np.array([1.0, -high[neuron]]), -np.inf, 0.0)
         builder.row(np.array([below[k], phase[k]]), np.array([1.0, -low[neuron]]), -np.inf, float(-low[neuron]))
-    return _Previous(columns, alive, np.maximum(high, 0.0), error)
+    return Layer(columns, alive, np.maximum(high, 0.0), error, opened, below, phase)

@@ -10,7 +10,7 @@ import numpy as np
 from wdaverify.encoding.milp import Ints
 from wdaverify.network.model import Array
 
-_TINY = 1e-12
+TINY = 1e-12
 """Coefficients below this are left out, as solvers do."""
 
 
@@ -27,7 +27,7 @@ class Rows:
     @classmethod
     def of(cls, index: Ints, value: Array, lower: Array, upper: Array) -> Rows:
         """From padded rows ``[r, w]``; tiny coefficients are left out."""
-        kept = np.abs(value) > _TINY
+        kept = np.abs(value) > TINY
         start = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int64)
         return cls(lower, upper, start, np.broadcast_to(index, value.shape)[kept].astype(np.int64), value[kept])
 

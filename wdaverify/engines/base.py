@@ -61,7 +61,22 @@ class Level:
     least: float = 0.0
 
 
-Question = Inner | Distance | Level
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """``max ||rows J u||`` over ``||a u|| <= 1`` and the full-dimensional cells that meet the region, both norms that of its cost.
+
+    For one row of ``rows [R, K]`` that is the dual norm of its gradient. Features where ``still [n]`` do not move; the region has
+    no near side. An answer's points lie in the interior of cells. ``cutoff`` and ``bound`` are as for Inner.
+    """
+
+    item: int
+    rows: Array
+    region: Region
+    still: Array
+    bounds: HiddenBounds = ()
+
+
+Question = Inner | Distance | Level | Slope
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +84,8 @@ class Effort:
     """How hard to try: absolute gap, seconds of wall clock (inf: no limit), seed.
 
     ``cutoff``: an answer no better than this is of no interest (None: every answer is); ``start``: a point ``[n]`` of the
-    region to begin from, or None. ``memory``: bytes that a search tree may take (inf: no limit). ``proof``: whether one is wanted.
+    region to begin from, or None. ``memory``: bytes that a search tree may take (inf: no limit; 0: its root
+    alone is solved). ``proof``: whether one is wanted.
     """
 
     gap: float
@@ -83,7 +99,7 @@ class Effort:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """``bound``: proven by ``vouched_by`` to be no less than an Inner question's value, or no more than a Distance question's.
+    """``bound``: proven by ``vouched_by`` to be no less than an Inner or Slope question's value, or no more than a Distance question's.
 
     A bound at the cut-off says only "no better than the cut-off". +-inf: nothing was proven, or (Distance, +inf) the rival
     cannot tie anywhere in the region. ``points [k, n]`` are candidates to be re-evaluated. ``closed``: asking the same

@@ -10,10 +10,11 @@ from wdaverify.encoding.distance import distance_model
 from wdaverify.encoding.inner import inner_model
 from wdaverify.encoding.level import level_model
 from wdaverify.encoding.milp import MilpModel
-from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question
+from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
+from wdaverify.engines.mip_slope import slope_answer
 from wdaverify.errors import SolverError
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.solvers.base import MilpLimits, MilpStatus, trivial_bound
+from wdaverify.solvers.base import MilpLimits, MilpStatus, outward, trivial_bound
 from wdaverify.solvers.registry import solve
 
 _CLOSED = (MilpStatus.OPTIMAL, MilpStatus.INFEASIBLE, MilpStatus.CUT_OFF)
@@ -31,6 +32,8 @@ class MipEngine:
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """One solve; a back-end that breaks down proves nothing."""
+        if isinstance(question, Slope):
+            return slope_answer(self._network.blocks, self._solver, question, effort)
         if not all(np.isfinite(side).all() for pair in question.bounds for side in pair):
             trivial = math.inf if isinstance(question, Inner) else -math.inf
             detail = "pre-activation bounds overflow double precision"
@@ -55,11 +58,11 @@ class MipEngine:
             return Answer(
                 trivial_bound(model), points, "none", True, outcome.nodes, outcome.seconds, f"{name}: {outcome.detail}"
             )
-        bound = _outward(outcome.bound, model)
+        bound = outward(outcome.bound, model)
         closed = outcome.status in _CLOSED
         return Answer(bound, points, name, closed, outcome.nodes, outcome.seconds, outcome.detail, False)
 
-    def _encode(self, question: Question) -> MilpModel:
+    def _encode(self, question: Inner | Distance | Level) -> MilpModel:
         blocks = self._network.blocks
         if isinstance(question, Level):
             return level_model(
@@ -75,7 +78,7 @@ class MipEngine:
             blocks, question.bounds, question.region, question.label, question.rival, question.multiplier
         )
 
-    def _start(self, model: MilpModel, question: Question, point: Array) -> dict[int, float]:
+    def _start(self, model: MilpModel, question: Inner | Distance | Level, point: Array) -> dict[int, float]:
         """A MIP start: the inputs and the phase of every open neuron at the point (the solver completes the rest)."""
         values: dict[int, float] = {}
         if model.negative_inputs is None:
@@ -97,12 +100,3 @@ class MipEngine:
 
     def _none(self) -> Array:
         return np.zeros((0, self._network.n_inputs))
-
-
-def _outward(bound: float, model: MilpModel) -> float:
-    """The solver's bound with the slack of the encoding and one rounding of the sum added outward."""
-    if math.isinf(bound):
-        return bound
-    if model.maximise:
-        return math.nextafter(bound + model.slack, math.inf)
-    return math.nextafter(bound - model.slack, -math.inf)

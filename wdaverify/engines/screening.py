@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from wdaverify.bounds.crown import Bounds, Crown, unstable
 from wdaverify.bounds.region import Regions
+from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.network.model import Array
 from wdaverify.pieces import Pieces
 from wdaverify.problem import GroundCost, Norm, WdroProblem
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.witness.enclosure import functionals_enclosure
 
 Ints = NDArray[np.int64]
 
@@ -52,11 +54,13 @@ class Screened:
 class Screen:
     """Batched bounds for one problem; lives in the parent process. Past its deadline it proves nothing more, at once.
 
-    ``reach [N]`` is how far from each sample anything matters: by default the largest distance within the support.
+    ``reach [N]`` is how far from each sample anything matters: by default the largest distance within the support. ``slopes``:
+    local Lipschitz constants bound too (not where a checker is to follow, which knows backward passes alone).
     """
 
-    def __init__(self, problem: WdroProblem, deadline: float = math.inf) -> None:
+    def __init__(self, problem: WdroProblem, deadline: float = math.inf, *, slopes: bool = True) -> None:
         self._problem, self._deadline = problem, deadline
+        self._logits = _logits_at(problem) if slopes else None
         self.pieces = Pieces.of(problem)
         self._crown = Crown(problem.network, problem.cost)
         self._x = torch.tensor(problem.samples.x, dtype=torch.float64)
@@ -93,7 +97,34 @@ class Screen:
         bounds = self._crown.pre_activations(regions)
         multiplier = None if lam is None else torch.full((sample.size,), lam, dtype=torch.float64)
         upper = self._crown.functional(regions, bounds, torch.tensor(rows), multiplier).numpy()
-        return np.where(np.isnan(upper), math.inf, upper)
+        upper = np.asarray(np.where(np.isnan(upper), math.inf, upper))
+        if self._logits is None:
+            return upper
+        out: Array = np.minimum(upper, self._from_centre(sample, rows, bounds, (near, far), lam))
+        return out
+
+    def _from_centre(
+        self, sample: Ints, rows: Array, bounds: Bounds, shell: tuple[Array, Array], lam: float | None
+    ) -> Array:
+        """``rows . z(x_i) + max S t - lam t^p`` over the shell, with S the slope on the whole ball that it cuts, ``[B, R]``.
+
+        Without a price near and far do not matter to pre-activation bounds but for the ball: they hold on all of it.
+        """
+        assert self._logits is not None
+        low, high = (side[sample][:, None, :] for side in self._logits)
+        blocks, terms = self._problem.network.blocks, rows.shape[2]
+        hidden = [(a.numpy(), b.numpy()) for a, b in bounds]
+        centre, radius = jacobian(blocks, hidden, rows)
+        count, each, n = centre.shape
+        slope = slope_up(centre.reshape(-1, 1, n), radius.reshape(-1, 1, n), self._problem.cost).reshape(count, each)
+        near, far = shell[0][:, None], shell[1][:, None]
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            ends = np.maximum(rows, 0.0) * high, np.minimum(rows, 0.0) * low
+            size = np.abs(ends[0]).sum(-1) + np.abs(ends[1]).sum(-1)
+            clean = (ends[0] + ends[1]).sum(-1) + dot_error(2 * terms + 4) * size
+            gain, paid = _best_gain(slope, near, far, lam, self._problem.cost)
+            out = clean + gain + 8 * UNIT_ROUNDOFF * (np.abs(clean) + slope * far + paid)
+        return np.where(np.isfinite(out), out, math.inf)
 
     def _item_bounds(self, items: Ints, near: Array, far: Array, lam: float | None) -> Array:
         """The same for the pieces ``[B, P]`` of one sample each, on its shell ``near, far [B]``."""
@@ -228,6 +259,26 @@ def _length_up(cost: GroundCost, room: Array) -> Array:
         if cost.norm is Norm.ONE:
             return np.asarray(size.sum(axis=1) * (1 + dot_error(n)))
         return np.asarray(np.sqrt((size * size).sum(axis=1)) * (1 + dot_error(n)))
+
+
+def _logits_at(problem: WdroProblem) -> tuple[Array, Array]:
+    """Bounds of the logits at the samples, each ``[N, K]``."""
+    eye = np.eye(problem.network.n_outputs)
+    return functionals_enclosure(problem.network, problem.samples.x, eye, np.zeros((1, eye.shape[0])))
+
+
+def _best_gain(slope: Array, near: Array, far: Array, lam: float | None, cost: GroundCost) -> tuple[Array, Array]:
+    """``max S t - lam t^p`` over the shell, and the size of what is paid; slope ``[B, R]``, near and far ``[B, 1]``."""
+    if lam is None:
+        return slope * far, np.zeros_like(slope)
+    if cost.power == 1:
+        rate = slope - lam
+        return np.where(rate > 0, rate * far, rate * near), lam * far + np.zeros_like(slope)
+    best = np.clip(slope / (2 * lam) if lam > 0 else far, near, far)
+    ends = [slope * t - lam * t * t for t in (near, far, best)]
+    return np.maximum(
+        np.maximum(ends[0], ends[1]), ends[2]
+    ) + 8 * UNIT_ROUNDOFF * lam * far * far, lam * far * far + 0 * slope
 
 
 def _log_sum_up(raw: Array, extra: Array) -> Array:

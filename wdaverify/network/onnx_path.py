@@ -19,8 +19,36 @@ from wdaverify.network.model import Affine, Array, Diagonal, Layer, Relu, readon
 from wdaverify.network.onnx_nodes import Node
 from wdaverify.network.onnx_tensors import Tensor
 
-MAX_IDENTITY = 2**13
+MAX_IDENTITY = 2**12
 """The widest vector that may reach a ReLU or the end without a matrix (the canonical form writes an identity there)."""
+MAX_DERIVED, DERIVED_TIMES = 2**24, 4
+"""How many numbers may be made of those in the file: so many times as many, and so many beyond."""
+
+
+@dataclass(eq=False)
+class Allowance:
+    """How many numbers may still be made: a file of few bytes that names the same weights often would fill the memory."""
+
+    most: int
+    taken: int = 0
+
+    @classmethod
+    def beside(cls, stored: int) -> Allowance:
+        """What a file that holds so many numbers may become."""
+        return cls(MAX_DERIVED + DERIVED_TIMES * stored)
+
+    def store(self, count: int) -> None:
+        """The file holds so many numbers more."""
+        self.most += DERIVED_TIMES * count
+
+    def take(self, count: int) -> None:
+        """Raises NetworkError if so many more are too many."""
+        self.taken += count
+        if self.taken > self.most:
+            raise NetworkError(
+                f"the network would take more than {self.most} numbers, {DERIVED_TIMES} times what its file holds and "
+                f"{MAX_DERIVED} more; the same constants are used too often, or narrow layers are followed by wide ones"
+            )
 
 
 @dataclass(eq=False)
@@ -31,6 +59,7 @@ class Path:
     dtype: np.dtype[Any]
     layers: list[Layer]
     notices: list[str]
+    allowance: Allowance
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -76,6 +105,7 @@ class Path:
         ):
             self.layers[-1] = Affine(last.weight, readonly(shift))
             return
+        self.allowance.take(3 * self.layout.size)
         one, zero = np.ones(self.layout.size), np.zeros(self.layout.size)
         parts = (
             one if factor is None else factor,
@@ -86,6 +116,7 @@ class Path:
 
     def matrix(self, matrix: Tensor, places: NDArray[np.int64], bias: Tensor | None, shape: tuple[int, ...]) -> None:
         """Append ``matrix [m, n]`` on the features listed in ``places [n]``; the m results stand in ``shape``."""
+        self.allowance.take(matrix.size)
         weight = np.empty(matrix.shape)
         weight[:, places] = matrix
         m = matrix.shape[0]
@@ -97,17 +128,21 @@ def finished(path: Path, width: int) -> tuple[Layer, ...]:
     """The layers of a path that began with ``width`` features, permuted so that the output is row-major.
 
     Raises:
-        NetworkError: a vector wider than ``MAX_IDENTITY`` meets no matrix.
+        NetworkError: a vector wider than ``MAX_IDENTITY`` meets no matrix, or the canonical form would be too large.
     """
     layers = _in_output_order(path)
-    bare = True
+    allowance = Allowance(path.allowance.most)
+    bare, first = True, width
     for k, layer in enumerate([*layers, Relu()]):
         if isinstance(layer, Affine):
             bare, width = False, layer.weight.shape[0]
+            allowance.take(width * first)  # affine maps are composed from one ReLU to the next
         elif isinstance(layer, Relu):
-            if bare and width > MAX_IDENTITY and not (k and isinstance(layers[k - 1], Relu)):
-                raise _too_wide(width)
-            bare = True
+            if bare and not (k and isinstance(layers[k - 1], Relu)):
+                if width > MAX_IDENTITY:
+                    raise _too_wide(width)
+                allowance.take(width * width)
+            bare, first = True, width
     return tuple(layers)
 
 

@@ -20,11 +20,14 @@ from wdaverify.network.model import Layer, ReluNetwork
 from wdaverify.network.onnx_constants import folded
 from wdaverify.network.onnx_nodes import OPSETS, Node, check_operator, decode_attributes, describe
 from wdaverify.network.onnx_ops import DROPPED_AT_THE_END, apply
-from wdaverify.network.onnx_path import Path, finished
+from wdaverify.network.onnx_path import Allowance, Path, finished
 from wdaverify.network.onnx_tensors import DTYPES, FLOATS, MAX_RANK, Tensor, decode_tensor, quoted, type_name
+from wdaverify.network.onnx_wire import check_structure
+from wdaverify.untrusted import UnreadableError, contents, file_name, shown
 
-MAX_BYTES = 2**31
-MAX_FEATURES = 2**24
+MAX_BYTES = 2**29
+MAX_FEATURES = 2**20
+MAX_NODES = 10_000
 
 
 def load_network(path: str | FilePath) -> ReluNetwork:
@@ -39,42 +42,24 @@ def load_network(path: str | FilePath) -> ReluNetwork:
     """
     path = FilePath(path)
     try:
-        data = _read(path)
+        data = contents(path, MAX_BYTES, "an ONNX file")
         graph, opset = _parse(data)
         features, output_shape, layers, notices = _convert(graph, opset)
-    except NetworkError as error:
-        raise NetworkError(f"{_one_line(str(path))}: {error}") from None
+    except (NetworkError, UnreadableError) as error:
+        raise NetworkError(f"{shown(path, 4096)}: {error}") from None
     return ReluNetwork(
         layers=layers,
         input_shape=features,
         output_shape=output_shape,
         sha256=hashlib.sha256(data).hexdigest(),
-        name=path.name,
+        name=file_name(path),
         notices=notices,
     )
 
 
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else repr(text)
-
-
-def _read(path: FilePath) -> bytes:
-    try:
-        if path.is_dir():
-            raise NetworkError("this is a directory; an ONNX file is accepted")
-        if not path.exists():
-            raise NetworkError("no such file; give the path of an ONNX file")
-        if not path.is_file():
-            raise NetworkError("this is not a plain file; an ONNX file is accepted")
-        if path.stat().st_size > MAX_BYTES:
-            raise NetworkError("the file is larger than 2 GiB, which no ONNX file can be")
-        return path.read_bytes()
-    except OSError as error:
-        raise NetworkError(f"the file cannot be read ({error.strerror or 'input error'})") from None
-
-
 def _parse(data: bytes) -> tuple[GraphProto, int]:
     """The graph and the version of the standard operator set."""
+    check_structure(data)
     model = ModelProto()
     try:
         model.ParseFromString(data)
@@ -84,6 +69,8 @@ def _parse(data: bytes) -> tuple[GraphProto, int]:
         raise NetworkError("a name in the file is not UTF-8 text; the file is damaged")
     if not model.HasField("graph") or not model.graph.node:
         raise NetworkError("the file holds no network (an empty graph); is it an ONNX file?")
+    if len(model.graph.node) > MAX_NODES:
+        raise NetworkError(f"the graph has {len(model.graph.node)} nodes; at most {MAX_NODES} are accepted")
     if model.functions or model.training_info:
         raise NetworkError(
             "the model has functions or a training graph of its own; plain inference graphs are accepted"
@@ -119,7 +106,7 @@ def _convert(
     shape = _input_shape(source)
     dtype = DTYPES[source.type.tensor_type.elem_type]
     layout = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
-    path = Path(layout, dtype, [], [])
+    path = Path(layout, dtype, [], [], Allowance.beside(sum(value.size for value in constants.values())))
     _walk(graph, opset, constants, path, source.name, sink.name)
     layers = finished(path, layout.size)
     return _without_batch(shape), _without_batch(path.layout.shape), layers, tuple(path.notices)
@@ -174,7 +161,7 @@ def _input_shape(source: ValueInfoProto) -> tuple[int, ...]:
     if len(shape) != len(sizes):
         raise NetworkError(f"{label} has shape {shown}; only the batch axis, the first of two or more, may be symbolic")
     if not 1 <= math.prod(shape) <= MAX_FEATURES:
-        raise NetworkError(f"{label} has shape {shown}; 1 to 2^24 features are accepted")
+        raise NetworkError(f"{label} has shape {shown}; 1 to 2^20 features are accepted")
     return shape
 
 
@@ -195,7 +182,12 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
             if name in used and name:
                 raise node.refused(f"its second output {quoted(name)} is used; single-path graphs are accepted")
         if active is None:
-            constants[node.outputs[0]] = folded(node)
+            out = folded(node)
+            if node.op == "Constant":
+                path.allowance.store(out.size)
+            else:
+                path.allowance.take(out.size)
+            constants[node.outputs[0]] = out
             continue
         if node.op in DROPPED_AT_THE_END and node.outputs[0] != sink:
             raise node.refused("accepted as the last operator of the network only")

@@ -62,9 +62,9 @@ def decode_tensor(tensor: TensorProto, what: str) -> Tensor:
 
 def refuse_non_finite(values: Tensor, what: str) -> None:
     """Raises NetworkError, naming the first entry, if ``values`` has a NaN or an Inf."""
-    bad = np.argwhere(~np.isfinite(values))
-    if bad.size or (values.ndim == 0 and not np.isfinite(values)):
-        where = [int(k) for k in bad[0]]
+    bad = ~np.isfinite(values)
+    if bad.any():
+        where = [int(k) for k in np.unravel_index(int(bad.argmax()), bad.shape)]
         raise NetworkError(f"{what} has {values[tuple(where)]} at index {where}; finite numbers are accepted")
 
 

@@ -1,28 +1,27 @@
 """Results as JSON: published schemas, doubles kept exactly, files written whole or not at all.
 
 A finite number is written in its shortest form that reads back as the same double; a non-finite one is the string
-"inf" or "-inf". The schemas beside this module (verification, attack, verdict) say what every field holds.
+"inf" or "-inf". The schemas beside this module say what every field holds.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
 import platform
-import secrets
-import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from wdaverify.errors import OutputError
+import numpy as np
+
 from wdaverify.network.model import Affine, Array, Diagonal, ReluNetwork
 from wdaverify.problem import Functionals, Support, WdroProblem
+from wdaverify.report.files import check_writable as check_writable
+from wdaverify.report.files import write_text as write_text
 from wdaverify.wdro.result import Atom, AttackResult, SampleBracket, Statistics, VerificationResult
 
 Json = dict[str, Any]
@@ -31,11 +30,13 @@ VERIFICATION_SCHEMA = "wdaverify/verification/1"
 ATTACK_SCHEMA = "wdaverify/attack/1"
 NETWORK_SCHEMA = "wdaverify/network/1"
 
+SCHEMAS = ("verification", "attack", "curve", "distances", "compare", "lipschitz", "verdict")
+
 _PACKAGES = ("wdaverify", "numpy", "torch", "highspy", "gurobipy", "onnx")
 
 
-def verification_json(result: VerificationResult) -> Json:
-    """The fields of ``verification.schema.json``."""
+def verification_json(result: VerificationResult, files: Json | None = None) -> Json:
+    """The fields of ``verification.schema.json``; ``files`` names what the question was read from (``files_json``)."""
     return {
         "schema": VERIFICATION_SCHEMA,
         "status": result.status.value,
@@ -45,25 +46,26 @@ def verification_json(result: VerificationResult) -> Json:
         "upper": number(result.upper),
         "gap": number(result.gap),
         "gap_asked": number(result.gap_asked),
-        "threshold": _optional(result.threshold),
+        "threshold": optional(result.threshold),
         "nominal": number(result.nominal),
         **question_json(result.problem),
-        "multiplier": _optional(result.multiplier),
+        "multiplier": optional(result.multiplier),
         "transport_cost": number(result.transport_cost),
         "attacks": {name: number(bound) for name, bound in result.attacks.items()},
         "vouched": {"lower": result.vouched_lower.value, "upper": result.vouched_upper.value},
         "solver": asdict(result.solver),
         "statistics": _statistics(result.statistics),
         **_provenance(result.problem, result.seed, result.notices),
+        "files": files,
         "per_sample": [_sample_bracket(bracket) for bracket in result.per_sample],
-        "atoms": [_atom(atom) for atom in result.atoms],
+        **_atoms(result.problem, result.atoms),
         "rays": [
             {"label": ray.label, "value": number(ray.value), "direction": _vector(ray.direction)} for ray in result.rays
         ],
     }
 
 
-def attack_json(result: AttackResult) -> Json:
+def attack_json(result: AttackResult, files: Json | None = None) -> Json:
     """The fields of ``attack.schema.json``; ``lower`` is the best bound found, the nominal loss at the least."""
     return {
         "schema": ATTACK_SCHEMA,
@@ -79,7 +81,8 @@ def attack_json(result: AttackResult) -> Json:
             "device": result.device,
         },
         **_provenance(result.problem, result.seed, result.notices),
-        "atoms": [_atom(atom) for atom in result.atoms],
+        "files": files,
+        **_atoms(result.problem, result.atoms),
     }
 
 
@@ -94,33 +97,6 @@ def dumps(document: Json) -> str:
     return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Refuse a path that ``write`` could not write, before any work is done.
-
-    Raises:
-        OutputError: the folder is missing or closed to us, or the path names something that is not a plain file.
-    """
-    if not os.path.basename(path):
-        raise OutputError(_refusal(path, "it names no file"))
-    target = Path(os.path.realpath(path))
-    try:
-        mode = target.stat().st_mode
-    except FileNotFoundError:
-        mode = None
-    except OSError as error:
-        raise OutputError(_refusal(path, _words(error))) from error
-    if mode is not None and not stat.S_ISREG(mode):
-        raise OutputError(_refusal(path, "it is a folder" if stat.S_ISDIR(mode) else "it is not a plain file"))
-    if mode is not None and not os.access(target, os.W_OK):
-        raise OutputError(_refusal(path, "the file is read-only"))
-    scratch = _scratch(target)
-    try:
-        scratch.touch(exist_ok=False)
-        scratch.unlink()
-    except OSError as error:
-        raise OutputError(_refusal(path, _words(error))) from error
-
-
 def write(path: str | os.PathLike[str], document: Json) -> None:
     """Write the document whole or not at all: to a scratch file beside ``path``, which then takes its place.
 
@@ -130,35 +106,14 @@ def write(path: str | os.PathLike[str], document: Json) -> None:
     write_text(path, dumps(document))
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write text whole or not at all.
-
-    Raises:
-        OutputError: as ``write``.
-    """
-    target = Path(os.path.realpath(path))
-    scratch = _scratch(target)
-    try:
-        try:
-            with scratch.open("x", encoding="ascii") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(_refusal(path, _words(error))) from error
-
-
 def schema(name: str) -> Json:
-    """The published JSON schema (draft 2020-12) of a "verification", an "attack" or a "verdict".
+    """The published JSON schema (draft 2020-12) of a kind of document, one of ``SCHEMAS``.
 
     Raises:
         KeyError: there is no schema of that name.
     """
-    if name not in ("verification", "attack", "verdict"):
-        raise KeyError(f"no schema {name!r}: there are 'verification', 'attack' and 'verdict'")
+    if name not in SCHEMAS:
+        raise KeyError(f"no schema {name!r}: there are {', '.join(SCHEMAS)}")
     text = resources.files("wdaverify.report").joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
     document: Json = json.loads(text)
     return document
@@ -174,7 +129,8 @@ def number(value: float) -> float | str:
     return plain
 
 
-def _optional(value: float | None) -> float | str | None:
+def optional(value: float | None) -> float | str | None:
+    """A number that may be missing."""
     return None if value is None else number(value)
 
 
@@ -192,7 +148,7 @@ def question_json(problem: WdroProblem) -> Json:
         "cost_weights": None if problem.cost.weights is None else _vector(problem.cost.weights),
         "loss": problem.loss.value,
         "functionals": None if problem.functionals is None else _functionals(problem.functionals),
-        "support": _support(problem.support),
+        "support": support_json(problem.support),
     }
 
 
@@ -202,7 +158,8 @@ def _functionals(functionals: Functionals) -> Json:
     return {"matrix": rows, "offset": _vector(offset) if offset.ndim == 1 else [_vector(row) for row in offset]}
 
 
-def _support(support: Support) -> Json:
+def support_json(support: Support) -> Json:
+    """The box, the rows and the integers of a support."""
     rows = support.rows
     return {
         "kind": "box" if support.bounded else "whole-space",
@@ -221,6 +178,34 @@ def _support(support: Support) -> Json:
 def _side(bound: Array) -> float | str | list[float | str]:
     """One number where all the features share it, else one for each feature."""
     return number(bound[0]) if bound.size and (bound == bound[0]).all() else _vector(bound)
+
+
+def _atoms(problem: WdroProblem, atoms: Sequence[Atom]) -> Json:
+    """The atoms, and the samples that they come from; ``predicted`` is the class of the largest logit (float64)."""
+    samples = problem.samples
+    from_ = sorted({int(atom.sample) for atom in atoms})
+    originals = zip(from_, _predicted(problem, [samples.x[i] for i in from_]), strict=True)
+    there = zip(atoms, _predicted(problem, [atom.point for atom in atoms]), strict=True)
+    return {
+        "originals": [
+            {
+                "sample": i,
+                "weight": number(samples.w[i]),
+                "label": int(samples.y[i]),
+                "predicted": predicted,
+                "point": _vector(samples.x[i]),
+            }
+            for i, predicted in originals
+        ],
+        "atoms": [{**_atom(atom), "predicted": predicted} for atom, predicted in there],
+    }
+
+
+def _predicted(problem: WdroProblem, points: Sequence[Array]) -> list[int | None]:
+    """The class of the largest logit at each point; None where a network of one output has no classes."""
+    if problem.network.n_outputs < 2 or not points:
+        return [None] * len(points)
+    return [int(k) for k in problem.network.forward(np.stack(points)).argmax(axis=1)]
 
 
 def _atom(atom: Atom) -> Json:
@@ -249,15 +234,61 @@ def _statistics(statistics: Statistics) -> Json:
     return {name: number(v) if isinstance(v, float) else v for name, v in asdict(statistics).items()}
 
 
-def _provenance(problem: WdroProblem, seed: int, notices: tuple[str, ...]) -> Json:
+def _provenance(problem: WdroProblem, seed: int, notices: Sequence[str]) -> Json:
+    return {"seed": int(seed), **provenance_json(problem, notices)}
+
+
+def provenance_json(problem: WdroProblem, notices: Sequence[str]) -> Json:
+    """What was read, what ran, and where it ran."""
     return {
-        "seed": int(seed),
-        "notices": list(dict.fromkeys((*problem.network.notices, *notices))),
-        "network": _network(problem.network),
-        "network_sha256": problem.network.sha256,
+        **network_provenance_json(problem.network, notices),
         "samples": {"source": problem.samples.source, "count": len(problem.samples)},
         "samples_sha256": problem.samples.sha256,
+    }
+
+
+def network_provenance_json(network: ReluNetwork, notices: Sequence[str]) -> Json:
+    """Which network was read, what ran, and where it ran."""
+    return {
+        "notices": list(dict.fromkeys((*network.notices, *notices))),
+        "network": _network(network),
+        "network_sha256": network.sha256,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "machine": machine_json(),
+    }
+
+
+def machine_json() -> Json:
+    """The kind of machine, without its name."""
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "processors": os.cpu_count() or 1,
+        "python": platform.python_implementation(),
+    }
+
+
+def files_json(
+    network: str,
+    samples: str,
+    *,
+    clip: bool = False,
+    label_column: str | None = None,
+    support: str | None = None,
+    cost_weights: str | None = None,
+    functionals: str | None = None,
+    certificate: str | None = None,
+) -> Json:
+    """The files that a question was read from, and how, so that it can be asked again; ``certificate`` was written."""
+    return {
+        "network": network,
+        "samples": samples,
+        "clip": clip,
+        "label_column": label_column,
+        "support": support,
+        "cost_weights": cost_weights,
+        "functionals": functionals,
+        "certificate": certificate,
     }
 
 
@@ -298,17 +329,3 @@ def _field(value: object) -> str:
     if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
         return "[\n" + ",\n".join(f"    {json.dumps(entry, allow_nan=False)}" for entry in value) + "\n  ]"
     return json.dumps(value, allow_nan=False)
-
-
-def _scratch(target: Path) -> Path:
-    return target.with_name(f".wdaverify-{secrets.token_hex(8)}.tmp")
-
-
-def _words(error: OSError) -> str:
-    if error.errno == errno.ENOENT:
-        return "its folder does not exist"
-    return (error.strerror or str(error)).lower()
-
-
-def _refusal(path: str | os.PathLike[str], why: str) -> str:
-    return f"cannot write {os.fspath(path)}: {why}; name a plain file in a folder that exists and can be written to"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-from wdaverify.report.as_json import Json, number, question_json
+from wdaverify.report.as_json import Json, number, provenance_json, question_json
 from wdaverify.wdro.curve import CurveResult
 
 SCHEMA = "wdaverify/curve/1"
 _SHOWN = 12
 
 
-def curve_json(result: CurveResult) -> Json:
-    """The breakpoints of both curves, and how to read them between."""
+def curve_json(result: CurveResult, files: Json | None = None) -> Json:
+    """The fields of ``curve.schema.json``: the breakpoints of both curves, and how to read them between."""
     problem = result.problem
     asked = question_json(problem)
     asked["max_radius"] = asked.pop("radius")
@@ -23,13 +23,11 @@ def curve_json(result: CurveResult) -> Json:
         "gap_asked": number(result.gap_asked),
         "between": f"linear in radius^{problem.cost.order}" if math.isfinite(problem.cost.order) else "steps",
         **asked,
-        "network": problem.network.name,
-        "network_sha256": problem.network.sha256,
-        "samples_sha256": problem.samples.sha256,
         "seconds": number(result.seconds),
         "solves": result.solves,
         "radii_searched": result.searched,
-        "notices": list(result.notices),
+        **provenance_json(problem, result.notices),
+        "files": files,
         "points": [
             {"radius": number(r), "lower": number(a), "upper": number(b)}
             for r, a, b in zip(result.radius, result.lower, result.upper, strict=True)

@@ -6,31 +6,31 @@ import math
 
 import numpy as np
 
-from wdaverify.report.as_json import Json, number
+from wdaverify.report.as_json import Json, number, provenance_json, question_json
 from wdaverify.wdro.distances import DistancesResult
 
 SCHEMA = "wdaverify/distances/1"
 
 
-def distances_json(result: DistancesResult) -> Json:
-    """Per sample the bracket of its distance, the nearest error found and the class there."""
+def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
+    """The fields of ``distances.schema.json``: per sample the bracket of its distance, the nearest error and the class there."""
     problem = result.problem
+    asked = question_json(problem)
     return {
         "schema": SCHEMA,
         "exact": result.exact,
         "reason": result.reason.value,
         "gap_asked": number(result.gap_asked),
-        "norm": problem.cost.norm.value,
-        "network": problem.network.name,
-        "network_sha256": problem.network.sha256,
-        "samples_sha256": problem.samples.sha256,
+        **{name: asked[name] for name in ("norm", "cost_weights", "support")},
         "seconds": number(result.seconds),
         "solves": result.solves,
-        "notices": list(result.notices),
+        **provenance_json(problem, result.notices),
+        "files": files,
         "distances": [
             {
                 "sample": bracket.sample,
                 "label": int(problem.samples.y[bracket.sample]),
+                "original": [number(v) for v in problem.samples.x[bracket.sample].tolist()],
                 "lower": number(bracket.lower),
                 "upper": number(bracket.upper),
                 "vouched": bracket.vouched.value,

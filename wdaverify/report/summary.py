@@ -18,7 +18,7 @@ from wdaverify.wdro.result import AttackResult, Reason, Status, VerificationResu
 WIDTH = 100
 _LABEL = 16
 
-_REASONS = {
+REASONS = {
     Reason.GAP_CLOSED: "the gap asked for is closed",
     Reason.THRESHOLD_DECIDED: "the threshold is decided, and that was the question",
     Reason.TIME_LIMIT: "the time limit was reached",
@@ -37,7 +37,7 @@ def verification_summary(result: VerificationResult) -> str:
         ("answer", _answer(result)),
         ("lower", f"{rounded_down(result.lower, places)}   {_lower_voucher(result)}"),
         ("upper", f"{rounded_up(result.upper, places)}   {_upper_voucher(result)}"),
-        ("gap", f"{_upward(result.gap)}   (asked for: {result.gap_asked:g})"),
+        ("gap", f"{upward(result.gap)}   (asked for: {result.gap_asked:g})"),
         ("nominal", rounded_down(result.nominal, places)),
         ("multiplier", _multiplier(result)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
@@ -46,7 +46,7 @@ def verification_summary(result: VerificationResult) -> str:
         table.append(("threshold", f"V <= {result.threshold:.12g}: {threshold_decision(result)}"))
     return "\n\n".join(
         (
-            _question(result.problem),
+            question_text(result.problem),
             rows(table),
             _attack_table(result.attacks, result.nominal, result.upper, places),
             rows([("solver", _solver(result)), ("work", _work(result)), ("time", _time(result))]),
@@ -66,7 +66,7 @@ def attack_summary(result: AttackResult) -> str:
     ]
     time = f"{result.seconds:.1f} s, {result.evaluations} evaluations, device {result.device}"
     table = _attack_table(result.attacks, result.nominal, math.inf, places)
-    return "\n\n".join((_question(result.problem), rows(facts), table, rows([("time", time)])))
+    return "\n\n".join((question_text(result.problem), rows(facts), table, rows([("time", time)])))
 
 
 def network_summary(network: ReluNetwork) -> str:
@@ -88,9 +88,14 @@ def threshold_decision(result: VerificationResult) -> str:
     """Whether ``V <= threshold``: "yes", "no" or "undecided", by the bracket alone."""
     if result.threshold is None:
         raise ValueError("no threshold was asked for")
-    if result.upper <= result.threshold:
+    return decided(result.lower, result.upper, result.threshold)
+
+
+def decided(lower: float, upper: float, threshold: float) -> str:
+    """Whether ``V <= threshold``: "yes", "no" or "undecided", by a bracket."""
+    if upper <= threshold:
         return "yes"
-    return "no" if result.lower > result.threshold else "undecided"
+    return "no" if lower > threshold else "undecided"
 
 
 def decimals(gap: float) -> int:
@@ -122,7 +127,7 @@ def _rounded(value: float, places: int, rounding: str) -> str:
     return f"{shown:.15e}" if huge else f"{shown:f}"
 
 
-def _upward(value: float, digits: int = 2) -> str:
+def upward(value: float, digits: int = 2) -> str:
     """A quantity >= 0 at ``digits`` significant digits, its shortest round-trip form rounded up (0.05 stays 0.05)."""
     if value == 0 or not math.isfinite(value):
         return f"{float(value):g}"
@@ -140,11 +145,11 @@ def rows(table: list[tuple[str, str]]) -> str:
     )
 
 
-def _question(problem: WdroProblem) -> str:
+def question_text(problem: WdroProblem) -> str:
     """The question as a formula, with the names filled in."""
     cost, loss = problem.cost, problem.loss
     norm = {Norm.INF: "l-inf", Norm.ONE: "l1", Norm.TWO: "l2"}[cost.norm]
-    meaning = _MEANING[loss]
+    meaning = MEANING[loss]
     ball = f"W_{cost.order}(Q, P) <= {problem.radius:.12g}"
     weighted = "" if cost.weights is None else ", features weighted"
     labels = f"labels move at {cost.label_cost:.6g}" if cost.moves_labels else "fixed labels"
@@ -158,7 +163,7 @@ def _question(problem: WdroProblem) -> str:
     return rows(table)
 
 
-_MEANING = {
+MEANING = {
     Loss.MARGIN: "max_(j != y) z_j - z_y",
     Loss.ZERO_ONE: "1 if max_(j != y) z_j >= z_y, else 0",
     Loss.HINGE: "max(0, 1 + max_(j != y) z_j - z_y)",
@@ -200,7 +205,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _answer(result: VerificationResult) -> str:
     word = "exact" if result.status is Status.EXACT else "bracket"
-    return f"{word}: {result.detail or _REASONS[result.reason]}"
+    return f"{word}: {result.detail or REASONS[result.reason]}"
 
 
 _VOUCHERS = {
@@ -231,7 +236,7 @@ def _multiplier(result: VerificationResult) -> str:
 
 def _cost(cost: float, radius: float) -> str:
     share = f" ({_percent(cost / radius)})" if radius > 0 else ""
-    return f"{_upward(cost, 9)} of the radius {radius:.12g}{share}"
+    return f"{upward(cost, 9)} of the radius {radius:.12g}{share}"
 
 
 def _percent(share: float) -> str:

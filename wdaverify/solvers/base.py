@@ -70,3 +70,12 @@ class MilpSolver(Protocol):
 def trivial_bound(model: MilpModel) -> float:
     """The bound that says nothing."""
     return math.inf if model.maximise else -math.inf
+
+
+def outward(bound: float, model: MilpModel) -> float:
+    """A solver's bound with the slack of the encoding and one rounding of the sum added outward."""
+    if math.isinf(bound):
+        return bound
+    if model.maximise:
+        return math.nextafter(bound + model.slack, math.inf)
+    return math.nextafter(bound - model.slack, -math.inf)

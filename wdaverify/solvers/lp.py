@@ -88,15 +88,16 @@ class LpSession:
         """The further rows that are there."""
         return self._held - self._own
 
-    def prune(self) -> None:
-        """Drop the further rows that hold nothing at the last basis, which stays one without them."""
+    def prune(self) -> list[int]:
+        """Drop the further rows that hold nothing at the last basis, which stays one without them; their places among them all."""
         status = self._solver.getBasis().row_status
         if len(status) != self._held:
-            return
+            return []
         slack = [k for k in range(self._own, self._held) if status[k] == highspy.HighsBasisStatus.kBasic]
         if slack:
             self._solver.deleteRows(len(slack), np.array(slack, np.int32))
             self._held = self._solver.getNumRow()
+        return [k - self._own for k in slack]
 
     def set_upper(self, index: Ints, upper: Array) -> None:
         """New upper bounds of columns whose lower bound is 0."""

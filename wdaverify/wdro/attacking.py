@@ -16,6 +16,7 @@ from wdaverify.problem import Loss, WdroProblem
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
+from wdaverify.wdro.log import LOGGER
 from wdaverify.wdro.result import AttackResult
 from wdaverify.wdro.twins import Twins
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate, nominal_bracket
@@ -153,6 +154,8 @@ def attack(
     best = mixture(problem, outcome)
     values["mixture"] = best.lower
     notices = () if outcome.finished else ("the time limit cut the attacks short",)
+    for name, value in values.items():
+        LOGGER.info("attack %s: %r", name, value)
     return AttackResult(
         problem=problem,
         nominal=nominal_bracket(problem)[0],
@@ -160,6 +163,7 @@ def attack(
         transport_cost=best.transport_cost,
         atoms=best.atoms,
         seconds=time.monotonic() - begun,
+        spent={**outcome.spent, "mixture": time.monotonic() - begun},
         evaluations=outcome.evaluations,
         device=outcome.device,
         seed=seed,

@@ -24,9 +24,6 @@ from wdaverify.witness.evaluate import nominal_bracket
 _NAIVE_STEPS = 40
 """Bisection steps on the multiplier that a naive loop takes to reach 1e-6 (a range of 1e6, halved 40 times)."""
 
-_NOISE = 1e-12
-"""A bound raised by less was rounded, not wrong."""
-
 _DETAIL = {
     Reason.GAP_CLOSED: "the bracket is closed to the gap asked for",
     Reason.THRESHOLD_DECIDED: "the bracket decides the threshold",
@@ -82,7 +79,7 @@ def conclude(
         threshold=run.options.threshold,
         seed=run.options.seed,
         rays=search.horizon.rays if isinstance(search, MarginSearch) and search.horizon is not None else (),
-        notices=(*problem.network.notices, *((choice.notice,) if choice.notice else ()), *_notices(run)),
+        notices=(*problem.network.notices, *((choice.notice,) if choice.notice else ()), *run.notices()),
     )
 
 
@@ -93,20 +90,6 @@ def _detail(run: Run, reason: Reason) -> str:
     if reason is Reason.STALLED and run.failures:
         return "questions went unanswered (see the notices), and no other would narrow the bracket"
     return _DETAIL[reason]
-
-
-def _notices(run: Run) -> tuple[str, ...]:
-    out = []
-    if run.largest_shortfall > _NOISE:
-        out.append(
-            f"{run.raised} solver bound(s) were raised to a re-evaluated point, by at most {run.largest_shortfall:.2g}"
-        )
-    if run.lost:
-        out.append(f"{run.lost}; what was proven is in the bracket, and with --run in the journal")
-    out += [f"{count} question(s) went unanswered: {detail}" for detail, count in run.failures.items()]
-    if run.recall is not None:
-        out += run.recall.told()
-    return tuple(out)
 
 
 def _clean_brackets(run: Run) -> tuple[SampleBracket, ...]:

@@ -28,6 +28,7 @@ from wdaverify.rounding import float_up
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
 from wdaverify.wdro.distances import DistancesResult, distances
+from wdaverify.wdro.log import ended
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
@@ -112,7 +113,7 @@ class _CurveSearch(MarginSearch):
         for _ in range(_STEPS):
             self._best = replace(self._best, value=math.inf)
             lam *= _GROWTH
-            self._run.rounds += 1
+            self._run.next_round()
             self._pricing.move_to(lam)
             self._take_upper()
             reason = self._run.verdict() or self._price()
@@ -246,9 +247,13 @@ def _refined(run: Run, gap: float) -> CurveResult:
         time.monotonic() - run.begun,
         sum(run.solves.values()),
         searched,
-        (*problem.network.notices, *(() if run.recall is None else run.recall.told())),
+        (*problem.network.notices, *run.notices()),
     )
-    return result if result.exact or reason is not Reason.GAP_CLOSED else replace(result, reason=Reason.STALLED)
+    if not result.exact and reason is Reason.GAP_CLOSED:
+        result = replace(result, reason=Reason.STALLED)
+    ends = float(result.lower[-1]), float(result.upper[-1])
+    ended("curve, at its end", result.reason.value, ends, result.solves, result.seconds, result.notices)
+    return result
 
 
 def _widest(search: _CurveSearch, points: dict[float, float], problem: WdroProblem, gap: float) -> float | None:

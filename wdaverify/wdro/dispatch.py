@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from wdaverify.engines.base import Answer, Inner
+from wdaverify.engines.base import Answer, Distance
 from wdaverify.errors import ExecutorLostError
-from wdaverify.wdro.workers import Task
-
-if TYPE_CHECKING:
-    from wdaverify.wdro.run import Run
+from wdaverify.wdro.log import LOGGER
+from wdaverify.wdro.workers import Task, Workers
 
 _GRACE = 1.0
 """Seconds past the deadline after which an answer is no longer waited for."""
 _TICK = 0.2
 _DEATHS = 3
-"""How often a question may be under way while a worker dies before it is given up."""
+"""How often a question may be under way while a worker dies or fails before it is given up."""
 _HANG = 20.0
 """Seconds beyond its own, half as many again, after which a question is given up and its worker ended."""
 _WORTH = 1.0
 """Seconds of work that a bundle for a foreign executor should hold, so that handing it over costs little beside it."""
 _LARGEST_BUNDLE = 64
-_FAILURES = (BrokenExecutor, CancelledError, MemoryError, OSError)
-"""What a worker of our own may die of; any other exception is a fault of the program and is raised."""
+_NOT_STARTED = (BrokenExecutor, OSError, MemoryError)
+"""What handing a task to processes of our own may meet: a pool that broke, or processes that cannot be started."""
+
+
+class Asker(Protocol):
+    """Whose questions they are. ``deaths``: by item, how often it was under way while a worker died or failed."""
+
+    workers: Workers
+    solves: Counter[str]
+    solve_seconds: float
+    deaths: Counter[int]
+
+    @property
+    def deadline(self) -> float:
+        """The time (``time.monotonic``) after which nothing is begun."""
+
+    def verdict(self) -> object | None:
+        """Why the run can stop now, or None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +59,7 @@ class _Out:
 class Dispatch:
     """One stretch of work of a run."""
 
-    def __init__(self, run: Run, draw: Callable[[], Task | None]) -> None:
+    def __init__(self, run: Asker, draw: Callable[[], Task | None]) -> None:
         self._run, self._workers, self._draw = run, run.workers, draw
         self._pending: dict[Future[object], _Out] = {}
         self._left: list[Task] = []
@@ -101,10 +116,10 @@ class Dispatch:
         before = max((out.allowed for out in self._pending.values()), default=0.0)
         try:
             future = self._workers.submit_all(tasks, whole=whole, patience=4 * _WORTH)
-        except (*_FAILURES, RuntimeError) as error:
+        except (*_NOT_STARTED, RuntimeError) as error:
             if self._workers.foreign:
                 raise ExecutorLostError(_words("the executor takes no more tasks", error)) from error
-            if not isinstance(error, _FAILURES):
+            if not isinstance(error, _NOT_STARTED):
                 raise
             future = Future()
             future.set_exception(BrokenExecutor(str(error)))
@@ -114,9 +129,7 @@ class Dispatch:
         """What a future brought."""
         error = _error(future)
         if error is not None:
-            if not (self._workers.foreign or isinstance(error, _FAILURES)):
-                raise error
-            yield from self._lost(out.tasks, _words("a worker failed", error), counts=True)
+            yield from self._failed(out.tasks, error)
             return
         found = future.result()
         if found is None:  # the worker is new, and has not the network yet
@@ -139,7 +152,7 @@ class Dispatch:
             gone = list(late)
         for future in gone:
             out = self._pending.pop(future)
-            if future.done() and _error(future) is None:
+            if future.done() and not isinstance(_error(future), (BrokenExecutor, CancelledError)):
                 yield from self._settled(future, out)
             elif future in late:
                 future.cancel()
@@ -153,14 +166,26 @@ class Dispatch:
                     out.tasks, "its worker was ended with another, and it is asked again", counts=False
                 )
 
-    def _lost(self, tasks: Sequence[Task], detail: str, *, counts: bool) -> Iterator[tuple[Task, Answer]]:
+    def _failed(self, tasks: Sequence[Task], error: BaseException) -> Iterator[tuple[Task, Answer]]:
+        """An engine raised, or the memory did not suffice: whatever it was, no answer."""
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        LOGGER.warning("an engine failed on question %d", tasks[0].item, exc_info=error)
+        who = "a worker" if isinstance(error, CancelledError) else "an engine"
+        why = _words(f"{who} failed", error, named=True)
+        yield from self._lost(
+            tasks, "a worker ran out of memory" if isinstance(error, MemoryError) else why, counts=True
+        )
+
+    def _lost(self, tasks: Sequence[Task], why: str, *, counts: bool) -> Iterator[tuple[Task, Answer]]:
         """What is known of tasks that were lost: nothing. They may be asked again, but not for ever."""
         for task in tasks:
+            LOGGER.warning("no answer to question %d: %s", task.item, why)
             self._run.deaths[task.item] += counts
             closed = self._run.deaths[task.item] >= _DEATHS
-            bound = math.inf if isinstance(task.question, Inner) else -math.inf
+            bound = -math.inf if isinstance(task.question, Distance) else math.inf
             none = np.zeros((0, task.question.region.centre.size))
-            yield task, Answer(bound, none, "none", closed, 0, 0.0, detail)
+            yield task, Answer(bound, none, "none", closed, 0, 0.0, why)
 
 
 def _error(future: Future[object]) -> BaseException | None:
@@ -170,5 +195,7 @@ def _error(future: Future[object]) -> BaseException | None:
     return CancelledError("cancelled") if future.cancelled() else future.exception()
 
 
-def _words(what: str, error: BaseException) -> str:
-    return f"{what} ({' '.join(str(error).split()) or type(error).__name__})"
+def _words(what: str, error: BaseException, *, named: bool = False) -> str:
+    said = " ".join(str(error).split())[:200]
+    name = type(error).__name__
+    return f"{what} ({f'{name}: {said}' if named and said else said or name})"

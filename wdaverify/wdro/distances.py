@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, refuse_overflow, stay_put
+from wdaverify.wdro.log import ended
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, SampleBracket
@@ -131,7 +133,7 @@ def distances(
     run.state("end", 0, reason)
     points = search.nearest()
     logits = [None if p is None else asked.network.forward(p[None, :])[0] for p in points]
-    return DistancesResult(
+    result = DistancesResult(
         problem=asked,
         reason=reason,
         brackets=search.per_sample(),
@@ -142,8 +144,16 @@ def distances(
         gap_asked=gap,
         seconds=time.monotonic() - begun,
         solves=sum(run.solves.values()),
-        notices=(*asked.network.notices, *(() if recall is None else recall.told())),
+        notices=(*asked.network.notices, *run.notices()),
     )
+    ended("distances", result.reason.value, _widest(result.brackets), result.solves, result.seconds, result.notices)
+    return result
+
+
+def _widest(brackets: Sequence[SampleBracket]) -> tuple[float, float]:
+    """The bracket that is widest."""
+    widest = max(brackets, key=lambda b: 0.0 if b.lower == b.upper else b.upper - b.lower)
+    return widest.lower, widest.upper
 
 
 def _wrong_class(logits: Array, label: int) -> int:

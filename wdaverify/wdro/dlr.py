@@ -181,7 +181,7 @@ class DlrSearch:
         self._update()
         for task, answer in self._run.work(self._draw, self._tell):
             self._take(task, answer)
-            self._run.rounds += 1
+            self._run.next_round()
             self._update()
         return self._run.verdict() or Reason.STALLED
 

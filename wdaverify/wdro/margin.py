@@ -17,6 +17,7 @@ from wdaverify.certify.proof import Proof
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array
+from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_up
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
@@ -45,6 +46,18 @@ class _Dual:
     checked: Array
 
 
+def dual_value(problem: WdroProblem, multiplier: float, values: Array) -> float:
+    """``lam radius^p + sum_i w_i values_i``, rounded up, for values ``[N]``."""
+    weights = problem.samples.w
+    used = weights > 0
+    if not np.isfinite(values[used]).all():
+        return math.inf
+    spent = Fraction(0)
+    if math.isfinite(problem.cost.order):
+        spent = Fraction(multiplier) * Fraction(problem.radius) ** problem.cost.power
+    return float_up(spent + exact_dot(weights[used].tolist(), values[used].tolist()))
+
+
 class MarginSearch:
     """The search for V with a loss of pieces; ``bracket`` attributes are valid whenever it is interrupted."""
 
@@ -58,7 +71,9 @@ class MarginSearch:
         self._take_up()
         endless = not self._problem.support.bounded and math.isfinite(self._problem.cost.order)
         self.horizon = Horizon(self._problem) if endless else None
-        self._pricing = Pricing(run, Screen(self._problem, run.deadline), self._pool, self.horizon)
+        self._pricing = Pricing(
+            run, Screen(self._problem, run.deadline, slopes=not run.options.certificate), self._pool, self.horizon
+        )
         curved = self._problem.cost.order == 2 or self._problem.cost.norm is Norm.TWO or self._pricing.pieces.entropy
         self._patience = _CURVED_ROUNDS if curved else _IDLE_ROUNDS
         self.witness = witness
@@ -116,15 +131,7 @@ class MarginSearch:
         )
 
     def _dual_at(self, multiplier: float, values: Array) -> float:
-        """``lam radius^p + sum_i w_i values_i``, rounded up."""
-        weights = self._problem.samples.w
-        used = weights > 0
-        if not np.isfinite(values[used]).all():
-            return math.inf
-        spent = Fraction(0)
-        if math.isfinite(self._problem.cost.order):
-            spent = Fraction(multiplier) * Fraction(self._problem.radius) ** self._problem.cost.power
-        return float_up(spent + exact_dot(weights[used].tolist(), values[used].tolist()))
+        return dual_value(self._problem, multiplier, values)
 
     def _take_upper(self) -> None:
         """Keep the dual at the current multiplier if it is the best so far."""
@@ -145,7 +152,7 @@ class MarginSearch:
             multiplier = self._solve_master()
             width = self._run.upper - self._run.lower
             moved = multiplier != self._pricing.multiplier or self._run.rounds == 0
-            self._run.rounds += 1
+            self._run.next_round()
             if moved:
                 self._pricing.move_to(multiplier)
                 self._take_upper()

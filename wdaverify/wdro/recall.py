@@ -66,9 +66,8 @@ class Recall:
         for sample, key in enumerate(self._keys):
             self._samples.setdefault(key, []).append(sample)
         self._kept: set[bytes] = set()
-        self._spent = digest(
-            purpose, options.solver, repr((options.gap, options.memory_limit, problem.radius, problem.cost.order))
-        )
+        effort = options.gap, options.memory_limit, options.branching, problem.radius, problem.cost.order
+        self._spent = digest(purpose, options.solver, repr(effort))
         self._notices: list[str] = []
         self.reused = 0
         journal.start()
@@ -106,38 +105,45 @@ class Recall:
     def facts(self, pieces: Pieces) -> Recalled:
         """What was proven of the items of this question; a solver's word is no use to a run whose bounds are checked."""
         facts = [fact for fact in self.journal.facts(self._facts) if fact.sample in self._samples]
-        usable = [fact for fact in facts if self._usable(fact)]
+        usable = [(fact, trees) for fact in facts if (trees := self._shown(fact)) is not None]
         if len(usable) < len(facts):
-            why = "have no trees, which a certificate needs" if self._options.certificate else "are a MIP solver's word"
+            why = (
+                "have no trees that can be read, which a certificate needs"
+                if self._options.certificate
+                else "are a MIP solver's word"
+            )
             self._notices.append(f"journal: {len(facts) - len(usable)} fact(s) {why}, and are left aside")
         self._tell(len(usable))
         items: dict[tuple[int, int, int], int] = {}
-        for sample in {at for fact in usable for at in self._samples[fact.sample]}:
+        for sample in {at for fact, _ in usable for at in self._samples[fact.sample]}:
             for item in pieces.of_samples(np.array([sample]))[0].tolist():
                 items[sample, int(pieces.label[item]), int(pieces.code[item])] = item
         rows = [
-            (items[at, fact.label, fact.code], fact)
-            for fact in usable
+            (items[at, fact.label, fact.code], fact, trees)
+            for fact, trees in usable
             for at in self._samples[fact.sample]
             if (at, fact.label, fact.code) in items
         ]
         return Recalled(
-            item=np.array([item for item, _ in rows], np.int64),
-            multiplier=np.array([fact.multiplier for _, fact in rows]),
-            value=np.array([fact.value for _, fact in rows]),
-            checked=np.array([fact.checked for _, fact in rows], np.bool_),
-            tries=np.array([fact.tries for _, fact in rows], np.int64),
-            spent=np.array([fact.spent == self._spent for _, fact in rows], np.bool_),
-            trees=[self._unpacked(fact) for _, fact in rows],
+            item=np.array([item for item, _, _ in rows], np.int64),
+            multiplier=np.array([fact.multiplier for _, fact, _ in rows]),
+            value=np.array([fact.value for _, fact, _ in rows]),
+            checked=np.array([fact.checked for _, fact, _ in rows], np.bool_),
+            tries=np.array([fact.tries for _, fact, _ in rows], np.int64),
+            spent=np.array([fact.spent == self._spent for _, fact, _ in rows], np.bool_),
+            trees=[trees for _, _, trees in rows],
         )
 
-    def _usable(self, fact: Fact) -> bool:
-        if self._options.certificate:
-            return fact.checked and bool(fact.proof)
-        return fact.checked or self._options.solver in _MIP
-
-    def _unpacked(self, fact: Fact) -> tuple[Tree, ...]:
-        return unpacked_trees(fact.proof, self._problem.network.n_relus) if self._options.certificate else ()
+    def _shown(self, fact: Fact) -> tuple[Tree, ...] | None:
+        """The trees of a fact, where they are wanted; None where the fact is of no use to this run."""
+        if not self._options.certificate:
+            return () if fact.checked or self._options.solver in _MIP else None
+        if not fact.checked or not fact.proof:
+            return None
+        try:
+            return unpacked_trees(fact.proof, self._problem.network.n_relus)
+        except ValueError:
+            return None
 
     def keep(
         self,

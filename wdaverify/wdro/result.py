@@ -151,7 +151,7 @@ class VerificationResult:
 class AttackResult:
     """Lower bounds only: ``attacks`` maps each attack's name (and "mixture", the best of all points) to a re-evaluated bound.
 
-    ``atoms`` and ``transport_cost`` are those of the mixture; ``nominal`` is E_P[loss] rounded down.
+    ``atoms`` and ``transport_cost`` are those of the mixture; ``spent`` are seconds by attack; ``nominal`` is E_P[loss] rounded down.
     """
 
     problem: WdroProblem
@@ -160,6 +160,7 @@ class AttackResult:
     transport_cost: float
     atoms: tuple[Atom, ...]
     seconds: float
+    spent: dict[str, float]
     evaluations: int
     device: str
     seed: int

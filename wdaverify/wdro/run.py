@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from wdaverify.engines.base import Answer
 from wdaverify.problem import WdroProblem
 from wdaverify.wdro.dispatch import Dispatch
+from wdaverify.wdro.log import LOGGER, began
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, SampleBracket
@@ -22,6 +24,8 @@ _FIRST_SLICE = 10.0
 _TICK = 0.2
 _JOURNAL_TICK = 1.0
 _WIDEST = 5
+_NOISE = 1e-12
+"""A bound raised by less was rounded, not wrong."""
 SHORTFALL = 1e-6
 """By how much a solver's bound may fall short of a re-evaluated point before the run counts as numerically broken."""
 
@@ -40,6 +44,8 @@ class Options:
     mip_start: bool
     certificate: bool = False
     memory_limit: float | None = None
+    branching: bool = True
+    """Whether cells may branch; if not, the roots of their trees are all that is solved."""
 
 
 class Pace:
@@ -92,6 +98,10 @@ class Run:
     """The samples that add most to the width, for whoever looks on."""
     _reported: float = 0.0
     _written: float = -math.inf
+    _phase: str = ""
+
+    def __post_init__(self) -> None:
+        began(self.problem, self.options)
 
     @property
     def deadline(self) -> float:
@@ -101,7 +111,9 @@ class Run:
 
     @property
     def memory(self) -> float:
-        """Bytes that one search tree may take: three quarters of what a worker may."""
+        """Bytes that one search tree may take: three quarters of what a worker may; none where nothing is to be branched."""
+        if not self.options.branching:
+            return 0.0
         limit = self.options.memory_limit
         return math.inf if limit is None else 0.75 * limit
 
@@ -126,17 +138,29 @@ class Run:
             return Reason.TIME_LIMIT
         return None
 
+    def next_round(self) -> None:
+        """Begin another round."""
+        self.rounds += 1
+        LOGGER.info("round %d: [%r, %r], %d solves", self.rounds, self.lower, self.upper, sum(self.solves.values()))
+
     def tell(self, phase: str, count_open: Callable[[], int]) -> None:
         """Report progress, at most every fifth of a second, and where the run stands to its journal."""
-        now = time.monotonic()
+        if phase != self._phase:
+            self._phase = phase
+            LOGGER.info("phase: %s", phase)
+        now, logged = time.monotonic(), LOGGER.isEnabledFor(logging.DEBUG)
         if self.recall is not None and now - self._written >= _JOURNAL_TICK:
             self._written = now
             self.state(phase, count_open())
-        if self.progress is None or now - self._reported < _TICK:
+        if (self.progress is None and not logged) or now - self._reported < _TICK:
             return
         self._reported = now
         solves = sum(self.solves.values())
-        self.progress(Progress(phase, self.lower, self.upper, self.rounds, solves, count_open(), now - self.begun))
+        told = Progress(phase, self.lower, self.upper, self.rounds, solves, count_open(), now - self.begun)
+        if logged:
+            LOGGER.debug("progress: [%r, %r], %d solves, %d open", told.lower, told.upper, solves, told.open_samples)
+        if self.progress is not None:
+            self.progress(told)
 
     def state(self, phase: str, count_open: int, reason: Reason | None = None) -> None:
         """Write where the run stands into its journal."""
@@ -184,3 +208,17 @@ class Run:
     def work(self, draw: Callable[[], Task | None], tell: Callable[[], None]) -> Iterator[tuple[Task, Answer]]:
         """Answers as they come; ``draw`` is asked for the next task whenever a worker falls free, ``tell`` while waiting."""
         return Dispatch(self, draw).answers(tell)
+
+    def notices(self) -> tuple[str, ...]:
+        """What went otherwise than asked: bounds that were raised, questions without an answer; and what the journal says."""
+        out = []
+        if self.largest_shortfall > _NOISE:
+            out.append(
+                f"{self.raised} solver bound(s) were raised to a re-evaluated point, by at most {self.largest_shortfall:.2g}"
+            )
+        if self.lost:
+            out.append(f"{self.lost}; what was proven is in the bracket, and with --run in the journal")
+        out += [f"{count} question(s) went unanswered: {detail}" for detail, count in self.failures.items()]
+        if self.recall is not None:
+            out += self.recall.told()
+        return tuple(out)

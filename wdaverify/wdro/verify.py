@@ -17,6 +17,7 @@ from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
 from wdaverify.wdro.certifying import proven
 from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.dlr import DlrSearch
+from wdaverify.wdro.log import LOGGER, ended
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
@@ -50,6 +51,7 @@ def verify(
     mip_start: bool = False,
     certificate: bool = False,
     memory_limit: float | None = None,
+    branching: bool = True,
     progress: Report | None = None,
     journal: Journal | None = None,
     executor: Executor | None = None,
@@ -74,6 +76,7 @@ def verify(
         memory_limit: bytes that a worker may take: three quarters for its search tree, beyond which it dives instead of keeping
             open nodes, and ends with a wider bound where that does not suffice; on Linux a worker process that grows beyond the
             limit (and 250 MB for libraries) fails, which only widens the bracket. None: no limit.
+        branching: whether cells may branch; if not, the linear programs at the roots of their trees are all that is solved.
         progress: called with the bracket so far.
         journal: where every proven fact is kept as it is found; what an earlier run has proven of this question is not proven
             again (docs/journal.md).
@@ -86,7 +89,9 @@ def verify(
     A KeyboardInterrupt ends the run with the bracket so far (reason ``interrupted``) instead of being raised.
     """
     inner = _PROOF_SHARE * gap if certificate else gap
-    options = Options(solver, inner, time_limit, jobs, threshold, device, seed, mip_start, certificate, memory_limit)
+    options = Options(
+        solver, inner, time_limit, jobs, threshold, device, seed, mip_start, certificate, memory_limit, branching
+    )
     _check(options)
     check_family(problem, options)
     if journal is not None:
@@ -100,9 +105,13 @@ def verify(
     )
     try:
         with one_thread():
-            return _verify(run, choice, gap)
+            result = _verify(run, choice, gap)
     finally:
         run.workers.close()
+    what, reason = f"verify: {result.status.value}", f"{result.reason.value} ({result.detail})"
+    cost = result.statistics
+    ended(what, reason, (result.lower, result.upper), cost.solves, cost.seconds, result.notices)
+    return result
 
 
 def _check(options: Options) -> None:
@@ -121,6 +130,10 @@ def _check(options: Options) -> None:
     if options.certificate and options.solver not in ("auto", "cells"):
         raise ProblemError(
             f"a certificate needs the trees of the cell engine, and {options.solver} keeps none: use --solver cells (the default)"
+        )
+    if not options.branching and options.solver not in ("auto", "cells"):
+        raise ProblemError(
+            f"{options.solver} branches by itself; to solve without branching, ask for cells (the default)"
         )
     if options.memory_limit is not None and not options.memory_limit > 0:
         raise ProblemError(f"memory limit {options.memory_limit}: a number of bytes > 0 is accepted")
@@ -220,4 +233,6 @@ def _attack(run: Run, search: Search) -> dict[str, float]:
     run.attack_seconds = time.monotonic() - begun
     if recall is not None and outcome.finished:
         recall.keep_attacks(outcome.device, values)
+    for name, value in values.items():
+        LOGGER.info("attack %s: %r", name, value)
     return values

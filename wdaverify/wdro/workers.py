@@ -162,9 +162,12 @@ class Workers:
     def warm(self) -> None:
         """Start the processes now, so that they import what they need while the attacks run."""
         if self._jobs is not None and not self.foreign:
-            with _calm_children():
-                for _ in range(self._jobs):
-                    self._processes().submit(_ready)
+            try:
+                with _calm_children():
+                    for _ in range(self._jobs):
+                        self._processes().submit(_ready)
+            except OSError:  # none can be started now; the first question will tell
+                self.close()
 
     def _processes(self) -> Executor:
         assert self._jobs is not None
@@ -188,7 +191,10 @@ class Workers:
         if self._jobs is None:
             self._local = self._local or make_engine(self._network, self._solver)
             done: Future[Answer] = Future()
-            done.set_result(self._local.answer(task.question, task.effort))
+            try:
+                done.set_result(self._local.answer(task.question, task.effort))
+            except Exception as error:  # noqa: BLE001 (as from a worker: the run says what it means)
+                done.set_exception(error)
             return done
         with _calm_children():
             if task.parts > 1 and isinstance(task.question, Inner):

@@ -44,7 +44,10 @@ class ZeroOneSearch:
 
     def __init__(self, run: Run, witness: Witness) -> None:
         self._run, self._problem = run, run.problem
-        self._screen, self._twins = Screen(self._problem, run.deadline), Twins(self._problem.samples)
+        self._screen, self._twins = (
+            Screen(self._problem, run.deadline, slopes=not run.options.certificate),
+            Twins(self._problem.samples),
+        )
         count = len(self._problem.samples)
         if not self._problem.support.bounded:
             self._screen.reach = np.full(count, enough(self._problem, run.options.gap))
@@ -180,7 +183,7 @@ class ZeroOneSearch:
 
     def search(self) -> Reason:
         """Screen every sample that can matter, then refine distances until the bracket closes or a limit is reached."""
-        self._run.rounds = 1
+        self._run.next_round()
         self._screen_all()
         self._update()
         for task, answer in self._run.work(self._draw, self._tell):

@@ -11,9 +11,10 @@ import numpy as np
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
-from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question
+from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
 from wdaverify.engines.cells.ledger import Claim, leaves, prove, tree_of
 from wdaverify.engines.cells.search import Evaluate, PseudoCosts, Search
+from wdaverify.engines.cells.slopes import SlopeHunt
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
 from wdaverify.errors import SolverError
 from wdaverify.ground import LinearRows
@@ -46,6 +47,8 @@ class CellEngine:
         """Search within the effort; what is left open widens the bound."""
         if isinstance(question, Level):
             raise SolverError("the cell engine answers no levels of the DLR loss")
+        if isinstance(question, Slope):
+            return SlopeHunt(self._network.blocks, question, effort).answer()
         rows = question.region.rows
         backward = self._backward if rows is None else Backward(self._network.blocks, rows)
         return _Hunt(self._network, backward, question, effort).answer()
@@ -162,7 +165,9 @@ class _Hunt:
             points = self._point(search.best)[None, :]
         outward = bound if isinstance(question, Distance) else -bound
         seconds = time.perf_counter() - self._begun
-        detail = f"{search.solves} LPs" + (", cut short by the memory limit" if search.full else "")
+        detail = f"{search.solves} LPs" + (
+            ", cut short by the memory limit" if search.full and self._effort.memory else ""
+        )
         proof = (
             self._proof(search)
             if self._effort.proof and not self._claim.integer.size and not self._claim.tail and self._margins is None

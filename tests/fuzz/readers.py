@@ -1,0 +1,316 @@
+"""What is fuzzed: per reader some valid files, how they are mutated, and what a file that is read must be."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+from bounds.tiny import problem, random_layers
+from builders import build_model, write_mlp
+from fuzz.mutations import Rng, archive_mutated, bytes_mutated, model_mutated, pick, tokens_mutated
+from network.test_onnx_reader import CASES
+
+from wdaverify import (
+    Loss,
+    WdroProblem,
+    load_network,
+    load_samples,
+    read_certificate,
+    recheck,
+    verify,
+    write_certificate,
+)
+from wdaverify.errors import CertificateError, InputError, NetworkError, ProblemError, SamplesError
+from wdaverify.question_files import load_functionals, load_support, load_weights
+
+WIDTH = 3
+MODELS = Path(__file__).parents[2] / "models"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """``read`` raises ``refusal`` or returns what ``check`` holds to its promises; ``seeds`` are files that are read."""
+
+    suffix: str
+    refusal: type[InputError]
+    seeds: Callable[[], Sequence[bytes]]
+    mutate: Callable[[Rng, bytes, Sequence[bytes]], bytes]
+    check: Callable[[Path], None]
+    count: int
+    """How many inputs the full run takes."""
+
+
+def _half(structured: Callable[[Rng, bytes], bytes]) -> Callable[[Rng, bytes, Sequence[bytes]], bytes]:
+    """Half of the inputs by bytes alone, half by structure; of these some by bytes as well."""
+
+    def mutate(rng: Rng, data: bytes, others: Sequence[bytes]) -> bytes:
+        if rng.random() < 0.5:
+            return bytes_mutated(rng, data, others)
+        out = structured(rng, data)
+        return bytes_mutated(rng, out, others) if rng.random() < 0.1 else out
+
+    return mutate
+
+
+# Networks
+
+
+@cache
+def _models() -> tuple[bytes, ...]:
+    """One small model for every accepted operator and form, and bundled ones."""
+    small = [build_model(*case[:3], opset=case[3]).SerializeToString() for case in CASES.values()]
+    return (*small, (MODELS / "iris_8x8.onnx").read_bytes())
+
+
+def _network(path: Path) -> None:
+    net = load_network(path)
+    assert np.prod(net.input_shape, dtype=np.int64) == net.n_inputs >= 1
+    if net.n_inputs > 1000:
+        return
+    for layer in net.layers:
+        for part in vars(layer).values():
+            assert np.isfinite(part).all()
+    with np.errstate(all="ignore"):
+        assert net.forward(np.zeros((1, net.n_inputs))).shape == (1, net.n_outputs)
+    assert net.blocks[-1].weight.shape[0] == net.n_outputs
+    assert all(notice.isprintable() for notice in net.notices)
+
+
+# Samples
+
+
+def _saved(packed: bool, **arrays: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    (np.savez_compressed if packed else np.savez)(out, **arrays)
+    return out.getvalue()
+
+
+@cache
+def _sample_archives() -> tuple[bytes, ...]:
+    rng = np.random.default_rng(0)
+    x, y, w = rng.uniform(size=(4, WIDTH)), np.array([0, 1, 2, 0]), np.array([1.0, 2.0, 0.5, 0.0])
+    return tuple(
+        _saved(packed, **arrays)
+        for packed in (False, True)
+        for arrays in (
+            {"x": x, "y": y},
+            {"x": x.astype("f4"), "y": y.astype("u1"), "w": w},
+            {"x": np.asfortranarray(x.reshape(4, 3, 1)), "y": y.astype("f8"), "w": w.astype(">f4"), "other": x},
+            {"x": (x * 255).astype("u1"), "y": y.astype("i4")},
+        )
+    )
+
+
+@cache
+def _sample_tables() -> tuple[bytes, ...]:
+    return (
+        b"0.5,1,2\n-1,3e-1,0\n0.25,0.125,1\n",
+        b"\xef\xbb\xbfa,b,label\n0.5,1,2\n-1,0.3,0\n",
+        b"a,b,label\r\n0.5,1,2\r\n\r\n-1,0.3,0\r\n",
+        b'1,2,"the label"\n0.5, 1 ,2.0\n-1,0.3,0\n',
+        b"0,1,label\n" + b"0.5,1,2\n" * 20,
+    )
+
+
+def _samples(path: Path) -> None:
+    samples = load_samples(path)
+    assert samples.x.ndim == 2
+    assert min(samples.x.shape) >= 1
+    assert np.isfinite(samples.x).all()
+    assert samples.y.shape == samples.w.shape == (len(samples),)
+    assert (samples.w >= 0).all()
+    assert abs(samples.w.sum() - 1) < 1e-9
+    assert samples.source.isprintable()
+
+
+# Question files
+
+_TOML_WORDS = (
+    "lower",
+    "upper",
+    "[[rows]]",
+    "coefficients",
+    "weights",
+    "matrix",
+    "=",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    '"',
+    "'",
+    "'''",
+)
+_TOML_WORDS += (
+    '"""',
+    "#",
+    "\r\n",
+    "\r",
+    ".",
+    "[" * 2000,
+    "a." * 2000,
+    "inf",
+    "true",
+    "1979-05-27",
+    "0xffffffffffffffffff",
+)
+_TOML = (
+    b"lower = [0.0, 0.0, 0.0]\nupper = 10.0\ninteger = [2]\n\n[[rows]] # a row\ncoefficients = [1.0, -1.0, 0.0]\nlower = -5.0\n",
+    b"lower = 0\nupper = 3\none_hot = [[0, 1]]\n",
+    b"lower = -inf\nupper = inf\n",
+    b"weights = [1.0, 2, inf]\n",
+    b"matrix = [[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]]\noffset = [0.0, 0.5]\n",
+    b"matrix = [[1.0], [-1.0]]\noffset = [[-0.5, 0.5], [2.0, -2.0]]\n",
+)
+
+
+@cache
+def _part_archives() -> tuple[bytes, ...]:
+    row = np.array([[1.0, 1.0, 0.0]])
+    return (
+        _saved(
+            False, lower=np.array(0.0), upper=np.ones(3), rows=row, row_upper=np.array([1.5]), integer=np.array([1])
+        ),
+        _saved(True, lower=np.zeros(3), upper=np.ones(3), one_hot=np.array([[0, 1]])),
+        _saved(False, weights=np.array([1.0, 2.0, np.inf])),
+        _saved(False, matrix=row, offset=np.zeros((2, 1))),
+    )
+
+
+def _parts(path: Path) -> None:
+    """Read as each of the three parts; refused if none can be made of it."""
+    refusals: list[ProblemError] = []
+    try:
+        support = load_support(path, WIDTH)
+        assert support.lower.shape == support.upper.shape == (WIDTH,)
+        assert (support.lower <= support.upper).all()
+    except ProblemError as error:
+        refusals.append(error)
+    try:
+        assert load_weights(path, WIDTH).shape == (WIDTH,)
+    except ProblemError as error:
+        refusals.append(error)
+    try:
+        assert np.isfinite(load_functionals(path).matrix).all()
+    except ProblemError as error:
+        refusals.append(error)
+    for error in refusals:
+        assert str(error).isprintable()
+    if len(refusals) == 3:
+        raise refusals[int.from_bytes(path.read_bytes()[:1], "little") % 3]
+
+
+# Certificates
+
+
+def _question(loss: Loss) -> WdroProblem:
+    rng = np.random.default_rng(3)
+    path = Path(_folder.name) / "net.onnx"
+    net = load_network(write_mlp(path, random_layers(rng, 2, 3, 3), dtype=np.float64))
+    x = rng.uniform(size=(3, 2))
+    return problem(net, x, net.forward(x).argmax(axis=1), 0.05, loss=loss)
+
+
+class _Folder:
+    """A folder for the network, made by the test."""
+
+    name = ""
+
+
+_folder = _Folder()
+
+
+def use(folder: Path) -> None:
+    """Where files may be written."""
+    _folder.name = str(folder)
+
+
+@cache
+def _questions() -> dict[str, WdroProblem]:
+    return {loss.value: _question(loss) for loss in (Loss.MARGIN, Loss.ZERO_ONE)}
+
+
+@cache
+def _certificates() -> tuple[bytes, ...]:
+    out = []
+    path = Path(_folder.name) / "seed.cert"
+    for asked in _questions().values():
+        certificate = verify(asked, certificate=True).certificate
+        assert certificate is not None
+        write_certificate(path, certificate)
+        out.append(path.read_bytes())
+    return tuple(out)
+
+
+@cache
+def _true_values() -> dict[str, tuple[float, float]]:
+    brackets = {name: verify(asked, gap=1e-9) for name, asked in _questions().items()}
+    return {name: (result.lower, result.upper) for name, result in brackets.items()}
+
+
+def _certificate(path: Path) -> None:
+    """One that is read is a matter for the checker, which proves no more than the truth of it."""
+    certificate = read_certificate(path)
+    for name, asked in _questions().items():
+        verdict = recheck(certificate, asked)
+        low, high = _true_values()[name]
+        assert verdict.lower <= high + 1e-9
+        assert low - 1e-9 <= verdict.upper
+        assert all(len(reason) < 2000 for reason in verdict.reasons)
+
+
+def _model_or_bytes(rng: Rng, data: bytes) -> bytes:
+    try:
+        return model_mutated(rng, data)
+    except (
+        ValueError,
+        TypeError,
+        onnx.onnx_cpp2py_export.checker.ValidationError,
+    ):  # a value that protobuf itself refuses
+        return bytes_mutated(rng, data, [data])
+
+
+def _text(rng: Rng, data: bytes, words: Sequence[str], pattern: str) -> bytes:
+    text = tokens_mutated(rng, data.decode("utf-8"), words, pattern)
+    return text.encode(pick(rng, ("utf-8", "utf-8", "utf-8", "utf-16", "latin-1")), "replace")
+
+
+READERS = {
+    "onnx": Reader(".onnx", NetworkError, _models, _half(_model_or_bytes), _network, 100_000),
+    "samples npz": Reader(
+        ".npz", SamplesError, _sample_archives, _half(lambda r, d: archive_mutated(r, d, [d])), _samples, 60_000
+    ),
+    "samples csv": Reader(
+        ".csv",
+        SamplesError,
+        _sample_tables,
+        _half(lambda r, d: _text(r, d, (",", "\n", '"', "\r", ";", "1e309", "-0", "1_0", "\t", "nan"), r"[^,\n]+|.")),
+        _samples,
+        60_000,
+    ),
+    "question toml": Reader(
+        ".toml",
+        ProblemError,
+        lambda: _TOML,
+        _half(lambda r, d: _text(r, d, _TOML_WORDS, r"[\w.+-]+|.")),
+        _parts,
+        50_000,
+    ),
+    "question npz": Reader(
+        ".npz", ProblemError, _part_archives, _half(lambda r, d: archive_mutated(r, d, [d])), _parts, 30_000
+    ),
+    "certificate": Reader(
+        ".cert",
+        CertificateError,
+        _certificates,
+        _half(lambda r, d: archive_mutated(r, d, [d], "meta.npy")),
+        _certificate,
+        40_000,
+    ),
+}

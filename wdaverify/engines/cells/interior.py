@@ -1,0 +1,370 @@
+"""Whether an activation cell has an interior within a region: a point there, or a proof that there is none.
+
+    max tau <= 1   s.t.   s_k (G_k x + g_k) >= tau ||G_k||  for every neuron with G_k != 0,  x within the region by tau as well
+
+A cell that the forward rows admit may be flat (relu(u) and relu(-u) both active: u = 0); its gradient counts for nothing. No float
+proves that tau is 0, so flatness is proved in rationals: multipliers ``y >= 0, y != 0`` of strict rows with ``sum y_r row_r <= 0``
+everywhere in the box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from wdaverify.encoding.cost import Region
+from wdaverify.encoding.milp import Ints
+from wdaverify.encoding.rows import TINY, LinearProgram, Rows
+from wdaverify.encoding.weak_duality import proven
+from wdaverify.ground import Norm
+from wdaverify.network.model import Array, Block
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.solvers.lp import LpSession, LpStatus
+from wdaverify.solvers.qp import nearest
+
+FLAT = 1e-9
+"""A slack below this may be none at all."""
+_SUPPORT = 24
+"""The most multipliers that a proof in rationals may use."""
+_DEPTHS = (1e-2, 1e-4, 1e-6, 1e-8)
+"""How deep, in units of its rows, a point of a cell within an l2 ball is looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class CellRows:
+    """The strict rows ``G x + g > 0`` of a cell: ``matrix [r, n]``, ``constant [r]``, and each row's layer, neuron and sign.
+
+    ``active`` are the active neurons of every hidden block, those that are constant on the cell among them; ``idle`` are the
+    constant ones' layer, neuron and sign.
+    """
+
+    matrix: Array
+    constant: Array
+    layer: list[int]
+    neuron: list[int]
+    sign: Array
+    active: tuple[list[int], ...]
+    idle: list[tuple[int, int, float]]
+
+
+def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) -> CellRows:
+    """The rows of a cell given by the phases (1 active, else dead) of every hidden block.
+
+    Neurons that are constant on the cell, however the features move that are not ``still [n]``, are left out.
+    """
+    G, g, moves = blocks[0].weight, blocks[0].bias, ~(still > 0)
+    matrix, constant, layer, neuron, signs = [], [], [], [], []
+    idle: list[tuple[int, int, float]] = []
+    for k, phase in enumerate(phases):
+        sign = np.where(phase > 0, 1.0, -1.0)
+        moved = (G[:, moves] != 0).any(axis=1)
+        kept = np.flatnonzero(moved)
+        idle += [(k, j, float(sign[j])) for j in np.flatnonzero(~moved).tolist()]
+        matrix.append(sign[kept, None] * G[kept])
+        constant.append(sign[kept] * g[kept])
+        layer += [k] * kept.size
+        neuron += kept.tolist()
+        signs.append(sign[kept])
+        on = (phase > 0).astype(np.float64)
+        following = blocks[k + 1]
+        G, g = following.weight @ (on[:, None] * G), following.weight @ (on * g) + following.bias
+    n = blocks[0].weight.shape[1]
+    return CellRows(
+        np.concatenate(matrix) if matrix else np.zeros((0, n)),
+        np.concatenate(constant) if constant else np.zeros(0),
+        layer,
+        neuron,
+        np.concatenate(signs) if signs else np.zeros(0),
+        tuple(np.flatnonzero(phase > 0).tolist() for phase in phases),
+        idle,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Depth:
+    """How deep a cell is: the deepest ``point [n]`` (None: the LP was not solved), its ``slack`` (below 0: no point at all).
+
+    ``multipliers`` are those of the cell's rows; they prove that the slack is at most ``most`` (rows as computed, not as they are).
+    """
+
+    point: Array | None
+    slack: float
+    multipliers: Array
+    most: float
+
+
+def deepest(rows: CellRows, region: Region, still: Array) -> Depth:
+    """The deepest point of a cell within a region.
+
+    Raises:
+        SolverError: HiGHS refused the LP.
+    """
+    n = region.lower.size
+    scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
+    matrix, constant = rows.matrix / scale[:, None], rows.constant / scale
+    ball = region.norm is Norm.ONE and bool(np.isfinite(region.far))
+    least = -(np.abs(matrix) @ region.magnitude() + np.abs(constant)).max(initial=1.0)
+    tail = (np.zeros(n), np.full(n, region.far)) if ball else (np.zeros(0), np.zeros(0))
+    lower = np.concatenate([region.lower, [least - _rows_size(region)], tail[0]])
+    upper = np.concatenate([region.upper, [1.0], tail[1] / region.cost.scale(n) if ball else tail[1]])
+    parts: list[tuple[Array, float]] = []
+
+    def put(row: Array, slack: float, side: float, sizes: Array | None = None) -> None:
+        line = np.zeros(lower.size)
+        line[: row.size], line[n] = row, -slack
+        if sizes is not None:
+            line[n + 1 :] = sizes
+        parts.append((line, side))
+
+    for row, value in zip(matrix, constant, strict=True):
+        put(row, 1.0, -float(value))
+    eye = np.eye(n)
+    for k in np.flatnonzero(region.lower < region.upper).tolist():
+        room = min(1.0, 0.5 * float(region.upper[k] - region.lower[k]))
+        put(eye[k], room, float(region.lower[k]))
+        put(-eye[k], room, -float(region.upper[k]))
+    if region.rows is not None:
+        for row, low, high in zip(region.rows.matrix, region.rows.lower, region.rows.upper, strict=True):
+            size = float(np.abs(row).sum())
+            for sign, side in ((1.0, float(low)), (-1.0, -float(high))):
+                put(sign * row / size, float(np.isfinite(side) and low < high), side / size)
+    if ball:
+        for k in range(n):
+            put(-eye[k], 0.0, -float(region.centre[k]), eye[k])
+            put(eye[k], 0.0, float(region.centre[k]), eye[k])
+        put(np.zeros(n), region.far, -region.far, -region.cost.scale(n))
+    found = _solved(parts, lower, upper, n, rows.constant.size)
+    point = None if found.point is None else np.clip(found.point, region.lower, region.upper)
+    return Depth(point, found.slack, found.multipliers / scale, found.most)
+
+
+def _rows_size(region: Region) -> float:
+    """How far any point of the box may be from satisfying the region's rows, in units of these."""
+    if region.rows is None:
+        return 0.0
+    sides = np.concatenate([region.rows.lower, region.rows.upper])
+    size = np.tile(np.abs(region.rows.matrix).sum(axis=1), 2)
+    return float(region.magnitude().max(initial=0.0) + np.abs(np.where(np.isfinite(sides), sides / size, 0.0)).max())
+
+
+def _solved(parts: list[tuple[Array, float]], lower: Array, upper: Array, n: int, own: int) -> Depth:
+    """Maximise the slack (column n)."""
+    table = np.array([part[0] for part in parts]) if parts else np.zeros((0, lower.size))
+    index = np.broadcast_to(np.arange(lower.size), table.shape)
+    side = np.array([part[1] for part in parts])
+    cost = np.zeros(lower.size)
+    cost[n] = -1.0
+    rows = Rows.of(index, table, side, np.full(side.size, np.inf))
+    solution = LpSession(LinearProgram(cost, lower, upper, rows), curved=True).solve()
+    if solution.status is not LpStatus.OPTIMAL or solution.rows is None:
+        return Depth(None, np.inf, np.zeros(own), np.inf)
+    most = -proven(cost, rows, lower, upper, solution.rows)
+    return Depth(solution.columns[:n], float(solution.columns[n]), np.asarray(solution.rows[:own]), most)
+
+
+def within_ball(rows: CellRows, region: Region, still: Array) -> Array | None:
+    """A point of a cell's interior within the region's l2 ball, as deep as one of a few depths; None if none was found."""
+    scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
+    table, constant = rows.matrix / scale[:, None], rows.constant / scale
+    index = np.broadcast_to(np.arange(region.lower.size), table.shape)
+    weight = region.cost.scale(region.lower.size)
+    for depth in _DEPTHS:
+        high = np.full(constant.size, np.inf)
+        program = LinearProgram(
+            np.zeros(region.lower.size), region.lower, region.upper, Rows.of(index, table, depth - constant, high)
+        )
+        point = nearest(program, region.centre, weight)
+        if point is None:
+            continue
+        point = np.clip(point, region.lower, region.upper)
+        if float(region.cost.distance(point - region.centre)) <= region.far * (1 - 1e-12):
+            return np.asarray(point)
+    return None
+
+
+def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool:
+    """Whether the closed cell is proved to lie beyond the region's l2 ball, by a tangent of the ball at its nearest point."""
+    n = region.lower.size
+    scale = np.abs(rows.matrix).sum(axis=1)
+    table, side = rows.matrix / scale[:, None], -rows.constant / scale
+    error = cell_error(blocks, rows, region) / scale + TINY * region.magnitude().sum()  # rows leave tiny entries out
+    index = np.broadcast_to(np.arange(n), table.shape)
+    loose = Rows.of(index, table, side - error, np.full(side.size, np.inf))
+    point = nearest(LinearProgram(np.zeros(n), region.lower, region.upper, loose), region.centre, region.cost.scale(n))
+    if point is None:
+        return False
+    moved = (point - region.centre) * region.cost.scale(n)
+    length = float(np.sqrt((moved**2).sum()))
+    if length <= region.far:
+        return False
+    line = moved / length * region.cost.scale(n) * (1 - 1e-12)
+    program = LinearProgram(line, region.lower, region.upper, loose)
+    solution = LpSession(program, curved=True).solve()
+    if solution.rows is None:
+        return False
+    reach = float(line @ region.centre) + 1e-12 * float(np.abs(line) @ np.abs(region.centre)) + region.far
+    return proven(line, loose, region.lower, region.upper, solution.rows) > reach
+
+
+def cell_error(blocks: Sequence[Block], rows: CellRows, region: Region) -> Array:
+    """What forming the rows of a cell, from blocks that may be off themselves, may have lost at most anywhere in the box, ``[r]``."""
+    size = region.magnitude()
+    bound, carried = size, np.zeros(size.size)
+    totals = []
+    for k, active in enumerate(rows.active):
+        block, terms = blocks[k], 4 + sum(block.weight.shape[1] for block in blocks[: k + 1])
+        weight = np.abs(block.weight)
+        carried = weight @ carried + 2 * (block.weight_error @ (bound + carried) + block.bias_error)
+        bound = weight @ bound + np.abs(block.bias)
+        totals.append(dot_error(2 * terms) * bound + 1.001 * carried)
+        on = np.zeros(bound.size)
+        on[active] = 1.0
+        bound, carried = on * bound, on * carried
+    return np.array([totals[k][j] for k, j in zip(rows.layer, rows.neuron, strict=True)])
+
+
+def no_interior(blocks: Sequence[Block], rows: CellRows, depth: Depth, region: Region, still: Array) -> bool:
+    """Whether a cell is proved to have no interior in the region: it is empty, or flat, or a constant neuron is on its other side."""
+    if depth.slack < 0 and depth.most < -_row_error(blocks, rows, region, still):
+        return True
+    if depth.slack <= FLAT and flat(blocks, rows, depth.multipliers, region, still):
+        return True
+    return all(block.exact for block in blocks) and _misplaced(blocks, rows, region, still)
+
+
+def _row_error(blocks: Sequence[Block], rows: CellRows, region: Region, still: Array) -> float:
+    """By how much any row of the LP of ``deepest`` may be off, in its units, anywhere in the box."""
+    size = region.magnitude()
+    scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
+    off = float((cell_error(blocks, rows, region) / scale).max(initial=0.0)) + TINY * float(size.sum())
+    largest = float((np.abs(rows.constant) / scale).max(initial=0.0)) + float(size.sum()) + _rows_size(region)
+    if region.rows is not None and (region.rows.lower == region.rows.upper).any():
+        return math.inf  # rows without slack
+    return 1.001 * off + 16 * UNIT_ROUNDOFF * largest
+
+
+def _misplaced(blocks: Sequence[Block], rows: CellRows, region: Region, still: Array) -> bool:
+    """Whether a neuron that no moving feature reaches has, in rationals, the other sign wherever the scale (if there is one) is > 0."""
+    moves = np.flatnonzero(~(still > 0)).tolist()
+    scale = np.flatnonzero((still > 0) & (region.lower < region.upper)).tolist()
+    for layer, neuron, sign in rows.idle:
+        slopes, constant = _exact_row(blocks, rows.active, layer, neuron, sign)
+        if any(slopes[k] for k in moves):
+            continue
+        top = _farthest(dict(enumerate(slopes)), constant, region)
+        if top < 0 or (top == 0 and any(slopes[k] for k in scale)):
+            return True
+    return False
+
+
+def flat(blocks: Sequence[Block], rows: CellRows, multipliers: Array, region: Region, still: Array) -> bool:
+    """Whether multipliers near these prove, in rationals, that no point of the box satisfies every strict row."""
+    if not all(block.exact for block in blocks):
+        return False
+    size = np.abs(multipliers)
+    chosen = np.flatnonzero(size > 1e-13 * size.max(initial=0.0))
+    if not 0 < chosen.size <= _SUPPORT:
+        return False
+    table = [
+        _exact_row(blocks, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()
+    ]
+    moves = np.flatnonzero(~(still > 0)).tolist()
+    if not all(any(row[0][k] for k in moves) for row in table):
+        return False  # a row that is constant after all says nothing of an interior
+    if _cancels(blocks, rows, size, chosen, region):
+        return True
+    plain = [Fraction(float(v)) for v in size[chosen]]
+    cancelled = np.abs(size[chosen] @ np.array([[float(v) for v in row[0]] for row in table]))
+    columns = np.flatnonzero(cancelled <= 1e-7 * cancelled.max(initial=0.0) + 1e-9).tolist()
+    for y in (_null_vector([[row[0][k] for k in columns] for row in table]), plain):
+        if y is not None and all(v >= 0 for v in y) and any(v > 0 for v in y) and _never_positive(table, y, region):
+            return True
+    return False
+
+
+def _cancels(blocks: Sequence[Block], rows: CellRows, size: Array, chosen: Ints, region: Region) -> bool:
+    """Whether the rows of later layers are made up, in rationals, of the active rows of those before (however small the weights)."""
+    largest = float(size[chosen].max())
+    y = {(rows.layer[r], rows.neuron[r]): Fraction(float(size[r])) for r in chosen}
+    signs = {
+        (k, j): Fraction(float(sign)) for k, j, sign in zip(rows.layer, rows.neuron, rows.sign.tolist(), strict=True)
+    }
+    incoming: dict[int, Fraction] = {}
+    constant = Fraction(0)
+    for k in range(len(rows.active) - 1, -1, -1):
+        totals: dict[int, Fraction] = {}
+        for j in {j for layer, j in y if layer == k} | set(incoming):
+            came, sign, own = incoming.get(j, Fraction(0)), signs.get((k, j)), y.get((k, j), Fraction(0))
+            if sign is not None and came:
+                rest = abs(float(sign * own + came))
+                if rest <= max(1e-7 * abs(float(came)), 1e-12 * largest) and -came * sign >= 0:
+                    own = -came * sign
+            total = came + (own * sign if sign is not None else Fraction(0))
+            if total:
+                totals[j] = total
+        block = blocks[k]
+        constant += sum((v * Fraction(float(block.bias[j])) for j, v in totals.items()), Fraction(0))
+        below = range(block.weight.shape[1]) if k == 0 else rows.active[k - 1]
+        weights = {j: block.weight[j].tolist() for j in totals}
+        incoming = {i: sum((v * Fraction(weights[j][i]) for j, v in totals.items()), Fraction(0)) for i in below}
+    return _farthest(incoming, constant, region) <= 0
+
+
+def _farthest(slopes: dict[int, Fraction], constant: Fraction, region: Region) -> Fraction:
+    """``max slopes . x + constant`` over the box."""
+    ends = ((v, float(region.upper[k] if v > 0 else region.lower[k])) for k, v in slopes.items() if v)
+    return sum((v * Fraction(end) for v, end in ends), constant)
+
+
+def _exact_row(
+    blocks: Sequence[Block], active: Sequence[list[int]], layer: int, neuron: int, sign: float
+) -> tuple[list[Fraction], Fraction]:
+    """``sign`` times a neuron's pre-activation on a cell, in rationals."""
+    g = {neuron: Fraction(sign)}
+    constant = Fraction(0)
+    for k in range(layer, -1, -1):
+        block = blocks[k]
+        constant += sum((v * Fraction(float(block.bias[j])) for j, v in g.items()), Fraction(0))
+        below = range(block.weight.shape[1]) if k == 0 else active[k - 1]
+        weights = {j: block.weight[j].tolist() for j in g}
+        g = {i: sum((v * Fraction(weights[j][i]) for j, v in g.items()), Fraction(0)) for i in below}
+    return [g.get(i, Fraction(0)) for i in range(blocks[0].weight.shape[1])], constant
+
+
+def _null_vector(table: list[list[Fraction]]) -> list[Fraction] | None:
+    """``y`` with ``sum_r y_r table_r = 0`` and the last free entry 1, if there is one, by elimination in rationals.
+
+    The columns are those that the multipliers found nearly cancel; the others are left to the box.
+    """
+    count = len(table)
+    columns = [list(column) for column in zip(*table, strict=True) if any(column)]
+    pivots: list[tuple[int, list[Fraction]]] = []
+    for column in columns:
+        for at, done in pivots:
+            if column[at]:
+                factor = column[at] / done[at]
+                column = [a - factor * b for a, b in zip(column, done, strict=True)]
+        lead = next((k for k, v in enumerate(column) if v), None)
+        if lead is not None:
+            pivots.append((lead, column))
+    free = [k for k in range(count) if k not in {at for at, _ in pivots}]
+    if not free:
+        return None
+    y = [Fraction(0)] * count
+    y[free[-1]] = Fraction(1)
+    for at, row in reversed(pivots):
+        y[at] = -sum((row[k] * y[k] for k in range(count) if k != at), Fraction(0)) / row[at]
+    return [-v for v in y] if all(v <= 0 for v in y) else y
+
+
+def _never_positive(table: list[tuple[list[Fraction], Fraction]], y: list[Fraction], region: Region) -> bool:
+    """Whether ``sum_r y_r (G_r x + g_r) <= 0`` all over the box."""
+    total = sum((v * row[1] for v, row in zip(y, table, strict=True)), Fraction(0))
+    slopes = {
+        k: sum((v * row[0][k] for v, row in zip(y, table, strict=True)), Fraction(0)) for k in range(region.lower.size)
+    }
+    return _farthest(slopes, total, region) <= 0

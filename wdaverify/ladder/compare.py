@@ -1,0 +1,393 @@
+"""The ladder: every certificate and every attack beside the exact bracket, at one radius or several."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from wdaverify.attacks.outcome import AttackOutcome
+from wdaverify.errors import ProblemError
+from wdaverify.ladder.constants import bound_from, slopes_question
+from wdaverify.ladder.relaxed import RelaxedDual, crown_zero_one
+from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side, absent
+from wdaverify.ladder.sensitivity import first_order
+from wdaverify.lipschitz.exact import interval_constants, lipschitz
+from wdaverify.lipschitz.lipsdp import lipsdp
+from wdaverify.lipschitz.norms import product_of_norms
+from wdaverify.lipschitz.question import LipschitzProblem
+from wdaverify.network.model import Array
+from wdaverify.problem import Loss, WdroProblem
+from wdaverify.wdro.attacking import launch, mixture, refuse_overflow
+from wdaverify.wdro.horizon import Horizon
+from wdaverify.wdro.progress import Progress, Report
+from wdaverify.wdro.result import Reason, VerificationResult, Voucher
+from wdaverify.wdro.run import Options, Run
+from wdaverify.wdro.verify import check_family, verify
+from wdaverify.wdro.workers import Workers
+from wdaverify.witness.evaluate import evaluate, nominal_bracket
+
+ABOVE = ("product of layer norms", "LipSDP", "interval Jacobian", "exact Lipschitz", "CROWN dual", "LP dual")
+BELOW = ("nominal", "asymptotic", "first-order sensitivity", "attacks")
+NAMES = {
+    "norms": ABOVE[0],
+    "lipsdp": ABOVE[1],
+    "jacobian": ABOVE[2],
+    "lipschitz": ABOVE[3],
+    "crown": ABOVE[4],
+    "lp": ABOVE[5],
+    "exact": "exact",
+    "asymptotic": BELOW[1],
+    "first-order": BELOW[2],
+    "attacks": BELOW[3],
+}
+"""The rungs that can be chosen, as they are called on the command line; the nominal loss always stands below."""
+_CUT = "cut short by the rung limit"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compare: the exact run's options are those of ``wdaverify.wdro.verify.verify``.
+
+    ``rungs`` of ``NAMES``; ``rung_limit``: seconds that each certificate may take at a radius (None: no limit).
+    """
+
+    rungs: tuple[str, ...] = tuple(NAMES)
+    rung_limit: float | None = 60.0
+    solver: str = "auto"
+    gap: float = 1e-6
+    time_limit: float | None = None
+    jobs: int | None = None
+    threshold: float | None = None
+    device: str = "auto"
+    seed: int = 0
+    mip_start: bool = False
+    certificate: bool = False
+    memory_limit: float | None = None
+
+
+@dataclass(eq=False)
+class _Constants:
+    """What does not depend on the radius: constants by rung, with what each took; made once."""
+
+    question: LipschitzProblem | None
+    found: dict[str, tuple[Array | None, float, str]] = field(default_factory=dict)
+
+
+def compare(
+    problem: WdroProblem, radii: Sequence[float], settings: Settings | None = None, *, progress: Report | None = None
+) -> Comparison:
+    """Climb the ladder at every radius.
+
+    Args:
+        problem: the question; its own radius is not used.
+        radii: at least one, each finite and >= 0.
+        settings: which rungs, and how; see ``Settings``.
+        progress: called with the bracket so far, the phase naming the rung.
+
+    Raises:
+        ProblemError: a rung that is not known, no radius, or what ``verify`` refuses where the exact run is asked for.
+
+    A KeyboardInterrupt ends the comparison with the rungs so far; those not reached say so.
+    """
+    settings = settings or Settings()
+    _check(problem, radii, settings)
+    begun = time.monotonic()
+    refuse_overflow(problem)
+    slopes = None if problem.loss is Loss.DLR else slopes_question(problem)
+    constants, ladders, stopped = _Constants(slopes), [], False
+    for radius in radii:
+        ladder = _Climb(replace(problem, radius=radius), settings, constants, progress, begun)
+        stopped = ladder.run(stopped)
+        ladders.append(ladder.ladder())
+    notices = tuple(dict.fromkeys(n for ladder in ladders if ladder.result for n in ladder.result.notices))
+    return Comparison(
+        replace(problem, radius=max(radii)),
+        tuple(ladders),
+        time.monotonic() - begun,
+        settings.seed,
+        notices or problem.network.notices,
+        stopped,
+    )
+
+
+def _check(problem: WdroProblem, radii: Sequence[float], settings: Settings) -> None:
+    if not radii or not all(math.isfinite(r) and r >= 0 for r in radii):
+        raise ProblemError(f"radii {list(radii)}: one or more finite numbers >= 0 are accepted")
+    unknown = [name for name in settings.rungs if name not in NAMES]
+    if unknown or not settings.rungs:
+        raise ProblemError(f"rung {', '.join(unknown) or 'none'}: {', '.join(NAMES)} are accepted")
+    if settings.rung_limit is not None and not settings.rung_limit >= 0:
+        raise ProblemError(f"rung limit {settings.rung_limit}: a number of seconds >= 0 is accepted")
+    if "exact" in settings.rungs:
+        options = Options(
+            settings.solver,
+            settings.gap,
+            settings.time_limit,
+            settings.jobs,
+            settings.threshold,
+            settings.device,
+            settings.seed,
+            settings.mip_start,
+            settings.certificate,
+            settings.memory_limit,
+        )
+        check_family(problem, options)
+
+
+class _Climb:
+    """One ladder as it is built."""
+
+    def __init__(
+        self, problem: WdroProblem, settings: Settings, constants: _Constants, progress: Report | None, begun: float
+    ) -> None:
+        self._problem, self._settings, self._constants = problem, settings, constants
+        self._progress, self._begun = progress, begun
+        self._nominal = nominal_bracket(problem)[0]
+        self._outcome: AttackOutcome | None = None
+        self._relaxed: RelaxedDual | None = None
+        self._result: VerificationResult | None = None
+        self._above: list[Rung] = []
+        self._below: list[Rung] = [
+            Rung("nominal", Side.BELOW, Kind.BOUND, self._nominal, Voucher.CHECKED, 0.0, "the samples as they are")
+        ]
+        self._middle: list[Rung] = []
+
+    def run(self, stopped: bool) -> bool:
+        """Climb; True if an interrupt stopped it (or had before)."""
+        steps: list[tuple[str, Side, Callable[[], None]]] = [
+            ("asymptotic", Side.BELOW, self._asymptotic),
+            ("first-order", Side.BELOW, self._sensitivity),
+            ("attacks", Side.BELOW, self._attacks),
+            ("norms", Side.ABOVE, lambda: self._slopes("norms", self._by_norms)),
+            ("lipsdp", Side.ABOVE, lambda: self._slopes("lipsdp", self._by_lipsdp)),
+            ("jacobian", Side.ABOVE, lambda: self._slopes("jacobian", self._by_jacobian)),
+            ("lipschitz", Side.ABOVE, lambda: self._slopes("lipschitz", self._by_cells)),
+            ("crown", Side.ABOVE, self._crown),
+            ("lp", Side.ABOVE, self._lp),
+            ("exact", Side.MIDDLE, self._exact),
+        ]
+        try:
+            for name, side, step in steps:
+                if name not in self._settings.rungs:
+                    continue
+                if stopped:
+                    self._put(absent(NAMES[name], side, "interrupted before this rung"))
+                    continue
+                self._tell(NAMES[name])
+                try:
+                    step()
+                except KeyboardInterrupt:
+                    stopped = True
+                    self._put(absent(NAMES[name], side, "interrupted"))
+        finally:
+            if self._relaxed is not None:
+                self._relaxed.close()
+        return stopped or (self._result is not None and self._result.reason is Reason.INTERRUPTED)
+
+    def ladder(self) -> Ladder:
+        """The rungs from the top: certificates, the exact bracket, attacks from the best down, the nominal loss."""
+        rungs = (*self._above, *self._middle, *reversed(self._below))
+        return Ladder(self._problem, self._nominal, rungs, self._result)
+
+    def _tell(self, phase: str) -> None:
+        if self._progress is not None:
+            ladder = self.ladder()
+            elapsed = time.monotonic() - self._begun
+            self._progress(Progress(phase, ladder.lower, ladder.upper, 0, 0, 0, elapsed))
+
+    def _put(self, rung: Rung) -> None:
+        {Side.ABOVE: self._above, Side.MIDDLE: self._middle, Side.BELOW: self._below}[rung.side].append(rung)
+
+    def _bound(self, name: str, side: Side, value: float, seconds: float, detail: str = "") -> None:
+        """A proven value; one that says nothing has no place on the ladder."""
+        if math.isinf(value):
+            self._put(absent(name, side, f"it proves no finite bound{'; ' + detail if detail else ''}", seconds))
+        else:
+            self._put(Rung(name, side, Kind.BOUND, value, Voucher.CHECKED, seconds, detail))
+
+    # below
+
+    def _asymptotic(self) -> None:
+        problem, name = self._problem, NAMES["asymptotic"]
+        if problem.support.bounded:
+            self._put(absent(name, Side.BELOW, "the support is bounded: slopes at infinity are for --support none"))
+        elif problem.cost.order != 1 or problem.loss in (Loss.ZERO_ONE, Loss.DLR):
+            self._put(
+                absent(name, Side.BELOW, "for order 1 and losses that grow: margin, hinge, cross-entropy, linear")
+            )
+        else:
+            begun = time.monotonic()
+            limit = self._settings.rung_limit
+            options = Options("cells", 1e-6, limit, None, None, "cpu", self._settings.seed, False)
+            horizon = Horizon(problem)
+            horizon.look(Run(problem, options, Workers(problem.network, "cells", None), None))
+            value = math.nextafter(self._nominal + horizon.lower * problem.radius * (1 - 2.0**-50), -math.inf)
+            detail = f"slope at infinity {horizon.lower:.6g}; as a supremum, attained by no distribution"
+            self._bound(name, Side.BELOW, value, time.monotonic() - begun, detail)
+
+    def _sensitivity(self) -> None:
+        name, begun = NAMES["first-order"], time.monotonic()
+        if self._problem.loss is Loss.ZERO_ONE:
+            why = "the zero-one loss has no gradient"
+            self._put(absent(name, Side.BELOW, why, kind=Kind.ESTIMATE))
+            return
+        value = first_order(self._problem, self._nominal)
+        detail = "an estimate for small radii, no bound"
+        self._put(Rung(name, Side.BELOW, Kind.ESTIMATE, value, None, time.monotonic() - begun, detail))
+
+    def _attacks(self) -> None:
+        problem, settings = self._problem, self._settings
+        begun = time.monotonic()
+        deadline = math.inf if settings.rung_limit is None else begun + settings.rung_limit
+        outcome = launch(problem, device=settings.device, seed=settings.seed, deadline=deadline)
+        self._outcome = outcome
+        cut = "" if outcome.finished else _CUT
+        for name, proposal in outcome.distributions.items():
+            value = evaluate(problem, proposal).lower
+            self._bound(name, Side.BELOW, value, outcome.spent[name], cut)
+        best = mixture(problem, outcome)
+        what = "the best distribution on all points that the attacks visited"
+        self._bound("mixture", Side.BELOW, best.lower, time.monotonic() - begun, f"{what}{'; ' + cut if cut else ''}")
+
+    # above
+
+    def _slopes(self, name: str, make: Callable[[LipschitzProblem], tuple[Array | None, str]]) -> None:
+        """A certificate made of Lipschitz constants, which are found once for all radii."""
+        question = self._constants.question
+        if question is None:
+            self._put(absent(NAMES[name], Side.ABOVE, "the DLR loss is not Lipschitz: its denominator may vanish"))
+            return
+        if name not in self._constants.found:
+            begun = time.monotonic()
+            constants, detail = make(question)
+            self._constants.found[name] = constants, time.monotonic() - begun, detail
+        constants, seconds, detail = self._constants.found[name]
+        if constants is None:
+            self._put(absent(NAMES[name], Side.ABOVE, detail, seconds))
+            return
+        value = bound_from(self._problem, question.measure, constants)
+        size = f"constant {float(constants.max(initial=0.0)):.6g}"
+        self._bound(NAMES[name], Side.ABOVE, value, seconds, f"{size}{'; ' + detail if detail else ''}")
+
+    def _by_norms(self, question: LipschitzProblem) -> tuple[Array | None, str]:
+        return product_of_norms(question.network, question.measure.rows, question.cost), "over all of R^n"
+
+    def _by_lipsdp(self, question: LipschitzProblem) -> tuple[Array | None, str]:
+        deadline = math.inf if self._settings.rung_limit is None else time.monotonic() + self._settings.rung_limit
+        found = lipsdp(question.network, question.measure.rows, question.cost, deadline=deadline)
+        if not np.isfinite(found.constants).all():
+            missing = int((~np.isfinite(found.constants)).sum())
+            return None, f"{missing} of {found.constants.size} functionals without a bound: {found.why}"
+        return found.constants, "over all of R^n" + (f"; {found.why}" if found.why else "")
+
+    def _by_jacobian(self, question: LipschitzProblem) -> tuple[Array | None, str]:
+        constants = interval_constants(question)
+        if not np.isfinite(constants).any():
+            return None, "pre-activation bounds overflow"
+        return constants, ""
+
+    def _by_cells(self, question: LipschitzProblem) -> tuple[Array | None, str]:
+        settings = self._settings
+        apart = self._problem.loss is Loss.ZERO_ONE
+        found = lipschitz(question, time_limit=settings.rung_limit, jobs=settings.jobs, seed=settings.seed, each=apart)
+        if found.reason is Reason.INTERRUPTED:
+            raise KeyboardInterrupt
+        by_name = {bound.functional: bound.upper for bound in found.functionals}
+        constants = np.array([by_name.get(name, found.upper) for name in question.measure.names])
+        whole = "" if found.status.value == "exact" else f"its bracket is open: [{found.lower:.6g}, {found.upper:.6g}]"
+        return np.minimum(constants, found.upper), whole
+
+    def _crown(self) -> None:
+        problem, name, begun = self._problem, NAMES["crown"], time.monotonic()
+        if problem.loss is Loss.DLR:
+            self._put(absent(name, Side.ABOVE, "the DLR loss is no functional of the logits"))
+            return
+        limit = self._settings.rung_limit
+        if problem.loss is Loss.ZERO_ONE:
+            value = crown_zero_one(problem, math.inf if limit is None else begun + limit)
+            detail = "distances from balls without an error"
+        elif problem.radius == 0:
+            value, detail = nominal_bracket(problem)[1], ""
+        else:
+            relaxed = self._made_relaxed()
+            value = relaxed.crown()
+            cut = _CUT if relaxed.late() else ""
+            detail = cut if math.isinf(value) else f"at the multiplier {relaxed.multiplier:.6g}{cut and '; ' + cut}"
+        self._bound(name, Side.ABOVE, value, time.monotonic() - begun, detail)
+
+    def _lp(self) -> None:
+        problem, name, begun = self._problem, NAMES["lp"], time.monotonic()
+        if problem.loss is Loss.DLR:
+            self._put(absent(name, Side.ABOVE, "the DLR loss is no functional of the logits"))
+        elif problem.loss is Loss.ZERO_ONE:
+            found = self._roots()
+            self._bound(name, Side.ABOVE, found, time.monotonic() - begun, "distances by linear programs, no branching")
+        elif problem.radius == 0:
+            self._bound(name, Side.ABOVE, nominal_bracket(problem)[1], time.monotonic() - begun)
+        else:
+            relaxed = self._made_relaxed()
+            if "crown" not in self._settings.rungs:
+                relaxed.crown()
+            cut = f"; {_CUT}" if relaxed.late() else ""
+            value = relaxed.lp()
+            self._bound(name, Side.ABOVE, value, time.monotonic() - begun, f"no branching{cut}")
+
+    def _roots(self) -> float:
+        """The zero-one search without branching: the roots alone."""
+        settings = self._settings
+        found = verify(
+            self._problem,
+            solver="cells",
+            gap=settings.gap,
+            time_limit=settings.rung_limit,
+            jobs=settings.jobs,
+            seed=settings.seed,
+            branching=False,
+        )
+        if found.reason is Reason.INTERRUPTED:
+            raise KeyboardInterrupt
+        return found.upper
+
+    def _made_relaxed(self) -> RelaxedDual:
+        if self._relaxed is None:
+            settings = self._settings
+            self._relaxed = RelaxedDual(
+                self._problem, self._outcome, jobs=settings.jobs, seed=settings.seed, seconds=settings.rung_limit
+            )
+        return self._relaxed
+
+    # the middle
+
+    def _exact(self) -> None:
+        settings, begun = self._settings, time.monotonic()
+        result = verify(
+            self._problem,
+            solver=settings.solver,
+            gap=settings.gap,
+            time_limit=settings.time_limit,
+            jobs=settings.jobs,
+            threshold=settings.threshold,
+            device=settings.device,
+            seed=settings.seed,
+            mip_start=settings.mip_start,
+            certificate=settings.certificate,
+            memory_limit=settings.memory_limit,
+            progress=self._progress,
+        )
+        self._result = result
+        middle = Rung(
+            "exact",
+            Side.MIDDLE,
+            Kind.BRACKET,
+            0.5 * (result.lower + result.upper) if math.isfinite(result.gap) else None,
+            result.vouched_upper,
+            time.monotonic() - begun,
+            result.detail,
+            lower=result.lower,
+            upper=result.upper,
+        )
+        self._put(middle)

@@ -1,0 +1,72 @@
+"""The first-order sensitivity (Bai, He, Jiang, Obloj, arXiv 2306.09844): an estimate of V for small radii, no bound of anything.
+
+    V(eps)  ~  E_P[l] + eps (sum_i w_i ||grad_x l(x_i, y_i)||_*^q)^(1/q),      1/p + 1/q = 1
+
+with the dual norm of the ground cost; order 1 takes the largest norm, order inf the mean. The support and moving labels are not seen.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from wdaverify.ground import GroundCost, Norm
+from wdaverify.network.model import Array
+from wdaverify.problem import Loss, WdroProblem
+
+
+def first_order(problem: WdroProblem, nominal: float) -> float:
+    """The estimate at the problem's radius; the zero-one loss has none."""
+    samples, cost = problem.samples, problem.cost
+    gradient = problem.network.gradient(samples.x, _loss_gradient(problem))
+    size = _dual_norm(gradient, cost)
+    used = samples.w > 0
+    if cost.order == 1:
+        slope = float(size[used].max(initial=0.0))
+    elif cost.order == 2:
+        slope = math.sqrt(float(samples.w @ size**2))
+    else:
+        slope = float(samples.w @ size)
+    return nominal + problem.radius * slope
+
+
+def _dual_norm(gradient: Array, cost: GroundCost) -> Array:
+    """``||g / a||_*`` of gradients ``[N, n]``; fixed features do not count."""
+    n = gradient.shape[1]
+    scaled = np.where(cost.fixed(n), 0.0, gradient / cost.scale(n))
+    if cost.norm is Norm.INF:
+        return np.asarray(np.abs(scaled).sum(axis=1))
+    if cost.norm is Norm.ONE:
+        return np.asarray(np.abs(scaled).max(axis=1, initial=0.0))
+    return np.asarray(np.sqrt((scaled**2).sum(axis=1)))
+
+
+def _loss_gradient(problem: WdroProblem) -> Array:
+    """The loss's derivative by the logits at the samples, ``[N, K]``."""
+    samples = problem.samples
+    z, rows = problem.network.forward(samples.x), np.arange(len(samples))
+    if problem.functionals is not None:
+        values = z @ problem.functionals.matrix.T + problem.functionals.offsets(samples.y)
+        return np.asarray(problem.functionals.matrix[values.argmax(axis=1)])
+    others = z.copy()
+    others[rows, samples.y] = -np.inf
+    rival, out = others.argmax(axis=1), np.zeros_like(z)
+    if problem.loss is Loss.CROSS_ENTROPY:
+        share = np.exp(z - z.max(axis=1, keepdims=True))
+        out += share / share.sum(axis=1, keepdims=True)
+        out[rows, samples.y] -= 1.0
+        return out
+    out[rows, rival] += 1.0
+    out[rows, samples.y] -= 1.0
+    margin = z[rows, rival] - z[rows, samples.y]
+    if problem.loss is Loss.HINGE:
+        return np.asarray(np.where((1 + margin > 0)[:, None], out, 0.0))
+    if problem.loss is Loss.DLR:
+        order = np.argsort(-z, axis=1, kind="stable")
+        spread = z[rows, order[:, 0]] - z[rows, order[:, 2]]
+        by_spread = np.zeros_like(z)
+        by_spread[rows, order[:, 0]] += 1.0
+        by_spread[rows, order[:, 2]] -= 1.0
+        return np.asarray(out / spread[:, None] - (margin / spread**2)[:, None] * by_spread)
+    return out

@@ -1,0 +1,335 @@
+"""Exact Lipschitz constants: the largest slope over full-dimensional activation cells that meet the region, as a bracket.
+
+    max over regions and functionals of  max { ||c J u|| : ||a u|| <= 1, J the Jacobian of a cell with an interior in the region }
+
+For every norm of the ground cost that is the least constant on a convex region (docs/theory.md, section 7). Functionals share the
+incumbent of their region, so that most of them are settled by bounds.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wdaverify.certify.backward import Backward
+from wdaverify.certify.jacobian import jacobian, slope_up
+from wdaverify.encoding.cost import Region
+from wdaverify.engines.base import Answer, Effort, Slope
+from wdaverify.engines.cells.slopes import shell_of
+from wdaverify.errors import ProblemError
+from wdaverify.ground import Norm
+from wdaverify.lipschitz.question import LipschitzProblem
+from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
+from wdaverify.network.model import Array, Block, readonly
+from wdaverify.solvers.registry import Choice, choose
+from wdaverify.wdro.progress import Progress, Report
+from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
+from wdaverify.wdro.workers import Task, Workers
+from wdaverify.witness.slope import slopes_at
+
+_FIRST_SLICE = 5.0
+"""Seconds that a question gets on its first try; each further try gets four times as many."""
+_CHUNK = 2**22
+"""The most doubles of Jacobians held at once."""
+_TICK = 0.2
+_GRACE = 1.0
+_DETAIL = {
+    Reason.GAP_CLOSED: "the bracket is closed to the gap asked for",
+    Reason.TIME_LIMIT: "the time limit was reached; the bracket holds",
+    Reason.INTERRUPTED: "the run was interrupted; the bracket holds",
+    Reason.STALLED: "no question is left that would narrow the bracket (see the notices)",
+}
+_DEATHS = 3
+_SHARE = 0.25
+"""The share of the gap that a single question may leave."""
+
+
+@dataclass(eq=False)
+class _Item:
+    """One functional on one region: what is proven, and how often it was asked."""
+
+    region: int
+    name: str
+    question: Slope
+    upper: float
+    tries: int = 0
+    closed: bool = False
+    busy: bool = False
+    deaths: int = 0
+
+
+@dataclass(eq=False)
+class _State:
+    """The brackets as they narrow. Items with the same ``region`` share an incumbent; ``samples, lower, points`` are by that."""
+
+    blocks: tuple[Block, ...]
+    each: bool
+    items: list[_Item]
+    samples: list[int | None]
+    lower: Array
+    points: list[Array | None]
+    attained: list[str | None]
+    solves: Counter[str] = field(default_factory=Counter)
+    nodes: int = 0
+    solve_seconds: float = 0.0
+    own: bool = True
+    failures: list[str] = field(default_factory=list)
+
+    def upper(self, region: int) -> float:
+        """The largest that is left of a region's functionals."""
+        return max(float(self.lower[region]), *(item.upper for item in self.items if item.region == region))
+
+    def whole(self) -> tuple[float, float]:
+        """The bracket over all regions."""
+        top = max(item.upper for item in self.items)
+        return float(self.lower.max()), max(top, float(self.lower.max()))
+
+
+def lipschitz(
+    problem: LipschitzProblem,
+    *,
+    solver: str = "auto",
+    gap: float = 1e-6,
+    time_limit: float | None = None,
+    jobs: int | None = None,
+    seed: int = 0,
+    each: bool = False,
+    progress: Report | None = None,
+) -> LipschitzResult:
+    """The exact constant, bracketed to ``gap`` on every region.
+
+    Args:
+        problem: the question.
+        solver: ``auto`` or ``cells`` (our own branch and bound; bounds are checked), ``gurobi`` or ``highs`` (one mixed-integer program
+            a functional, on the solver's word; l1 and l-inf alone).
+        gap: the absolute width at which a region's bracket counts as closed.
+        time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends.
+        jobs: worker processes; None solves in this process.
+        seed: of the points that are tried first.
+        each: bracket every functional by itself; else those that cannot be a region's largest are left at what rules them out.
+        progress: called with the bracket so far.
+
+    Raises:
+        ProblemError: an option outside what is accepted.
+
+    A KeyboardInterrupt ends the run with the bracket so far.
+    """
+    _check(problem, solver, gap, time_limit, jobs)
+    choice, begun = choose(solver), time.monotonic()
+    deadline = math.inf if time_limit is None else begun + time_limit
+    network = problem.asked()
+    workers = Workers(network, solver, jobs)
+    state = _start(problem, deadline, each=each)
+
+    def tell(phase: str) -> None:
+        if progress is not None:
+            low, high = state.whole()
+            opened = sum(not _settled(state, item, gap) for item in state.items)
+            progress(Progress(phase, low, high, 0, sum(state.solves.values()), opened, time.monotonic() - begun))
+
+    try:
+        tell("bounds")
+        reason = _search(state, workers, gap, deadline, seed, tell)
+    except KeyboardInterrupt:
+        reason = Reason.INTERRUPTED
+    finally:
+        workers.close()
+    seconds = time.monotonic() - begun
+    cost = Cost(seconds, state.solve_seconds, sum(state.solves.values()), state.nodes, workers.jobs)
+    return _result(problem, state, choice, reason, gap, cost, seed)
+
+
+def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float | None, jobs: int | None) -> None:
+    if not (math.isfinite(gap) and gap > 0):
+        raise ProblemError(f"gap {gap}: a finite number > 0 is accepted")
+    if time_limit is not None and not time_limit >= 0:
+        raise ProblemError(f"time limit {time_limit}: a number of seconds >= 0 is accepted")
+    if jobs is not None and jobs < 1:
+        raise ProblemError(f"jobs {jobs}: a number >= 1 is accepted, or None for this process alone")
+    if solver not in ("auto", "cells") and problem.cost.norm is Norm.TWO:
+        raise ProblemError(
+            f"{solver} answers l1 and l-inf slopes alone (l2 is not linear); use --solver cells (the default)"
+        )
+
+
+def _start(problem: LipschitzProblem, deadline: float, *, each: bool) -> _State:
+    """Every item with its interval-Jacobian bound, every region with the slope at its centre.
+
+    Items of a region share an incumbent, unless each stands for itself. Regions that the deadline leaves over share the bound of
+    the box around them.
+    """
+    blocks = problem.asked().blocks
+    backward = Backward(blocks)
+    items: list[_Item] = []
+    regions = problem.regions()
+    samples, lower = list[int | None](), list[float]()
+    points, attained = list[Array | None](), list[str | None]()
+    parts = problem.measure.parts(problem.cost.norm)
+    shared: list[float] | None = None
+    for k, region in enumerate(regions):
+        still = problem.still(region)
+        if shared is None and time.monotonic() > deadline:
+            hull = _hull(regions[k:])
+            shared = _uppers(blocks, backward, hull, problem.still(hull), parts)
+        uppers = shared or _uppers(blocks, backward, region, still, parts)
+        inside = region.rows is None or bool(region.rows.hold(region.centre[None, :])[0])
+        for position, ((name, rows), upper) in enumerate(zip(parts, uppers, strict=True)):
+            if each or position == 0:
+                samples.append(None if problem.around is None else k)
+                lower.append(0.0)
+                points.append(None)
+                attained.append(name if each else None)
+            items.append(_Item(len(samples) - 1, name, Slope(len(items), rows, region, still), upper))
+            if shared is None and inside:
+                low = float(slopes_at(blocks, region.centre[None, :], rows, region.cost, still)[0][0])
+                if low > lower[-1]:
+                    lower[-1], points[-1], attained[-1] = low, region.centre, name
+    return _State(blocks, each, items, samples, np.array(lower), points, attained)
+
+
+def interval_constants(problem: LipschitzProblem) -> Array:
+    """What interval Jacobians alone prove of each row of the measure on the whole region, ``[R]`` (FastLip's bound, arXiv 1804.09699)."""
+    blocks, region = problem.asked().blocks, problem.regions()[0]
+    rows = [("", row[None, :]) for row in problem.measure.rows]
+    return np.array(_uppers(blocks, Backward(blocks), region, problem.still(region), rows))
+
+
+def _uppers(
+    blocks: tuple[Block, ...], backward: Backward, region: Region, still: Array, parts: list[tuple[str, Array]]
+) -> list[float]:
+    """What the interval Jacobian of a region proves of each part."""
+    bounds = backward.pre_activations(shell_of(region))
+    rows = np.concatenate([part[1] for part in parts])
+    count = parts[0][1].shape[0]  # one row a part, or one part of all rows
+    out: list[float] = []
+    step = max(1, _CHUNK // (max(block.weight.shape[1] for block in blocks) * count)) * count
+    for first in range(0, len(rows), step):
+        centre, radius = jacobian(blocks, bounds, rows[None, first : first + step])
+        shape = (-1, count, centre.shape[2])
+        out += slope_up(centre.reshape(shape), radius.reshape(shape), region.cost, still).tolist()
+    return out
+
+
+def _hull(regions: list[Region]) -> Region:
+    """The box around regions."""
+    lower = np.min([region.lower for region in regions], axis=0)
+    upper = np.max([region.upper for region in regions], axis=0)
+    return Region(regions[0].cost, 0.5 * lower + 0.5 * upper, lower, upper, 0.0, math.inf)
+
+
+def _settled(state: _State, item: _Item, gap: float) -> bool:
+    return item.closed or item.upper <= state.lower[item.region] + gap
+
+
+def _search(
+    state: _State, workers: Workers, gap: float, deadline: float, seed: int, tell: Callable[[str], None]
+) -> Reason:
+    """Ask about the item with the largest bound, least tried first, until every region is closed."""
+    pending: dict[Future[Answer], _Item] = {}
+
+    def draw() -> _Item | None:
+        waiting = [item for item in state.items if not item.busy and not _settled(state, item, gap)]
+        return min(waiting, key=lambda item: (item.tries, -item.upper), default=None)
+
+    while time.monotonic() <= deadline + (_GRACE if pending else 0.0):
+        while len(pending) < workers.width and time.monotonic() < deadline and (item := draw()) is not None:
+            item.busy = True
+            pending[_submitted(workers, state, item, gap, deadline, seed)] = item
+        if not pending:
+            break
+        done, _ = wait(pending, timeout=_TICK, return_when=FIRST_COMPLETED)
+        for future in done:
+            item = pending.pop(future, None)
+            if item is None:
+                continue
+            item.busy = False
+            if isinstance(future.exception(), BrokenExecutor):
+                _died(state, [item, *pending.values()], future.exception())
+                pending.clear()
+                workers.close()
+                break
+            _take(state, item, future.result(), gap)
+        tell("solve")
+    if all(state.upper(k) - state.lower[k] <= gap for k in range(state.lower.size)):
+        return Reason.GAP_CLOSED
+    return Reason.TIME_LIMIT if time.monotonic() >= deadline else Reason.STALLED
+
+
+def _submitted(workers: Workers, state: _State, item: _Item, gap: float, deadline: float, seed: int) -> Future[Answer]:
+    seconds = min(_FIRST_SLICE * 4.0**item.tries, max(deadline - time.monotonic(), 0.0))
+    effort = Effort(_SHARE * gap, seconds, seed, float(state.lower[item.region]), None)
+    item.tries += 1
+    try:
+        return workers.submit(Task(item.question.item, item.question, effort))
+    except BrokenExecutor as error:
+        failed: Future[Answer] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _died(state: _State, items: list[_Item], error: BaseException | None) -> None:
+    """What is known of questions whose pool broke: nothing. They may be asked again, but not for ever."""
+    state.failures.append(f"a worker process died ({' '.join(str(error).split())})")
+    for item in items:
+        item.busy, item.deaths = False, item.deaths + 1
+        item.closed = item.deaths >= _DEATHS
+
+
+def _take(state: _State, item: _Item, answer: Answer, gap: float) -> None:
+    """Learn from an answer; its points are evaluated again before they count."""
+    question, region = item.question, item.region
+    item.upper = min(item.upper, max(answer.bound, float(state.lower[region])))
+    state.nodes += answer.nodes
+    state.solve_seconds += answer.seconds
+    if answer.vouched_by == "none":
+        state.failures.append(f"a question went unanswered: {answer.detail}")
+    else:
+        state.solves[answer.vouched_by] += 1
+        state.own = state.own and answer.checked
+    for point in answer.points:
+        low = float(slopes_at(state.blocks, point[None, :], question.rows, question.region.cost, question.still)[0][0])
+        if low > state.lower[region]:
+            state.lower[region], state.points[region], state.attained[region] = low, point, item.name
+    if answer.closed and answer.vouched_by != "none" and not _settled(state, item, gap):
+        state.failures.append(f"{item.name}: {answer.detail}")
+    item.closed = answer.closed
+
+
+def _result(
+    problem: LipschitzProblem, state: _State, choice: Choice, reason: Reason, gap: float, statistics: Cost, seed: int
+) -> LipschitzResult:
+    low, high = state.whole()
+    parts = []
+    for k in range(state.lower.size):
+        point = state.points[k]
+        shown = None if point is None else readonly(problem.point(point))
+        parts.append(Part(state.samples[k], state.attained[k], float(state.lower[k]), state.upper(k), shown))
+    closed = all(part.upper - part.lower <= gap for part in parts)
+    return LipschitzResult(
+        problem=problem,
+        status=Status.EXACT if closed else Status.BRACKET,
+        reason=Reason.GAP_CLOSED if closed else reason,
+        detail=_DETAIL[Reason.GAP_CLOSED if closed else reason],
+        lower=low,
+        upper=high,
+        parts=tuple(parts),
+        functionals=tuple(Bound(item.name, parts[item.region].sample, item.upper) for item in state.items),
+        vouched_lower=Voucher.CHECKED,
+        vouched_upper=Voucher.CHECKED if state.own else Voucher.SOLVER,
+        solver=SolverUse(choice.asked, dict(state.solves), choice.licence, choice.why),
+        statistics=statistics,
+        gap_asked=gap,
+        seed=seed,
+        each=state.each,
+        notices=(
+            *problem.network.notices,
+            *((choice.notice,) if choice.notice else ()),
+            *dict.fromkeys(state.failures),
+        ),
+    )

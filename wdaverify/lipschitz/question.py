@@ -1,0 +1,185 @@
+"""What a Lipschitz constant is asked of: functionals of the logits, or the whole Jacobian, on a convex region or balls around samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wdaverify.encoding.cost import Region
+from wdaverify.errors import ProblemError
+from wdaverify.ground import GroundCost, Norm, Support
+from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
+from wdaverify.problem import Samples
+
+OPERATOR_NORM = "operator-norm"
+FUNCTIONALS = "functionals"
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """``max ||rows J u||`` over ``||a u|| <= 1``: of several functionals the largest one's, of the operator norm all rows' together.
+
+    ``names [R]`` say what the rows ``[R, K]`` are.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    rows: Array
+
+    @classmethod
+    def operator_norm(cls, network: ReluNetwork) -> Measure:
+        """The whole Jacobian, from the norm of the cost to the same norm of the logits."""
+        count = network.n_outputs
+        return cls(OPERATOR_NORM, tuple(f"z_{k}" for k in range(count)), np.eye(count))
+
+    @classmethod
+    def outputs(cls, network: ReluNetwork, outputs: list[tuple[int, int | None]]) -> Measure:
+        """Single logits ``(i, None)`` or differences ``(i, j)``: ``z_i - z_j``.
+
+        Raises:
+            ProblemError: a logit that the network lacks, or the difference of one with itself.
+        """
+        names, rows = [], np.zeros((len(outputs), network.n_outputs))
+        for r, (plus, minus) in enumerate(outputs):
+            for k in (plus, minus):
+                if k is not None and not 0 <= k < network.n_outputs:
+                    raise ProblemError(f"output {k}: {network.name} has the outputs 0 to {network.n_outputs - 1}")
+            if plus == minus:
+                raise ProblemError(f"output {plus} minus itself is constant; name two outputs")
+            rows[r, plus] = 1.0
+            if minus is not None:
+                rows[r, minus] = -1.0
+            names.append(f"z_{plus}" if minus is None else f"z_{plus} - z_{minus}")
+        return cls(FUNCTIONALS, tuple(names), rows)
+
+    @classmethod
+    def margins(cls, network: ReluNetwork, labels: list[int]) -> Measure:
+        """``z_j - z_y`` for every label y given and every rival j; a pair counts once."""
+        pairs: dict[tuple[int, int], tuple[int, int]] = {}
+        for y in labels:
+            for j in range(network.n_outputs):
+                if j != y:
+                    pairs.setdefault((min(j, y), max(j, y)), (j, y))
+        return cls.outputs(network, [(j, y) for j, y in pairs.values()])
+
+    def parts(self, norm: Norm) -> list[tuple[str, Array]]:
+        """What is to be asked: each functional, or the rows together where the norm mixes them; equal up to sign once."""
+        if self.kind == OPERATOR_NORM and norm is not Norm.INF and len(self.names) > 1:
+            return [("the Jacobian", self.rows)]
+        out: dict[bytes, tuple[str, Array]] = {}
+        for name, row in zip(self.names, self.rows, strict=True):
+            lead = row[np.flatnonzero(row)[:1]]
+            alike = np.sign(lead[0]) * row + 0.0 if lead.size else row + 0.0
+            out.setdefault(alike.tobytes(), (name, row[None, :]))
+        return list(out.values())
+
+
+@dataclass(frozen=True, eq=False)
+class LipschitzProblem:
+    """The question: a network, a measure, the norm (a ground cost; its order does not matter), and where.
+
+    Without ``around`` the region is the support (its integers relaxed); with it the balls ``||x - x_i|| <= within`` cut by the support,
+    one region a sample.
+    """
+
+    network: ReluNetwork
+    cost: GroundCost
+    support: Support
+    measure: Measure
+    around: Samples | None = None
+    within: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.support.lower.size != self.network.n_inputs:
+            raise ProblemError(
+                f"the support has {self.support.lower.size} features, the network {self.network.n_inputs}"
+            )
+        if not self.measure.rows.shape[0]:
+            raise ProblemError("no functional is given: name at least one output")
+        if not self.network.blocks:
+            raise ProblemError(f"{self.network.name} has no layers")
+        if self.around is None:
+            return
+        if not (math.isfinite(self.within) and self.within > 0):
+            raise ProblemError(f"within {self.within}: a finite number > 0 is accepted; at 0 there is no ball")
+        if self.around.x.shape[1] != self.network.n_inputs:
+            raise ProblemError(
+                f"{self.around.source}: points have {self.around.x.shape[1]} features, {self.network.name} takes {self.network.n_inputs}"
+            )
+        outside = (self.around.x < self.support.lower) | (self.around.x > self.support.upper)
+        if outside.any():
+            raise ProblemError(
+                f"sample {int(np.flatnonzero(outside.any(axis=1))[0])} of {self.around.source} lies outside the support; widen "
+                "--support LO HI, or leave it out: then the balls are not cut"
+            )
+
+    @property
+    def whole(self) -> bool:
+        """Whether the region is all of R^n."""
+        return self.around is None and not self.support.bounded
+
+    def asked(self) -> ReluNetwork:
+        """The network that the engine sees: on all of R^n the homogeneous one."""
+        return homogeneous(self.network) if self.whole else self.network
+
+    def regions(self) -> list[Region]:
+        """One region, or one a sample, in terms of ``asked``."""
+        n = self.network.n_inputs
+        if self.whole:
+            weights = None if self.cost.weights is None else np.append(self.cost.weights, 1.0)
+            cost = replace(self.cost, weights=weights)
+            lower, upper = np.append(-np.ones(n), 0.0), np.ones(n + 1)
+            return [Region(cost, 0.5 * (lower + upper), lower, upper, 0.0, math.inf)]
+        support = self.support
+        if self.around is None:
+            middle = 0.5 * support.lower + 0.5 * support.upper
+            return [Region(self.cost, middle, support.lower, support.upper, 0.0, math.inf, support.rows)]
+        out = []
+        room = np.where(self.cost.fixed(n), 0.0, self.within / self.cost.scale(n))
+        for x in self.around.x:
+            lower, upper = np.maximum(support.lower, x - room), np.minimum(support.upper, x + room)
+            far = math.inf if self.cost.norm is Norm.INF else self.within
+            out.append(Region(self.cost, x, lower, upper, 0.0, far, support.rows))
+        return out
+
+    def still(self, region: Region) -> Array:
+        """Features that do not move within a region (1), and the scale of the homogeneous network."""
+        out: Array = (region.lower == region.upper).astype(np.float64)
+        if self.whole:
+            out[-1] = 1.0
+        return out
+
+    def point(self, x: Array) -> Array:
+        """A point of the engine's region as an input of the network."""
+        if not self.whole:
+            return x
+        out: Array = x[:-1] / x[-1]
+        return out
+
+
+def homogeneous(network: ReluNetwork) -> ReluNetwork:
+    """``g(x, t) = t f(x / t)`` for t > 0: biases times t, which travels along; its full-dimensional cells are those of f."""
+    layers: list[Layer] = []
+    last = network.layers[-1] if network.layers else None
+    for layer in network.layers:
+        if isinstance(layer, Affine):
+            weight = np.hstack([layer.weight, layer.bias[:, None]])
+            if layer is not last:
+                weight = np.vstack([weight, np.append(np.zeros(layer.weight.shape[1]), 1.0)])
+            layers.append(Affine(readonly(weight), readonly(np.zeros(weight.shape[0]))))
+        elif isinstance(layer, Diagonal):
+            factor, divisor = np.append(layer.factor, 1.0), np.append(layer.divisor, 1.0)
+            layers.append(Diagonal(readonly(factor), readonly(divisor), readonly(np.zeros(factor.size))))
+            if layer.shift.any():
+                turn = np.eye(factor.size)
+                turn[:-1, -1] = layer.shift
+                layers.append(Affine(readonly(turn), readonly(np.zeros(factor.size))))
+        else:
+            layers.append(layer)
+    if not isinstance(last, Affine):
+        keep = np.eye(network.n_outputs, network.n_outputs + 1)
+        layers.append(Affine(readonly(keep), readonly(np.zeros(network.n_outputs))))
+    name = f"{network.name}, homogeneous"
+    return replace(network, layers=tuple(layers), input_shape=(network.n_inputs + 1,), name=name)

@@ -1,0 +1,186 @@
+"""What a report consists of, as plain data: text, facts, tables, figures and pictures; nothing here knows HTML or a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from wdaverify.report.page.ink import Palette
+
+Draw = Callable[["Palette"], "Drawing"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a table: the text shown, and what it is sorted by (None: after all others)."""
+
+    text: str
+    value: float | str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column; numbers are set flush right."""
+
+    head: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of as many cells as there are columns; ``key`` names it within a report."""
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    folded: bool = False
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Labels and texts; a text of the kind "code" is set in a fixed width."""
+
+    title: str
+    rows: tuple[tuple[str, str, str], ...]
+    folded: bool = False
+    kind: str = "facts"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot: what it shows in words, how it is drawn, and the numbers drawn."""
+
+    key: str
+    title: str
+    description: str
+    caption: str
+    draw: Draw
+    table: Table | None = None
+    kind: str = "figure"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One atom beside its original, as images (PNG data URIs) or as a table of its features."""
+
+    title: str
+    facts: str
+    images: tuple[tuple[str, str], ...] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Several atoms, and a sentence about those left out."""
+
+    title: str
+    note: str
+    pictures: tuple[Picture, ...]
+    kind: str = "pictures"
+
+
+@dataclass(frozen=True)
+class Command:
+    """Commands to type, with what they do."""
+
+    title: str
+    text: str
+    lines: tuple[str, ...]
+    facts: tuple[tuple[str, str, str], ...] = ()
+    kind: str = "command"
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Sentences, one a line."""
+
+    title: str
+    lines: tuple[str, ...]
+    kind: str = "notes"
+
+
+Block = Table | Facts | Figure | Pictures | Command | Notes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A bracket with its reason: its ends as shown and as they are, None where the document has no such bound."""
+
+    status: str
+    word: str
+    reason: str
+    quantity: str
+    lower: str | None
+    upper: str | None
+    gap: str
+    vouched_lower: str
+    vouched_upper: str
+    remark: str = ""
+    ends: tuple[float | None, float | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One answer and what belongs to it."""
+
+    key: str
+    heading: str
+    answer: Answer | None
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: its formula (tokens of the kinds text, sub, sup), what it means, and its answers."""
+
+    key: str
+    heading: str
+    formula: tuple[tuple[str, str], ...]
+    meaning: str
+    asked: Facts
+    blocks: tuple[Block, ...]
+    parts: tuple[Part, ...]
+    closing: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report."""
+
+    title: str
+    summary: Table
+    questions: tuple[Question, ...]
+    trust: tuple[tuple[str, str, str], ...]
+    sources: Table
+    version: str
+
+    def blocks(self) -> list[Block]:
+        """Every block, in the order of the page."""
+        out: list[Block] = []
+        for question in self.questions:
+            out += question.blocks
+            for part in question.parts:
+                out += part.blocks
+            out += question.closing
+        return out
+
+    def figures(self) -> list[Figure]:
+        """Every figure, in the order of the page."""
+        return [block for block in self.blocks() if isinstance(block, Figure)]
+
+    def tables(self) -> list[Table]:
+        """Every table that stands for itself or under a figure, in the order of the page."""
+        out = [self.summary]
+        for block in self.blocks():
+            if isinstance(block, Table):
+                out.append(block)
+            elif isinstance(block, Figure) and block.table is not None:
+                out.append(block.table)
+        return out

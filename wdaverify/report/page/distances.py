@@ -1,0 +1,122 @@
+"""What ``distance`` found: a bracket for each sample, and the nearest errors beside their originals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+from wdaverify.report.page import asked, atoms, figures, pictures, words
+from wdaverify.report.page.bounds import Shape
+from wdaverify.report.page.content import (
+    Answer,
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Figure,
+    Notes,
+    Part,
+    Picture,
+    Pictures,
+    Table,
+)
+from wdaverify.report.page.document import Document, number
+from wdaverify.report.page.words import Json, plain, small, up
+
+
+def distances_part(document: Document, key: str, shape: Shape) -> Part:
+    """What ``distance`` found: a bracket for each sample, and the nearest errors."""
+    data = document.data
+    rows = data["distances"]
+    status = "exact" if data["exact"] else "bracket"
+    known = [row for row in rows if math.isfinite(number(row["upper"]))]
+    nearest = min(known, key=lambda row: number(row["upper"]), default=None)
+    remark = "No error is known."
+    if nearest is not None and number(nearest["upper"]) == 0:
+        remark = f"The network gets sample {nearest['sample']} wrong as it is."
+    elif nearest is not None:
+        remark = f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
+    widest = max((words.width(row) for row in rows if number(row["lower"]) != math.inf), default=0.0)
+    answer = Answer(
+        status,
+        words.STATUS[status],
+        words.reason(data["reason"], ""),
+        words.count(len(rows), "distance"),
+        None,
+        None,
+        f"at most {small(widest)} for every sample (asked for: {plain(data['gap_asked'])})",
+        "",
+        "",
+        remark,
+    )
+    draw = partial(
+        figures.side_by_side,
+        [(number(r["lower"]), number(r["upper"])) for r in known],
+        "samples, nearest first",
+        "distance",
+    )
+    missing = len(rows) - len(known)
+    left = f" {words.count(missing, 'sample')} without a known error left out." if missing else ""
+    caption = "Each dot is a sample, as high as its nearest error is far." + left
+    described = (
+        f"Distances of {words.count(len(known), 'sample')} to their nearest errors, in ascending order. {remark}"
+    )
+    table = _distance_table(rows, key)
+    blocks: list[Block] = [Notes("Notices of the run", tuple(data["notices"]))] if data["notices"] else []
+    blocks += [Figure(f"{key}-distances", "The distances in order", described, caption, draw), table]
+    blocks += _errors(data, known, key, shape)
+    blocks += [
+        Facts(
+            "Time and solves", (("Wall clock", words.seconds(data["seconds"]), ""), ("Solves", str(data["solves"]), ""))
+        ),
+        asked.again(document),
+    ]
+    return Part(key, "The distances", answer, tuple(blocks))
+
+
+def _distance_table(rows: Sequence[Json], key: str) -> Table:
+    columns = (
+        Column("Sample", True),
+        Column("Label", True),
+        Column("Class at the error", True),
+        Column("Distance, lower", True),
+        Column("Distance, upper", True),
+        Column("Vouched by"),
+    )
+    cells = tuple(
+        (
+            words.whole_cell(row["sample"]),
+            words.whole_cell(row["label"]),
+            Cell("–", None) if row["class"] is None else words.whole_cell(row["class"]),
+            words.low_cell(row["lower"], 9),
+            words.high_cell(row["upper"], 9),
+            Cell(row["vouched"], row["vouched"]),
+        )
+        for row in rows
+    )
+    note = "An infinite lower bound means that the support holds no error; an infinite upper bound that none was found."
+    return Table(f"{key}-table", "Distances by sample", columns, cells, note)
+
+
+def _errors(data: Json, known: Sequence[Json], key: str, shape: Shape) -> list[Block]:
+    """The nearest errors beside their originals, nearest first."""
+    rows = sorted((r for r in known if r["point"] is not None), key=lambda row: number(row["upper"]))
+    if not rows:
+        return []
+    shown, left = rows[: atoms.SHOWN], len(rows) - atoms.SHOWN
+    pairs = [({"point": row["original"]}, row) for row in shown]
+    scale = pictures.scale(data, pairs) if shape is not None else None
+    made = []
+    for k, (original, row) in enumerate(pairs):
+        title = f"Sample {row['sample']}"
+        text = f"distance {small(number(row['upper']), 4)}, label {row['label']} → class {row['class']}"
+        if scale is not None and shape is not None:
+            images = pictures.triptych(original["point"], row["point"], shape, scale, data["network"]["input_shape"])
+            named = zip(("original", "nearest error", "difference"), images, strict=True)
+            made.append(Picture(title, text, tuple((f"{title}: {name}", image) for name, image in named)))
+        else:
+            table = atoms.features(f"{key}-error-{k}", row["sample"], original["point"], row["point"])
+            made.append(Picture(title, text, table=table))
+    note = f"The {len(shown)} nearest; {left} more are left out." if left > 0 else ""
+    return [Pictures("The nearest errors beside their originals", note, tuple(made))]

@@ -1,0 +1,178 @@
+"""The words and numbers of a report: bounds rounded outward, and what each word of an answer means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from wdaverify.report.page.content import Cell
+from wdaverify.report.page.document import number
+from wdaverify.report.summary import MEANING, REASONS, decimals, rounded_down, rounded_up, upward
+
+Json = dict[str, Any]
+Tokens = tuple[tuple[str, str], ...]
+
+TRUST: dict[str, tuple[str, str]] = {
+    "proved": (
+        "A separate checker replayed a proof of this bound.",
+        "The proof is a file that anyone can check again with wdaverify recheck. The checker contains no solver, no learning "
+        "library and nothing of the search that found the answer; it reads the network and the samples anew.",
+    ),
+    "checked": (
+        "wdaverify recomputed this bound itself, and rounded every step to the safe side.",
+        "Solvers only proposed it. What you rely on is wdaverify's own arithmetic and your computer, not a solver's tolerances.",
+    ),
+    "solver": (
+        "This bound is what a solver reported, and nobody recomputed it.",
+        "It holds as far as the solver kept within its own tolerances (Gurobi 1e-9, HiGHS 1e-7) and has no mistake.",
+    ),
+    "none": (
+        "Nobody vouches for this number.",
+        "It is an estimate: the truth may lie on either side of it.",
+    ),
+}
+
+NORMS = {"inf": "largest change of any feature (l-inf)", "1": "sum of the changes (l1)", "2": "Euclidean distance (l2)"}
+_NORM_NAMES = {"inf": "l-inf", "1": "l1", "2": "l2"}
+
+LOSSES = {
+    "margin": "margin loss",
+    "zero-one": "error rate",
+    "hinge": "hinge loss",
+    "cross-entropy": "cross-entropy loss",
+    "dlr": "DLR loss",
+    "linear": "linear loss",
+}
+
+READINGS = {
+    "margin": "By how much the strongest wrong class beats the right one: below zero the samples are right on average.",
+    "zero-one": "The share of the probability mass that the network gets wrong; a tie counts as wrong.",
+    "hinge": "max(0, 1 + margin): zero where the right class wins by at least 1.",
+    "cross-entropy": "The loss that classifiers are trained on: log sum_j exp(z_j - z_y).",
+    "dlr": "The margin divided by the spread of the three largest logits, so that the scale of the logits does not matter.",
+    "linear": "The largest of the functionals of the outputs that the question names.",
+}
+
+STATUS = {"exact": "exact", "bracket": "open bracket", "not-asked": "not asked", "bounds": "lower bound only"}
+
+
+def reason(stated: str, detail: str) -> str:
+    """Why the run ended, as a sentence; a reason unknown here stands as it is."""
+    words = detail or REASONS.get(stated, stated)  # type: ignore[call-overload]
+    text = str(words) or stated
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def meaning(loss: str) -> str:
+    """The loss as a formula."""
+    return str(MEANING[loss])  # type: ignore[index]
+
+
+def places(lower: float, upper: float) -> int:
+    """How many decimals show the gap of a bracket."""
+    gap = upper - lower
+    return decimals(gap) if not math.isnan(gap) else 6
+
+
+def down(value: float, digits: int = 6) -> str:
+    """A lower bound, rounded down at the digits shown."""
+    return _signed(rounded_down(value, digits))
+
+
+def up(value: float, digits: int = 6) -> str:
+    """An upper bound, rounded up at the digits shown."""
+    return _signed(rounded_up(value, digits))
+
+
+def width(bracket: Json) -> float:
+    """``upper - lower`` of an entry of a document; 0 where both are infinite."""
+    gap = number(bracket["upper"]) - number(bracket["lower"])
+    return 0.0 if math.isnan(gap) else gap
+
+
+def near(value: float, digits: int = 4) -> str:
+    """A number that is no bound, at so many significant digits."""
+    return _signed(f"{value:.{digits}g}")
+
+
+def plain(value: float) -> str:
+    """A number that was given, in its shortest form."""
+    return _signed(f"{value:.12g}")
+
+
+def small(value: float, digits: int = 2) -> str:
+    """A quantity >= 0, rounded up at so many significant digits."""
+    return _signed(upward(value, digits)) if value >= 0 else near(value, 2)
+
+
+def _signed(text: str) -> str:
+    """With a minus sign and an infinity sign instead of a hyphen and a word."""
+    return text.replace("inf", "∞").replace("-", "−")
+
+
+def low_cell(value: float | str, digits: int = 6) -> Cell:
+    """A lower bound as an entry of a table."""
+    return Cell(down(number(value), digits), number(value))
+
+
+def high_cell(value: float | str, digits: int = 6) -> Cell:
+    """An upper bound as an entry of a table."""
+    return Cell(up(number(value), digits), number(value))
+
+
+def near_cell(value: float | str | None, digits: int = 4) -> Cell:
+    """A number that is no bound as an entry of a table; a dash where there is none."""
+    return Cell("–", None) if value is None else Cell(near(number(value), digits), number(value))
+
+
+def whole_cell(value: int) -> Cell:
+    """A whole number as an entry of a table."""
+    return Cell(str(int(value)), int(value))
+
+
+def norm_name(norm: str) -> str:
+    """The short name of a norm."""
+    return _NORM_NAMES[norm]
+
+
+def seconds(value: float) -> str:
+    """A time, for people."""
+    if value < 0.1:
+        return f"{1000 * value:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    if value < 3600:
+        return f"{value / 60:.1f} min"
+    return f"{value / 3600:.1f} h"
+
+
+def count(how_many: int, noun: str, plural: str = "s") -> str:
+    """``3 samples``, ``1 sample``."""
+    return f"{int(how_many)} {noun}{'' if how_many == 1 else plural}"
+
+
+def widths(network: Json) -> str:
+    """``64-16-16-10``."""
+    layers = [str(layer["outputs"]) for layer in network["layers"] if layer["kind"] == "affine"]
+    return "-".join([str(network["inputs"]), *layers])
+
+
+def space(support: Json, features: int) -> str:
+    """The support, in the manner of ``[0, 1]^64``."""
+    rows, integer = len(support["rows"]), len(support["integer"])
+    cuts = [count(rows, "linear row")] if rows else []
+    cuts += [count(integer, "whole-numbered feature")] if integer else []
+    lower, upper = support["lower"], support["upper"]
+    if support["kind"] == "whole-space":
+        text = f"all of R^{features}"
+    elif isinstance(lower, list) or isinstance(upper, list):
+        text = f"a box in R^{features}, with bounds by feature"
+    else:
+        text = f"[{plain(number(lower))}, {plain(number(upper))}]^{features}"
+    return text + (f", cut by {' and '.join(cuts)}" if cuts else "")
+
+
+def listed(parts: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
