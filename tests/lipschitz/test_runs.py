@@ -86,6 +86,21 @@ def test_ctrl_c_inside_the_engine_keeps_the_bracket(monkeypatch: pytest.MonkeyPa
     assert result.lower <= truth() <= result.upper
 
 
+def test_an_engine_that_fails_leaves_a_valid_bracket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(_: SlopeHunt) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SlopeHunt, "answer", starved)
+        result = lipschitz(question(BIG))
+    assert (result.status, result.reason) == ("bracket", "stalled")
+    assert 0 < result.lower <= result.upper < math.inf
+    assert any("a worker ran out of memory" in notice for notice in result.notices)
+    known = lipschitz(question(BIG), time_limit=5.0)
+    assert result.lower <= known.upper
+    assert known.lower <= result.upper
+
+
 def test_processes_give_the_answer_of_one() -> None:
     alone, together = (lipschitz(question(), jobs=jobs) for jobs in (None, 2))
     assert alone.status == together.status == "exact"

@@ -12,7 +12,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +27,7 @@ from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
 from wdaverify.network.model import Array, Block, readonly
 from wdaverify.solvers.registry import Choice, choose
+from wdaverify.wdro.dispatch import Dispatch
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
 from wdaverify.wdro.workers import Task, Workers
@@ -37,15 +37,12 @@ _FIRST_SLICE = 5.0
 """Seconds that a question gets on its first try; each further try gets four times as many."""
 _CHUNK = 2**22
 """The most doubles of Jacobians held at once."""
-_TICK = 0.2
-_GRACE = 1.0
 _DETAIL = {
     Reason.GAP_CLOSED: "the bracket is closed to the gap asked for",
     Reason.TIME_LIMIT: "the time limit was reached; the bracket holds",
     Reason.INTERRUPTED: "the run was interrupted; the bracket holds",
     Reason.STALLED: "no question is left that would narrow the bracket (see the notices)",
 }
-_DEATHS = 3
 _SHARE = 0.25
 """The share of the gap that a single question may leave."""
 
@@ -61,12 +58,14 @@ class _Item:
     tries: int = 0
     closed: bool = False
     busy: bool = False
-    deaths: int = 0
 
 
 @dataclass(eq=False)
 class _State:
-    """The brackets as they narrow. Items with the same ``region`` share an incumbent; ``samples, lower, points`` are by that."""
+    """The brackets as they narrow, and who is asked.
+
+    Items with the same ``region`` share an incumbent; ``samples, lower, points`` are by that.
+    """
 
     blocks: tuple[Block, ...]
     each: bool
@@ -75,11 +74,18 @@ class _State:
     lower: Array
     points: list[Array | None]
     attained: list[str | None]
+    workers: Workers
+    deadline: float
     solves: Counter[str] = field(default_factory=Counter)
     nodes: int = 0
     solve_seconds: float = 0.0
     own: bool = True
     failures: list[str] = field(default_factory=list)
+    deaths: Counter[int] = field(default_factory=Counter)
+
+    def verdict(self) -> Reason | None:
+        """Whether the time is over."""
+        return Reason.TIME_LIMIT if time.monotonic() >= self.deadline else None
 
     def upper(self, region: int) -> float:
         """The largest that is left of a region's functionals."""
@@ -125,7 +131,7 @@ def lipschitz(
     deadline = math.inf if time_limit is None else begun + time_limit
     network = problem.asked()
     workers = Workers(network, solver, jobs)
-    state = _start(problem, deadline, each=each)
+    state = _start(problem, workers, deadline, each=each)
 
     def tell(phase: str) -> None:
         if progress is not None:
@@ -135,7 +141,7 @@ def lipschitz(
 
     try:
         tell("bounds")
-        reason = _search(state, workers, gap, deadline, seed, tell)
+        reason = _search(state, gap, seed, tell)
     except KeyboardInterrupt:
         reason = Reason.INTERRUPTED
     finally:
@@ -158,7 +164,7 @@ def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float
         )
 
 
-def _start(problem: LipschitzProblem, deadline: float, *, each: bool) -> _State:
+def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each: bool) -> _State:
     """Every item with its interval-Jacobian bound, every region with the slope at its centre.
 
     Items of a region share an incumbent, unless each stands for itself. Regions that the deadline leaves over share the bound of
@@ -190,7 +196,7 @@ def _start(problem: LipschitzProblem, deadline: float, *, each: bool) -> _State:
                 low = float(slopes_at(blocks, region.centre[None, :], rows, region.cost, still)[0][0])
                 if low > lower[-1]:
                     lower[-1], points[-1], attained[-1] = low, region.centre, name
-    return _State(blocks, each, items, samples, np.array(lower), points, attained)
+    return _State(blocks, each, items, samples, np.array(lower), points, attained, workers, deadline)
 
 
 def interval_constants(problem: LipschitzProblem) -> Array:
@@ -227,63 +233,34 @@ def _settled(state: _State, item: _Item, gap: float) -> bool:
     return item.closed or item.upper <= state.lower[item.region] + gap
 
 
-def _search(
-    state: _State, workers: Workers, gap: float, deadline: float, seed: int, tell: Callable[[str], None]
-) -> Reason:
+def _search(state: _State, gap: float, seed: int, tell: Callable[[str], None]) -> Reason:
     """Ask about the item with the largest bound, least tried first, until every region is closed."""
-    pending: dict[Future[Answer], _Item] = {}
 
-    def draw() -> _Item | None:
+    def draw() -> Task | None:
         waiting = [item for item in state.items if not item.busy and not _settled(state, item, gap)]
-        return min(waiting, key=lambda item: (item.tries, -item.upper), default=None)
+        if not waiting or state.verdict() is not None:
+            return None
+        return _task(state, min(waiting, key=lambda item: (item.tries, -item.upper)), gap, seed)
 
-    while time.monotonic() <= deadline + (_GRACE if pending else 0.0):
-        while len(pending) < workers.width and time.monotonic() < deadline and (item := draw()) is not None:
-            item.busy = True
-            pending[_submitted(workers, state, item, gap, deadline, seed)] = item
-        if not pending:
-            break
-        done, _ = wait(pending, timeout=_TICK, return_when=FIRST_COMPLETED)
-        for future in done:
-            item = pending.pop(future, None)
-            if item is None:
-                continue
-            item.busy = False
-            if isinstance(future.exception(), BrokenExecutor):
-                _died(state, [item, *pending.values()], future.exception())
-                pending.clear()
-                workers.close()
-                break
-            _take(state, item, future.result(), gap)
-        tell("solve")
+    for task, answer in Dispatch(state, draw).answers(lambda: tell("solve")):
+        _take(state, state.items[task.item], answer, gap)
     if all(state.upper(k) - state.lower[k] <= gap for k in range(state.lower.size)):
         return Reason.GAP_CLOSED
-    return Reason.TIME_LIMIT if time.monotonic() >= deadline else Reason.STALLED
+    return state.verdict() or Reason.STALLED
 
 
-def _submitted(workers: Workers, state: _State, item: _Item, gap: float, deadline: float, seed: int) -> Future[Answer]:
-    seconds = min(_FIRST_SLICE * 4.0**item.tries, max(deadline - time.monotonic(), 0.0))
+def _task(state: _State, item: _Item, gap: float, seed: int) -> Task:
+    seconds = min(_FIRST_SLICE * 4.0**item.tries, max(state.deadline - time.monotonic(), 0.0))
     effort = Effort(_SHARE * gap, seconds, seed, float(state.lower[item.region]), None)
     item.tries += 1
-    try:
-        return workers.submit(Task(item.question.item, item.question, effort))
-    except BrokenExecutor as error:
-        failed: Future[Answer] = Future()
-        failed.set_exception(error)
-        return failed
-
-
-def _died(state: _State, items: list[_Item], error: BaseException | None) -> None:
-    """What is known of questions whose pool broke: nothing. They may be asked again, but not for ever."""
-    state.failures.append(f"a worker process died ({' '.join(str(error).split())})")
-    for item in items:
-        item.busy, item.deaths = False, item.deaths + 1
-        item.closed = item.deaths >= _DEATHS
+    item.busy = True
+    return Task(item.question.item, item.question, effort)
 
 
 def _take(state: _State, item: _Item, answer: Answer, gap: float) -> None:
     """Learn from an answer; its points are evaluated again before they count."""
     question, region = item.question, item.region
+    item.busy = False
     item.upper = min(item.upper, max(answer.bound, float(state.lower[region])))
     state.nodes += answer.nodes
     state.solve_seconds += answer.seconds
