@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wdaverify.errors import InputError
+from wdaverify.toml_file import read_toml
+from wdaverify.untrusted import UnreadableError, shown
 
+MAX_ROWS, MAX_NAME = 2**14, 200
+"""The most rows, and characters of a name."""
+_LARGEST_INTEGER = 2**53
 _FILES = ("network", "data", "cost-weights", "functionals", "support-file")
-_OTHERS = ("output", "quiet", "run", "scheduler", "certificate", "report", "image-shape")
+_OTHERS = ("output", "quiet", "run", "scheduler", "certificate", "report", "image-shape", "help")
 """What is the batch's own to say, or not offered in one."""
 
 
@@ -31,34 +36,42 @@ def read_rows(path: str | Path) -> list[Row]:
         InputError: one line that says what was found and what is accepted.
     """
     try:
-        with open(path, "rb") as stream:
-            table = tomllib.load(stream)
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({(error.strerror or str(error)).lower()})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no TOML ({' '.join(str(error).split())})") from None
-    if unknown := set(table) - {"defaults", "job"}:
-        raise InputError(f"{path}: {sorted(unknown)[0]} is no part of a batch; [defaults] and [[job]] are accepted")
+        table = read_toml(path, "a .toml file of rows")
+        if unknown := sorted(set(table) - {"defaults", "job"}):
+            raise UnreadableError(
+                f"{shown(repr(unknown[0]), 60)} is no part of a batch; [defaults] and [[job]] are accepted"
+            )
+        return _rows(path, table)
+    except ValueError as error:  # an UnreadableError, or an integer too long to be shown
+        raise InputError(f"{shown(path, 4096)}: {error}") from None
+
+
+def _rows(path: str | Path, table: dict[str, Any]) -> list[Row]:
     defaults, jobs = table.get("defaults", {}), table.get("job", [])
     if not isinstance(jobs, list) or not jobs or not all(isinstance(job, dict) for job in (defaults, *jobs)):
-        raise InputError(f"{path}: no rows; a table [[job]] for each (and at most one [defaults]) is accepted")
+        raise UnreadableError("no rows; a table [[job]] for each (and at most one [defaults]) is accepted")
+    if len(jobs) > MAX_ROWS:
+        raise UnreadableError(f"{len(jobs)} rows; at most {MAX_ROWS} are accepted")
     rows = [_row(path, k, {**defaults, **job}) for k, job in enumerate(jobs, 1)]
-    names = [row.name for row in rows]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path}: {names.count(name)} rows are named {name}; give each a name of its own")
+    for name, count in Counter(row.name for row in rows).items():
+        if count > 1:
+            raise UnreadableError(f"{count} rows are named {name}; give each a name of its own")
     return rows
 
 
 def _row(path: str | Path, number: int, job: dict[str, Any]) -> Row:
-    name = str(job.get("name", number))
-    where = f"{path}, row {name}"
+    name = _text(job.get("name", number))
+    if not (name.isprintable() and 0 < len(name) <= MAX_NAME):
+        raise UnreadableError(
+            f"row {number} is named {shown(repr(name), 60)}; up to {MAX_NAME} characters are accepted"
+        )
+    where = f"row {name}"
     for needed in ("network", "data"):
         if not isinstance(job.get(needed), str):
-            raise InputError(f"{where}: there is no {needed}; the path of a file is needed")
+            raise UnreadableError(f"{where}: there is no {needed}; the path of a file is needed")
     for option in _OTHERS:
         if option in job:
-            raise InputError(
+            raise UnreadableError(
                 f"{where}: {option} is not a row's to say; leave it out, or give it to the batch where it takes it"
             )
     folder = Path(path).parent
@@ -77,13 +90,17 @@ def _argument(where: str, option: str, value: Any) -> list[str]:
     if option == "support":
         sides = ["none", "none"] if value == "none" else value
         if not isinstance(sides, list) or len(sides) != 2:
-            raise InputError(f'{where}: support {value!r}: [LO, HI] or "none" is accepted')
+            raise UnreadableError(f'{where}: support {shown(repr(value), 60)}: [LO, HI] or "none" is accepted')
         return ["--support", *map(_text, sides)]
     if not isinstance(value, str | int | float):
-        raise InputError(f"{where}: {option} is {type(value).__name__}; a number, a text, true or false is accepted")
+        raise UnreadableError(
+            f"{where}: {shown(option, 60)} is {type(value).__name__}; a number, a text, true or false is accepted"
+        )
     return [f"--{option}={_text(value)}"]
 
 
 def _text(value: Any) -> str:
     """A value as the command line has it; infinity is ``inf`` there too."""
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        raise UnreadableError("an integer is beyond 2^53, the largest that is accepted")
     return "inf" if isinstance(value, float) and math.isinf(value) and value > 0 else str(value)

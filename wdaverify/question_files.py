@@ -8,8 +8,6 @@ functionals  matrix [R, K], offset [R] or [labels, R] (0 where left out)
 from __future__ import annotations
 
 import math
-import re
-import tomllib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,29 +18,15 @@ from wdaverify.errors import ProblemError
 from wdaverify.ground import LinearRows, Support
 from wdaverify.network.model import Array, readonly
 from wdaverify.problem import Functionals
-from wdaverify.untrusted import UnreadableError, contents, plain_file, shown
+from wdaverify.toml_file import read_toml
+from wdaverify.untrusted import UnreadableError, plain_file, shown
 
 MAX_BYTES = 2**28
 """The most that an ``.npz`` may take, and its arrays together in double precision."""
-MAX_TOML, MAX_DEPTH = 2**23, 8
-"""Bytes of a ``.toml``, and how deep its lists, tables and dotted names may be nested."""
 MAX_ENTRIES = 2**24
 """Coefficients of all rows of a support, those of one-hot groups among them."""
 _LARGEST_INTEGER = 2**53
 _ACCEPTED = "a .toml or .npz file"
-_TEXT = re.compile(
-    r"""
-      "{3} (?: [^"\\] | \\. | "(?!"") )*+ (?: "{3,5} | \Z )
-    | '{3} .*? (?: '{3,5} | \Z )
-    | "  (?: [^"\\\n] | \\. )*+ "?+
-    | '  [^'\n]*+ '?+
-    | \# [^\n]*+
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-"""Texts and comments, each consumed once whatever it holds; one without an end goes to the parser all the same."""
-_MARK = re.compile(r"[\[\]{}]|(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){8,}+")
-"""Brackets, and names of more than ``MAX_DEPTH`` parts."""
 
 
 def load_support(path: str | Path, width: int) -> Support:
@@ -120,7 +104,7 @@ def _table(path: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
                 with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
                     table = _arrays(stream, names)
             case ".toml":
-                table = _parsed(contents(path, MAX_TOML, _ACCEPTED))
+                table = read_toml(path, _ACCEPTED)
             case suffix:
                 raise UnreadableError(f"suffix {shown(repr(suffix), 60)}; accepted are .toml and .npz")
         unknown = sorted(set(table) - set(names))
@@ -134,25 +118,6 @@ def _table(path: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
 def _arrays(stream: BinaryIO, names: tuple[str, ...]) -> dict[str, Any]:
     with ArrayArchive(stream, MAX_BYTES) as archive:
         return {name: archive.read(name) if name in names else None for name in archive.names}
-
-
-def _parsed(content: bytes) -> dict[str, Any]:
-    """A TOML document whose nesting and dotted names are known to be shallow before it is parsed."""
-    try:
-        text = content.decode("utf-8-sig")
-        depth = 0
-        for mark in _MARK.finditer(_TEXT.sub(lambda token: "" if token[0][0] == "#" else "t", text)):
-            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark[0], 0)
-            if depth > MAX_DEPTH or mark[0] not in "[]{}":
-                raise UnreadableError(
-                    f"a name or a list is nested more than {MAX_DEPTH} deep; see docs/question-files.md"
-                )
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, UnreadableError):
-            raise
-        why = shown(" ".join(str(error).split())) or type(error).__name__
-        raise UnreadableError(f"the file cannot be read as TOML ({why})") from None
 
 
 def _numbers(path: str | Path, name: str, value: Any) -> Array:

@@ -99,10 +99,17 @@ def test_the_exit_status_counts_every_row(
     [
         ("", ["no rows", "[[job]]"]),
         ("job = 3", ["no rows"]),
-        ("x = [", ["no TOML"]),
+        ("x = [", ["cannot be read as TOML"]),
+        ("x" + ".x" * 20 + " = 1", ["nested more than 8"]),
+        (HEAD + '[[job]]\nname = "a\\u001b"\n', ["row 1 is named", "x1b"]),
+        (HEAD + "[[job]]\nseed = 0x" + "f" * 5000 + "\n", ["2^53"]),
+        (HEAD + "[[job]]\nsupport = 0x" + "f" * 5000 + "\n", ["digits"]),
+        (HEAD + "[[job]]\nhelp = true\n", ["row 1", "help"]),
+        (HEAD + "[[job]]\n" * 20_000, ["20000 rows", "16384"]),
         (HEAD + "[[rows]]\n", ["rows", "[[job]]"]),
         ("[[job]]\nnetwork = 'a'\n", ["row 1", "no data"]),
         (HEAD + "[[job]]\nname = 'a'\n[[job]]\nname = 'a'\n", ["2 rows are named a"]),
+        (HEAD + "[[job]]\nreport = 'x.html'\n", ["row 1", "report"]),
         (HEAD + "[[job]]\noutput = 'x.json'\n", ["row 1", "output"]),
         (HEAD + "[[job]]\ncertificate = 'x.cert'\n", ["row 1", "certificate"]),
         (HEAD + "[[job]]\nsupport = 3\n", ["row 1", "support 3", "[LO, HI]"]),
@@ -129,7 +136,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     [row] = read_rows(jobs)
     assert row.files == (str(tmp_path / "n.onnx"), str(tmp_path / "sub/d.npz"), str(tmp_path / "w.toml"))
     assert row.arguments == (*row.files[:2], f"--cost-weights={tmp_path / 'w.toml'}", "--order=inf")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no such file"):
         read_rows(tmp_path / "none.toml")
 
 

@@ -181,6 +181,19 @@ def test_a_memory_limit_costs_width_and_never_validity(seed: int, norm: Norm) ->
             assert "memory" in answer.detail or answer.bound <= value + 1e-6
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_room_at_all_is_the_root_alone(seed: int, norm: Norm) -> None:
+    net, inner, distance = questions(norm, seed)
+    value, nearest = truths(net, inner)
+    answer = CellEngine(net).answer(inner, replace(PLAIN, memory=0.0))
+    assert answer.closed
+    assert answer.nodes == 0
+    assert answer.bound >= value - 1e-12
+    assert "memory" not in answer.detail
+    assert CellEngine(net).answer(distance, replace(PLAIN, memory=0.0)).bound <= nearest + 1e-12
+
+
 DEGENERATE = [pytest.param(s, marks=[] if s < 8 else [pytest.mark.full]) for s in range(40)]
 
 

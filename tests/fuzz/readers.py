@@ -25,6 +25,7 @@ from wdaverify import (
     verify,
     write_certificate,
 )
+from wdaverify.batch_file import read_rows
 from wdaverify.errors import CertificateError, InputError, NetworkError, ProblemError, SamplesError
 from wdaverify.question_files import load_functionals, load_support, load_weights
 
@@ -206,6 +207,22 @@ def _parts(path: Path) -> None:
         raise refusals[int.from_bytes(path.read_bytes()[:1], "little") % 3]
 
 
+# Batches
+
+_BATCHES = (
+    b'[defaults]\nnetwork = "n.onnx"\ndata = "d.npz"\nradius = 0.05\n\n[[job]]\n[[job]]\nname = "b"\nsupport = [0, 1.5]\nclip = true\n',
+    b'[[job]] # one\nnetwork = "n.onnx"\ndata = "d.csv"\norder = inf\nsupport = "none"\ncost-weights = "w.toml"\n',
+)
+
+
+def _batch(path: Path) -> None:
+    rows = read_rows(path)
+    assert rows
+    assert len({row.name for row in rows}) == len(rows)
+    assert all(row.name.isprintable() for row in rows)
+    assert all(isinstance(argument, str) for row in rows for argument in row.arguments)
+
+
 # Certificates
 
 
@@ -304,6 +321,14 @@ READERS = {
     ),
     "question npz": Reader(
         ".npz", ProblemError, _part_archives, _half(lambda r, d: archive_mutated(r, d, [d])), _parts, 30_000
+    ),
+    "batch": Reader(
+        ".toml",
+        InputError,
+        lambda: _BATCHES,
+        _half(lambda r, d: _text(r, d, (*_TOML_WORDS, "[[job]]", "[defaults]", "name", "network"), r"[\w.+-]+|.")),
+        _batch,
+        20_000,
     ),
     "certificate": Reader(
         ".cert",

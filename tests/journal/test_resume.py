@@ -10,7 +10,9 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -324,6 +326,40 @@ def test_a_certificate_leaves_bounds_without_trees_aside(tmp_path: Path) -> None
     assert result.status == "exact"
     assert result.vouched_upper == "proved"
     assert any("have no trees that can be read, which a certificate needs" in notice for notice in result.notices)
+
+
+def test_trees_that_cannot_be_read_are_left_aside(tmp_path: Path) -> None:
+    """A journal whose checksums agree and whose proofs are none: the bounds that they showed are proven again."""
+    with Journal(tmp_path) as journal:
+        first = verify(question("margin"), journal=journal, certificate=True)
+    bomb = BytesIO()
+    np.savez_compressed(bomb, tree_near=np.zeros(2**24), nodes=np.zeros(3))
+    with Journal(tmp_path) as journal:
+        scope = next(s for s in journal.scopes() if s.fields["kind"] == "bounds")
+        facts = [replace(fact, proof=bomb.getvalue()) for fact in journal.facts(scope)]
+    (tmp_path / NAME).unlink()
+    with Journal(tmp_path) as journal:
+        journal.add(journal.scope(scope.fields), facts=facts)
+        again = verify(question("margin"), journal=journal, certificate=True)
+    assert (again.status, again.vouched_upper) == ("exact", "proved")
+    assert again.statistics.solves > 0
+    assert again.value == pytest.approx(first.value, abs=GAP)
+    assert any(f"{len(facts)} fact(s) have no trees that can be read" in notice for notice in again.notices)
+
+
+def test_a_resumed_run_writes_to_its_log(tmp_path: Path) -> None:
+    """What was typed is run again whole: the log in front of the command, and an image shape of several words."""
+    log, page = tmp_path / "run.log", tmp_path / "out.html"
+    typed = ["verify", NET, DATA, "--radius", "0.05", "--samples", "5", "--image-shape", "2", "2"]
+    typed += ["--report", str(page), "--log", str(log), "--run", str(tmp_path / "run"), "--quiet"]
+    assert cli._run(typed) == 0
+    before = len(log.read_text())
+    page.unlink()
+    assert cli._run(["resume", str(tmp_path / "run")]) == 0
+    assert page.stat().st_size > 1000
+    fresh = log.read_text()[before:]
+    assert "question: margin loss" in fresh
+    assert "exit status 0" in fresh
 
 
 def test_distances_and_curves_share_a_journal(tmp_path: Path) -> None:
