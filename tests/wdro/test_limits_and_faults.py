@@ -191,6 +191,7 @@ def test_starts_leave_the_value(loss: Loss, norm: Norm) -> None:
         ({"threshold": math.nan}, "threshold"),
         ({"seed": -1}, "seed"),
         ({"solver": "cplex"}, "accepted are"),
+        ({"solver": "highs", "branching": False}, "without branching"),
     ],
 )
 def test_options_are_checked(options: dict[str, float], words: str) -> None:
