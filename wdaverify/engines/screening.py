@@ -58,11 +58,13 @@ class Screen:
     local Lipschitz constants bound too (not where a checker is to follow, which knows backward passes alone).
     """
 
-    def __init__(self, problem: WdroProblem, deadline: float = math.inf, *, slopes: bool = True) -> None:
+    def __init__(
+        self, problem: WdroProblem, deadline: float = math.inf, *, slopes: bool = True, device: str = "cpu"
+    ) -> None:
         self._problem, self._deadline = problem, deadline
         self._logits = _logits_at(problem) if slopes else None
         self.pieces = Pieces.of(problem)
-        self._crown = Crown(problem.network, problem.cost)
+        self._crown = Crown(problem.network, problem.cost, torch.device(device))
         self._x = torch.tensor(problem.samples.x, dtype=torch.float64)
         self._support = (
             torch.tensor(problem.support.lower, dtype=torch.float64),
