@@ -13,12 +13,14 @@ from wdaverify.report.page.words import Json, Tokens, plain
 
 _KEYS = ("order", "norm", "label_cost", "cost_weights", "loss", "functionals", "support")
 _NONE: Json = {}
+_NAMED = 8
+"""So many functionals are named."""
 
 
 def same_question(document: Document) -> str:
     """Equal for documents that ask about the same network, samples, ball and loss, at whatever radius."""
     data = document.data
-    parts: list[Any] = [data["network_sha256"], data.get("samples_sha256")]
+    parts: list[Any] = [data["network_sha256"], _samples_sha256(data)]
     if document.kind in ("distances", "lipschitz"):
         parts += [document.kind, data["norm"], data.get("support"), data.get("region"), data.get("measure")]
         parts += [data.get("functionals"), data.get("cost_weights")]
@@ -96,9 +98,9 @@ def facts(document: Document) -> Facts:
     network = data["network"]
     rows = [("Network", f"{network['name']}: {words.widths(network)}, {words.count(network['relus'], 'ReLU')}", "")]
     rows.append(("Network SHA-256", data["network_sha256"], "code"))
-    if "samples" in data:
+    if data.get("samples"):
         rows.append(("Samples", f"{data['samples']['count']} from {data['samples']['source']}", ""))
-        rows.append(("Samples SHA-256", data["samples_sha256"], "code"))
+        rows.append(("Samples SHA-256", _samples_sha256(data), "code"))
     if "loss" in data:
         rows.append(("Loss", f"{data['loss']}: {words.meaning(data['loss'])}", ""))
     rows.append(("Norm of the inputs" if document.kind == "lipschitz" else "Ground cost", _ground(data), ""))
@@ -109,8 +111,16 @@ def facts(document: Document) -> Facts:
         rows.append(("Support", words.space(data["support"], network["inputs"]), ""))
     if document.kind == "lipschitz":
         rows.append(("Region", _region(data), ""))
-        rows.append(("Measure", data["measure"], ""))
+        names = data["functionals"]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        rows.append(("Measure", f"{data['measure']}: {', '.join(names[:_NAMED])}{more}", ""))
     return Facts("What was asked", tuple(rows))
+
+
+def _samples_sha256(data: Json) -> str:
+    """Of the samples asked about; empty where there are none."""
+    samples = data.get("samples")
+    return str(samples.get("sha256") or data.get("samples_sha256")) if samples else ""
 
 
 def _ground(data: Json) -> str:
@@ -143,10 +153,10 @@ def again(document: Document) -> Command:
     """How to check the answer, or to ask the question again."""
     data, files = document.data, document.data.get("files") or _NONE
     network = _path(files.get("network") or data["network"]["name"])
-    samples = _path(files.get("samples") or (data["samples"]["source"] if "samples" in data else "DATA"))
+    samples = _path(files.get("samples") or (data["samples"]["source"] if data.get("samples") else "DATA"))
     hashes = [("Network SHA-256", data["network_sha256"], "code")]
-    if "samples" in data:
-        hashes.append(("Samples SHA-256", data["samples_sha256"], "code"))
+    if data.get("samples"):
+        hashes.append(("Samples SHA-256", _samples_sha256(data), "code"))
     hashes += ran(document)
     if files.get("certificate"):
         line = _typed("recheck", network, samples, _path(files["certificate"]))
