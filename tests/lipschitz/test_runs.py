@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import signal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -174,3 +175,21 @@ def test_a_pair_counts_once() -> None:
     assert [name for name, _ in twice.parts(Norm.INF)] == ["z_1 - z_0", "z_0"]
     assert [rows.shape for _, rows in Measure.operator_norm(NET).parts(Norm.TWO)] == [(3, 3)]
     assert [rows.shape for _, rows in Measure.operator_norm(NET).parts(Norm.INF)] == [(1, 3)] * 3
+
+
+def test_balls_are_rounded_outward() -> None:
+    """No double is ``0.1 - 0.3``; the box holds the ball, and points found lie within the ball in rationals."""
+    x = np.array([[0.1, 0.7]])
+    within = 0.3
+    problem = LipschitzProblem(
+        NET, GroundCost(Norm.INF, 1), Support.whole(2), Measure.operator_norm(NET), samples(x), within
+    )
+    (region,) = problem.regions()
+    for k, centre in enumerate(x[0].tolist()):
+        assert Fraction(float(region.lower[k])) <= Fraction(centre) - Fraction(within)
+        assert Fraction(float(region.upper[k])) >= Fraction(centre) + Fraction(within)
+    point = lipschitz(problem).parts[0].point
+    assert point is not None
+    assert all(
+        abs(Fraction(p) - Fraction(c)) <= Fraction(within) for p, c in zip(point.tolist(), x[0].tolist(), strict=True)
+    )
