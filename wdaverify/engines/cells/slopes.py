@@ -23,7 +23,8 @@ from wdaverify.certify.proof import Phases
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, no_interior, within_ball
+from wdaverify.engines.cells.flatness import no_interior
+from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, within_ball
 from wdaverify.engines.cells.search import PseudoCosts
 from wdaverify.engines.cells.slope_program import SlopeProgram
 from wdaverify.errors import SolverError
