@@ -12,6 +12,7 @@ from wdaverify.errors import ProblemError
 from wdaverify.ground import GroundCost, Norm, Support
 from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
 from wdaverify.problem import Samples
+from wdaverify.rounding import UNIT_ROUNDOFF
 
 OPERATOR_NORM = "operator-norm"
 FUNCTIONALS = "functionals"
@@ -139,7 +140,8 @@ class LipschitzProblem:
         out = []
         room = np.where(self.cost.fixed(n), 0.0, self.within / self.cost.scale(n))
         for x in self.around.x:
-            lower, upper = np.maximum(support.lower, x - room), np.minimum(support.upper, x + room)
+            off = np.where(room > 0, 4 * UNIT_ROUNDOFF * (np.abs(x) + room), 0.0)  # outward
+            lower, upper = np.maximum(support.lower, x - room - off), np.minimum(support.upper, x + room + off)
             far = math.inf if self.cost.norm is Norm.INF else self.within
             out.append(Region(self.cost, x, lower, upper, 0.0, far, support.rows))
         return out
