@@ -31,7 +31,7 @@ def save(path: Path, **arrays: Any) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["verify, curve, distance, attack, report, recheck and info"]),
+        ([], ["verify, curve, distance, attack, compare, lipschitz, report, recheck and info"]),
         (["prove"], ["prove"]),
         (["verify", NET, DATA], ["--radius"]),
         (["verify", NET, "--radius", "1"], ["DATA.npz"]),
