@@ -75,7 +75,6 @@ class RelaxedDual:
         master = solve_master(self._pool, self._problem.samples.w, budget(self._problem)).multiplier
         start = self._admitted(master)
         best = start if start > 0 else self._admitted(self._small())
-        self._at(0.0)
         value = self._at(best)
         for factor in (2.0, 0.5):
             for _ in range(_DOUBLINGS):
@@ -93,6 +92,7 @@ class RelaxedDual:
                     self._at(self._admitted(math.exp(low + share * (high - low))))
             middle = math.log(max(self.multiplier, best / 2))
             low, high = middle - 0.25 * (high - low), middle + 0.25 * (high - low)
+        self._at(0.0)  # last: without a price nothing is local, and every shell of every sample stays
         return min(self._values.values())
 
     def lp(self) -> float:
