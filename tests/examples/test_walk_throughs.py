@@ -51,7 +51,7 @@ def shown(name: str) -> str:
 
 def values(line: str, ladder: bool) -> list[float]:
     """The numbers of a line that do not depend on the machine."""
-    if ladder and len(line) > 44 and line[24:44].strip() and not line.startswith(" "):
+    if ladder:
         return [float(line[24:44])]
     return [float(text) for text in NUMBER.findall(line)]
 
@@ -63,7 +63,7 @@ def test_what_is_shown_is_what_is_printed(name: str) -> None:
     keep = [[line for line in lines if line.strip() and not TIMED.match(line)] for lines in (real, text)]
     assert len(keep[0]) == len(keep[1])
     for now, then in zip(*keep, strict=True):
-        ladder = "checked" in now or "estimate" in now
+        ladder = name == "standard-and-robust" and ("checked" in now or "estimate" in now)
         found, told = values(now, ladder), values(then, ladder)
         assert now.split()[:1] == then.split()[:1]
         near = 2e-3 if now.startswith(("CROWN", "LP dual", "WDA", "mixture", "multiplier")) or "%" in now else NEAR
