@@ -1,7 +1,7 @@
 """The cheap rungs of the ladder at scale: CROWN dual and attacks on a network of random weights, seconds and peak memory.
 
-    python benchmarks/ladder_scale.py                        # 784-100-100-10, 2000 samples, l-inf radius 0.01
-    python benchmarks/ladder_scale.py --widths 64 64 10 --samples 300
+python benchmarks/ladder_scale.py                        # 784-100-100-10, 2000 samples, l-inf radius 0.01
+python benchmarks/ladder_scale.py --widths 64 64 10 --samples 300
 """
 
 from __future__ import annotations
