@@ -161,8 +161,8 @@ def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float
 def _start(problem: LipschitzProblem, deadline: float, *, each: bool) -> _State:
     """Every item with its interval-Jacobian bound, every region with the slope at its centre.
 
-    Items of a region (of all facets of R^n) share an incumbent, unless each stands for itself. Regions that the deadline leaves over share the bound of
-    the box around them.
+    Items of a region (of all facets of R^n) share an incumbent, unless each stands for itself. Regions that the deadline leaves
+    over share the bound of the box around them.
     """
     blocks = problem.asked().blocks
     backward = Backward(blocks)
