@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from bounds.tiny import network, problem, random_layers
 from test_whole_space import KNEE, LATE, LINEAR, Layers, ask
 
 from wdaverify import WdroProblem
+from wdaverify.ladder import constants
 from wdaverify.ladder.compare import Settings, compare
 from wdaverify.ladder.constants import bound_from, slopes_question
 from wdaverify.ladder.sensitivity import first_order
 from wdaverify.problem import Functionals, Loss, Norm, Support
+from wdaverify.rounding import float_up
 from wdaverify.witness.losses import loss_bounds
 
 ORDERS = [1, 2, math.inf]
@@ -112,10 +115,17 @@ def test_zero_one_of_a_linear_network_is_a_knapsack_of_margins_over_slopes(
             assert found[name] == pytest.approx(value, rel=1e-5), name
 
 
-def test_an_error_at_exactly_the_radius_counts(tmp_path: Path) -> None:
-    """Slope 3 and margin -3/2 prove no distance above 1/2, and a distance of 1/2 is within a radius of 1/2."""
+def test_an_error_at_exactly_the_radius_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A margin of -m and a slope S prove no distance above m / S, so that a radius just there must count the sample."""
     question = ask(tmp_path, LINEAR, [[-1.0, 0.5]], [1], 0.5, WIDE, loss="zero-one", order=math.inf)
-    assert bound_from(question, slopes_question(question).measure, np.array([3.0])) == 1.0
+    measure = slopes_question(question).measure
+    assert bound_from(question, measure, np.array([3.0])) == 1.0
+    rng = np.random.default_rng(0)
+    for margin, slope in rng.uniform(0.1, 10.0, size=(50, 2)).tolist():
+        margins = np.array([[-margin, 0.0]])
+        monkeypatch.setattr(constants, "margins_enclosure", lambda *_, m=margins: (m, m))
+        there = replace(question, radius=float_up(Fraction(margin) / Fraction(slope)))
+        assert bound_from(there, measure, np.array([slope])) == 1.0
 
 
 def test_zero_one_takes_each_rivals_own_slope(tmp_path: Path) -> None:

@@ -182,3 +182,25 @@ def test_rows_that_leave_nothing_widen_the_bracket() -> None:
         for norm in NORMS:
             result = ask(net, norm, support=support)
             assert 0 <= result.lower <= result.upper
+
+
+@pytest.mark.parametrize(("norm", "solver"), EVERY)
+@pytest.mark.parametrize("width", [2.0**-20, 2.0**-40])
+def test_a_sliver_counts(norm: Norm, solver: str, width: float) -> None:
+    """``3 relu(x) - 5 relu(w - x)`` is steepest, 8, on (0, w) alone, where no random point falls and no solver's tolerance reaches."""
+    net = network((array([1], [-1]), np.array([0.0, width])), (array([3, -5]), np.zeros(1)))
+    result = ask(net, norm, solver)
+    assert result.lower <= 8 <= result.upper
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_a_wide_gap_leaves_open_counts(norm: Norm) -> None:
+    """The sliver is worth less than the gap, but the upper end is above it all the same."""
+    weight, bias = array([1], [-1], [1], [-1]), np.array([0.0, 2.0**-40, -0.5, -0.5])
+    net = network((weight, bias), (array([3, -5, -10, 10]), np.zeros(1)))
+    support = Support.box(-1.0, 1.0, 1)
+    problem = LipschitzProblem(net, GroundCost(norm, 1), support, Measure.operator_norm(net))
+    result = lipschitz(problem, gap=8.0)
+    assert result.statistics.solves > 0
+    assert result.lower <= 8 <= result.upper
+    assert result.status == "exact"

@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import synthetic
 
+from wdaverify.ground import LinearRows, Support
+from wdaverify.lipschitz.question import LipschitzProblem, Measure
+from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
 from wdaverify.network.model import readonly
 from wdaverify.report import as_json
 from wdaverify.report.as_json import provenance_json, question_json
 from wdaverify.report.curve import curve_json
 from wdaverify.report.distances import distances_json
+from wdaverify.report.lipschitz import lipschitz_json
 from wdaverify.wdro.curve import CurveResult
 from wdaverify.wdro.distances import DistancesResult
-from wdaverify.wdro.result import Reason, SampleBracket, Voucher
+from wdaverify.wdro.result import Reason, SampleBracket, SolverUse, Status, Voucher
 
 Json = dict[str, Any]
 
@@ -131,37 +135,37 @@ def compare() -> Json:
 
 
 def lipschitz() -> Json:
-    made = provenance_json(synthetic.problem(), ())
-    asked = {"asked": "auto", "solves": {"cells": 3}, "gurobi_licence": "none", "why": "cells"}
-    cost = {"seconds": 0.5, "solve_seconds": 0.25, "solves": 3, "nodes": 17, "jobs": 2}
-    return {
-        "schema": "wdaverify/lipschitz/1",
-        "status": "bracket",
-        "reason": "time-limit",
-        "detail": "",
-        "lower": 3.25,
-        "upper": 3.5,
-        "gap_asked": 1e-6,
-        "norm": "inf",
-        "measure": "functionals",
-        "each": False,
-        "functionals": ["z_1 - z_0", "z_0 - z_1"],
-        "region": {"kind": "box", "lower": 0.0, "upper": 1.0, "rows": [], "within": None},
-        "parts": [
-            {"sample": None, "functional": "z_1 - z_0", "lower": 3.25, "upper": 3.5, "point": [0.5, 0.25]},
-            {"sample": 1, "functional": None, "lower": 1.0, "upper": 1.0, "point": None},
-        ],
-        "bounds": [
-            {"functional": "z_1 - z_0", "sample": None, "upper": 3.5},
-            {"functional": "z_0 - z_1", "sample": 1, "upper": "inf"},
-        ],
-        "vouched": {"lower": "checked", "upper": "solver"},
-        "solver": asked,
-        "statistics": cost,
-        "seed": 0,
-        **made,
-        "files": {"network": "tiny.onnx", "samples": "tiny.npz", "label_column": None, "support": None},
-    }
+    """Balls around two samples within a box cut by a row; one closed, nothing found near the other."""
+    made = synthetic.problem()
+    rows = LinearRows(readonly(np.array([[1.0, 2.0]])), readonly(np.array([-math.inf])), readonly(np.array([9.0])))
+    support = Support(made.support.lower, made.support.upper, rows)
+    measure = Measure.outputs(made.network, [(1, 0), (0, None)])
+    problem = LipschitzProblem(made.network, made.cost, support, measure, made.samples, 0.5)
+    parts = (
+        Part(0, "z_1 - z_0", 3.25, 3.5, readonly(np.array([0.5, 0.25]))),
+        *(Part(i, None, 0.0, 1.0, None) for i in range(1, len(made.samples))),
+    )
+    result = LipschitzResult(
+        problem=problem,
+        status=Status.BRACKET,
+        reason=Reason.TIME_LIMIT,
+        detail="",
+        lower=3.25,
+        upper=3.5,
+        parts=parts,
+        functionals=tuple(Bound(name, 0, upper) for name, upper in (("z_1 - z_0", 3.5), ("z_0", math.inf))),
+        vouched_lower=Voucher.CHECKED,
+        vouched_upper=Voucher.SOLVER,
+        solver=SolverUse("auto", {"cells": 3}, "none", "why"),
+        statistics=Cost(0.5, 0.25, 3, 17, 1),
+        gap_asked=1e-6,
+        seed=0,
+        each=False,
+        notices=(),
+    )
+    return lipschitz_json(
+        result, {"network": "tiny.onnx", "samples": "tiny.npz", "label_column": None, "support": None}
+    )
 
 
 ALL = {

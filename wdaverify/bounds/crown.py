@@ -48,10 +48,14 @@ class _Relaxation:
 
 
 class Crown:
-    """Bounds for one network and one ground cost."""
+    """Bounds for one network and one ground cost; regions and results are on the CPU, products of matrices on ``device``.
 
-    def __init__(self, network: ReluNetwork, cost: GroundCost) -> None:
-        self._blocks = torch_blocks(network)
+    They are of float64 on every device, and what they may round is charged for any order of their sums.
+    """
+
+    def __init__(self, network: ReluNetwork, cost: GroundCost, device: torch.device | None = None) -> None:
+        self._device = torch.device("cpu") if device is None else device
+        self._blocks = torch_blocks(network, self._device)
         self._norm = cost.norm
         self._widest = max(max(block.weight.shape) for block in self._blocks)
 
@@ -61,7 +65,7 @@ class Crown:
         rows = 2 * max((block.weight.shape[0] for block in hidden), default=1)
         parts = [self._pre_activations(regions.take(piece)) for piece in self._pieces(len(regions), rows)]
         return tuple(
-            (torch.cat([part[k][0] for part in parts]), torch.cat([part[k][1] for part in parts]))
+            (torch.cat([part[k][0] for part in parts]).cpu(), torch.cat([part[k][1] for part in parts]).cpu())
             for k in range(len(hidden))
         )
 
@@ -72,7 +76,7 @@ class Crown:
         """
         parts = []
         for piece in self._pieces(len(regions), rows.shape[1]):
-            local = tuple((low[piece], high[piece]) for low, high in bounds)
+            local = tuple((low[piece].to(self._device), high[piece].to(self._device)) for low, high in bounds)
             lam = None if multiplier is None else multiplier[piece]
             parts.append(self._backward(regions.take(piece), local, len(self._blocks) - 1, rows[piece], lam))
         return torch.cat(parts)
@@ -88,13 +92,13 @@ class Crown:
 
     def _pre_activations(self, regions: Regions) -> Bounds:
         bounds: list[tuple[Tensor, Tensor]] = []
-        lower, upper = regions.lower, regions.upper
+        lower, upper = regions.lower.to(self._device), regions.upper.to(self._device)
         for k, block in enumerate(self._blocks[:-1]):
             low, high = interval(block, lower, upper)
             if k > 0 or self._norm is not Norm.INF:
                 eye = torch.eye(block.weight.shape[0], dtype=torch.float64)
                 rows = torch.cat([eye, -eye]).expand(len(regions), -1, -1)
-                both = self._backward(regions, tuple(bounds), k, rows, None)
+                both = self._backward(regions, tuple(bounds), k, rows, None).to(self._device)
                 width = block.weight.shape[0]
                 top, bottom = both[:, :width], both[:, width:]
                 low, high = torch.maximum(low, -bottom), torch.minimum(high, top)
@@ -107,13 +111,13 @@ class Crown:
         return tuple(bounds)
 
     def _backward(self, regions: Regions, bounds: Bounds, last: int, rows: Tensor, multiplier: Tensor | None) -> Tensor:
-        """Upper bounds of ``rows . z_last - lam cost`` where ``z_last`` is the output of block ``last``."""
-        coefficients = rows
-        constant = torch.zeros(rows.shape[:2], dtype=torch.float64)
+        """Upper bounds of ``rows . z_last - lam cost`` where ``z_last`` is the output of block ``last``; bounds are on the device."""
+        coefficients = rows.to(self._device)
+        constant = torch.zeros(rows.shape[:2], dtype=torch.float64, device=self._device)
         size, error = torch.zeros_like(constant), torch.zeros_like(constant)
         for k in range(last, -1, -1):
             block = self._blocks[k]
-            magnitude = regions.magnitude() if k == 0 else bounds[k - 1][1].clamp(min=0)
+            magnitude = regions.magnitude().to(self._device) if k == 0 else bounds[k - 1][1].clamp(min=0)
             weights = coefficients.abs()
             error = error + (weights @ (2 * block_error(block, magnitude))[..., None]).squeeze(-1)
             added = coefficients @ block.bias
@@ -127,7 +131,8 @@ class Crown:
                 coefficients = positive * relaxed.slope[:, None, :] + negative * relaxed.alpha[:, None, :]
                 slip = (coefficients.abs() @ relaxed.size[..., None]).squeeze(-1)
                 error = error + 8 * UNIT_ROUNDOFF * slip
-        top = peak(coefficients, regions, multiplier)
+        top = peak(coefficients.cpu(), regions, multiplier)
+        constant, size, error = constant.cpu(), size.cpu(), error.cpu()
         return top + constant + inflate(1.0001 * error) + dot_error(8 + 4 * len(self._blocks)) * (size + top.abs())
 
     def _terms(self) -> float:

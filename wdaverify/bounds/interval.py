@@ -21,15 +21,15 @@ class TorchBlock:
     bias_error: Tensor
 
     @classmethod
-    def of(cls, block: Block) -> TorchBlock:
+    def of(cls, block: Block, device: torch.device) -> TorchBlock:
         """Copies of the block's arrays."""
         arrays = (block.weight, block.bias, block.weight_error, block.bias_error)
-        return cls(*(torch.tensor(a, dtype=torch.float64) for a in arrays))
+        return cls(*(torch.tensor(a, dtype=torch.float64, device=device) for a in arrays))
 
 
-def torch_blocks(network: ReluNetwork) -> tuple[TorchBlock, ...]:
-    """The network's canonical form on the CPU."""
-    return tuple(TorchBlock.of(block) for block in network.blocks)
+def torch_blocks(network: ReluNetwork, device: torch.device) -> tuple[TorchBlock, ...]:
+    """The network's canonical form on a device."""
+    return tuple(TorchBlock.of(block, device) for block in network.blocks)
 
 
 def block_error(block: TorchBlock, magnitude: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from wdaverify.certify.jacobian import neuron_slopes
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.encoding.slope import SlopeColumns, slope_model
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, no_interior
+from wdaverify.engines.cells.flatness import no_interior
+from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import SolverError
 from wdaverify.network.model import Array, Block

@@ -54,15 +54,18 @@ class Screened:
 class Screen:
     """Batched bounds for one problem; lives in the parent process. Past its deadline it proves nothing more, at once.
 
-    ``reach [N]`` is how far from each sample anything matters: by default the largest distance within the support. ``slopes``:
-    local Lipschitz constants bound too (not where a checker is to follow, which knows backward passes alone).
+    ``rounds``: how often shells are cut. ``reach [N]`` is how far from each sample anything matters: by default the largest
+    distance within the support. ``slopes``: local Lipschitz constants bound too (not where a checker is to follow, which knows
+    backward passes alone).
     """
 
-    def __init__(self, problem: WdroProblem, deadline: float = math.inf, *, slopes: bool = True) -> None:
+    def __init__(
+        self, problem: WdroProblem, deadline: float = math.inf, *, slopes: bool = True, device: str = "cpu"
+    ) -> None:
         self._problem, self._deadline = problem, deadline
         self._logits = _logits_at(problem) if slopes else None
-        self.pieces = Pieces.of(problem)
-        self._crown = Crown(problem.network, problem.cost)
+        self.pieces, self.rounds = Pieces.of(problem), _ROUNDS
+        self._crown = Crown(problem.network, problem.cost, torch.device(device))
         self._x = torch.tensor(problem.samples.x, dtype=torch.float64)
         self._support = (
             torch.tensor(problem.support.lower, dtype=torch.float64),
@@ -174,7 +177,7 @@ class Screen:
         shared = self._shells(table, edges, price)
         state = _Shells.start(items.size)
         state.update(np.arange(items.size), np.repeat(edges, per_sample, axis=0), shared.reshape(items.size, -1), bar)
-        for _ in range(_ROUNDS - 1):
+        for _ in range(self.rounds - 1):
             live = np.flatnonzero(state.far >= state.near)
             if live.size == 0:
                 break

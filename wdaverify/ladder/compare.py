@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wdaverify.attacks.outcome import AttackOutcome
+from wdaverify.attacks.torch_network import pick_device
 from wdaverify.errors import ProblemError
 from wdaverify.ladder.constants import bound_from, slopes_question
 from wdaverify.ladder.relaxed import RelaxedDual, crown_zero_one
@@ -308,7 +309,7 @@ class _Climb:
             return
         limit = self._settings.rung_limit
         if problem.loss is Loss.ZERO_ONE:
-            value = crown_zero_one(problem, math.inf if limit is None else begun + limit)
+            value = crown_zero_one(problem, math.inf if limit is None else begun + limit, self._device())
             detail = "distances from balls without an error"
         elif problem.radius == 0:
             value, detail = nominal_bracket(problem)[1], ""
@@ -356,9 +357,18 @@ class _Climb:
         if self._relaxed is None:
             settings = self._settings
             self._relaxed = RelaxedDual(
-                self._problem, self._outcome, jobs=settings.jobs, seed=settings.seed, seconds=settings.rung_limit
+                self._problem,
+                self._outcome,
+                jobs=settings.jobs,
+                seed=settings.seed,
+                seconds=settings.rung_limit,
+                device=self._device(),
             )
         return self._relaxed
+
+    def _device(self) -> str:
+        """Where CROWN multiplies: where the attacks run."""
+        return pick_device(self._settings.device).type
 
     # the middle
 

@@ -26,6 +26,8 @@ from wdaverify.witness.evaluate import clean_losses
 
 _DOUBLINGS = 12
 _GOLDEN = 5
+_BETWEEN = (0.125, 0.25, 0.5, 1.0)
+"""How far down, of the way on a logarithmic scale."""
 _TOLERANCE = 1e-9
 """Bounds are refined while they exceed what points attain by more than this share of the losses' size."""
 
@@ -34,7 +36,14 @@ class RelaxedDual:
     """Upper bounds of V without any branching, for one problem; for zero-one see ``crown_zero_one``."""
 
     def __init__(
-        self, problem: WdroProblem, outcome: AttackOutcome | None, *, jobs: int | None, seed: int, seconds: float | None
+        self,
+        problem: WdroProblem,
+        outcome: AttackOutcome | None,
+        *,
+        jobs: int | None,
+        seed: int,
+        seconds: float | None,
+        device: str = "cpu",
     ) -> None:
         size = float(np.abs(clean_losses(problem)[1]).max(initial=1.0))
         options = Options(
@@ -50,7 +59,8 @@ class RelaxedDual:
         self._horizon = Horizon(problem) if endless else None
         if self._horizon is not None:
             self._horizon.look(self._run)
-        self._pricing = Pricing(self._run, Screen(problem, self._run.deadline, slopes=False), self._pool, self._horizon)
+        self._screen = Screen(problem, self._run.deadline, slopes=False, device=device)
+        self._pricing = Pricing(self._run, self._screen, self._pool, self._horizon)
         self._values: dict[float, float] = {}
 
     @property
@@ -70,16 +80,24 @@ class RelaxedDual:
         """The best bound by CROWN over the multipliers tried."""
         if not math.isfinite(self._problem.cost.order):
             return self._at(0.0)
-        master = solve_master(self._pool, self._problem.samples.w, budget(self._problem)).multiplier
-        start = self._admitted(master)
+        start = self._admitted(self._of_points())
         best = start if start > 0 else self._admitted(self._small())
-        self._at(0.0)
-        value = self._at(best)
+        whole = self._screen.rounds
+        for rounds in (1, whole):  # coarse shells first: where there are many samples nothing else may fit the time
+            self._screen.rounds = rounds
+            best = self._descend(best, self._at(best))
+        self._at(0.0)  # last: without a price nothing is local, and every shell of every sample stays
+        return min(self._values.values())
+
+    def _descend(self, best: float, value: float) -> float:
+        """Double or halve the multiplier while that helps, then close in; the best one."""
+        seen = {best}
         for factor in (2.0, 0.5):
             for _ in range(_DOUBLINGS):
                 lam = self._admitted(best * factor)
-                if self.late() or lam in self._values:
+                if self.late() or lam in seen:
                     break
+                seen.add(lam)
                 found = self._at(lam)
                 if found >= value:
                     break
@@ -87,18 +105,20 @@ class RelaxedDual:
         low, high = math.log(best / 2), math.log(best * 2)
         for _ in range(_GOLDEN):
             for share in (0.382, 0.618):
-                if not self.late():
-                    self._at(self._admitted(math.exp(low + share * (high - low))))
-            middle = math.log(max(self.multiplier, best / 2))
+                lam = self._admitted(math.exp(low + share * (high - low)))
+                found = math.inf if self.late() else self._at(lam)
+                if found < value:
+                    best, value = lam, found
+            middle = math.log(best)
             low, high = middle - 0.25 * (high - low), middle + 0.25 * (high - low)
-        return min(self._values.values())
+        return best
 
     def lp(self) -> float:
-        """The bound by linear programs at the best multiplier that CROWN found, at that of the points, and between the two."""
+        """The bound by linear programs at multipliers from the best one that CROWN found down to that of the points."""
         wanted = [self.multiplier]
         if math.isfinite(self._problem.cost.order):
-            points = solve_master(self._pool, self._problem.samples.w, budget(self._problem)).multiplier
-            wanted += [self._admitted(lam) for lam in (math.sqrt(points * wanted[0]), points)]
+            least = max(self._of_points(), 1e-300)
+            wanted += [self._admitted(wanted[0] * (least / wanted[0]) ** share) for share in _BETWEEN if wanted[0] > 0]
         best = min(self._values.values())
         for lam in dict.fromkeys(wanted):
             if self.late():
@@ -109,6 +129,10 @@ class RelaxedDual:
             best = min(best, dual_value(self._problem, lam, self._pricing.upper()))
         return best
 
+    def _of_points(self) -> float:
+        """The multiplier at which the points at hand are priced best."""
+        return solve_master(self._pool, self._problem.samples.w, budget(self._problem)).multiplier
+
     def _draw(self) -> Task | None:
         return None if self.late() else self._pricing.next_task()
 
@@ -116,8 +140,9 @@ class RelaxedDual:
         if self._horizon is not None and not lam > 0:
             return math.inf
         self._pricing.move_to(lam)
-        self._values[lam] = dual_value(self._problem, lam, self._pricing.upper())
-        return self._values[lam]
+        value = dual_value(self._problem, lam, self._pricing.upper())
+        self._values[lam] = min(value, self._values.get(lam, math.inf))
+        return value
 
     def _admitted(self, lam: float) -> float:
         """A multiplier at which something can be proven."""
@@ -129,11 +154,11 @@ class RelaxedDual:
         return 1e-4 * max(size, 1e-6) / max(self._problem.radius, 1e-6)
 
 
-def crown_zero_one(problem: WdroProblem, deadline: float) -> float:
+def crown_zero_one(problem: WdroProblem, deadline: float, device: str = "cpu") -> float:
     """The knapsack of the distances that CROWN proves by balls without an error."""
     count = len(problem.samples)
     clean = clean_losses(problem)[1]
-    screen = Screen(problem, deadline, slopes=False)
+    screen = Screen(problem, deadline, slopes=False, device=device)
     if not problem.support.bounded and math.isfinite(problem.cost.order):
         screen.reach = np.full(count, 1e3 * max(problem.radius, 1e-3))
     right = np.flatnonzero(clean < 1)

@@ -167,8 +167,8 @@ def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float
 def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each: bool) -> _State:
     """Every item with its interval-Jacobian bound, every region with the slope at its centre.
 
-    Items of a region share an incumbent, unless each stands for itself. Regions that the deadline leaves over share the bound of
-    the box around them.
+    Items of a region (of all facets of R^n) share an incumbent, unless each stands for itself. Regions that the deadline leaves
+    over share the bound of the box around them.
     """
     blocks = problem.asked().blocks
     backward = Backward(blocks)
@@ -178,6 +178,7 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
     points, attained = list[Array | None](), list[str | None]()
     parts = problem.measure.parts(problem.cost.norm)
     shared: list[float] | None = None
+    groups: dict[tuple[int | None, str | None], int] = {}
     for k, region in enumerate(regions):
         still = problem.still(region)
         if shared is None and time.monotonic() > deadline:
@@ -185,25 +186,29 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
             shared = _uppers(blocks, backward, hull, problem.still(hull), parts)
         uppers = shared or _uppers(blocks, backward, region, still, parts)
         inside = region.rows is None or bool(region.rows.hold(region.centre[None, :])[0])
-        for position, ((name, rows), upper) in enumerate(zip(parts, uppers, strict=True)):
-            if each or position == 0:
-                samples.append(None if problem.around is None else k)
+        for (name, rows), upper in zip(parts, uppers, strict=True):
+            group = (None if problem.around is None else k, name if each else None)
+            at = groups.setdefault(group, len(groups))
+            if at == len(lower):
+                samples.append(group[0])
                 lower.append(0.0)
                 points.append(None)
-                attained.append(name if each else None)
-            items.append(_Item(len(samples) - 1, name, Slope(len(items), rows, region, still), upper))
+                attained.append(group[1])
+            items.append(_Item(at, name, Slope(len(items), rows, region, still), upper))
             if shared is None and inside:
                 low = float(slopes_at(blocks, region.centre[None, :], rows, region.cost, still)[0][0])
-                if low > lower[-1]:
-                    lower[-1], points[-1], attained[-1] = low, region.centre, name
+                if low > lower[at]:
+                    lower[at], points[at], attained[at] = low, region.centre, name
     return _State(blocks, each, items, samples, np.array(lower), points, attained, workers, deadline)
 
 
 def interval_constants(problem: LipschitzProblem) -> Array:
-    """What interval Jacobians alone prove of each row of the measure on the whole region, ``[R]`` (FastLip's bound, arXiv 1804.09699)."""
-    blocks, region = problem.asked().blocks, problem.regions()[0]
-    rows = [("", row[None, :]) for row in problem.measure.rows]
-    return np.array(_uppers(blocks, Backward(blocks), region, problem.still(region), rows))
+    """What interval Jacobians alone prove of each row on the whole region, ``[R]`` (as FastLip, arXiv 1804.09699)."""
+    blocks = problem.asked().blocks
+    backward, rows = Backward(blocks), [("", row[None, :]) for row in problem.measure.rows]
+    each = [_uppers(blocks, backward, region, problem.still(region), rows) for region in problem.regions()]
+    out: Array = np.array(each).max(axis=0)
+    return out
 
 
 def _uppers(

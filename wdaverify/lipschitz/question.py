@@ -12,9 +12,12 @@ from wdaverify.errors import ProblemError
 from wdaverify.ground import GroundCost, Norm, Support
 from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
 from wdaverify.problem import Samples
+from wdaverify.rounding import UNIT_ROUNDOFF
 
 OPERATOR_NORM = "operator-norm"
 FUNCTIONALS = "functionals"
+_FACETS = 100
+"""Up to so many inputs all of R^n is taken facet by facet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +128,10 @@ class LipschitzProblem:
         return homogeneous(self.network) if self.whole else self.network
 
     def regions(self) -> list[Region]:
-        """One region, or one a sample, in terms of ``asked``."""
+        """One region, the facets of all of R^n, or one a sample, in terms of ``asked``."""
         n = self.network.n_inputs
         if self.whole:
-            weights = None if self.cost.weights is None else np.append(self.cost.weights, 1.0)
-            cost = replace(self.cost, weights=weights)
-            lower, upper = np.append(-np.ones(n), 0.0), np.ones(n + 1)
-            return [Region(cost, 0.5 * (lower + upper), lower, upper, 0.0, math.inf)]
+            return self._facets()
         support = self.support
         if self.around is None:
             middle = 0.5 * support.lower + 0.5 * support.upper
@@ -139,17 +139,37 @@ class LipschitzProblem:
         out = []
         room = np.where(self.cost.fixed(n), 0.0, self.within / self.cost.scale(n))
         for x in self.around.x:
-            lower, upper = np.maximum(support.lower, x - room), np.minimum(support.upper, x + room)
+            off = np.where(room > 0, 4 * UNIT_ROUNDOFF * (np.abs(x) + room), 0.0)  # outward
+            lower, upper = np.maximum(support.lower, x - room - off), np.minimum(support.upper, x + room + off)
             far = math.inf if self.cost.norm is Norm.INF else self.within
             out.append(Region(self.cost, x, lower, upper, 0.0, far, support.rows))
         return out
 
+    def _facets(self) -> list[Region]:
+        """All of R^n as facets ``max(|x|, t) = 1, 0 <= t <= 1`` of the homogeneous cube, one by one where they are not too many.
+
+        Every cone of full dimension meets one of them, and none holds the apex, at which no phase could be ruled out.
+        """
+        n = self.network.n_inputs
+        weights = None if self.cost.weights is None else np.append(self.cost.weights, 1.0)
+        cost = replace(self.cost, weights=weights)
+        lower, upper = np.append(-np.ones(n), 0.0), np.ones(n + 1)
+        sides: list[tuple[Array, Array]] = []
+        if n <= _FACETS:
+            for k, side in [(n, 1.0), *((k, side) for k in range(n) for side in (1.0, -1.0))]:
+                ends = lower.copy(), upper.copy()
+                ends[0][k] = ends[1][k] = side
+                sides.append(ends)
+        return [Region(cost, 0.5 * (low + high), low, high, 0.0, math.inf) for low, high in sides or [(lower, upper)]]
+
     def still(self, region: Region) -> Array:
-        """Features that do not move within a region (1), and the scale of the homogeneous network."""
-        out: Array = (region.lower == region.upper).astype(np.float64)
+        """Features that do not move within a region (1); on all of R^n the scale of the homogeneous network alone."""
         if self.whole:
+            out = np.zeros(region.lower.size)
             out[-1] = 1.0
-        return out
+            return out
+        fixed: Array = (region.lower == region.upper).astype(np.float64)
+        return fixed
 
     def point(self, x: Array) -> Array:
         """A point of the engine's region as an input of the network."""

@@ -1,35 +1,29 @@
-"""Whether an activation cell has an interior within a region: a point there, or a proof that there is none.
+"""Whether an activation cell has an interior within a region: how deep its deepest point is, or that it misses an l2 ball.
 
     max tau <= 1   s.t.   s_k (G_k x + g_k) >= tau ||G_k||  for every neuron with G_k != 0,  x within the region by tau as well
 
-A cell that the forward rows admit may be flat (relu(u) and relu(-u) both active: u = 0); its gradient counts for nothing. No float
-proves that tau is 0, so flatness is proved in rationals: multipliers ``y >= 0, y != 0`` of strict rows with ``sum y_r row_r <= 0``
-everywhere in the box.
+A cell that the forward rows admit may be flat (relu(u) and relu(-u) both active: u = 0); its gradient counts for nothing, and
+``flatness`` proves it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
 from wdaverify.encoding.cost import Region
-from wdaverify.encoding.milp import Ints
 from wdaverify.encoding.rows import TINY, LinearProgram, Rows
 from wdaverify.encoding.weak_duality import proven
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array, Block
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.rounding import dot_error
 from wdaverify.solvers.lp import LpSession, LpStatus
 from wdaverify.solvers.qp import nearest
 
 FLAT = 1e-9
 """A slack below this may be none at all."""
-_SUPPORT = 24
-"""The most multipliers that a proof in rationals may use."""
 _DEPTHS = (1e-2, 1e-4, 1e-6, 1e-8)
 """How deep, in units of its rows, a point of a cell within an l2 ball is looked for."""
 
@@ -109,7 +103,7 @@ def deepest(rows: CellRows, region: Region, still: Array) -> Depth:
     ball = region.norm is Norm.ONE and bool(np.isfinite(region.far))
     least = -(np.abs(matrix) @ region.magnitude() + np.abs(constant)).max(initial=1.0)
     tail = (np.zeros(n), np.full(n, region.far)) if ball else (np.zeros(0), np.zeros(0))
-    lower = np.concatenate([region.lower, [least - _rows_size(region)], tail[0]])
+    lower = np.concatenate([region.lower, [least - rows_size(region)], tail[0]])
     upper = np.concatenate([region.upper, [1.0], tail[1] / region.cost.scale(n) if ball else tail[1]])
     parts: list[tuple[Array, float]] = []
 
@@ -142,7 +136,7 @@ def deepest(rows: CellRows, region: Region, still: Array) -> Depth:
     return Depth(point, found.slack, found.multipliers / scale, found.most)
 
 
-def _rows_size(region: Region) -> float:
+def rows_size(region: Region) -> float:
     """How far any point of the box may be from satisfying the region's rows, in units of these."""
     if region.rows is None:
         return 0.0
@@ -225,146 +219,3 @@ def cell_error(blocks: Sequence[Block], rows: CellRows, region: Region) -> Array
         on[active] = 1.0
         bound, carried = on * bound, on * carried
     return np.array([totals[k][j] for k, j in zip(rows.layer, rows.neuron, strict=True)])
-
-
-def no_interior(blocks: Sequence[Block], rows: CellRows, depth: Depth, region: Region, still: Array) -> bool:
-    """Whether a cell is proved to have no interior in the region: it is empty, or flat, or a constant neuron is on its other side."""
-    if depth.slack < 0 and depth.most < -_row_error(blocks, rows, region, still):
-        return True
-    if depth.slack <= FLAT and flat(blocks, rows, depth.multipliers, region, still):
-        return True
-    return all(block.exact for block in blocks) and _misplaced(blocks, rows, region, still)
-
-
-def _row_error(blocks: Sequence[Block], rows: CellRows, region: Region, still: Array) -> float:
-    """By how much any row of the LP of ``deepest`` may be off, in its units, anywhere in the box."""
-    size = region.magnitude()
-    scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
-    off = float((cell_error(blocks, rows, region) / scale).max(initial=0.0)) + TINY * float(size.sum())
-    largest = float((np.abs(rows.constant) / scale).max(initial=0.0)) + float(size.sum()) + _rows_size(region)
-    if region.rows is not None and (region.rows.lower == region.rows.upper).any():
-        return math.inf  # rows without slack
-    return 1.001 * off + 16 * UNIT_ROUNDOFF * largest
-
-
-def _misplaced(blocks: Sequence[Block], rows: CellRows, region: Region, still: Array) -> bool:
-    """Whether a neuron that no moving feature reaches has, in rationals, the other sign wherever the scale (if there is one) is > 0."""
-    moves = np.flatnonzero(~(still > 0)).tolist()
-    scale = np.flatnonzero((still > 0) & (region.lower < region.upper)).tolist()
-    for layer, neuron, sign in rows.idle:
-        slopes, constant = _exact_row(blocks, rows.active, layer, neuron, sign)
-        if any(slopes[k] for k in moves):
-            continue
-        top = _farthest(dict(enumerate(slopes)), constant, region)
-        if top < 0 or (top == 0 and any(slopes[k] for k in scale)):
-            return True
-    return False
-
-
-def flat(blocks: Sequence[Block], rows: CellRows, multipliers: Array, region: Region, still: Array) -> bool:
-    """Whether multipliers near these prove, in rationals, that no point of the box satisfies every strict row."""
-    if not all(block.exact for block in blocks):
-        return False
-    size = np.abs(multipliers)
-    chosen = np.flatnonzero(size > 1e-13 * size.max(initial=0.0))
-    if not 0 < chosen.size <= _SUPPORT:
-        return False
-    table = [
-        _exact_row(blocks, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()
-    ]
-    moves = np.flatnonzero(~(still > 0)).tolist()
-    if not all(any(row[0][k] for k in moves) for row in table):
-        return False  # a row that is constant after all says nothing of an interior
-    if _cancels(blocks, rows, size, chosen, region):
-        return True
-    plain = [Fraction(float(v)) for v in size[chosen]]
-    cancelled = np.abs(size[chosen] @ np.array([[float(v) for v in row[0]] for row in table]))
-    columns = np.flatnonzero(cancelled <= 1e-7 * cancelled.max(initial=0.0) + 1e-9).tolist()
-    for y in (_null_vector([[row[0][k] for k in columns] for row in table]), plain):
-        if y is not None and all(v >= 0 for v in y) and any(v > 0 for v in y) and _never_positive(table, y, region):
-            return True
-    return False
-
-
-def _cancels(blocks: Sequence[Block], rows: CellRows, size: Array, chosen: Ints, region: Region) -> bool:
-    """Whether the rows of later layers are made up, in rationals, of the active rows of those before (however small the weights)."""
-    largest = float(size[chosen].max())
-    y = {(rows.layer[r], rows.neuron[r]): Fraction(float(size[r])) for r in chosen}
-    signs = {
-        (k, j): Fraction(float(sign)) for k, j, sign in zip(rows.layer, rows.neuron, rows.sign.tolist(), strict=True)
-    }
-    incoming: dict[int, Fraction] = {}
-    constant = Fraction(0)
-    for k in range(len(rows.active) - 1, -1, -1):
-        totals: dict[int, Fraction] = {}
-        for j in {j for layer, j in y if layer == k} | set(incoming):
-            came, sign, own = incoming.get(j, Fraction(0)), signs.get((k, j)), y.get((k, j), Fraction(0))
-            if sign is not None and came:
-                rest = abs(float(sign * own + came))
-                if rest <= max(1e-7 * abs(float(came)), 1e-12 * largest) and -came * sign >= 0:
-                    own = -came * sign
-            total = came + (own * sign if sign is not None else Fraction(0))
-            if total:
-                totals[j] = total
-        block = blocks[k]
-        constant += sum((v * Fraction(float(block.bias[j])) for j, v in totals.items()), Fraction(0))
-        below = range(block.weight.shape[1]) if k == 0 else rows.active[k - 1]
-        weights = {j: block.weight[j].tolist() for j in totals}
-        incoming = {i: sum((v * Fraction(weights[j][i]) for j, v in totals.items()), Fraction(0)) for i in below}
-    return _farthest(incoming, constant, region) <= 0
-
-
-def _farthest(slopes: dict[int, Fraction], constant: Fraction, region: Region) -> Fraction:
-    """``max slopes . x + constant`` over the box."""
-    ends = ((v, float(region.upper[k] if v > 0 else region.lower[k])) for k, v in slopes.items() if v)
-    return sum((v * Fraction(end) for v, end in ends), constant)
-
-
-def _exact_row(
-    blocks: Sequence[Block], active: Sequence[list[int]], layer: int, neuron: int, sign: float
-) -> tuple[list[Fraction], Fraction]:
-    """``sign`` times a neuron's pre-activation on a cell, in rationals."""
-    g = {neuron: Fraction(sign)}
-    constant = Fraction(0)
-    for k in range(layer, -1, -1):
-        block = blocks[k]
-        constant += sum((v * Fraction(float(block.bias[j])) for j, v in g.items()), Fraction(0))
-        below = range(block.weight.shape[1]) if k == 0 else active[k - 1]
-        weights = {j: block.weight[j].tolist() for j in g}
-        g = {i: sum((v * Fraction(weights[j][i]) for j, v in g.items()), Fraction(0)) for i in below}
-    return [g.get(i, Fraction(0)) for i in range(blocks[0].weight.shape[1])], constant
-
-
-def _null_vector(table: list[list[Fraction]]) -> list[Fraction] | None:
-    """``y`` with ``sum_r y_r table_r = 0`` and the last free entry 1, if there is one, by elimination in rationals.
-
-    The columns are those that the multipliers found nearly cancel; the others are left to the box.
-    """
-    count = len(table)
-    columns = [list(column) for column in zip(*table, strict=True) if any(column)]
-    pivots: list[tuple[int, list[Fraction]]] = []
-    for column in columns:
-        for at, done in pivots:
-            if column[at]:
-                factor = column[at] / done[at]
-                column = [a - factor * b for a, b in zip(column, done, strict=True)]
-        lead = next((k for k, v in enumerate(column) if v), None)
-        if lead is not None:
-            pivots.append((lead, column))
-    free = [k for k in range(count) if k not in {at for at, _ in pivots}]
-    if not free:
-        return None
-    y = [Fraction(0)] * count
-    y[free[-1]] = Fraction(1)
-    for at, row in reversed(pivots):
-        y[at] = -sum((row[k] * y[k] for k in range(count) if k != at), Fraction(0)) / row[at]
-    return [-v for v in y] if all(v <= 0 for v in y) else y
-
-
-def _never_positive(table: list[tuple[list[Fraction], Fraction]], y: list[Fraction], region: Region) -> bool:
-    """Whether ``sum_r y_r (G_r x + g_r) <= 0`` all over the box."""
-    total = sum((v * row[1] for v, row in zip(y, table, strict=True)), Fraction(0))
-    slopes = {
-        k: sum((v * row[0][k] for v, row in zip(y, table, strict=True)), Fraction(0)) for k in range(region.lower.size)
-    }
-    return _farthest(slopes, total, region) <= 0

@@ -23,12 +23,14 @@ from wdaverify.certify.proof import Phases
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, no_interior, within_ball
+from wdaverify.engines.cells.flatness import no_interior
+from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, within_ball
 from wdaverify.engines.cells.search import PseudoCosts
 from wdaverify.engines.cells.slope_program import SlopeProgram
 from wdaverify.errors import SolverError
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import Array, Block
+from wdaverify.rounding import UNIT_ROUNDOFF
 from wdaverify.witness.slope import slopes_at
 
 _BATCH = 16
@@ -82,7 +84,8 @@ class SlopeHunt:
         self._edges = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
         self._shell = shell_of(self._region)
         scale = (self._still > 0) & (self._region.lower < self._region.upper)  # at 0 it stands for points at infinity
-        self._least = np.where(scale, self._region.lower + _SCALE, self._region.lower)
+        self._least, self._most = _inner(self._region)
+        self._least = np.where(scale, self._least + _SCALE, self._least)
         self._cost = self._region.cost
         self.incumbent = -math.inf if effort.cutoff is None else effort.cutoff
         self.point: Array | None = None
@@ -142,7 +145,7 @@ class SlopeHunt:
 
     def _try(self, points: Array) -> None:
         """Keep the point with the largest sure slope, if it beats the incumbent."""
-        points = np.clip(points, self._least, self._region.upper)
+        points = np.clip(points, self._least, self._most)
         if math.isfinite(self._region.far):
             inside = self._cost.distance(points - self._region.centre) <= self._region.far * (1 - 1e-12)
             points = points[inside]
@@ -313,6 +316,13 @@ def _forked(node: _Node, at: int) -> _Fork:
             signs[-1 - at] = side
         sides.append(_Node(phases, signs, node.bound, _NONE, _NO, _NO))
     return _Fork(node, at, (sides[0], sides[1]))
+
+
+def _inner(region: Region) -> tuple[Array, Array]:
+    """The box without its border, which may have been rounded outward."""
+    off = 16 * UNIT_ROUNDOFF * (np.abs(region.centre) + (0.5 * region.upper - 0.5 * region.lower))
+    off = np.where(region.lower < region.upper, off, 0.0)
+    return np.minimum(region.lower + off, region.centre), np.maximum(region.upper - off, region.centre)
 
 
 def shell_of(region: Region) -> Shells:

@@ -18,7 +18,7 @@ _NONE: Json = {}
 def same_question(document: Document) -> str:
     """Equal for documents that ask about the same network, samples, ball and loss, at whatever radius."""
     data = document.data
-    parts: list[Any] = [data["network_sha256"], data.get("samples_sha256")]
+    parts: list[Any] = [data["network_sha256"], _samples_sha256(data)]
     if document.kind in ("distances", "lipschitz"):
         parts += [document.kind, data["norm"], data.get("support"), data.get("region"), data.get("measure")]
         parts += [data.get("functionals"), data.get("cost_weights")]
@@ -107,7 +107,7 @@ def facts(document: Document) -> Facts:
     rows.append(("Network SHA-256", data["network_sha256"], "code"))
     if data.get("samples"):
         rows.append(("Samples", f"{data['samples']['count']} from {data['samples']['source']}", ""))
-        rows.append(("Samples SHA-256", data["samples_sha256"], "code"))
+        rows.append(("Samples SHA-256", _samples_sha256(data), "code"))
     if "loss" in data:
         rows.append(("Loss", f"{data['loss']}: {words.meaning(data['loss'])}", ""))
     rows.append(("Norm of the inputs" if document.kind == "lipschitz" else "Ground cost", _ground(data), ""))
@@ -120,6 +120,12 @@ def facts(document: Document) -> Facts:
         rows.append(("Region", _region(data), ""))
         rows.append(("Measure", _measure(data), ""))
     return Facts("What was asked", tuple(rows))
+
+
+def _samples_sha256(data: Json) -> str:
+    """Of the samples asked about; empty where there are none."""
+    samples = data.get("samples")
+    return str(data["samples_sha256"]) if samples else ""
 
 
 def _ground(data: Json) -> str:
