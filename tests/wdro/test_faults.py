@@ -242,3 +242,15 @@ def test_nothing_is_left_of_a_killed_parent(tmp_path: Path) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_a_worker_whose_parent_died_before_it_was_ready_ends() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    code = (
+        "import sys, time\nfrom wdro.test_workers import question\nfrom wdaverify.wdro import workers\n"
+        f"workers._start(question().network, 'cells', None, {gone.pid})\ntime.sleep(60)\n"
+    )
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], check=False, env=here, timeout=50)
+    assert done.returncode == 1

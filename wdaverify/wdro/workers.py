@@ -46,11 +46,11 @@ class Task:
     parts: int = 1
 
 
-def _start(network: ReluNetwork, solver: str, memory: float | None) -> None:
+def _start(network: ReluNetwork, solver: str, memory: float | None, parent: int) -> None:
     """Begin a worker: no SIGINT (the parent decides), one BLAS thread, the network received once, a cap on its memory."""
     global _engine  # noqa: PLW0603 (the one piece of state of a worker process)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     threadpool_limits(1)
     _engine = make_engine(network, solver)
     if memory is not None:
@@ -71,7 +71,7 @@ def _cap(memory: float) -> None:
 
 
 def _follow(parent: int) -> None:
-    """End with the parent, however it ended."""
+    """End with the parent, however it ended, and if it did so before this process was ready."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
@@ -172,7 +172,7 @@ class Workers:
     def _processes(self) -> Executor:
         assert self._jobs is not None
         if self._executor is None:
-            given = (self._network, self._solver, self._memory)
+            given = (self._network, self._solver, self._memory, os.getpid())
             self._executor = ProcessPoolExecutor(self._jobs, get_context("spawn"), initializer=_start, initargs=given)
         return self._executor
 
