@@ -283,6 +283,15 @@ def _take(state: _State, item: _Item, answer: Answer, gap: float) -> None:
     item.closed = answer.closed
 
 
+def _bounds(state: _State) -> tuple[Bound, ...]:
+    """What is proven of each functional by sample: the largest over all facets where the region has several."""
+    most: dict[tuple[str, int | None], float] = {}
+    for item in state.items:
+        key = item.name, state.samples[item.region]
+        most[key] = max(item.upper, most.get(key, -math.inf))
+    return tuple(Bound(name, sample, upper) for (name, sample), upper in most.items())
+
+
 def _result(
     problem: LipschitzProblem, state: _State, choice: Choice, reason: Reason, gap: float, statistics: Cost, seed: int
 ) -> LipschitzResult:
@@ -301,7 +310,7 @@ def _result(
         lower=low,
         upper=high,
         parts=tuple(parts),
-        functionals=tuple(Bound(item.name, parts[item.region].sample, item.upper) for item in state.items),
+        functionals=_bounds(state),
         vouched_lower=Voucher.CHECKED,
         vouched_upper=Voucher.CHECKED if state.own else Voucher.SOLVER,
         solver=SolverUse(choice.asked, dict(state.solves), choice.licence, choice.why),
