@@ -172,7 +172,7 @@ class Pricing:
             self._screen.reach = self._horizon.reach(multiplier, lower)
             if not np.isfinite(self._screen.reach).all():
                 return  # beyond every slope known: nothing can be proven here
-        wide = np.flatnonzero(self._twins.weight * (self.upper() - lower) > 0)
+        wide = np.flatnonzero((self._twins.weight > 0) & (self.upper() > lower))
         wide = wide[self.upper()[wide] > lower[wide] + self.tolerance]
         if wide.size:
             begun = time.perf_counter()
