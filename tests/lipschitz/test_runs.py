@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import signal
 from fractions import Fraction
 
@@ -119,7 +118,7 @@ def test_a_killed_worker_leaves_a_valid_bracket(times: int) -> None:
         children = multiprocessing.active_children()
         if children and len(killed) < times and children[0].pid:
             killed.append(children[0].pid)
-            os.kill(children[0].pid, signal.SIGKILL)
+            children[0].kill()  # one that has just ended by itself is no error
 
     net = network(*random_layers(np.random.default_rng(0), 3, 8, 8, 3))
     problem = LipschitzProblem(
