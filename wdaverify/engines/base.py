@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from wdaverify.certify.proof import Proof
+from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.network.model import Array
@@ -85,7 +85,8 @@ class Effort:
 
     ``cutoff``: an answer no better than this is of no interest (None: every answer is); ``start``: a point ``[n]`` of the
     region to begin from, or None. ``memory``: bytes that a search tree may take (inf: no limit; 0: its root
-    alone is solved). ``proof``: whether one is wanted.
+    alone is solved). ``proof``: whether one is wanted. ``known``: trees of an earlier answer about the same label and
+    rival, of any sample and multiplier; their leaves are held to this question and searched on where they fall short.
     """
 
     gap: float
@@ -95,6 +96,7 @@ class Effort:
     start: Array | None
     memory: float = math.inf
     proof: bool = False
+    known: tuple[Tree, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

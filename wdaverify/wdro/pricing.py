@@ -26,6 +26,7 @@ from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.proofs import MarginProofs
 from wdaverify.wdro.recall import Recalled
 from wdaverify.wdro.run import Run
+from wdaverify.wdro.trees import Trees
 from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
 from wdaverify.witness.enclosure import functionals_enclosure
@@ -64,6 +65,7 @@ class Pricing:
         self._open = self._nothing_open()
         self.tolerance = run.options.gap / 4
         self.proofs = MarginProofs(problem.network.n_relus) if run.options.certificate else None
+        self._trees = Trees()
         everything = np.arange(self._sample.size)
         self._learn(everything, np.repeat(screen.box_values(), self._per_sample), checked=True)
         self._asked = self._recalled()
@@ -232,8 +234,22 @@ class Pricing:
         seconds = run.slice(int(self._open.tries[item]))
         self._open.busy[item] = 1
         cutoff = float(self.pieces.bar(self.lower()[[sample]], np.array([item]), self.multiplier)[0])
-        effort = Effort(self.tolerance, seconds, options.seed, cutoff, start, run.memory, options.certificate)
+        grown = run.workers.own_bounds or options.certificate
+        effort = Effort(
+            self.tolerance,
+            seconds,
+            options.seed,
+            cutoff,
+            start,
+            run.memory,
+            grown,
+            self._trees.of(item, self._group(item)),
+        )
         return Task(item, question, effort, parts)
+
+    def _group(self, item: int) -> tuple[int, int]:
+        """Items whose questions ask about the same functional of the logits."""
+        return int(self.pieces.label[item]), int(self.pieces.code[item])
 
     def _question(self, item: int, sample: int, region: Region, bounds: HiddenBounds) -> Inner:
         """What an engine is asked of an item."""
@@ -252,6 +268,7 @@ class Pricing:
         for sample in self._twins.of(question.sample).tolist():
             self._lower[sample] = max(float(self._lower[sample]), self._attained(sample))
         self._run.count(question.sample, answer)
+        self._trees.keep(item, self._group(item), answer.proof)
         items, _ = self._twins.items(np.array([item]), self._per_sample)
         if self.proofs is not None and answer.proof is not None:
             for twin in items.tolist():

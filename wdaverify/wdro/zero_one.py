@@ -22,6 +22,7 @@ from wdaverify.transport.knapsack import KnapsackSolution
 from wdaverify.wdro.proofs import DistanceProofs
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Pace, Run
+from wdaverify.wdro.trees import Trees
 from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
 from wdaverify.wdro.worth import bought, distribution, enough, widths
@@ -71,6 +72,7 @@ class ZeroOneSearch:
         """What each group of equal samples adds to the width, at its leader."""
         self.witness = witness
         self._proofs = DistanceProofs(self._problem.network.n_relus) if run.options.certificate else None
+        self._trees = Trees()
         self._news: set[int] = set()
         self._take_up()
         self._update()
@@ -266,7 +268,9 @@ class ZeroOneSearch:
         start = self._nearest[sample] if options.mip_start else None
         self._busy[item] = True
         seconds = self._run.slice(int(self._tries[item]))
-        effort = Effort(gap, seconds, options.seed, None, start, self._run.memory, options.certificate)
+        grown = self._run.workers.own_bounds or options.certificate
+        known = self._trees.of(item, (label, rival)) if question.least == 0 else ()
+        effort = Effort(gap, seconds, options.seed, None, start, self._run.memory, grown, known)
         return Task(item, question, effort)
 
     def _gap(self, distance: float, lam: float) -> float:
@@ -284,6 +288,8 @@ class ZeroOneSearch:
         self._busy[item] = False
         self._tries[item] += 1
         self._done[item] = answer.closed
+        if question.least == 0:
+            self._trees.keep(item, (question.label, question.rival), answer.proof)
         if question.least > 0:
             self._keep(np.zeros(0, np.int64), np.zeros(0))
             return

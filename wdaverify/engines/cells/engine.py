@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
-from wdaverify.engines.cells.ledger import Claim, leaves, prove, tree_of
+from wdaverify.engines.cells.ledger import Claim, leaves, prove, root_of, tree_of
 from wdaverify.engines.cells.search import Evaluate, PseudoCosts, Search
 from wdaverify.engines.cells.slopes import SlopeHunt
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
@@ -29,6 +30,8 @@ _WIDEST = 600.0
 _SHELLS = 4
 _NARROWEST = 2.0**-8
 """No shell is cut that is narrower than this share of the question's."""
+_WORTH_A_TRY = 20.0
+"""Trees with so many times more rows than nodes that a search of its own would take are not taken over."""
 _REOPENED = 3
 """How often leaves that prove less than the LP promised are searched on."""
 
@@ -77,11 +80,10 @@ class _Hunt:
         self._begun = time.perf_counter()
         self._network, self._backward, self._question, self._effort = network, backward, question, effort
         region = question.region
-        edges = np.linspace(region.near, region.far, _SHELLS + 1)
-        edges[0], edges[-1] = region.near, region.far
-        edges = np.unique(edges) if region.far > region.near else edges[[0, -1]]
-        self._shells = self._shells_between(edges)
+        self._known = dict[int, Tree]()
+        self._shells: list[_Shell] = []
         self._halves: list[_Shell] = []
+        self._solves = 0
         self._least_width = (region.far - region.near) * _NARROWEST
         self._functional = _functional(question, network.n_outputs)
         self._margins = _margins(question, network.n_outputs)
@@ -100,10 +102,38 @@ class _Hunt:
             0 if region.rows is None else region.rows.lower.size,
         )
 
-    def _shells_between(self, edges: Array) -> list[_Shell]:
-        """The shells between successive edges, bounded in one batch."""
+    def _cut(self, trees: Sequence[Tree]) -> tuple[Array, Array]:
+        """Near and far of the shells that make up the region: those of trees that are known, and what they leave."""
+        region, known = self._question.region, self._known
+        if not region.far > region.near:
+            return np.array([region.near]), np.array([region.far])
+        near, far, end = list[float](), list[float](), region.near
+
+        def fill(until: float) -> None:
+            count = max(1, round(_SHELLS * (until - end) / (region.far - region.near)))
+            edges = np.linspace(end, until, count + 1)
+            edges[0], edges[-1] = end, until
+            edges = np.unique(edges)
+            near.extend(edges[:-1].tolist())
+            far.extend(edges[1:].tolist())
+
+        for tree in trees:
+            low, high = max(tree.near, end), min(tree.far, region.far)
+            if not low < high:
+                continue
+            if low > end:
+                fill(low)
+            known[len(near)] = tree
+            near.append(low)
+            far.append(high)
+            end = high
+        if end < region.far:
+            fill(region.far)
+        return np.array(near), np.array(far)
+
+    def _shells_between(self, near: Array, far: Array) -> list[_Shell]:
+        """Shells, bounded in one batch."""
         region = self._question.region
-        near, far = edges[:-1], edges[1:]
         centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
         shells = Shells.around(region.cost, centre, region.lower, region.upper, near, far)
         bounds = self._backward.pre_activations(shells)
@@ -119,7 +149,7 @@ class _Hunt:
         middle = 0.5 * (near + far)
         if far - near <= self._least_width or not near < middle < far:
             return None
-        halves = self._shells_between(np.array([near, middle, far]))
+        halves = self._shells_between(np.array([near, middle]), np.array([middle, far]))
         try:
             made = self._relaxation(halves[0]), self._relaxation(halves[1])
         except SolverError:
@@ -132,50 +162,63 @@ class _Hunt:
         self._shells += self._halves
 
     def answer(self) -> Answer:
-        """Search, hold every leaf to its row, and search on where that falls short."""
-        if not all(np.isfinite(side).all() for shell in self._shells for pair in shell.bounds for side in pair):
-            return self._nothing("pre-activation bounds overflow double precision")
+        """Search; where that does not end soon and trees are known, go on from those."""
+        known, room = self._effort.known, self._effort.memory / self._bytes_of_a_node()
+        few = sum(tree.vectors.shape[0] for tree in known) / _WORTH_A_TRY
         try:
-            trees = [self._relaxation(shell) for shell in self._shells]
+            search = self._searched((), min(few, room)) if known and few >= 1 else None
+            if search is None or not search.finished:
+                search = self._searched(known, room, search)
         except SolverError as error:
             return self._nothing(str(error))
-        deadline = self._begun + self._effort.seconds
-        costs = PseudoCosts(max(self._backward.neurons, 1))
-        room = self._effort.memory / self._bytes_of_a_node()
+        bound = self._proven(search)
+        points = np.zeros((0, self._network.n_inputs))
+        if search.best is not None:
+            points = self._point(search.best)[None, :]
+        outward = bound if isinstance(self._question, Distance) else -bound
+        seconds = time.perf_counter() - self._begun
+        full = search.full and self._effort.memory > 0
+        detail = f"{self._solves + search.solves} LPs" + (", cut short by the memory limit" if full else "")
+        closed = search.finished or search.full
+        proof = self._proof(search) if self._effort.proof and self._plain else None
+        return Answer(outward, points, "cells", closed, search.nodes, seconds, detail, True, proof)
+
+    def _searched(self, known: Sequence[Tree], room: float, before: Search | None = None) -> Search:
+        """Search until closed, out of time or room; every leaf is held to its row, and what falls short is searched on.
+
+        Raises:
+            SolverError: the question cannot be put to an LP.
+        """
+        self._known = dict[int, Tree]()
+        self._shells = self._shells_between(*self._cut(known))
+        if not all(np.isfinite(side).all() for shell in self._shells for pair in shell.bounds for side in pair):
+            raise SolverError("pre-activation bounds overflow double precision")
         search = Search(
-            trees,
+            [self._relaxation(shell) for shell in self._shells],
             (self._halve, self._adopt),
             self._evaluation(),
-            self._incumbent(),
+            self._incumbent() if before is None else before.incumbent,
             self._effort.gap,
-            deadline,
-            costs,
+            self._begun + self._effort.seconds,
+            PseudoCosts(max(self._backward.neurons, 1)),
             room,
         )
+        if before is not None:
+            search.best, search.nodes, self._solves = before.best, before.nodes, before.solves
+        self._take_over(search)
         search.run()
-        bound = self._proven(search)
+        self._proven(search)
         for _ in range(_REOPENED):
             if not search.finished or not self._reopen(search):
                 break
             search.run()
-            bound = self._proven(search)
-        question = self._question
-        points = np.zeros((0, self._network.n_inputs))
-        if search.best is not None:
-            points = self._point(search.best)[None, :]
-        outward = bound if isinstance(question, Distance) else -bound
-        seconds = time.perf_counter() - self._begun
-        detail = f"{search.solves} LPs" + (
-            ", cut short by the memory limit" if search.full and self._effort.memory else ""
-        )
-        proof = (
-            self._proof(search)
-            if self._effort.proof and not self._claim.integer.size and not self._claim.tail and self._margins is None
-            else None
-        )
-        return Answer(
-            outward, points, "cells", search.finished or search.full, search.nodes, seconds, detail, True, proof
-        )
+            self._proven(search)
+        return search
+
+    @property
+    def _plain(self) -> bool:
+        """Whether leaves are phases alone, as proofs have them."""
+        return not self._claim.integer.size and not self._claim.tail and self._margins is None
 
     def _bytes_of_a_node(self) -> float:
         """A row, phases, what branching looks at, and Python's own share."""
@@ -253,6 +296,15 @@ class _Hunt:
                 node.bound = float(value)
             proven = min(proven, float(values.min()))
         return proven
+
+    def _take_over(self, search: Search) -> None:
+        """Hold the leaves of known trees to this question; those that fall short are searched on."""
+        for k, tree in self._known.items():
+            search.take_over(k, root_of(tree, self._backward.neurons))
+            nodes = leaves(search.roots[k])
+            for node, value in zip(nodes, self._prove(self._shells[k], nodes), strict=True):
+                node.bound = float(value)
+                search.keep(k, node)
 
     def _reopen(self, search: Search) -> bool:
         """Search on below leaves that prove less than the LP promised; whether there are any."""

@@ -65,6 +65,27 @@ def tree_of(root: Node, near: float, far: float, neurons: int) -> Tree:
     return Tree(near, far, np.array(nodes, np.int32), vectors)
 
 
+def root_of(tree: Tree, neurons: int) -> Node:
+    """The tree as nodes that no program has solved here; the inverse of ``tree_of``."""
+    top = Node.unknown(neurons)
+    waiting, row = [top], 0
+    for code in tree.nodes.tolist():
+        node = waiting.pop()
+        if code >= 0:
+            active, dead = Node.unknown(neurons), Node.unknown(neurons)
+            for side, phase in ((active, 1), (dead, -1)):
+                side.phases = node.phases.copy()
+                side.phases[code] = phase
+            node.split, node.sides = code, (active, dead)
+            waiting += [dead, active]
+            continue
+        node.stale = True
+        if code == WRITTEN:
+            node.row = tree.vectors[row]
+            row += 1
+    return top
+
+
 def prove(backward: Backward, claim: Claim, shell: Shells, bounds: HiddenBounds, nodes: list[Node]) -> Array:
     """What the leaves of one shell prove, ``[L]``, as bounds of the minimisation; rays are given the sign that closes them."""
     out = np.full(len(nodes), -math.inf)

@@ -112,6 +112,12 @@ class Search:
         """The root of tree k before anything is known of it."""
         return self._trees[k].unknown()
 
+    def take_over(self, k: int, root: Node) -> None:
+        """Begin tree k where an earlier search ended; ``keep`` its open leaves afterwards."""
+        self.roots[k] = root
+        if root.sides is not None:
+            self._whole.discard(k)
+
     def names(self, k: int) -> Ints:
         """The neurons that tree k leaves open at its root."""
         return self._trees[k].names
@@ -128,6 +134,10 @@ class Search:
 
     def _dive(self, k: int, node: Node) -> bool:
         """Branch downwards until a leaf; False if time ran out."""
+        if node.stale and not self._late():
+            self._trees[k].freshen(node, self._ceiling(), self._seconds())
+            if self._prunes(self._visit(node).bound):
+                return True
         current: Node | None = node
         while current is not None:
             if self._late() or self._full():

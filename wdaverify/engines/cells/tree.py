@@ -54,7 +54,7 @@ class Node:
     nu ``[M]``, then rho ``[r]`` and gamma ``[J]`` with log sigma where the question has them (None: by rule); ``spare`` is
     its parent's, which holds of it too. ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
     ``box [2, g]`` are bounds of the integer features, ``span [2, J]`` of the margins of a cross-entropy. ``forked`` is where
-    to cut one of these next, if not a phase; ``settled`` that its LP was solved to its end.
+    to cut one of these next, if not a phase; ``settled`` that its LP was solved to its end; ``stale`` that it was not solved here.
     """
 
     phases: Phases
@@ -70,6 +70,7 @@ class Node:
     span: Array | None = None
     forked: Fork | None = None
     settled: bool = False
+    stale: bool = False
 
     @classmethod
     def unknown(cls, neurons: int, box: Array | None = None, span: Array | None = None) -> Node:
@@ -130,6 +131,13 @@ class Relaxation:
         node = Node.unknown(self._neurons, parent.box, parent.span)
         node.phases = phases
         return self._bound(node, parent, cutoff, seconds)
+
+    def freshen(self, node: Node, cutoff: float, seconds: float) -> None:
+        """Solve a leaf that was taken over from elsewhere, in place; what it has already proven stays."""
+        fresh = self.bound(node.phases, node, cutoff, seconds)
+        node.bound, node.row, node.spare = fresh.bound, fresh.row, fresh.spare
+        node.above, node.below, node.point, node.forked = fresh.above, fresh.below, fresh.point, fresh.forked
+        node.stale = False
 
     def settle(self, node: Node, seconds: float) -> None:
         """Solve a leaf that proves less than its cut-off promised to its end."""
