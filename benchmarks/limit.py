@@ -28,7 +28,8 @@ from wdaverify.wdro.pricing import Pricing
 from wdaverify.wdro.run import Options, Run
 from wdaverify.wdro.workers import Task, Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
-from wdaverify.witness.evaluate import clean_losses
+from wdaverify.witness.decide import errors
+from wdaverify.witness.evaluate import clean_losses, distances_up
 
 
 def limit(workload: Workload, problem: WdroProblem, result: Result, *, jobs: int, cap: float) -> Outcome:
@@ -43,7 +44,7 @@ def limit(workload: Workload, problem: WdroProblem, result: Result, *, jobs: int
         found = launch(problem, device="cpu", seed=0, deadline=np.inf)
         sample, point = _moved(result, problem)
         points = np.concatenate([found.sample, sample]), np.concatenate([found.point, point])
-        return _by_search(ZeroOneSearch, problem, points, workload.gap, jobs, cap)
+        return _by_search(ZeroOneSearch, problem, _nearest(problem, *points), workload.gap, jobs, cap)
     return _by_pricing(problem, result, workload.gap, jobs, cap)
 
 
@@ -52,6 +53,16 @@ def _moved(result: VerificationResult, problem: WdroProblem) -> tuple[np.ndarray
     atoms = [atom for atom in result.atoms if atom.distance > 0]
     points = np.array([atom.point for atom in atoms]).reshape(len(atoms), problem.network.n_inputs)
     return np.array([atom.sample for atom in atoms], np.int64), points
+
+
+def _nearest(problem: WdroProblem, sample: np.ndarray, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest error of each sample among points: the incumbents, so that nothing else is looked at on the clock."""
+    cost = distances_up(problem.cost, point, problem.samples.x[sample])
+    cost = np.where(errors(problem.network, point, problem.samples.y[sample]), cost, np.inf)
+    order = np.lexsort((cost, sample))
+    order = order[np.isfinite(cost[order])]
+    first = np.unique(sample[order], return_index=True)[1]
+    return sample[order[first]], point[order[first]]
 
 
 @contextmanager
