@@ -15,7 +15,7 @@ from record import Record
 from whole import one_milp
 from workloads import Workload
 
-from wdaverify import WdroProblem
+from wdaverify import DistancesResult, Status, WdroProblem
 
 _LIBRARIES = {"gurobi": "Gurobi", "highs": "HiGHS"}
 
@@ -50,7 +50,7 @@ def measure(workload: Workload, plan: Plan, record: Record) -> None:
     parts = _contenders(workload, problem, plan)
     for turn in range(plan.repeats):
         for who, contender in parts.items():
-            if turn and runs[who][-1].state in ("refused", "limit", "wrong"):
+            if turn and runs[who][-1].state in ("absent", "refused", "limit", "wrong"):
                 continue
             outcome = contender()
             runs.setdefault(who, []).append(outcome)
@@ -75,7 +75,7 @@ def _contenders(workload: Workload, problem: WdroProblem, plan: Plan) -> dict[st
         out[who] = lambda settings=settings: own(settings)
     if not workload.baselines or not plan.baselines:
         return out
-    out["limit"] = lambda: limit(workload, problem, results[-1], jobs=plan.jobs, cap=plan.own_limit)
+    out["limit"] = lambda: _limit(workload, problem, results[-1], plan)
     few = workload.problem(plan.baseline_samples)
     given = {"gap": workload.gap, "jobs": plan.jobs, "limit": plan.baseline_limit}
     for solver, library in _LIBRARIES.items():
@@ -88,6 +88,13 @@ def _contenders(workload: Workload, problem: WdroProblem, plan: Plan) -> dict[st
     if not workload.distances:
         out["one MILP"] = lambda: one_milp(problem, **given)
     return out
+
+
+def _limit(workload: Workload, problem: WdroProblem, result: ours.Result, plan: Plan) -> Outcome:
+    exact = result.exact if isinstance(result, DistancesResult) else result.status is Status.EXACT
+    if not exact:
+        return Outcome("absent", note="the run did not close, so that no optimum is known to certify")
+    return limit(workload, problem, result, jobs=plan.jobs, cap=plan.own_limit)
 
 
 def validate(workload: Workload, plan: Plan, record: Record) -> None:

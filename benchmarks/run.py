@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "--baseline-samples", type=int, default=3, metavar="N", help="naive and plain baselines run on N samples (3)"
     )
     parser.add_argument("--baseline-limit", type=float, metavar="S", help="cap of a baseline's run (300; quick 60)")
-    parser.add_argument("--limit", type=float, metavar="S", help="cap of a run of our own (1800; quick 120)")
+    parser.add_argument("--limit", type=float, metavar="S", help="cap of a run of our own (900; quick 120)")
     parser.add_argument("--validate-scaling", action="store_true", help=f"the naive loop on all samples of {VALIDATED}")
     parser.add_argument("--results", type=Path, default=HERE / "results.json", help="the JSON file")
     parser.add_argument("--table", type=Path, default=HERE / "RESULTS.md", help="the file with the markers")
@@ -105,7 +105,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         baselines=not options.no_baselines,
         baseline_samples=options.baseline_samples,
         baseline_limit=options.baseline_limit or (60.0 if quick else 300.0),
-        own_limit=options.limit or (120.0 if quick else 1800.0),
+        own_limit=options.limit or (120.0 if quick else 900.0),
     )
 
 

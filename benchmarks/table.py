@@ -78,8 +78,19 @@ def _main(data: dict[str, Any]) -> str:
 
 
 def _cells(workload: str, who: str, row: Row, whole: Row | None, entries: dict[str, Row]) -> tuple[str, ...]:
-    if row["state"] == "refused":
-        return (workload, who, "refused", "-", "-", "-", "-", "-", row["stamp"], row["note"])
+    if row["state"] in ("refused", "absent"):
+        return (
+            workload,
+            who,
+            "refused" if row["state"] == "refused" else "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+            row["stamp"],
+            row["note"],
+        )
     times, over = row["seconds"], "> " if row["state"] == "limit" else ""
     partial = row["samples"] < row["asked"]
     scaled = f"{over}{seconds_for_all(row):.1f}{' extrapolated' if partial else ''}"

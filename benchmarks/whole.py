@@ -50,10 +50,11 @@ def whole_model(problem: WdroProblem) -> tuple[MilpModel, list[EncodedInput]]:
         value = chosen if counted else builder.columns(np.array([-size]), np.array([size]))
         worth.append((value, np.full(value.size, weight)))
         for margin, pick in zip(margins, chosen, strict=True):
-            index, coefficient = np.append(margin.index, pick), np.append(margin.coefficient, -2 * size)
+            most = margin.size if counted else margin.size + size
+            index, coefficient = np.append(margin.index, pick), np.append(margin.coefficient, -most)
             if not counted:
                 index, coefficient = np.append(index, value), np.append(coefficient, -1.0)
-            builder.row(index, coefficient, -margin.offset - margin.slack - 2 * size, math.inf)
+            builder.row(index, coefficient, -margin.offset - margin.slack - most, math.inf)
     paid = np.concatenate([np.full(e.cost.size, w) for e, w in zip(inputs, weights, strict=True)])
     builder.row(np.concatenate([e.cost for e in inputs]), paid, -math.inf, problem.radius)
     objective = {"index": np.concatenate([i for i, _ in worth]), "coefficient": np.concatenate([c for _, c in worth])}
