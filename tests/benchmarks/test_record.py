@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import contenders
 import pytest
 import run as runner
 import scaling
@@ -69,6 +70,19 @@ def test_a_missing_folder_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     name = "digits_64x64x64_robust-n10"
     assert runner.main([name, "--results", str(tmp_path / "r.json"), "--table", str(table)]) == 0
     assert f"| {name} | skipped: WDAVERIFY_INSTANCES is not set |" in table.read_text()
+
+
+def test_ctrl_c_leaves_what_was_finished(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted() -> Outcome:
+        raise KeyboardInterrupt
+
+    parts = {"wdaverify": lambda: DONE, "limit": interrupted}
+    monkeypatch.setattr(contenders, "_contenders", lambda *_: parts)
+    table = tmp_path / "RESULTS.md"
+    table.write_text(f"{BEGIN}\n{END}\n")
+    assert runner.main(["iris-30", "cartpole", "--results", str(tmp_path / "r.json"), "--table", str(table)]) == 130
+    assert "| iris-30 | wdaverify |" in table.read_text()
+    assert list(json.loads((tmp_path / "r.json").read_text())["rows"]) == ["iris-30"]
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
