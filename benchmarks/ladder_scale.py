@@ -13,16 +13,14 @@ import time
 from sources import random_network
 
 from wdaverify.ladder.compare import Settings, compare
-from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
+from wdaverify.problem import GroundCost, Loss, Norm, WdroProblem
 from wdaverify.report.compare import compare_summary
 
 
 def random_problem(widths: list[int], count: int, radius: float) -> WdroProblem:
     """Random weights and samples on the unit box."""
-    network, samples, (low, high) = random_network(widths)(count)
-    return WdroProblem(
-        network, samples, GroundCost(Norm.INF, 1), Support.box(low, high, widths[0]), Loss.MARGIN, radius
-    )
+    network, samples, support = random_network(widths)(count)
+    return WdroProblem(network, samples, GroundCost(Norm.INF, 1), support, Loss.MARGIN, radius)
 
 
 def main() -> None:

@@ -29,7 +29,14 @@ def revision() -> str:
     """The short revision of the checkout; the measurements themselves do not count as a difference."""
     head = _git("rev-parse", "--short", "HEAD")
     changed = _git(
-        "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)RESULTS.md", ":(exclude)results.json"
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ":/",
+        ":(exclude)RESULTS.md",
+        ":(exclude)results.json",
+        ":(exclude)pictures",
     )
     return f"{head or 'unknown'}{'+' if changed else ''}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wdaverify import ReluNetwork, load_network, load_samples, make_samples
+from wdaverify import ReluNetwork, Support, load_network, load_samples, make_samples
 from wdaverify.network.model import Affine, Array, Layer, Relu, readonly
 from wdaverify.problem import Samples
 
@@ -37,20 +37,21 @@ def folder(variable: str) -> Path:
     return Path(value)
 
 
-Data = tuple[ReluNetwork, Samples, tuple[float, float]]
-"""A network, samples, and the two sides of the box that holds every input."""
+Data = tuple[ReluNetwork, Samples, Support]
+"""A network, samples, and the box that holds every input."""
+
+
+def _on_unit_box(network: ReluNetwork, samples: Samples) -> Data:
+    return network, samples, Support.box(0.0, 1.0, network.n_inputs)
 
 
 def model(name: str) -> Callable[[int], Data]:
     """A network of ``models/`` on its own samples."""
-    return lambda count: (
-        load_network(MODELS / f"{name}.onnx"),
-        load_samples(MODELS / f"{name}.npz", limit=count),
-        UNIT,
-    )
 
+    def load(count: int) -> Data:
+        return _on_unit_box(load_network(MODELS / f"{name}.onnx"), load_samples(MODELS / f"{name}.npz", limit=count))
 
-UNIT = (0.0, 1.0)
+    return load
 
 
 def instance(name: str) -> Callable[[int], Data]:
@@ -58,7 +59,7 @@ def instance(name: str) -> Callable[[int], Data]:
 
     def load(count: int) -> Data:
         where = folder("WDAVERIFY_INSTANCES")
-        return load_network(where / f"{name}.onnx"), load_samples(where / "digits_100.npz", limit=count), UNIT
+        return _on_unit_box(load_network(where / f"{name}.onnx"), load_samples(where / "digits_100.npz", limit=count))
 
     return load
 
@@ -72,7 +73,7 @@ def mnist(name: str) -> Callable[[int], Data]:
         labels = gzip.decompress((where / "data" / "t10k-labels-idx1-ubyte.gz").read_bytes())
         x = np.frombuffer(images, np.uint8, count * 784, 16).reshape(count, 784) / 255.0
         y = np.frombuffer(labels, np.uint8, count, 8).astype(np.int64)
-        return load_network(where / "networks" / f"{name}.onnx"), make_samples(x, y, source="mnist"), UNIT
+        return _on_unit_box(load_network(where / "networks" / f"{name}.onnx"), make_samples(x, y, source="mnist"))
 
     return load
 
@@ -88,18 +89,18 @@ def properties(count: int) -> Data:
         rows.append(np.clip(np.where(low > 0, low + 0.03, high - 0.03), 0.0, 1.0))
         labels.append(int(re.search(r"label: (\d+)", text)[1]))
     network = load_network(where / "networks" / "mnist-net_256x2.onnx")
-    return network, make_samples(np.array(rows), np.array(labels), source="prop_*_0.03"), UNIT
+    return _on_unit_box(network, make_samples(np.array(rows), np.array(labels), source="prop_*_0.03"))
 
 
 def cartpole(count: int) -> Data:
-    """The cart-pole controller; samples drawn from the hull of its specs' boxes, a fixed seed, labels given by the network."""
+    """The cart-pole controller; on the hull of its specs' boxes, samples drawn from it with a fixed seed, labels given by itself."""
     where = folder("WDAVERIFY_REALWORLD")
     network = load_network(where / "networks" / "cartpole.onnx")
     boxes = [box_of(path.read_text()) for path in sorted((where / "specs").glob("cartpole_*.vnnlib"))]
     low, high = np.min([b[0] for b in boxes], axis=0), np.max([b[1] for b in boxes], axis=0)
     x = np.random.default_rng(0).uniform(low, high, size=(count, low.size))
-    span = float(np.ceil(np.abs(np.concatenate([low, high])).max()))
-    return network, make_samples(x, network.forward(x).argmax(axis=1), source="cartpole specs"), (-span, span)
+    samples = make_samples(x, network.forward(x).argmax(axis=1), source="cartpole specs")
+    return network, samples, Support(readonly(low), readonly(high))
 
 
 def box_of(text: str) -> tuple[Array, Array]:
@@ -116,7 +117,8 @@ def noisy_iris(count: int) -> Data:
     network, samples = load_network(MODELS / "iris_8x8.onnx"), load_samples(MODELS / "iris_8x8.npz")
     pick = np.arange(count) % len(samples)
     noise = np.random.default_rng(0).normal(scale=0.03, size=(count, samples.x.shape[1]))
-    return network, make_samples(np.clip(samples.x[pick] + noise, 0, 1), samples.y[pick], source="noisy iris"), UNIT
+    x = np.clip(samples.x[pick] + noise, 0, 1)
+    return _on_unit_box(network, make_samples(x, samples.y[pick], source="noisy iris"))
 
 
 def random_network(widths: list[int], seed: int = 0) -> Callable[[int], Data]:
@@ -131,6 +133,6 @@ def random_network(widths: list[int], seed: int = 0) -> Callable[[int], Data]:
         name = "random " + "-".join(map(str, widths))
         network = ReluNetwork(tuple(layers[:-1]), (widths[0],), (widths[-1],), "", name, ())
         x = rng.uniform(size=(count, widths[0]))
-        return network, make_samples(x, network.forward(x).argmax(axis=1), source=name), UNIT
+        return _on_unit_box(network, make_samples(x, network.forward(x).argmax(axis=1), source=name))
 
     return load

@@ -13,7 +13,7 @@ from itertools import product
 
 from sources import PROPERTIES, Data, MissingFolderError, cartpole, folder, instance, mnist, model, properties
 
-from wdaverify import GroundCost, Loss, Norm, Support, WdroProblem, make_samples
+from wdaverify import GroundCost, Loss, Norm, WdroProblem, make_samples
 
 Settings = dict[str, dict[str, object]]
 """Name -> keyword arguments of ``verify``; the settings of a workload alternate."""
@@ -49,10 +49,9 @@ class Workload:
 
     def problem(self, count: int | None = None) -> WdroProblem:
         """The question on the first ``count`` samples, by default all of them, each of equal weight."""
-        network, samples, (low, high) = self.source(self.samples)
+        network, samples, support = self.source(self.samples)
         if count is not None and count < len(samples):
             samples = make_samples(samples.x[:count], samples.y[:count], source=samples.source)
-        support = Support.box(low, high, network.n_inputs)
         return WdroProblem(network, samples, GroundCost(Norm(self.norm), 1), support, Loss(self.loss), self.radius)
 
 
@@ -102,7 +101,7 @@ def _named() -> Iterator[Workload]:
     yield Workload("iris-30-zero-one", model("iris_8x8"), 30, 0.05, "zero-one", "inf", quick=True)
     for network in ("nv_mnist_784-30-20-10", "marabou_mnist2x10"):
         yield Workload(network, mnist(network), 20, 0.02, "margin", "inf", 1e-3, variable=real)
-    yield Workload("cartpole", cartpole, 20, 0.05, "margin", "inf", 1e-3, variable=real)
+    yield Workload("cartpole", cartpole, 20, 0.02, "margin", "inf", 1e-3, variable=real)
     question = (properties, PROPERTIES, 0.03, "zero-one", "inf", 1e-4)
     yield Workload("mnist-net_256x2-distances", *question, distances=True, variable=real)
     small = model("digits_16x16")
