@@ -54,13 +54,17 @@ class Record:
             "facts": runs[-1].facts,
         }
         self.data["rows"].setdefault(workload, {})[who] = row
-        self.data["skipped"].pop(workload, None)
+        self.ran(workload)
         self.save()
 
     def skip(self, workload: str, reason: str) -> None:
         """Note that a workload could not be run."""
         self.data["skipped"][workload] = {"stamp": self._stamped(), "reason": reason}
         self.save()
+
+    def ran(self, name: str) -> None:
+        """Forget that something was skipped; what is put next is saved with it."""
+        self.data["skipped"].pop(name, None)
 
     def put(self, part: str, name: str, what: dict[str, Any]) -> None:
         """Keep a series, a peak of memory, or the start-up figures."""

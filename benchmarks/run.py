@@ -123,12 +123,21 @@ def _run(asked: Sequence[str], plan: Plan, record: Record, *, quick: bool) -> No
             record.put("startup", "`wdaverify info digits_16x16.onnx`", fresh.info_times())
             tell(f"{name}: done")
         elif name == "memory":
-            for workload in MEMORY:
-                if WORKLOADS[workload].skipped() is None:
-                    record.put("memory", workload, fresh.peak(workload, plan.jobs, plan.own_limit))
-                    tell(f"{name}: {workload}")
+            _peaks(plan, record)
         else:
             scaling.measure(name, plan, record, quick=quick)
+
+
+def _peaks(plan: Plan, record: Record) -> None:
+    for workload in MEMORY:
+        name, reason = f"memory: {workload}", WORKLOADS[workload].skipped()
+        if reason is not None:
+            tell(f"{name}: skipped, {reason}")
+            record.skip(name, reason)
+            continue
+        record.ran(name)
+        record.put("memory", workload, fresh.peak(workload, plan.jobs, plan.own_limit))
+        tell(f"{name}: done")
 
 
 def _warm_up() -> None:

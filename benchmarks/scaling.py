@@ -119,7 +119,9 @@ def measure(name: str, plan: Plan, record: Record, *, quick: bool) -> None:
         reason = point.workload.skipped()
         if reason is not None:
             tell(f"{name}: {point.label} skipped, {reason}")
+            record.skip(f"{name}: {point.label}", reason)
             continue
+        record.ran(f"{name}: {point.label}")
         for one in _throughput(point, plan) if series.throughput else _seconds(point, plan):
             found.append({"x": point.x, "label": point.label, **one})
             tell(f"{name}: {point.label}: {one['y']:.4g} {series.y} {one['note']}")
