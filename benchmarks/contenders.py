@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 
 import ours
@@ -43,20 +44,28 @@ def tell(words: str) -> None:
 def measure(workload: Workload, plan: Plan, record: Record) -> None:
     """Run everybody in turn and the whole turn repeated; every result is written as soon as it is there.
 
-    Who was refused or ran into its cap is not asked again.
+    Who was refused, failed or ran into its cap is not asked again.
     """
     problem = workload.problem()
     asked, runs = len(problem.samples), {}
     parts = _contenders(workload, problem, plan)
     for turn in range(plan.repeats):
         for who, contender in parts.items():
-            if turn and runs[who][-1].state in ("absent", "refused", "limit", "wrong"):
+            if turn and runs[who][-1].state in ("failed", "absent", "refused", "limit", "wrong"):
                 continue
-            outcome = contender()
+            outcome = _run(contender)
             runs.setdefault(who, []).append(outcome)
             record.row(workload.name, who, runs[who], asked)
             where = f"{outcome.samples} of {asked} samples"
             tell(f"{workload.name}: {who}, run {turn + 1}: {outcome.state} after {outcome.seconds:.1f} s, {where}")
+
+
+def _run(contender: Contender) -> Outcome:
+    """One run; where its process died (out of memory, say) that is what the row says."""
+    try:
+        return contender()
+    except BrokenExecutor as error:
+        return Outcome("failed", note=f"a process died: {' '.join(str(error).split())}")
 
 
 def _contenders(workload: Workload, problem: WdroProblem, plan: Plan) -> dict[str, Contender]:
@@ -105,6 +114,8 @@ def validate(workload: Workload, plan: Plan, record: Record) -> None:
     cap = plan.baseline_limit * max(1.0, asked / plan.baseline_samples)
     parts = {"naive Gurobi": (few, plan.baseline_limit), "naive Gurobi, all samples": (problem, cap)}
     for who, (question, seconds) in parts.items():
-        outcome = naive_loop(question, "gurobi", limit=seconds, **given)
+        outcome = _run(
+            lambda question=question, seconds=seconds: naive_loop(question, "gurobi", limit=seconds, **given)
+        )
         record.row(workload.name, who, [outcome], asked)
         tell(f"{workload.name}: {who}: {outcome.state} after {outcome.seconds:.1f} s")

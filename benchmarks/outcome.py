@@ -14,7 +14,7 @@ class Outcome:
     """One run.
 
     ``state``: ``done``, ``limit`` (it ran into its cap: ``seconds`` are a lower bound of its time), ``open`` (it ended by itself
-    with an open bracket), ``wrong`` (its bounds contradict each other), ``refused``, ``absent``
+    with an open bracket), ``wrong`` (its bounds contradict each other), ``refused``, ``failed``, ``absent``
     (there was nothing to run). ``startup`` are the seconds that do not grow with
     the samples. ``samples``: on how many it ran. ``note`` says in words what the table is to say; ``facts`` are numbers for
     tables of their own.

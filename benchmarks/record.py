@@ -37,7 +37,7 @@ class Record:
 
     def row(self, workload: str, who: str, runs: list[Outcome], asked: int) -> None:
         """One contender's runs so far; the worst state counts, the widest bracket, the last note."""
-        order = ("wrong", "absent", "refused", "limit", "open", "done")
+        order = ("wrong", "failed", "absent", "refused", "limit", "open", "done")
         last = min(runs, key=lambda run: order.index(run.state))
         lower = [run.lower for run in runs if run.lower is not None]
         upper = [run.upper for run in runs if run.upper is not None]

@@ -78,11 +78,11 @@ def _main(data: dict[str, Any]) -> str:
 
 
 def _cells(workload: str, who: str, row: Row, whole: Row | None, entries: dict[str, Row]) -> tuple[str, ...]:
-    if row["state"] in ("refused", "absent"):
+    if row["state"] in ("refused", "failed", "absent"):
         return (
             workload,
             who,
-            "refused" if row["state"] == "refused" else "-",
+            "-" if row["state"] == "absent" else row["state"],
             "-",
             "-",
             "-",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from concurrent.futures import BrokenExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import contenders
+import numpy as np
 import pytest
 import run as runner
 import scaling
@@ -15,7 +18,7 @@ from attacks_table import attacks_table
 from contenders import Plan
 from outcome import Outcome
 from record import HERE, Record
-from sources import MODELS, random_network
+from sources import MODELS, PROPERTIES, box_of, properties, random_network
 from table import BEGIN, END, generated, seconds_for_all, write
 from workloads import COUNTS, LOSSES, NETWORKS, NORMS, RADII, WORKLOADS, Workload, chosen
 
@@ -70,6 +73,17 @@ def test_a_missing_folder_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     name = "digits_64x64x64_robust-n10"
     assert runner.main([name, "--results", str(tmp_path / "r.json"), "--table", str(table)]) == 0
     assert f"| {name} | skipped: WDAVERIFY_INSTANCES is not set |" in table.read_text()
+
+
+def test_a_process_that_dies_is_a_row(monkeypatch: pytest.MonkeyPatch, record: Record) -> None:
+    def dead() -> Outcome:
+        raise BrokenExecutor("terminated abruptly")
+
+    monkeypatch.setattr(contenders, "_contenders", lambda *_: {"wdaverify": lambda: DONE, "naive Gurobi": dead})
+    plan = Plan(jobs=1, repeats=2, baselines=True, baseline_samples=1, baseline_limit=1.0, own_limit=1.0)
+    contenders.measure(WORKLOADS["iris-30"], plan, record)
+    assert cells(generated(record.data), "iris-30", "naive Gurobi")[2] == "failed"
+    assert record.data["rows"]["iris-30"]["wdaverify"]["seconds"] == [10.0, 10.0]
 
 
 def test_ctrl_c_leaves_what_was_finished(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -192,3 +206,23 @@ def test_a_series_keeps_numbers_and_a_picture(record: Record, monkeypatch: pytes
 
 def test_bundled_models_are_where_the_registry_looks() -> None:
     assert {path.stem for path in MODELS.glob("*.onnx")} >= {*NETWORKS, "iris_8x8"}
+
+
+def test_images_of_specs_are_images(realworld: Path) -> None:
+    """Pixels are whole grey levels, and each lies within 0.03 of every bound of its spec."""
+    network, samples, _ = properties(PROPERTIES)
+    assert samples.x.shape == (PROPERTIES, 784)
+    assert samples.x * 255 == pytest.approx(np.round(samples.x * 255), abs=1e-4)
+    assert (network.forward(samples.x).argmax(axis=1) == samples.y).all()
+    low, high = box_of(gzip.decompress((realworld / "specs" / "prop_3_0.03.vnnlib.gz").read_bytes()).decode())
+    assert np.clip(samples.x[3] - 0.03, 0, 1) == pytest.approx(low, abs=1e-6)
+    assert np.clip(samples.x[3] + 0.03, 0, 1) == pytest.approx(high, abs=1e-6)
+
+
+def test_the_cart_pole_is_drawn_from_its_specs(realworld: Path) -> None:
+    first, again = (WORKLOADS["cartpole"].problem() for _ in range(2))
+    assert first.samples.sha256 == again.samples.sha256
+    assert set(first.samples.y.tolist()) == {0, 1}
+    low, high = box_of((realworld / "specs" / "cartpole_case_safe_99.vnnlib").read_text())
+    assert low == pytest.approx([0.4724894173747478, -0.6875905126252522, 0.021629274374747848, 0.8835106873747478])
+    assert ((first.support.lower <= low) & (high <= first.support.upper)).all()
