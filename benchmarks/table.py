@@ -68,12 +68,17 @@ def _order(workload: str) -> int:
     return list(WORKLOADS).index(workload) if workload in WORKLOADS else len(WORKLOADS)
 
 
+def _rank(who: str) -> tuple[bool, bool, str]:
+    """Our own settings first, then the limit, then the baselines by name."""
+    return not who.startswith("wdaverify"), who != "limit", who
+
+
 def _main(data: dict[str, Any]) -> str:
     rows = []
     for workload in sorted(data["rows"], key=_order):
         entries = data["rows"][workload]
         whole = entries.get("wdaverify")
-        rows += [_cells(workload, who, row, whole, entries) for who, row in entries.items()]
+        rows += [_cells(workload, who, entries[who], whole, entries) for who in sorted(entries, key=_rank)]
     return lines(_HEAD, rows) if rows else "No rows yet: `make bench` measures them."
 
 

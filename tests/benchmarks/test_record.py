@@ -154,7 +154,9 @@ def test_extrapolation_and_caps_are_marked(record: Record) -> None:
     record.row("iris-30", "naive HiGHS", [Outcome("limit", 8.0, 5, -2.0, -1.0, startup=2.0)], 50)
     record.row("iris-30", "one MILP", [Outcome("refused", note="too large")], 50)
     record.row("iris-30", "limit", [Outcome("done", 4.0, 50, -1.0, -1.0)], 50)
-    text = generated(record.data)
+    text = generated(json.loads(record.path.read_text()))
+    shown = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| iris-30 |")]
+    assert shown == ["wdaverify", "limit", "naive Gurobi", "naive HiGHS", "one MILP"]
     assert cells(text, "iris-30", "naive Gurobi")[5:8] == ["5 of 50", "62.0 extrapolated", "6.2"]
     capped = cells(text, "iris-30", "naive HiGHS")
     assert capped[2].startswith("not done")
