@@ -101,8 +101,10 @@ def _cells(workload: str, who: str, row: Row, whole: Row | None, entries: dict[s
     scaled = f"{over}{seconds_for_all(row):.1f}{' extrapolated' if partial else ''}"
     spread = f"{min(times):.2f} to {max(times):.2f}" if len(times) > 1 else "1 run"
     note = row["note"]
-    if who == "naive Gurobi, all samples" and "naive Gurobi" in entries:
-        note += f"; extrapolated from {entries['naive Gurobi']['samples']} samples it was {seconds_for_all(entries['naive Gurobi']):.1f} s"
+    few = entries.get("naive Gurobi")
+    if who == "naive Gurobi, all samples" and few is not None:
+        more = "more than " if few["state"] == "limit" else ""
+        note += f"; extrapolated from {few['samples']} samples it was {more}{seconds_for_all(few):.1f} s"
     return (
         workload,
         who,

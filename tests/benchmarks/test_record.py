@@ -228,3 +228,12 @@ def test_the_cart_pole_is_drawn_from_its_specs(realworld: Path) -> None:
     low, high = box_of((realworld / "specs" / "cartpole_case_safe_99.vnnlib").read_text())
     assert low == pytest.approx([0.4724894173747478, -0.6875905126252522, 0.021629274374747848, 0.8835106873747478])
     assert ((first.support.lower <= low) & (high <= first.support.upper)).all()
+
+
+def test_the_full_run_is_set_beside_its_extrapolation(record: Record) -> None:
+    name = "digits_16x16-n10-r0.05-margin-inf"
+    record.row(name, "naive Gurobi", [Outcome("limit", 8.0, 2, -1.0, -1.0, startup=2.0)], 10)
+    record.row(name, "naive Gurobi, all samples", [Outcome("done", 30.0, 10, -1.0, -1.0, startup=2.0)], 10)
+    full = cells(generated(record.data), name, "naive Gurobi, all samples")
+    assert full[6] == "30.0"
+    assert full[9].endswith("extrapolated from 2 samples it was more than 32.0 s")
