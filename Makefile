@@ -1,11 +1,12 @@
 # make verify      set up, then the main job on a real network and real samples
 # make test        set up, then the test suite (minutes); make test-full: with the complete counts and slow cases
 # make check       linter, formatter, type checker, import contracts
+# make bench       set up, then every default workload with its baselines (hours): benchmarks/RESULTS.md; make bench-quick: minutes
 # make setup       the environment alone: .venv/ in this checkout
 # make clean       remove the environment and every cache
 #
 # PYTHON=python3.12 picks the interpreter. PIP_FLAGS is handed to pip, for example --find-links with a folder of wheels
-# that holds a CPU build of torch.
+# that holds a CPU build of torch. BENCH='iris-30 --repeats 5' is handed to the runner of the benchmarks.
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: verify test test-full check setup clean
+.PHONY: verify test test-full check bench bench-quick setup clean
 .DELETE_ON_ERROR:
 
 verify: $(STAMP)
@@ -32,6 +33,12 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
+bench-quick: $(STAMP)
+	$(BIN)/python benchmarks/run.py --quick $(BENCH)
 
 setup: $(STAMP)
 
@@ -53,5 +60,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@cp constraints.txt $(VENV)/constraints.txt
 	@kept='$(KEPT_TORCH)'; test -z "$$kept" || { echo "keeping torch $$kept"; \
 	  { grep -v -E '^($(TORCH_NEEDS))==' constraints.txt; echo "torch==$$kept"; } >$(VENV)/constraints.txt; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c $(VENV)/constraints.txt -e '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c $(VENV)/constraints.txt -e '.[test,dev,bench]'
 	@touch $@

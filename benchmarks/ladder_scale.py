@@ -9,29 +9,18 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from itertools import pairwise
 
-import numpy as np
+from sources import random_network
 
 from wdaverify.ladder.compare import Settings, compare
-from wdaverify.network.model import Affine, Layer, Relu, ReluNetwork, readonly
-from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
+from wdaverify.problem import GroundCost, Loss, Norm, WdroProblem
 from wdaverify.report.compare import compare_summary
-from wdaverify.samples import make_samples
 
 
-def random_problem(widths: list[int], count: int, radius: float, seed: int = 0) -> WdroProblem:
-    """He-initialised weights, uniform samples on the unit box under the labels that the network gives them."""
-    rng = np.random.default_rng(seed)
-    layers: list[Layer] = []
-    for n, m in pairwise(widths):
-        weight, bias = rng.normal(size=(m, n)) * np.sqrt(2 / n), rng.normal(size=m) * 0.1
-        layers += [Affine(readonly(weight), readonly(bias)), Relu()]
-    name = "-".join(map(str, widths))
-    network = ReluNetwork(tuple(layers[:-1]), (widths[0],), (widths[-1],), "", name, ())
-    x = rng.uniform(size=(count, widths[0]))
-    samples = make_samples(x, network.forward(x).argmax(axis=1))
-    return WdroProblem(network, samples, GroundCost(Norm.INF, 1), Support.box(0, 1, widths[0]), Loss.MARGIN, radius)
+def random_problem(widths: list[int], count: int, radius: float) -> WdroProblem:
+    """Random weights and samples on the unit box."""
+    network, samples, support = random_network(widths)(count)
+    return WdroProblem(network, samples, GroundCost(Norm.INF, 1), support, Loss.MARGIN, radius)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from workloads import MODELS
+from sources import MODELS
 
 from wdaverify import GroundCost, Norm, Support, load_network
 from wdaverify.lipschitz.exact import lipschitz

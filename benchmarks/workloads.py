@@ -1,50 +1,136 @@
-"""Named workloads: a network, samples, a question, and the settings that are compared."""
+"""The registry: named workloads, each a network, samples, a question, a gap, and the settings that are compared.
+
+The cross product of the digits networks is registered whole under ``NETWORK-nN-rRADIUS-LOSS-NORM``; the default set is a part of
+it in which every value of every axis occurs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from fnmatch import fnmatchcase
+from itertools import product
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
+from sources import PROPERTIES, Data, MissingFolderError, cartpole, folder, instance, mnist, model, properties
+
+from wdaverify import GroundCost, Loss, Norm, WdroProblem, make_samples
+
+Settings = dict[str, dict[str, object]]
+"""Name -> keyword arguments of ``verify``; the settings of a workload alternate."""
+AUTO: Settings = {"auto": {}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Workload:
-    """One question asked under several settings (name -> keyword arguments of ``verify``), paired in one run."""
+    """One question: V(radius), or with ``distances`` the distance of every sample to its nearest error."""
 
     name: str
-    network: str
+    source: Callable[[int], Data]
     samples: int
     radius: float
     loss: str
     norm: str
-    settings: dict[str, dict[str, object]] = field(default_factory=dict)
+    gap: float = 1e-6
+    distances: bool = False
+    variable: str | None = None
+    settings: Settings = field(default_factory=lambda: AUTO)
+    default: bool = True
+    quick: bool = False
+    baselines: bool = True
+
+    def skipped(self) -> str | None:
+        """Why it cannot be run here, or None."""
+        try:
+            if self.variable is not None:
+                folder(self.variable)
+        except MissingFolderError as error:
+            return str(error)
+        return None
+
+    def problem(self, count: int | None = None) -> WdroProblem:
+        """The question on the first ``count`` samples, by default all of them, each of equal weight."""
+        network, samples, support = self.source(self.samples)
+        if count is not None and count < len(samples):
+            samples = make_samples(samples.x[:count], samples.y[:count], source=samples.source)
+        return WdroProblem(network, samples, GroundCost(Norm(self.norm), 1), support, Loss(self.loss), self.radius)
 
 
-_CELLS: dict[str, dict[str, object]] = {
-    "gurobi": {"solver": "gurobi"},
-    "cells": {"solver": "cells"},
-    "cells, proved": {"solver": "cells", "certificate": True},
+_CELLS: Settings = {**AUTO, "gurobi": {"solver": "gurobi"}, "proved": {"certificate": True}}
+_BACKENDS: Settings = {**_CELLS, "highs": {"solver": "highs"}}
+_STARTS: Settings = {
+    f"{solver}, {words}": {"solver": solver, "mip_start": start}
+    for solver in ("gurobi", "highs")
+    for start, words in ((False, "no start"), (True, "MIP start"))
 }
-_BACKENDS: dict[str, dict[str, object]] = {**_CELLS, "highs": {"solver": "highs"}}
 
-
-def _starts(solver: str) -> dict[str, dict[str, object]]:
-    return {
-        f"{solver}, no start": {"solver": solver},
-        f"{solver}, MIP start": {"solver": solver, "mip_start": True},
-    }
-
-
-WORKLOADS = (
-    Workload("main-job", "digits_16x16", 20, 0.05, "margin", "inf", _BACKENDS),
-    Workload("digits-50", "digits_16x16", 50, 0.05, "margin", "inf", _CELLS),
-    Workload("digits-50-zero-one", "digits_16x16", 50, 0.05, "zero-one", "inf", _BACKENDS),
-    Workload("digits-l1", "digits_16x16", 20, 0.5, "margin", "1", _CELLS),
-    Workload("robust-5", "digits_32x32_robust", 5, 0.02, "margin", "inf", _CELLS),
-    Workload("iris-30", "iris_8x8", 30, 0.05, "margin", "inf", _BACKENDS),
-    Workload("mip-start", "digits_16x16", 10, 0.05, "margin", "inf", {**_starts("gurobi"), **_starts("highs")}),
-    Workload(
-        "mip-start-zero-one", "digits_16x16", 20, 0.05, "zero-one", "inf", {**_starts("gurobi"), **_starts("highs")}
-    ),
+NETWORKS = ("digits_16x16", "digits_32x32_robust")
+COUNTS = (10, 50, 100)
+RADII = (0.02, 0.05, 0.1)
+LOSSES = ("margin", "zero-one")
+NORMS = ("inf", "1")
+_QUICK = (
+    "digits_16x16-n10-r0.05-margin-inf",
+    "digits_16x16-n10-r0.05-zero-one-inf",
 )
+_DEFAULT = (
+    *_QUICK,
+    "digits_16x16-n50-r0.05-margin-inf",
+    "digits_16x16-n50-r0.1-margin-1",
+    "digits_16x16-n50-r0.05-zero-one-inf",
+    "digits_16x16-n100-r0.02-margin-inf",
+    "digits_16x16-n100-r0.1-zero-one-1",
+    "digits_32x32_robust-n10-r0.02-margin-inf",
+    "digits_32x32_robust-n10-r0.1-margin-1",
+    "digits_32x32_robust-n50-r0.02-margin-inf",
+    "digits_32x32_robust-n50-r0.05-zero-one-inf",
+    "digits_32x32_robust-n100-r0.02-zero-one-1",
+)
+
+
+def _digits() -> Iterator[Workload]:
+    for network, count, radius, loss, norm in product(NETWORKS, COUNTS, RADII, LOSSES, NORMS):
+        name = f"{network}-n{count}-r{radius}-{loss}-{norm}"
+        kept, quick = name in _DEFAULT, name in _QUICK
+        yield Workload(name, model(network), count, radius, loss, norm, default=kept, quick=quick)
+
+
+def _named() -> Iterator[Workload]:
+    deep, real = instance("digits_64-64-64_robust"), "WDAVERIFY_REALWORLD"
+    yield Workload("digits_64x64x64_robust-n10", deep, 10, 0.02, "margin", "inf", 1e-3, variable="WDAVERIFY_INSTANCES")
+    yield Workload("iris-30", model("iris_8x8"), 30, 0.05, "margin", "inf", quick=True)
+    yield Workload("iris-30-zero-one", model("iris_8x8"), 30, 0.05, "zero-one", "inf", quick=True)
+    for network in ("nv_mnist_784-30-20-10", "marabou_mnist2x10"):
+        yield Workload(network, mnist(network), 20, 0.02, "margin", "inf", 1e-3, variable=real)
+    yield Workload("cartpole", cartpole, 20, 0.02, "margin", "inf", 1e-3, variable=real)
+    question = (properties, PROPERTIES, 0.03, "zero-one", "inf", 1e-4)
+    yield Workload("mnist-net_256x2-distances", *question, distances=True, variable=real)
+    small = model("digits_16x16")
+    yield Workload("digits_16x16-distances", small, 20, 0.05, "zero-one", "inf", distances=True)
+
+
+def _settings() -> Iterator[Workload]:
+    """Workloads that compare settings of our own; asked for by name."""
+    small, own = model("digits_16x16"), {"default": False, "baselines": False}
+    yield Workload("main-job", small, 20, 0.05, "margin", "inf", settings=_BACKENDS, **own)
+    yield Workload("digits-50", small, 50, 0.05, "margin", "inf", settings=_CELLS, **own)
+    yield Workload("digits-50-zero-one", small, 50, 0.05, "zero-one", "inf", settings=_BACKENDS, **own)
+    yield Workload("digits-l1", small, 20, 0.5, "margin", "1", settings=_CELLS, **own)
+    yield Workload("robust-5", model("digits_32x32_robust"), 5, 0.02, "margin", "inf", settings=_CELLS, **own)
+    yield Workload("iris-settings", model("iris_8x8"), 30, 0.05, "margin", "inf", settings=_BACKENDS, **own)
+    yield Workload("mip-start", small, 10, 0.05, "margin", "inf", settings=_STARTS, **own)
+    yield Workload("mip-start-zero-one", small, 20, 0.05, "zero-one", "inf", settings=_STARTS, **own)
+
+
+WORKLOADS: dict[str, Workload] = {w.name: w for w in (*_digits(), *_named(), *_settings())}
+
+
+def chosen(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The names that are asked for by name or pattern, in the order of the registry.
+
+    Raises:
+        LookupError: a pattern that fits none.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise LookupError(f"nothing is named {pattern}; --list shows what is")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
