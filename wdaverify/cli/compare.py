@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from wdaverify.cli.exits import DONE, INTERRUPTED, LIMIT
-from wdaverify.cli.files import check_image, check_target, files_of, hand_over, page_target, write_certificate
+from wdaverify.cli.files import check_image, check_target, files_of, hand_over, named, page_target, write_certificate
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import image, page_file, question, solving
 from wdaverify.cli.questions import problem_of
@@ -55,8 +55,8 @@ def compare(
             raise InputError(
                 f"--certificate holds the proof of one radius, and {len(every)} are given; give one --radius"
             )
-        check_target("--certificate", certificate, (asked["network_path"], asked["data_path"], asked["output"]))
-    page = page_target(report, image_shape, asked, certificate)
+        check_target("--certificate", certificate, named(asked))
+    page = page_target(report, image_shape, (*named(asked), certificate))
     settings = Settings(
         rungs=chosen,
         rung_limit=rung_limit,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from wdaverify.cli.exits import exit_status
-from wdaverify.cli.files import check_target, files_of, hand_over, page_target
+from wdaverify.cli.files import check_target, files_of, hand_over, named, page_target
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import engine, page_file, question, run_folder
 from wdaverify.cli.questions import problem_of
@@ -29,8 +29,8 @@ def curve(*, csv_path: str | None, run_folder: str | None, report: str | None, *
     All radii from 0 to the largest at once, from one set of bounds.
     """
     if csv_path is not None:
-        check_target("--csv", csv_path, (asked["network_path"], asked["data_path"], asked["output"]))
-    page = page_target(report, None, asked, csv_path)
+        check_target("--csv", csv_path, named(asked))
+    page = page_target(report, None, (*named(asked), csv_path))
     problem = problem_of(**asked)
     from wdaverify.report.as_json import write_text
     from wdaverify.report.curve import curve_csv, curve_json, curve_summary

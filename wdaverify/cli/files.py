@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from wdaverify.wdro.result import VerificationResult
 
 
+def named(asked: dict[str, Any]) -> tuple[str | None, ...]:
+    """The files that a question names as its network, samples and output."""
+    return asked["network_path"], asked["data_path"], asked["output"]
+
+
 def check_target(option: str, target: str, others: Sequence[str | None]) -> None:
     """Refuse a file that cannot be written, or that this run reads or writes already."""
     from wdaverify.report.as_json import check_writable
@@ -60,16 +65,16 @@ def hand_over(
 
 
 def page_target(
-    path: str | None, image_shape: tuple[int, ...] | None, question: dict[str, Any], other: str | None
+    path: str | None, image_shape: tuple[int, ...] | None, others: Sequence[str | None]
 ) -> Callable[[dict[str, Any]], None] | None:
-    """How to write the page of an answer; None where none was asked for."""
+    """How to write the page of an answer, which may be no file that the run reads or writes already; None: none was asked for."""
     if path is None:
         if image_shape is not None:
             raise InputError(
                 "--image-shape says how a page shows inputs, and no page is written; give --report FILE.html"
             )
         return None
-    check_target("--report", path, (question["network_path"], question["data_path"], question["output"], other))
+    check_target("--report", path, others)
 
     def write(document: dict[str, Any]) -> None:
         from wdaverify.report.page.output import write_page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wdaverify.cli.exits import exit_status
-from wdaverify.cli.files import check_image, check_target, files_of, hand_over, page_target, write_certificate
+from wdaverify.cli.files import check_image, check_target, files_of, hand_over, named, page_target, write_certificate
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import image, page_file, question, run_folder, scheduler, solving
 from wdaverify.cli.questions import problem_of
@@ -35,9 +35,9 @@ def verify(
     asked for. Without --time-limit it runs until the bracket is closed or nothing narrows it any more.
     """
     if certificate is not None:
-        check_target("--certificate", certificate, (asked["network_path"], asked["data_path"], asked["output"]))
+        check_target("--certificate", certificate, named(asked))
     check_cluster(scheduler, asked)
-    page = page_target(report, image_shape, asked, certificate)
+    page = page_target(report, image_shape, (*named(asked), certificate))
     problem = problem_of(**asked)
     check_image(image_shape, problem)
     from wdaverify.report.as_json import verification_json
