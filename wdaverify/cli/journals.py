@@ -10,7 +10,7 @@ import click
 from wdaverify.cli.exits import DONE
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.line import run
-from wdaverify.cli.options import as_json
+from wdaverify.cli.options import as_json, quiet
 from wdaverify.cli.terminal import say
 from wdaverify.errors import InputError
 
@@ -36,10 +36,12 @@ def status(folder: str, as_json: bool) -> int:
 
 @cli.command(context_settings=CONTEXT)
 @_folder
-def resume(folder: str) -> int:
+@quiet
+def resume(folder: str, quiet: bool) -> int:
     """Go on with the last run with --run DIR.
 
-    Its command is run again from where it ran; what is proven is not proven again.
+    Its command is run again from where it ran; what is proven is not proven again. The answer is printed even if the run was
+    begun with --quiet.
     """
     from wdaverify.journal.state import read_state, unchanged
 
@@ -47,6 +49,6 @@ def resume(folder: str) -> int:
     arguments = [*unchanged(command), "--run", os.path.abspath(folder)]
     try:
         with chdir(command["folder"]):
-            return run(arguments)
+            return run(arguments, quiet=quiet)
     except FileNotFoundError as error:
         raise InputError(f"the folder {command['folder']}, where the run was begun, is gone; make it again") from error

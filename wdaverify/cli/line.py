@@ -40,9 +40,12 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
     return front + out
 
 
-def run(arguments: Sequence[str] | None) -> int:
-    """The exit status of one command line; the log, where one was asked for, ends with it."""
-    line = CommandLine(list(sys.argv[1:] if arguments is None else arguments))
+def run(arguments: Sequence[str] | None, quiet: bool | None = None) -> int:
+    """The exit status of one command line; the log, where one was asked for, ends with it.
+
+    ``quiet`` says whether it prints, whatever the arguments say; None: as they say.
+    """
+    line = CommandLine(list(sys.argv[1:] if arguments is None else arguments), quiet=quiet)
     status: int | None = None
     try:
         status = _status(line)
