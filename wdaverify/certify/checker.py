@@ -102,8 +102,8 @@ def _lower(certificate: Certificate, problem: WdroProblem) -> float:
     samples, support = problem.samples, problem.support
     mass: defaultdict[int, Fraction] = defaultdict(Fraction)
     cost, value = Fraction(0), Fraction(0)
-    atoms = zip(certificate.atom_sample.tolist(), certificate.atom_weight.tolist(), certificate.atom_point, strict=True)
-    for sample, weight, point in atoms:
+    for at, point in enumerate(certificate.atom_point):  # one by one: there may be as many as the file holds
+        sample, weight = int(certificate.atom_sample[at]), float(certificate.atom_weight[at])
         if not 0 <= sample < len(samples):
             raise MalformedProofError(f"an atom of sample {sample}, which does not exist")
         if not (math.isfinite(weight) and weight > 0):

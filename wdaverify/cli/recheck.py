@@ -15,6 +15,7 @@ from wdaverify.cli.files import check_target
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import data, network, quiet
 from wdaverify.cli.terminal import one_line, put, say
+from wdaverify.cli.values import number
 from wdaverify.errors import CertificateError
 
 if TYPE_CHECKING:
@@ -27,11 +28,20 @@ if TYPE_CHECKING:
 @data
 @click.argument("certificate_path", metavar="FILE.cert")
 @click.option("--output", metavar="FILE.json", help="Write the verdict there, whole or not at all.")
+@click.option(
+    "--memory-limit",
+    type=number(0, above=True),
+    metavar="MB",
+    default="1000",
+    help="What the certificate may take in memory.",
+)
 @quiet
-def recheck(network_path: str, data_path: str, certificate_path: str, output: str | None, quiet: bool) -> int:
+def recheck(
+    network_path: str, data_path: str, certificate_path: str, output: str | None, memory_limit: float, quiet: bool
+) -> int:
     """Prove or reject a certificate.
 
-    No solver is involved. Exit status: 0 proved, 1 rejected, 2 unreadable.
+    No solver is involved. Exit status: 0 proved, 1 rejected, 2 unreadable, or larger than --memory-limit admits.
     """
     from wdaverify.certify.certificate import read_certificate
     from wdaverify.certify.checker import recheck as check
@@ -41,7 +51,7 @@ def recheck(network_path: str, data_path: str, certificate_path: str, output: st
     if output is not None:
         check_target("--output", output, (network_path, data_path, certificate_path))
     begun = time.perf_counter()
-    certificate = read_certificate(certificate_path)
+    certificate = read_certificate(certificate_path, 1e6 * memory_limit)
     problem = _stated(certificate, network_path, data_path)
     verdict = check(certificate, problem)
     seconds = time.perf_counter() - begun
