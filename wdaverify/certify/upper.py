@@ -9,6 +9,7 @@ A leaf on which a functional without cost is negative is empty (mu = 0), or free
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +26,8 @@ from wdaverify.rounding import float_up
 
 _BATCH, _NUMBERS = 4096, 2**21
 """The most leaves whose bounds are gathered at a time, and about how many numbers each of their arrays may have together."""
+_PRODUCTS = 2**31
+"""Products that bounding the shells of a batch takes at most, so that the clock is looked at."""
 Ints = NDArray[np.int64]
 
 
@@ -38,11 +41,14 @@ def farthest(problem: WdroProblem) -> Array:
     return np.array([float_up(exact_dot(row, ones)) for row in room.tolist()])
 
 
-def margin_bounds(problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array) -> Array:
+def margin_bounds(
+    problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array, deadline: float = math.inf
+) -> Array:
     """Upper bounds ``[P]`` of ``phi_ij(multipliers[k])`` by each proof.
 
     Raises:
         MalformedProofError: a proof that is no proof.
+        TimeoutError: the deadline (``time.monotonic``) has passed.
     """
     if not proofs:
         return np.zeros(0)
@@ -53,7 +59,7 @@ def margin_bounds(problem: WdroProblem, proofs: Sequence[Proof], multipliers: Ar
                 f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
             )
     out = np.full(len(proofs), -math.inf)
-    for leaves in _batches(problem, proofs):
+    for leaves in _batches(problem, proofs, deadline):
         margin, cost = leaves.claims(bare=(1.0, 1.0))
         top = leaves.evaluate(margin, cost * multipliers[leaves.proof])
         value = np.where((margin == 1) & (cost == 1), top, math.inf)
@@ -62,18 +68,19 @@ def margin_bounds(problem: WdroProblem, proofs: Sequence[Proof], multipliers: Ar
     return out
 
 
-def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof]) -> Array:
+def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: float = math.inf) -> Array:
     """Lower bounds ``[P]`` of ``d_ij`` by each proof; inf where no error of the rival is in the support.
 
     Raises:
         MalformedProofError: a proof that is no proof.
+        TimeoutError: the deadline (``time.monotonic``) has passed.
     """
     if not proofs:
         return np.zeros(0)
     reach = farthest(problem)
     ends = np.array([_covered(problem, proof) for proof in proofs])
     out = np.array([math.inf if end >= reach[p.sample] else end for p, end in zip(proofs, ends, strict=True)])
-    for leaves in _batches(problem, proofs):
+    for leaves in _batches(problem, proofs, deadline):
         margin, cost = leaves.claims(bare=(1.0, 0.0))
         sound = margin >= 0
         top = leaves.evaluate(np.maximum(margin, 0.0), cost)
@@ -102,18 +109,31 @@ def _covered(problem: WdroProblem, proof: Proof) -> float:
     return end
 
 
-def _batches(problem: WdroProblem, proofs: Sequence[Proof]) -> Iterator[_Leaves]:
+def _batches(problem: WdroProblem, proofs: Sequence[Proof], deadline: float) -> Iterator[_Leaves]:
     """All leaves of all proofs, so many at a time that memory depends on the network alone.
 
     Raises:
         MalformedProofError: a tree that is none, or a number that is not finite.
+        TimeoutError: the deadline has passed.
     """
     backward = Backward(problem.network.blocks)
     width = 2 + backward.neurons + problem.samples.x.shape[1] + problem.network.n_outputs
-    size = max(16, min(_BATCH, _NUMBERS // width))
+    products = backward.neurons * sum(block.weight.size for block in problem.network.blocks) + 1
+    size = max(16, min(_BATCH, _NUMBERS // width, _PRODUCTS // products))
     every = _every(proofs, backward.neurons)
     while batch := list(islice(every, size)):
+        in_time(deadline, "proofs")
         yield _Leaves.of(problem, backward, proofs, batch)
+
+
+def in_time(deadline: float, what: str) -> None:
+    """Stop a replay whose time (``time.monotonic``) is over.
+
+    Raises:
+        TimeoutError: says so.
+    """
+    if time.monotonic() >= deadline:
+        raise TimeoutError(f"the time limit ended the checker's replay of the {what}")
 
 
 @dataclass(frozen=True, eq=False)

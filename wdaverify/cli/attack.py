@@ -9,6 +9,7 @@ from wdaverify.cli.files import files_of, hand_over
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import question
 from wdaverify.cli.questions import problem_of
+from wdaverify.cli.runs import time_left
 
 
 @cli.command(context_settings=CONTEXT)
@@ -23,7 +24,7 @@ def attack(**asked: Any) -> int:
     from wdaverify.report.summary import attack_summary
     from wdaverify.wdro.attacking import attack as run
 
-    result = run(problem, device=asked["device"], seed=asked["seed"], time_limit=asked["time_limit"])
+    result = run(problem, device=asked["device"], seed=asked["seed"], time_limit=time_left(asked["time_limit"]))
     hand_over(
         asked, problem, result.notices, lambda: attack_json(result, files_of(asked)), lambda: attack_summary(result)
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
@@ -19,11 +20,12 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "sho
 
 @dataclass
 class CommandLine:
-    """What was typed, and the log that it asked for; ``quiet`` says whether to print, whatever was typed."""
+    """What was typed, when (``time.monotonic``), and the log that it asked for; ``quiet``: whether to print, whatever was typed."""
 
     arguments: list[str]
     log: LogFile | None = None
     quiet: bool | None = None
+    begun: float = field(default_factory=time.monotonic)
 
 
 @click.group(cls=Commands, context_settings=CONTEXT, invoke_without_command=True)

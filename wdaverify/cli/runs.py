@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from wdaverify.cli.group import CommandLine
 from wdaverify.errors import InputError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from wdaverify.cli.group import CommandLine
     from wdaverify.journal.store import Journal
     from wdaverify.problem import WdroProblem
     from wdaverify.wdro.progress import Report
@@ -73,8 +74,16 @@ def check_cluster(address: str | None, asked: dict[str, Any]) -> None:
 
 def engine_of(asked: dict[str, Any]) -> dict[str, Any]:
     """What every exact run is told: who solves, how exactly, how long, with how many processes, from which seed."""
-    named = {name: asked[name] for name in ("solver", "gap", "time_limit", "seed")}
-    return {**named, "jobs": asked["jobs"] or cores()}
+    named = {name: asked[name] for name in ("solver", "gap", "seed")}
+    return {**named, "time_limit": time_left(asked["time_limit"]), "jobs": asked["jobs"] or cores()}
+
+
+def time_left(limit: float | None) -> float | None:
+    """What is left of ``--time-limit``, which counts from the beginning of the command line (a batch's row: of the row)."""
+    line = click.get_current_context().find_root().obj
+    if limit is None or not isinstance(line, CommandLine):
+        return limit
+    return max(0.0, limit - (time.monotonic() - line.begun))
 
 
 def bytes_of(megabytes: float | None) -> float | None:
