@@ -13,6 +13,7 @@ import click
 import pytest
 
 from wdaverify import cli
+from wdaverify.cli.line import spelled_out
 from wdaverify.command_help import EXAMPLES
 
 README = Path(__file__).parents[1] / "README.md"
@@ -35,7 +36,7 @@ def test_every_command_has_examples_that_parse(command: str, capsys: pytest.Capt
     lines = examples(shown(command, capsys=capsys))
     assert len(lines) >= 2
     for line in lines:
-        words = cli._spelled_out(shlex.split(line)[1:])
+        words = spelled_out(shlex.split(line)[1:])
         assert words[0] == command
         cli.cli.commands[command].make_context(command, words[1:])
     with pytest.raises(click.UsageError):

@@ -41,6 +41,10 @@ class Header(NamedTuple):
     length: int
 
 
+class TooLargeError(UnreadableError):
+    """Arrays that would take more together than is accepted."""
+
+
 class ArrayArchive:
     """The arrays of a ``.npz`` archive: stored or deflated ``.npy`` members of plain numbers, read one at a time.
 
@@ -99,7 +103,7 @@ class ArrayArchive:
         size, held = count * header.dtype.itemsize, entry.file_size - header.length
         wide = max(size, self._width * count)
         if wide > self._left:
-            raise UnreadableError(
+            raise TooLargeError(
                 f"{name} has shape {list(header.shape)}; at most {self._allowance} bytes"
                 f"{' in double precision' if self._width == 8 else ''} are accepted for all arrays together"
             )

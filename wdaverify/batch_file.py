@@ -16,17 +16,21 @@ MAX_ROWS, MAX_NAME = 2**14, 200
 """The most rows, and characters of a name."""
 _LARGEST_INTEGER = 2**53
 _FILES = ("network", "data", "cost-weights", "functionals", "support-file")
-_OTHERS = ("output", "quiet", "run", "scheduler", "certificate", "report", "image-shape", "help")
+_OTHERS = ("output", "quiet", "run", "scheduler", "report", "image-shape", "help")
 """What is the batch's own to say, or not offered in one."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its name, the arguments of ``verify``, and the files among them."""
+    """One row: its name, the arguments of ``verify``, and the files among them.
+
+    ``certificate`` is the file of its proof; "" where the row wants none, None where it leaves that to the batch.
+    """
 
     name: str
     arguments: tuple[str, ...]
     files: tuple[str, ...]
+    certificate: str | None = None
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -78,9 +82,20 @@ def _row(path: str | Path, number: int, job: dict[str, Any]) -> Row:
     files = {option: str(folder / str(job[option])) for option in _FILES if option in job}
     arguments = [files["network"], files["data"]]
     for option, value in job.items():
-        if option not in ("name", "network", "data"):
+        if option not in ("name", "network", "data", "certificate"):
             arguments += _argument(where, option, files.get(option, value))
-    return Row(name, tuple(arguments), tuple(files.values()))
+    return Row(name, tuple(arguments), tuple(files.values()), _certificate(where, folder, job.get("certificate")))
+
+
+def _certificate(where: str, folder: Path, value: Any) -> str | None:
+    """``certificate = "FILE"``, or ``false`` where a row needs none."""
+    if value is None or value is False:
+        return None if value is None else ""
+    if not isinstance(value, str) or not value:
+        raise UnreadableError(
+            f"{where}: certificate {shown(repr(value), 60)}: the path of a file is accepted, or false"
+        )
+    return str(folder / value)
 
 
 def _argument(where: str, option: str, value: Any) -> list[str]:

@@ -14,7 +14,8 @@ EXAMPLES = {
     """,
     "batch": """
         wdaverify batch jobs.toml
-        wdaverify batch jobs.toml --run proven --output all.json
+        wdaverify batch jobs.toml --run proven --output all.json --report all.html
+        wdaverify batch jobs.toml --certificates proofs
     """,
     "distance": """
         wdaverify distance net.onnx data.npz --samples 10
@@ -42,6 +43,7 @@ EXAMPLES = {
     "report": """
         wdaverify report result.json --output report.html
         wdaverify report verify.json curve.json --output report.html --image-shape 28 28
+        wdaverify report all.json --output rows.html
         wdaverify report compare.json --format latex
         wdaverify report compare.json --output paper.html --figures pdf
     """,

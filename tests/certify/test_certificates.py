@@ -239,10 +239,9 @@ def test_a_swapped_phase_is_rejected() -> None:
     for proof in cert.proofs:
         trees = []
         for tree in proof.trees:
-            if deep(tree):
-                phases, _ = tree.leaves(cert.neurons)
-                if len(phases) == 2 or (tree.nodes < 0).sum() == tree.vectors.shape[0]:
-                    tree = replace(tree, vectors=tree.vectors[::-1])
+            leaves = int((tree.nodes < 0).sum())
+            if deep(tree) and (leaves == 2 or leaves == tree.vectors.shape[0]):
+                tree = replace(tree, vectors=tree.vectors[::-1])
             trees.append(tree)
         spoiled.append(replace(proof, trees=tuple(trees)))
     rejected(replace(cert, proofs=tuple(spoiled)), seed)
@@ -375,7 +374,7 @@ def test_arrays_that_do_not_fit_are_unreadable(name: str, values: Any, tmp_path:
 )
 def test_a_malformed_tree_is_none(nodes: list[int], rows: int) -> None:
     with pytest.raises(MalformedProofError):
-        Tree(0.0, 1.0, np.array(nodes, np.int32), np.zeros((rows, 6))).leaves(4)
+        list(Tree(0.0, 1.0, np.array(nodes, np.int32), np.zeros((rows, 6))).walk(4))
 
 
 def test_rounding_keeps_what_it_says() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import build_model
+from fuzz import broad_trees
 from fuzz.bombs import archive, npy
 from fuzz.mutations import members, zipped
 from onnx import TensorProto, helper
@@ -148,7 +150,40 @@ def test_bombs_are_refused_with_little_memory_to_spare(tmp_path: Path) -> None:
     for name, said in lines:
         assert said.startswith("refused: "), f"{name}: {said}"
         assert "allocate" not in said, f"{name}: {said}"
-        assert "memory" not in said, f"{name}: {said}"
+        assert "memory" not in said.replace("--memory-limit", ""), f"{name}: {said}"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this platform does not tell what is taken")
+def test_broad_trees_are_checked_with_little_memory_to_spare(tmp_path: Path) -> None:
+    """Half a million leaves in a small file that speaks of the user's own network and samples: what is proven stays true."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "broad_trees.py"), str(tmp_path), "8"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent), "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    size, said = done.stdout.splitlines()
+    assert int(size.split()[0]) < 2**20
+    proved, upper = said.split()
+    assert proved == "True"
+    broad = broad_trees.question()
+    assert verify(broad).lower <= float(upper) < math.inf
+
+
+def test_a_certificate_of_gigabytes_is_refused_by_its_claims(
+    certificate: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.cert"
+    net, data = MODELS / "iris_8x8.onnx", tmp_path / "a.csv"
+    data.write_text("a,b,c,d,l\n1,1,1,1,0\n")
+    spoiled(path, certificate, nodes=stored(np.zeros(2**20), "<i4"))
+    for limit, words in (("1", "--memory-limit"), ("12", "--memory-limit"), ("20", "does not add up")):
+        assert cli._run(["recheck", str(net), str(data), str(path), "--memory-limit", limit]) == 2
+        err = capsys.readouterr().err
+        assert words in err
+        assert err.count("\n") == 1
 
 
 # Archives

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -157,13 +158,13 @@ def test_a_bound_that_is_not_true_does_not_pass_a_point(tmp_path: Path) -> None:
     truth = run(tmp_path, "margin")[0]
     from dataclasses import replace
 
-    from wdaverify.journal.facts import fact_sum
+    from wdaverify.journal.facts import digest, fact_sum
 
     with Journal(tmp_path) as journal:
         [scope] = [s for s in journal.scopes() if s.fields["kind"] == "bounds"]
         for number, fact in enumerate(journal.facts(scope), 1):
             forged = replace(fact, value=fact.value - 1.0)
-            row = (forged.value, fact_sum(scope, forged), number)
+            row = (forged.value, fact_sum(scope, forged, digest(fact.proof) if fact.proof else b""), number)
             journal._base.execute("UPDATE fact SET value = ?, sum = ? WHERE id = ?", row)
     result = run(tmp_path, "margin")[0]
     assert result.lower <= truth.upper
@@ -345,6 +346,46 @@ def test_trees_that_cannot_be_read_are_left_aside(tmp_path: Path) -> None:
     assert again.statistics.solves > 0
     assert again.value == pytest.approx(first.value, abs=GAP)
     assert any(f"{len(facts)} fact(s) have no trees that can be read" in notice for notice in again.notices)
+
+
+@pytest.mark.parametrize("certificate", [False, True])
+def test_proofs_are_read_only_by_runs_that_prove(certificate: bool, tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        first = verify(question("margin"), journal=journal, certificate=True)
+    read: list[str] = []
+
+    def watched(action: int, table: str | None, column: str | None, *_: object) -> int:
+        if (action, table, column) == (sqlite3.SQLITE_READ, "fact", "proof"):
+            read.append("proof")
+        return sqlite3.SQLITE_OK
+
+    with Journal(tmp_path) as journal:
+        journal._base.set_authorizer(watched)
+        again = verify(question("margin"), journal=journal, certificate=certificate)
+    assert again.statistics.solves == 0 < first.statistics.solves
+    assert bool(read) == certificate
+    assert again.value == pytest.approx(first.value, abs=2 * GAP)
+
+
+@pytest.mark.parametrize(("begun", "gone_on", "printed"), [(["--quiet"], [], True), ([], ["--quiet"], False)])
+def test_resume_prints_unless_it_is_told_not_to(
+    begun: list[str], gone_on: list[str], printed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what was typed stays what is resumed."""
+    folder = str(tmp_path / "run")
+    assert cli._run(["verify", NET, DATA, "--radius", "0.05", "--samples", "3", "--run", folder, *begun]) == 0
+    assert bool(capsys.readouterr().out) != printed
+    for _ in range(2):
+        assert cli._run(["resume", folder, *gone_on]) == 0
+        out, err = capsys.readouterr()
+        assert bool(out) == printed
+        assert ("journal:" in err) == printed
+    jobs = tmp_path / "jobs.toml"
+    jobs.write_text(f'[[job]]\nnetwork = "{NET}"\ndata = "{DATA}"\nradius = 0.05\nsamples = 3\n')
+    assert cli._run(["batch", str(jobs), "--run", folder, *begun]) == 0
+    capsys.readouterr()
+    assert cli._run(["resume", folder, *gone_on]) == 0
+    assert bool(capsys.readouterr().out) == printed
 
 
 def test_a_resumed_run_writes_to_its_log(tmp_path: Path) -> None:

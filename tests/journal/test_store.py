@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_facts_come_back_as_they_went_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "column", ["label", "code", "multiplier", "value", "checked", "vouched", "tries", "spent", "proof"]
+    "column", ["label", "code", "multiplier", "value", "checked", "vouched", "tries", "spent", "shown", "sum", "proof"]
 )
 def test_a_changed_column_is_found(column: str, tmp_path: Path) -> None:
     """Whatever column of a fact changes, the fact is dropped for good, and the others stay."""
@@ -61,7 +62,7 @@ def test_a_changed_column_is_found(column: str, tmp_path: Path) -> None:
             "1 - checked"
             if column == "checked"
             else "'other'"
-            if column in ("vouched", "spent", "proof")
+            if column in ("vouched", "spent", "shown", "sum", "proof")
             else f"{column} + 1"
         )
         base.execute(f"UPDATE fact SET {column} = {changed} WHERE id = 7")
@@ -72,6 +73,18 @@ def test_a_changed_column_is_found(column: str, tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         assert len(journal.facts(journal.scope(FIELDS))) == len(FACTS) - 1
         assert not journal.notices
+
+
+def test_a_damaged_proof_harms_nobody_who_does_not_read_it(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    with sqlite3.connect(path) as base:
+        base.execute("UPDATE fact SET proof = x'00' WHERE id = 7")
+    base.close()
+    with Journal(tmp_path) as journal:
+        known = journal.facts(journal.scope(FIELDS), proofs=False)
+        assert known == [replace(fact, proof=b"") for fact in FACTS]
+        assert not journal.notices
+        assert len(journal.facts(journal.scope(FIELDS))) == len(FACTS) - 1
 
 
 @pytest.mark.parametrize(
@@ -141,7 +154,7 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / NAME) as base:
         base.execute("CREATE TABLE diary (day TEXT)")
     base.close()
-    with pytest.raises(JournalError, match="no journal of version 1"):
+    with pytest.raises(JournalError, match="no journal of version 2"):
         Journal(tmp_path)
     assert holder(tmp_path) is None
 

@@ -168,6 +168,27 @@ def lipschitz() -> Json:
     )
 
 
+def batch() -> Json:
+    """Two rows that are done, one that is open, one that was refused and one that was not begun."""
+    decided = verification(status=Status.BRACKET, reason=Reason.THRESHOLD_DECIDED, threshold=1.0, upper=0.5)
+    open_ = verification(status=Status.BRACKET, reason=Reason.TIME_LIMIT, upper=0.25)
+    rows = [
+        ("margin", verification(), None),
+        ("decided", decided, None),
+        ("open", open_, None),
+        ("no data", None, "'nowhere.npz': no such file"),
+        ("late", None, None),
+    ]
+    return {
+        "schema": "wdaverify/batch/1",
+        "done": False,
+        "rows": [
+            {"name": name, "done": k < 2, "refused": refused, "result": result}
+            for k, (name, result, refused) in enumerate(rows)
+        ],
+    }
+
+
 ALL = {
     "verification": verification,
     "attack": attack,
@@ -175,6 +196,7 @@ ALL = {
     "distances": distances,
     "compare": compare,
     "lipschitz": lipschitz,
+    "batch": batch,
 }
 
 
@@ -215,6 +237,10 @@ def _spoil(node: Any) -> None:
             node[name] = NASTY
         elif name == "notices":
             node[name] = [NASTY]
+        elif name == "rows" and value and "result" in value[0]:
+            for k, row in enumerate(value):  # names stay apart
+                row["name"], row["refused"] = f"{NASTY}{k}", row["refused"] and NASTY
+                _spoil(row["result"])
         elif name == "attacks":
             node[name] = {NASTY + str(k): bound for k, bound in enumerate(value.values())}
         else:

@@ -122,6 +122,47 @@ def test_the_table_sorts(visit: Open) -> None:
     assert region.locator("[aria-sort]").count() == 1
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1100, PHONE])
+def test_a_batch(width: int, scheme: str, visit: Open) -> None:
+    """The table holds every row and its bracket, sorts, and leads to each row's own section, which holds the bracket too."""
+    made = documents.batch()
+    page = visit(made, width=width, color_scheme=scheme).page
+    region = page.get_by_role("region", name="The rows of the batch")
+    rows = region.locator("tbody tr")
+    assert rows.locator("td:first-child").all_inner_texts() == [row["name"] for row in made["rows"]]
+    for row, shown in zip(made["rows"], rows.all(), strict=True):
+        ends = [shown.locator(f"td:nth-child({k})").get_attribute("data-key") for k in (2, 3)]
+        if row["result"] is None:
+            assert ends == ["", ""]
+            assert shown.locator("a").count() == 0
+            continue
+        assert [float(end) for end in ends] == [row["result"]["lower"], row["result"]["upper"]]
+        at = shown.locator("a").get_attribute("href")
+        section = page.locator(at)
+        assert section.locator("h2").inner_text().startswith(f"{row['name']}: Worst-case margin loss of tiny")
+        for end in ("lower", "upper"):
+            value = float(section.locator(f"data.{end}").first.get_attribute("value"))
+            assert value == row["result"][end]
+        shown.locator("a").click()
+        assert page.evaluate("location.hash") == at
+    region.get_by_role("button", name="Upper", exact=True).click()
+    order = ["margin", "open", "decided", "no data", "late"]
+    assert rows.locator("td:first-child").all_inner_texts() == order
+    assert page.locator("section.question").count() == 3
+    assert page.get_by_text("no data: refused: 'nowhere.npz': no such file").is_visible()
+    assert page.get_by_text("1 exact, 1 decided, 1 open, 1 refused, 1 not begun.").is_visible()
+    assert "2 of 5 rows" in page.locator("#b1").inner_text()
+
+
+def test_a_batch_that_is_done(visit: Open) -> None:
+    made = documents.batch()
+    made["rows"], made["done"] = made["rows"][:2], True
+    text = visit(made).page.locator("#b1").inner_text()
+    assert "ALL EXACT OR DECIDED" in text
+    assert "Rows without an answer" not in text
+
+
 def test_entries_without_a_value_stay_last(visit: Open) -> None:
     page = visit(documents.compare()).page
     page.locator("details").evaluate_all("folds => folds.forEach(fold => fold.open = true)")

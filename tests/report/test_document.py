@@ -145,3 +145,46 @@ def test_the_command_line_refuses_with_one_line(tmp_path: Path, capsys: pytest.C
         assert captured.err.count("\n") == 1
         assert not captured.out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.json", "result.json"]
+
+
+def done_too_early(made: Json) -> None:
+    made["rows"][2]["done"] = True
+
+
+def done_altogether(made: Json) -> None:
+    made["done"] = True
+
+
+def answered_and_refused(made: Json) -> None:
+    made["rows"][0]["refused"] = "no such file"
+
+
+def one_name(made: Json) -> None:
+    made["rows"][1]["name"] = made["rows"][0]["name"]
+
+
+def narrow_point(made: Json) -> None:
+    made["rows"][0]["result"]["atoms"][0]["point"] = [0.5]
+
+
+def no_verification(made: Json) -> None:
+    made["rows"][0]["result"] = documents.attack()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (done_too_early, "row 2 contradicts its result"),
+        (done_altogether, "whether all are done"),
+        (answered_and_refused, "row 0 contradicts its result"),
+        (one_name, "two of its rows have one name"),
+        (narrow_point, "row 0: a point has 1 features"),
+        (no_verification, "row 0: it"),
+    ],
+)
+def test_a_batch_that_contradicts_itself(spoil: Callable[[Json], None], words: str) -> None:
+    made = documents.batch()
+    as_document(made)
+    spoil(made)
+    with pytest.raises(DocumentError, match=words):
+        as_document(made)

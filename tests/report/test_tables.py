@@ -143,3 +143,20 @@ def test_tables_are_printed_or_written(kind: str, tmp_path: Path, capsys: pytest
     assert not capsys.readouterr().out
     assert target.read_text(encoding="utf-8") == printed
     assert "LipSDP" in printed
+
+
+@pytest.mark.parametrize("kind", ["csv", "latex", "markdown"])
+def test_a_batch_s_tables_say_whose_they_are(kind: str) -> None:
+    made = build([as_document(documents.batch())])
+    titles = [one.title for one in made.tables()]
+    assert titles[0] == "The rows of the batch"
+    assert {title.partition(":")[0] for title in titles[1:]} == {"margin", "decided", "open"}
+    assert len(set(titles)) == len(titles)
+    text = as_text(made, kind)
+    if kind == "csv":
+        rows = list(csv.reader(io.StringIO(text)))
+        start = rows.index(["# The rows of the batch"])
+        shown = {row[0]: row[1:4] for row in rows[start + 2 : start + 7]}
+        assert shown["decided"] == ["-0.1234567891234", "0.5", "decided"]
+        assert shown["open"] == ["-0.1234567891234", "0.25", "open: time-limit"]
+        assert shown["no data"] == ["", "", "refused"]

@@ -221,11 +221,11 @@ def test_ctrl_c_twice_ends_at_once(tmp_path: Path) -> None:
 def test_the_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the process does after the first one may take for ever."""
     code = (
-        "import os, signal, time\nfrom wdaverify import cli\n"
+        "import os, signal, time\nfrom wdaverify import cli\nfrom wdaverify.cli import line\n"
         "def slow(arguments):\n"
         "    try:\n        os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n"
         "    except KeyboardInterrupt:\n        os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n    return 0\n"
-        "cli._run = slow\ncli.main([])\n"
+        "line.run = slow\ncli.main([])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == 130

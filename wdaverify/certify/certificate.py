@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.archive import PACKED_LIMIT, ArrayArchive, loose
+from wdaverify.archive import PACKED_LIMIT, ArrayArchive, TooLargeError, loose
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.errors import CertificateError, OutputError
 from wdaverify.network.model import Array
@@ -30,6 +30,10 @@ from wdaverify.untrusted import UnreadableError, plain_file, shown
 _FORMAT = "wdaverify certificate 1"
 MAX_BYTES = 2**31
 """The most that the file may take, and its arrays together."""
+MEMORY = 2**30
+"""The bytes that reading takes at most, unless told otherwise: arrays are unpacked, turned and cut up."""
+_COPIES, _A_TREE = 3, 2**10
+"""How much of it arrays may take (a third), and about what a tree takes beside its arrays."""
 MAX_TREES = 2**19
 """The most trees, and the most proofs."""
 MAX_META, MAX_TEXT = 2**16, 1000
@@ -131,31 +135,41 @@ def write_certificate(path: str | Path, certificate: Certificate) -> int:
     return target.stat().st_size
 
 
-def read_certificate(path: str | Path) -> Certificate:
-    """Read a file.
+def read_certificate(path: str | Path, memory: float = MEMORY) -> Certificate:
+    """Read a file, whose content may take so many bytes of memory.
 
     Raises:
         CertificateError: it is no certificate that can be read; one line that says what was found.
     """
     try:
         with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
-            return _read(stream)
+            return _read(stream, int(memory))
+    except TooLargeError as error:
+        raise CertificateError(
+            f"{shown(path, 4096)}: {error}; reading it may take more than {memory / 1e6:.4g} MB: if you trust where it comes "
+            "from, give recheck a larger --memory-limit"
+        ) from None
     except UnreadableError as error:
         raise CertificateError(f"{shown(path, 4096)}: {error}") from None
 
 
-def _read(stream: BinaryIO) -> Certificate:
+def _read(stream: BinaryIO, memory: int) -> Certificate:
     """Raises UnreadableError if it is no certificate."""
     try:
-        return _unpacked(_arrays(stream, _ARRAYS))
+        arrays = _arrays(stream, _ARRAYS, min(MAX_BYTES, memory // _COPIES))
+        if memory < arrays["tree_near"].size * _A_TREE <= MAX_TREES * _A_TREE:
+            raise TooLargeError(f"it has {arrays['tree_near'].size} trees")
+        return _unpacked(arrays)
+    except TooLargeError:
+        raise
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         why = shown(" ".join(str(error).split())) or type(error).__name__
         raise UnreadableError(f"no certificate ({why}); {_ACCEPTED} is accepted") from None
 
 
-def _arrays(stream: BinaryIO, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Arrays of an archive, each of the type it must have."""
-    with ArrayArchive(stream, MAX_BYTES, width=1) as archive:
+def _arrays(stream: BinaryIO, names: Iterable[str], most: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
+    """Arrays of an archive, each of the type it must have, that take so many bytes together at most."""
+    with ArrayArchive(stream, most, width=1) as archive:
         return {name: archive.read(name, _ARRAYS[name]) for name in names}
 
 
@@ -294,7 +308,7 @@ def _trees(arrays: dict[str, NDArray[Any]], neurons: int) -> list[Tree]:
     width = 2 + neurons
     planes = arrays["vectors"]
     _shaped("vectors", planes, (8, sum(arrays["tree_vectors"].tolist()) * width))
-    vectors = np.ascontiguousarray(planes.T).view("<f8").reshape(-1, width).astype(np.float64)
+    vectors = np.ascontiguousarray(planes.T).view("<f8").reshape(-1, width).astype(np.float64, copy=False)
     node_edges = _edges("tree_nodes", arrays["tree_nodes"], arrays["nodes"].size)
     row_edges = _edges("tree_vectors", arrays["tree_vectors"], vectors.shape[0])
     nodes = arrays["nodes"].reshape(-1)

@@ -16,7 +16,7 @@ import numpy as np
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.exact import exact_dot, exact_error, exact_margins
 from wdaverify.certify.proof import MalformedProofError
-from wdaverify.certify.upper import distance_bounds, margin_bounds
+from wdaverify.certify.upper import distance_bounds, in_time, margin_bounds
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.rounding import float_down, float_up
@@ -37,18 +37,21 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-def recheck(certificate: Certificate, problem: WdroProblem) -> Verdict:
-    """Prove or reject a certificate for a problem that was read anew from the network's and the samples' files."""
+def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = math.inf) -> Verdict:
+    """Prove or reject a certificate for a problem that was read anew from the network's and the samples' files.
+
+    What the deadline (``time.monotonic``) leaves no time for is not proven.
+    """
     mismatches = _mismatches(certificate, problem) or _beyond(problem)
     lower, upper, reasons = -math.inf, math.inf, list(mismatches)
     if not mismatches:
         try:
-            lower = _lower(certificate, problem)
-        except MalformedProofError as error:
+            lower = _lower(certificate, problem, deadline)
+        except (MalformedProofError, TimeoutError) as error:
             reasons.append(str(error))
         try:
-            upper = _upper(certificate, problem)
-        except MalformedProofError as error:
+            upper = _upper(certificate, problem, deadline)
+        except (MalformedProofError, TimeoutError) as error:
             reasons.append(str(error))
         if not upper <= certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
             reasons.append(f"the upper bound {certificate.upper:.9g} is claimed, {upper:.9g} is proven")
@@ -93,17 +96,19 @@ def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
     return out
 
 
-def _lower(certificate: Certificate, problem: WdroProblem) -> float:
+def _lower(certificate: Certificate, problem: WdroProblem, deadline: float) -> float:
     """The value of the atoms' distribution, in rationals, rounded down once.
 
     Raises:
         MalformedProofError: it is no distribution in the ball.
+        TimeoutError: the deadline has passed.
     """
     samples, support = problem.samples, problem.support
     mass: defaultdict[int, Fraction] = defaultdict(Fraction)
     cost, value = Fraction(0), Fraction(0)
-    atoms = zip(certificate.atom_sample.tolist(), certificate.atom_weight.tolist(), certificate.atom_point, strict=True)
-    for sample, weight, point in atoms:
+    for at, point in enumerate(certificate.atom_point):  # one by one: there may be as many as the file holds
+        in_time(deadline, "atoms")
+        sample, weight = int(certificate.atom_sample[at]), float(certificate.atom_weight[at])
         if not 0 <= sample < len(samples):
             raise MalformedProofError(f"an atom of sample {sample}, which does not exist")
         if not (math.isfinite(weight) and weight > 0):
@@ -132,27 +137,29 @@ def _loss(problem: WdroProblem, x: Array, label: int) -> Fraction:
     return max(margin for j, margin in enumerate(exact_margins(problem.network, x, label)) if j != label)
 
 
-def _upper(certificate: Certificate, problem: WdroProblem) -> float:
+def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> float:
     """The proven upper bound, rounded up.
 
     Raises:
         MalformedProofError: a proof is no proof.
+        TimeoutError: the deadline has passed.
     """
     if problem.radius == 0:
         samples = problem.samples
         losses = [_loss(problem, x, int(y)) for x, y in zip(samples.x, samples.y, strict=True)]
         return float_up(sum((Fraction(w) * v for w, v in zip(samples.w.tolist(), losses, strict=True)), Fraction(0)))
-    return _knapsack(certificate, problem) if problem.loss is Loss.ZERO_ONE else _dual(certificate, problem)
+    bound = _knapsack if problem.loss is Loss.ZERO_ONE else _dual
+    return bound(certificate, problem, deadline)
 
 
-def _dual(certificate: Certificate, problem: WdroProblem) -> float:
+def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> float:
     """``lam radius^p + sum_i w_i max_j U_ij``."""
     lam, proofs, samples = certificate.multiplier, certificate.proofs, problem.samples
-    here = margin_bounds(problem, proofs, np.full(len(proofs), lam))
+    here = margin_bounds(problem, proofs, np.full(len(proofs), lam), deadline)
     own = np.array([proof.multiplier for proof in proofs])
     elsewhere = np.flatnonzero(own != lam)
     there = here.copy()
-    there[elsewhere] = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere])
+    there[elsewhere] = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline)
     items: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for k, proof in enumerate(proofs):
         items[proof.sample, proof.rival].append(k)
@@ -185,10 +192,10 @@ def _chord(points: list[tuple[float, float]], lam: float) -> float:
     return best
 
 
-def _knapsack(certificate: Certificate, problem: WdroProblem) -> float:
+def _knapsack(certificate: Certificate, problem: WdroProblem, deadline: float) -> float:
     """The most mass that the radius moves to distance at least ``lo_i``: nearest samples first, the last one in part."""
     samples, classes = problem.samples, problem.network.n_outputs
-    values = distance_bounds(problem, certificate.proofs)
+    values = distance_bounds(problem, certificate.proofs, deadline)
     known = np.zeros((len(samples), classes))
     known[np.arange(len(samples)), samples.y] = math.inf
     for proof, value in zip(certificate.proofs, values.tolist(), strict=True):

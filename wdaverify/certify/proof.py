@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from wdaverify.network.model import Array
 
 BARE, WRITTEN = -1, -2
+_PIECE = 2**14
+"""Nodes that are taken up at a time."""
 Phases = NDArray[np.int8]
 """Per neuron 0 (open), 1 (active, z >= 0) or -1 (dead, z <= 0)."""
 
@@ -45,22 +47,14 @@ class Tree:
         """A shell that bounds alone close."""
         return cls(near, far, np.array([BARE], np.int32), np.zeros((0, 2 + neurons)))
 
-    def leaves(self, neurons: int) -> tuple[Phases, NDArray[np.int64]]:
-        """Phases ``[L, M]`` and row of ``vectors`` (-1: none) ``[L]`` of every leaf, in order.
+    def walk(self, neurons: int) -> Iterator[tuple[Phases, int]]:
+        """Phases ``[M]`` and row of ``vectors`` (-1: none) of every leaf, in order, one at a time; a stack of the sides to come.
 
         Raises:
             MalformedProofError: the nodes are not one whole tree, or do not go with the vectors.
         """
-        phases = list(self._walk(neurons))
-        row = np.array([k for _, k in phases], dtype=np.int64)
-        if int((row >= 0).sum()) != self.vectors.shape[0]:
-            raise MalformedProofError(f"{self.vectors.shape[0]} rows for {int((row >= 0).sum())} written leaves")
-        return np.array([p for p, _ in phases], dtype=np.int8).reshape(row.size, neurons), row
-
-    def _walk(self, neurons: int) -> Iterator[tuple[Phases, int]]:
-        """Every leaf's phases and row; a stack of the sides still to come."""
         waiting, row = [np.zeros(neurons, np.int8)], 0
-        for node in self.nodes.tolist():
+        for node in self._nodes():
             if not waiting:
                 raise MalformedProofError("nodes follow the end of a tree")
             phases = waiting.pop()
@@ -74,12 +68,20 @@ class Tree:
             elif node == BARE:
                 yield phases, -1
             elif node == WRITTEN:
+                if row == self.vectors.shape[0]:
+                    raise MalformedProofError(f"{row} rows for more written leaves")
                 yield phases, row
                 row += 1
             else:
                 raise MalformedProofError(f"{node} is no node")
         if waiting:
             raise MalformedProofError("a tree is cut short")
+        if row != self.vectors.shape[0]:
+            raise MalformedProofError(f"{self.vectors.shape[0]} rows for {row} written leaves")
+
+    def _nodes(self) -> Iterator[int]:
+        for first in range(0, self.nodes.size, _PIECE):
+            yield from self.nodes[first : first + _PIECE].tolist()
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,21 +9,25 @@ A leaf on which a functional without cost is negative is empty (mu = 0), or free
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.exact import exact_dot
-from wdaverify.certify.proof import MalformedProofError, Phases, Proof
+from wdaverify.certify.proof import MalformedProofError, Phases, Proof, Tree
 from wdaverify.network.model import Array
 from wdaverify.problem import Norm, WdroProblem
 from wdaverify.rounding import float_up
 
-_BATCH = 4096
-"""Leaves whose bounds are gathered at a time."""
+_BATCH, _NUMBERS = 4096, 2**21
+"""The most leaves whose bounds are gathered at a time, and about how many numbers each of their arrays may have together."""
+_PRODUCTS = 2**31
+"""Products that bounding the shells of a batch takes at most, so that the clock is looked at."""
 Ints = NDArray[np.int64]
 
 
@@ -37,11 +41,14 @@ def farthest(problem: WdroProblem) -> Array:
     return np.array([float_up(exact_dot(row, ones)) for row in room.tolist()])
 
 
-def margin_bounds(problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array) -> Array:
+def margin_bounds(
+    problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array, deadline: float = math.inf
+) -> Array:
     """Upper bounds ``[P]`` of ``phi_ij(multipliers[k])`` by each proof.
 
     Raises:
         MalformedProofError: a proof that is no proof.
+        TimeoutError: the deadline (``time.monotonic``) has passed.
     """
     if not proofs:
         return np.zeros(0)
@@ -51,36 +58,37 @@ def margin_bounds(problem: WdroProblem, proofs: Sequence[Proof], multipliers: Ar
             raise MalformedProofError(
                 f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
             )
-    leaves = _Leaves.of(problem, proofs)
-    margin, cost = leaves.claims(bare=(1.0, 1.0))
-    top = leaves.evaluate(problem, margin, cost * multipliers[leaves.proof])
-    value = np.where((margin == 1) & (cost == 1), top, math.inf)
-    value = np.where((margin == 0) & (cost == 0) & (top < 0), -math.inf, value)
     out = np.full(len(proofs), -math.inf)
-    np.maximum.at(out, leaves.proof, value)
+    for leaves in _batches(problem, proofs, deadline):
+        margin, cost = leaves.claims(bare=(1.0, 1.0))
+        top = leaves.evaluate(margin, cost * multipliers[leaves.proof])
+        value = np.where((margin == 1) & (cost == 1), top, math.inf)
+        value = np.where((margin == 0) & (cost == 0) & (top < 0), -math.inf, value)
+        np.maximum.at(out, leaves.proof, value)
     return out
 
 
-def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof]) -> Array:
+def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: float = math.inf) -> Array:
     """Lower bounds ``[P]`` of ``d_ij`` by each proof; inf where no error of the rival is in the support.
 
     Raises:
         MalformedProofError: a proof that is no proof.
+        TimeoutError: the deadline (``time.monotonic``) has passed.
     """
     if not proofs:
         return np.zeros(0)
     reach = farthest(problem)
     ends = np.array([_covered(problem, proof) for proof in proofs])
-    leaves = _Leaves.of(problem, proofs)
-    margin, cost = leaves.claims(bare=(1.0, 0.0))
-    sound = margin >= 0
-    top = leaves.evaluate(problem, np.maximum(margin, 0.0), cost)
-    value = np.where(cost == 1, np.maximum(-top, leaves.near), leaves.near)
-    value = np.where((cost == 0) & (top < 0), math.inf, value)
-    value = np.where(sound, value, leaves.near)
-    value = np.where(value > leaves.far, math.inf, value)  # an error of the leaf lies no farther than the leaf
     out = np.array([math.inf if end >= reach[p.sample] else end for p, end in zip(proofs, ends, strict=True)])
-    np.minimum.at(out, leaves.proof, value)
+    for leaves in _batches(problem, proofs, deadline):
+        margin, cost = leaves.claims(bare=(1.0, 0.0))
+        sound = margin >= 0
+        top = leaves.evaluate(np.maximum(margin, 0.0), cost)
+        value = np.where(cost == 1, np.maximum(-top, leaves.near), leaves.near)
+        value = np.where((cost == 0) & (top < 0), math.inf, value)
+        value = np.where(sound, value, leaves.near)
+        value = np.where(value > leaves.far, math.inf, value)  # an error of the leaf lies no farther than the leaf
+        np.minimum.at(out, leaves.proof, value)
     return out
 
 
@@ -101,9 +109,55 @@ def _covered(problem: WdroProblem, proof: Proof) -> float:
     return end
 
 
+def _batches(problem: WdroProblem, proofs: Sequence[Proof], deadline: float) -> Iterator[_Leaves]:
+    """All leaves of all proofs, so many at a time that memory depends on the network alone.
+
+    Raises:
+        MalformedProofError: a tree that is none, or a number that is not finite.
+        TimeoutError: the deadline has passed.
+    """
+    backward = Backward(problem.network.blocks)
+    width = 2 + backward.neurons + problem.samples.x.shape[1] + problem.network.n_outputs
+    products = backward.neurons * sum(block.weight.size for block in problem.network.blocks) + 1
+    size = max(16, min(_BATCH, _NUMBERS // width, _PRODUCTS // products))
+    every = _every(proofs, backward.neurons)
+    while batch := list(islice(every, size)):
+        in_time(deadline, "proofs")
+        yield _Leaves.of(problem, backward, proofs, batch)
+
+
+def in_time(deadline: float, what: str) -> None:
+    """Stop a replay whose time (``time.monotonic``) is over.
+
+    Raises:
+        TimeoutError: says so.
+    """
+    if time.monotonic() >= deadline:
+        raise TimeoutError(f"the time limit ended the checker's replay of the {what}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Leaf:
+    """One leaf: the place of its proof, its shell's tree, its phases ``[M]``, and its row of the tree's vectors (-1: none)."""
+
+    proof: int
+    tree: Tree
+    phases: Phases
+    row: int
+
+
+def _every(proofs: Sequence[Proof], neurons: int) -> Iterator[_Leaf]:
+    for k, proof in enumerate(proofs):
+        for tree in proof.trees:
+            if tree.vectors.shape[1:] != (2 + neurons,):
+                raise MalformedProofError(f"rows of {tree.vectors.shape[1:]} numbers, not {2 + neurons}")
+            for phases, row in tree.walk(neurons):
+                yield _Leaf(k, tree, phases, row)
+
+
 @dataclass(frozen=True, eq=False)
 class _Leaves:
-    """All leaves of all proofs: proof, shell, phases, near and far, and the row (0 where none is written) of each, ``[L]``."""
+    """Some leaves: proof, shell, phases, near and far, the row (0 where none is written) and the functional of each, ``[L]``."""
 
     backward: Backward
     shells: Shells
@@ -118,59 +172,36 @@ class _Leaves:
     functional: Array
 
     @classmethod
-    def of(cls, problem: WdroProblem, proofs: Sequence[Proof]) -> _Leaves:
-        backward = Backward(problem.network.blocks)
-        neurons = backward.neurons
+    def of(cls, problem: WdroProblem, backward: Backward, proofs: Sequence[Proof], batch: Sequence[_Leaf]) -> _Leaves:
+        """A batch with the shells that it needs."""
         index: dict[tuple[int, float, float], int] = {}
-        proof: list[int] = []
-        shell: list[int] = []
-        near: list[float] = []
-        far: list[float] = []
-        written: list[bool] = []
-        phases, rows = [np.zeros((0, neurons), np.int8)], [np.zeros((0, 2 + neurons))]
-        for k, item in enumerate(proofs):
-            for tree in item.trees:
-                if tree.vectors.shape[1:] != (2 + neurons,):
-                    raise MalformedProofError(f"rows of {tree.vectors.shape[1:]} numbers, not {2 + neurons}")
-                sides, row = tree.leaves(neurons)
-                own = np.zeros((row.size, 2 + neurons))
-                own[row >= 0] = tree.vectors
-                at = index.setdefault((item.sample, tree.near, tree.far), len(index))
-                proof += [k] * row.size
-                shell += [at] * row.size
-                near += [tree.near] * row.size
-                far += [tree.far] * row.size
-                phases.append(sides)
-                rows.append(own)
-                written += (row >= 0).tolist()
-        stacked = np.concatenate(rows)
-        if not np.isfinite(stacked).all():
+        rows = np.zeros((len(batch), 2 + backward.neurons))
+        functional = np.zeros((len(batch), problem.network.n_outputs))
+        shell = []
+        for at, leaf in enumerate(batch):
+            item = proofs[leaf.proof]
+            shell.append(index.setdefault((item.sample, leaf.tree.near, leaf.tree.far), len(index)))
+            functional[at, item.rival] += 1.0
+            functional[at, problem.samples.y[item.sample]] -= 1.0
+            if leaf.row >= 0:
+                rows[at] = leaf.tree.vectors[leaf.row]
+        if not np.isfinite(rows).all():
             raise MalformedProofError("a number of a leaf is not finite")
-        samples = np.array([key[0] for key in index], np.int64)
-        support = problem.support
-        shells = Shells.around(
-            problem.cost,
-            problem.samples.x[samples],
-            support.lower,
-            support.upper,
-            np.array([key[1] for key in index]),
-            np.array([key[2] for key in index]),
-        )
-        functional = np.zeros((len(proofs), problem.network.n_outputs))
-        for k, item in enumerate(proofs):
-            functional[k, item.rival] += 1.0
-            functional[k, problem.samples.y[item.sample]] -= 1.0
+        samples, support = np.array([key[0] for key in index], np.int64), problem.support
+        near, far = (np.array([key[side] for key in index], np.float64) for side in (1, 2))
+        shells = Shells.around(problem.cost, problem.samples.x[samples], support.lower, support.upper, near, far)
+        place = np.array(shell, np.int64)
         return cls(
             backward,
             shells,
             backward.pre_activations(shells),
-            np.array(proof, np.int64),
-            np.array(shell, np.int64),
-            np.concatenate(phases),
-            np.array(near, np.float64),
-            np.array(far, np.float64),
-            stacked,
-            np.array(written, np.bool_),
+            np.array([leaf.proof for leaf in batch], np.int64),
+            place,
+            np.stack([leaf.phases for leaf in batch]),
+            near[place],
+            far[place],
+            rows,
+            np.array([leaf.row >= 0 for leaf in batch], np.bool_),
             functional,
         )
 
@@ -178,19 +209,17 @@ class _Leaves:
         """The weights of margin and cost of every leaf, ``[L]`` each; ``bare`` are those of leaves without a row."""
         return np.where(self.written, self.rows[:, 0], bare[0]), np.where(self.written, self.rows[:, 1], bare[1])
 
-    def evaluate(self, problem: WdroProblem, margin: Array, tau: Array) -> Array:
+    def evaluate(self, margin: Array, tau: Array) -> Array:
         """``B >= margin (z_j - z_y) - tau ||x - x_i||`` on every leaf, ``[L]``; a cost that is not >= 0 proves nothing."""
         out = np.full(self.proof.size, math.inf)
         usable = np.isfinite(margin) & np.isfinite(tau) & (tau >= 0)
         for kind in (True, False):
-            some = np.flatnonzero(usable & (self.written == kind))
-            for first in range(0, some.size, _BATCH):
-                at = some[first : first + _BATCH]
-                shell = self.shell[at]
-                functional = margin[at, None] * self.functional[self.proof[at]]
-                bounds = [(low[shell], high[shell]) for low, high in self.bounds]
-                nu = self.rows[at, 2:] if kind else None
-                out[at] = self.backward.leaves(
-                    functional, tau[at], self.shells.take(shell), bounds, self.phases[at], nu
-                )
+            at = np.flatnonzero(usable & (self.written == kind))
+            if not at.size:
+                continue
+            shell = self.shell[at]
+            functional = margin[at, None] * self.functional[at]
+            bounds = [(low[shell], high[shell]) for low, high in self.bounds]
+            nu = self.rows[at, 2:] if kind else None
+            out[at] = self.backward.leaves(functional, tau[at], self.shells.take(shell), bounds, self.phases[at], nu)
         return out

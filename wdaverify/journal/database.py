@@ -14,13 +14,13 @@ from pathlib import Path
 from wdaverify.errors import JournalError
 
 NAME = "journal.sqlite"
-_APPLICATION, _VERSION = 0x77646131, 1
+_APPLICATION, _VERSION = 0x77646131, 2
 _TABLES = {
     "scope": "id INTEGER PRIMARY KEY, key BLOB UNIQUE, fields TEXT",
     "sample": "id INTEGER PRIMARY KEY, key BLOB UNIQUE",
     "point": "id INTEGER PRIMARY KEY, scope INTEGER, sample INTEGER, point BLOB, sum BLOB",
     "fact": "id INTEGER PRIMARY KEY, scope INTEGER, sample INTEGER, label INTEGER, code INTEGER, multiplier REAL, value REAL, "
-    "checked INTEGER, vouched TEXT, tries INTEGER, spent BLOB, proof BLOB, sum BLOB",
+    "checked INTEGER, vouched TEXT, tries INTEGER, spent BLOB, shown BLOB, sum BLOB, proof BLOB",
     "remark": "id INTEGER PRIMARY KEY, scope INTEGER, text TEXT, sum BLOB",
     "run": "id INTEGER PRIMARY KEY, begun REAL, command TEXT, state TEXT",
 }

@@ -37,7 +37,8 @@ class Fact:
 
     ``value`` bounds the piece's ``phi(multiplier)`` from above, or its distance from below; the scope says which. ``checked``:
     it was recomputed with outward rounding, else it is the word of ``vouched``. ``tries`` questions were asked for it; ``spent``
-    is the digest of the effort with which asking again proves no more, or empty. ``proof``: what shows it, or empty.
+    is the digest of the effort with which asking again proves no more, or empty. ``proof``: what shows it, or empty (where it was
+    not asked for, too).
     """
 
     sample: bytes
@@ -67,8 +68,9 @@ def scope_key(fields: dict[str, str]) -> bytes:
     return digest(json.dumps(fields, sort_keys=True))
 
 
-def fact_row(fact: Fact) -> tuple[object, ...]:
-    """A fact's columns behind its sample."""
+def fact_row(scope: Scope, fact: Fact) -> tuple[object, ...]:
+    """A fact's columns behind its sample; the proof, which may be long, is last and has a digest of its own."""
+    shown = digest(fact.proof) if fact.proof else b""
     return (
         fact.label,
         fact.code,
@@ -78,15 +80,17 @@ def fact_row(fact: Fact) -> tuple[object, ...]:
         fact.vouched,
         fact.tries,
         fact.spent,
+        shown,
+        fact_sum(scope, fact, shown),
         fact.proof,
     )
 
 
-def fact_sum(scope: Scope, fact: Fact) -> bytes:
-    """The checksum of a fact in its scope."""
+def fact_sum(scope: Scope, fact: Fact, shown: bytes) -> bytes:
+    """The checksum of a fact in its scope; ``shown`` is the digest of its proof, or empty."""
     multiplier, value = fact.multiplier + 0.0, fact.value + 0.0  # SQLite keeps no sign of zero
     numbers = struct.pack("<qqdd?q", fact.label, fact.code, multiplier, value, fact.checked, fact.tries)
-    return digest(scope.key, fact.sample, numbers, fact.vouched, fact.spent, fact.proof)
+    return digest(scope.key, fact.sample, numbers, fact.vouched, fact.spent, shown)
 
 
 def point_sum(scope: Scope, point: Point) -> bytes:
@@ -95,11 +99,12 @@ def point_sum(scope: Scope, point: Point) -> bytes:
 
 
 def sound_fact(scope: Scope, key: Any, *values: Any) -> Fact | None:
-    """The fact of a row (``fact_row`` and its checksum), or None where they do not agree."""
+    """The fact of a row (``fact_row``, whose proof may be None: not read), or None where its checksums do not agree."""
     try:
-        label, code, multiplier, value, checked, *rest, total = values
-        fact = Fact(key, label, code, multiplier, value, bool(checked), *rest)
-        return fact if fact_sum(scope, fact) == total else None
+        label, code, multiplier, value, checked, vouched, tries, spent, shown, total, proof = values
+        fact = Fact(key, label, code, multiplier, value, bool(checked), vouched, tries, spent, proof or b"")
+        sound = proof is None or shown == (digest(proof) if proof else b"")
+        return fact if sound and fact_sum(scope, fact, shown) == total else None
     except (TypeError, AttributeError, struct.error):
         return None
 

@@ -23,7 +23,6 @@ from wdaverify.journal.facts import (
     Scope,
     digest,
     fact_row,
-    fact_sum,
     point_sum,
     scope_key,
     sound_fact,
@@ -115,11 +114,11 @@ class Journal:
         self._drop("point", [number for number, point in read if point is None])
         return [point for _, point in read if point is not None]
 
-    def facts(self, scope: Scope) -> list[Fact]:
-        """The facts of a scope, in the order in which they were proven."""
+    def facts(self, scope: Scope, *, proofs: bool = True) -> list[Fact]:
+        """The facts of a scope, in the order in which they were proven; their proofs are not even read where nobody wants them."""
         sql = (
-            "SELECT fact.id, key, label, code, multiplier, value, checked, vouched, tries, spent, proof, sum "
-            "FROM fact LEFT JOIN sample ON sample.id = sample WHERE scope = ? ORDER BY fact.id"
+            "SELECT fact.id, key, label, code, multiplier, value, checked, vouched, tries, spent, shown, sum, "
+            f"{'proof' if proofs else 'NULL'} FROM fact LEFT JOIN sample ON sample.id = sample WHERE scope = ? ORDER BY fact.id"
         )
         read = [(number, sound_fact(scope, *values)) for number, *values in self._rows(sql, scope.number)]
         self._drop("fact", [number for number, fact in read if fact is None])
@@ -142,9 +141,10 @@ class Journal:
                 [(scope.number, self._sample(p.sample), p.point, point_sum(scope, p)) for p in points],
             )
             self._base.executemany(
-                "INSERT INTO fact (scope, sample, label, code, multiplier, value, checked, vouched, tries, spent, proof, sum) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(scope.number, self._sample(f.sample), *fact_row(f), fact_sum(scope, f)) for f in facts],
+                "INSERT INTO fact "
+                "(scope, sample, label, code, multiplier, value, checked, vouched, tries, spent, shown, sum, proof) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(scope.number, self._sample(f.sample), *fact_row(scope, f)) for f in facts],
             )
 
         if facts or points:

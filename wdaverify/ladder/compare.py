@@ -22,14 +22,14 @@ from wdaverify.lipschitz.norms import product_of_norms
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
-from wdaverify.wdro.attacking import launch, mixture, refuse_overflow
+from wdaverify.wdro.attacking import launch, refuse_overflow, valued
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, VerificationResult, Voucher
 from wdaverify.wdro.run import Options, Run
 from wdaverify.wdro.verify import check_family, verify
 from wdaverify.wdro.workers import Workers
-from wdaverify.witness.evaluate import evaluate, nominal_bracket
+from wdaverify.witness.evaluate import nominal_bracket
 
 ABOVE = ("product of layer norms", "LipSDP", "interval Jacobian", "exact Lipschitz", "CROWN dual", "LP dual")
 BELOW = ("nominal", "asymptotic", "first-order sensitivity", "attacks")
@@ -247,10 +247,10 @@ class _Climb:
         outcome = launch(problem, device=settings.device, seed=settings.seed, deadline=deadline)
         self._outcome = outcome
         cut = "" if outcome.finished else _CUT
-        for name, proposal in outcome.distributions.items():
-            value = evaluate(problem, proposal).lower
-            self._bound(name, Side.BELOW, value, outcome.spent[name], cut)
-        best = mixture(problem, outcome)
+        witnesses = valued(problem, outcome)
+        for name in outcome.distributions:
+            self._bound(name, Side.BELOW, witnesses[name].lower, outcome.spent[name], cut)
+        best = witnesses["mixture"]
         what = "the best distribution on all points that the attacks visited"
         self._bound("mixture", Side.BELOW, best.lower, time.monotonic() - begun, f"{what}{'; ' + cut if cut else ''}")
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from wdaverify.report.as_json import verification_json
+from wdaverify.report.as_json import Json, verification_json
 from wdaverify.wdro.result import Reason, Status, VerificationResult
 
 BATCH_SCHEMA = "wdaverify/batch/1"
@@ -14,11 +13,16 @@ BATCH_SCHEMA = "wdaverify/batch/1"
 
 @dataclass(frozen=True, eq=False)
 class RowResult:
-    """What became of a row: its result, or why it was refused, or neither where the batch ended before it."""
+    """What became of a row: its result, or why it was refused, or neither where the batch ended before it.
+
+    ``files`` names what the row was read from (``as_json.files_json``); ``fault`` says why its certificate was not written.
+    """
 
     name: str
     result: VerificationResult | None
     refused: str | None = None
+    files: Json | None = None
+    fault: str = ""
 
     @property
     def done(self) -> bool:
@@ -27,8 +31,8 @@ class RowResult:
         return result is not None and (result.status is Status.EXACT or result.reason is Reason.THRESHOLD_DECIDED)
 
 
-def batch_json(rows: Sequence[RowResult]) -> dict[str, Any]:
-    """``rows``, each with its name and either ``result`` (as ``verify --output`` writes it) or ``refused``."""
+def batch_json(rows: Sequence[RowResult]) -> Json:
+    """The fields of ``batch.schema.json``: every row with its ``result`` (as ``verify --output`` writes it), or ``refused``."""
     return {
         "schema": BATCH_SCHEMA,
         "done": all(row.done for row in rows),
@@ -37,7 +41,7 @@ def batch_json(rows: Sequence[RowResult]) -> dict[str, Any]:
                 "name": row.name,
                 "done": row.done,
                 "refused": row.refused,
-                "result": None if row.result is None else verification_json(row.result),
+                "result": None if row.result is None else verification_json(row.result, row.files),
             }
             for row in rows
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,9 @@ from wdaverify.wdro.twins import Twins
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate, nominal_bracket
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import within_reach
+
+_PORTION = 2048
+"""Points that are valued between two looks at the clock."""
 
 
 def refuse_overflow(problem: WdroProblem) -> None:
@@ -119,15 +123,38 @@ def budget(problem: WdroProblem) -> float:
     return float(problem.radius**problem.cost.power) if math.isfinite(problem.cost.order) else 0.0
 
 
-def mixture(problem: WdroProblem, outcome: AttackOutcome) -> Witness:
-    """The best distribution over every point the attacks visited and kept: never below any one of them."""
+def portions(count: int, deadline: float) -> Iterator[slice]:
+    """So many points in turn until the deadline (``time.monotonic``), or all at once where there is none."""
+    if deadline == math.inf:
+        yield slice(0, count)
+        return
+    for first in range(0, count, _PORTION):
+        if time.monotonic() >= deadline:
+            return
+        yield slice(first, first + _PORTION)
+
+
+def valued(problem: WdroProblem, outcome: AttackOutcome, deadline: float = math.inf) -> dict[str, Witness]:
+    """What every named distribution is worth, and the best ``mixture`` of every point that the attacks visited and kept.
+
+    The mixture is never below any one of them. What the deadline leaves no time for is left out, and is no bound.
+    """
+    out: dict[str, Witness] = {}
+    for name, proposal in outcome.distributions.items():
+        if time.monotonic() >= deadline:
+            return out
+        out[name] = evaluate(problem, proposal)
     pool = AtomPool(clean_losses(problem)[0], problem.network.n_inputs)
     flip_labels(problem, pool)
-    fill_pool(problem, pool, outcome.sample, outcome.point)
     for proposal in outcome.distributions.values():
         fill_pool(problem, pool, proposal.sample, proposal.point)
+    for part in portions(outcome.sample.size, deadline):
+        fill_pool(problem, pool, outcome.sample[part], outcome.point[part])
+    if time.monotonic() >= deadline:
+        return out
     plan = solve_master(pool, problem.samples.w, budget(problem)).plan.distribution(problem.samples.y)
-    return max((evaluate(problem, d) for d in (plan, *outcome.distributions.values())), key=lambda w: w.lower)
+    out["mixture"] = max((evaluate(problem, plan), *out.values()), key=lambda w: w.lower)
+    return out
 
 
 def attack(
@@ -150,10 +177,11 @@ def attack(
     begun = time.monotonic()
     deadline = math.inf if time_limit is None else begun + time_limit
     outcome = launch(problem, device=device, seed=seed, deadline=deadline)
-    values = {name: evaluate(problem, proposal).lower for name, proposal in outcome.distributions.items()}
-    best = mixture(problem, outcome)
-    values["mixture"] = best.lower
-    notices = () if outcome.finished else ("the time limit cut the attacks short",)
+    witnesses = valued(problem, outcome, deadline)
+    values = {name: witness.lower for name, witness in witnesses.items()}
+    best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
+    finished = outcome.finished and "mixture" in values
+    notices = () if finished else ("the time limit cut the attacks short",)
     for name, value in values.items():
         LOGGER.info("attack %s: %r", name, value)
     return AttackResult(
@@ -167,6 +195,6 @@ def attack(
         evaluations=outcome.evaluations,
         device=outcome.device,
         seed=seed,
-        finished=outcome.finished,
+        finished=finished,
         notices=(*problem.network.notices, *notices),
     )

@@ -42,13 +42,14 @@ def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certi
     )
 
 
-def proven(result: VerificationResult, proofs: tuple[Proof, ...]) -> VerificationResult:
+def proven(result: VerificationResult, proofs: tuple[Proof, ...], deadline: float = math.inf) -> VerificationResult:
     """The result as the checker confirms it: its bracket is the proven one, and the certificate claims no more.
 
-    Where nothing is proven of a bound, the bound stays with its voucher, and the certificate claims nothing of it.
+    Where nothing is proven of a bound, or not before the deadline (``time.monotonic``), the bound stays with its voucher, and
+    the certificate claims nothing of it.
     """
     certificate = _certificate(result, proofs)
-    verdict = recheck(certificate, result.problem)
+    verdict = recheck(certificate, result.problem, deadline)
     lower = verdict.lower if math.isfinite(verdict.lower) else result.lower
     upper = verdict.upper if math.isfinite(verdict.upper) else result.upper
     closed = upper - lower <= result.gap_asked and result.reason is not Reason.NUMERICAL

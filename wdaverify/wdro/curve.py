@@ -26,7 +26,7 @@ from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.rounding import float_up
 from wdaverify.solvers.registry import choose
-from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
+from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.distances import DistancesResult, distances
 from wdaverify.wdro.log import ended
 from wdaverify.wdro.margin import MarginSearch
@@ -210,9 +210,11 @@ def _refined(run: Run, gap: float) -> CurveResult:
             deadline = math.inf if limit is None else run.begun + 0.3 * limit
             if run.recall is None or run.recall.attacks() is None:
                 outcome = launch(problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
-                search.adopt(mixture(problem, outcome))
-                search.offer(outcome.sample, outcome.point)
-                if run.recall is not None and outcome.finished:
+                for witness in valued(problem, outcome, run.deadline).values():
+                    search.adopt(witness)
+                for part in portions(outcome.sample.size, run.deadline):
+                    search.offer(outcome.sample[part], outcome.point[part])
+                if run.recall is not None and outcome.finished and time.monotonic() < run.deadline:
                     run.recall.keep_attacks(outcome.device, {})
         radius: float | None = problem.radius if problem.radius > 0 else None
         while radius is not None and searched < _RADII:

@@ -21,7 +21,7 @@ from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_up
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
-from wdaverify.wdro.attacking import budget, fill_pool, flip_labels
+from wdaverify.wdro.attacking import budget, fill_pool, flip_labels, portions
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.pricing import Pricing
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
@@ -84,7 +84,9 @@ class MarginSearch:
     def _take_up(self) -> None:
         """Begin with the points that a journal holds."""
         if self._run.recall is not None:
-            fill_pool(self._problem, self._pool, *self._run.recall.points())
+            sample, point = self._run.recall.points()
+            for part in portions(sample.size, self._run.deadline):
+                fill_pool(self._problem, self._pool, sample[part], point[part])
             self._pool.touched()
 
     def _keep_points(self) -> None:

@@ -104,7 +104,8 @@ class Recall:
 
     def facts(self, pieces: Pieces) -> Recalled:
         """What was proven of the items of this question; a solver's word is no use to a run whose bounds are checked."""
-        facts = [fact for fact in self.journal.facts(self._facts) if fact.sample in self._samples]
+        known = self.journal.facts(self._facts, proofs=self._options.certificate)
+        facts = [fact for fact in known if fact.sample in self._samples]
         usable = [(fact, trees) for fact in facts if (trees := self._shown(fact)) is not None]
         if len(usable) < len(facts):
             why = (

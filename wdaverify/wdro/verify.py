@@ -13,7 +13,7 @@ from wdaverify.errors import ExecutorLostError, ProblemError
 from wdaverify.journal.store import Journal
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
-from wdaverify.wdro.attacking import launch, mixture, refuse_overflow, stay_put
+from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.certifying import proven
 from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.dlr import DlrSearch
@@ -25,10 +25,12 @@ from wdaverify.wdro.result import Reason, VerificationResult
 from wdaverify.wdro.run import Options, Run
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
-from wdaverify.witness.evaluate import evaluate, nominal_bracket
+from wdaverify.witness.evaluate import nominal_bracket
 
 _PROOF_SHARE = 0.9
 """The share of the gap that the search may leave where a checker comes after it: proofs hold to rounding."""
+_SEARCH_SHARE = 0.8
+"""The share of a time limit after which the search ends where the checker's replay comes after it."""
 _ATTACK_SHARE = 0.3
 """The share of a time limit that the attacks may use."""
 
@@ -64,9 +66,11 @@ def verify(
         solver: ``auto`` or ``cells`` (our own branch and bound over activation cells, whose bounds are checked), or a MIP
             back-end, whose bounds are its word: ``gurobi`` (HiGHS where its licence does not admit the model) or ``highs``.
         gap: the absolute width at which the bracket counts as closed.
-        time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends.
-        jobs: worker processes; None solves in this process (a script that asks for processes needs the usual
-            ``if __name__ == "__main__":``).
+        time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends. With a certificate the search ends
+            at four fifths of it, and the rest is the checker's.
+        jobs: worker processes; None solves in this process, where nobody watches the solver: one that hangs or runs on past
+            its time holds up the run and its time limit, and ``memory_limit`` bounds the search tree alone (a script that
+            asks for processes needs the usual ``if __name__ == "__main__":``).
         threshold: stop as soon as the bracket decides ``V <= threshold``.
         device: where the attacks run: ``auto``, ``cpu`` or ``cuda``.
         seed: of the attacks and the solvers.
@@ -89,8 +93,9 @@ def verify(
     A KeyboardInterrupt ends the run with the bracket so far (reason ``interrupted``) instead of being raised.
     """
     inner = _PROOF_SHARE * gap if certificate else gap
+    limit = _SEARCH_SHARE * time_limit if certificate and time_limit is not None else time_limit
     options = Options(
-        solver, inner, time_limit, jobs, threshold, device, seed, mip_start, certificate, memory_limit, branching
+        solver, inner, limit, jobs, threshold, device, seed, mip_start, certificate, memory_limit, branching
     )
     _check(options)
     check_family(problem, options)
@@ -105,7 +110,7 @@ def verify(
     )
     try:
         with one_thread():
-            result = _verify(run, choice, gap)
+            result = _verify(run, choice, gap, math.inf if time_limit is None else run.begun + time_limit)
     finally:
         run.workers.close()
     what, reason = f"verify: {result.status.value}", f"{result.reason.value} ({result.detail})"
@@ -179,13 +184,13 @@ def _check_dlr(problem: WdroProblem, options: Options) -> None:
         )
 
 
-def _verify(run: Run, choice: Choice, gap: float) -> VerificationResult:
+def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationResult:
     problem = run.problem
     refuse_overflow(problem)
     nominal = nominal_bracket(problem)
     if problem.radius == 0:  # V(0) is the nominal loss; the dual infimum need not be attained there
         run.narrow(*nominal)
-        return _certified(run, conclude(run, choice, None, Reason.GAP_CLOSED, {}), None, gap)
+        return _certified(run, conclude(run, choice, None, Reason.GAP_CLOSED, {}), None, gap, until)
     attacks: dict[str, float] = {}
     search: Search | None = None
     try:
@@ -201,15 +206,17 @@ def _verify(run: Run, choice: Choice, gap: float) -> VerificationResult:
         reason = Reason.INTERRUPTED
     except ExecutorLostError as error:
         run.lost, reason = str(error), Reason.EXECUTOR_LOST
-    return _certified(run, conclude(run, choice, search, reason, attacks), search, gap)
+    return _certified(run, conclude(run, choice, search, reason, attacks), search, gap, until)
 
 
-def _certified(run: Run, result: VerificationResult, search: Search | None, gap: float) -> VerificationResult:
-    """The result held to the gap asked for, and to the checker where a certificate is wanted."""
+def _certified(
+    run: Run, result: VerificationResult, search: Search | None, gap: float, until: float
+) -> VerificationResult:
+    """The result held to the gap asked for, and to the checker, as far as it comes in time, where a certificate is wanted."""
     result = replace(result, gap_asked=gap)
     if not run.options.certificate:
         return result
-    return proven(result, () if search is None else search.proofs())
+    return proven(result, () if search is None else search.proofs(), until)
 
 
 def _attack(run: Run, search: Search) -> dict[str, float]:
@@ -218,20 +225,24 @@ def _attack(run: Run, search: Search) -> dict[str, float]:
     if recall is not None and (known := recall.attacks()) is not None:
         run.device, values = known
         return values
+    if run.verdict() is Reason.TIME_LIMIT:
+        return {}
     begun = time.monotonic()
     limit = run.options.time_limit
     deadline = math.inf if limit is None else begun + _ATTACK_SHARE * limit
     outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
     run.device = outcome.device
-    values = {name: evaluate(run.problem, proposal).lower for name, proposal in outcome.distributions.items()}
-    best = mixture(run.problem, outcome)
-    values["mixture"] = best.lower
-    search.adopt(best)
-    search.offer(outcome.sample, outcome.point)
+    witnesses = valued(run.problem, outcome, run.deadline)
+    values = {name: witness.lower for name, witness in witnesses.items()}
+    for witness in witnesses.values():
+        search.adopt(witness)
     for proposal in outcome.distributions.values():
-        search.offer(proposal.sample, proposal.point)
+        if time.monotonic() < run.deadline:
+            search.offer(proposal.sample, proposal.point)
+    for part in portions(outcome.sample.size, run.deadline):
+        search.offer(outcome.sample[part], outcome.point[part])
     run.attack_seconds = time.monotonic() - begun
-    if recall is not None and outcome.finished:
+    if recall is not None and outcome.finished and time.monotonic() < run.deadline:
         recall.keep_attacks(outcome.device, values)
     for name, value in values.items():
         LOGGER.info("attack %s: %r", name, value)

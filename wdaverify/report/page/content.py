@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,10 +16,11 @@ Draw = Callable[["Palette"], "Drawing"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of a table: the text shown, and what it is sorted by (None: after all others)."""
+    """One entry of a table: the text shown, what it is sorted by (None: after all others), and the section it leads to."""
 
     text: str
     value: float | str | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,23 @@ class Question:
     blocks: tuple[Block, ...]
     parts: tuple[Part, ...]
     closing: tuple[Block, ...] = ()
+    row: str = ""
+    """Of a batch, whose table leads here."""
+
+    def all_blocks(self) -> list[Block]:
+        """Its own blocks and those of its parts, in the order of the page."""
+        return [*self.blocks, *(block for part in self.parts for block in part.blocks), *self.closing]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A batch as a whole: its rows in one table, and what they come to."""
+
+    key: str
+    heading: str
+    answer: Answer
+    table: Table
+    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True)
@@ -160,27 +178,23 @@ class Report:
     trust: tuple[tuple[str, str, str], ...]
     sources: Table
     version: str
+    overviews: tuple[Overview, ...] = ()
 
     def blocks(self) -> list[Block]:
         """Every block, in the order of the page."""
-        out: list[Block] = []
-        for question in self.questions:
-            out += question.blocks
-            for part in question.parts:
-                out += part.blocks
-            out += question.closing
-        return out
+        return [block for question in self.questions for block in question.all_blocks()]
 
     def figures(self) -> list[Figure]:
         """Every figure, in the order of the page."""
         return [block for block in self.blocks() if isinstance(block, Figure)]
 
     def tables(self) -> list[Table]:
-        """Every table that stands for itself or under a figure, in the order of the page."""
-        out = [self.summary]
-        for block in self.blocks():
-            if isinstance(block, Table):
-                out.append(block)
-            elif isinstance(block, Figure) and block.table is not None:
-                out.append(block.table)
+        """Every table that stands for itself or under a figure, in the order of the page; a row's tables say whose they are."""
+        out = [overview.table for overview in self.overviews]
+        out += [self.summary] if self.summary.rows or not out else []
+        for question in self.questions:
+            for block in question.all_blocks():
+                table = block.table if isinstance(block, Figure) else block
+                if isinstance(table, Table):
+                    out.append(replace(table, title=f"{question.row}: {table.title}") if question.row else table)
         return out

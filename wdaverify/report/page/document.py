@@ -21,7 +21,7 @@ from wdaverify.report.as_json import schema
 
 Json = dict[str, Any]
 
-KINDS = ("verification", "attack", "curve", "distances", "compare", "lipschitz")
+KINDS = ("verification", "attack", "curve", "distances", "compare", "lipschitz", "batch")
 MAX_BYTES = 2**28
 _LONGEST, _ENOUGH = 160, 50
 """Characters of a refusal that are another's; how many faults are compared to name one."""
@@ -98,12 +98,35 @@ def _whole(text: str) -> int:
 def _checked(data: Json, name: str, sha256: str) -> Document:
     kind = _kind(data, name)
     _meet_schema(data, kind, name)
-    if kind == "compare":
-        for k, inner in enumerate(data["verifications"]):
-            _meet_schema(inner, "verification", f"{name}: verification {k}")
-            _agree(inner, "verification", f"{name}: verification {k}")
-    _agree(data, kind, name)
+    for where, inner in _inner(data, kind):
+        _meet_schema(inner, "verification", f"{name}: {where}")
+        _agree(inner, "verification", f"{name}: {where}")
+    if kind == "batch":
+        _count(data, name)
+    else:
+        _agree(data, kind, name)
     return Document(kind, os.path.basename(name), sha256, data)
+
+
+def _inner(data: Json, kind: str) -> Iterator[tuple[str, Json]]:
+    """Verifications within a document, and where they stand."""
+    if kind == "compare":
+        yield from ((f"verification {k}", inner) for k, inner in enumerate(data["verifications"]))
+    if kind == "batch":
+        yield from ((f"row {k}", row["result"]) for k, row in enumerate(data["rows"]) if row["result"] is not None)
+
+
+def _count(data: Json, name: str) -> None:
+    """What a batch says of its rows must be what they say."""
+    for k, row in enumerate(data["rows"]):
+        result = row["result"]
+        done = result is not None and (result["status"] == "exact" or result["reason"] == "threshold-decided")
+        if row["done"] != done or (result is not None and row["refused"] is not None):
+            _refuse(name, f"row {k} contradicts its result")
+    if data["done"] != all(row["done"] for row in data["rows"]):
+        _refuse(name, "it contradicts its rows about whether all are done")
+    if len({row["name"] for row in data["rows"]}) < len(data["rows"]):
+        _refuse(name, "two of its rows have one name")
 
 
 def _kind(data: Json, name: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from wdaverify.report.page import asked, bounds, distances, lipschitz, radii, words
-from wdaverify.report.page.content import Block, Cell, Column, Part, Question, Report, Table
+from wdaverify.report.page import asked, batch, bounds, distances, lipschitz, radii, words
+from wdaverify.report.page.content import Block, Cell, Column, Overview, Part, Question, Report, Table
 from wdaverify.report.page.document import Document
 from wdaverify.report.page.pictures import check_shape
 from wdaverify.report.page.words import Json
@@ -22,33 +22,59 @@ def build(documents: Sequence[Document], shape: Shape = None, title: str | None 
     Raises:
         DocumentError: the image shape fits none of their networks.
     """
+    single = [document for document in documents if document.kind != "batch"]
+    batches = {f"b{k}": document for k, document in enumerate((d for d in documents if d.kind == "batch"), 1)}
+    rows = {key: batch.answers(document) for key, document in batches.items()}
+    shapes = _shapes([*single, *(row for answered in rows.values() for row in answered.values())], shape)
+    questions, about = _grouped(single, shapes)
+    overviews, sections = list[Overview](), list[Question]()
+    for key, document in batches.items():
+        own = {k: _row(document, k, row, f"{key}-r{k + 1}", shapes) for k, row in rows[key].items()}
+        overviews.append(batch.overview(document, own, key))
+        sections += own.values()
+    counts = [words.count(len(document.data["rows"]), "row") for document in batches.values()]
+    named = [f"A batch of {count}" for count in counts] + [about] * bool(about)
+    return Report(
+        title or ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else ""),
+        _summary(questions),
+        (*questions, *sections),
+        tuple((name, *words.TRUST[name]) for name in words.TRUST),
+        _sources(documents),
+        _version(),
+        tuple(overviews),
+    )
+
+
+def _grouped(documents: Sequence[Document], shapes: dict[int, Shape]) -> tuple[tuple[Question, ...], str]:
+    """What asks the same question stands together; and what all of it is about, "" for nothing."""
     groups: dict[str, list[Document]] = {}
     for document in documents:
         groups.setdefault(asked.same_question(document), []).append(document)
-    shapes = _shapes(documents, shape)
     questions = tuple(
         _question(sorted(group, key=lambda d: _ORDER.index(d.kind)), f"q{k}", shapes)
         for k, group in enumerate(groups.values(), 1)
     )
+    if not questions:
+        return (), ""
     names = list(dict.fromkeys(document.data["network"]["name"] for document in documents))
     about = f"{questions[0].heading} of" if len(questions) == 1 else f"{len(questions)} questions about"
+    about += f" {names[0] if len(names) == 1 else f'{len(names)} networks'}"
     if len(names) > 1:
         name_of = {f"q{k}": group[0].data["network"]["name"] for k, group in enumerate(groups.values(), 1)}
         questions = tuple(replace(q, heading=f"{q.heading} of {name_of[q.key]}") for q in questions)
-    return Report(
-        title or f"{about} {names[0] if len(names) == 1 else f'{len(names)} networks'}",
-        _summary(questions),
-        questions,
-        tuple((name, *words.TRUST[name]) for name in words.TRUST),
-        _sources(documents),
-        _version(),
-    )
+    return questions, about
+
+
+def _row(document: Document, at: int, answered: Document, key: str, shapes: dict[int, Shape]) -> Question:
+    """A row of a batch, as a report of its own answer would have it."""
+    name = document.data["rows"][at]["name"]
+    return replace(_question([answered], key, shapes), heading=batch.heading(name, answered), row=name)
 
 
 def _shapes(documents: Sequence[Document], shape: Shape) -> dict[int, Shape]:
     """Of each number of inputs the image shape: the one that was given, which must fit at least one."""
     widths = list(dict.fromkeys(document.data["network"]["inputs"] for document in documents))
-    if shape is None:
+    if shape is None or not widths:
         return {}
     size = 1
     for length in shape:

@@ -1,0 +1,29 @@
+"""The command line: the only package that prints or exits.
+
+Exit status: 0 exact, or the threshold is decided, or proved (recheck), or done (attack, info); 1 a certificate was rejected;
+2 the input was refused, with one line on stderr; 3 a limit was reached and the bracket stands; 130 interrupted, with the
+bracket so far written and printed.
+"""
+
+from __future__ import annotations
+
+from wdaverify.cli import attack, batch, compare, curve, distance, info, journals, lipschitz, recheck, report, verify
+from wdaverify.cli.group import cli
+from wdaverify.cli.line import main
+from wdaverify.cli.line import run as _run  # noqa: F401 (what tests call: it returns the status instead of exiting)
+
+__all__ = [
+    "attack",
+    "batch",
+    "cli",
+    "compare",
+    "curve",
+    "distance",
+    "info",
+    "journals",
+    "lipschitz",
+    "main",
+    "recheck",
+    "report",
+    "verify",
+]

@@ -1,0 +1,31 @@
+"""``wdaverify attack``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wdaverify.cli.exits import DONE
+from wdaverify.cli.files import files_of, hand_over
+from wdaverify.cli.group import CONTEXT, cli
+from wdaverify.cli.options import question
+from wdaverify.cli.questions import problem_of
+from wdaverify.cli.runs import time_left
+
+
+@cli.command(context_settings=CONTEXT)
+@question()
+def attack(**asked: Any) -> int:
+    """Lower bounds only, by attacks.
+
+    WDA at several m, WDA++, and the best mixture of all points that they visit.
+    """
+    problem = problem_of(**asked)
+    from wdaverify.report.as_json import attack_json
+    from wdaverify.report.summary import attack_summary
+    from wdaverify.wdro.attacking import attack as run
+
+    result = run(problem, device=asked["device"], seed=asked["seed"], time_limit=time_left(asked["time_limit"]))
+    hand_over(
+        asked, problem, result.notices, lambda: attack_json(result, files_of(asked)), lambda: attack_summary(result)
+    )
+    return DONE

@@ -1,0 +1,51 @@
+"""``wdaverify curve``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wdaverify.cli.exits import exit_status
+from wdaverify.cli.files import check_target, files_of, hand_over, named, page_target
+from wdaverify.cli.group import CONTEXT, cli
+from wdaverify.cli.options import engine, page_file, question, run_folder
+from wdaverify.cli.questions import problem_of
+from wdaverify.cli.runs import engine_of, journal_for
+from wdaverify.cli.terminal import live_line
+from wdaverify.cli.values import number
+
+
+@cli.command(context_settings=CONTEXT)
+@question("radius")
+@click.option("--max-radius", "radius", type=number(0), metavar="X", required=True, help="The largest radius.")
+@engine("Stop at this gap everywhere.")
+@click.option("--csv", "csv_path", metavar="FILE.csv", help="Write the breakpoints there, whole or not at all.")
+@run_folder
+@page_file("curve")
+def curve(*, csv_path: str | None, run_folder: str | None, report: str | None, **asked: Any) -> int:
+    """Bracket the worst-case value at every radius.
+
+    All radii from 0 to the largest at once, from one set of bounds.
+    """
+    if csv_path is not None:
+        check_target("--csv", csv_path, named(asked))
+    page = page_target(report, None, (*named(asked), csv_path))
+    problem = problem_of(**asked)
+    from wdaverify.report.as_json import write_text
+    from wdaverify.report.curve import curve_csv, curve_json, curve_summary
+    from wdaverify.wdro.curve import curve as run
+
+    with live_line(asked["quiet"]) as live, journal_for(run_folder, asked) as journal:
+        result = run(problem, **engine_of(asked), device=asked["device"], progress=live, journal=journal)
+    if csv_path is not None:
+        write_text(csv_path, curve_csv(result))
+    hand_over(
+        asked,
+        problem,
+        result.notices,
+        lambda: curve_json(result, files_of(asked)),
+        lambda: curve_summary(result),
+        page,
+    )
+    return exit_status(result.exact, result.reason)

@@ -1,0 +1,43 @@
+"""``wdaverify distance``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wdaverify.cli.exits import exit_status
+from wdaverify.cli.files import files_of, hand_over
+from wdaverify.cli.group import CONTEXT, cli
+from wdaverify.cli.options import engine, question, run_folder
+from wdaverify.cli.questions import problem_of
+from wdaverify.cli.runs import engine_of, journal_for
+from wdaverify.cli.terminal import live_line
+
+_FIRST_RADIUS = 0.1
+"""Where the attacks look first for the distances, which know no radius."""
+
+
+@cli.command(context_settings=CONTEXT)
+@question("radius", "order", "loss", "label-cost", "functionals")
+@engine()
+@run_folder
+def distance(*, run_folder: str | None, **asked: Any) -> int:
+    """Exact distance of each sample to an error.
+
+    The nearest point within the support that the network gets wrong (a tie counts), and its distance.
+    """
+    for name, usual in (("order", "1"), ("loss", "zero-one"), ("label_cost", None), ("functionals", None)):
+        asked[name] = usual
+    problem = problem_of(**asked, radius=_FIRST_RADIUS)
+    from wdaverify.report.distances import distances_json, distances_summary
+    from wdaverify.wdro.distances import distances as run
+
+    with live_line(asked["quiet"]) as live, journal_for(run_folder, asked) as journal:
+        result = run(problem, **engine_of(asked), device=asked["device"], progress=live, journal=journal)
+    hand_over(
+        asked,
+        problem,
+        result.notices,
+        lambda: distances_json(result, files_of(asked)),
+        lambda: distances_summary(result),
+    )
+    return exit_status(result.exact, result.reason)

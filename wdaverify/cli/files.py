@@ -1,0 +1,108 @@
+"""The files that a command writes: refused before any work, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wdaverify.cli.terminal import notes, say
+from wdaverify.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from wdaverify.problem import WdroProblem
+    from wdaverify.wdro.result import VerificationResult
+
+
+def named(asked: dict[str, Any]) -> tuple[str | None, ...]:
+    """The files that a question names as its network, samples and output."""
+    return asked["network_path"], asked["data_path"], asked["output"]
+
+
+def check_target(option: str, target: str, others: Sequence[str | None]) -> None:
+    """Refuse a file that cannot be written, or that this run reads or writes already."""
+    from wdaverify.report.as_json import check_writable
+
+    check_writable(target)
+    for path in others:
+        if path is None:
+            continue
+        same = os.path.exists(target) and os.path.exists(path) and os.path.samefile(target, path)
+        if same or os.path.realpath(target) == os.path.realpath(path):
+            raise OutputError(f"{option} {target} is an input or another output of this run; name another file")
+
+
+def write_certificate(path: str, result: VerificationResult, question: dict[str, Any]) -> None:
+    """Write a result's certificate, with how its samples are to be read again."""
+    from dataclasses import replace
+
+    from wdaverify.certify.certificate import write_certificate as write
+
+    assert result.certificate is not None
+    write(path, replace(result.certificate, clip=question["clip"], label_column=question["label_column"]))
+
+
+def hand_over(
+    question: dict[str, Any],
+    problem: WdroProblem,
+    notices: Sequence[str],
+    document: Callable[[], dict[str, Any]],
+    summary: Callable[[], str],
+    page: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Write the files, then print; what was found is printed even if a file cannot be written."""
+    from wdaverify.report.as_json import write
+
+    try:
+        if question["output"] is not None:
+            write(question["output"], document())
+        if page is not None:
+            page(document())
+    finally:
+        if not question["quiet"]:
+            notes([notice for notice in notices if notice not in problem.network.notices], quiet=False)
+            say(summary())
+
+
+def page_target(
+    path: str | None, image_shape: tuple[int, ...] | None, others: Sequence[str | None]
+) -> Callable[[dict[str, Any]], None] | None:
+    """How to write the page of an answer, which may be no file that the run reads or writes already; None: none was asked for."""
+    if path is None:
+        if image_shape is not None:
+            raise InputError(
+                "--image-shape says how a page shows inputs, and no page is written; give --report FILE.html"
+            )
+        return None
+    check_target("--report", path, others)
+
+    def write(document: dict[str, Any]) -> None:
+        from wdaverify.report.page.output import write_page
+
+        write_page(path, document, image_shape)
+
+    return write
+
+
+def check_image(image_shape: tuple[int, ...] | None, problem: WdroProblem) -> None:
+    """Refuse an image shape that does not fit, before any work."""
+    if image_shape is not None:
+        from wdaverify.report.page.pictures import check_shape
+
+        check_shape(image_shape, problem.network.n_inputs)
+
+
+def files_of(question: dict[str, Any], certificate: str | None = None) -> dict[str, Any]:
+    """What the question was read from, so that a report can say how to ask it again."""
+    from wdaverify.report.as_json import files_json
+
+    return files_json(
+        question["network_path"],
+        question["data_path"],
+        clip=question["clip"],
+        label_column=question["label_column"],
+        support=question["support_file"],
+        cost_weights=question["cost_weights"],
+        functionals=question["functionals"],
+        certificate=certificate,
+    )

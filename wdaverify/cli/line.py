@@ -1,0 +1,96 @@
+"""One command line from its words to its exit status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+import click
+
+from wdaverify.cli.exits import DONE, INTERRUPTED, REFUSED
+from wdaverify.cli.group import CommandLine, cli
+from wdaverify.cli.terminal import notes, one_line, put, refusal
+from wdaverify.errors import InputError, WdaverifyError
+
+
+def spelled_out(arguments: Sequence[str]) -> list[str]:
+    """The line as click takes it.
+
+    ``--support none`` as the two values that the option takes, ``--image-shape H W [C]`` as one, the log's options in front.
+    """
+    out: list[str] = []
+    front: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument in ("--log", "--log-level"):
+            front += [argument, *(value for value in [next(waiting, None)] if value is not None)]
+        elif argument.startswith(("--log=", "--log-level=")):
+            front.append(argument)
+        elif out and argument.isdecimal() and out[-2:-1] == ["--image-shape"] and len(out[-1].split()) < 3:
+            out[-1] += f" {argument}"
+        else:
+            out.append(argument)
+    for k in range(len(out) - 1, 0, -1):
+        if out[k] == "none" and out[k - 1] == "--support" and out[k + 1 : k + 2] != ["none"]:
+            out.insert(k, "none")
+    return front + out
+
+
+def run(arguments: Sequence[str] | None, quiet: bool | None = None) -> int:
+    """The exit status of one command line; the log, where one was asked for, ends with it.
+
+    ``quiet`` says whether it prints, whatever the arguments say; None: as they say.
+    """
+    line = CommandLine(list(sys.argv[1:] if arguments is None else arguments), quiet=quiet)
+    status: int | None = None
+    try:
+        status = _status(line)
+    finally:
+        lost = None if line.log is None else line.log.close(status)
+    if lost is not None:
+        notes([lost], quiet=False)
+    return status
+
+
+def _status(line: CommandLine) -> int:
+    try:
+        spelled = spelled_out(line.arguments)
+        return int(cli.main(spelled, prog_name="wdaverify", standalone_mode=False, obj=line) or DONE)
+    except click.ClickException as error:
+        message = refusal(error)
+    except click.Abort:
+        put("wdaverify: interrupted before there was an answer", sys.stderr)
+        return INTERRUPTED
+    except (InputError, WdaverifyError) as error:
+        message = str(error)
+    logging.getLogger(__package__).error("refused: %s", message)
+    put(f"wdaverify: error: {one_line(message)}", sys.stderr)
+    return REFUSED
+
+
+def _terminated(*_: object) -> None:
+    """A polite request to end is an interrupt: the bracket so far is written and printed."""
+    raise KeyboardInterrupt
+
+
+def _interrupted(*_: object) -> None:
+    """The first Ctrl-C ends the run with the bracket so far, the second ends the process at once."""
+    signal.signal(signal.SIGINT, _stopped)
+    raise KeyboardInterrupt
+
+
+def _stopped(*_: object) -> None:
+    with suppress(OSError):
+        os.write(2, b"wdaverify: interrupted twice: ended at once, without an answer\n")
+    os._exit(INTERRUPTED)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, _interrupted)
+    sys.exit(run(arguments))

@@ -1,0 +1,67 @@
+"""From options to questions: everything is read and checked before any work starts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wdaverify.cli.files import check_target
+from wdaverify.cli.terminal import notes
+from wdaverify.errors import InputError
+
+if TYPE_CHECKING:
+    from wdaverify.problem import GroundCost, Support, WdroProblem
+
+
+def problem_of(*, network_path: str, data_path: str, radius: float, output: str | None, **options: Any) -> WdroProblem:
+    """Read and check everything before any work starts; the output path first."""
+    from wdaverify.network.onnx_reader import load_network
+    from wdaverify.problem import Loss, WdroProblem
+    from wdaverify.question_files import load_functionals
+    from wdaverify.samples import load_samples
+
+    if output is not None:
+        check_target("--output", output, (network_path, data_path))
+    network = load_network(network_path)
+    cost = _cost(network.n_inputs, options)
+    support = support_of(network.n_inputs, options)
+    if options["clip"] and not support.bounded:
+        raise InputError("--clip moves samples onto a box, and --support none has none; leave one of the two out")
+    functionals = None if options["functionals"] is None else load_functionals(options["functionals"])
+    samples = load_samples(
+        data_path,
+        limit=options["limit"],
+        label_column=options["label_column"],
+        clip=support if options["clip"] else None,
+    )
+    problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius, functionals)
+    notes(network.notices, options["quiet"])
+    return problem
+
+
+def _cost(width: int, options: dict[str, Any]) -> GroundCost:
+    """The ground cost that the options ask for."""
+    from wdaverify.problem import GroundCost, Norm
+    from wdaverify.question_files import load_weights
+
+    weights = None if options["cost_weights"] is None else load_weights(options["cost_weights"], width)
+    label_cost = math.inf if options["label_cost"] is None else options["label_cost"]
+    order = math.inf if options["order"] == "inf" else int(options["order"])
+    return GroundCost(Norm(options["norm"]), order, weights, label_cost)
+
+
+def support_of(width: int, options: dict[str, Any]) -> Support:
+    """The support that the options ask for."""
+    from wdaverify.problem import Support
+    from wdaverify.question_files import load_support
+
+    low, high = options["support"]
+    if options["support_file"] is not None:
+        if click.get_current_context().get_parameter_source("support") is not click.core.ParameterSource.DEFAULT:
+            raise InputError("--support and --support-file are two supports; give one of them")
+        return load_support(options["support_file"], width)
+    if (low == "none") != (high == "none"):
+        raise InputError("--support takes LO HI, or none for the whole space")
+    return Support.whole(width) if low == "none" else Support.box(low, high, width)

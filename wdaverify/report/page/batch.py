@@ -1,0 +1,133 @@
+"""A batch: its rows in one table, what they come to, and each row's answer as a document of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from wdaverify.report.page import asked, words
+from wdaverify.report.page.content import Answer, Cell, Column, Facts, Notes, Overview, Question, Table
+from wdaverify.report.page.document import Document, number
+from wdaverify.report.page.words import Json, plain
+
+_COLUMNS = (
+    Column("Row"),
+    Column("Lower", True),
+    Column("Upper", True),
+    Column("Answer"),
+    Column("Vouched"),
+    Column("Seconds", True),
+    Column("Network"),
+    Column("Samples"),
+    Column("Question"),
+)
+_STATES = ("exact", "decided", "open", "refused", "not begun")
+
+
+def answers(document: Document) -> dict[int, Document]:
+    """The rows that have a result, by their places."""
+    return {
+        k: Document("verification", document.name, document.sha256, row["result"])
+        for k, row in enumerate(document.data["rows"])
+        if row["result"] is not None
+    }
+
+
+def overview(document: Document, questions: Mapping[int, Question], key: str) -> Overview:
+    """The rows in one table, each linked to its own section, and what they come to."""
+    rows = document.data["rows"]
+    states = [_state(row) for row in rows]
+    done = sum(row["done"] for row in rows)
+    table = Table(
+        f"{key}-rows",
+        "The rows of the batch",
+        _COLUMNS,
+        tuple(_cells(row, states[k], questions.get(k)) for k, row in enumerate(rows)),
+    )
+    counts = Counter(states)
+    answer = Answer(
+        "exact" if done == len(rows) else "bracket",
+        "all exact or decided" if done == len(rows) else "not all are exact",
+        ", ".join(f"{counts[name]} {name}" for name in _STATES if counts[name]) + ".",
+        f"{done} of {words.count(len(rows), 'row')}",
+        None,
+        None,
+        "",
+        "",
+        "",
+    )
+    without = [f"{row['name']}: {_why(row)}" for row in rows if row["result"] is None]
+    notes = (Notes("Rows without an answer", tuple(without)),) if without else ()
+    return Overview(key, "The batch", answer, table, (*notes, _totals(rows)))
+
+
+def _state(row: Json) -> str:
+    result = row["result"]
+    if result is None:
+        return "not begun" if row["refused"] is None else "refused"
+    if result["status"] == "exact":
+        return "exact"
+    return "decided" if row["done"] else "open"
+
+
+def _why(row: Json) -> str:
+    return "not begun when the batch ended" if row["refused"] is None else f"refused: {row['refused']}"
+
+
+def _cells(row: Json, state: str, question: Question | None) -> tuple[Cell, ...]:
+    name, result = row["name"], row["result"]
+    if result is None or question is None:
+        nothing = Cell("–")
+        return (Cell(name, name), nothing, nothing, Cell(state, state), *[nothing] * 5)
+    answer = question.parts[0].answer
+    assert answer is not None
+    network, samples = (
+        result["network"]["name"],
+        f"{result['samples']['count']} from {_base(result['samples']['source'])}",
+    )
+    what, seconds = _asked(result), number(result["statistics"]["seconds"])
+    ends = [Cell(text or "–", end) for text, end in zip((answer.lower, answer.upper), answer.ends, strict=True)]
+    shown = state if state != "open" else f"open: {result['reason']}"
+    vouched = ", ".join(dict.fromkeys((answer.vouched_lower, answer.vouched_upper)))
+    return (
+        Cell(name, name, question.key),
+        *ends,
+        Cell(shown, shown),
+        Cell(vouched, vouched),
+        Cell(f"{seconds:.1f}", seconds),
+        Cell(network, network),
+        Cell(samples, samples),
+        Cell(what, what),
+    )
+
+
+def _base(path: str) -> str:
+    return path.rsplit("/", 1)[-1] or path
+
+
+def _asked(result: Json) -> str:
+    """The question in a line."""
+    order = plain(number(result["order"]))
+    norm = {"inf": "l-inf", "1": "l1", "2": "l2"}[result["norm"]]
+    return f"{words.LOSSES[result['loss']]}, radius {plain(result['radius'])}, order {order}, {norm}"
+
+
+def _totals(rows: list[Json]) -> Facts:
+    results = [row["result"] for row in rows if row["result"] is not None]
+    facts = list[tuple[str, str, str]]()
+    for side in ("lower", "upper"):
+        vouched = Counter(result["vouched"][side] for result in results)
+        if vouched:
+            text = ", ".join(f"{name} {count}" for name, count in sorted(vouched.items()))
+            facts.append((f"{side.capitalize()} ends by", text, ""))
+    facts.append(("Solves", str(sum(result["statistics"]["solves"] for result in results)), ""))
+    facts.append(("Time", words.seconds(sum(number(r["statistics"]["seconds"]) for r in results)), ""))
+    proofs = sum(bool((result["files"] or {}).get("certificate")) for result in results)
+    if proofs:
+        facts.append(("Certificates", str(proofs), ""))
+    return Facts("Totals", tuple(facts))
+
+
+def heading(name: str, document: Document) -> str:
+    """Of a row's own section."""
+    return f"{name}: {asked.heading(document)} of {document.data['network']['name']}"
