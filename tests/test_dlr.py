@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from wdaverify import Loss, Norm, Support, WdroProblem, verify
 from wdaverify.errors import ProblemError
 from wdaverify.ground import GroundCost
+from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.samples import make_samples
 from wdaverify.wdro.result import Reason
@@ -142,3 +145,51 @@ def test_refusals() -> None:
         verify(_ask(network((np.zeros((3, 1)), np.zeros(3))), np.array([[0.3]]), [0], 0.1, 1))
     with pytest.raises(ProblemError, match="MIP solvers"):
         verify(_ask(_four(1.2), np.array([[0.3]]), [0], 0.1, 1), solver="cells")
+
+
+def _three(order: float, radius: float = 0.1) -> WdroProblem:
+    rng = np.random.default_rng(302)
+    layers = random_layers(rng, 1, 4, 3)
+    return _ask(network(*layers), rng.uniform(size=(3, 1)), rng.integers(0, 3, 3).tolist(), radius, order)
+
+
+@pytest.mark.parametrize("order", [1, 2, math.inf])
+def test_a_journal_proves_nothing_twice(order: float, tmp_path: Path) -> None:
+    """Levels are taken up, at another radius too (but for order inf), and a run that was cut short is gone on with."""
+    asked = _three(order)
+    alone = verify(asked, gap=1e-3)
+    with Journal(tmp_path) as journal:
+        first = verify(asked, gap=1e-3, journal=journal)
+    assert first.statistics.solves > 0
+    with Journal(tmp_path) as journal:
+        again = verify(asked, gap=1e-3, journal=journal)
+        farther = verify(replace(asked, radius=0.12), gap=1e-3, journal=journal)
+    assert again.statistics.solves == 0
+    assert again.vouched_upper == "solver"
+    for result in (first, again):
+        assert result.status == "exact"
+        assert result.lower <= alone.upper + 2e-6
+        assert result.upper >= alone.lower - 2e-6
+    fresh = verify(replace(asked, radius=0.12), gap=1e-3)
+    assert farther.status == fresh.status == "exact"
+    assert max(farther.lower, fresh.lower) <= min(farther.upper, fresh.upper) + 2e-6
+    if math.isfinite(order):
+        assert farther.statistics.solves < fresh.statistics.solves
+    else:
+        assert any("another radius and are left aside" in notice for notice in farther.notices)
+
+
+def test_levels_that_were_proven_count_and_no_others(tmp_path: Path) -> None:
+    """Without a single question of its own, a run has the bracket of the levels in its journal; one of another network has not."""
+    asked = _three(1)
+    with Journal(tmp_path) as journal:
+        first = verify(asked, gap=1e-3, journal=journal)
+        known = verify(asked, gap=1e-12, journal=journal, time_limit=0.0)
+        assert known.upper <= first.upper + 1e-9
+        other = verify(
+            replace(asked, samples=replace(asked.samples, x=1.0 - asked.samples.x)), journal=journal, time_limit=0.0
+        )
+    assert other.statistics.solves == 0
+    assert other.status == "bracket"
+    truth = verify(replace(asked, samples=replace(asked.samples, x=1.0 - asked.samples.x)), gap=1e-3)
+    assert other.lower - 1e-6 <= truth.lower <= truth.upper + 1e-3 <= other.upper + 2e-3

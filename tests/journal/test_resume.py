@@ -280,7 +280,6 @@ def test_resume_names_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (["status", "{}"], ["holds no journal", "--run"]),
         (["resume", "{}"], ["holds no journal", "--run"]),
-        (["verify", NET, DATA, "--radius", "0.05", "--loss", "dlr", "--run", "{}"], ["DLR", "--run"]),
         (["verify", NET, DATA, "--radius", "0.05", "--run", NET], ["cannot be made"]),
     ],
 )

@@ -80,12 +80,28 @@ class DlrSearch:
         self._silent: set[tuple[int, float]] = set()
         """Samples and levels that a solver could say nothing of."""
         self._power = self._problem.cost.power if math.isfinite(self._problem.cost.order) else 1
-        self._phi = self._bracket_at(0.0)
-        self._best = math.inf, 0.0, self._phi
         self._answered = 0
         self._asking = 0.0
         """The multiplier at which questions are chosen."""
+        self._take_up()
+        self._phi = self._bracket_at(0.0)
+        self._best = math.inf, 0.0, self._phi
+        run.widest = self._widest
         self._update()
+
+    def _take_up(self) -> None:
+        """Begin with what a journal holds."""
+        if self._run.recall is not None:
+            self.offer(*self._run.recall.points())
+            for sample, level, distance in self._run.recall.levels():
+                self._learn(sample, level, distance)
+                self._answered += 1  # a solver has spoken
+
+    def _widest(self, count: int) -> list[SampleBracket]:
+        """The samples that add most to the width of the bracket."""
+        order = np.argsort(-self._width(), kind="stable")[:count]
+        brackets = self.per_sample()
+        return [brackets[i] for i in order.tolist()]
 
     def settle(self) -> None:
         """Bring the run's bracket up to what is proven."""
@@ -103,6 +119,9 @@ class DlrSearch:
         if not index.size:
             return
         fill_pool(self._problem, self._pool, index, point)
+        if self._run.recall is not None:
+            atoms = [atom for i in self._pool.touched() for atom in self._pool.envelope(i)]
+            self._run.recall.keep_points((a.sample, a.point) for a in atoms if a.point is not None)
         point = within_reach(self._problem, index, point)
         value = loss_bounds(self._problem, point, self._problem.samples.y[index])[0]
         distance = distances_up(self._problem.cost, point, self._problem.samples.x[index])
@@ -255,13 +274,20 @@ class DlrSearch:
         if answer.vouched_by == "none":
             self._silent.add((sample, level))
             return
+        bound = math.inf if nowhere else bound
         for twin in twins.tolist():
-            if nowhere:
-                self._levels[twin] = [entry for entry in self._levels[twin] if entry[0] < level]
-                self._top[twin] = min(float(self._top[twin]), level)
-            else:
-                insort(self._levels[twin], (level, bound))
-                self._monotone(twin)
+            self._learn(twin, level, bound)
+        if self._run.recall is not None:
+            self._run.recall.keep_level(sample, level, bound, answer.vouched_by)
+
+    def _learn(self, sample: int, level: float, distance: float) -> None:
+        """Take note of a proven distance to a level; inf: no point within reach has it."""
+        if math.isinf(distance):
+            self._levels[sample] = [entry for entry in self._levels[sample] if entry[0] < level]
+            self._top[sample] = min(float(self._top[sample]), level)
+        elif self._levels[sample][0][0] < level < self._top[sample]:
+            insort(self._levels[sample], (level, distance))
+            self._monotone(sample)
 
     def _monotone(self, sample: int) -> None:
         """Distances do not fall as levels rise."""

@@ -3,6 +3,7 @@
     points       network                                                     (re-evaluated whenever they are read)
     distances    network, support, norm, weights                             d_ij >= value
     bounds       the same, order, loss family; the radius at order inf       phi_ij(lam) <= value
+    levels       the same as distances, the loss; the radius at order inf    h_i(level) >= value
     attacks      the whole question, seed and device
 
 Neither gap nor threshold, jobs or limits appear: what is proven does not depend on them (docs/theory.md, section 2).
@@ -55,8 +56,8 @@ class Recall:
         """Enter the question; ``purpose`` tells apart searches that try differently hard."""
         self.journal, self._problem, self._options = journal, problem, options
         fields = _fields(problem)
-        distances = problem.loss is Loss.ZERO_ONE
-        self._facts = journal.scope(_distance_fields(fields) if distances else _bound_fields(problem, fields))
+        fields_of = {Loss.ZERO_ONE: _distance_fields, Loss.DLR: _level_fields}.get(problem.loss, _bound_fields)
+        self._facts = journal.scope(fields_of(problem, fields))
         self._points = journal.scope({"kind": "points", "network": fields["network"]})
         self._attacks = journal.scope(_attack_fields(problem, fields, options, purpose))
         self._keys = [
@@ -179,6 +180,18 @@ class Recall:
         ]
         self.journal.add(self._facts, facts=facts)
 
+    def levels(self) -> list[tuple[int, float, float]]:
+        """Samples, levels of their losses and proven distances to these (inf: out of reach), as they were proven."""
+        facts = [fact for fact in self.journal.facts(self._facts, proofs=False) if fact.sample in self._samples]
+        self._tell(len(facts))
+        return [(at, fact.multiplier, fact.value) for fact in facts for at in self._samples[fact.sample]]
+
+    def keep_level(self, sample: int, level: float, distance: float, vouched: str) -> None:
+        """Keep how far a level of a sample's loss is at least, on a MIP solver's word; the level stands in the multiplier's place."""
+        label = int(self._problem.samples.y[sample])
+        fact = Fact(self._keys[sample], label, 0, level, distance, checked=False, vouched=vouched, tries=0)
+        self.journal.add(self._facts, facts=[fact])
+
     def attacks(self) -> tuple[str, dict[str, float]] | None:
         """Where the attacks on this very question ran and what they were worth, if they ended before."""
         known = self.journal.remark(self._attacks)
@@ -194,7 +207,7 @@ class Recall:
         own = self._facts.fields
         others = []
         for scope in self.journal.scopes():
-            if scope.key == self._facts.key or scope.fields.get("kind") not in ("bounds", "distances"):
+            if scope.key == self._facts.key or scope.fields.get("kind") not in ("bounds", "distances", "levels"):
                 continue
             if count := self.journal.count(scope):
                 names = {"loss" if name == "kind" else name for name in own if own[name] != scope.fields.get(name)}
@@ -220,8 +233,14 @@ def _fields(problem: WdroProblem) -> dict[str, str]:
     }
 
 
-def _distance_fields(fields: dict[str, str]) -> dict[str, str]:
+def _distance_fields(problem: WdroProblem, fields: dict[str, str]) -> dict[str, str]:
     return {"kind": "distances", **fields}
+
+
+def _level_fields(problem: WdroProblem, fields: dict[str, str]) -> dict[str, str]:
+    """At order inf nothing beyond the radius is looked at."""
+    out = {"kind": "levels", **fields, "loss": problem.loss.value}
+    return out if math.isfinite(problem.cost.order) else {**out, "radius": problem.radius.hex()}
 
 
 def _bound_fields(problem: WdroProblem, fields: dict[str, str]) -> dict[str, str]:

@@ -99,8 +99,6 @@ def verify(
     )
     _check(options)
     check_family(problem, options)
-    if journal is not None:
-        _check_journal(problem, options)
     choice = choose(solver)
     if problem.loss is Loss.DLR and solver == "auto":
         choice, solver = replace(choose("gurobi"), asked="auto"), "gurobi"
@@ -144,11 +142,6 @@ def _check(options: Options) -> None:
         raise ProblemError(f"memory limit {options.memory_limit}: a number of bytes > 0 is accepted")
     if options.seed < 0:
         raise ProblemError(f"seed {options.seed}: a number >= 0 is accepted")
-
-
-def _check_journal(problem: WdroProblem, options: Options) -> None:
-    if problem.loss is Loss.DLR:
-        raise ProblemError("the DLR loss keeps no journal; leave --run out")
 
 
 def check_family(problem: WdroProblem, options: Options) -> None:
