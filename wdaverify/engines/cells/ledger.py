@@ -140,9 +140,10 @@ def _bounds(
     tau = cost * claim.multiplier
     top = constant + backward.leaves(functional, tau, place, local, phases, nu, power=claim.power, rho=rho)
     top = np.where(constant != 0, np.nextafter(top, np.inf), top)
+    if not claim.distance:  # rows may come from anywhere: one that weighs the margin otherwise says something else
+        empty = (cost == 0) & (top < 0) & (margin == 0)
+        return np.where(empty, math.inf, np.where((cost == 1) & (margin == 1), -top, -math.inf))
     empty = (cost == 0) & (top < 0) & (margin >= 0)
-    if not claim.distance:
-        return np.where(empty, math.inf, np.where(cost == 1, -top, -math.inf))
     distance = np.where(cost == 1, np.maximum(-top, shell.near[0]), shell.near[0])
     return np.where(empty | (distance > shell.far[0]), math.inf, distance)
 
