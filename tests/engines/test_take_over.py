@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_values_are_the_true_ones(seed: int, norm: Norm, worth: float, monkeypat
         assert answer.proof is not None
         shells = answer.proof.trees
         assert (shells[0].near, shells[-1].far) == (inner.region.near, inner.region.far)
-        assert all(a.far == b.near for a, b in zip(shells, shells[1:], strict=False))
+        assert all(a.far == b.near for a, b in pairwise(shells))
         shortest = CellEngine(net).answer(distance, effort)
         if math.isinf(nearest):
             assert shortest.bound >= inner.region.far - 1e-6
