@@ -78,10 +78,12 @@ _DEFAULT = (
     "digits_16x16-n50-r0.1-margin-1",
     "digits_16x16-n50-r0.05-zero-one-inf",
     "digits_16x16-n100-r0.02-margin-inf",
+    "digits_16x16-n100-r0.05-margin-inf",
     "digits_16x16-n100-r0.1-zero-one-1",
     "digits_32x32_robust-n10-r0.02-margin-inf",
     "digits_32x32_robust-n10-r0.1-margin-1",
     "digits_32x32_robust-n50-r0.02-margin-inf",
+    "digits_32x32_robust-n50-r0.05-margin-inf",
     "digits_32x32_robust-n50-r0.05-zero-one-inf",
     "digits_32x32_robust-n100-r0.02-zero-one-1",
 )

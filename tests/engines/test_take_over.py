@@ -168,3 +168,7 @@ def test_trees_make_room() -> None:
     assert kept.of(0, (7, 7)) == ()
     kept.keep(9, (0, 0), None)
     assert kept.of(9, (8, 8)) == ()
+    alone = Trees()
+    alone.keep(3, None, proof)
+    assert len(alone.of(3, None)) == len(tree)
+    assert alone.of(4, None) == alone.of(4, (0, 0)) == ()

@@ -24,18 +24,17 @@ class Trees:
         self._room, self._taken = room, 0
         self._kept: dict[Hashable, tuple[Tree, ...]] = {}
 
-    def keep(self, item: int, group: tuple[int, int], proof: Proof | None) -> None:
-        """Take up the trees of an answer."""
+    def keep(self, item: int, group: tuple[int, int] | None, proof: Proof | None) -> None:
+        """Take up the trees of an answer; without a group for the item alone."""
         if proof is None:
             return
         self._put(item, proof.trees)
-        if _rows(proof.trees) >= _LARGER * _rows(self._kept.get(group, ())):
+        if group is not None and _rows(proof.trees) >= _LARGER * _rows(self._kept.get(group, ())):
             self._put(group, proof.trees)
 
-    def of(self, item: int, group: tuple[int, int]) -> tuple[Tree, ...]:
+    def of(self, item: int, group: tuple[int, int] | None) -> tuple[Tree, ...]:
         """The trees of an item, else of its group, else none."""
-        own = self._kept.get(item)
-        return self._kept.get(group, ()) if own is None else own
+        return self._kept.get(item) or (() if group is None else self._kept.get(group, ()))
 
     def _put(self, key: Hashable, trees: tuple[Tree, ...]) -> None:
         self._taken -= _bytes(self._kept.pop(key, ()))

@@ -269,7 +269,7 @@ class ZeroOneSearch:
         self._busy[item] = True
         seconds = self._run.slice(int(self._tries[item]))
         grown = self._run.workers.own_bounds or options.certificate
-        known = self._trees.of(item, (label, rival)) if question.least == 0 else ()
+        known = self._trees.of(item, None) if question.least == 0 else ()  # other samples' trees did not pay here
         effort = Effort(gap, seconds, options.seed, None, start, self._run.memory, grown, known)
         return Task(item, question, effort)
 
@@ -289,7 +289,7 @@ class ZeroOneSearch:
         self._tries[item] += 1
         self._done[item] = answer.closed
         if question.least == 0:
-            self._trees.keep(item, (question.label, question.rival), answer.proof)
+            self._trees.keep(item, None, answer.proof)
         if question.least > 0:
             self._keep(np.zeros(0, np.int64), np.zeros(0))
             return
