@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,21 +13,24 @@ from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
+from wdaverify.engines.cells.ascent import Ascent
+from wdaverify.engines.cells.asked import Asked
+from wdaverify.engines.cells.growth import Growth
 from wdaverify.engines.cells.ledger import Claim, leaves, prove, root_of, tree_of
-from wdaverify.engines.cells.search import Evaluate, PseudoCosts, Search
+from wdaverify.engines.cells.peaks import peak_of
+from wdaverify.engines.cells.search import PseudoCosts, Search
 from wdaverify.engines.cells.slopes import SlopeHunt
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
 from wdaverify.errors import SolverError
-from wdaverify.ground import LinearRows
+from wdaverify.ground import Norm
 from wdaverify.network.model import Array, ReluNetwork
 
-_NEAR_TIE = 1e-7
-"""A distance LP ends on the decision boundary up to its tolerance; who asked pushes such a point across and pays for it."""
-_NEAR_ROW = 1e-7
-"""By how much, relatively, a point that steers the search may violate a row of the support."""
 _WIDEST = 600.0
 """Margins beyond this in size are not given to the exponential."""
-_SHELLS = 4
+_SHELLS, _GROWN_SHELLS = 4, 16
+"""Into how many shells a region is cut for linear programs, which cut them further, and for growing."""
+_FEW = 60.0
+"""Nodes that linear programs may take before trees are grown: most questions end within them."""
 _NARROWEST = 2.0**-8
 """No shell is cut that is narrower than this share of the question's."""
 _WORTH_A_TRY = 20.0
@@ -85,11 +88,8 @@ class _Hunt:
         self._halves: list[_Shell] = []
         self._solves = 0
         self._least_width = (region.far - region.near) * _NARROWEST
-        self._functional = _functional(question, network.n_outputs)
-        self._margins = _margins(question, network.n_outputs)
-        self._power = (
-            question.region.cost.power if isinstance(question, Inner) and math.isfinite(region.cost.order) else 1
-        )
+        self._asked = asked = Asked(network, question)
+        self._functional, self._margins, self._power = asked.functional, asked.margins, asked.power
         integer = np.zeros(0, np.int64) if region.integer is None else np.flatnonzero(region.integer)
         self._claim = Claim(
             self._functional,
@@ -102,7 +102,7 @@ class _Hunt:
             0 if region.rows is None else region.rows.lower.size,
         )
 
-    def _cut(self, trees: Sequence[Tree]) -> tuple[Array, Array]:
+    def _cut(self, trees: Sequence[Tree], shells: int) -> tuple[Array, Array]:
         """Near and far of the shells that make up the region: those of trees that are known, and what they leave."""
         region, known = self._question.region, self._known
         if not region.far > region.near:
@@ -110,7 +110,7 @@ class _Hunt:
         near, far, end = list[float](), list[float](), region.near
 
         def fill(until: float) -> None:
-            count = max(1, round(_SHELLS * (until - end) / (region.far - region.near)))
+            count = max(1, round(shells * (until - end) / (region.far - region.near)))
             edges = np.linspace(end, until, count + 1)
             edges[0], edges[-1] = end, until
             edges = np.unique(edges)
@@ -162,19 +162,20 @@ class _Hunt:
         self._shells += self._halves
 
     def answer(self) -> Answer:
-        """Search; where that does not end soon and trees are known, go on from those."""
+        """Search; where that does not end soon, go on from trees that are known and grow them."""
         known, room = self._effort.known, self._effort.memory / self._bytes_of_a_node()
-        few = sum(tree.vectors.shape[0] for tree in known) / _WORTH_A_TRY
+        grown = self._growable
+        few = max(sum(tree.vectors.shape[0] for tree in known) / _WORTH_A_TRY, _FEW if grown else 0.0)
         try:
-            search = self._searched((), min(few, room)) if known and few >= 1 else None
+            search = self._searched((), min(few, room)) if few >= 1 else None
             if search is None or not search.finished:
-                search = self._searched(known, room, search)
+                search = self._searched(known, room, search, grown=grown)
         except SolverError as error:
             return self._nothing(str(error))
         bound = self._proven(search)
         points = np.zeros((0, self._network.n_inputs))
         if search.best is not None:
-            points = self._point(search.best)[None, :]
+            points = self._asked.point(search.best)[None, :]
         outward = bound if isinstance(self._question, Distance) else -bound
         seconds = time.perf_counter() - self._begun
         full = search.full and self._effort.memory > 0
@@ -183,20 +184,22 @@ class _Hunt:
         proof = self._proof(search) if self._effort.proof and self._plain else None
         return Answer(outward, points, "cells", closed, search.nodes, seconds, detail, True, proof)
 
-    def _searched(self, known: Sequence[Tree], room: float, before: Search | None = None) -> Search:
+    def _searched(
+        self, known: Sequence[Tree], room: float, before: Search | None = None, *, grown: bool = False
+    ) -> Search:
         """Search until closed, out of time or room; every leaf is held to its row, and what falls short is searched on.
 
         Raises:
             SolverError: the question cannot be put to an LP.
         """
         self._known = dict[int, Tree]()
-        self._shells = self._shells_between(*self._cut(known))
+        self._shells = self._shells_between(*self._cut(known, _GROWN_SHELLS if grown else _SHELLS))
         if not all(np.isfinite(side).all() for shell in self._shells for pair in shell.bounds for side in pair):
             raise SolverError("pre-activation bounds overflow double precision")
         search = Search(
             [self._relaxation(shell) for shell in self._shells],
             (self._halve, self._adopt),
-            self._evaluation(),
+            self._asked.value,
             self._incumbent() if before is None else before.incumbent,
             self._effort.gap,
             self._begun + self._effort.seconds,
@@ -206,7 +209,13 @@ class _Hunt:
         if before is not None:
             search.best, search.nodes, self._solves = before.best, before.nodes, before.solves
         self._take_over(search)
-        search.run()
+        if grown:
+            self._grow(search, room)
+        else:
+            for k, root in search.roots.items():
+                for node in leaves(root):
+                    search.keep(k, node)
+            search.run()
         self._proven(search)
         for _ in range(_REOPENED):
             if not search.finished or not self._reopen(search):
@@ -214,6 +223,64 @@ class _Hunt:
             search.run()
             self._proven(search)
         return search
+
+    def _grow(self, search: Search, room: float) -> None:
+        """Grow the trees of all shells; what gets stuck is left to the linear programs."""
+        for k in search.order:
+            if k not in search.roots:
+                root = Node.unknown(self._backward.neurons)
+                root.stale = True
+                search.take_over(k, root)
+        limits = search.incumbent, self._effort.gap, self._begun + self._effort.seconds
+        growth = Growth(self._ascents(), search.roots, self._prove_at, self._look(search), limits, room)
+        while True:
+            growth.run()
+            stuck, growth.stuck = growth.stuck, []
+            for k, root in search.roots.items():
+                search.take_over(k, root)
+            for k, node in stuck:
+                search.keep(k, node)
+            search.run()
+            growth.incumbent = search.incumbent
+            if not (stuck and search.finished):
+                break
+        growth.settle()
+        search.nodes += growth.nodes
+        search.finished = search.finished and not growth.open
+        search.full = search.full or growth.full
+
+    def _look(self, search: Search) -> Callable[[Array], float]:
+        """Values displacements near solutions of relaxations; the incumbent afterwards."""
+
+        def look(displacements: Array) -> float:
+            likeliest = self._asked.likeliest(displacements.astype(np.float64))
+            value = self._asked.value(likeliest)
+            if value < search.incumbent:
+                search.incumbent, search.best = value, likeliest
+            return search.incumbent
+
+        return look
+
+    def _ascents(self) -> list[Ascent]:
+        """The shells' duals."""
+        multiplier = self._question.multiplier if isinstance(self._question, Inner) else None
+        centre, made = self._question.region.centre, list[Ascent]()
+        for shell in self._shells:
+            peak = peak_of(shell.shells, self._power)
+            assert peak is not None
+            made.append(Ascent(self._network.blocks, self._functional, centre, shell.bounds, peak, multiplier))
+        return made
+
+    @property
+    def _growable(self) -> bool:
+        """Whether trees can be grown by ascent."""
+        region, question = self._question.region, self._question
+        if not self._plain or not self._backward.neurons or self._effort.memory == 0:
+            return False
+        if isinstance(question, Distance) and question.least > 0:
+            return False
+        inside = ((region.centre >= region.lower) & (region.centre <= region.upper)).all()
+        return bool(inside) and region.cost.norm is not Norm.TWO
 
     @property
     def _plain(self) -> bool:
@@ -223,17 +290,6 @@ class _Hunt:
     def _bytes_of_a_node(self) -> float:
         """A row, phases, what branching looks at, and Python's own share."""
         return 1000.0 + 8.0 * (2 + self._backward.neurons) + 17.0 * self._backward.neurons
-
-    def _point(self, displacement: Array) -> Array:
-        """The input at a displacement, within the box and the farthest ball, integers rounded."""
-        region = self._question.region
-        moved = np.array(displacement)
-        loose = np.ones(moved.size, np.bool_) if region.integer is None else ~region.integer
-        moved[~loose] = np.rint(region.centre + moved)[~loose] - region.centre[~loose]
-        if float(region.cost.distance(moved)) > region.far:
-            moved = np.where(loose, float(region.cost.shrink(moved[None, :], loose, region.far)[0]) * moved, moved)
-        point = np.clip(region.centre + moved, region.lower, region.upper)
-        return np.asarray(np.where(moved == 0, region.centre, point))
 
     def _relaxation(self, shell: _Shell) -> Relaxation:
         question, region = self._question, self._question.region
@@ -291,20 +347,24 @@ class _Hunt:
         proven = math.inf
         for k in search.order:
             nodes = leaves(search.roots[k]) if k in search.roots else [search.unknown(k)]
-            values = self._prove(self._shells[k], nodes)
-            for node, value in zip(nodes, values, strict=True):
-                node.bound = float(value)
-            proven = min(proven, float(values.min()))
+            promised = [node for node in nodes if not node.held]
+            if promised:
+                for node, value in zip(promised, self._prove_at(k, promised), strict=True):
+                    node.bound, node.held = float(value), True
+            proven = min(proven, *(node.bound for node in nodes))
         return proven
 
+    def _prove_at(self, k: int, nodes: list[Node]) -> Array:
+        """What nodes of tree k prove, ``[L]``."""
+        return self._prove(self._shells[k], nodes)
+
     def _take_over(self, search: Search) -> None:
-        """Hold the leaves of known trees to this question; those that fall short are searched on."""
+        """Hold the leaves of known trees to this question."""
         for k, tree in self._known.items():
             search.take_over(k, root_of(tree, self._backward.neurons))
             nodes = leaves(search.roots[k])
-            for node, value in zip(nodes, self._prove(self._shells[k], nodes), strict=True):
-                node.bound = float(value)
-                search.keep(k, node)
+            for node, value in zip(nodes, self._prove_at(k, nodes), strict=True):
+                node.bound, node.held = float(value), True
 
     def _reopen(self, search: Search) -> bool:
         """Search on below leaves that prove less than the LP promised; whether there are any."""
@@ -339,58 +399,7 @@ class _Hunt:
             return question.region.far if cutoff is None else min(cutoff, question.region.far)
         return math.inf if cutoff is None else -cutoff
 
-    def _evaluation(self) -> Evaluate:
-        """The true value at a displacement, of the minimisation: floats, since they only steer the search."""
-        question, region, blocks = self._question, self._question.region, self._network.blocks
-
-        def evaluate(displacement: Array) -> float:
-            point = self._point(displacement)
-            if region.rows is not None and not _nearly(region.rows, point):
-                return math.inf
-            h = point
-            for block in blocks[:-1]:
-                h = np.maximum(block.weight @ h + block.bias, 0.0)
-            z = blocks[-1].weight @ h + blocks[-1].bias
-            distance = float(region.cost.distance(point - region.centre))
-            if isinstance(question, Inner):
-                paid = question.multiplier * distance**self._power if question.multiplier else 0.0
-                if self._margins is not None:
-                    return paid - float(np.logaddexp.reduce(np.append(self._margins @ z, 0.0)))
-                return paid - float(self._functional @ z)
-            enough = question.least / 2 if question.least > 0 else -_NEAR_TIE * (1 + float(np.abs(z).max()))
-            return distance if float(self._functional @ z) >= enough else math.inf
-
-        return evaluate
-
     def _nothing(self, detail: str) -> Answer:
         trivial = -math.inf if isinstance(self._question, Distance) else math.inf
         return Answer(trivial, np.zeros((0, self._network.n_inputs)), "none", True, 0, 0.0, detail, False)
 
-
-def _functional(question: Inner | Distance, classes: int) -> Array:
-    """The question's functional of the logits ``[K]``; for a cross-entropy the mean of its margins, which only steers."""
-    if isinstance(question, Inner) and question.functional is not None:
-        return question.functional
-    margins = _margins(question, classes)
-    if margins is not None:
-        return np.asarray(margins.mean(axis=0))
-    out = np.zeros(classes)
-    out[question.rival] += 1.0
-    out[question.label] -= 1.0
-    return out
-
-
-def _margins(question: Inner | Distance, classes: int) -> Array | None:
-    """``z_j - z_y`` for every rival as rows ``[K - 1, K]`` where the question is a cross-entropy."""
-    if isinstance(question, Distance) or not question.entropy:
-        return None
-    rows = np.eye(classes)
-    rows[:, question.label] -= 1.0
-    return np.delete(rows, question.label, axis=0)
-
-
-def _nearly(rows: LinearRows, point: Array) -> bool:
-    """Whether a point satisfies rows up to what an LP leaves."""
-    value = rows.matrix @ point
-    slack = _NEAR_ROW * (1 + np.abs(rows.matrix) @ np.abs(point))
-    return bool(((value >= rows.lower - slack) & (value <= rows.upper + slack)).all())

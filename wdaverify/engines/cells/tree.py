@@ -54,7 +54,8 @@ class Node:
     nu ``[M]``, then rho ``[r]`` and gamma ``[J]`` with log sigma where the question has them (None: by rule); ``spare`` is
     its parent's, which holds of it too. ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
     ``box [2, g]`` are bounds of the integer features, ``span [2, J]`` of the margins of a cross-entropy. ``forked`` is where
-    to cut one of these next, if not a phase; ``settled`` that its LP was solved to its end; ``stale`` that it was not solved here.
+    to cut one of these next, if not a phase; ``settled`` that its LP was solved to its end; ``stale`` that it was not solved here;
+    ``held`` that its bound is what its row proves.
     """
 
     phases: Phases
@@ -71,6 +72,7 @@ class Node:
     forked: Fork | None = None
     settled: bool = False
     stale: bool = False
+    held: bool = False
 
     @classmethod
     def unknown(cls, neurons: int, box: Array | None = None, span: Array | None = None) -> Node:
@@ -137,11 +139,11 @@ class Relaxation:
         fresh = self.bound(node.phases, node, cutoff, seconds)
         node.bound, node.row, node.spare = fresh.bound, fresh.row, fresh.spare
         node.above, node.below, node.point, node.forked = fresh.above, fresh.below, fresh.point, fresh.forked
-        node.stale = False
+        node.stale = node.held = False
 
     def settle(self, node: Node, seconds: float) -> None:
         """Solve a leaf that proves less than its cut-off promised to its end."""
-        bound, row = node.bound, node.row
+        bound, row, node.held = node.bound, node.row, False
         self._patient = True
         fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
         self._patient, node.point = False, fresh.point

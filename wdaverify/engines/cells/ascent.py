@@ -1,0 +1,288 @@
+"""The dual of a shell's relaxation by ascent, for many nodes at once, in single precision: it steers, and proves nothing.
+
+A node is a set of phases; its multipliers are nu of a proof (``certify.backward``), written by what a neuron is there:
+
+    open, q > 0     nu = q u / (u - l)          q = W^T nu of the next layer, which the chord bounds
+    open, q < 0     nu = alpha q                0 <= alpha <= 1, a line through 0
+    active          nu = q + beta               beta >= 0 where a branch made it so (z >= 0), else 0
+    dead            nu = -beta                  likewise (z <= 0)
+
+The bound is concave in what is free, its gradient one forward pass from the input that attains it; Adam climbs (alpha-beta-CROWN,
+arXiv 2103.06624). The weighted mean of those inputs approaches a solution of the linear program. For a distance the price of
+moving is free too: ``-max (functional . z - price t) / price`` for any price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.certify.backward import HiddenBounds
+from wdaverify.certify.proof import Phases
+from wdaverify.engines.cells.peaks import Floats, Peak
+from wdaverify.network.model import Array, Block
+
+_RATE = 0.2
+"""Adam's step in alpha; beta and the logarithm of a price take half of it."""
+_DECAY = 0.97
+_FIRST, _SECOND = 0.9, 0.999
+_LOOK = 4
+"""Steps after which nodes that are closed leave the batch."""
+_TINY = 1e-8
+_NO_MOVE, _LEAST_PRICE = 1e-6, 1e-6
+_FLAT = 1e-3
+"""The weight of a neuron's smaller side where its chord costs nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Multipliers:
+    """What is free, of each node: alpha, beta ``[B, M]``, price ``[B]`` (of a distance; else the multiplier)."""
+
+    alpha: Floats
+    beta: Floats
+    price: Floats
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Multipliers:
+        """Those at the given positions."""
+        return Multipliers(self.alpha[index], self.beta[index], self.price[index])
+
+    def put(self, index: NDArray[np.int64], other: Multipliers) -> None:
+        """Overwrite those at the given positions."""
+        self.alpha[index], self.beta[index], self.price[index] = other.alpha, other.beta, other.price
+
+    def copy(self) -> Multipliers:
+        """A copy."""
+        return Multipliers(self.alpha.copy(), self.beta.copy(), self.price.copy())
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """What became of nodes: bounds of the minimisation ``[B]``, nu ``[B, M]`` and the weight of the margin ``[B]`` that give it.
+
+    ``free`` is where the ascent goes on, ``split`` the neuron that promises most when it is branched on (-1: none is open),
+    ``points [B, n]`` displacements near a solution of the relaxation.
+    """
+
+    bound: Floats
+    nu: Floats
+    margin: Floats
+    free: Multipliers
+    split: NDArray[np.int64]
+    points: Floats
+
+
+class Ascent:
+    """One shell: its neurons' bounds and how far inputs may move. ``multiplier`` is None for a distance."""
+
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        functional: Array,
+        centre: Array,
+        bounds: HiddenBounds,
+        peak: Peak,
+        multiplier: float | None,
+    ) -> None:
+        self._weights = [block.weight.astype(np.float32) for block in blocks]
+        self._back = [np.ascontiguousarray(weight.T) for weight in self._weights]
+        self._biases = [block.bias.astype(np.float32) for block in blocks]
+        self._functional = functional.astype(np.float32)
+        self._centre, self._peak, self._multiplier = centre.astype(np.float32), peak, multiplier
+        sizes = [weight.shape[0] for weight in self._weights[:-1]]
+        edges = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._spans = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self.low = np.concatenate([low[0] for low, _ in bounds]).astype(np.float32)
+        self.high = np.concatenate([high[0] for _, high in bounds]).astype(np.float32)
+
+    def fresh(self, count: int) -> Multipliers:
+        """Where the ascent begins: CROWN's slopes, no beta; for a distance, the price up to which moving is worth it."""
+        shape = (count, self.low.size)
+        alpha = np.broadcast_to((self.high > -self.low).astype(np.float32), shape).copy()
+        price = np.full(count, 0 if self._multiplier is None else self._multiplier, np.float32)
+        free = Multipliers(alpha, np.zeros(shape, np.float32), price)
+        if self._multiplier is not None:
+            return free
+        written = self._written(free, self._sides(np.zeros(shape, np.int8)))
+        value, _, t = self._peak(written.pull, price)
+        return Multipliers(alpha, free.beta, np.maximum(value / np.maximum(t, _NO_MOVE), _LEAST_PRICE))
+
+    def recovered(self, phases: Phases, nu: Array, margin: Array) -> Multipliers:
+        """What is free, read off the rows of a proof: weights of the margin ``[B]`` above 0, nu ``[B, M]``."""
+        sides, free = self._sides(phases), self.fresh(phases.shape[0])
+        price = free.price if self._multiplier is not None else (1.0 / margin).astype(np.float32)
+        given = (nu / margin[:, None]).astype(np.float32)
+        alpha, beta = free.alpha, free.beta
+        above: Floats = np.broadcast_to(self._functional, (phases.shape[0], self._functional.size))
+        for k in range(len(self._spans), 0, -1):
+            span = self._spans[k - 1]
+            q, at = above @ self._weights[k], given[:, span]
+            side = sides.made[:, span]
+            some = (q < 0) & sides.open[:, span]
+            alpha[:, span] = np.where(some, np.clip(at / np.where(some, q, 1), 0, 1), alpha[:, span])
+            beta[:, span] = np.maximum(np.where(side > 0, at - q, np.where(side < 0, -at, 0)), 0)
+            above = at
+        return Multipliers(alpha, beta, price)
+
+    def climb(self, phases: Phases, free: Multipliers, steps: int, ceiling: float) -> Climbed:
+        """Ascend ``steps`` steps, fewer where a node's bound passes the ceiling."""
+        with np.errstate(all="ignore"):  # what overflows single precision bounds nothing
+            return self._climbed(phases, free, steps, ceiling)
+
+    def _climbed(self, phases: Phases, free: Multipliers, steps: int, ceiling: float) -> Climbed:
+        count, everywhere = phases.shape[0], self._sides(phases)
+        best, kept = np.full(count, -np.inf, np.float32), free.copy()
+        points = np.zeros((count, self._centre.size), np.float32)
+        live, sides, here, adam = np.arange(count), everywhere, free, _Adam.start(phases.shape)
+        mean, total = np.zeros_like(points), 0.0
+        for step in range(steps):
+            at = self._slope(here, sides)
+            better = at.bound > best[live]
+            kept.put(live[better], here.take(better))
+            best[live] = np.maximum(best[live], at.bound)
+            total += step + 1.0
+            mean += np.float32((step + 1.0) / total) * (at.moved - mean)
+            if step == steps - 1:
+                break
+            if step % _LOOK == _LOOK - 1:
+                stays = best[live] < ceiling
+                if not stays.all():
+                    points[live[~stays]] = mean[~stays]
+                    live, here, at = live[stays], here.take(stays), at.take(stays)
+                    sides, adam, mean = sides.take(stays), adam.take(stays), mean[stays]
+                if not live.size:
+                    break
+            here, adam = adam.step(here, at, step)
+        points[live] = mean
+        written = self._written(kept, everywhere)
+        margin = np.ones(count, np.float32) if self._multiplier is not None else 1 / kept.price
+        return Climbed(best, written.nu * margin[:, None], margin, kept, self._split(written.q, everywhere), points)
+
+    def _sides(self, phases: Phases) -> _Sides:
+        """Where each neuron may be on a node, by its phase and its bounds."""
+        low = np.where(phases > 0, np.maximum(self.low, 0), self.low)
+        high = np.where(phases < 0, np.minimum(self.high, 0), self.high)
+        opened = (low < 0) & (high > 0)
+        chord = np.where(opened, high / np.where(opened, high - low, 1), 0)
+        return _Sides(phases, low, high, opened, low >= 0, chord)
+
+    def _written(self, free: Multipliers, sides: _Sides) -> _Written:
+        """The backward pass."""
+        count = free.alpha.shape[0]
+        q_all, nu_all = np.empty_like(free.alpha), np.empty_like(free.alpha)
+        constant = np.zeros(count, np.float32)
+        beta = free.beta * sides.made
+        nu: Floats = np.broadcast_to(self._functional, (count, self._functional.size))
+        for k in range(len(self._spans), 0, -1):
+            span = self._spans[k - 1]
+            constant += nu @ self._biases[k]
+            q = nu @ self._weights[k]
+            opened, chord = sides.open[:, span], sides.chord[:, span]
+            rising = opened & (q > 0)
+            slope = np.where(rising, chord, np.where(opened, free.alpha[:, span], sides.active[:, span]))
+            nu = q * slope + beta[:, span]
+            constant -= np.where(rising, q * chord * sides.low[:, span], 0).sum(axis=1)
+            q_all[:, span], nu_all[:, span] = q, nu
+        constant += nu @ self._biases[0]
+        return _Written(constant, q_all, nu_all, nu @ self._weights[0])
+
+    def _slope(self, free: Multipliers, sides: _Sides) -> _Slope:
+        """The bound, and which way it falls: one pass back, the peak of what is left, one pass forward."""
+        written = self._written(free, sides)
+        value, moved, t = self._peak(written.pull, free.price)
+        value = value + written.constant + written.pull @ self._centre
+        alpha, beta = np.empty_like(free.alpha), np.empty_like(free.beta)
+        z = (moved + self._centre) @ self._back[0] + self._biases[0]
+        for k, span in enumerate(self._spans):
+            q, opened = written.q[:, span], sides.open[:, span]
+            falling = opened & (q <= 0)
+            alpha[:, span] = np.where(falling, z * q, 0)
+            beta[:, span] = z * sides.made[:, span]
+            chord = sides.chord[:, span] * (z - sides.low[:, span])
+            line = z * np.where(falling, free.alpha[:, span], sides.active[:, span])
+            z = np.where(opened & ~falling, chord, line) @ self._back[k + 1] + self._biases[k + 1]
+        if self._multiplier is not None:
+            return _Slope(-value, alpha, beta, np.zeros_like(value), moved)
+        bound = -value / free.price
+        return _Slope(bound, alpha, beta, bound - t, moved)
+
+    def _split(self, q: Floats, sides: _Sides) -> NDArray[np.int64]:
+        """The open neuron whose chord costs the bound most, ``[B]``; -1 where none is open (BaBSR, arXiv 1909.06588)."""
+        least = _FLAT * np.abs(q) * np.minimum(sides.high, -sides.low)
+        score = np.where(sides.open, np.maximum(q, 0) * sides.chord * -sides.low + least, -1)
+        return np.where(sides.open.any(axis=1), score.argmax(axis=1), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """Per node and neuron ``[B, M]``: the phase, the interval it leaves, whether 0 is inside of it, or below; the chord's slope."""
+
+    made: Phases
+    low: Floats
+    high: Floats
+    open: NDArray[np.bool_]
+    active: NDArray[np.bool_]
+    chord: Floats
+
+    def take(self, at: NDArray[np.bool_]) -> _Sides:
+        parts = (self.made, self.low, self.high, self.open, self.active, self.chord)
+        return _Sides(*(part[at] for part in parts))
+
+
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """A backward pass: constant ``[B]``, q and nu ``[B, M]``, the pull on the inputs ``[B, n]``."""
+
+    constant: Floats
+    q: Floats
+    nu: Floats
+    pull: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Slope:
+    """The bound of the minimisation ``[B]`` and how it falls in alpha, beta ``[B, M]`` and the log of the price ``[B]``."""
+
+    bound: Floats
+    alpha: Floats
+    beta: Floats
+    price: Floats
+    moved: Floats
+
+    def take(self, at: NDArray[np.bool_]) -> _Slope:
+        return _Slope(*(part[at] for part in (self.bound, self.alpha, self.beta, self.price, self.moved)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Adam:
+    """First and second moments of the slopes in alpha, beta and the price."""
+
+    first: tuple[Floats, Floats, Floats]
+    second: tuple[Floats, Floats, Floats]
+
+    @classmethod
+    def start(cls, shape: tuple[int, ...]) -> _Adam:
+        none = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape[0], np.float32)
+        return cls(none, none)
+
+    def take(self, at: NDArray[np.bool_]) -> _Adam:
+        a, b = ((m[0][at], m[1][at], m[2][at]) for m in (self.first, self.second))
+        return _Adam(a, b)
+
+    def step(self, free: Multipliers, slope: _Slope, number: int) -> tuple[Multipliers, _Adam]:
+        """The next multipliers and moments."""
+        slopes = slope.alpha, slope.beta, slope.price
+        first = [_FIRST * m + np.float32(1 - _FIRST) * g for m, g in zip(self.first, slopes, strict=True)]
+        second = [_SECOND * m + np.float32(1 - _SECOND) * g * g for m, g in zip(self.second, slopes, strict=True)]
+        rate = _RATE * _DECAY**number / (1 - _FIRST ** (number + 1))
+        unbiased = 1 / (1 - _SECOND ** (number + 1))
+        steps = [
+            np.float32(rate) * m / (np.sqrt(np.float32(unbiased) * v) + np.float32(_TINY))
+            for m, v in zip(first, second, strict=True)
+        ]
+        alpha = np.clip(free.alpha - steps[0], 0, 1)
+        beta = np.maximum(free.beta - 0.5 * steps[1], 0)
+        price = free.price * np.exp(-0.5 * steps[2]) if slope.price.any() else free.price
+        return Multipliers(alpha, beta, price), _Adam((first[0], first[1], first[2]), (second[0], second[1], second[2]))

@@ -1,0 +1,101 @@
+"""What a question asks of a single input: its functional of the logits, and the value there (floats: they only steer the search)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from wdaverify.engines.base import Distance, Inner
+from wdaverify.ground import LinearRows
+from wdaverify.network.model import Array, ReluNetwork
+
+_NEAR_TIE = 1e-7
+"""A distance LP ends on the decision boundary up to its tolerance; who asked pushes such a point across and pays for it."""
+_NEAR_ROW = 1e-7
+"""By how much, relatively, a point that steers the search may violate a row of the support."""
+
+
+class Asked:
+    """A question about a network. ``margins [J, K]`` are the rows of a cross-entropy, else None."""
+
+    def __init__(self, network: ReluNetwork, question: Inner | Distance) -> None:
+        self._network, self._question = network, question
+        self.functional = _functional(question, network.n_outputs)
+        self.margins = _margins(question, network.n_outputs)
+        finite = math.isfinite(question.region.cost.order)
+        self.power = question.region.cost.power if isinstance(question, Inner) and finite else 1
+
+    def point(self, displacement: Array) -> Array:
+        """The input at a displacement, within the box and the farthest ball, integers rounded."""
+        region = self._question.region
+        moved = np.array(displacement)
+        loose = np.ones(moved.size, np.bool_) if region.integer is None else ~region.integer
+        moved[~loose] = np.rint(region.centre + moved)[~loose] - region.centre[~loose]
+        if float(region.cost.distance(moved)) > region.far:
+            moved = np.where(loose, float(region.cost.shrink(moved[None, :], loose, region.far)[0]) * moved, moved)
+        point = np.clip(region.centre + moved, region.lower, region.upper)
+        return np.asarray(np.where(moved == 0, region.centre, point))
+
+    def value(self, displacement: Array) -> float:
+        """The value of the minimisation; inf if it does not count."""
+        question, region = self._question, self._question.region
+        point = self.point(displacement)
+        if region.rows is not None and not _nearly(region.rows, point):
+            return math.inf
+        z = self._logits(point)
+        distance = float(region.cost.distance(point - region.centre))
+        if isinstance(question, Inner):
+            paid = question.multiplier * distance**self.power if question.multiplier else 0.0
+            if self.margins is not None:
+                return paid - float(np.logaddexp.reduce(np.append(self.margins @ z, 0.0)))
+            return paid - float(self.functional @ z)
+        enough = question.least / 2 if question.least > 0 else -_NEAR_TIE * (1 + float(np.abs(z).max()))
+        return distance if float(self.functional @ z) >= enough else math.inf
+
+    def likeliest(self, displacements: Array) -> Array:
+        """The one of the displacements ``[B, n]`` whose value is least, or whose margin is closest to it."""
+        region = self._question.region
+        margin = self._logits(region.centre + displacements) @ self.functional
+        size = np.abs(displacements) * region.cost.scale(displacements.shape[1])
+        far = size.max(axis=1) if region.cost.norm == "inf" else size.sum(axis=1)
+        if isinstance(self._question, Inner):
+            worth = self._question.multiplier * far**self.power - margin
+        else:
+            worth = np.where(margin >= 0, far, region.far - margin)
+        return np.asarray(displacements[int(worth.argmin())])
+
+    def _logits(self, points: Array) -> Array:
+        h = points
+        for block in self._network.blocks[:-1]:
+            h = np.maximum(h @ block.weight.T + block.bias, 0.0)
+        return np.asarray(h @ self._network.blocks[-1].weight.T + self._network.blocks[-1].bias)
+
+
+def _functional(question: Inner | Distance, classes: int) -> Array:
+    """The question's functional of the logits ``[K]``; for a cross-entropy the mean of its margins, which only steers."""
+    if isinstance(question, Inner) and question.functional is not None:
+        return question.functional
+    margins = _margins(question, classes)
+    if margins is not None:
+        return np.asarray(margins.mean(axis=0))
+    out = np.zeros(classes)
+    out[question.rival] += 1.0
+    out[question.label] -= 1.0
+    return out
+
+
+def _margins(question: Inner | Distance, classes: int) -> Array | None:
+    """``z_j - z_y`` for every rival as rows ``[K - 1, K]`` where the question is a cross-entropy."""
+    if isinstance(question, Distance) or not question.entropy:
+        return None
+    rows = np.eye(classes)
+    rows[:, question.label] -= 1.0
+    return np.delete(rows, question.label, axis=0)
+
+
+def _nearly(rows: LinearRows, point: Array) -> bool:
+    """Whether a point satisfies rows up to what an LP leaves."""
+    value = rows.matrix @ point
+    slack = _NEAR_ROW * (1 + np.abs(rows.matrix) @ np.abs(point))
+    return bool(((value >= rows.lower - slack) & (value <= rows.upper + slack)).all())

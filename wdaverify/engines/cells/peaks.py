@@ -1,0 +1,105 @@
+"""Where a linear functional less the price of moving is largest within a shell, in single precision: it steers, and proves nothing.
+
+    max  q . d - price t^p     over  |d_k| <= room of k,  ||d|| <= t,  near <= t <= far
+
+l-inf: for a given t every coordinate takes min(t, its room), so the value is concave in t and bends only where t passes a
+room. l1: the dearest coordinates first, until the price is no longer worth it. Distances in units of the cost.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.certify.backward import Shells
+from wdaverify.ground import Norm
+from wdaverify.network.model import Array
+
+Floats = NDArray[np.float32]
+
+_BENDS = 64
+"""The most values of t that are tried; where rooms bend at more places, these are spread over them."""
+
+
+class Peak(Protocol):
+    """The largest value ``[B]``, where it is attained (displacement ``[B, n]``) and at which t ``[B]``; q ``[B, n]``, price ``[B]``."""
+
+    def __call__(self, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+        """Solve a batch."""
+        ...
+
+
+def peak_of(shell: Shells, power: int) -> Peak | None:
+    """The peak over one shell; None where there is none for its norm, or the box leaves the centre out."""
+    if (shell.up < 0).any() or (shell.down < 0).any():
+        return None
+    scale = shell.cost.scale(shell.up.shape[1])
+    parts = shell.up[0] * scale, shell.down[0] * scale, float(shell.near[0]), float(shell.far[0]), power
+    match shell.cost.norm:
+        case Norm.INF:
+            return _Cube(scale, *parts)
+        case Norm.ONE:
+            return _Cross(scale, *parts)
+        case _:
+            return None
+
+
+class _Cube:
+    """l-inf: the best of the values of t at which a room is used up."""
+
+    def __init__(self, scale: Array, up: Array, down: Array, near: float, far: float, power: int) -> None:
+        bends = np.unique(np.concatenate([[near, far], up, down]))
+        bends = bends[(bends >= near) & (bends <= far)]
+        if power == 2:
+            bends = np.unique(np.concatenate([bends, np.linspace(near, far, _BENDS // 2)]))
+        if bends.size > _BENDS:
+            bends = bends[np.linspace(0, bends.size - 1, _BENDS).round().astype(np.int64)]
+        self._scale = scale.astype(np.float32)
+        self._t = bends.astype(np.float32)
+        self._power = power
+        self._up = np.minimum(bends[:, None], up).astype(np.float32)
+        self._down = np.minimum(bends[:, None], down).astype(np.float32)
+        self._rooms = np.concatenate([self._up, self._down], axis=1).T.copy()
+
+    def __call__(self, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+        pull = q / self._scale
+        both = np.concatenate([np.maximum(pull, 0), np.maximum(-pull, 0)], axis=1)
+        values = both @ self._rooms - price[:, None] * self._t**self._power
+        at = values.argmax(axis=1)
+        moved = np.where(pull > 0, self._up[at], -self._down[at]) / self._scale
+        return values[np.arange(at.size), at], moved, self._t[at]
+
+
+class _Cross:
+    """l1: coordinates in the order of their pull, as far as it exceeds the price."""
+
+    def __init__(self, scale: Array, up: Array, down: Array, near: float, far: float, power: int) -> None:
+        self._scale = scale.astype(np.float32)
+        self._up, self._down = up.astype(np.float32), down.astype(np.float32)
+        self._near, self._far, self._power = np.float32(near), np.float32(far), power
+
+    def __call__(self, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+        pull = q / self._scale
+        size, room = np.abs(pull), np.where(pull > 0, self._up, self._down)
+        order = np.argsort(-size, axis=1)
+        sizes, rooms = np.take_along_axis(size, order, 1), np.take_along_axis(room, order, 1)
+        reached = np.cumsum(rooms, axis=1)
+        if self._power == 1:
+            worth = sizes > price[:, None]
+        else:
+            worth = sizes > 2 * price[:, None] * (reached - rooms)
+        last = worth.sum(axis=1)
+        at = np.maximum(last - 1, 0)[:, None]
+        t = np.where(last > 0, np.take_along_axis(reached, at, 1)[:, 0], np.float32(0))
+        if self._power == 2:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                best = np.take_along_axis(sizes, at, 1)[:, 0] / (2 * price)
+            t = np.where(price > 0, np.minimum(t, best), t)
+        t = np.clip(t, self._near, self._far)
+        taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
+        value = (sizes * taken).sum(axis=1) - price * t**self._power
+        moved = np.empty_like(size)
+        np.put_along_axis(moved, order, taken, 1)
+        return value, np.where(pull > 0, moved, -moved) / self._scale, t
