@@ -14,6 +14,7 @@ distance pays for:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,13 @@ class Shells:
         up = np.minimum(np.nextafter(np.maximum(upper - centre, 0.0), np.inf), reach)
         down = np.minimum(np.nextafter(np.maximum(centre - lower, 0.0), np.inf), reach)
         return cls(cost, centre, up, down, near, far)
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Shells]) -> Shells:
+        """Shells of one cost, one after the other."""
+        up, down, centre = (np.concatenate(some) for some in zip(*((s.up, s.down, s.centre) for s in parts), strict=True))
+        near, far = (np.concatenate(some) for some in zip(*((s.near, s.far) for s in parts), strict=True))
+        return cls(parts[0].cost, centre, up, down, near, far)
 
     def take(self, index: NDArray[np.int64] | slice) -> Shells:
         """Those at the given positions."""

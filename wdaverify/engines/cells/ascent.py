@@ -1,4 +1,4 @@
-"""The dual of a shell's relaxation by ascent, for many nodes at once, in single precision: it steers, and proves nothing.
+"""The dual of shells' relaxations by ascent, for many nodes at once, in single precision: it steers, and proves nothing.
 
 A node is a set of phases; its multipliers are nu of a proof (``certify.backward``), written by what a neuron is there:
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.backward import HiddenBounds
 from wdaverify.certify.proof import Phases
+from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.peaks import Floats, Peak
 from wdaverify.network.model import Array, Block
 
@@ -75,43 +76,47 @@ class Climbed:
 
 
 class Ascent:
-    """One shell: its neurons' bounds and how far inputs may move. ``multiplier`` is None for a distance."""
+    """The shells of one question: their neurons' bounds ``[S, M]`` and how far inputs may move. ``multiplier`` is None for a distance.
+
+    Nodes come with the number of their shell, in ascending order.
+    """
 
     def __init__(
         self,
         blocks: Sequence[Block],
         functional: Array,
         centre: Array,
-        bounds: HiddenBounds,
-        peak: Peak,
+        bounds: Sequence[HiddenBounds],
+        peaks: Sequence[Peak],
         multiplier: float | None,
     ) -> None:
         self._weights = [block.weight.astype(np.float32) for block in blocks]
         self._back = [np.ascontiguousarray(weight.T) for weight in self._weights]
         self._biases = [block.bias.astype(np.float32) for block in blocks]
         self._functional = functional.astype(np.float32)
-        self._centre, self._peak, self._multiplier = centre.astype(np.float32), peak, multiplier
+        self._centre, self._peaks, self._multiplier = centre.astype(np.float32), tuple(peaks), multiplier
         sizes = [weight.shape[0] for weight in self._weights[:-1]]
         edges = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._spans = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-        self.low = np.concatenate([low[0] for low, _ in bounds]).astype(np.float32)
-        self.high = np.concatenate([high[0] for _, high in bounds]).astype(np.float32)
+        self._low, self._high = (
+            np.stack([np.concatenate([pair[side][0] for pair in shell]) for shell in bounds]).astype(np.float32)
+            for side in (0, 1)
+        )
 
-    def fresh(self, count: int) -> Multipliers:
+    def fresh(self, shell: Ints) -> Multipliers:
         """Where the ascent begins: CROWN's slopes, no beta; for a distance, the price up to which moving is worth it."""
-        shape = (count, self.low.size)
-        alpha = np.broadcast_to((self.high > -self.low).astype(np.float32), shape).copy()
-        price = np.full(count, 0 if self._multiplier is None else self._multiplier, np.float32)
-        free = Multipliers(alpha, np.zeros(shape, np.float32), price)
+        alpha = (self._high > -self._low).astype(np.float32)[shell]
+        price = np.full(shell.size, 0 if self._multiplier is None else self._multiplier, np.float32)
+        free = Multipliers(alpha, np.zeros_like(alpha), price)
         if self._multiplier is not None:
             return free
-        written = self._written(free, self._sides(np.zeros(shape, np.int8)))
-        value, _, t = self._peak(written.pull, price)
+        written = self._written(free, self._sides(shell, np.zeros(alpha.shape, np.int8)))
+        value, _, t = self._peak(shell, written.pull, price)
         return Multipliers(alpha, free.beta, np.maximum(value / np.maximum(t, _NO_MOVE), _LEAST_PRICE))
 
-    def recovered(self, phases: Phases, nu: Array, margin: Array) -> Multipliers:
+    def recovered(self, shell: Ints, phases: Phases, nu: Array, margin: Array) -> Multipliers:
         """What is free, read off the rows of a proof: weights of the margin ``[B]`` above 0, nu ``[B, M]``."""
-        sides, free = self._sides(phases), self.fresh(phases.shape[0])
+        sides, free = self._sides(shell, phases), self.fresh(shell)
         price = free.price if self._multiplier is not None else (1.0 / margin).astype(np.float32)
         given = (nu / margin[:, None]).astype(np.float32)
         alpha, beta = free.alpha, free.beta
@@ -126,19 +131,19 @@ class Ascent:
             above = at
         return Multipliers(alpha, beta, price)
 
-    def climb(self, phases: Phases, free: Multipliers, steps: int, ceiling: float) -> Climbed:
+    def climb(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: float) -> Climbed:
         """Ascend ``steps`` steps, fewer where a node's bound passes the ceiling."""
         with np.errstate(all="ignore"):  # what overflows single precision bounds nothing
-            return self._climbed(phases, free, steps, ceiling)
+            return self._climbed(shell, phases, free, steps, ceiling)
 
-    def _climbed(self, phases: Phases, free: Multipliers, steps: int, ceiling: float) -> Climbed:
-        count, everywhere = phases.shape[0], self._sides(phases)
+    def _climbed(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: float) -> Climbed:
+        count, everywhere = phases.shape[0], self._sides(shell, phases)
         best, kept = np.full(count, -np.inf, np.float32), free.copy()
         points = np.zeros((count, self._centre.size), np.float32)
         live, sides, here, adam = np.arange(count), everywhere, free, _Adam.start(phases.shape)
         mean, total = np.zeros_like(points), 0.0
         for step in range(steps):
-            at = self._slope(here, sides)
+            at = self._slope(shell[live], here, sides)
             better = at.bound > best[live]
             kept.put(live[better], here.take(better))
             best[live] = np.maximum(best[live], at.bound)
@@ -157,13 +162,25 @@ class Ascent:
             here, adam = adam.step(here, at, step)
         points[live] = mean
         written = self._written(kept, everywhere)
-        margin = np.ones(count, np.float32) if self._multiplier is not None else 1 / kept.price
+        margin = np.ones(count, np.float32) if self._multiplier is not None else np.reciprocal(kept.price)
         return Climbed(best, written.nu * margin[:, None], margin, kept, self._split(written.q, everywhere), points)
 
-    def _sides(self, phases: Phases) -> _Sides:
+    def _peak(self, shell: Ints, pull: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+        """The peaks of nodes, shell by shell."""
+        numbers, first = np.unique(shell, return_index=True)
+        if numbers.size == 1:
+            return self._peaks[int(numbers[0])](pull, price)
+        value, moved, t = np.empty_like(price), np.empty_like(pull), np.empty_like(price)
+        for number, begin, end in zip(numbers.tolist(), first, np.append(first[1:], shell.size), strict=True):
+            at = slice(begin, end)
+            value[at], moved[at], t[at] = self._peaks[number](pull[at], price[at])
+        return value, moved, t
+
+    def _sides(self, shell: Ints, phases: Phases) -> _Sides:
         """Where each neuron may be on a node, by its phase and its bounds."""
-        low = np.where(phases > 0, np.maximum(self.low, 0), self.low)
-        high = np.where(phases < 0, np.minimum(self.high, 0), self.high)
+        low, high = self._low[shell], self._high[shell]
+        low = np.where(phases > 0, np.maximum(low, 0), low)
+        high = np.where(phases < 0, np.minimum(high, 0), high)
         opened = (low < 0) & (high > 0)
         chord = np.where(opened, high / np.where(opened, high - low, 1), 0)
         return _Sides(phases, low, high, opened, low >= 0, chord)
@@ -188,10 +205,10 @@ class Ascent:
         constant += nu @ self._biases[0]
         return _Written(constant, q_all, nu_all, nu @ self._weights[0])
 
-    def _slope(self, free: Multipliers, sides: _Sides) -> _Slope:
+    def _slope(self, shell: Ints, free: Multipliers, sides: _Sides) -> _Slope:
         """The bound, and which way it falls: one pass back, the peak of what is left, one pass forward."""
         written = self._written(free, sides)
-        value, moved, t = self._peak(written.pull, free.price)
+        value, moved, t = self._peak(shell, written.pull, free.price)
         value = value + written.constant + written.pull @ self._centre
         alpha, beta = np.empty_like(free.alpha), np.empty_like(free.beta)
         z = (moved + self._centre) @ self._back[0] + self._biases[0]
@@ -227,8 +244,9 @@ class _Sides:
     chord: Floats
 
     def take(self, at: NDArray[np.bool_]) -> _Sides:
-        parts = (self.made, self.low, self.high, self.open, self.active, self.chord)
-        return _Sides(*(part[at] for part in parts))
+        return _Sides(
+            self.made[at], self.low[at], self.high[at], self.open[at], self.active[at], self.chord[at]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,7 +300,7 @@ class _Adam:
             np.float32(rate) * m / (np.sqrt(np.float32(unbiased) * v) + np.float32(_TINY))
             for m, v in zip(first, second, strict=True)
         ]
-        alpha = np.clip(free.alpha - steps[0], 0, 1)
+        alpha: Floats = np.clip(free.alpha - steps[0], np.float32(0), np.float32(1))
         beta = np.maximum(free.beta - 0.5 * steps[1], 0)
         price = free.price * np.exp(-0.5 * steps[2]) if slope.price.any() else free.price
         return Multipliers(alpha, beta, price), _Adam((first[0], first[1], first[2]), (second[0], second[1], second[2]))

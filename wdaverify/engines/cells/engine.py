@@ -12,6 +12,7 @@ import numpy as np
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
+from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
 from wdaverify.engines.cells.ascent import Ascent
 from wdaverify.engines.cells.asked import Asked
@@ -232,7 +233,7 @@ class _Hunt:
                 root.stale = True
                 search.take_over(k, root)
         limits = search.incumbent, self._effort.gap, self._begun + self._effort.seconds
-        growth = Growth(self._ascents(), search.roots, self._prove_at, self._look(search), limits, room)
+        growth = Growth(self._ascent(), search.roots, self._prove_all, self._look(search), limits, room)
         while True:
             growth.run()
             stuck, growth.stuck = growth.stuck, []
@@ -261,15 +262,16 @@ class _Hunt:
 
         return look
 
-    def _ascents(self) -> list[Ascent]:
+    def _ascent(self) -> Ascent:
         """The shells' duals."""
         multiplier = self._question.multiplier if isinstance(self._question, Inner) else None
-        centre, made = self._question.region.centre, list[Ascent]()
+        peaks = []
         for shell in self._shells:
             peak = peak_of(shell.shells, self._power)
             assert peak is not None
-            made.append(Ascent(self._network.blocks, self._functional, centre, shell.bounds, peak, multiplier))
-        return made
+            peaks.append(peak)
+        bounds, centre = [shell.bounds for shell in self._shells], self._question.region.centre
+        return Ascent(self._network.blocks, self._functional, centre, bounds, peaks, multiplier)
 
     @property
     def _growable(self) -> bool:
@@ -340,7 +342,20 @@ class _Hunt:
 
     def _prove(self, shell: _Shell, nodes: list[Node]) -> Array:
         """What nodes on a shell prove, ``[L]``."""
-        return prove(self._backward, self._claim, shell.shells, shell.bounds, nodes)
+        at = np.zeros(len(nodes), np.int64)
+        local = [(low[at], high[at]) for low, high in shell.bounds]
+        return prove(self._backward, self._claim, shell.shells.take(at), local, nodes)
+
+    def _prove_all(self, trees: Ints, nodes: list[Node]) -> Array:
+        """What nodes of trees ``[L]`` prove, ``[L]``."""
+        known, at = np.unique(trees, return_inverse=True)
+        shells = [self._shells[k] for k in known.tolist()]
+        together = Shells.stacked([shell.shells for shell in shells]).take(at)
+        bounds = [
+            (np.concatenate([low for low, _ in block])[at], np.concatenate([high for _, high in block])[at])
+            for block in zip(*(shell.bounds for shell in shells), strict=True)
+        ]
+        return prove(self._backward, self._claim, together, bounds, nodes)
 
     def _proven(self, search: Search) -> float:
         """The least of what all leaves prove; each leaf's bound is put in place of the LP's promise."""
@@ -349,21 +364,17 @@ class _Hunt:
             nodes = leaves(search.roots[k]) if k in search.roots else [search.unknown(k)]
             promised = [node for node in nodes if not node.held]
             if promised:
-                for node, value in zip(promised, self._prove_at(k, promised), strict=True):
+                for node, value in zip(promised, self._prove(self._shells[k], promised), strict=True):
                     node.bound, node.held = float(value), True
             proven = min(proven, *(node.bound for node in nodes))
         return proven
-
-    def _prove_at(self, k: int, nodes: list[Node]) -> Array:
-        """What nodes of tree k prove, ``[L]``."""
-        return self._prove(self._shells[k], nodes)
 
     def _take_over(self, search: Search) -> None:
         """Hold the leaves of known trees to this question."""
         for k, tree in self._known.items():
             search.take_over(k, root_of(tree, self._backward.neurons))
             nodes = leaves(search.roots[k])
-            for node, value in zip(nodes, self._prove_at(k, nodes), strict=True):
+            for node, value in zip(nodes, self._prove(self._shells[k], nodes), strict=True):
                 node.bound, node.held = float(value), True
 
     def _reopen(self, search: Search) -> bool:

@@ -86,44 +86,46 @@ def root_of(tree: Tree, neurons: int) -> Node:
     return top
 
 
-def prove(backward: Backward, claim: Claim, shell: Shells, bounds: HiddenBounds, nodes: list[Node]) -> Array:
-    """What the leaves of one shell prove, ``[L]``, as bounds of the minimisation; rays are given the sign that closes them."""
+def prove(backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds, nodes: list[Node]) -> Array:
+    """What leaves prove, ``[L]``, as bounds of the minimisation; rays are given the sign that closes them. One shell a leaf."""
+
+    def held(index: Ints, rows: Array) -> Array:
+        local = [(low[index], high[index]) for low, high in bounds]
+        return _bounds(backward, claim, shells.take(index), local, [nodes[k] for k in index], rows)
+
     out = np.full(len(nodes), -math.inf)
     written = np.array([k for k, node in enumerate(nodes) if node.row is not None], np.int64)
     bare = np.array([k for k, node in enumerate(nodes) if node.row is None], np.int64)
     if written.size:
         rows = np.array([nodes[k].row for k in written])
-        out[written] = _bounds(backward, claim, shell, bounds, [nodes[k] for k in written], rows)
+        out[written] = held(written, rows)
         rays = np.flatnonzero((rows[:, 1] == 0) & (out[written] < math.inf))
         if rays.size:
             turned = -rows[rays]
-            at = [nodes[k] for k in written[rays]]
-            values = _bounds(backward, claim, shell, bounds, at, turned)
-            for node, row, value, k in zip(at, turned, values, written[rays], strict=True):
+            values = held(written[rays], turned)
+            for row, value, k in zip(turned, values, written[rays], strict=True):
                 if value > out[k]:
-                    node.row, out[k] = row, value
+                    nodes[k].row, out[k] = row, value
     spare = np.array([k for k, n in enumerate(nodes) if n.spare is not None and out[k] < n.bound - _SHORT], np.int64)
     if spare.size:
         rows = np.array([nodes[k].spare for k in spare])
-        values = _bounds(backward, claim, shell, bounds, [nodes[k] for k in spare], rows)
+        values = held(spare, rows)
         for row, value, k in zip(rows, values, spare, strict=True):
             if value > out[k]:
                 nodes[k].row, out[k] = row, value
     if bare.size:
         rows = np.zeros((bare.size, 2))
         rows[:, 0], rows[:, 1] = 1.0, 0.0 if claim.distance else 1.0
-        out[bare] = _bounds(backward, claim, shell, bounds, [nodes[k] for k in bare], rows)
+        out[bare] = held(bare, rows)
     return out
 
 
 def _bounds(
-    backward: Backward, claim: Claim, shell: Shells, bounds: HiddenBounds, nodes: list[Node], rows: Array
+    backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds, nodes: list[Node], rows: Array
 ) -> Array:
     """Bounds of the minimisation ``[L]``: inf where a leaf is shown to be empty or free of errors, near where nothing is."""
     count, neurons = len(nodes), backward.neurons
     margin, cost = rows[:, 0], rows[:, 1]
-    at = np.zeros(count, np.int64)
-    local = [(low[at], high[at]) for low, high in bounds]
     given = rows.shape[1] > 2 or not neurons
     nu = rows[:, 2 : 2 + neurons] if given else None
     rho = (
@@ -136,16 +138,16 @@ def _bounds(
     constant = np.zeros(count)
     if claim.margins is not None:
         functional, constant = _entropy(claim.margins, nodes, rows if given else None, margin)
-    place = _boxed(claim, shell.take(at), nodes)
+    place = _boxed(claim, shells, nodes)
     tau = cost * claim.multiplier
-    top = constant + backward.leaves(functional, tau, place, local, phases, nu, power=claim.power, rho=rho)
+    top = constant + backward.leaves(functional, tau, place, bounds, phases, nu, power=claim.power, rho=rho)
     top = np.where(constant != 0, np.nextafter(top, np.inf), top)
     if not claim.distance:  # rows may come from anywhere: one that weighs the margin otherwise says something else
         empty = (cost == 0) & (top < 0) & (margin == 0)
         return np.where(empty, math.inf, np.where((cost == 1) & (margin == 1), -top, -math.inf))
     empty = (cost == 0) & (top < 0) & (margin >= 0)
-    distance = np.where(cost == 1, np.maximum(-top, shell.near[0]), shell.near[0])
-    return np.where(empty | (distance > shell.far[0]), math.inf, distance)
+    distance = np.where(cost == 1, np.maximum(-top, shells.near), shells.near)
+    return np.where(empty | (distance > shells.far), math.inf, distance)
 
 
 def _entropy(margins: Array, nodes: list[Node], rows: Array | None, margin: Array) -> tuple[Array, Array]:
