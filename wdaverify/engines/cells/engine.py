@@ -30,8 +30,8 @@ _WIDEST = 600.0
 """Margins beyond this in size are not given to the exponential."""
 _SHELLS, _GROWN_SHELLS = 4, 16
 """Into how many shells a region is cut for linear programs, which cut them further, and for growing."""
-_FEW = 60.0
-"""Nodes that linear programs may take before trees are grown: most questions end within them."""
+_FEW = 5000.0
+"""Nodes that linear programs may take before trees are grown, times their size: most questions of small networks end within them."""
 _NARROWEST = 2.0**-8
 """No shell is cut that is narrower than this share of the question's."""
 _WORTH_A_TRY = 20.0
@@ -165,10 +165,13 @@ class _Hunt:
     def answer(self) -> Answer:
         """Search; where that does not end soon, go on from trees that are known and grow them."""
         known, room = self._effort.known, self._effort.memory / self._bytes_of_a_node()
-        grown = self._growable
-        few = max(sum(tree.vectors.shape[0] for tree in known) / _WORTH_A_TRY, _FEW if grown else 0.0)
+        grown, few = self._growable, sum(tree.vectors.shape[0] for tree in known) / _WORTH_A_TRY
         try:
-            search = self._searched((), min(few, room)) if few >= 1 else None
+            search = None
+            if few >= 1:
+                search = self._searched((), min(few, room))
+            elif grown:
+                search = self._searched(known, min(self._few, room))
             if search is None or not search.finished:
                 search = self._searched(known, room, search, grown=grown)
         except SolverError as error:
@@ -198,7 +201,8 @@ class _Hunt:
         if not all(np.isfinite(side).all() for shell in self._shells for pair in shell.bounds for side in pair):
             raise SolverError("pre-activation bounds overflow double precision")
         search = Search(
-            [self._relaxation(shell) for shell in self._shells],
+            len(self._shells),
+            lambda k: self._relaxation(self._shells[k]),
             (self._halve, self._adopt),
             self._asked.value,
             self._incumbent() if before is None else before.incumbent,
@@ -272,6 +276,11 @@ class _Hunt:
             peaks.append(peak)
         bounds, centre = [shell.bounds for shell in self._shells], self._question.region.centre
         return Ascent(self._network.blocks, self._functional, centre, bounds, peaks, multiplier)
+
+    @property
+    def _few(self) -> float:
+        """Nodes that linear programs may take before trees are grown."""
+        return _FEW / (self._backward.neurons + self._network.n_inputs / 4)
 
     @property
     def _growable(self) -> bool:

@@ -61,11 +61,12 @@ class PseudoCosts:
 
 
 class Search:
-    """One question's search over the trees of its shells."""
+    """One question's search over the trees of its ``count`` shells, whose programs are made when they are first needed."""
 
     def __init__(
         self,
-        trees: Sequence[Relaxation],
+        count: int,
+        make: Callable[[int], Relaxation],
         halve: Halve,
         evaluate: Evaluate,
         incumbent: float,
@@ -74,8 +75,9 @@ class Search:
         costs: PseudoCosts,
         nodes_kept: float = math.inf,
     ) -> None:
-        self._trees, self._evaluate, self._halve = list(trees), evaluate, halve
-        self.order = list(range(len(self._trees)))
+        self._trees: list[Relaxation | None] = [None] * count
+        self._make, self._evaluate, self._halve = make, evaluate, halve
+        self.order = list(range(count))
         self._whole: set[int] = set(self.order)
         self.incumbent, self._tolerance, self._deadline = incumbent, tolerance, deadline
         self.best: Array | None = None
@@ -95,7 +97,7 @@ class Search:
             if k not in self.roots:
                 if self._late():
                     return
-                self.roots[k] = self._visit(self._trees[k].root(self._ceiling(), self._seconds()))
+                self.roots[k] = self._visit(self._tree(k).root(self._ceiling(), self._seconds()))
                 self.keep(k, self.roots[k])
         while self._heap:
             bound, _, k, node = heapq.heappop(self._heap) if self._made < self._room / 2 else self._deepest()
@@ -103,14 +105,21 @@ class Search:
                 return
         self.finished = True
 
+    def _tree(self, k: int) -> Relaxation:
+        """The programs of tree k, made when they are first needed."""
+        tree = self._trees[k]
+        if tree is None:
+            tree = self._trees[k] = self._make(k)
+        return tree
+
     @property
     def solves(self) -> int:
         """The LPs solved in all trees that were kept."""
-        return sum(tree.solves for tree in self._trees)
+        return sum(tree.solves for tree in self._trees if tree is not None)
 
     def unknown(self, k: int) -> Node:
         """The root of tree k before anything is known of it."""
-        return self._trees[k].unknown()
+        return self._tree(k).unknown()
 
     def take_over(self, k: int, root: Node) -> None:
         """Begin tree k where an earlier search ended; ``keep`` its open leaves afterwards."""
@@ -120,11 +129,11 @@ class Search:
 
     def names(self, k: int) -> Ints:
         """The neurons that tree k leaves open at its root."""
-        return self._trees[k].names
+        return self._tree(k).names
 
     def settle(self, k: int, node: Node) -> None:
         """Solve a leaf of tree k without a cut-off."""
-        self._trees[k].settle(node, self._seconds())
+        self._tree(k).settle(node, self._seconds())
         self._visit(node)
 
     def keep(self, k: int, node: Node) -> None:
@@ -135,7 +144,7 @@ class Search:
     def _dive(self, k: int, node: Node) -> bool:
         """Branch downwards until a leaf; False if time ran out."""
         if node.stale and not self._late():
-            self._trees[k].freshen(node, self._ceiling(), self._seconds())
+            self._tree(k).freshen(node, self._ceiling(), self._seconds())
             if self._prunes(self._visit(node).bound):
                 return True
         current: Node | None = node
@@ -188,7 +197,7 @@ class Search:
 
     def _branch(self, k: int, node: Node) -> tuple[Node, Node] | None:
         """The children of a node at the neuron that promises most; None if every phase is fixed."""
-        names = self._trees[k].names
+        names = self._tree(k).names
         opened = np.flatnonzero(node.phases[names] == 0)
         if not opened.size:
             return None
@@ -214,7 +223,7 @@ class Search:
 
     def _forked(self, k: int, node: Node) -> tuple[Node, Node]:
         """The children of a node at a cut of a feature or a margin."""
-        first, second = self._trees[k].forks(node, self._ceiling(), self._seconds())
+        first, second = self._tree(k).forks(node, self._ceiling(), self._seconds())
         return self._visit(first), self._visit(second)
 
     def _sides(self, k: int, node: Node, neuron: int, violation: tuple[float, float]) -> tuple[Node, Node]:
@@ -223,7 +232,7 @@ class Search:
         for side, phase in ((0, 1), (1, -1)):
             phases = node.phases.copy()
             phases[neuron] = phase
-            child = self._visit(self._trees[k].bound(phases, node, self._ceiling(), self._seconds()))
+            child = self._visit(self._tree(k).bound(phases, node, self._ceiling(), self._seconds()))
             self._costs.learn(side, neuron, min(child.bound, self.incumbent) - node.bound, violation[side])
             made.append(child)
         return made[0], made[1]
