@@ -33,6 +33,17 @@ _IDLE_ROUNDS = 5
 """Rounds without a narrower bracket after which the search has stalled."""
 _CURVED_ROUNDS = 20
 """The same where costs or losses are not piecewise linear: there the multiplier itself is only approached."""
+_HARD = 2
+"""So many questions for each worker that a slice of time left open make a problem hard: its multiplier is approached from above."""
+_LEVEL = 0.5
+"""How much of the bracket a step of the approach may leave, if its questions close."""
+_ENOUGH = 0.5
+"""The share of a step's promise after which the next one is taken."""
+_CLOSE = 10.0
+"""Brackets of so many gaps are no longer worth an approach."""
+_SCAN = math.sqrt(2.0)
+"""The ratio of the multipliers among which screening looks for one to begin the approach from."""
+_BISECTIONS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +89,9 @@ class MarginSearch:
         self._patience = _CURVED_ROUNDS if curved else _IDLE_ROUNDS
         self.witness = witness
         self._best = _Dual(math.inf, 0.0, *(np.zeros(0) for _ in range(3)))
+        self._left_open, self._scanned = 0, False
+        self._goal = -math.inf
+        """The dual value that is enough at the multiplier at hand; -inf: only the master's own multiplier will do."""
         self._take_upper()
         run.widest = self._widest
 
@@ -151,7 +165,7 @@ class MarginSearch:
             for sample, point in self.horizon.far_points(self._run.options.gap):
                 self.offer(np.array([sample]), point[None, :])
         while True:
-            multiplier = self._solve_master()
+            multiplier = self._aimed(self._solve_master())
             width = self._run.upper - self._run.lower
             moved = multiplier != self._pricing.multiplier or self._run.rounds == 0
             self._run.next_round()
@@ -166,6 +180,47 @@ class MarginSearch:
             idle = 0 if narrowed > 0.01 * self._run.options.gap else idle + 1
             if idle == self._patience or (not moved and solves == sum(self._run.solves.values())):
                 return Reason.STALLED
+
+    @property
+    def _hard(self) -> bool:
+        """Whether too many questions stayed open to go straight for the master's multiplier."""
+        return self._left_open >= _HARD * self._run.workers.jobs and math.isfinite(self._problem.cost.order)
+
+    def _aimed(self, wanted: float) -> float:
+        """The multiplier to price at: the master's, or on a hard problem one above it whose questions promise enough.
+
+        The atoms' dual D_low bounds the dual from below and is least at the master's multiplier. A level between it and the
+        best value known picks the multiplier (level bundle method, Lemarechal, Nemirovskii and Nesterov 1995).
+        """
+        self._goal = -math.inf
+        if not self._hard:
+            return wanted
+        if not self._scanned:
+            self._scan(wanted)
+        best, least = self._best, self._run.lower
+        if best.value - least <= _CLOSE * self._run.options.gap or best.multiplier <= wanted:
+            return wanted
+        level = least + _LEVEL * (best.value - least)
+        low, high = wanted, best.multiplier
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self._promised(middle) <= level else (low, middle)
+        self._goal = level + _ENOUGH * (best.value - level)
+        return low
+
+    def _promised(self, multiplier: float) -> float:
+        """The dual if every sample turns out no better than its atoms."""
+        return self._dual_at(multiplier, self._pool.lower_model(multiplier))
+
+    def _scan(self, wanted: float) -> None:
+        """Look by screening alone for the multiplier above the master's with the best dual."""
+        self._scanned, worse, multiplier = True, 0, wanted
+        while worse < 2 and self._run.verdict() is None:
+            multiplier *= _SCAN
+            before = self._best.value
+            self._pricing.move_to(multiplier)
+            self._take_upper()
+            worse = 0 if self._best.value < before else worse + 1
 
     def _price(self) -> Reason | None:
         """Ask questions at the multiplier until the bracket closes, the multiplier is outdated, or nothing is left."""
@@ -182,10 +237,14 @@ class MarginSearch:
         pace, improved = Pace(), False
         for task, answer in self._run.work(draw, tell):
             improved = self._pricing.take(task, answer) or improved
+            was = self._hard
+            self._left_open += not answer.closed
+            outdated = outdated or self._hard > was
             self._keep_points()
             if pace.due():
                 with pace.turn():
                     self._take_upper()
+                    outdated = outdated or self._best.value <= self._goal
                     if improved:
                         self._solve_master()
                         outdated = outdated or self._futile()
@@ -194,10 +253,9 @@ class MarginSearch:
         return self._run.verdict()
 
     def _futile(self) -> bool:
-        """Whether this multiplier cannot close the bracket even if every sample turns out no better than its atoms."""
-        return (
-            self._dual_at(self._pricing.multiplier, self._pricing.lower()) - self._run.lower > self._run.options.gap / 2
-        )
+        """Whether this multiplier cannot do what it is for even if every sample turns out no better than its atoms."""
+        promised = self._dual_at(self._pricing.multiplier, self._pricing.lower())
+        return promised > max(self._goal, self._run.lower + self._run.options.gap / 2)
 
     def proofs(self) -> tuple[Proof, ...]:
         """What proves the upper bound at the multiplier."""

@@ -33,6 +33,9 @@ _FIRST, _SECOND = 0.9, 0.999
 _LOOK = 4
 """Steps after which nodes that are closed leave the batch."""
 _TINY = 1e-8
+_CANDIDATES = 3
+"""Neurons of which one is chosen to branch on by bounding both sides of each."""
+_LEAST_GAIN = 1e-6
 _NO_MOVE, _LEAST_PRICE = 1e-6, 1e-6
 _FLAT = 1e-3
 """The weight of a neuron's smaller side where its chord costs nothing."""
@@ -63,15 +66,15 @@ class Multipliers:
 class Climbed:
     """What became of nodes: bounds of the minimisation ``[B]``, nu ``[B, M]`` and the weight of the margin ``[B]`` that give it.
 
-    ``free`` is where the ascent goes on, ``split`` the neuron that promises most when it is branched on (-1: none is open),
-    ``points [B, n]`` displacements near a solution of the relaxation.
+    ``free`` is where the ascent goes on, ``splits [B, k]`` the neurons that promise most when they are branched on (-1: no more
+    are open), ``points [B, n]`` displacements near a solution of the relaxation.
     """
 
     bound: Floats
     nu: Floats
     margin: Floats
     free: Multipliers
-    split: NDArray[np.int64]
+    splits: Ints
     points: Floats
 
 
@@ -163,7 +166,7 @@ class Ascent:
         points[live] = mean
         written = self._written(kept, everywhere)
         margin = np.ones(count, np.float32) if self._multiplier is not None else np.reciprocal(kept.price)
-        return Climbed(best, written.nu * margin[:, None], margin, kept, self._split(written.q, everywhere), points)
+        return Climbed(best, written.nu * margin[:, None], margin, kept, self._splits(written.q, everywhere), points)
 
     def _peak(self, shell: Ints, pull: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
         """The peaks of nodes, shell by shell."""
@@ -225,11 +228,35 @@ class Ascent:
         bound = -value / free.price
         return _Slope(bound, alpha, beta, bound - t, moved)
 
-    def _split(self, q: Floats, sides: _Sides) -> NDArray[np.int64]:
-        """The open neuron whose chord costs the bound most, ``[B]``; -1 where none is open (BaBSR, arXiv 1909.06588)."""
+    def _splits(self, q: Floats, sides: _Sides) -> Ints:
+        """The open neurons whose chords cost the bound most, ``[B, k]``; -1 where no more are open (BaBSR, arXiv 1909.06588)."""
         least = _FLAT * np.abs(q) * np.minimum(sides.high, -sides.low)
         score = np.where(sides.open, np.maximum(q, 0) * sides.chord * -sides.low + least, -1)
-        return np.where(sides.open.any(axis=1), score.argmax(axis=1), -1)
+        count = min(_CANDIDATES, score.shape[1])
+        best = np.argpartition(-score, count - 1, axis=1)[:, :count]
+        order = np.argsort(-np.take_along_axis(score, best, 1), axis=1, kind="stable")
+        best = np.take_along_axis(best, order, 1)
+        return np.where(np.take_along_axis(sides.open, best, 1), best, -1)
+
+    def chosen(self, shell: Ints, phases: Phases, free: Multipliers, splits: Ints, bound: Floats, ceiling: float) -> Ints:
+        """Which of the neurons ``[B, k]`` gains most where both of its sides are bounded as they stand, ``[B]``."""
+        count, each = splits.shape
+        tried = np.repeat(phases, 2 * each, axis=0)
+        at = np.arange(count * each)
+        flat = np.maximum(splits.reshape(-1), 0)
+        tried[2 * at, flat], tried[2 * at + 1, flat] = 1, -1
+        many = np.repeat(np.arange(count), 2 * each)
+        with np.errstate(all="ignore"):
+            found = self._bound(shell[many], free.take(many), self._sides(shell[many], tried))
+        gains = np.maximum(np.minimum(found, ceiling) - np.repeat(bound, 2 * each), _LEAST_GAIN).reshape(count, each, 2)
+        worth = np.where(splits >= 0, gains[..., 0] * gains[..., 1], -1)
+        return np.take_along_axis(splits, worth.argmax(axis=1)[:, None], 1)[:, 0]
+
+    def _bound(self, shell: Ints, free: Multipliers, sides: _Sides) -> Floats:
+        """The bound of the minimisation, ``[B]``."""
+        written = self._written(free, sides)
+        value = self._peak(shell, written.pull, free.price)[0] + written.constant + written.pull @ self._centre
+        return -value if self._multiplier is not None else -value / free.price
 
 
 @dataclass(frozen=True, eq=False)

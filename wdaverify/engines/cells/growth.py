@@ -39,11 +39,11 @@ _TELLING = 512
 
 @dataclass(frozen=True, eq=False)
 class _Open:
-    """A leaf to be branched at neuron ``split``, and where its ascent goes on; half precision is enough to begin from."""
+    """A leaf to be branched at one of the neurons ``splits [k]``, and where its ascent goes on; half precision is enough to begin from."""
 
     tree: int
     node: Node
-    split: int
+    splits: Ints
     alpha: Array
     beta: Array
     price: np.float32
@@ -124,13 +124,16 @@ class Growth:
         """Bound both sides of every leaf."""
         phases = np.repeat(np.stack([entry.node.phases for entry in batch]), 2, axis=0)
         shell = np.repeat(np.array([entry.tree for entry in batch], np.int64), 2)
-        at, split = np.arange(len(batch)), np.array([entry.split for entry in batch])
-        phases[2 * at, split], phases[2 * at + 1, split] = 1, -1
+        at = np.arange(len(batch))
         free = Multipliers(
-            np.repeat(np.stack([entry.alpha for entry in batch]), 2, axis=0).astype(np.float32),
-            np.repeat(np.stack([entry.beta for entry in batch]), 2, axis=0),
-            np.repeat(np.array([entry.price for entry in batch], np.float32), 2),
+            np.stack([entry.alpha for entry in batch]).astype(np.float32),
+            np.stack([entry.beta for entry in batch]),
+            np.array([entry.price for entry in batch], np.float32),
         )
+        bound, splits = np.array([e.node.bound for e in batch], np.float32), np.stack([e.splits for e in batch])
+        split = self._ascent.chosen(shell[2 * at], phases[2 * at], free, splits, bound, self._ceiling())
+        phases[2 * at, split], phases[2 * at + 1, split] = 1, -1
+        free = free.take(np.repeat(at, 2))
         climbed = self._ascent.climb(shell, phases, free, _STEPS, self._ceiling())
         self.nodes += phases.shape[0]
         children, parents = list[Node](), list[Node]()
@@ -140,7 +143,7 @@ class Growth:
                 child = Node.unknown(phases.shape[1])
                 child.phases, child.stale = phases[side].copy(), True
                 sides.append(child)
-            entry.node.split, entry.node.sides, entry.node.row = entry.split, (sides[0], sides[1]), None
+            entry.node.split, entry.node.sides, entry.node.row = int(split[j]), (sides[0], sides[1]), None
             children += sides
             parents += [entry.node, entry.node]
         self.incumbent = min(self.incumbent, self._look(climbed.points))
@@ -159,7 +162,7 @@ class Growth:
                 node.bound = bound if parents is None else max(bound, parents[j].bound)
             free = climbed.free
             alpha, beta = free.alpha[j].astype(np.float16), free.beta[j].copy()
-            entries.append(_Open(int(shell[j]), node, int(climbed.split[j]), alpha, beta, free.price[j]))
+            entries.append(_Open(int(shell[j]), node, climbed.splits[j].copy(), alpha, beta, free.price[j]))
         self._close([entry for entry in entries if self._prunes(entry.node.bound)])
         for entry in entries:
             if not self._prunes(entry.node.bound):
@@ -173,7 +176,7 @@ class Growth:
                 self._line_up(entry)
 
     def _line_up(self, entry: _Open) -> None:
-        if entry.split < 0:
+        if entry.splits[0] < 0:
             self.stuck.append((entry.tree, entry.node))
         else:
             heapq.heappush(self._heap, (entry.node.bound, next(self._ticket), entry))
