@@ -22,6 +22,7 @@ from wdaverify.rounding import float_up
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import budget, fill_pool, flip_labels, portions
+from wdaverify.wdro.difficulty import Difficulty
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.pricing import Pricing
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
@@ -33,10 +34,8 @@ _IDLE_ROUNDS = 5
 """Rounds without a narrower bracket after which the search has stalled."""
 _CURVED_ROUNDS = 20
 """The same where costs or losses are not piecewise linear: there the multiplier itself is only approached."""
-_HARD = 2
-"""So many questions for each worker that a slice of time left open make a problem hard: its multiplier is approached from above."""
-_LEVEL = 0.5
-"""How much of the bracket a step of the approach may leave, if its questions close."""
+_LEVEL, _FINER, _LAST = 0.5, 0.25, 0.05
+"""How much of the bracket a step of an approach may leave; by what it shrinks where a step closed; where the goal itself is next."""
 _ENOUGH = 0.5
 """The share of a step's promise after which the next one is taken."""
 _CLOSE = 10.0
@@ -89,7 +88,7 @@ class MarginSearch:
         self._patience = _CURVED_ROUNDS if curved else _IDLE_ROUNDS
         self.witness = witness
         self._best = _Dual(math.inf, 0.0, *(np.zeros(0) for _ in range(3)))
-        self._left_open, self._scanned = 0, False
+        self._difficulty, self._scanned, self._level = Difficulty(run.workers.jobs), False, _LEVEL
         self._goal = -math.inf
         """The dual value that is enough at the multiplier at hand; -inf: only the master's own multiplier will do."""
         self._take_upper()
@@ -181,26 +180,24 @@ class MarginSearch:
             if idle == self._patience or (not moved and solves == sum(self._run.solves.values())):
                 return Reason.STALLED
 
-    @property
-    def _hard(self) -> bool:
-        """Whether too many questions stayed open to go straight for the master's multiplier."""
-        return self._left_open >= _HARD * self._run.workers.jobs and math.isfinite(self._problem.cost.order)
-
     def _aimed(self, wanted: float) -> float:
         """The multiplier to price at: the master's, or on a hard problem one above it whose questions promise enough.
 
         The atoms' dual D_low bounds the dual from below and is least at the master's multiplier. A level between it and the
         best value known picks the multiplier (level bundle method, Lemarechal, Nemirovskii and Nesterov 1995).
         """
-        self._goal = -math.inf
-        if not self._hard:
+        before, self._goal = self._goal, -math.inf
+        if not self._difficulty.hard or not math.isfinite(self._problem.cost.order):
             return wanted
         if not self._scanned:
             self._scan(wanted)
+        elif before > -math.inf and not self._pricing.open_items().size:
+            self._level *= _FINER
         best, least = self._best, self._run.lower
-        if best.value - least <= _CLOSE * self._run.options.gap or best.multiplier <= wanted:
+        near = best.value - least <= _CLOSE * self._run.options.gap or self._level < _LAST
+        if near or best.multiplier <= wanted:
             return wanted
-        level = least + _LEVEL * (best.value - least)
+        level = least + self._level * (best.value - least)
         low, high = wanted, best.multiplier
         for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)
@@ -237,9 +234,8 @@ class MarginSearch:
         pace, improved = Pace(), False
         for task, answer in self._run.work(draw, tell):
             improved = self._pricing.take(task, answer) or improved
-            was = self._hard
-            self._left_open += not answer.closed
-            outdated = outdated or self._hard > was
+            outdated = self._difficulty.learn(self._pricing.tries(task.item), closed=answer.closed) or outdated
+            self._pricing.probing = self._difficulty.probing
             self._keep_points()
             if pace.due():
                 with pace.turn():

@@ -65,7 +65,7 @@ class Pricing:
         self._open = self._nothing_open()
         self.tolerance = run.options.gap / 4
         self.proofs = MarginProofs(problem.network.n_relus) if run.options.certificate else None
-        self._trees = Trees()
+        self._trees, self.probing = Trees(), False
         everything = np.arange(self._sample.size)
         self._learn(everything, np.repeat(screen.box_values(), self._per_sample), checked=True)
         self._asked = self._recalled()
@@ -201,14 +201,19 @@ class Pricing:
         bar = np.repeat(self.lower(), self._per_sample) + self.tolerance
         return np.flatnonzero(asks & (self._upper > bar))
 
+    def tries(self, item: int) -> int:
+        """How often an item was asked about at the multiplier."""
+        return int(self._open.tries[item])
+
     def next_task(self) -> Task | None:
-        """The question that may narrow the bracket most: the widest sample's highest rival, least tried first."""
+        """The question that may narrow the bracket most: the widest sample's highest rival, least tried first (probing: tried once)."""
         items = self.open_items()
         if items.size == 0:
             return None
         lower = self.lower()
         width = self._twins.weight[self._sample[items]] * (self._upper[items] - lower[self._sample[items]])
-        order = np.lexsort((items, -width, self._open.tries[items]))
+        tries = self._open.tries[items]
+        order = np.lexsort((items, -width, np.where(tries == 1, -1, tries) if self.probing else tries))
         return self._task(int(items[order[0]]), self._share(items, int(items[order[0]])))
 
     def _share(self, items: Ints, item: int) -> int:

@@ -222,7 +222,7 @@ class Ascent:
             beta[:, span] = z * sides.made[:, span]
             chord = sides.chord[:, span] * (z - sides.low[:, span])
             line = z * np.where(falling, free.alpha[:, span], sides.active[:, span])
-            z = np.where(opened & ~falling, chord, line) @ self._back[k + 1] + self._biases[k + 1]
+            z = np.where(opened & ~falling, chord, line).astype(np.float32) @ self._back[k + 1] + self._biases[k + 1]
         if self._multiplier is not None:
             return _Slope(-value, alpha, beta, np.zeros_like(value), moved)
         bound = -value / free.price
@@ -238,7 +238,9 @@ class Ascent:
         best = np.take_along_axis(best, order, 1)
         return np.where(np.take_along_axis(sides.open, best, 1), best, -1)
 
-    def chosen(self, shell: Ints, phases: Phases, free: Multipliers, splits: Ints, bound: Floats, ceiling: float) -> Ints:
+    def chosen(
+        self, shell: Ints, phases: Phases, free: Multipliers, splits: Ints, bound: Floats, ceiling: float
+    ) -> Ints:
         """Which of the neurons ``[B, k]`` gains most where both of its sides are bounded as they stand, ``[B]``."""
         count, each = splits.shape
         tried = np.repeat(phases, 2 * each, axis=0)
@@ -255,7 +257,8 @@ class Ascent:
     def _bound(self, shell: Ints, free: Multipliers, sides: _Sides) -> Floats:
         """The bound of the minimisation, ``[B]``."""
         written = self._written(free, sides)
-        value = self._peak(shell, written.pull, free.price)[0] + written.constant + written.pull @ self._centre
+        value: Floats = self._peak(shell, written.pull, free.price)[0] + written.constant
+        value = value + written.pull @ self._centre
         return -value if self._multiplier is not None else -value / free.price
 
 
@@ -271,9 +274,7 @@ class _Sides:
     chord: Floats
 
     def take(self, at: NDArray[np.bool_]) -> _Sides:
-        return _Sides(
-            self.made[at], self.low[at], self.high[at], self.open[at], self.active[at], self.chord[at]
-        )
+        return _Sides(self.made[at], self.low[at], self.high[at], self.open[at], self.active[at], self.chord[at])
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from wdaverify.engines.cells.ascent import Ascent
 from wdaverify.engines.cells.asked import Asked
 from wdaverify.engines.cells.growth import Growth
 from wdaverify.engines.cells.ledger import Claim, leaves, prove, root_of, tree_of
-from wdaverify.engines.cells.peaks import peak_of
+from wdaverify.engines.cells.peaks import Floats, peak_of
 from wdaverify.engines.cells.search import PseudoCosts, Search
 from wdaverify.engines.cells.slopes import SlopeHunt
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
@@ -254,10 +254,10 @@ class _Hunt:
         search.finished = search.finished and not growth.open
         search.full = search.full or growth.full
 
-    def _look(self, search: Search) -> Callable[[Array], float]:
+    def _look(self, search: Search) -> Callable[[Floats], float]:
         """Values displacements near solutions of relaxations; the incumbent afterwards."""
 
-        def look(displacements: Array) -> float:
+        def look(displacements: Floats) -> float:
             likeliest = self._asked.likeliest(displacements.astype(np.float64))
             value = self._asked.value(likeliest)
             if value < search.incumbent:
@@ -422,4 +422,3 @@ class _Hunt:
     def _nothing(self, detail: str) -> Answer:
         trivial = -math.inf if isinstance(self._question, Distance) else math.inf
         return Answer(trivial, np.zeros((0, self._network.n_inputs)), "none", True, 0, 0.0, detail, False)
-

@@ -17,6 +17,7 @@ import numpy as np
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Ascent, Climbed, Multipliers
 from wdaverify.engines.cells.ledger import leaves
+from wdaverify.engines.cells.peaks import Floats
 from wdaverify.engines.cells.tree import Node
 from wdaverify.network.model import Array
 
@@ -57,7 +58,7 @@ class Growth:
         ascent: Ascent,
         roots: dict[int, Node],
         prove: Prove,
-        look: Callable[[Array], float],
+        look: Callable[[Floats], float],
         limits: tuple[float, float, float],
         room: float,
     ) -> None:

@@ -145,7 +145,9 @@ class Relaxation:
         """Solve a leaf that proves less than its cut-off promised to its end."""
         bound, row, node.held = node.bound, node.row, False
         self._patient = True
-        self._session = LpSession(self._shell.program, curved=self._curved)  # the other's rows and basis may be to blame
+        self._session = LpSession(
+            self._shell.program, curved=self._curved
+        )  # the other's rows and basis may be to blame
         self._now = np.zeros(self._shell.names.size, np.int8)
         fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
         self._patient, node.point = False, fresh.point
