@@ -30,14 +30,16 @@ class Difficulty:
 
     def learn(self, tries: int, *, closed: bool) -> bool:
         """Take note of an answer at the given try (from 1); whether the problem turns out to be hard with it."""
-        before = self.hard
+        if self.hard:
+            return False
+        probing = self.probing
         if tries == 1:
             self._first += not closed
-        elif tries == 2 and self.probing:
+        elif tries == 2 and probing:
             self._second += 1
             self._second_open += not closed
-            self.hard = self.hard or (not self.probing and 2 * self._second_open > self._second)
+            self.hard = self._second == self._enough and 2 * self._second_open > self._enough
         elif tries > 2:
             self._later_open += not closed
-            self.hard = self.hard or self._later_open >= self._enough
-        return self.hard and not before
+            self.hard = self._later_open >= self._enough
+        return self.hard

@@ -34,7 +34,7 @@ _IDLE_ROUNDS = 5
 """Rounds without a narrower bracket after which the search has stalled."""
 _CURVED_ROUNDS = 20
 """The same where costs or losses are not piecewise linear: there the multiplier itself is only approached."""
-_LEVEL, _FINER, _LAST = 0.5, 0.25, 0.05
+_LEVEL, _FINER, _LAST = 0.5, 0.5, 0.05
 """How much of the bracket a step of an approach may leave; by what it shrinks where a step closed; where the goal itself is next."""
 _ENOUGH = 0.5
 """The share of a step's promise after which the next one is taken."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ class Ascent:
         self._centre, self._peaks, self._multiplier = centre.astype(np.float32), tuple(peaks), multiplier
         sizes = [weight.shape[0] for weight in self._weights[:-1]]
         edges = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self._spans = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self._spans = [slice(int(a), int(b)) for a, b in pairwise(edges)]
         self._low, self._high = (
             np.stack([np.concatenate([pair[side][0] for pair in shell]) for shell in bounds]).astype(np.float32)
             for side in (0, 1)
@@ -221,8 +222,9 @@ class Ascent:
             alpha[:, span] = np.where(falling, z * q, 0)
             beta[:, span] = z * sides.made[:, span]
             chord = sides.chord[:, span] * (z - sides.low[:, span])
-            line = z * np.where(falling, free.alpha[:, span], sides.active[:, span])
-            z = np.where(opened & ~falling, chord, line).astype(np.float32) @ self._back[k + 1] + self._biases[k + 1]
+            line = z * np.where(falling, free.alpha[:, span], sides.active[:, span].astype(np.float32))
+            h = np.where(opened & ~falling, chord, line)
+            z = np.asarray(h @ self._back[k + 1] + self._biases[k + 1], np.float32)
         if self._multiplier is not None:
             return _Slope(-value, alpha, beta, np.zeros_like(value), moved)
         bound = -value / free.price

@@ -32,6 +32,8 @@ _SHELLS, _GROWN_SHELLS = 4, 16
 """Into how many shells a region is cut for linear programs, which cut them further, and for growing."""
 _FEW = 5000.0
 """Nodes that linear programs may take before trees are grown, times their size: most questions of small networks end within them."""
+_TOO_FEW = 30.0
+"""Of fewer nodes nothing is expected: large networks are grown at once."""
 _NARROWEST = 2.0**-8
 """No shell is cut that is narrower than this share of the question's."""
 _WORTH_A_TRY = 20.0
@@ -170,7 +172,7 @@ class _Hunt:
             search = None
             if few >= 1:
                 search = self._searched((), min(few, room))
-            elif grown:
+            elif grown and self._few >= _TOO_FEW:
                 search = self._searched(known, min(self._few, room))
             if search is None or not search.finished:
                 search = self._searched(known, room, search, grown=grown)
@@ -197,7 +199,7 @@ class _Hunt:
             SolverError: the question cannot be put to an LP.
         """
         self._known = dict[int, Tree]()
-        self._shells = self._shells_between(*self._cut(known, _GROWN_SHELLS if grown else _SHELLS))
+        self._shells = self._shells_between(*self._cut(known, self._count if grown else _SHELLS))
         if not all(np.isfinite(side).all() for shell in self._shells for pair in shell.bounds for side in pair):
             raise SolverError("pre-activation bounds overflow double precision")
         search = Search(
@@ -276,6 +278,11 @@ class _Hunt:
             peaks.append(peak)
         bounds, centre = [shell.bounds for shell in self._shells], self._question.region.centre
         return Ascent(self._network.blocks, self._functional, centre, bounds, peaks, multiplier)
+
+    @property
+    def _count(self) -> int:
+        """Into how many shells a region is cut for growing: a distance is found in the last of those that it rules out."""
+        return _SHELLS if isinstance(self._question, Distance) else _GROWN_SHELLS
 
     @property
     def _few(self) -> float:

@@ -86,10 +86,7 @@ class _Cross:
         order = np.argsort(-size, axis=1)
         sizes, rooms = np.take_along_axis(size, order, 1), np.take_along_axis(room, order, 1)
         reached = np.cumsum(rooms, axis=1)
-        if self._power == 1:
-            worth = sizes > price[:, None]
-        else:
-            worth = sizes > 2 * price[:, None] * (reached - rooms)
+        worth = sizes > (price[:, None] if self._power == 1 else 2 * price[:, None] * (reached - rooms))
         last = worth.sum(axis=1)
         at = np.maximum(last - 1, 0)[:, None]
         t = np.where(last > 0, np.take_along_axis(reached, at, 1)[:, 0], np.float32(0))
