@@ -203,7 +203,7 @@ def test_batching_changes_nothing(norm: Norm, monkeypatch: pytest.MonkeyPatch) -
     together = Crown(net, GroundCost(norm, 1))
     bounds = together.pre_activations(regions)
     upper = together.functional(regions, bounds, rows, tensor(np.full(9, 2.0)))
-    monkeypatch.setattr(crown_module, "_CHUNK_NUMBERS", 1)
+    monkeypatch.setattr(crown_module, "_CHUNK_NUMBERS", {"cpu": 1, "cuda": 1})
     pieces = Crown(net, GroundCost(norm, 1))
     again = pieces.pre_activations(regions)
     for (a, b), (c, d) in zip(bounds, again, strict=True):

@@ -112,3 +112,18 @@ def test_refuses_bad_multipliers_and_clean_values() -> None:
             pool.lower_model(lam)
     with pytest.raises(ValueError, match="clean values"):
         AtomPool(np.array([np.nan]), 1)
+
+
+def test_points_are_those_of_the_atoms() -> None:
+    pool = AtomPool(np.zeros(3), 2)
+    pool.add_many(
+        np.array([2, 0, 2, 2]),
+        np.array([1.0, 1.0, 2.0, 0.9]),
+        np.array([1.0, 3.0, 1.5, 0.1]),
+        np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]),
+    )
+    sample, point = pool.points()
+    assert sample.tolist() == [0, 2, 2]
+    assert point.tolist() == [[3.0, 4.0], [1.0, 2.0], [5.0, 6.0]]
+    empty = AtomPool(np.zeros(3), 2).points()
+    assert (empty[0].shape, empty[1].shape) == ((0,), (0, 2))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ POOL_NUMBERS = 2**26
 BATCH_NUMBERS = {"cpu": 2**18, "cuda": 2**24}
 """Numbers in one batch of points: small enough for a processor's cache, large enough for a GPU."""
 
-OFFERED = 4
+OFFERED = 8
 """Steps whose iterates are handed to the pool together."""
 
 NEAREST = 9
@@ -178,14 +178,16 @@ class Arena:
         ``visit(points [P R, n], margins [P R])``. Steps are the steepest of the cost's norm or, if ``smooth``, of l2, whose
         average over the two sides of a ridge runs along it.
         """
-        norm = Norm.TWO if smooth else self.geometry.norm
-        walk = Geometry(norm, self.geometry.lower, self.geometry.upper)
         tries = radius.shape[1]
         row = group.repeat_interleave(tries)
         sample = row // self.rivals
         centre, label, rival = self.centre[sample], self.label[sample], self.rival.reshape(-1)[row]
         r = torch.minimum(radius.reshape(-1), self.reach[sample])
         x = centre.clone() if start is None else start.reshape(centre.shape)
+        cube = self.geometry.within(centre, r) if self.geometry.norm is Norm.INF else None
+        walk = self.geometry if smooth or cube is None else cube
+        if smooth:
+            walk = replace(walk, norm=Norm.TWO)
         heading: Tensor | None = None
         seen: list[tuple[Tensor, Tensor]] = []
         for k in range(schedule.steps + 1):
@@ -198,11 +200,17 @@ class Arena:
             if len(seen) == OFFERED:
                 self._offer(group, tries, centre, seen)
                 seen = []
-            gradient /= gradient.abs().sum(dim=1, keepdim=True).clamp_(min=1e-300)
-            heading = gradient if heading is None else heading.mul_(schedule.momentum).add_(gradient)
-            if k < schedule.steps:
-                moved = walk.steepest(x, heading, schedule.length(k) * r)
-                x = self.geometry.project(moved, centre, r)
+            if k == schedule.steps:
+                break
+            size = gradient.abs().sum(dim=1, keepdim=True).clamp_(min=1e-300)
+            heading = (
+                gradient.div_(size) if heading is None else heading.mul_(schedule.momentum).addcdiv_(gradient, size)
+            )
+            x = walk.steepest(x, heading, schedule.length(k) * r)
+            if cube is None:
+                x = self.geometry.project(x, centre, r)
+            elif smooth:
+                x = cube.clip(x)
         if seen:
             self._offer(group, tries, centre, seen)
 

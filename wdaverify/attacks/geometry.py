@@ -8,7 +8,7 @@ With ``x = x_i`` the same step is the linear maximiser over the whole ball (docs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ from wdaverify.problem import Norm
 
 @dataclass(frozen=True)
 class Geometry:
-    """The norm and the support box ``lower, upper`` ``[n]``, which may be infinite; ``fixed [n]`` features never move."""
+    """The norm and the box ``lower, upper``, which may be infinite; ``fixed [n]`` features never move.
+
+    The box is the support's ``[n]``, or has a row for every point, ``[B, n]``.
+    """
 
     norm: Norm
     lower: Tensor
@@ -78,7 +81,7 @@ class Geometry:
         """
         r = radius.unsqueeze(1)
         if self.norm is Norm.INF:
-            return self.clip(torch.maximum(torch.minimum(x, centre + r), centre - r))
+            return self.within(centre, radius).clip(x.clone())
         delta = x - centre
         if self.norm is Norm.TWO:
             factor = (r / _euclidean(delta).unsqueeze(1).clamp_(min=1e-300)).clamp_(max=1.0)
@@ -91,10 +94,14 @@ class Geometry:
         threshold = (excess.gather(1, last - 1) / last).clamp_(min=0.0)
         return self.clip(centre + (size - threshold).clamp_(min=0.0).mul_(delta.sign()))
 
+    def within(self, centre: Tensor, radius: Tensor) -> Geometry:
+        """The same with the box cut to that of the balls ``radius [B]`` around ``centre [B, n]``: ``lower, upper [B, n]``."""
+        r = radius.unsqueeze(1)
+        return replace(self, lower=torch.maximum(self.lower, centre - r), upper=torch.minimum(self.upper, centre + r))
+
     def clip(self, x: Tensor) -> Tensor:
         """``x`` moved into the box, in place."""
-        torch.maximum(x, self.lower, out=x)
-        return torch.minimum(x, self.upper, out=x)
+        return torch.clamp(x, self.lower, self.upper, out=x)
 
 
 def _euclidean(delta: Tensor) -> Tensor:

@@ -29,3 +29,9 @@ class AttackOutcome:
     spent: dict[str, float]
     device: str
     finished: bool
+
+    def points(self) -> tuple[NDArray[np.int64], Array]:
+        """Samples ``[M]`` and points ``[M, n]`` of the distributions, then of the pool."""
+        found = [(d.sample, d.point) for d in self.distributions.values()]
+        samples, points = zip(*found, (self.sample, self.point), strict=True)
+        return np.concatenate(samples).astype(np.int64), np.concatenate(points)

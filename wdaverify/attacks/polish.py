@@ -16,10 +16,11 @@ from torch import Tensor
 from wdaverify.attacks.ascent import Arena, Schedule
 from wdaverify.attacks.pool import multiplier
 from wdaverify.attacks.wda_pp import bisect
+from wdaverify.problem import Loss
 
-RIVALS = 4
-ROUNDS = 4
-TRIES = 9
+RIVALS = 3
+ROUNDS = 6
+TRIES = 5
 SPREAD = 0.25
 CLIMB = Schedule(steps=20, first=0.2, last=0.01)
 
@@ -30,16 +31,14 @@ CONTENDERS = 1.5
 
 def refine_envelopes(arena: Arena, seed: int) -> None:
     """Sharpen the envelopes around the multiplier of the restricted master."""
-    weight = torch.tensor(arena.problem.samples.w, dtype=torch.float64, device=arena.centre.device)
     generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
     for k in range(ROUNDS):
         if arena.clock.over():
             return
-        lam = 0.0 if arena.capped else multiplier(arena.pool, weight, arena.rivals, arena.budget, arena.worth)
-        score, vertex = arena.pool.best(lam)
+        score, vertex, lam = _scored(arena)
         group = _leading(arena, score)
         spread = SPREAD / 2**k
-        factor = torch.linspace(-1.0, 1.0, TRIES, dtype=torch.float64, device=weight.device)
+        factor = torch.linspace(-1.0, 1.0, TRIES, dtype=torch.float64, device=arena.centre.device)
         for part in arena.batches(group.shape[0], TRIES):
             if arena.problem.cost.order != 1:
                 _climb_shaken(arena, group[part], vertex[group[part]], generator, smooth=k % 2 == 0)
@@ -52,6 +51,20 @@ def refine_envelopes(arena: Arena, seed: int) -> None:
                     (1 + spread) ** factor,
                     smooth=k % 2 == 1 and arena.problem.cost.order != 1,
                 )
+
+
+def leading(arena: Arena) -> Tensor:
+    """The groups ``[P]`` that matter as far as is known: of nearest crossings for zero-one, else of best scores."""
+    if arena.problem.loss is Loss.ZERO_ONE:
+        return _leading(arena, -arena.pool.near)
+    return _leading(arena, _scored(arena)[0])
+
+
+def _scored(arena: Arena) -> tuple[Tensor, Tensor, float]:
+    """Each envelope's best score at the pool's own multiplier ``[G]``, the vertex that attains it ``[G]``, the multiplier."""
+    weight = torch.tensor(arena.problem.samples.w, dtype=torch.float64, device=arena.centre.device)
+    lam = 0.0 if arena.capped else multiplier(arena.pool, weight, arena.rivals, arena.budget, arena.worth)
+    return *arena.pool.best(lam), lam
 
 
 def _leading(arena: Arena, score: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from wdaverify.transport.distribution import Distribution
 
 POWERS = (1, 2, 4, 8, 16)
 RADII = 12
-SWEEP = Schedule(steps=30, first=0.5, last=0.02)
+SWEEP = Schedule(steps=15, first=0.5, last=0.02)
 
 
 def run_attacks(
@@ -46,8 +46,8 @@ def run_attacks(
     """Attack ``problem`` on ``device`` until done, or until ``time.monotonic()`` reaches ``deadline``.
 
     ``powers`` are the m >= 1 of WDA(m) (order inf: 1 alone); of ``restarts`` sweeps the first starts at the samples, the
-    others at random points of the balls. Points lie inside the support exactly. The same seed on the same device gives the
-    same outcome, unless the deadline cuts it. On the CPU one thread is used.
+    others, of each sample's leading rivals alone, at random points of the balls. Points lie inside the support exactly. The
+    same seed on the same device gives the same outcome, unless the deadline cuts it. On the CPU one thread is used.
     """
     started = time.monotonic()
     if any(m < 1 for m in powers):
@@ -102,17 +102,17 @@ def _radii(arena: Arena) -> Tensor:
 
 
 def _sweep(arena: Arena, seed: int, restarts: int) -> None:
-    """Ascend the margin to every rival of every sample at every radius, ``restarts`` times."""
+    """Ascend the margin to every rival of every sample at every radius, then to the leading ones ``restarts - 1`` times more."""
     generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
     radii = _radii(arena)
     if radii.numel() == 0:
         return
-    groups = arena.clean.numel()
     for k in range(restarts):
-        for part in arena.batches(groups, radii.shape[0]):
+        groups = polish.leading(arena) if k else torch.arange(arena.clean.numel(), device=arena.centre.device)
+        for part in arena.batches(groups.shape[0], radii.shape[0]):
             if arena.clock.over():
                 return
-            group = torch.arange(part.start, part.stop, device=arena.centre.device)
+            group = groups[part]
             radius = radii[:, group // arena.rivals].t().contiguous()
             start = _random_start(arena, group, radius, generator) if k else None
             smooth = k % 2 == 1 and arena.problem.cost.order != 1  # see polish

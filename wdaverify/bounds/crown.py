@@ -19,8 +19,8 @@ from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import ReluNetwork
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
 
-_CHUNK_NUMBERS = 2**23
-"""The most doubles that one backward pass may hold per tensor (64 MiB)."""
+_CHUNK_NUMBERS = {"cpu": 2**19, "cuda": 2**23}
+"""The most doubles that one backward pass may hold per tensor: small enough for a processor's cache, large enough for a GPU."""
 
 Bounds = tuple[tuple[Tensor, Tensor], ...]
 """Per hidden block the pre-activation bounds ``(lower, upper)``, each ``[B, m]``."""
@@ -84,10 +84,10 @@ class Crown:
     def batch(self, rows: int) -> int:
         """How many regions fit in one backward pass of ``rows`` functionals or of every hidden layer's neurons."""
         hidden = 2 * max((block.weight.shape[0] for block in self._blocks[:-1]), default=1)
-        return max(1, _CHUNK_NUMBERS // (max(rows, hidden) * self._widest))
+        return max(1, _CHUNK_NUMBERS[self._device.type] // (max(rows, hidden) * self._widest))
 
     def _pieces(self, count: int, rows: int) -> list[slice]:
-        step = max(1, _CHUNK_NUMBERS // (rows * self._widest))
+        step = max(1, _CHUNK_NUMBERS[self._device.type] // (rows * self._widest))
         return [slice(k, min(k + step, count)) for k in range(0, max(count, 1), step)]
 
     def _pre_activations(self, regions: Regions) -> Bounds:

@@ -19,6 +19,7 @@ from wdaverify.bounds.region import Regions
 from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
+from wdaverify.engines.known import KnownBounds
 from wdaverify.network.model import Array
 from wdaverify.pieces import Pieces
 from wdaverify.problem import GroundCost, Norm, WdroProblem
@@ -64,8 +65,12 @@ class Screen:
     ) -> None:
         self._problem, self._deadline = problem, deadline
         self._logits = _logits_at(problem) if slopes else None
+        self._balls = (
+            slopes or problem.cost.norm is Norm.INF
+        )  # what holds on a path from the sample must hold on the ball
         self.pieces, self.rounds = Pieces.of(problem), _ROUNDS
         self._crown = Crown(problem.network, problem.cost, torch.device(device))
+        self._known = KnownBounds(problem.network, self._crown, self._regions)
         self._x = torch.tensor(problem.samples.x, dtype=torch.float64)
         self._support = (
             torch.tensor(problem.support.lower, dtype=torch.float64),
@@ -97,7 +102,7 @@ class Screen:
 
     def _bound_piece(self, sample: Ints, rows: Array, near: Array, far: Array, lam: float | None) -> Array:
         regions = self._regions(sample, near, far)
-        bounds = self._crown.pre_activations(regions)
+        bounds = self._known.of(sample, np.zeros(near.size) if self._balls else near, far)
         multiplier = None if lam is None else torch.full((sample.size,), lam, dtype=torch.float64)
         upper = self._crown.functional(regions, bounds, torch.tensor(rows), multiplier).numpy()
         upper = np.asarray(np.where(np.isnan(upper), math.inf, upper))
@@ -111,7 +116,7 @@ class Screen:
     ) -> Array:
         """``rows . z(x_i) + max S t - lam t^p`` over the shell, with S the slope on the whole ball that it cuts, ``[B, R]``.
 
-        Without a price near and far do not matter to pre-activation bounds but for the ball: they hold on all of it.
+        ``bounds`` hold on all of that ball, not on the shell alone.
         """
         assert self._logits is not None
         low, high = (side[sample][:, None, :] for side in self._logits)

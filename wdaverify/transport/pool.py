@@ -161,6 +161,12 @@ class AtomPool:
             entered[k] = self.add(int(sample[k]), float(cost[k]), float(value[k]), point[k], named)
         return entered
 
+    def points(self) -> tuple[NDArray[np.int64], Array]:
+        """Samples ``[M]`` and points ``[M, n]`` of every atom that has one, sample by sample, by increasing cost."""
+        found = [(i, point) for i, e in enumerate(self._envelopes) for point in e.points if point is not None]
+        sample = np.fromiter((i for i, _ in found), np.int64, len(found))
+        return sample, np.array([point for _, point in found], np.float64).reshape(len(found), self._width)
+
     def touched(self) -> set[int]:
         """The samples whose envelopes have changed since this was asked last."""
         out, self._touched = self._touched, set()

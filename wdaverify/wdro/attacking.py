@@ -93,6 +93,13 @@ def flip_labels(problem: WdroProblem, pool: AtomPool) -> None:
             _offer(problem, pool, everyone, problem.samples.x, np.zeros(everyone.size), other)
 
 
+def nominal_pool(problem: WdroProblem) -> AtomPool:
+    """A pool of what costs no distance: every sample as it is, and under every other label where labels may move."""
+    pool = AtomPool(clean_losses(problem)[0], problem.network.n_inputs)
+    flip_labels(problem, pool)
+    return pool
+
+
 def _offer(
     problem: WdroProblem,
     pool: AtomPool,
@@ -134,18 +141,20 @@ def portions(count: int, deadline: float) -> Iterator[slice]:
         yield slice(first, first + _PORTION)
 
 
-def valued(problem: WdroProblem, outcome: AttackOutcome, deadline: float = math.inf) -> dict[str, Witness]:
+def valued(
+    problem: WdroProblem, outcome: AttackOutcome, deadline: float = math.inf, pool: AtomPool | None = None
+) -> dict[str, Witness]:
     """What every named distribution is worth, and the best ``mixture`` of every point that the attacks visited and kept.
 
-    The mixture is never below any one of them. What the deadline leaves no time for is left out, and is no bound.
+    The mixture is never below any one of them. What the deadline leaves no time for is left out, and is no bound. ``pool``
+    is where the mixture's atoms are put, see ``nominal_pool``.
     """
     out: dict[str, Witness] = {}
     for name, proposal in outcome.distributions.items():
         if time.monotonic() >= deadline:
             return out
         out[name] = evaluate(problem, proposal)
-    pool = AtomPool(clean_losses(problem)[0], problem.network.n_inputs)
-    flip_labels(problem, pool)
+    pool = nominal_pool(problem) if pool is None else pool
     for proposal in outcome.distributions.values():
         fill_pool(problem, pool, proposal.sample, proposal.point)
     for part in portions(outcome.sample.size, deadline):

@@ -13,7 +13,7 @@ from wdaverify.errors import ExecutorLostError, ProblemError
 from wdaverify.journal.store import Journal
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
-from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put, valued
+from wdaverify.wdro.attacking import launch, nominal_pool, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.certifying import proven
 from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.dlr import DlrSearch
@@ -225,15 +225,17 @@ def _attack(run: Run, search: Search) -> dict[str, float]:
     deadline = math.inf if limit is None else begun + _ATTACK_SHARE * limit
     outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
     run.device = outcome.device
-    witnesses = valued(run.problem, outcome, run.deadline)
+    pool = nominal_pool(run.problem)
+    witnesses = valued(run.problem, outcome, run.deadline, pool)
     values = {name: witness.lower for name, witness in witnesses.items()}
     for witness in witnesses.values():
         search.adopt(witness)
-    for proposal in outcome.distributions.values():
-        if time.monotonic() < run.deadline:
-            search.offer(proposal.sample, proposal.point)
-    for part in portions(outcome.sample.size, run.deadline):
-        search.offer(outcome.sample[part], outcome.point[part])
+    if isinstance(search, MarginSearch):  # its pool would keep no others
+        sample, point = pool.points()
+    else:
+        sample, point = outcome.points()
+    for part in portions(sample.size, run.deadline):
+        search.offer(sample[part], point[part])
     run.attack_seconds = time.monotonic() - begun
     if recall is not None and outcome.finished and time.monotonic() < run.deadline:
         recall.keep_attacks(outcome.device, values)
