@@ -20,7 +20,9 @@ ACCURATE = 1e-7
 """What these programs are trusted to."""
 
 
-def cone_program(cost: Array, square: Array, below: tuple[Array, Array], ball: Array | None = None) -> tuple[float, Array]:
+def cone_program(
+    cost: Array, square: Array, below: tuple[Array, Array], ball: Array | None = None
+) -> tuple[float, Array]:
     """``min cost . v + v . square v`` over ``A v <= b`` and, of rows ``ball v``, the first no less than the rest's length."""
     matrix, side = below
     cones = [clarabel.NonnegativeConeT(side.size)]
