@@ -55,7 +55,9 @@ class Shells:
     @classmethod
     def stacked(cls, parts: Sequence[Shells]) -> Shells:
         """Shells of one cost, one after the other."""
-        up, down, centre = (np.concatenate(some) for some in zip(*((s.up, s.down, s.centre) for s in parts), strict=True))
+        up, down, centre = (
+            np.concatenate(some) for some in zip(*((s.up, s.down, s.centre) for s in parts), strict=True)
+        )
         near, far = (np.concatenate(some) for some in zip(*((s.near, s.far) for s in parts), strict=True))
         return cls(parts[0].cost, centre, up, down, near, far)
 

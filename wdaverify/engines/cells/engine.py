@@ -422,4 +422,3 @@ class _Hunt:
     def _nothing(self, detail: str) -> Answer:
         trivial = -math.inf if isinstance(self._question, Distance) else math.inf
         return Answer(trivial, np.zeros((0, self._network.n_inputs)), "none", True, 0, 0.0, detail, False)
-
