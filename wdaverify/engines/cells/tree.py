@@ -20,7 +20,7 @@ from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 _EASE = 1e-6
 """How far, relative to its range, a fixed neuron is let off its side where its leaf is nearly empty."""
 _SLIGHT = 1e-9
-"""A ray's weight of the margin, relative to its largest number, that is rounding: below 0 it would show nothing of a distance."""
+"""A ray's multiplier of the margin's row, relative to its largest, that is rounding: below 0 it would show nothing of a distance."""
 _FRACTIONAL = 1e-6
 """How far from an integer a feature may be and count as one."""
 _NARROW = 1e-7
@@ -310,7 +310,7 @@ class Relaxation:
         row[2 + shell.neuron] = y[: shell.neuron.size] * shell.weight
         if shell.margin >= 0:
             row[0] = y[shell.margin] * shell.margin_weight
-            slight = ray and abs(row[0]) <= _SLIGHT * float(np.abs(row).max())
+            slight = ray and abs(y[shell.margin]) <= _SLIGHT
             row[0] = 0.0 if slight else row[0] if ray else max(row[0], 0.0)
         else:
             row[0] = 0.0 if ray else 1.0
