@@ -665,3 +665,17 @@ def test_a_certificate_of_grown_trees_is_confirmed(grown: Counts) -> None:
     assert result.certificate is not None
     assert recheck(result.certificate, again).proved
     assert grown.nodes > 0
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_was_not_branched_for_want_of_time_is_not_closed(
+    seed: int, norm: Norm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where no leaf is searched on that proves less than it promised."""
+    monkeypatch.setattr(engine_module, "_REOPENED", 0)
+    net, inner, distance, value, nearest = asked(seed, norm)
+    for question, truth in ((inner, value), (distance, nearest)):
+        answer = CellEngine(net).answer(question, replace(PLAIN, gap=1e-4, seconds=0.0))
+        assert valid(answer, truth, question)
+        assert not answer.closed or exact(answer, truth, question, near=1e-3)
