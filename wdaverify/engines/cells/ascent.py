@@ -94,21 +94,26 @@ class Ascent:
         peaks: Sequence[Peak],
         multiplier: float | None,
     ) -> None:
-        self._weights = [block.weight.astype(np.float32) for block in blocks]
+        with np.errstate(over="ignore"):  # what is infinite in single precision bounds nothing
+            self._weights = [block.weight.astype(np.float32) for block in blocks]
+            self._biases = [block.bias.astype(np.float32) for block in blocks]
+            self._low, self._high = (
+                np.stack([np.concatenate([pair[side][0] for pair in shell]) for shell in bounds]).astype(np.float32)
+                for side in (0, 1)
+            )
         self._back = [np.ascontiguousarray(weight.T) for weight in self._weights]
-        self._biases = [block.bias.astype(np.float32) for block in blocks]
         self._functional = functional.astype(np.float32)
         self._centre, self._peaks, self._multiplier = centre.astype(np.float32), tuple(peaks), multiplier
         sizes = [weight.shape[0] for weight in self._weights[:-1]]
         edges = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(edges)]
-        self._low, self._high = (
-            np.stack([np.concatenate([pair[side][0] for pair in shell]) for shell in bounds]).astype(np.float32)
-            for side in (0, 1)
-        )
 
     def fresh(self, shell: Ints) -> Multipliers:
         """Where the ascent begins: CROWN's slopes, no beta; for a distance, the price up to which moving is worth it."""
+        with np.errstate(all="ignore"):
+            return self._begun(shell)
+
+    def _begun(self, shell: Ints) -> Multipliers:
         alpha = (self._high > -self._low).astype(np.float32)[shell]
         price = np.full(shell.size, 0 if self._multiplier is None else self._multiplier, np.float32)
         free = Multipliers(alpha, np.zeros_like(alpha), price)
@@ -150,7 +155,7 @@ class Ascent:
             at = self._slope(shell[live], here, sides)
             better = at.bound > best[live]
             kept.put(live[better], here.take(better))
-            best[live] = np.maximum(best[live], at.bound)
+            best[live] = np.fmax(best[live], at.bound)
             total += step + 1.0
             mean += np.float32((step + 1.0) / total) * (at.moved - mean)
             if step == steps - 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from wdaverify.network.model import Array
 Prove = Callable[[Ints, list[Node]], Array]
 """What the rows of nodes of trees ``[L]`` prove of the minimisation, ``[L]``."""
 
+_NONE = np.full(1, -1, np.int64)
 _BATCH = 256
 """Children that are bounded together."""
 _ROOT_STEPS, _STEPS, _RESUMED = 40, 12, 3
@@ -151,19 +153,19 @@ class Growth:
         self._keep(shell, children, climbed, parents)
 
     def _keep(self, shell: Ints, nodes: list[Node], climbed: Climbed, parents: list[Node] | None) -> None:
-        """Write the rows of fresh leaves, close those that can be, and line up the rest."""
+        """Write the rows of fresh leaves, close those that can be, and line up the rest; what overflowed counts as stuck."""
         rows = np.concatenate([climbed.margin[:, None], np.ones((len(nodes), 1), np.float32), climbed.nu], axis=1)
-        entries = []
+        held, entries = np.isfinite(rows).all(axis=1) & np.isfinite(climbed.bound), []  # by single precision
         for j, node in enumerate(nodes):
-            bound = float(climbed.bound[j])
+            bound = float(climbed.bound[j]) if held[j] else -math.inf
             if parents is None and node.row is not None and bound <= node.bound:
                 bound = node.bound  # what its own row proves is better
             else:
-                node.row, node.held = rows[j].astype(np.float64), False
+                node.row, node.held = rows[j].astype(np.float64) if held[j] else None, False
                 node.bound = bound if parents is None else max(bound, parents[j].bound)
-            free = climbed.free
+            free, splits = climbed.free, climbed.splits[j].copy() if held[j] else _NONE
             alpha, beta = free.alpha[j].astype(np.float16), free.beta[j].copy()
-            entries.append(_Open(int(shell[j]), node, climbed.splits[j].copy(), alpha, beta, free.price[j]))
+            entries.append(_Open(int(shell[j]), node, splits, alpha, beta, free.price[j]))
         self._close([entry for entry in entries if self._prunes(entry.node.bound)])
         for entry in entries:
             if not self._prunes(entry.node.bound):

@@ -19,6 +19,8 @@ from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
 _EASE = 1e-6
 """How far, relative to its range, a fixed neuron is let off its side where its leaf is nearly empty."""
+_SLIGHT = 1e-9
+"""A ray's multiplier of the margin's row, relative to its largest, that is rounding: below 0 it would show nothing of a distance."""
 _FRACTIONAL = 1e-6
 """How far from an integer a feature may be and count as one."""
 _NARROW = 1e-7
@@ -312,7 +314,8 @@ class Relaxation:
         row[2 + shell.neuron] = y[: shell.neuron.size] * shell.weight
         if shell.margin >= 0:
             row[0] = y[shell.margin] * shell.margin_weight
-            row[0] = row[0] if ray else max(row[0], 0.0)
+            slight = ray and abs(y[shell.margin]) <= _SLIGHT
+            row[0] = 0.0 if slight else row[0] if ray else max(row[0], 0.0)
         else:
             row[0] = 0.0 if ray else 1.0
         row[1] = 0.0 if ray else 1.0

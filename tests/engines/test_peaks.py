@@ -1,0 +1,109 @@
+"""Peaks in single precision: the value of a linear or cone program, attained at a displacement of the shell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from engines.cellwise import cone_program, moves
+
+from wdaverify.certify.backward import Shells
+from wdaverify.encoding.cost import Region
+from wdaverify.engines.cells.peaks import peak_of
+from wdaverify.network.model import Array
+from wdaverify.problem import GroundCost, Norm
+
+NORMS = [Norm.INF, Norm.ONE]
+SINGLE = 3e-6
+"""Rounding of single precision, relative to what is summed."""
+SEEDS = [pytest.param(s, marks=[] if s < 12 else [pytest.mark.full]) for s in range(120)]
+BENDS = 64
+
+
+def drawn(rng: np.random.Generator, norm: Norm, n: int) -> Region:
+    """A shell: boxes with faces at the sample, weights, fixed features, near = far among them."""
+    lower, upper = -rng.uniform(0, 1, n), rng.uniform(0, 1, n)
+    centre = rng.uniform(lower, upper)
+    for k in range(n):
+        if rng.random() < 0.25:
+            centre[k] = rng.choice([lower[k], upper[k]])
+    weights = None
+    if rng.random() < 0.6:
+        weights = np.exp(rng.normal(size=n))
+        weights[rng.random(n) < 0.2] = np.inf
+    cost = GroundCost(norm, 1, weights)
+    span = np.where(cost.fixed(n), 0.0, cost.scale(n) * np.maximum(upper - centre, centre - lower))
+    far = float(rng.uniform(0.2, 1.2) * (span.max() if norm is Norm.INF else span.sum())) + 0.01
+    return Region(cost, centre, lower, upper, far * float(rng.choice([0.0, 0.0, 0.4, 1.0])), far)
+
+
+def shells_of(region: Region) -> Shells:
+    near, far = np.array([region.near]), np.array([region.far])
+    return Shells.around(region.cost, region.centre[None], region.lower, region.upper, near, far)
+
+
+def optimum(region: Region, q: Array, price: float, power: int) -> float:
+    rows, sides, _ = moves(region)
+    n = q.size
+    square = np.zeros(2 * n + 1)
+    square[-1] = price if power == 2 else 0.0
+    cost = np.concatenate([-q, np.zeros(n), [price if power == 1 else 0.0]])
+    return -cone_program(cost, square, (rows, sides))[0]
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_value_is_the_optimum_and_attained(seed: int, norm: Norm, power: int) -> None:
+    """For l-inf squared, the optimum up to the distance between the values of t that are tried."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 10))
+    region = drawn(rng, norm, n)
+    peak = peak_of(shells_of(region), power)
+    assert peak is not None
+    q = rng.normal(size=(6, n))
+    q[rng.random(q.shape) < 0.15] = 0.0
+    size = np.abs(q / region.cost.scale(n)).sum(axis=1)
+    price = size * rng.choice([0.0, 0.05, 0.3, 0.6, 1.5], 6) / (1.0 if norm is Norm.INF else n)
+    q, price = q.astype(np.float32).astype(float), price.astype(np.float32).astype(float)
+    value, moved, t = (part.astype(float) for part in peak(q.astype(np.float32), price.astype(np.float32)))
+    noise = SINGLE * (size * region.far + price * region.far**power)
+    truth = np.array([optimum(region, row, float(each), power) for row, each in zip(q, price, strict=True)])
+    assert (value <= truth + noise + 1e-7).all()
+    step = (region.far - region.near) / (BENDS // 2 - 1)
+    missed = price * (0.5 * step) ** 2 if power == 2 and norm is Norm.INF else 0.0
+    assert (value >= truth - missed - noise - 1e-7).all()
+    held = SINGLE * (1 + region.far)
+    assert ((moved <= region.upper - region.centre + held) & (moved >= region.lower - region.centre - held)).all()
+    assert not moved[:, region.cost.fixed(n)].any()
+    assert ((t >= region.near - held) & (t <= region.far + held)).all()
+    scaled = np.abs(moved * region.cost.scale(n))
+    assert ((scaled.max(axis=1) if norm is Norm.INF else scaled.sum(axis=1)) <= t + held * n).all()
+    np.testing.assert_allclose((q * moved).sum(axis=1) - price * t**power, value, atol=float(noise.max()) + 1e-12)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_more_bends_than_are_tried_cost_a_little_and_stay_attained(power: int) -> None:
+    rng = np.random.default_rng(7)
+    n = 150
+    upper = rng.uniform(0.05, 1, n)
+    region = Region(GroundCost(Norm.INF, 1), np.zeros(n), -upper[::-1].copy(), upper, 0.0, 1.0)
+    peak = peak_of(shells_of(region), power)
+    assert peak is not None
+    q = rng.normal(size=(8, n)).astype(np.float32)
+    price = (np.abs(q).sum(axis=1) * np.linspace(0.0, 0.6, 8)).astype(np.float32)
+    value, moved, t = (part.astype(float) for part in peak(q, price))
+    np.testing.assert_allclose((q * moved).sum(axis=1) - price * t**power, value, rtol=1e-4, atol=1e-4)
+    for found, row, each in zip(value, q.astype(float), price.astype(float), strict=True):
+        truth = optimum(region, row, float(each), power)
+        assert truth - 0.01 * np.abs(row).sum() <= found <= truth + 1e-5 * np.abs(row).sum()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_there_is_none_for_other_norms_or_a_centre_outside(norm: Norm) -> None:
+    region = drawn(np.random.default_rng(0), norm, 3)
+    shells = shells_of(region)
+    assert peak_of(shells, 1) is not None
+    assert peak_of(shells.within(region.centre + 0.1, region.centre + 0.2), 1) is None
+    assert peak_of(shells.within(region.centre - 0.2, region.centre - 0.1), 1) is None
+    other = Region(GroundCost(Norm.TWO, 1), region.centre, region.lower, region.upper, 0.0, 1.0)
+    assert peak_of(shells_of(other), 1) is None
