@@ -308,10 +308,36 @@ def test_splits_are_open_neurons_and_points_are_in_the_shell(seed: int, norm: No
         bounds = [part.bounds for part in case.hunt._shells]
         low, high = (np.stack([np.concatenate([pair[side][0] for pair in one]) for one in bounds]) for side in (0, 1))
         able = (low[shell] < 0) & (high[shell] > 0) & (phases == 0)
-        np.testing.assert_array_equal(climbed.split >= 0, able.any(axis=1))
-        at = np.flatnonzero(climbed.split >= 0)
-        assert able[at, climbed.split[at]].all()
+        count = np.minimum(able.sum(axis=1), climbed.splits.shape[1])
+        np.testing.assert_array_equal((climbed.splits >= 0).sum(axis=1), count)
+        for row, some, known in zip(climbed.splits, able, count, strict=True):
+            assert some[row[:known]].all()
+            assert np.unique(row[:known]).size == known
         far = case.region.cost.distance(climbed.points.astype(float))
         assert (far <= case.edges[shell + 1] * (1 + 1e-5)).all()
         inside = case.centre + climbed.points
         assert ((inside >= -1e-6) & (inside <= 1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("norm", [Norm.INF, Norm.ONE])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_chosen_neuron_gains_most_of_the_candidates(seed: int, norm: Norm) -> None:
+    for case in cases(seed, norm):
+        shell, phases = case.nodes(12)
+        climbed = case.climb(shell, phases, 12)
+        some = np.flatnonzero(climbed.splits[:, 0] >= 0)
+        if not some.size:
+            continue
+        shell, phases, free = shell[some], phases[some], climbed.free.take(some)
+        splits, bound = climbed.splits[some], climbed.bound[some]
+        chosen = case.ascent.chosen(shell, phases, free, splits, bound, 1e9)
+        for k in range(some.size):
+            worth = {}
+            for neuron in splits[k][splits[k] >= 0].tolist():
+                sides = np.repeat(phases[k : k + 1], 2, axis=0)
+                sides[:, neuron] = 1, -1
+                both = free.take(np.array([k, k]))
+                value = case.ascent.climb(np.repeat(shell[k], 2), sides, both, 1, 1e9).bound
+                gains = np.maximum(value - bound[k], 1e-6)
+                worth[neuron] = float(gains[0]) * float(gains[1])
+            assert worth[int(chosen[k])] >= max(worth.values()) * (1 - 1e-3) - 1e-9

@@ -349,7 +349,7 @@ def random_splits(honest: Callable[..., Climbed], rng: np.random.Generator) -> C
         climbed = honest(self, shell, phases, *given)
         score = np.where(phases == 0, rng.random(phases.shape), -1.0)
         split = np.where((phases == 0).any(axis=1) & (rng.random(shell.size) < 0.9), score.argmax(axis=1), -1)
-        return replace(climbed, split=split)
+        return replace(climbed, splits=split[:, None])
 
     return faulty
 

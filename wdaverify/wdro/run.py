@@ -20,6 +20,7 @@ from wdaverify.wdro.result import Reason, SampleBracket
 from wdaverify.wdro.workers import Task, Workers
 
 _FIRST_SLICE = 2.0
+_LONGEST = 20
 """Seconds that a question gets on its first try; each further try gets four times as many, and goes on where the last one ended."""
 _TICK = 0.2
 _JOURNAL_TICK = 1.0
@@ -188,7 +189,7 @@ class Run:
 
     def slice(self, tries: int) -> float:
         """Seconds for a question that was tried ``tries`` times before."""
-        return min(_FIRST_SLICE * 4.0**tries, self.remaining())
+        return min(_FIRST_SLICE * 4.0 ** min(tries, _LONGEST), self.remaining())
 
     def count(self, sample: int, answer: Answer) -> None:
         """Add an answer to the statistics."""
