@@ -19,8 +19,8 @@ from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, SampleBracket
 from wdaverify.wdro.workers import Task, Workers
 
-_FIRST_SLICE = 2.0
 _LONGEST = 20
+_FIRST_SLICE = 2.0
 """Seconds that a question gets on its first try; each further try gets four times as many, and goes on where the last one ended."""
 _TICK = 0.2
 _JOURNAL_TICK = 1.0
