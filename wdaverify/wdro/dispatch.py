@@ -24,7 +24,7 @@ _DEATHS = 3
 """How often a question may be under way while a worker dies or fails before it is given up."""
 _HANG = 20.0
 """Seconds beyond its own, half as many again, after which a question is given up and its worker ended."""
-_WORTH = 1.0
+_WORTH = 1.5
 """Seconds of work that a bundle for a foreign executor should hold, so that handing it over costs little beside it."""
 _LARGEST_BUNDLE = 64
 _NOT_STARTED = (BrokenExecutor, OSError, MemoryError)
