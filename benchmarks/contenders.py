@@ -18,6 +18,8 @@ from workloads import Workload
 
 from wdaverify import DistancesResult, Status, WdroProblem
 
+OWN = "wdaverify"
+BASELINES = ("limit", "naive Gurobi", "naive HiGHS", "plain Gurobi", "plain HiGHS", "one MILP")
 _LIBRARIES = {"gurobi": "Gurobi", "highs": "HiGHS"}
 
 
@@ -31,6 +33,8 @@ class Plan:
     baseline_samples: int
     baseline_limit: float
     own_limit: float
+    against: tuple[str, ...] = ()
+    """The baselines that take part, by name; all of them where there are none."""
 
 
 Contender = Callable[[], Outcome]
@@ -80,7 +84,7 @@ def _contenders(workload: Workload, problem: WdroProblem, plan: Plan) -> dict[st
         return outcome
 
     for name, settings in workload.settings.items():
-        who = "wdaverify" if not settings else f"wdaverify, {name}"
+        who = OWN if not settings else f"{OWN}, {name}"
         out[who] = lambda settings=settings: own(settings)
     if not workload.baselines or not plan.baselines:
         return out
@@ -96,7 +100,7 @@ def _contenders(workload: Workload, problem: WdroProblem, plan: Plan) -> dict[st
             )
     if not workload.distances:
         out["one MILP"] = lambda: one_milp(problem, **given)
-    return out
+    return {who: run for who, run in out.items() if not plan.against or who in plan.against or who.startswith(OWN)}
 
 
 def _limit(workload: Workload, problem: WdroProblem, result: ours.Result, plan: Plan) -> Outcome:

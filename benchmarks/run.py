@@ -18,7 +18,7 @@ from pathlib import Path
 
 import fresh
 import scaling
-from contenders import Plan, measure, tell, validate
+from contenders import BASELINES, Plan, measure, tell, validate
 from machine import stamp
 from record import HERE, Record
 from table import write
@@ -87,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each, for everybody (2)")
     parser.add_argument("--no-baselines", action="store_true", help="our own runs alone")
     parser.add_argument(
+        "--against",
+        action="append",
+        choices=BASELINES,
+        metavar="WHO",
+        help="a baseline that takes part (each); may be given again",
+    )
+    parser.add_argument(
         "--baseline-samples", type=int, default=3, metavar="N", help="naive and plain baselines run on N samples (3)"
     )
     parser.add_argument("--baseline-limit", type=float, metavar="S", help="cap of a baseline's run (300; quick 60)")
@@ -106,6 +113,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         baseline_samples=options.baseline_samples,
         baseline_limit=options.baseline_limit or (60.0 if quick else 300.0),
         own_limit=options.limit or (120.0 if quick else 900.0),
+        against=tuple(options.against or ()),
     )
 
 
