@@ -168,6 +168,9 @@ def test_trees_make_room() -> None:
     assert kept.of(0, (7, 7)) == ()
     kept.keep(9, (0, 0), None)
     assert kept.of(9, (8, 8)) == ()
+    small = Trees(room=1.5 * size)  # what would take most of the room does not drive out the rest
+    small.keep(1, None, proof)
+    assert small.of(1, None) == ()
     alone = Trees()
     alone.keep(3, None, proof)
     assert len(alone.of(3, None)) == len(tree)

@@ -18,8 +18,8 @@ from wdaverify.errors import SolverError
 from wdaverify.network.model import Array
 from wdaverify.solvers.highs import SMALLEST_COEFFICIENT
 
-_TIGHT = 1e-10
-"""The least feasibility tolerance that HiGHS takes."""
+_TIGHT, _LOOSE = 1e-10, 1e-6
+"""The least feasibility tolerance that HiGHS takes, and one at which it still ends where at its own 1e-7 it gives up."""
 
 
 class LpStatus(StrEnum):
@@ -48,12 +48,12 @@ class LpSolution:
 class LpSession:
     """One model's relaxation, kept in HiGHS between solves."""
 
-    def __init__(self, program: LinearProgram, *, curved: bool = False) -> None:
+    def __init__(self, program: LinearProgram, *, curved: bool = False, loose: bool = False) -> None:
         """``curved``: the program gathers tangents, which are worth no more than the tolerance they are kept to."""
         self._solver = highspy.Highs()  # type: ignore[no-untyped-call]
-        if curved:
+        if curved or loose:
             for name in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
-                self._solver.setOptionValue(name, _TIGHT)
+                self._solver.setOptionValue(name, _LOOSE if loose else _TIGHT)
         for key, value in (
             ("output_flag", False),
             ("threads", 1),

@@ -96,7 +96,7 @@ class _CurveSearch(MarginSearch):
         self._budget = float(radius**self._problem.cost.power)
         self._run.lower, self._run.upper = -math.inf, math.inf
         self.witness = stay_put(self._problem)
-        self._best = replace(self._best, value=math.inf)  # that of another radius says nothing here
+        self._forget_approach()  # the best of another radius says nothing here
         self._run.rounds = 0
         best = min(self.lines, key=lambda lam: lam * self._budget + self.lines[lam], default=None)
         self._run.upper = math.inf if best is None else self._line(best)
@@ -111,7 +111,7 @@ class _CurveSearch(MarginSearch):
         self.witness = stay_put(self._problem)
         lam = max([1.0, *self.lines])
         for _ in range(_STEPS):
-            self._best = replace(self._best, value=math.inf)
+            self._forget_approach()
             lam *= _GROWTH
             self._run.next_round()
             self._pricing.move_to(lam)

@@ -7,7 +7,7 @@ atoms. The bracket is valid at any moment, so that any limit only leaves it wide
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -92,6 +92,7 @@ class MarginSearch:
         self._goal = -math.inf
         """The dual value that is enough at the multiplier at hand; -inf: only the master's own multiplier will do."""
         self._take_upper()
+        self._take_recalled()
         run.widest = self._widest
 
     def _take_up(self) -> None:
@@ -101,6 +102,16 @@ class MarginSearch:
             for part in portions(sample.size, self._run.deadline):
                 fill_pool(self._problem, self._pool, sample[part], point[part])
             self._pool.touched()
+
+    def _take_recalled(self) -> None:
+        """Begin with the best dual that a journal proves, at whichever multiplier."""
+        if self.horizon is not None or self._run.options.certificate:
+            return  # not every multiplier proves something on the whole space, and not every fact has its trees
+        for multiplier, lower, upper, checked in self._pricing.recalled():
+            value = self._dual_at(multiplier, upper)
+            if value < self._best.value:
+                self._best = _Dual(value, multiplier, lower, upper, checked)
+        self.settle()
 
     def _keep_points(self) -> None:
         """Write down the atoms that are new."""
@@ -176,7 +187,10 @@ class MarginSearch:
             if reason is not None:
                 return reason
             narrowed = width - (self._run.upper - self._run.lower)
-            idle = 0 if narrowed > 0.01 * self._run.options.gap else idle + 1
+            if narrowed > 0.01 * self._run.options.gap:
+                idle = 0
+            elif self._goal == -math.inf:  # a step of an approach may bring no more than atoms
+                idle += 1
             if idle == self._patience or (not moved and solves == sum(self._run.solves.values())):
                 return Reason.STALLED
 
@@ -189,16 +203,18 @@ class MarginSearch:
         before, self._goal = self._goal, -math.inf
         if not self._difficulty.hard or not math.isfinite(self._problem.cost.order):
             return wanted
-        if not self._scanned:
+        if not self._scanned and wanted > 0:
             self._scan(wanted)
         elif before > -math.inf and not self._pricing.open_items().size:
             self._level *= _FINER
         best, least = self._best, self._run.lower
         near = best.value - least <= _CLOSE * self._run.options.gap or self._level < _LAST
-        if near or best.multiplier <= wanted:
+        if near or best.multiplier <= wanted or not math.isfinite(best.value):
             return wanted
         level = least + self._level * (best.value - least)
         low, high = wanted, best.multiplier
+        if self._promised(high) <= level:
+            low = high
         for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)
             low, high = (middle, high) if self._promised(middle) <= level else (low, middle)
@@ -211,13 +227,19 @@ class MarginSearch:
 
     def _scan(self, wanted: float) -> None:
         """Look by screening alone for the multiplier above the master's with the best dual."""
-        self._scanned, worse, multiplier = True, 0, wanted
+        self._scanned, worse, multiplier, least = True, 0, wanted, math.inf
         while worse < 2 and self._run.verdict() is None:
             multiplier *= _SCAN
-            before = self._best.value
             self._pricing.move_to(multiplier)
             self._take_upper()
-            worse = 0 if self._best.value < before else worse + 1
+            value = self._dual_at(multiplier, self._pricing.upper())
+            worse = 0 if value < least else worse + 1
+            least = min(least, value)
+
+    def _forget_approach(self) -> None:
+        """Begin anew: what was approached was another question's multiplier."""
+        self._scanned, self._level, self._goal = False, _LEVEL, -math.inf
+        self._best = replace(self._best, value=math.inf, multiplier=0.0)
 
     def _price(self) -> Reason | None:
         """Ask questions at the multiplier until the bracket closes, the multiplier is outdated, or nothing is left."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,7 +139,10 @@ class Pricing:
         )
 
     def _learn(self, items: Ints, upper: Array, *, checked: bool) -> None:
-        """Record ``phi_item(multiplier) <= upper``."""
+        """Record ``phi_item(multiplier) <= upper``; on the whole space of all but what cannot beat the atoms."""
+        if self._horizon is not None:
+            attained = self.lower()[self._sample[items]]
+            upper = np.maximum(upper, attained + 1e-12 * (1 + np.abs(attained)))
         self._all.add_many(items, self.multiplier, upper)
         if checked:
             self._checked.add_many(items, self.multiplier, upper)
@@ -193,6 +197,19 @@ class Pricing:
         if self.proofs is not None:
             for item, k in zip(items.tolist(), source.tolist(), strict=True):
                 self.proofs.screened(item, self.multiplier, screened.inner[k], screened.outer[k])
+
+    def recalled(self) -> Iterator[tuple[float, Array, Array, Array]]:
+        """Each multiplier that a journal knows facts of, with ``lower, upper`` and its checked part there, ``[N]``."""
+        if self._asked is None:
+            return
+        for multiplier in np.unique(self._asked.multiplier).tolist():
+            lower = np.nextafter(self._pool.lower_model(multiplier), -math.inf)
+            both = [
+                model.evaluate(multiplier).reshape(-1, self._per_sample).max(axis=1)
+                for model in (self._all, self._checked)
+            ]
+            upper, checked = (np.maximum(some, self.pieces.floor) for some in both)
+            yield multiplier, lower, np.maximum(upper, lower), checked
 
     def open_items(self) -> Ints:
         """Items that may still lift their sample above its atoms by more than the tolerance, and can be asked about."""

@@ -13,6 +13,8 @@ from wdaverify.certify.proof import Proof, Tree
 
 _ROOM = 2.0**28
 """Bytes that all of them may take."""
+_SHARE = 0.5
+"""Trees that would take more than this share of it are not kept."""
 _LARGER = 1.5
 """A group's trees give way to those that have so many times their rows: trees grown from them are a little larger each time."""
 
@@ -38,6 +40,8 @@ class Trees:
 
     def _put(self, key: Hashable, trees: tuple[Tree, ...]) -> None:
         self._taken -= _bytes(self._kept.pop(key, ()))
+        if _bytes(trees) > _SHARE * self._room:
+            return
         self._kept[key] = trees
         self._taken += _bytes(trees)
         while self._taken > self._room:

@@ -38,6 +38,8 @@ _NARROWEST = 2.0**-8
 """No shell is cut that is narrower than this share of the question's."""
 _WORTH_A_TRY = 20.0
 """Trees with so many times more rows than nodes that a search of its own would take are not taken over."""
+_TOGETHER = 1024
+"""Leaves that are proven together."""
 _REOPENED = 3
 """How often leaves that prove less than the LP promised are searched on."""
 
@@ -174,7 +176,7 @@ class _Hunt:
                 search = self._searched((), min(few, room))
             elif grown and self._few >= _TOO_FEW:
                 search = self._searched(known, min(self._few, room))
-            if search is None or not search.finished:
+            if search is None or not (search.finished or self._late):
                 search = self._searched(known, room, search, grown=grown)
         except SolverError as error:
             return self._nothing(str(error))
@@ -242,6 +244,8 @@ class _Hunt:
         growth = Growth(self._ascent(), search.roots, self._prove_all, self._look(search), limits, room)
         while True:
             growth.run()
+            if growth.late and (growth.open or growth.stuck):
+                break
             stuck, growth.stuck = growth.stuck, []
             for k, root in search.roots.items():
                 search.take_over(k, root)
@@ -253,8 +257,13 @@ class _Hunt:
                 break
         growth.settle()
         search.nodes += growth.nodes
-        search.finished = search.finished and not growth.open
+        search.finished = search.finished and not growth.open and not growth.stuck
         search.full = search.full or growth.full
+
+    @property
+    def _late(self) -> bool:
+        """Whether the time is over."""
+        return time.perf_counter() > self._begun + self._effort.seconds
 
     def _look(self, search: Search) -> Callable[[Floats], float]:
         """Values displacements near solutions of relaxations; the incumbent afterwards."""
@@ -358,9 +367,13 @@ class _Hunt:
 
     def _prove(self, shell: _Shell, nodes: list[Node]) -> Array:
         """What nodes on a shell prove, ``[L]``."""
-        at = np.zeros(len(nodes), np.int64)
-        local = [(low[at], high[at]) for low, high in shell.bounds]
-        return prove(self._backward, self._claim, shell.shells.take(at), local, nodes)
+        out = []
+        for first in range(0, len(nodes), _TOGETHER):
+            some = nodes[first : first + _TOGETHER]
+            at = np.zeros(len(some), np.int64)
+            local = [(low[at], high[at]) for low, high in shell.bounds]
+            out.append(prove(self._backward, self._claim, shell.shells.take(at), local, some))
+        return np.concatenate(out) if out else np.zeros(0)
 
     def _prove_all(self, trees: Ints, nodes: list[Node]) -> Array:
         """What nodes of trees ``[L]`` prove, ``[L]``."""
@@ -401,6 +414,9 @@ class _Hunt:
             for node in leaves(root):
                 if node.bound >= least:
                     continue
+                if self._late:
+                    search.finished = False
+                    return False
                 if not node.settled:
                     search.settle(k, node)
                     some = True

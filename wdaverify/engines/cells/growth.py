@@ -72,13 +72,14 @@ class Growth:
         self._heap: list[tuple[float, int, _Open]] = []
         self._ticket = itertools.count()
         self._told = 0.0, 0
+        self._left: list[tuple[int, Node]] = []
         some = [(k, leaf) for k, root in sorted(roots.items()) for leaf in leaves(root)]
         self._begin([(k, leaf) for k, leaf in some if not self._prunes(leaf.bound)])
 
     @property
     def open(self) -> list[tuple[int, Node]]:
         """The leaves that are still to be branched."""
-        return [(entry.tree, entry.node) for _, _, entry in self._heap]
+        return [(entry.tree, entry.node) for _, _, entry in self._heap] + self._left
 
     @property
     def full(self) -> bool:
@@ -87,7 +88,7 @@ class Growth:
 
     def run(self) -> None:
         """Grow until nothing is left to branch, too much is stuck, or time or room is out."""
-        while not self.full and not self._late() and len(self.stuck) < _STUCK:
+        while not self.full and not self.late and len(self.stuck) < _STUCK:
             batch = self._draw()
             if batch:
                 self._branch(batch)
@@ -101,6 +102,9 @@ class Growth:
     def _begin(self, found: list[tuple[int, Node]]) -> None:
         """Take up leaves that fall short, in the order of their shells: from their rows where they have any, else from nothing."""
         for first in range(0, len(found), _BATCH):
+            if self.late:
+                self._left = found[first:]
+                return
             some = [node for _, node in found[first : first + _BATCH]]
             shell = np.array([k for k, _ in found[first : first + _BATCH]], np.int64)
             phases = np.stack([node.phases for node in some])
@@ -139,7 +143,7 @@ class Growth:
         free = free.take(np.repeat(at, 2))
         climbed = self._ascent.climb(shell, phases, free, _STEPS, self._ceiling())
         self.nodes += phases.shape[0]
-        children, parents = list[Node](), list[Node]()
+        children, parents, rows = list[Node](), list[Node](), [entry.node.row for entry in batch]
         for j, entry in enumerate(batch):
             sides = []
             for side in (2 * j, 2 * j + 1):
@@ -151,6 +155,9 @@ class Growth:
             parents += [entry.node, entry.node]
         self.incumbent = min(self.incumbent, self._look(climbed.points))
         self._keep(shell, children, climbed, parents)
+        for k, child in enumerate(children):  # where a side came out below its parent, the parent's row holds of it too
+            if climbed.bound[k] < parents[k].bound and not child.held:
+                child.row = rows[k // 2]
 
     def _keep(self, shell: Ints, nodes: list[Node], climbed: Climbed, parents: list[Node] | None) -> None:
         """Write the rows of fresh leaves, close those that can be, and line up the rest; what overflowed counts as stuck."""
@@ -204,7 +211,8 @@ class Growth:
     def _ceiling(self) -> float:
         return self.incumbent - self._tolerance
 
-    def _late(self) -> bool:
+    @property
+    def late(self) -> bool:
         """Whether what is left of the time is needed to prove what is left of the leaves."""
         if not self._told[1] and len(self._heap) > 2 * _TELLING:
             self._hold([(entry.tree, entry.node) for _, _, entry in self._heap[:_TELLING]])

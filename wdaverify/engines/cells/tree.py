@@ -145,18 +145,23 @@ class Relaxation:
 
     def settle(self, node: Node, seconds: float) -> None:
         """Solve a leaf that proves less than its cut-off promised to its end."""
-        bound, row, node.held = node.bound, node.row, False
+        bound, row, node.held, node.settled = node.bound, node.row, False, True
         self._patient = True
-        self._session = LpSession(
-            self._shell.program, curved=self._curved
-        )  # the other's rows and basis may be to blame
-        self._now = np.zeros(self._shell.names.size, np.int8)
-        fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
-        self._patient, node.point = False, fresh.point
-        node.settled, node.forked = True, fresh.forked
+        for loose in (False, True):  # the session's rows and basis may be to blame, or its tolerances
+            self._renew(loose=loose)
+            fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
+            if fresh.row is not None and fresh.bound > bound:
+                node.bound, node.row, node.spare = fresh.bound, fresh.row, row
+                break
+        if loose:
+            self._renew()
+        self._patient, node.point, node.forked = False, fresh.point, fresh.forked
         node.above, node.below = fresh.above, fresh.below
-        if fresh.row is not None and fresh.bound > bound:
-            node.bound, node.row, node.spare = fresh.bound, fresh.row, row
+
+    def _renew(self, *, loose: bool = False) -> None:
+        """Begin with a session in which nothing has been solved."""
+        self._session = LpSession(self._shell.program, curved=self._curved, loose=loose)
+        self._now = np.zeros(self._shell.names.size, np.int8)
 
     def forks(self, parent: Node, cutoff: float, seconds: float) -> tuple[Node, Node]:
         """The two sides of a cut of a feature or a margin."""
