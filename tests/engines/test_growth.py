@@ -23,6 +23,7 @@ from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.certify.upper import distance_bounds, margin_bounds
 from wdaverify.encoding.cost import Region
+from wdaverify.encoding.rows import LinearProgram
 from wdaverify.engines.base import Answer, Distance, Effort, Inner
 from wdaverify.engines.cells.ascent import Ascent, Climbed, _Slope
 from wdaverify.engines.cells.engine import CellEngine, _Hunt
@@ -421,6 +422,30 @@ def test_lying_programs_after_growing(seed: int, norm: Norm, monkeypatch: pytest
         assert valid(answer, truth, question)
         assert answer.proof is not None
         assert shown(net, question, answer.proof) == pytest.approx(answer.bound, abs=1e-12)
+
+
+class Weak(LpSession):
+    """Solves nothing within the usual tolerances."""
+
+    def __init__(self, program: LinearProgram, *, curved: bool = False, loose: bool = False) -> None:
+        super().__init__(program, curved=curved, loose=loose)
+        self._loose = loose
+
+    def solve(self) -> LpSolution:
+        return super().solve() if self._loose else LpSolution(LpStatus.UNKNOWN, np.zeros(0), None, 0)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_programs_that_give_up_are_solved_loosely(seed: int, norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leaf that no program could be solved for is solved again, to larger tolerances; its row is what counts."""
+    net, inner, distance, value, nearest = asked(seed, norm)
+    monkeypatch.setattr("wdaverify.engines.cells.tree.LpSession", Weak)
+    for question, truth in ((inner, value), (distance, nearest)):
+        answer = CellEngine(net).answer(question, PROVEN)
+        assert valid(answer, truth, question)
+        tight = replace(PROVEN, cutoff=value - 1e-3 if question is inner else None)
+        assert exact(CellEngine(net).answer(question, tight), truth, question, near=5e-3)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -420,3 +420,12 @@ def test_distances_and_curves_share_a_journal(tmp_path: Path) -> None:
     assert lines_again.upper[-1] == pytest.approx(plain.upper[-1], abs=2 * GAP)
     assert lines.solves > 0
     assert any("reused" in notice for notice in (*again.notices, *lines_again.notices))
+
+
+def test_a_resumed_run_begins_with_what_was_proven(tmp_path: Path) -> None:
+    """Its first bracket is the journal's best dual, at whichever multiplier, before anything is asked."""
+    truth = run(tmp_path, "margin")[0]
+    with Journal(tmp_path) as journal:
+        again = verify(question("margin"), journal=journal, gap=1e-12, time_limit=1e-3)
+    assert again.statistics.solves == 0
+    assert again.upper <= truth.upper + 1e-9

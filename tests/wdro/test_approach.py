@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from bounds.tiny import network, problem, random_layers, raw
+from family_oracle import random_question
 from oracles import exact_bracket
+from test_family_against_oracle import put
 
 import wdaverify.wdro.margin as margin
-from wdaverify import Norm, Reason, WdroProblem, verify
+from wdaverify import GroundCost, Loss, Norm, Reason, Support, WdroProblem, curve, make_samples, verify
 from wdaverify.engines.base import Answer, Effort, Question
 from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.wdro.difficulty import Difficulty
@@ -149,3 +152,42 @@ def test_probing_asks_again_before_it_asks_something_new() -> None:
         verify(asked, gap=1e-7, time_limit=2)
     assert any(probing for _, probing in order)
     assert all(tries == 1 for tries, probing in order if probing)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_hard_curve_is_the_curve(order: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each radius approaches its own multiplier; nothing of another's approach is left."""
+    asked = put(random_question(2, norm="inf", order=order, loss="margin"), tmp_path)
+    gap = 1e-5 if order == 1 else 1e-2
+    straight = curve(asked, gap=gap)
+    monkeypatch.setattr(margin, "Difficulty", Hard)
+    approached = curve(asked, gap=gap)
+    assert approached.exact
+    for radius in straight.radius.tolist():
+        low, high = (
+            np.interp(radius**order, approached.radius**order, side) for side in (approached.lower, approached.upper)
+        )
+        assert low <= np.interp(radius**order, straight.radius**order, straight.upper) + 1e-5
+        assert high >= np.interp(radius**order, straight.radius**order, straight.lower) - 1e-5
+        assert high - low <= 1.1 * gap
+
+
+def test_on_the_whole_space_what_is_learned_holds_on_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its reach a question says only that nothing beats the atoms: no fact about an item is below what they attain."""
+    rng = np.random.default_rng(5)
+    net = network(*random_layers(rng, 2, 5, 4, 4))
+    x = rng.uniform(size=(4, 2))
+    samples = make_samples(x, net.forward(x).argmax(axis=1))
+    asked = WdroProblem(net, samples, GroundCost(Norm.INF, 1), Support.whole(2), Loss.MARGIN, 0.1)
+    checked, honest = [0], Pricing._learn
+
+    def learned(self: Pricing, items: np.ndarray, upper: np.ndarray, **given: bool) -> None:
+        honest(self, items, upper, **given)
+        attained = self.lower()[self._sample[items]]
+        assert (self._all.evaluate(self.multiplier)[items] >= attained).all()
+        checked[0] += items.size
+
+    monkeypatch.setattr(Pricing, "_learn", learned)
+    result = verify(asked, gap=1e-6)
+    assert result.status == "exact"
+    assert checked[0]
