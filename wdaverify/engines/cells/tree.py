@@ -147,13 +147,16 @@ class Relaxation:
         """Solve a leaf that proves less than its cut-off promised to its end."""
         bound, row, node.held, node.settled = node.bound, node.row, False, True
         self._patient = True
-        for loose in (False, True):  # the session's rows and basis may be to blame, or its tolerances
-            self._renew(loose=loose)
+        for attempt in range(
+            1 if self._curved else 3
+        ):  # rows and basis may be to blame, or tolerances; tangents are kept
+            if attempt:
+                self._renew(loose=attempt == 2)
             fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
             if fresh.row is not None and fresh.bound > bound:
                 node.bound, node.row, node.spare = fresh.bound, fresh.row, row
                 break
-        if loose:
+        if attempt == 2:
             self._renew()
         self._patient, node.point, node.forked = False, fresh.point, fresh.forked
         node.above, node.below = fresh.above, fresh.below
