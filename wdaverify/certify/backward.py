@@ -15,6 +15,7 @@ bounds ``l, u`` are the same bound of ``+z`` and ``-z`` with ``nu`` chosen by ru
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,30 @@ from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array, Block
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
-__all__ = ["Backward", "HiddenBounds", "Shells"]
+__all__ = ["Backward", "HiddenBounds", "Lines", "Shells"]
 
 HiddenBounds = list[tuple[Array, Array]]
 """Per hidden block ``(l, u)``, each ``[S, m]``."""
 _CHUNK = 2**21
 """The most doubles that one pass holds per array."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """How nu is chosen from q: along lines of the given slopes ``[B, M]`` below open neurons, plus beta and lift ``[B, M]``."""
+
+    slopes: Array
+    beta: Array
+    lift: Array
+
+    def take(self, at: slice) -> Lines:
+        """Those at the given positions."""
+        return Lines(self.slopes[at], self.beta[at], self.lift[at])
+
+    def nu(self, span: slice, q: Array, low: Array, high: Array) -> Array:
+        """``nu [B, R, m]`` of the neurons of a span."""
+        added = (self.beta[:, span] + self.lift[:, span])[:, None, :]
+        return _along(q, low[:, None, :], high[:, None, :], self.slopes[:, None, span]) + added
 
 
 class Backward:
@@ -87,11 +106,12 @@ class Backward:
         *,
         power: int = 1,
         rho: Array | None = None,
+        lines: Lines | None = None,
     ) -> Array:
-        """Upper bounds ``[L]`` of ``functional . f(x) - tau ||x - c||^power`` on leaves; -inf where a leaf is empty.
+        """Upper bounds ``[L]`` of ``functional . f(x) + lift . z - tau ||x - c||^power`` on leaves; -inf where a leaf is empty.
 
         functional ``[L, K]``, tau ``[L] >= 0``, shells and bounds one a leaf, phases ``[L, M]``, nu ``[L, M]`` (None: by rule),
-        rho ``[L, r]`` (None: 0) multipliers of the support's rows.
+        rho ``[L, r]`` (None: 0) multipliers of the support's rows; with lines nu is along them, and theirs is the lift (else 0).
         """
         step = max(1, _CHUNK // max(max(block.weight.shape) for block in self._blocks))
         out = np.empty(len(shells))
@@ -101,7 +121,9 @@ class Backward:
             given = None if nu is None else nu[at]
             rows = functional[at, None, :]
             price = Price(tau[at], power, None if rho is None else rho[at])
-            out[at] = self._pass(len(self._sizes), rows, shells.take(at), local, phases[at], given, price)[:, 0]
+            some = None if lines is None else lines.take(at)
+            top = self._pass(len(self._sizes), rows, shells.take(at), local, phases[at], given, price, some)
+            out[at] = top[:, 0]
         return out
 
     def _pass(
@@ -113,8 +135,9 @@ class Backward:
         phases: Phases,
         given: Array | None,
         price: Price | None,
+        lines: Lines | None = None,
     ) -> Array:
-        """Upper bounds ``[B, R]`` of ``nu . z_last`` less the price, with ``nu [B, R, m_last]``; given ``[B, M]``."""
+        """Upper bounds ``[B, R]`` of ``nu . z_last + lift . z`` less the price, with ``nu [B, R, m_last]``; given ``[B, M]``."""
         total, size, error = np.zeros(nu.shape[:2]), np.zeros(nu.shape[:2]), np.zeros(nu.shape[:2])
         empty = unreachable(shells)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -130,8 +153,12 @@ class Backward:
                 span = slice(int(self._edges[k - 1]), int(self._edges[k]))
                 low, high, vacant = _allowed(bounds[k - 1], phases[:, span])
                 empty |= vacant
-                nu = _by_rule(q, low, high) if given is None else _repeat(given[:, span], q)
-                gain, rounded = _gain(q, nu, low, high)
+                if lines is not None:
+                    nu = lines.nu(span, q, low, high)
+                    gain, rounded = _lifted(q, nu, lines.lift[:, span], low, high)
+                else:
+                    nu = _by_rule(q, low, high) if given is None else _repeat(given[:, span], q)
+                    gain, rounded = _gain(q, nu, low, high)
                 total, size = total + gain.sum(-1), size + np.abs(gain).sum(-1)
                 error = error + rounded.sum(-1) + (slip * np.maximum(high, 0.0)[:, None, :]).sum(-1)
             if price is not None and price.rho is not None:
@@ -188,8 +215,13 @@ def _cut(low: Array, high: Array, phases: Phases) -> tuple[Array, Array]:
 def _by_rule(q: Array, low: Array, high: Array) -> Array:
     """``nu [B, R, m]``: q where active, 0 where dead; else along the chord if q > 0, along the nearer side if not."""
     low, high = low[:, None, :], high[:, None, :]
+    return _along(q, low, high, np.where(high > -low, 1.0, 0.0))
+
+
+def _along(q: Array, low: Array, high: Array, slopes: Array) -> Array:
+    """``nu [B, R, m]``: q where active, 0 where dead; else along the chord if q > 0, along the line below if not."""
     chord = high / np.where(high > low, high - low, 1.0)
-    line = np.where(q > 0, chord, np.where(high > -low, 1.0, 0.0))
+    line = np.where(q > 0, chord, slopes)
     slope = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, line))
     return np.asarray(q * slope)
 
@@ -203,3 +235,11 @@ def _gain(q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
     gain = np.where((low < 0) & (high > 0), np.maximum(gain, 0.0), gain)
     size = np.maximum(np.abs(low), np.abs(high))
     return gain, 4 * UNIT_ROUNDOFF * (np.abs(q) + np.abs(nu)) * size
+
+
+def _lifted(q: Array, nu: Array, lift: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """``e = max q relu(z) + lift z - nu z`` likewise, with lift ``[B, m]``."""
+    rest = nu - lift[:, None, :]
+    gain, rounded = _gain(q, rest, low, high)
+    size = np.maximum(np.abs(low), np.abs(high))[:, None, :]
+    return gain, rounded + 2 * UNIT_ROUNDOFF * np.abs(rest) * size

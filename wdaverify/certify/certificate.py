@@ -14,7 +14,7 @@ import secrets
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.archive import PACKED_LIMIT, ArrayArchive, TooLargeError, loose
-from wdaverify.certify.proof import Proof, Tree
+from wdaverify.certify.proof import Proof, Tightening, Tree
 from wdaverify.errors import CertificateError, OutputError
 from wdaverify.network.model import Array
 from wdaverify.untrusted import UnreadableError, plain_file, shown
 
-_FORMAT = "wdaverify certificate 1"
+_FORMAT, _OLDER = "wdaverify certificate 2", "wdaverify certificate 1"
+"""What is written; the older one has no rows that tighten bounds, and is read all the same."""
 MAX_BYTES = 2**31
 """The most that the file may take, and its arrays together."""
 MEMORY = 2**30
@@ -36,6 +37,8 @@ _COPIES, _A_TREE = 3, 2**10
 """How much of it arrays may take (a third), and about what a tree takes beside its arrays."""
 MAX_TREES = 2**19
 """The most trees, and the most proofs."""
+MAX_TIGHTS = 2**22
+"""The most nodes at which bounds are tightened."""
 MAX_META, MAX_TEXT = 2**16, 1000
 """The most bytes of the meta data, and characters of a text in it."""
 _HASH = re.compile("[0-9a-f]{0,64}")
@@ -56,8 +59,16 @@ _ARRAYS = {
     "tree_vectors": "<i8",
     "nodes": "<i4",
     "vectors": "|u1",
+    "tree_tights": "<i8",
+    "tight_level": "<f8",
+    "tight_rows": "<i8",
+    "tight_beta": "<f4",
+    "row_at": "<i4",
+    "row_weight": "<f4",
+    "row_slopes": "|u1",
 }
-_OF_TREES = ("tree_near", "tree_far", "tree_nodes", "tree_vectors", "nodes", "vectors")
+_OF_TIGHTENING = ("tree_tights", "tight_level", "tight_rows", "tight_beta", "row_at", "row_weight", "row_slopes")
+_OF_TREES = ("tree_near", "tree_far", "tree_nodes", "tree_vectors", "nodes", "vectors", *_OF_TIGHTENING)
 _META: dict[str, tuple[type, ...]] = {
     "network_sha256": (str,),
     "samples_sha256": (str,),
@@ -170,7 +181,8 @@ def _read(stream: BinaryIO, memory: int) -> Certificate:
 def _arrays(stream: BinaryIO, names: Iterable[str], most: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
     """Arrays of an archive, each of the type it must have, that take so many bytes together at most."""
     with ArrayArchive(stream, most, width=1) as archive:
-        return {name: archive.read(name, _ARRAYS[name]) for name in names}
+        missing = () if _OF_TIGHTENING[0] in archive.names else _OF_TIGHTENING
+        return {name: archive.read(name, _ARRAYS[name]) for name in names if name not in missing}
 
 
 def _write(stream: BinaryIO, arrays: dict[str, NDArray[Any]]) -> None:
@@ -216,8 +228,22 @@ def _flat(trees: Sequence[Tree], neurons: int) -> dict[str, NDArray[Any]]:
         "tree_vectors": [tree.vectors.shape[0] for tree in trees],
         "nodes": np.concatenate([tree.nodes for tree in trees]) if trees else [],
         "vectors": np.ascontiguousarray(stacked, "<f8").reshape(-1, 1).view(np.uint8).T,
+        **_flat_tights(trees, neurons),
     }
     return {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in arrays.items()}
+
+
+def _flat_tights(trees: Sequence[Tree], neurons: int) -> dict[str, Any]:
+    tights = [tight for tree in trees for tight in tree.tights]
+    return {
+        "tree_tights": [len(tree.tights) for tree in trees],
+        "tight_level": [tight.level for tight in tights],
+        "tight_rows": [tight.at.size for tight in tights],
+        "tight_beta": np.stack([tight.beta for tight in tights]) if tights else np.zeros((0, neurons)),
+        "row_at": np.concatenate([tight.at for tight in tights]) if tights else [],
+        "row_weight": np.concatenate([tight.weight for tight in tights]) if tights else [],
+        "row_slopes": np.concatenate([tight.slopes for tight in tights]) if tights else np.zeros((0, neurons)),
+    }
 
 
 def packed_trees(trees: Sequence[Tree], neurons: int) -> bytes:
@@ -240,8 +266,10 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
     if arrays["meta"].size > MAX_META:
         raise ValueError(f"its meta data take {arrays['meta'].size} bytes, more than {MAX_META}")
     meta = json.loads(arrays["meta"].tobytes().decode())
-    if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
+    if not isinstance(meta, dict) or meta.get("format") not in (_FORMAT, _OLDER):
         raise ValueError(f"its format is not {_FORMAT!r}")
+    if (meta["format"] == _FORMAT) != (_OF_TIGHTENING[0] in arrays):
+        raise ValueError(f"it lacks arrays of {meta['format']!r}, or has too many")
     for name, kinds in _META.items():
         if not isinstance(meta[name], kinds) or (isinstance(meta[name], bool) and bool not in kinds):
             raise TypeError(f"{name} is {shown(repr(meta[name]), 60)}")
@@ -311,13 +339,47 @@ def _trees(arrays: dict[str, NDArray[Any]], neurons: int) -> list[Tree]:
     vectors = np.ascontiguousarray(planes.T).view("<f8").reshape(-1, width).astype(np.float64, copy=False)
     node_edges = _edges("tree_nodes", arrays["tree_nodes"], arrays["nodes"].size)
     row_edges = _edges("tree_vectors", arrays["tree_vectors"], vectors.shape[0])
-    nodes = arrays["nodes"].reshape(-1)
+    nodes, tights = arrays["nodes"].reshape(-1), _tights(arrays, trees, neurons)
     return [
         Tree(
-            float(near), float(far), nodes[node_edges[k] : node_edges[k + 1]], vectors[row_edges[k] : row_edges[k + 1]]
+            float(near),
+            float(far),
+            nodes[node_edges[k] : node_edges[k + 1]],
+            vectors[row_edges[k] : row_edges[k + 1]],
+            tights[k],
         )
         for k, (near, far) in enumerate(zip(arrays["tree_near"], arrays["tree_far"], strict=True))
     ]
+
+
+def _tights(arrays: dict[str, NDArray[Any]], trees: int, neurons: int) -> list[tuple[Tightening, ...]]:
+    """What tightens the bounds of each tree, cut out of the flat arrays by their counts."""
+    if _OF_TIGHTENING[0] not in arrays:
+        return [()] * trees
+    count = arrays["tight_level"].size
+    if count > MAX_TIGHTS:
+        raise ValueError(f"it has {count} tightenings, more than {MAX_TIGHTS}")
+    _shaped("tree_tights", arrays["tree_tights"], (trees,))
+    _shaped("tight_level", arrays["tight_level"], (count,))
+    _shaped("tight_rows", arrays["tight_rows"], (count,))
+    rows = sum(arrays["tight_rows"].tolist())
+    for name, shape in (
+        ("tight_beta", (count, neurons)),
+        ("row_at", (rows,)),
+        ("row_weight", (rows,)),
+        ("row_slopes", (rows, neurons)),
+    ):
+        if arrays[name].size or shape[0]:
+            _shaped(name, arrays[name], shape)
+    edges, row_edges = (
+        _edges("tree_tights", arrays["tree_tights"], count),
+        _edges("tight_rows", arrays["tight_rows"], rows),
+    )
+    built = [
+        Tightening(float(level), arrays["row_at"][a:b], arrays["row_weight"][a:b], arrays["row_slopes"][a:b], beta)
+        for level, beta, (a, b) in zip(arrays["tight_level"], arrays["tight_beta"], pairwise(row_edges), strict=True)
+    ]
+    return [tuple(built[a:b]) for a, b in pairwise(edges)]
 
 
 def _edges(name: str, counts: NDArray[Any], total: int) -> list[int]:

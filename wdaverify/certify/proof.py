@@ -6,6 +6,7 @@ written in preorder, so that its leaves cover every phase combination by constru
     k >= 0   neuron k (counted through all hidden layers) is split: next its active side (z >= 0), then its dead side (z <= 0)
     BARE     a leaf that bounds alone close: coefficients are chosen by rule
     WRITTEN  a leaf with the next row of ``vectors``: margin, cost, nu_1 ... nu_M
+    TIGHTENED  the next of ``tights`` tightens the bounds of neurons in what follows, which is one node with all below it
 
 A written leaf claims nothing; what it proves is computed from its row (``certify.backward``): an upper bound B of
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from wdaverify.network.model import Array
 
-BARE, WRITTEN = -1, -2
+BARE, WRITTEN, TIGHTENED = -1, -2, -3
 _PIECE = 2**14
 """Nodes that are taken up at a time."""
 Phases = NDArray[np.int8]
@@ -34,48 +35,102 @@ class MalformedProofError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
+class Tightening:
+    """Rows that bound hidden neurons better than the rule does, below one node of a tree (``certify.tightened``).
+
+    ``at [K]`` is twice the neuron, plus 1 where it is ``-z`` that is bounded from above; ``weight [K] > 0`` is that of the
+    neuron beside the question, ``slopes [K, M]`` the lines below open neurons in 255ths, ``beta [M]`` what is added to nu, of all
+    rows. Rows of one layer may use what those of earlier layers, which come first, have shown. With a finite ``level`` the rows
+    speak of the points alone at which the question's value is at least that, with -inf of all.
+    """
+
+    level: float
+    at: NDArray[np.int32]
+    weight: NDArray[np.float32]
+    slopes: NDArray[np.uint8]
+    beta: NDArray[np.float32]
+
+    @property
+    def nbytes(self) -> int:
+        """What its arrays take."""
+        return self.at.nbytes + self.weight.nbytes + self.slopes.nbytes + self.beta.nbytes
+
+
+@dataclass(eq=False)
+class Place:
+    """Where bounds are tightened: at a node with these phases ``[M]``, below another such place or none.
+
+    ``bounds [2, M]`` are those of its neurons as soon as somebody has evaluated the rows (``certify.tightened.settle``).
+    """
+
+    above: Place | None
+    phases: Phases
+    tight: Tightening
+    bounds: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Tree:
-    """One shell's tree: ``nodes [P]`` in preorder, ``vectors [V, 2 + M]`` for its written leaves in order."""
+    """One shell's tree: ``nodes [P]`` in preorder, ``vectors [V, 2 + M]`` for its written leaves and ``tights`` in order."""
 
     near: float
     far: float
     nodes: NDArray[np.int32]
     vectors: Array
+    tights: tuple[Tightening, ...] = ()
+
+    @property
+    def level(self) -> float:
+        """What values may exceed wherever its rows say nothing: -inf if that is nowhere."""
+        return max((tight.level for tight in self.tights), default=-np.inf)
+
+    @property
+    def nbytes(self) -> int:
+        """What its arrays take."""
+        return self.vectors.nbytes + self.nodes.nbytes + sum(tight.nbytes for tight in self.tights)
 
     @classmethod
     def bare(cls, near: float, far: float, neurons: int) -> Tree:
         """A shell that bounds alone close."""
         return cls(near, far, np.array([BARE], np.int32), np.zeros((0, 2 + neurons)))
 
-    def walk(self, neurons: int) -> Iterator[tuple[Phases, int]]:
-        """Phases ``[M]`` and row of ``vectors`` (-1: none) of every leaf, in order, one at a time; a stack of the sides to come.
+    def walk(self, neurons: int) -> Iterator[tuple[Phases, int, Place | None]]:
+        """Phases ``[M]``, row of ``vectors`` (-1: none) and place of every leaf, in order, one at a time; a stack of the sides to come.
 
         Raises:
             MalformedProofError: the nodes are not one whole tree, or do not go with the vectors.
         """
-        waiting, row = [np.zeros(neurons, np.int8)], 0
+        waiting: list[tuple[Phases, Place | None]] = [(np.zeros(neurons, np.int8), None)]
+        row = tights = 0
         for node in self._nodes():
             if not waiting:
                 raise MalformedProofError("nodes follow the end of a tree")
-            phases = waiting.pop()
+            phases, place = waiting.pop()
             if node >= 0:
                 if node >= neurons or phases[node]:
                     raise MalformedProofError(f"neuron {node} cannot be split there")
                 for side in (-1, 1):
                     child = phases.copy()
                     child[node] = side
-                    waiting.append(child)
+                    waiting.append((child, place))
+            elif node == TIGHTENED:
+                if tights == len(self.tights):
+                    raise MalformedProofError(f"{tights} tightenings for more nodes")
+                waiting.append((phases, Place(place, phases, self.tights[tights])))
+                tights += 1
             elif node == BARE:
-                yield phases, -1
+                yield phases, -1, place
             elif node == WRITTEN:
                 if row == self.vectors.shape[0]:
                     raise MalformedProofError(f"{row} rows for more written leaves")
-                yield phases, row
+                yield phases, row, place
                 row += 1
             else:
                 raise MalformedProofError(f"{node} is no node")
         if waiting:
             raise MalformedProofError("a tree is cut short")
+        if tights != len(self.tights):
+            raise MalformedProofError(f"{len(self.tights)} tightenings for {tights} nodes")
         if row != self.vectors.shape[0]:
             raise MalformedProofError(f"{self.vectors.shape[0]} rows for {row} written leaves")
 

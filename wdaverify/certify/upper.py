@@ -3,7 +3,8 @@
     margin:     phi_ij(lam) <= max over leaves of B,      B >= z_j - z_y - lam ||x - x_i||  on the leaf
     zero-one:   d_ij >= min over leaves of -B,            B >= mu (z_j - z_y) - ||x - x_i||  on the leaf, mu >= 0
 
-A leaf on which a functional without cost is negative is empty (mu = 0), or free of errors (mu >= 0).
+A leaf on which a functional without cost is negative is empty (mu = 0), or free of errors (mu >= 0). Where rows tighten a
+tree's bounds under a level, phi is at most the larger of that and the level (``certify.tightened``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.exact import exact_dot
-from wdaverify.certify.proof import MalformedProofError, Phases, Proof, Tree
+from wdaverify.certify.proof import MalformedProofError, Phases, Place, Proof, Tree
+from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
 from wdaverify.network.model import Array
 from wdaverify.problem import Norm, WdroProblem
 from wdaverify.rounding import float_up
@@ -58,8 +60,9 @@ def margin_bounds(
             raise MalformedProofError(
                 f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
             )
-    out = np.full(len(proofs), -math.inf)
-    for leaves in _batches(problem, proofs, deadline):
+    out = np.array([max((tree.level for tree in proof.trees), default=-math.inf) for proof in proofs])
+    out = np.where(np.isnan(out), math.inf, out)
+    for leaves in _batches(problem, proofs, multipliers, deadline):
         margin, cost = leaves.claims(bare=(1.0, 1.0))
         top = leaves.evaluate(margin, cost * multipliers[leaves.proof])
         value = np.where((margin == 1) & (cost == 1), top, math.inf)
@@ -80,7 +83,7 @@ def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: flo
     reach = farthest(problem)
     ends = np.array([_covered(problem, proof) for proof in proofs])
     out = np.array([math.inf if end >= reach[p.sample] else end for p, end in zip(proofs, ends, strict=True)])
-    for leaves in _batches(problem, proofs, deadline):
+    for leaves in _batches(problem, proofs, None, deadline):
         margin, cost = leaves.claims(bare=(1.0, 0.0))
         sound = margin >= 0
         top = leaves.evaluate(np.maximum(margin, 0.0), cost)
@@ -109,21 +112,23 @@ def _covered(problem: WdroProblem, proof: Proof) -> float:
     return end
 
 
-def _batches(problem: WdroProblem, proofs: Sequence[Proof], deadline: float) -> Iterator[_Leaves]:
-    """All leaves of all proofs, so many at a time that memory depends on the network alone.
+def _batches(
+    problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array | None, deadline: float
+) -> Iterator[_Leaves]:
+    """All leaves of all proofs, so many at a time that memory depends on the network alone; no multipliers for distances.
 
     Raises:
         MalformedProofError: a tree that is none, or a number that is not finite.
         TimeoutError: the deadline has passed.
     """
     backward = Backward(problem.network.blocks)
-    width = 2 + backward.neurons + problem.samples.x.shape[1] + problem.network.n_outputs
+    width = 2 + 3 * backward.neurons + problem.samples.x.shape[1] + problem.network.n_outputs
     products = backward.neurons * sum(block.weight.size for block in problem.network.blocks) + 1
     size = max(16, min(_BATCH, _NUMBERS // width, _PRODUCTS // products))
     every = _every(proofs, backward.neurons)
     while batch := list(islice(every, size)):
         in_time(deadline, "proofs")
-        yield _Leaves.of(problem, backward, proofs, batch)
+        yield _Leaves.of(problem, backward, proofs, batch, multipliers, deadline)
 
 
 def in_time(deadline: float, what: str) -> None:
@@ -138,12 +143,13 @@ def in_time(deadline: float, what: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Leaf:
-    """One leaf: the place of its proof, its shell's tree, its phases ``[M]``, and its row of the tree's vectors (-1: none)."""
+    """One leaf: the number of its proof, its shell's tree, phases ``[M]``, row of the tree's vectors (-1: none), and place."""
 
     proof: int
     tree: Tree
     phases: Phases
     row: int
+    place: Place | None
 
 
 def _every(proofs: Sequence[Proof], neurons: int) -> Iterator[_Leaf]:
@@ -151,8 +157,8 @@ def _every(proofs: Sequence[Proof], neurons: int) -> Iterator[_Leaf]:
         for tree in proof.trees:
             if tree.vectors.shape[1:] != (2 + neurons,):
                 raise MalformedProofError(f"rows of {tree.vectors.shape[1:]} numbers, not {2 + neurons}")
-            for phases, row in tree.walk(neurons):
-                yield _Leaf(k, tree, phases, row)
+            for phases, row, place in tree.walk(neurons):
+                yield _Leaf(k, tree, phases, row, place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +178,21 @@ class _Leaves:
     functional: Array
 
     @classmethod
-    def of(cls, problem: WdroProblem, backward: Backward, proofs: Sequence[Proof], batch: Sequence[_Leaf]) -> _Leaves:
-        """A batch with the shells that it needs."""
+    def of(
+        cls,
+        problem: WdroProblem,
+        backward: Backward,
+        proofs: Sequence[Proof],
+        batch: Sequence[_Leaf],
+        multipliers: Array | None,
+        deadline: float,
+    ) -> _Leaves:
+        """A batch with the shells that it needs.
+
+        Raises:
+            MalformedProofError: rows that are none, or a number that is not finite.
+            TimeoutError: the deadline has passed.
+        """
         index: dict[tuple[int, float, float], int] = {}
         rows = np.zeros((len(batch), 2 + backward.neurons))
         functional = np.zeros((len(batch), problem.network.n_outputs))
@@ -181,8 +200,7 @@ class _Leaves:
         for at, leaf in enumerate(batch):
             item = proofs[leaf.proof]
             shell.append(index.setdefault((item.sample, leaf.tree.near, leaf.tree.far), len(index)))
-            functional[at, item.rival] += 1.0
-            functional[at, problem.samples.y[item.sample]] -= 1.0
+            functional[at] = _rival_less_label(problem, item)
             if leaf.row >= 0:
                 rows[at] = leaf.tree.vectors[leaf.row]
         if not np.isfinite(rows).all():
@@ -191,10 +209,14 @@ class _Leaves:
         near, far = (np.array([key[side] for key in index], np.float64) for side in (1, 2))
         shells = Shells.around(problem.cost, problem.samples.x[samples], support.lower, support.upper, near, far)
         place = np.array(shell, np.int64)
+        asked = Asked(np.stack([_rival_less_label(problem, proof) for proof in proofs]), multipliers)
+        whole = Whole(shells, backward.pre_activations(shells), asked)
+        found = [(at, leaf.proof, leaf.place) for at, leaf in zip(shell, batch, strict=True) if leaf.place is not None]
+        settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
         return cls(
             backward,
             shells,
-            backward.pre_activations(shells),
+            bounds_at(whole, place, [leaf.place for leaf in batch]),
             np.array([leaf.proof for leaf in batch], np.int64),
             place,
             np.stack([leaf.phases for leaf in batch]),
@@ -219,7 +241,15 @@ class _Leaves:
                 continue
             shell = self.shell[at]
             functional = margin[at, None] * self.functional[at]
-            bounds = [(low[shell], high[shell]) for low, high in self.bounds]
+            bounds = [(low[at], high[at]) for low, high in self.bounds]
             nu = self.rows[at, 2:] if kind else None
             out[at] = self.backward.leaves(functional, tau[at], self.shells.take(shell), bounds, self.phases[at], nu)
         return out
+
+
+def _rival_less_label(problem: WdroProblem, proof: Proof) -> Array:
+    """The functional ``[K]`` of the logits that a proof is about."""
+    out = np.zeros(problem.network.n_outputs)
+    out[proof.rival] += 1.0
+    out[problem.samples.y[proof.sample]] -= 1.0
+    return out

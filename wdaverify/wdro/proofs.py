@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from wdaverify.certify.certificate import rounded
@@ -47,7 +47,7 @@ class MarginProofs:
         cover = self._covers[item][multiplier]
         if bound < cover.bound:
             cover = self._again.pop((item, multiplier), cover)
-            trees = tuple(Tree(t.near, t.far, t.nodes, rounded(t.vectors)) for t in proof.trees)
+            trees = tuple(replace(t, vectors=rounded(t.vectors)) for t in proof.trees)
             cover.trees, cover.bound = trees, bound
             self._covers[item][multiplier] = cover
 
@@ -90,7 +90,7 @@ class DistanceProofs:
     def answered(self, item: int, bound: float, proof: Proof) -> None:
         """The trees of the shell beyond the ball; of several answers the best is kept."""
         if item not in self._trees or bound > self._trees[item][0]:
-            trees = tuple(Tree(t.near, t.far, t.nodes, rounded(t.vectors)) for t in proof.trees)
+            trees = tuple(replace(t, vectors=rounded(t.vectors)) for t in proof.trees)
             self._trees[item] = bound, trees
 
     def screened(self, items: Sequence[int], low: Sequence[float]) -> None:

@@ -53,4 +53,4 @@ def _rows(trees: tuple[Tree, ...]) -> int:
 
 
 def _bytes(trees: tuple[Tree, ...]) -> int:
-    return sum(tree.vectors.nbytes + tree.nodes.nbytes for tree in trees)
+    return sum(tree.nbytes for tree in trees)

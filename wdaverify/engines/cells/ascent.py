@@ -82,7 +82,7 @@ class Climbed:
 class Ascent:
     """The shells of one question: their neurons' bounds ``[S, M]`` and how far inputs may move. ``multiplier`` is None for a distance.
 
-    Nodes come with the number of their shell, in ascending order.
+    Nodes come with the number of their shell, in ascending order, or with one that ``lay`` gave them.
     """
 
     def __init__(
@@ -101,12 +101,22 @@ class Ascent:
                 np.stack([np.concatenate([pair[side][0] for pair in shell]) for shell in bounds]).astype(np.float32)
                 for side in (0, 1)
             )
+        self._shells, self._peak_of = self._low.shape[0], np.arange(self._low.shape[0])
         self._back = [np.ascontiguousarray(weight.T) for weight in self._weights]
         self._functional = functional.astype(np.float32)
         self._centre, self._peaks, self._multiplier = centre.astype(np.float32), tuple(peaks), multiplier
         sizes = [weight.shape[0] for weight in self._weights[:-1]]
         edges = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+
+    def lay(self, shell: Ints, low: Array, high: Array) -> Ints:
+        """Numbers, until the next call, of nodes that have bounds of their own ``[B, M]`` on shells in ascending order."""
+        known = slice(0, self._shells)
+        with np.errstate(over="ignore"):
+            self._low = np.concatenate([self._low[known], low.astype(np.float32)])
+            self._high = np.concatenate([self._high[known], high.astype(np.float32)])
+        self._peak_of = np.concatenate([np.arange(self._shells), shell])
+        return np.arange(self._shells, self._shells + shell.size)
 
     def fresh(self, shell: Ints) -> Multipliers:
         """Where the ascent begins: CROWN's slopes, no beta; for a distance, the price up to which moving is worth it."""
@@ -176,6 +186,7 @@ class Ascent:
 
     def _peak(self, shell: Ints, pull: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
         """The peaks of nodes, shell by shell."""
+        shell = self._peak_of[shell]
         numbers, first = np.unique(shell, return_index=True)
         if numbers.size == 1:
             return self._peaks[int(numbers[0])](pull, price)
@@ -235,10 +246,25 @@ class Ascent:
         bound = -value / free.price
         return _Slope(bound, alpha, beta, bound - t, moved)
 
+    @property
+    def priced(self) -> bool:
+        """Whether the price of moving is free, as for a distance."""
+        return self._multiplier is None
+
+    def bounds(self, shell: Ints, phases: Phases) -> tuple[Floats, Floats]:
+        """The bounds of neurons on the sides of their phases, ``[B, M]`` each."""
+        sides = self._sides(shell, phases)
+        return sides.low, sides.high
+
+    def costs(self, shell: Ints, phases: Phases, free: Multipliers) -> Floats:
+        """What the chord of each open neuron costs the bound, ``[B, M]``; -1 where it is not open."""
+        with np.errstate(all="ignore"):
+            sides = self._sides(shell, phases)
+            return _costs(self._written(free, sides).q, sides)
+
     def _splits(self, q: Floats, sides: _Sides) -> Ints:
         """The open neurons whose chords cost the bound most, ``[B, k]``; -1 where no more are open (BaBSR, arXiv 1909.06588)."""
-        least = _FLAT * np.abs(q) * np.minimum(sides.high, -sides.low)
-        score = np.where(sides.open, np.maximum(q, 0) * sides.chord * -sides.low + least, -1)
+        score = _costs(q, sides)
         count = min(_CANDIDATES, score.shape[1])
         best = np.argpartition(-score, count - 1, axis=1)[:, :count]
         order = np.argsort(-np.take_along_axis(score, best, 1), axis=1, kind="stable")
@@ -282,6 +308,12 @@ class _Sides:
 
     def take(self, at: NDArray[np.bool_]) -> _Sides:
         return _Sides(self.made[at], self.low[at], self.high[at], self.open[at], self.active[at], self.chord[at])
+
+
+def _costs(q: Floats, sides: _Sides) -> Floats:
+    """What chords cost, and a little for what their neurons may do; -1 where a neuron is not open."""
+    least = _FLAT * np.abs(q) * np.minimum(sides.high, -sides.low)
+    return np.where(sides.open, np.maximum(q, 0) * sides.chord * -sides.low + least, np.float32(-1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.backward import Backward
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.encoding.milp import Ints
@@ -18,9 +18,12 @@ from wdaverify.engines.cells.ascent import Ascent
 from wdaverify.engines.cells.asked import Asked
 from wdaverify.engines.cells.growth import Growth
 from wdaverify.engines.cells.ledger import Claim, leaves, prove, root_of, tree_of
+from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats, peak_of
 from wdaverify.engines.cells.search import PseudoCosts, Search
+from wdaverify.engines.cells.shells import Cutter, Shell
 from wdaverify.engines.cells.slopes import SlopeHunt
+from wdaverify.engines.cells.tightening import Tightener
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
 from wdaverify.errors import SolverError
 from wdaverify.ground import Norm
@@ -65,22 +68,6 @@ class CellEngine:
         return _Hunt(self._network, backward, question, effort).answer()
 
 
-@dataclass(frozen=True, eq=False)
-class _Shell:
-    """One shell (a batch of one) with its bounds; its own position in a hunt."""
-
-    shells: Shells
-    bounds: HiddenBounds
-
-    @property
-    def near(self) -> float:
-        return float(self.shells.near[0])
-
-    @property
-    def far(self) -> float:
-        return float(self.shells.far[0])
-
-
 class _Hunt:
     """One question on its way to an answer."""
 
@@ -89,13 +76,14 @@ class _Hunt:
         self._network, self._backward, self._question, self._effort = network, backward, question, effort
         region = question.region
         self._known = dict[int, Tree]()
-        self._shells: list[_Shell] = []
-        self._halves: list[_Shell] = []
+        self._shells: list[Shell] = []
+        self._halves: list[Shell] = []
         self._solves = 0
         self._least_width = (region.far - region.near) * _NARROWEST
         self._asked = asked = Asked(network, question)
         self._functional, self._margins, self._power = asked.functional, asked.margins, asked.power
         integer = np.zeros(0, np.int64) if region.integer is None else np.flatnonzero(region.integer)
+        self._cutter = Cutter(backward, region)
         self._claim = Claim(
             self._functional,
             question.multiplier if isinstance(question, Inner) else 1.0,
@@ -107,54 +95,13 @@ class _Hunt:
             0 if region.rows is None else region.rows.lower.size,
         )
 
-    def _cut(self, trees: Sequence[Tree], shells: int) -> tuple[Array, Array]:
-        """Near and far of the shells that make up the region: those of trees that are known, and what they leave."""
-        region, known = self._question.region, self._known
-        if not region.far > region.near:
-            return np.array([region.near]), np.array([region.far])
-        near, far, end = list[float](), list[float](), region.near
-
-        def fill(until: float) -> None:
-            count = max(1, round(shells * (until - end) / (region.far - region.near)))
-            edges = np.linspace(end, until, count + 1)
-            edges[0], edges[-1] = end, until
-            edges = np.unique(edges)
-            near.extend(edges[:-1].tolist())
-            far.extend(edges[1:].tolist())
-
-        for tree in trees:
-            low, high = max(tree.near, end), min(tree.far, region.far)
-            if not low < high:
-                continue
-            if low > end:
-                fill(low)
-            known[len(near)] = tree
-            near.append(low)
-            far.append(high)
-            end = high
-        if end < region.far:
-            fill(region.far)
-        return np.array(near), np.array(far)
-
-    def _shells_between(self, near: Array, far: Array) -> list[_Shell]:
-        """Shells, bounded in one batch."""
-        region = self._question.region
-        centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
-        shells = Shells.around(region.cost, centre, region.lower, region.upper, near, far)
-        bounds = self._backward.pre_activations(shells)
-        out = []
-        for k in range(near.size):
-            at = slice(k, k + 1)
-            out.append(_Shell(shells.take(at), [(low[at], high[at]) for low, high in bounds]))
-        return out
-
     def _halve(self, k: int) -> tuple[Relaxation, Relaxation] | None:
         """The programs of the two halves of shell k, or None where it is narrow enough."""
         near, far = self._shells[k].near, self._shells[k].far
         middle = 0.5 * (near + far)
         if far - near <= self._least_width or not near < middle < far:
             return None
-        halves = self._shells_between(np.array([near, middle]), np.array([middle, far]))
+        halves = self._cutter.between(np.array([near, middle]), np.array([middle, far]))
         try:
             made = self._relaxation(halves[0]), self._relaxation(halves[1])
         except SolverError:
@@ -200,8 +147,8 @@ class _Hunt:
         Raises:
             SolverError: the question cannot be put to an LP.
         """
-        self._known = dict[int, Tree]()
-        self._shells = self._shells_between(*self._cut(known, self._count if grown else _SHELLS))
+        near, far, self._known = self._cutter.edges(known, self._count if grown else _SHELLS)
+        self._shells = self._cutter.between(near, far)
         if not all(np.isfinite(side).all() for shell in self._shells for pair in shell.bounds for side in pair):
             raise SolverError("pre-activation bounds overflow double precision")
         search = Search(
@@ -217,6 +164,8 @@ class _Hunt:
         )
         if before is not None:
             search.best, search.nodes, self._solves = before.best, before.nodes, before.solves
+        multiplier = self._question.multiplier if isinstance(self._question, Inner) else None
+        self._narrowing = Narrowing(self._backward, self._shells, self._functional, multiplier, self._power)
         self._take_over(search)
         if grown:
             self._grow(search, room)
@@ -241,7 +190,9 @@ class _Hunt:
                 root.stale = True
                 search.take_over(k, root)
         limits = search.incumbent, self._effort.gap, self._begun + self._effort.seconds
-        growth = Growth(self._ascent(), search.roots, self._prove_all, self._look(search), limits, room)
+        ascent, tightener = self._ascent()
+        narrowing = self._narrowing, tightener
+        growth = Growth(ascent, narrowing, dict(search.roots), self._prove_all, self._look(search), limits, room)
         while True:
             growth.run()
             if growth.late and (growth.open or growth.stuck):
@@ -249,9 +200,13 @@ class _Hunt:
             stuck, growth.stuck = growth.stuck, []
             for k, root in search.roots.items():
                 search.take_over(k, root)
+            alone = [(self._alone(search, k, node), node) for k, node in stuck if node.bounds is not None]
             for k, node in stuck:
-                search.keep(k, node)
+                if node.bounds is None:
+                    search.keep(k, node)
             search.run()
+            for k, node in alone:
+                self._hold_below(k, node)
             growth.incumbent = search.incumbent
             if not (stuck and search.finished):
                 break
@@ -259,6 +214,24 @@ class _Hunt:
         search.nodes += growth.nodes
         search.finished = search.finished and not growth.open and not growth.stuck
         search.full = search.full or growth.full
+
+    def _alone(self, search: Search, k: int, node: Node) -> int:
+        """Search a leaf of tree k, whose bounds are its own, with a program that knows them; the number of that."""
+        assert node.bounds is not None
+        number = search.adopt(node)
+        assert number == len(self._shells)
+        self._shells.append(self._shells[k].with_bounds(node.bounds))
+        return number
+
+    def _hold_below(self, k: int, top: Node) -> None:
+        """Hold the leaves below one that was searched alone to their rows, with its bounds."""
+        own = top.bounds
+        below = leaves(top)
+        for node in below:
+            node.bounds = own
+        promised = [node for node in below if not node.held]
+        for node, value in zip(promised, self._prove(self._shells[k], promised) if promised else (), strict=True):
+            node.bound, node.held = float(value), True
 
     @property
     def _late(self) -> bool:
@@ -277,8 +250,8 @@ class _Hunt:
 
         return look
 
-    def _ascent(self) -> Ascent:
-        """The shells' duals."""
+    def _ascent(self) -> tuple[Ascent, Tightener]:
+        """The shells' duals, of the question and of neurons."""
         multiplier = self._question.multiplier if isinstance(self._question, Inner) else None
         peaks = []
         for shell in self._shells:
@@ -286,7 +259,9 @@ class _Hunt:
             assert peak is not None
             peaks.append(peak)
         bounds, centre = [shell.bounds for shell in self._shells], self._question.region.centre
-        return Ascent(self._network.blocks, self._functional, centre, bounds, peaks, multiplier)
+        blocks, functional = self._network.blocks, self._functional
+        tightener = Tightener(blocks, functional, centre, peaks, multiplier, self._power)
+        return Ascent(blocks, functional, centre, bounds, peaks, multiplier), tightener
 
     @property
     def _count(self) -> int:
@@ -318,7 +293,7 @@ class _Hunt:
         """A row, phases, what branching looks at, and Python's own share."""
         return 1000.0 + 8.0 * (2 + self._backward.neurons) + 17.0 * self._backward.neurons
 
-    def _relaxation(self, shell: _Shell) -> Relaxation:
+    def _relaxation(self, shell: Shell) -> Relaxation:
         question, region = self._question, self._question.region
         part = replace(region, near=shell.near, far=shell.far)
         rooms = (shell.shells.up[0], shell.shells.down[0])
@@ -336,7 +311,7 @@ class _Hunt:
 
         return Relaxation(program, self._backward.neurons, self._network.n_inputs, shell.far, proven, parts)
 
-    def _parts(self, shell: _Shell) -> Parts:
+    def _parts(self, shell: Shell) -> Parts:
         """What nodes have beside phases."""
         region, integer = self._question.region, self._claim.integer
         box = None
@@ -348,7 +323,7 @@ class _Hunt:
         tail = self._claim.tail + (0 if self._margins is None else self._margins.shape[0] + 1)
         return Parts(integer, region.centre[integer], box, span, tail)
 
-    def _spans(self, shell: _Shell) -> Array:
+    def _spans(self, shell: Shell) -> Array:
         """Bounds ``[2, J]`` of the margins on a shell.
 
         Raises:
@@ -365,30 +340,24 @@ class _Hunt:
             raise SolverError("the logits are too large for the cross-entropy")
         return np.stack([np.minimum(-top[count:], top[:count]), top[:count]])
 
-    def _prove(self, shell: _Shell, nodes: list[Node]) -> Array:
+    def _prove(self, shell: Shell, nodes: list[Node]) -> Array:
         """What nodes on a shell prove, ``[L]``."""
         out = []
         for first in range(0, len(nodes), _TOGETHER):
             some = nodes[first : first + _TOGETHER]
             at = np.zeros(len(some), np.int64)
-            local = [(low[at], high[at]) for low, high in shell.bounds]
-            out.append(prove(self._backward, self._claim, shell.shells.take(at), local, some))
+            bounds = Narrowing.on(shell, some)
+            out.append(prove(self._backward, self._claim, shell.shells.take(at), bounds, some))
         return np.concatenate(out) if out else np.zeros(0)
 
     def _prove_all(self, trees: Ints, nodes: list[Node]) -> Array:
         """What nodes of trees ``[L]`` prove, ``[L]``."""
-        known, at = np.unique(trees, return_inverse=True)
-        shells = [self._shells[k] for k in known.tolist()]
-        together = Shells.stacked([shell.shells for shell in shells]).take(at)
-        bounds = [
-            (np.concatenate([low for low, _ in block])[at], np.concatenate([high for _, high in block])[at])
-            for block in zip(*(shell.bounds for shell in shells), strict=True)
-        ]
-        return prove(self._backward, self._claim, together, bounds, nodes)
+        shells, bounds = self._narrowing.places(trees), self._narrowing.split(trees, nodes)
+        return prove(self._backward, self._claim, shells, bounds, nodes)
 
     def _proven(self, search: Search) -> float:
         """The least of what all leaves prove; each leaf's bound is put in place of the LP's promise."""
-        proven = math.inf
+        proven = -self._narrowing.level
         for k in search.order:
             nodes = leaves(search.roots[k]) if k in search.roots else [search.unknown(k)]
             promised = [node for node in nodes if not node.held]
@@ -400,9 +369,13 @@ class _Hunt:
 
     def _take_over(self, search: Search) -> None:
         """Hold the leaves of known trees to this question."""
+        deadline = self._begun + self._effort.seconds
         for k, tree in self._known.items():
-            search.take_over(k, root_of(tree, self._backward.neurons))
-            nodes = leaves(search.roots[k])
+            root, tightened = root_of(tree, self._backward.neurons)
+            search.take_over(k, root)
+            if tree.tights:
+                self._narrowing.take_over(k, root, tightened, search.incumbent, deadline)
+            nodes = leaves(root)
             for node, value in zip(nodes, self._prove(self._shells[k], nodes), strict=True):
                 node.bound, node.held = float(value), True
 
@@ -410,7 +383,7 @@ class _Hunt:
         """Search on below leaves that prove less than the LP promised; whether there are any."""
         some = False
         least = search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent)
-        for k, root in list(search.roots.items()):
+        for k, root in reversed(list(search.roots.items())):  # what was searched alone first
             for node in leaves(root):
                 if node.bound >= least:
                     continue

@@ -18,7 +18,9 @@ import numpy as np
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Ascent, Climbed, Multipliers
 from wdaverify.engines.cells.ledger import leaves
+from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats
+from wdaverify.engines.cells.tightening import Leaves, Tightener
 from wdaverify.engines.cells.tree import Node
 from wdaverify.network.model import Array
 
@@ -30,6 +32,8 @@ _BATCH = 256
 """Children that are bounded together."""
 _ROOT_STEPS, _STEPS, _RESUMED = 40, 12, 3
 """Steps of the ascent at a root, at a child, which begins where its parent ended, and at a leaf that is taken up again."""
+_AGE = 1
+"""Branchings after which bounds are tightened again."""
 _STUCK = 32
 """Leaves with every phase fixed after which growing pauses, so that their programs may find better points."""
 _CAUTION = 1.6
@@ -42,7 +46,10 @@ _TELLING = 512
 
 @dataclass(frozen=True, eq=False)
 class _Open:
-    """A leaf to be branched at one of the neurons ``splits [k]``, and where its ascent goes on; half precision is enough to begin from."""
+    """A leaf to be branched at one of the neurons ``splits [k]``, and where its ascent goes on; half precision is enough to begin from.
+
+    ``age`` is how many branchings ago its bounds were tightened.
+    """
 
     tree: int
     node: Node
@@ -50,6 +57,7 @@ class _Open:
     alpha: Array
     beta: Array
     price: np.float32
+    age: int
 
 
 class Growth:
@@ -58,6 +66,7 @@ class Growth:
     def __init__(
         self,
         ascent: Ascent,
+        narrowing: tuple[Narrowing, Tightener],
         roots: dict[int, Node],
         prove: Prove,
         look: Callable[[Floats], float],
@@ -66,6 +75,7 @@ class Growth:
     ) -> None:
         """``roots`` of every shell; ``look`` values displacements and returns the incumbent; ``limits``: incumbent, tolerance, deadline."""
         self._ascent, self._prove, self._look = ascent, prove, look
+        self._narrowing, self._tightener = narrowing
         self.incumbent, self._tolerance, self._deadline = limits
         self._room, self.nodes = room, 0
         self.stuck: list[tuple[int, Node]] = []
@@ -90,6 +100,10 @@ class Growth:
         """Grow until nothing is left to branch, too much is stuck, or time or room is out."""
         while not self.full and not self.late and len(self.stuck) < _STUCK:
             batch = self._draw()
+            wide = [entry for entry in batch if entry.age >= _AGE]
+            if wide and math.isfinite(self._narrowing.level_of(self.incumbent)):
+                self._tighten(wide)
+                batch = [entry for entry in batch if entry.age < _AGE]
             if batch:
                 self._branch(batch)
             elif not self._heap:
@@ -106,7 +120,8 @@ class Growth:
                 self._left = found[first:]
                 return
             some = [node for _, node in found[first : first + _BATCH]]
-            shell = np.array([k for k, _ in found[first : first + _BATCH]], np.int64)
+            trees = np.array([k for k, _ in found[first : first + _BATCH]], np.int64)
+            shell = self._lay(trees, some)
             phases = np.stack([node.phases for node in some])
             free, steps = self._ascent.fresh(shell), _ROOT_STEPS
             at = np.flatnonzero([node.row is not None and node.row[0] > 0 and node.row[1] > 0 for node in some])
@@ -116,7 +131,12 @@ class Growth:
                 scaled = rows[:, 2 : 2 + phases.shape[1]] / rows[:, 1:2]
                 free.put(at, self._ascent.recovered(shell[at], phases[at], scaled, rows[:, 0] / rows[:, 1]))
             climbed = self._ascent.climb(shell, phases, free, steps, self._ceiling())
-            self._keep(shell, some, climbed, parents=None)
+            self._keep(trees, some, climbed, None, [_AGE] * len(some))
+
+    def _lay(self, trees: Ints, nodes: list[Node]) -> Ints:
+        """Numbers of nodes, whose shells ascend, for the ascent."""
+        both = self._narrowing.at(trees, nodes)
+        return self._ascent.lay(trees, both[:, 0], both[:, 1])
 
     def _draw(self) -> list[_Open]:
         """The leaves whose children make up a batch, in the order of their shells."""
@@ -127,16 +147,37 @@ class Growth:
         self._close(closed)  # since the incumbent is better
         return sorted(batch, key=lambda entry: entry.tree)
 
+    def _tighten(self, batch: list[_Open]) -> None:
+        """Tighten the bounds at leaves, and climb on from there."""
+        nodes, trees = [entry.node for entry in batch], np.array([entry.tree for entry in batch], np.int64)
+        phases, shell, free = np.stack([node.phases for node in nodes]), self._lay(trees, nodes), _free(batch)
+        low, high = self._ascent.bounds(shell, phases)
+        excess = np.array([self.incumbent - node.bound for node in nodes], np.float32)
+        if self._ascent.priced:
+            excess = excess * free.price
+        leaves = Leaves(trees, low, high, phases, free, excess, self._ascent.costs(shell, phases, free))
+        level = self._narrowing.level_of(self.incumbent)
+        made = self._tightener.rows(leaves, level)
+        some = [k for k, tight in enumerate(made) if tight is not None]
+        if some:
+            self._narrowing.tighten(
+                trees[some], [nodes[k] for k in some], [tight for tight in made if tight is not None]
+            )
+        left = np.array([k for k, node in enumerate(nodes) if not self._prunes(node.bound)], np.int64)
+        if left.size:
+            nodes = [nodes[k] for k in left]
+            climbed = self._ascent.climb(
+                self._lay(trees[left], nodes), phases[left], free.take(left), _STEPS, self._ceiling()
+            )
+            self.incumbent = min(self.incumbent, self._look(climbed.points))
+            self._keep(trees[left], nodes, climbed, None, [0] * left.size)
+
     def _branch(self, batch: list[_Open]) -> None:
         """Bound both sides of every leaf."""
         phases = np.repeat(np.stack([entry.node.phases for entry in batch]), 2, axis=0)
-        shell = np.repeat(np.array([entry.tree for entry in batch], np.int64), 2)
-        at = np.arange(len(batch))
-        free = Multipliers(
-            np.stack([entry.alpha for entry in batch]).astype(np.float32),
-            np.stack([entry.beta for entry in batch]),
-            np.array([entry.price for entry in batch], np.float32),
-        )
+        trees = np.repeat(np.array([entry.tree for entry in batch], np.int64), 2)
+        shell = self._lay(trees, [entry.node for entry in batch for _ in range(2)])
+        at, free = np.arange(len(batch)), _free(batch)
         bound, splits = np.array([e.node.bound for e in batch], np.float32), np.stack([e.splits for e in batch])
         split = self._ascent.chosen(shell[2 * at], phases[2 * at], free, splits, bound, self._ceiling())
         phases[2 * at, split], phases[2 * at + 1, split] = 1, -1
@@ -148,18 +189,21 @@ class Growth:
             sides = []
             for side in (2 * j, 2 * j + 1):
                 child = Node.unknown(phases.shape[1])
-                child.phases, child.stale = phases[side].copy(), True
+                child.phases, child.stale, child.bounds = phases[side].copy(), True, entry.node.bounds
                 sides.append(child)
-            entry.node.split, entry.node.sides, entry.node.row = int(split[j]), (sides[0], sides[1]), None
+            entry.node.split, entry.node.sides = int(split[j]), (sides[0], sides[1])
+            entry.node.row = entry.node.bounds = None
             children += sides
             parents += [entry.node, entry.node]
         self.incumbent = min(self.incumbent, self._look(climbed.points))
-        self._keep(shell, children, climbed, parents)
+        self._keep(trees, children, climbed, parents, [entry.age + 1 for entry in batch for _ in range(2)])
         for k, child in enumerate(children):  # where a side came out below its parent, the parent's row holds of it too
             if climbed.bound[k] < parents[k].bound and not child.held:
                 child.row = rows[k // 2]
 
-    def _keep(self, shell: Ints, nodes: list[Node], climbed: Climbed, parents: list[Node] | None) -> None:
+    def _keep(
+        self, trees: Ints, nodes: list[Node], climbed: Climbed, parents: list[Node] | None, ages: list[int]
+    ) -> None:
         """Write the rows of fresh leaves, close those that can be, and line up the rest; what overflowed counts as stuck."""
         rows = np.concatenate([climbed.margin[:, None], np.ones((len(nodes), 1), np.float32), climbed.nu], axis=1)
         held, entries = np.isfinite(rows).all(axis=1) & np.isfinite(climbed.bound), []  # by single precision
@@ -172,7 +216,7 @@ class Growth:
                 node.bound = bound if parents is None else max(bound, parents[j].bound)
             free, splits = climbed.free, climbed.splits[j].copy() if held[j] else _NONE
             alpha, beta = free.alpha[j].astype(np.float16), free.beta[j].copy()
-            entries.append(_Open(int(shell[j]), node, splits, alpha, beta, free.price[j]))
+            entries.append(_Open(int(trees[j]), node, splits, alpha, beta, free.price[j], ages[j]))
         self._close([entry for entry in entries if self._prunes(entry.node.bound)])
         for entry in entries:
             if not self._prunes(entry.node.bound):
@@ -219,3 +263,12 @@ class Growth:
         each = self._told[0] / max(self._told[1], 1)
         waiting = len(self._heap) + len(self.stuck) + _BATCH
         return time.perf_counter() + _CAUTION * each * waiting > self._deadline
+
+
+def _free(batch: list[_Open]) -> Multipliers:
+    """Where the ascents of leaves go on."""
+    return Multipliers(
+        np.stack([entry.alpha for entry in batch]).astype(np.float32),
+        np.stack([entry.beta for entry in batch]),
+        np.array([entry.price for entry in batch], np.float32),
+    )

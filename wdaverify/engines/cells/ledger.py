@@ -9,7 +9,7 @@ import numpy as np
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.entropy import by_rule, entropy_constant, on_grid, span_constant
-from wdaverify.certify.proof import BARE, WRITTEN, Tree
+from wdaverify.certify.proof import BARE, TIGHTENED, WRITTEN, Place, Tightening, Tree
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.tree import Node
 from wdaverify.network.model import Array
@@ -49,10 +49,12 @@ def leaves(root: Node) -> list[Node]:
 
 
 def tree_of(root: Node, near: float, far: float, neurons: int) -> Tree:
-    """The tree in preorder with the rows of its leaves."""
-    nodes, rows, waiting = [], [], [root]
+    """The tree in preorder with the rows of its leaves and what tightens bounds below its nodes."""
+    nodes, rows, tights, waiting = list[int](), list[Array](), list[Tightening](), [root]
     while waiting:
         node = waiting.pop()
+        nodes += [TIGHTENED] * len(node.tights)
+        tights += node.tights
         if node.sides is not None:
             nodes.append(node.split)
             waiting += [node.sides[1], node.sides[0]]
@@ -62,28 +64,37 @@ def tree_of(root: Node, near: float, far: float, neurons: int) -> Tree:
             nodes.append(WRITTEN)
             rows.append(node.row)
     vectors = np.array(rows) if rows else np.zeros((0, 2 + neurons))
-    return Tree(near, far, np.array(nodes, np.int32), vectors)
+    return Tree(near, far, np.array(nodes, np.int32), vectors, tuple(tights))
 
 
-def root_of(tree: Tree, neurons: int) -> Node:
-    """The tree as nodes that no program has solved here; the inverse of ``tree_of``."""
+def root_of(tree: Tree, neurons: int) -> tuple[Node, list[tuple[Node, Place]]]:
+    """The tree as nodes that no program has solved here, the inverse of ``tree_of``; its leaves whose bounds are tightened, and where."""
     top = Node.unknown(neurons)
-    waiting, row = [top], 0
+    waiting: list[tuple[Node, Place | None]] = [(top, None)]
+    tightened, row, tights = list[tuple[Node, Place]](), 0, 0
     for code in tree.nodes.tolist():
-        node = waiting.pop()
+        node, place = waiting.pop()
+        if code == TIGHTENED:
+            place = Place(place, node.phases, tree.tights[tights])
+            node.tights += (place.tight,)
+            tights += 1
+            waiting.append((node, place))
+            continue
         if code >= 0:
             active, dead = Node.unknown(neurons), Node.unknown(neurons)
             for side, phase in ((active, 1), (dead, -1)):
                 side.phases = node.phases.copy()
                 side.phases[code] = phase
             node.split, node.sides = code, (active, dead)
-            waiting += [dead, active]
+            waiting += [(dead, place), (active, place)]
             continue
         node.stale = True
+        if place is not None:
+            tightened.append((node, place))
         if code == WRITTEN:
             node.row = tree.vectors[row]
             row += 1
-    return top
+    return top, tightened
 
 
 def prove(backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds, nodes: list[Node]) -> Array:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wdaverify.certify.entropy import best_level, on_grid
-from wdaverify.certify.proof import Phases
+from wdaverify.certify.proof import Phases, Tightening
 from wdaverify.encoding.linear import Entropy, ShellProgram
 from wdaverify.encoding.milp import Ints
 from wdaverify.encoding.rows import Rows
@@ -57,7 +57,8 @@ class Node:
     its parent's, which holds of it too. ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
     ``box [2, g]`` are bounds of the integer features, ``span [2, J]`` of the margins of a cross-entropy. ``forked`` is where
     to cut one of these next, if not a phase; ``settled`` that its LP was solved to its end; ``stale`` that it was not solved here;
-    ``held`` that its bound is what its row proves.
+    ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons from the node downwards; ``bounds [2, M]``
+    are those at a leaf, None where they are its shell's.
     """
 
     phases: Phases
@@ -75,6 +76,8 @@ class Node:
     settled: bool = False
     stale: bool = False
     held: bool = False
+    tights: tuple[Tightening, ...] = ()
+    bounds: Array | None = None
 
     @classmethod
     def unknown(cls, neurons: int, box: Array | None = None, span: Array | None = None) -> Node:

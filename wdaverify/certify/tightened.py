@@ -1,0 +1,209 @@
+"""Bounds of hidden neurons at nodes of a tree, better than those by rule, by rows of a proof.
+
+A row of neuron k, of ``s z_k`` with the sign s and a weight w > 0, is one backward pass: whatever its slopes and beta, it gives a B with
+
+    margin (z_j - z_y - lam ||x - x_i||^p) + w s z_k  <=  B        at the node: on its shell, on the sides of its phases.
+
+With margin 0 (no level), ``s z_k <= B / w``. With margin 1, ``s z_k <= (B - level) / w`` wherever the question's value is at
+least the level: a tree whose bounds rest on such rows proves that phi is at most the larger of its leaves' bound and the level
+(optimality-based bound tightening: Gleixner et al., J. Global Optim. 67, 2017). For a distance there is no cost, and the
+level is 0, which every error attains: nothing is lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.certify.backward import Backward, HiddenBounds, Lines, Shells
+from wdaverify.certify.proof import MalformedProofError, Phases, Place, Tightening
+from wdaverify.network.model import Array
+
+_TOGETHER = 1024
+"""Rows that are evaluated together."""
+_PLACES = 256
+"""Places that are evaluated together."""
+_STEPS = 255.0
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What the trees of nodes are asked: functionals ``[B, K]`` of the logits, multipliers ``[B]`` and power of the cost.
+
+    ``multiplier`` is None for distances.
+    """
+
+    functional: Array
+    multiplier: Array | None
+    power: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """Nodes of trees: shells ``[B]``, bounds there ``[B, m]`` each, phases ``[B, M]``."""
+
+    shells: Shells
+    bounds: HiddenBounds
+    phases: Phases
+
+
+def tightened(backward: Backward, nodes: Nodes, asked: Asked, tights: Sequence[Tightening]) -> HiddenBounds:
+    """The nodes' bounds as far as the rows of one tightening each tighten them; ``l > u`` where they leave no point.
+
+    Rows with numbers that make no sense (a weight that is not above 0, anything that is not finite) change nothing.
+
+    Raises:
+        MalformedProofError: the rows are not of this network.
+    """
+    for tight in tights:
+        _formed(tight, backward.neurons)
+    rows = _Rows.of(tights)
+    bounds = [(low.copy(), high.copy()) for low, high in nodes.bounds]
+    first = 0
+    for low, high in bounds:
+        here = np.flatnonzero((rows.at // 2 >= first) & (rows.at // 2 < first + low.shape[1]))
+        top = np.empty(here.size)
+        for begin in range(0, here.size, _TOGETHER):
+            some = rows.take(here[begin : begin + _TOGETHER])
+            top[begin : begin + some.at.size] = _tops(backward, nodes, bounds, asked, some)
+        owner, neuron, upper = rows.owner[here], rows.at[here] // 2 - first, rows.at[here] % 2 == 0
+        np.minimum.at(high, (owner[upper], neuron[upper]), top[upper])
+        np.maximum.at(low, (owner[~upper], neuron[~upper]), -top[~upper])
+        gone = ~(low <= high)
+        low[gone], high[gone] = 1.0, -1.0
+        first += low.shape[1]
+    return bounds
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows of several tightenings, ``[R]`` and ``[R, M]``, the number of each one's owner and the level and beta of owners."""
+
+    owner: Ints
+    at: Ints
+    weight: Array
+    slopes: NDArray[np.uint8]
+    level: Array
+    beta: Array
+
+    @classmethod
+    def of(cls, tights: Sequence[Tightening]) -> _Rows:
+        return cls(
+            np.repeat(np.arange(len(tights)), [tight.at.size for tight in tights]),
+            np.concatenate([tight.at for tight in tights]).astype(np.int64),
+            np.concatenate([tight.weight for tight in tights]).astype(np.float64),
+            np.concatenate([tight.slopes for tight in tights]),
+            np.array([tight.level for tight in tights], np.float64),
+            np.stack([tight.beta for tight in tights]).astype(np.float64),
+        )
+
+    def take(self, index: Ints) -> _Rows:
+        return _Rows(self.owner[index], self.at[index], self.weight[index], self.slopes[index], self.level, self.beta)
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """What places lie on: shells ``[S]`` with bounds ``[S, m]`` each, and what is asked, ``[Q]``."""
+
+    shells: Shells
+    bounds: HiddenBounds
+    asked: Asked
+
+
+def settle(
+    backward: Backward, whole: Whole, places: Iterable[tuple[int, int, Place]], waited: Callable[[], None] | None = None
+) -> None:
+    """Evaluate the rows of places, and of those above them, that nobody has evaluated yet; ``waited`` is called now and then.
+
+    A place comes with the numbers of its shell and of what is asked there.
+
+    Raises:
+        MalformedProofError: rows that are none.
+    """
+    levels: list[list[tuple[int, int, Place]]] = []
+    level_of: dict[int, int] = {}
+    for shell, number, place in places:
+        chain, at = list[Place](), place
+        while at.bounds is None and id(at) not in level_of:
+            chain.append(at)
+            if at.above is None:
+                break
+            at = at.above
+        level = level_of.get(id(at), -1)
+        for one in reversed(chain):
+            level += 1
+            level_of[id(one)] = level
+            levels += [[]] if level == len(levels) else []
+            levels[level].append((shell, number, one))
+    for some in levels:
+        for begin in range(0, len(some), _PLACES):
+            if waited is not None:
+                waited()
+            _settle(backward, whole, some[begin : begin + _PLACES])
+
+
+def _settle(backward: Backward, whole: Whole, some: Sequence[tuple[int, int, Place]]) -> None:
+    """Evaluate places whose predecessors are known."""
+    shell, number = np.array([entry[0] for entry in some]), np.array([entry[1] for entry in some])
+    places = [entry[2] for entry in some]
+    bounds = bounds_at(whole, shell, [place.above for place in places])
+    asked = whole.asked
+    multiplier = None if asked.multiplier is None else asked.multiplier[number]
+    nodes = Nodes(whole.shells.take(shell), bounds, np.stack([place.phases for place in places]))
+    found = tightened(
+        backward, nodes, Asked(asked.functional[number], multiplier, asked.power), [p.tight for p in places]
+    )
+    low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
+    for k, place in enumerate(places):
+        place.bounds = np.stack([low[k], high[k]])
+
+
+def bounds_at(whole: Whole, shell: Ints, places: Sequence[Place | None]) -> HiddenBounds:
+    """The bounds ``[B, m]`` at places that are settled, at the shell's where there is none."""
+    out = [(low[shell], high[shell]) for low, high in whole.bounds]
+    some = [k for k, place in enumerate(places) if place is not None]
+    if some:
+        better, first = (
+            np.stack([place.bounds for place in places if place is not None and place.bounds is not None]),
+            0,
+        )
+        for low, high in out:
+            span = slice(first, first + low.shape[1])
+            low[some], high[some] = better[:, 0, span], better[:, 1, span]
+            first = span.stop
+    return out
+
+
+def _formed(tight: Tightening, neurons: int) -> None:
+    """Raises MalformedProofError for rows that are none of a network with so many neurons."""
+    count = tight.at.size
+    shapes = tight.weight.shape, tight.slopes.shape, tight.beta.shape
+    if shapes != ((count,), (count, neurons), (neurons,)):
+        raise MalformedProofError(f"rows of shapes {shapes} tighten {count} bounds of {neurons} neurons")
+    if count and (tight.at.min() < 0 or tight.at.max() >= 2 * neurons):
+        raise MalformedProofError("a row tightens the bounds of a neuron that is not there")
+
+
+def _tops(backward: Backward, nodes: Nodes, bounds: HiddenBounds, asked: Asked, rows: _Rows) -> Array:
+    """What rows say that ``s z_k`` is at most, ``[R]``, rounded up; inf where they say nothing."""
+    owner, level, beta = rows.owner, rows.level[rows.owner], rows.beta[rows.owner]
+    margin = np.where(level > -math.inf, 1.0, 0.0)
+    sound = np.isfinite(rows.weight) & (rows.weight > 0) & np.isfinite(beta).all(axis=1) & (level < math.inf)
+    level = np.where(np.isfinite(level) & (asked.multiplier is not None), level, 0.0)
+    weight, beta = np.where(sound, rows.weight, 1.0), np.where(sound[:, None], beta, 0.0)
+    lift = np.zeros(beta.shape)
+    lift[np.arange(owner.size), rows.at // 2] = np.where(rows.at % 2 == 0, weight, -weight)
+    tau = np.zeros(owner.size) if asked.multiplier is None else margin * asked.multiplier[owner]
+    local = [(low[owner], high[owner]) for low, high in bounds]
+    functional, lines = margin[:, None] * asked.functional[owner], Lines(rows.slopes / _STEPS, beta, lift)
+    shells, phases = nodes.shells.take(owner), nodes.phases[owner]
+    top = backward.leaves(functional, tau, shells, local, phases, None, power=asked.power, lines=lines)
+    with np.errstate(over="ignore", invalid="ignore"):
+        less = np.where(margin == 1, np.nextafter(top - level, np.inf), top)
+        most = np.nextafter(less / weight, np.inf)
+    return np.where(sound & ~np.isnan(most), most, np.inf)
