@@ -147,7 +147,7 @@ def test_answers_are_the_true_values_and_their_proofs_hold(seed: int, norm: Norm
         assert answer.proof is not None
         assert shown(net, question, answer.proof) == pytest.approx(answer.bound, abs=1e-12)
         checker = margin_bounds if question is inner else distance_bounds
-        told = checker(again, [answer.proof], *([np.array([LAM])] if question is inner else []))
+        told = checker(again, [answer.proof], *([np.array([LAM])] if question is inner else []))[0]
         assert float(told[0]) == pytest.approx(answer.bound, abs=1e-9)
         for point in answer.points:
             assert ((point >= region.lower) & (point <= region.upper)).all()
