@@ -37,7 +37,7 @@ class Parcel:
     def content(self) -> Any:
         """The object, in the process that was handed it; every process may ask."""
         with mmap.mmap(self._handle.fileno(), 0, access=mmap.ACCESS_READ) as packed:
-            return pickle.loads(packed)  # noqa: S301 (our own, from the process that spawned this one)
+            return pickle.loads(packed)
 
     def close(self) -> None:
         """Let go of it; processes that have it already keep theirs."""
