@@ -78,6 +78,10 @@ class Screen:
         )
         self.reach = self._reach()
 
+    def until(self, deadline: float) -> None:
+        """Go on, until another deadline."""
+        self._deadline = deadline
+
     def _reach(self) -> Array:
         """The largest distance ``D_i`` from each sample within the support, ``[N]``, rounded up; for order inf at most the radius."""
         support, x = self._problem.support, self._problem.samples.x
