@@ -92,9 +92,9 @@ class DlrSearch:
     def _take_up(self) -> None:
         """Begin with what a journal holds."""
         if self._run.recall is not None:
-            sample, point = self._run.recall.points()
-            for part in portions(sample.size, self._run.deadline):
-                self.offer(sample[part], point[part])
+            samples, points = self._run.recall.points()
+            for part in portions(samples.size, self._run.deadline):
+                self.offer(samples[part], points[part])
             for sample, level, distance in self._run.recall.levels():
                 self._learn(sample, level, distance)
                 self._answered += 1  # a solver has spoken
