@@ -451,3 +451,12 @@ def test_a_resumed_run_on_the_whole_space_begins_with_what_was_proven(
     assert again.lower <= again.upper <= first.upper + 1e-9
     assert again.upper >= first.lower
     assert verify(asked).upper > first.upper + 1e-3
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_points_of_a_journal_that_there_is_no_time_to_value_are_left(loss: str, tmp_path: Path) -> None:
+    truth = run(tmp_path, loss)[0]
+    with Journal(tmp_path) as journal:
+        again = verify(question(loss), journal=journal, time_limit=0.0, gap=1e-12)
+    assert again.nominal == again.lower < truth.lower
+    assert again.upper >= truth.lower
