@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from wdaverify import WdroProblem, load_network, verify
 from wdaverify.problem import GroundCost, Loss, Norm, Support
 from wdaverify.samples import make_samples
+from wdaverify.wdro.horizon import Horizon
+from wdaverify.wdro.result import Reason
 
 GAP = 1e-6
 Layers = list[tuple[list[list[float]], list[float]]]
@@ -133,3 +135,25 @@ def test_cross_entropy_of_a_line(tmp_path: Path) -> None:
     result = verify(ask(tmp_path, line, [[0.0]], [1], 0.5, Support.box(-1.0, 1.0, 1), loss="cross-entropy"), gap=1e-6)
     assert result.lower <= 0.5 * (nominal + end) + 1e-9 <= result.upper + 2e-9
     assert result.status == "exact"
+
+
+def test_slopes_that_the_time_leaves_over_are_unknown_and_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question costs more than its time: none is begun when the limit is over, and the bracket is open above."""
+    asked: list[float] = []
+    slope = Horizon._slope
+
+    def noted(horizon: Horizon, row: Any, label: int, run: Any) -> Any:
+        asked.append(run.remaining())
+        return slope(horizon, row, label, run)
+
+    monkeypatch.setattr(Horizon, "_slope", noted)
+    problem = ask(tmp_path, KNEE, [[0.25], [3.0]], [0, 1], 0.5)
+    assert verify(problem).status == "exact"
+    assert len(asked) == 2
+    asked.clear()
+    result = verify(problem, time_limit=0.0)
+    assert asked == []
+    assert (result.reason, result.upper) == (Reason.TIME_LIMIT, math.inf)
+    assert result.lower == pytest.approx(result.nominal)

@@ -127,7 +127,7 @@ def test_proofs_of_runs_are_tight_and_true(seed: int, norm: Norm) -> None:
     cells = enumerate_cells(raw(net), np.zeros(2), np.ones(2))
     for shift in (1.0, 0.5, 2.0):
         lam = certificate.multiplier * shift
-        bounds = margin_bounds(asked, certificate.proofs, np.full(len(certificate.proofs), lam))
+        bounds, _ = margin_bounds(asked, certificate.proofs, np.full(len(certificate.proofs), lam))
         best = np.full(2, -math.inf)
         for proof, bound in zip(certificate.proofs, bounds, strict=True):
             c = np.zeros(3)
@@ -143,7 +143,7 @@ def test_proofs_of_runs_are_tight_and_true(seed: int, norm: Norm) -> None:
             assert (proven >= best - 1e-12).all()
     zero_one = verify(replace(asked, loss=Loss.ZERO_ONE), certificate=True)
     assert zero_one.certificate is not None
-    low = distance_bounds(asked, zero_one.certificate.proofs)
+    low, _ = distance_bounds(asked, zero_one.certificate.proofs)
     for bracket in zero_one.per_sample:
         own = [low[k] for k, p in enumerate(zero_one.certificate.proofs) if p.sample == bracket.sample]
         assert min(own, default=0.0) <= bracket.upper + 1e-12

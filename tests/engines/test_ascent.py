@@ -51,8 +51,8 @@ class Case:
         engine = CellEngine(self.net)
         self.hunt = _Hunt(self.net, engine._backward, self.question, PLAIN)
         self.edges = np.array([0.0, 0.3 * reach, reach])
-        self.hunt._shells = self.hunt._shells_between(self.edges[:-1], self.edges[1:])
-        self.ascent = self.hunt._ascent()
+        self.hunt._lay_out(self.edges[:-1], self.edges[1:])
+        self.ascent, self.tightener = self.hunt._ascent()
         self.neurons = engine._backward.neurons
         self.patterns = [self._patterns(k) for k in range(2)]
 

@@ -108,7 +108,11 @@ def shown(net: ReluNetwork, question: Inner | Distance, proof: Proof, power: int
         ends = np.array([tree.near]), np.array([tree.far])
         shell = Shells.around(region.cost, region.centre[None], region.lower, region.upper, *ends)
         bounds = backward.pre_activations(shell)
-        for phases, row in tree.walk(net.n_relus):
+        whole = Whole(shell, bounds, Asked(functional[None], None if far else np.array([price]), power))
+        worst = max(worst, -math.inf if far else tree.level)
+        for phases, row, place in tree.walk(net.n_relus):
+            settle(backward, whole, [] if place is None else [(0, 0, place)])
+            here = bounds_at(whole, np.zeros(1, np.int64), [place])
             if row < 0:
                 nu, (margin, cost) = None, (1.0, 0.0 if far else 1.0)
             else:
@@ -118,7 +122,7 @@ def shown(net: ReluNetwork, question: Inner | Distance, proof: Proof, power: int
                     max(margin, 0.0) * functional[None],
                     np.array([cost * price]),
                     shell,
-                    bounds,
+                    here,
                     phases[None],
                     nu,
                     power=power,
@@ -147,7 +151,7 @@ def test_answers_are_the_true_values_and_their_proofs_hold(seed: int, norm: Norm
         assert answer.proof is not None
         assert shown(net, question, answer.proof) == pytest.approx(answer.bound, abs=1e-12)
         checker = margin_bounds if question is inner else distance_bounds
-        told = checker(again, [answer.proof], *([np.array([LAM])] if question is inner else []))
+        told = checker(again, [answer.proof], *([np.array([LAM])] if question is inner else []))[0]
         assert float(told[0]) == pytest.approx(answer.bound, abs=1e-9)
         for point in answer.points:
             assert ((point >= region.lower) & (point <= region.upper)).all()
@@ -596,7 +600,7 @@ def test_leaves_of_mixed_shells_are_proven_as_shell_by_shell(seed: int, norm: No
     rng = np.random.default_rng(seed)
     hunt = _Hunt(net, CellEngine(net)._backward, question, PLAIN)
     edges = np.sort(np.append(rng.uniform(0, inner.region.far, 4), [0.0, inner.region.far]))
-    hunt._shells = hunt._shells_between(edges[:-1], edges[1:])
+    hunt._lay_out(edges[:-1], edges[1:])
     stacked = Shells.stacked([shell.shells for shell in hunt._shells])
     np.testing.assert_array_equal(stacked.near, edges[:-1])
     np.testing.assert_array_equal(stacked.far, edges[1:])
@@ -604,7 +608,7 @@ def test_leaves_of_mixed_shells_are_proven_as_shell_by_shell(seed: int, norm: No
         for name in ("centre", "up", "down"):
             np.testing.assert_array_equal(getattr(stacked, name)[k], getattr(shell.shells, name)[0])
     nodes, trees = list[Node](), rng.integers(0, 5, 60)
-    ascent = hunt._ascent()
+    ascent, _ = hunt._ascent()
     for k in trees.tolist():
         node = Node.unknown(net.n_relus)
         node.phases = rng.choice([-1, 0, 0, 1], net.n_relus).astype(np.int8)
@@ -649,7 +653,7 @@ def test_every_leaf_is_closed_or_open_or_stuck(seed: int, norm: Norm, distance: 
     for room in (0.0, 30.0, 300.0, math.inf):
         hunt = _Hunt(net, CellEngine(net)._backward, question, PLAIN)
         edges = np.linspace(0.0, inner.region.far, 4)
-        hunt._shells = hunt._shells_between(edges[:-1], edges[1:])
+        hunt._lay_out(edges[:-1], edges[1:])
         roots = {k: Node.unknown(net.n_relus) for k in range(3)}
         best = [math.inf]
 
@@ -658,7 +662,9 @@ def test_every_leaf_is_closed_or_open_or_stuck(seed: int, norm: Norm, distance: 
             return best[0]
 
         start = inner.region.far if distance else math.inf
-        growth = Growth(hunt._ascent(), roots, hunt._prove_all, look, (start, 1e-8, math.inf), room)
+        ascent, tightener = hunt._ascent()
+        narrowing = hunt._narrowing, tightener
+        growth = Growth(ascent, narrowing, roots, hunt._prove_all, look, (start, 1e-8, math.inf), room)
         growth.run()
         assert growth.full == (growth.nodes >= room)
         growth.settle()
@@ -672,12 +678,9 @@ def test_every_leaf_is_closed_or_open_or_stuck(seed: int, norm: Norm, distance: 
                 assert id(node) in waiting or node.bound >= growth.incumbent - 1e-8
         for k, node in growth.open + growth.stuck:
             assert any(node is leaf for leaf in leaves(roots[k]))
-        low, high = (
-            np.stack([np.concatenate([pair[side][0] for pair in shell.bounds]) for shell in hunt._shells])
-            for side in (0, 1)
-        )
         for k, node in growth.stuck:
-            assert (node.phases[(low[k] < 0) & (high[k] > 0)] != 0).all()
+            low, high = hunt._narrowing.at([k], [node])[0]
+            assert (node.phases[(low < 0) & (high > 0)] != 0).all()
 
 
 def test_a_certificate_of_grown_trees_is_confirmed(grown: Counts) -> None:

@@ -9,6 +9,8 @@ import pytest
 from bounds.tiny import best_in_cells, network, problem, random_layers, raw
 from oracles import Cell, enumerate_cells, exact_distance
 
+from wdaverify.bounds.crown import Bounds, Crown
+from wdaverify.bounds.region import Regions
 from wdaverify.engines.screening import Screen
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Norm, WdroProblem
@@ -126,3 +128,25 @@ def test_a_support_of_one_point(norm: Norm) -> None:
     screened = Screen(p).inner(np.array([0]), 1.0, np.array([-math.inf]), 1e-6)
     assert screened.upper == pytest.approx([margin], abs=1e-9)
     assert Screen(p).box_values() == pytest.approx([margin], abs=1e-9)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_one_region_serves_the_samples_of_all_labels(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole support is bounded once, however many labels there are, and no margin anywhere exceeds what is said."""
+    rng = np.random.default_rng(3)
+    net = network(*random_layers(rng, 4, 6, 6, 5))
+    x = rng.uniform(size=(5, 4))
+    screen = Screen(problem(net, x, list(range(5)), norm=norm), -math.inf)
+    asked: list[int] = []
+    whole = Crown.pre_activations
+
+    def counted(crown: Crown, regions: Regions) -> Bounds:
+        asked.append(len(regions))
+        return whole(crown, regions)
+
+    monkeypatch.setattr(Crown, "pre_activations", counted)
+    values = screen.box_values()
+    assert asked == [1]
+    z = net.forward(rng.uniform(size=(20_000, 4)))
+    for label in range(5):
+        assert (np.delete(z, label, axis=1).max(axis=1) - z[:, label]).max() <= values[label]

@@ -70,7 +70,7 @@ def hostile(neurons: int, seed: int) -> tuple[Tree, ...]:
 def test_trees_as_nodes_and_back(seed: int, norm: Norm) -> None:
     net, inner, _ = questions(norm, seed)
     for tree in (*trees_of(net, inner), *hostile(net.n_relus, seed)):
-        again = tree_of(root_of(tree, net.n_relus), tree.near, tree.far, net.n_relus)
+        again = tree_of(root_of(tree, net.n_relus)[0], tree.near, tree.far, net.n_relus)
         np.testing.assert_array_equal(again.nodes, tree.nodes)
         np.testing.assert_array_equal(again.vectors, tree.vectors)
 

@@ -21,11 +21,13 @@ import numpy as np
 import pytest
 from journal.killed import GAP, MODELS, question, run
 
-from wdaverify import GroundCost, Norm, VerificationResult, WdroProblem, cli, curve, distances, recheck, verify
+from wdaverify import GroundCost, Norm, Support, VerificationResult, WdroProblem, cli, curve, distances, recheck, verify
 from wdaverify.errors import JournalError
 from wdaverify.journal.database import NAME, read_only
 from wdaverify.journal.state import read_state
 from wdaverify.journal.store import Journal
+from wdaverify.wdro.margin import MarginSearch
+from wdaverify.wdro.result import Reason
 
 TESTS = str(Path(__file__).parents[1])
 NET, DATA = str(MODELS / "iris_8x8.onnx"), str(MODELS / "iris_8x8.npz")
@@ -429,3 +431,32 @@ def test_a_resumed_run_begins_with_what_was_proven(tmp_path: Path) -> None:
         again = verify(question("margin"), journal=journal, gap=1e-12, time_limit=1e-3)
     assert again.statistics.solves == 0
     assert again.upper <= truth.upper + 1e-9
+
+
+def unsearched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end with what they begin with."""
+    monkeypatch.setattr(MarginSearch, "search", lambda _: Reason.TIME_LIMIT)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_resumed_run_on_the_whole_space_begins_with_what_was_proven(
+    order: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(question("margin"), support=Support.whole(4), cost=GroundCost(Norm.INF, order))
+    with Journal(tmp_path) as journal:
+        first = verify(asked, journal=journal, gap=1e-4)
+        unsearched(monkeypatch)
+        again = verify(asked, journal=journal, gap=1e-12)
+    assert (first.status, again.statistics.solves) == ("exact", 0)
+    assert again.lower <= again.upper <= first.upper + 1e-9
+    assert again.upper >= first.lower
+    assert verify(asked).upper > first.upper + 1e-3
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_points_of_a_journal_that_there_is_no_time_to_value_are_left(loss: str, tmp_path: Path) -> None:
+    truth = run(tmp_path, loss)[0]
+    with Journal(tmp_path) as journal:
+        again = verify(question(loss), journal=journal, time_limit=0.0, gap=1e-12)
+    assert again.nominal == again.lower < truth.lower
+    assert again.upper >= truth.lower

@@ -211,3 +211,17 @@ def test_a_full_file_ends_the_writing_and_nothing_else(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         assert journal.facts(journal.scope(FIELDS)) == FACTS[:10]
         assert not journal.notices
+
+
+def test_what_lies_before_the_cut_comes_back(tmp_path: Path) -> None:
+    """Facts are appended, so that a file that lost its end has lost the last ones."""
+    many = [replace(FACTS[0], code=k) for k in range(3000)]
+    with Journal(tmp_path) as journal:
+        journal.add(journal.scope(FIELDS), facts=many)
+    path = tmp_path / NAME
+    os.truncate(path, int(0.8 * path.stat().st_size) + 77)
+    with Journal(tmp_path) as journal:
+        found = journal.facts(journal.scope(FIELDS))
+        assert len(found) > 1000
+        assert found == many[: len(found)]
+        assert any("damaged" in notice for notice in journal.notices)

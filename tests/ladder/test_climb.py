@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,12 @@ from test_whole_space import LATE, STEP, ask
 import wdaverify.ladder.compare as module
 from wdaverify import WdroProblem
 from wdaverify.errors import ProblemError
-from wdaverify.ladder.compare import ABOVE, NAMES, Settings, compare
+from wdaverify.ladder.compare import ABOVE, NAMES, Settings, _Budget, compare
+from wdaverify.ladder.relaxed import RelaxedDual
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side
 from wdaverify.problem import GroundCost, Loss, Norm, Support
 from wdaverify.report.compare import compare_summary
+from wdaverify.wdro.attacking import valued
 from wdaverify.wdro.result import Voucher
 
 
@@ -292,3 +295,66 @@ def test_text_is_rounded_outward() -> None:
     assert float(away["high"]) == pytest.approx(1.125, rel=1e-2)
     assert float(away["low"]) == pytest.approx(0.05, rel=1e-2)
     assert float(away["exactly"]) == pytest.approx(0.125, rel=1e-2)
+
+
+# The limit of the whole
+
+
+def test_a_limit_of_the_whole_is_shared_out() -> None:
+    """Half of what is left is the exact run's, the rest is dealt evenly; what a step leaves goes to those after it."""
+    now = time.monotonic()
+    budget = _Budget(now + 800.0, 8.0)
+    shares = [budget.take(weight) for weight in (1.0, 1.0, 1.0, 1.0, 4.0)]
+    assert shares == pytest.approx([100.0, 800 / 7, 800 / 6, 160.0, 800.0], abs=1.0)
+    assert not budget.over
+    late = _Budget(now - 1.0, 2.0)
+    assert (late.take(1.0), late.take(1.0), late.over) == (0.0, 0.0, True)
+    assert [_Budget(math.inf, 3.0).take(w) for w in (1.0, 3.0)] == [math.inf, math.inf]
+
+
+def test_when_the_time_is_over_there_is_one_bracket_and_the_rest_says_so() -> None:
+    comparison = compare(tiny(), [0.05, 0.06], Settings(time_limit=0.0))
+    first, second = comparison.ladders
+    assert first.result is not None
+    assert (second.result, comparison.cut, comparison.exact) == (None, True, False)
+    assert first.lower < first.upper
+    assert by_name(second)["exact"].why == "the time limit was reached before this rung"
+    for ladder in comparison.ladders:
+        rungs = by_name(ladder)
+        assert rungs["product of layer norms"].value is not None
+        assert rungs["CROWN dual"].why == "the time limit was reached before this rung"
+        assert ladder.lower <= ladder.upper
+    whole = compare(tiny(), [0.05], Settings(rungs=("norms", "crown"), time_limit=100.0))
+    assert (whole.cut, whole.exact) == (False, True)
+
+
+def test_attacks_that_were_not_valued_in_time_are_no_rungs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+
+    def hurried(problem: WdroProblem, outcome: Any, deadline: float) -> dict[str, Any]:
+        seen.append(deadline - time.monotonic())
+        some = valued(problem, outcome)
+        return {"WDA(1)": some["WDA(1)"]}
+
+    monkeypatch.setattr("wdaverify.ladder.compare.valued", hurried)
+    rungs = by_name(only(tiny(), "attacks", rung_limit=1000.0))
+    assert 0 < seen[0] <= 1000
+    assert rungs["WDA++"].why == "no time was left to value it"
+    assert rungs["mixture"].value == rungs["WDA(1)"].value
+    assert "cut short by the rung limit" in rungs["mixture"].detail
+
+
+def test_linear_programs_have_their_own_time() -> None:
+    """CROWN used up its limit; what follows begins anew."""
+    relaxed = RelaxedDual(tiny(), None, jobs=None, seed=0, seconds=0.0)
+    try:
+        assert relaxed.late()
+        rough = relaxed.crown()
+        assert relaxed.lp() == rough
+        relaxed.renew(1000.0)
+        assert not relaxed.late()
+        better = relaxed.crown()
+        assert better < rough - 1e-3
+        assert relaxed.lp() < better
+    finally:
+        relaxed.close()

@@ -168,7 +168,7 @@ def test_the_whole_space(tmp_path: Path) -> None:
         (["--radii", "0.1,0.2", "--certificate", "a.cert"], ["one radius", "2 are given"]),
         (["--radius", "0.1", "--certificate", NET], ["--certificate"]),
         (["--radius", "0.1", "--certificate", "a.cert", "--rungs", "norms"], ["--certificate", "add exact"]),
-        (["--radius", "0.1", "--time-limit", "5", "--rungs", "-exact"], ["--time-limit", "add exact"]),
+        (["--radius", "0.1", "--threshold", "5", "--rungs", "-exact"], ["--threshold", "add exact"]),
         (["--radius", "0.1", "--threshold", "0", "--rungs", "crown"], ["--threshold", "add exact"]),
         (["--radius", "0.1", "--certificate", "a.cert", "--loss", "hinge"], ["certificates are for"]),
         (["--radius", "0.1", "--norm", "2", "--solver", "highs"], ["--solver cells"]),

@@ -191,3 +191,17 @@ def test_every_command_with_a_limit_hands_on_what_is_left(monkeypatch: pytest.Mo
     ):
         assert cli._run(command) == 0
         assert seen == [77.0] * k
+
+
+def test_attacks_on_their_own_leave_time_to_value_what_they_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[float] = []
+
+    def whole(*arguments: Any, deadline: float, **options: Any) -> Any:
+        left.append(deadline - time.monotonic())
+        return launch(*arguments, deadline=math.inf, **options)
+
+    monkeypatch.setattr(attacking, "launch", whole)
+    result = attack(question(Loss.MARGIN), device="cpu", time_limit=1000.0)
+    assert left == [pytest.approx(600.0, abs=30.0)]
+    assert result.finished
+    assert "mixture" in result.attacks

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -274,3 +275,28 @@ def test_processes_that_cannot_be_started_widen_the_bracket(monkeypatch: pytest.
     assert result.lower <= truth.upper
     assert truth.lower <= result.upper
     assert any("Resource temporarily unavailable" in notice for notice in result.notices)
+
+
+def test_a_process_that_starts_does_not_hold_up_its_maker() -> None:
+    """What a process is handed in its pipe fits there, however large the network: its maker need not wait for it to be read."""
+    wide = network(*random_layers(np.random.default_rng(0), 6, 300, 200, 4))
+    workers = Workers(wide, "cells", 1)
+    try:
+        workers.warm()
+        executor = workers._executor
+        assert isinstance(executor, ProcessPoolExecutor)
+        parcel = executor._initargs[0]  # type: ignore[attr-defined]
+        assert os.fstat(parcel._handle.fileno()).st_size > 2**18
+        assert workers.submit(_some_task(np.random.default_rng(0))).result(60).vouched_by == "cells"  # type: ignore[arg-type]
+    finally:
+        workers.close()
+    with pytest.raises(OSError, match="closed"):
+        parcel._handle.fileno()
+
+
+def test_without_room_for_it_the_network_goes_through_the_pipe(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    def full(content: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(workers_module, "Parcel", full)
+    assert verify(question(), solver="highs", jobs=1).value == pytest.approx(value, abs=2e-6)

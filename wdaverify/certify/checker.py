@@ -15,8 +15,8 @@ import numpy as np
 
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.exact import exact_dot, exact_error, exact_margins
-from wdaverify.certify.proof import MalformedProofError
-from wdaverify.certify.upper import distance_bounds, in_time, margin_bounds
+from wdaverify.certify.proof import MalformedProofError, Proof, Tree
+from wdaverify.certify.upper import distance_bounds, farthest, in_time, margin_bounds
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.rounding import float_down, float_up
@@ -27,7 +27,10 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Verdict:
-    """``lower <= V <= upper`` is what was proven; ``proved`` if that confirms the claimed bracket, else ``reasons`` say why not."""
+    """``lower <= V <= upper`` is what was proven; ``proved`` if that confirms the claimed bracket.
+
+    If it does not, ``reasons`` say what is wrong with the certificate, and ``unproven`` what the time was too short for.
+    """
 
     proved: bool
     lower: float
@@ -35,29 +38,42 @@ class Verdict:
     claimed_lower: float
     claimed_upper: float
     reasons: tuple[str, ...]
+    unproven: tuple[str, ...] = ()
 
 
 def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = math.inf) -> Verdict:
     """Prove or reject a certificate for a problem that was read anew from the network's and the samples' files.
 
-    What the deadline (``time.monotonic``) leaves no time for is not proven.
+    The deadline (``time.monotonic``) ends the replay; what was replayed until then is proven, and nothing is held against the rest.
     """
-    mismatches = _mismatches(certificate, problem) or _beyond(problem)
-    lower, upper, reasons = -math.inf, math.inf, list(mismatches)
-    if not mismatches:
+    lower, upper, reasons = -math.inf, math.inf, _mismatches(certificate, problem) or _beyond(problem)
+    unproven: list[str] = []
+    if not reasons:
+        late = {"lower": "", "upper": ""}
         try:
             lower = _lower(certificate, problem, deadline)
-        except (MalformedProofError, TimeoutError) as error:
+        except TimeoutError as error:
+            late["lower"] = str(error)
+        except MalformedProofError as error:
             reasons.append(str(error))
         try:
-            upper = _upper(certificate, problem, deadline)
-        except (MalformedProofError, TimeoutError) as error:
+            upper, late["upper"] = _upper(certificate, problem, deadline)
+        except TimeoutError as error:
+            late["upper"] = str(error)
+        except MalformedProofError as error:
             reasons.append(str(error))
         if not upper <= certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
-            reasons.append(f"the upper bound {certificate.upper:.9g} is claimed, {upper:.9g} is proven")
+            (unproven if late["upper"] else reasons).append(_short("upper", certificate.upper, upper, late["upper"]))
         if not lower >= certificate.lower - _TOLERANCE * max(1.0, abs(certificate.lower)):
-            reasons.append(f"the lower bound {certificate.lower:.9g} is claimed, {lower:.9g} is proven")
-    return Verdict(not reasons, lower, upper, certificate.lower, certificate.upper, tuple(reasons))
+            (unproven if late["lower"] else reasons).append(_short("lower", certificate.lower, lower, late["lower"]))
+    proved = not reasons and not unproven
+    return Verdict(proved, lower, upper, certificate.lower, certificate.upper, tuple(reasons), tuple(unproven))
+
+
+def _short(side: str, claimed: float, proven: float, late: str) -> str:
+    """What is said of a side that falls short of its claim."""
+    said = f"the {side} bound {claimed:.9g} is claimed, {proven:.9g} is proven"
+    return f"{late}: {said}" if late else said
 
 
 def _beyond(problem: WdroProblem) -> list[str]:
@@ -137,48 +153,75 @@ def _loss(problem: WdroProblem, x: Array, label: int) -> Fraction:
     return max(margin for j, margin in enumerate(exact_margins(problem.network, x, label)) if j != label)
 
 
-def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> float:
-    """The proven upper bound, rounded up.
+def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, str]:
+    """The proven upper bound, rounded up, and what the deadline ended, "" if nothing.
 
     Raises:
         MalformedProofError: a proof is no proof.
-        TimeoutError: the deadline has passed.
+        TimeoutError: the deadline left no bound.
     """
     if problem.radius == 0:
-        samples = problem.samples
-        losses = [_loss(problem, x, int(y)) for x, y in zip(samples.x, samples.y, strict=True)]
-        return float_up(sum((Fraction(w) * v for w, v in zip(samples.w.tolist(), losses, strict=True)), Fraction(0)))
+        samples, losses = problem.samples, list[Fraction]()
+        for x, y in zip(samples.x, samples.y, strict=True):
+            in_time(deadline, "samples")
+            losses.append(_loss(problem, x, int(y)))
+        return float_up(
+            sum((Fraction(w) * v for w, v in zip(samples.w.tolist(), losses, strict=True)), Fraction(0))
+        ), ""
     bound = _knapsack if problem.loss is Loss.ZERO_ONE else _dual
-    return bound(certificate, problem, deadline)
+    upper, done = bound(certificate, problem, deadline)
+    count = len(certificate.proofs)
+    late = f"the time limit ended the checker's replay of the proofs ({done} of {count} were replayed)"
+    return upper, late if done < count else ""
 
 
-def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> float:
-    """``lam radius^p + sum_i w_i max_j U_ij``."""
+def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, int]:
+    """``lam radius^p + sum_i w_i max_j U_ij``, and how many proofs were replayed.
+
+    What there was no time to replay is bounded by the largest margin of its label and rival on the support.
+    """
     lam, proofs, samples = certificate.multiplier, certificate.proofs, problem.samples
-    here = margin_bounds(problem, proofs, np.full(len(proofs), lam), deadline)
-    own = np.array([proof.multiplier for proof in proofs])
-    elsewhere = np.flatnonzero(own != lam)
-    there = here.copy()
-    there[elsewhere] = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline)
     items: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for k, proof in enumerate(proofs):
         items[proof.sample, proof.rival].append(k)
+    used = np.flatnonzero(samples.w > 0).tolist()
+    asked = [(i, j) for i in used for j in range(problem.network.n_outputs) if j != samples.y[i]]
+    for i, j in asked:
+        if (i, j) not in items:
+            raise MalformedProofError(f"there is no proof for sample {i}, rival {j}")
+    anywhere = {} if deadline == math.inf else _anywhere(problem, used, deadline)
+    here, done = margin_bounds(problem, proofs, np.full(len(proofs), lam), deadline)
+    own = np.array([proof.multiplier for proof in proofs])
+    elsewhere = np.flatnonzero(own != lam)
+    there = here.copy()
+    there[elsewhere], again = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline)
+    if again < elsewhere.size:  # replayed at one of its two multipliers
+        done = min(done, int(elsewhere[again]))
     best = np.full(len(samples), -math.inf)
-    for i in np.flatnonzero(samples.w > 0).tolist():
-        for j in range(problem.network.n_outputs):
-            if j != samples.y[i]:
-                if (i, j) not in items:
-                    raise MalformedProofError(f"there is no proof for sample {i}, rival {j}")
-                found = items[i, j]
-                bound = min(float(here[k]) for k in found)
-                best[i] = max(best[i], min(bound, _chord([(float(own[k]), float(there[k])) for k in found], lam)))
-    used = samples.w > 0
+    for i, j in asked:
+        found = items[i, j]
+        bound = min(float(here[k]) for k in found)
+        bound = min(bound, _chord([(float(own[k]), float(there[k])) for k in found], lam))
+        if max(found) >= done:
+            bound = min(bound, anywhere.get((int(samples.y[i]), j), math.inf))
+        best[i] = max(best[i], bound)
     if not (best[used] < math.inf).all():
-        return math.inf
+        return math.inf, done
     if not np.isfinite(best[used]).all():
         raise MalformedProofError("a proof claims that no point of the support exists")
     spent = Fraction(lam) * Fraction(problem.radius) ** problem.cost.power
-    return float_up(spent + exact_dot(samples.w[used].tolist(), best[used].tolist()))
+    return float_up(spent + exact_dot(samples.w[used].tolist(), best[used].tolist())), done
+
+
+def _anywhere(problem: WdroProblem, used: list[int], deadline: float) -> dict[tuple[int, int], float]:
+    """Upper bounds of ``z_j - z_y`` on the whole support by label and rival, as far as there is time."""
+    label, rivals = problem.samples.y, range(problem.network.n_outputs)
+    first = {int(label[i]): i for i in reversed(used)}
+    pairs = [(y, j) for y in first for j in rivals if j != y]
+    reach, neurons = farthest(problem), problem.network.n_relus
+    trees = {y: (Tree.bare(0.0, float(reach[i]), neurons),) for y, i in first.items()}
+    bare = [Proof(first[y], j, 0.0, trees[y]) for y, j in pairs]
+    return dict(zip(pairs, margin_bounds(problem, bare, np.zeros(len(bare)), deadline)[0].tolist(), strict=True))
 
 
 def _chord(points: list[tuple[float, float]], lam: float) -> float:
@@ -192,10 +235,13 @@ def _chord(points: list[tuple[float, float]], lam: float) -> float:
     return best
 
 
-def _knapsack(certificate: Certificate, problem: WdroProblem, deadline: float) -> float:
-    """The most mass that the radius moves to distance at least ``lo_i``: nearest samples first, the last one in part."""
+def _knapsack(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, int]:
+    """The most mass that the radius moves to distance at least ``lo_i``: nearest samples first, the last one in part.
+
+    And how many proofs were replayed; what there was no time to replay is at distance 0.
+    """
     samples, classes = problem.samples, problem.network.n_outputs
-    values = distance_bounds(problem, certificate.proofs, deadline)
+    values, done = distance_bounds(problem, certificate.proofs, deadline)
     known = np.zeros((len(samples), classes))
     known[np.arange(len(samples)), samples.y] = math.inf
     for proof, value in zip(certificate.proofs, values.tolist(), strict=True):
@@ -209,4 +255,4 @@ def _knapsack(certificate: Certificate, problem: WdroProblem, deadline: float) -
         price = weight * Fraction(float(nearest[i])) ** problem.cost.power
         share = Fraction(1) if price <= left else left / price
         moved, left = moved + share * weight, left - share * price
-    return float_up(min(moved, sum((Fraction(w) for w in samples.w.tolist()), Fraction(0))))
+    return float_up(min(moved, sum((Fraction(w) for w in samples.w.tolist()), Fraction(0)))), done

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ from wdaverify.rounding import float_up
 _BATCH, _NUMBERS = 4096, 2**21
 """The most leaves whose bounds are gathered at a time, and about how many numbers each of their arrays may have together."""
 _PRODUCTS = 2**31
-"""Products that bounding the shells of a batch takes at most, so that the clock is looked at."""
+"""Products that bounding the shells of a batch takes at most (one shell: whatever it takes), so that the clock is looked at."""
 Ints = NDArray[np.int64]
 
 
@@ -45,45 +44,47 @@ def farthest(problem: WdroProblem) -> Array:
 
 def margin_bounds(
     problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array, deadline: float = math.inf
-) -> Array:
-    """Upper bounds ``[P]`` of ``phi_ij(multipliers[k])`` by each proof.
+) -> tuple[Array, int]:
+    """Upper bounds ``[P]`` of ``phi_ij(multipliers[k])`` by each proof, and how many were replayed, the first ones.
+
+    What the deadline (``time.monotonic``) leaves over is bounded by inf.
 
     Raises:
         MalformedProofError: a proof that is no proof.
-        TimeoutError: the deadline (``time.monotonic``) has passed.
     """
-    if not proofs:
-        return np.zeros(0)
     reach = farthest(problem)
     for proof in proofs:
         if _covered(problem, proof) < reach[proof.sample]:
             raise MalformedProofError(
                 f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
             )
-    out = np.array([max((tree.level for tree in proof.trees), default=-math.inf) for proof in proofs])
+    out, done = np.array([max((tree.level for tree in proof.trees), default=-math.inf) for proof in proofs]), 0
     out = np.where(np.isnan(out), math.inf, out)
-    for leaves in _batches(problem, proofs, multipliers, deadline):
+    for leaves, next_leaf in _batches(problem, proofs, multipliers, deadline):
         margin, cost = leaves.claims(bare=(1.0, 1.0))
         top = leaves.evaluate(margin, cost * multipliers[leaves.proof])
         value = np.where((margin == 1) & (cost == 1), top, math.inf)
         value = np.where((margin == 0) & (cost == 0) & (top < 0), -math.inf, value)
         np.maximum.at(out, leaves.proof, value)
-    return out
+        done = len(proofs) if next_leaf is None else next_leaf.proof
+    out[done:] = math.inf
+    return out, done
 
 
-def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: float = math.inf) -> Array:
-    """Lower bounds ``[P]`` of ``d_ij`` by each proof; inf where no error of the rival is in the support.
+def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: float = math.inf) -> tuple[Array, int]:
+    """Lower bounds ``[P]`` of ``d_ij`` by each proof, inf where no error of the rival is in the support; how many were replayed.
+
+    Those are the first ones. Of the next one the shells that the deadline (``time.monotonic``) left time for count, the others are
+    bounded by 0.
 
     Raises:
         MalformedProofError: a proof that is no proof.
-        TimeoutError: the deadline (``time.monotonic``) has passed.
     """
-    if not proofs:
-        return np.zeros(0)
     reach = farthest(problem)
     ends = np.array([_covered(problem, proof) for proof in proofs])
     out = np.array([math.inf if end >= reach[p.sample] else end for p, end in zip(proofs, ends, strict=True)])
-    for leaves in _batches(problem, proofs, None, deadline):
+    done, near = 0, 0.0
+    for leaves, next_leaf in _batches(problem, proofs, None, deadline):
         margin, cost = leaves.claims(bare=(1.0, 0.0))
         sound = margin >= 0
         top = leaves.evaluate(np.maximum(margin, 0.0), cost)
@@ -92,7 +93,10 @@ def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: flo
         value = np.where(sound, value, leaves.near)
         value = np.where(value > leaves.far, math.inf, value)  # an error of the leaf lies no farther than the leaf
         np.minimum.at(out, leaves.proof, value)
-    return out
+        done, near = (len(proofs), 0.0) if next_leaf is None else (next_leaf.proof, next_leaf.tree.near)
+    out[done : done + 1] = np.minimum(out[done : done + 1], near)  # an error beyond its shells so far is no nearer
+    out[done + 1 :] = 0.0
+    return out, done
 
 
 def _covered(problem: WdroProblem, proof: Proof) -> float:
@@ -114,21 +118,35 @@ def _covered(problem: WdroProblem, proof: Proof) -> float:
 
 def _batches(
     problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array | None, deadline: float
-) -> Iterator[_Leaves]:
-    """All leaves of all proofs, so many at a time that memory depends on the network alone; no multipliers for distances.
+) -> Iterator[tuple[_Leaves, _Leaf | None]]:
+    """Leaves of all proofs in order until the deadline, so many at a time that memory depends on the network alone.
+
+    With each batch goes the leaf that follows it, None at the end. There are no multipliers for distances.
 
     Raises:
         MalformedProofError: a tree that is none, or a number that is not finite.
-        TimeoutError: the deadline has passed.
     """
     backward = Backward(problem.network.blocks)
+    weights = sum(block.weight.size for block in problem.network.blocks)
     width = 2 + 3 * backward.neurons + problem.samples.x.shape[1] + problem.network.n_outputs
-    products = backward.neurons * sum(block.weight.size for block in problem.network.blocks) + 1
-    size = max(16, min(_BATCH, _NUMBERS // width, _PRODUCTS // products))
-    every = _every(proofs, backward.neurons)
-    while batch := list(islice(every, size)):
-        in_time(deadline, "proofs")
-        yield _Leaves.of(problem, backward, proofs, batch, multipliers, deadline)
+    most_leaves = max(1, min(_BATCH, _NUMBERS // width, _PRODUCTS // (weights + 1)))
+    most_shells = max(1, _PRODUCTS // (backward.neurons * weights + 1))
+    batch: list[_Leaf] = []
+    shells: set[tuple[int, float, float]] = set()
+    try:
+        for leaf in _every(proofs, backward.neurons):
+            shell = leaf.shell(proofs)
+            if len(batch) == most_leaves or (len(shells) == most_shells and shell not in shells):
+                in_time(deadline, "proofs")
+                yield _Leaves.of(problem, backward, proofs, batch, multipliers, deadline), leaf
+                batch, shells = [], set()
+            batch.append(leaf)
+            shells.add(shell)
+        if batch:
+            in_time(deadline, "proofs")
+            yield _Leaves.of(problem, backward, proofs, batch, multipliers, deadline), None
+    except TimeoutError:
+        return
 
 
 def in_time(deadline: float, what: str) -> None:
@@ -150,6 +168,10 @@ class _Leaf:
     phases: Phases
     row: int
     place: Place | None
+
+    def shell(self, proofs: Sequence[Proof]) -> tuple[int, float, float]:
+        """The sample, and from where to where: what the bounds of its neurons depend on."""
+        return proofs[self.proof].sample, self.tree.near, self.tree.far
 
 
 def _every(proofs: Sequence[Proof], neurons: int) -> Iterator[_Leaf]:
@@ -199,7 +221,7 @@ class _Leaves:
         shell = []
         for at, leaf in enumerate(batch):
             item = proofs[leaf.proof]
-            shell.append(index.setdefault((item.sample, leaf.tree.near, leaf.tree.far), len(index)))
+            shell.append(index.setdefault(leaf.shell(proofs), len(index)))
             functional[at] = _rival_less_label(problem, item)
             if leaf.row >= 0:
                 rows[at] = leaf.tree.vectors[leaf.row]
@@ -209,15 +231,16 @@ class _Leaves:
         near, far = (np.array([key[side] for key in index], np.float64) for side in (1, 2))
         shells = Shells.around(problem.cost, problem.samples.x[samples], support.lower, support.upper, near, far)
         place = np.array(shell, np.int64)
-        asked = Asked(np.stack([_rival_less_label(problem, proof) for proof in proofs]), multipliers)
+        proof = np.array([leaf.proof for leaf in batch], np.int64)
+        asked = Asked(functional, None if multipliers is None else multipliers[proof])
         whole = Whole(shells, backward.pre_activations(shells), asked)
-        found = [(at, leaf.proof, leaf.place) for at, leaf in zip(shell, batch, strict=True) if leaf.place is not None]
+        found = [(shell[at], at, leaf.place) for at, leaf in enumerate(batch) if leaf.place is not None]
         settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
         return cls(
             backward,
             shells,
             bounds_at(whole, place, [leaf.place for leaf in batch]),
-            np.array([leaf.proof for leaf in batch], np.int64),
+            proof,
             place,
             np.stack([leaf.phases for leaf in batch]),
             near[place],

@@ -85,7 +85,7 @@ def compare(
     )
     if comparison.interrupted:
         return INTERRUPTED
-    return DONE if comparison.exact else LIMIT
+    return DONE if comparison.exact and not comparison.cut else LIMIT
 
 
 def _radii(radius: float | None, radii: str | None) -> list[float]:
@@ -115,7 +115,7 @@ def _rungs(text: str | None) -> tuple[str, ...]:
 def _refuse_unused() -> None:
     """Refuse options of the exact run where it is not among the rungs."""
     context = click.get_current_context()
-    for name in ("solver", "threshold", "mip_start", "certificate", "memory_limit", "time_limit"):
+    for name in ("solver", "threshold", "mip_start", "certificate", "memory_limit"):
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             option = name.replace("_", "-")
             raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wdaverify.cli.exits import DONE, REJECTED
+from wdaverify.cli.exits import DONE, LIMIT, REJECTED
 from wdaverify.cli.files import check_target
 from wdaverify.cli.group import CONTEXT, cli
-from wdaverify.cli.options import data, network, quiet
-from wdaverify.cli.terminal import one_line, put, say
+from wdaverify.cli.options import data, network, quiet, time_limit
+from wdaverify.cli.runs import time_left
+from wdaverify.cli.terminal import notes, one_line, put, say
 from wdaverify.cli.values import number
 from wdaverify.errors import CertificateError
 
@@ -35,13 +37,21 @@ if TYPE_CHECKING:
     default="1000",
     help="What the certificate may take in memory.",
 )
+@time_limit
 @quiet
 def recheck(
-    network_path: str, data_path: str, certificate_path: str, output: str | None, memory_limit: float, quiet: bool
+    network_path: str,
+    data_path: str,
+    certificate_path: str,
+    output: str | None,
+    memory_limit: float,
+    time_limit: float | None,
+    quiet: bool,
 ) -> int:
     """Prove or reject a certificate.
 
-    No solver is involved. Exit status: 0 proved, 1 rejected, 2 unreadable, or larger than --memory-limit admits.
+    No solver is involved. Exit status: 0 proved, 1 rejected, 2 unreadable, or larger than --memory-limit admits, 3 --time-limit
+    ended the replay before either, and the bracket is what was proven until then.
     """
     from wdaverify.certify.certificate import read_certificate
     from wdaverify.certify.checker import recheck as check
@@ -53,9 +63,12 @@ def recheck(
     begun = time.perf_counter()
     certificate = read_certificate(certificate_path, 1e6 * memory_limit)
     problem = _stated(certificate, network_path, data_path)
-    verdict = check(certificate, problem)
+    left = time_left(time_limit)
+    verdict = check(certificate, problem, math.inf if left is None else time.monotonic() + left)
     seconds = time.perf_counter() - begun
     said = "proved" if verdict.proved else f"rejected: {'; '.join(verdict.reasons)}"
+    if verdict.unproven and not verdict.reasons:
+        said = f"not decided: {'; '.join(verdict.unproven)}"
     logging.getLogger(__package__).info("recheck: %s, [%r, %r], %.3f s", said, verdict.lower, verdict.upper, seconds)
     if output is not None:
         write(output, verdict_json(certificate, verdict, seconds))
@@ -63,7 +76,10 @@ def recheck(
         say(verdict_summary(certificate, verdict, os.path.getsize(certificate_path), seconds))
     for reason in verdict.reasons:
         put(f"wdaverify: rejected: {one_line(reason)}", sys.stderr)
-    return DONE if verdict.proved else REJECTED
+    notes(verdict.unproven, quiet)
+    if verdict.proved:
+        return DONE
+    return REJECTED if verdict.reasons else LIMIT
 
 
 def _stated(certificate: Certificate, network_path: str, data_path: str) -> WdroProblem:

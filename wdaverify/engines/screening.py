@@ -78,6 +78,10 @@ class Screen:
         )
         self.reach = self._reach()
 
+    def until(self, deadline: float) -> None:
+        """Go on, until another deadline."""
+        self._deadline = deadline
+
     def _reach(self) -> Array:
         """The largest distance ``D_i`` from each sample within the support, ``[N]``, rounded up; for order inf at most the radius."""
         support, x = self._problem.support, self._problem.samples.x
@@ -134,12 +138,15 @@ class Screen:
             out = clean + gain + 8 * UNIT_ROUNDOFF * (np.abs(clean) + slope * far + paid)
         return np.where(np.isfinite(out), out, math.inf)
 
-    def _item_bounds(self, items: Ints, near: Array, far: Array, lam: float | None) -> Array:
-        """The same for the pieces ``[B, P]`` of one sample each, on its shell ``near, far [B]``."""
+    def _item_bounds(
+        self, items: Ints, near: Array, far: Array, lam: float | None, around: Ints | None = None
+    ) -> Array:
+        """The same for the pieces ``[B, P]`` of one sample each, on its shell ``near, far [B]``, or one around another sample."""
         count, each = items.shape
         rows = self.pieces.rows(items.reshape(-1))
         flat = rows.reshape(count, each * rows.shape[1], -1)
-        raw = self._bound(self.pieces.sample[items[:, 0]], flat, near, far, lam).reshape(count, each, -1)
+        around = self.pieces.sample[items[:, 0]] if around is None else around
+        raw = self._bound(around, flat, near, far, lam).reshape(count, each, -1)
         if not self.pieces.entropy:
             return raw[..., 0]
         paid = 0.0 if lam is None else lam * near**self._problem.cost.power
@@ -148,7 +155,7 @@ class Screen:
     def box_values(self) -> Array:
         """Upper bounds ``[N]`` of the loss over the whole support, floor left out: phi at multiplier 0; inf if unbounded.
 
-        One region serves all samples of a label, so this is done whatever the deadline says.
+        One region serves all samples, so this is done whatever the deadline says.
         """
         labels, pieces = self._problem.samples.y, self.pieces
         if not (self._problem.support.bounded and math.isfinite(self._problem.cost.order)):
@@ -157,7 +164,8 @@ class Screen:
         first = np.array([np.flatnonzero(labels == label)[0] for label in present])
         items, deadline = pieces.of_samples(first), self._deadline
         self._deadline = math.inf
-        raw = self._item_bounds(items, np.zeros(first.size), np.full(first.size, self._widest()), None)
+        near, far, around = np.zeros(first.size), np.full(first.size, self._widest()), np.full(first.size, first[0])
+        raw = self._item_bounds(items, near, far, None, around)
         self._deadline = deadline
         flat = items.reshape(-1)
         whole = pieces.whole(raw.reshape(-1), flat, 0.0).reshape(items.shape)

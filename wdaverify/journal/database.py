@@ -116,6 +116,7 @@ def _mended(path: Path, fresh: Path) -> tuple[str, ...]:
     fresh.unlink(missing_ok=True)
     new = _connected(fresh)
     old = sqlite3.connect(path, isolation_level=None)
+    old.execute("PRAGMA writable_schema=ON")  # else nothing is read of a file that is shorter than its header says
     rows = 0
     try:
         new.execute("BEGIN")

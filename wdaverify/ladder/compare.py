@@ -22,7 +22,7 @@ from wdaverify.lipschitz.norms import product_of_norms
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
-from wdaverify.wdro.attacking import launch, refuse_overflow, valued
+from wdaverify.wdro.attacking import FINDING_SHARE, launch, refuse_overflow, stay_put, valued
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, VerificationResult, Voucher
@@ -47,13 +47,16 @@ NAMES = {
 }
 """The rungs that can be chosen, as they are called on the command line; the nominal loss always stands below."""
 _CUT = "cut short by the rung limit"
+_QUICK = ("norms", "first-order")
+"""Rungs that take milliseconds, and are made whatever the time."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """How to compare: the exact run's options are those of ``wdaverify.wdro.verify.verify``.
 
-    ``rungs`` of ``NAMES``; ``rung_limit``: seconds that each certificate may take at a radius (None: no limit).
+    ``rungs`` of ``NAMES``; ``rung_limit``: seconds that each certificate and the attacks may take at a radius (None: no limit);
+    ``time_limit``: seconds for everything, half of them for the exact runs (None: no limit).
     """
 
     rungs: tuple[str, ...] = tuple(NAMES)
@@ -71,11 +74,34 @@ class Settings:
 
 
 @dataclass(eq=False)
+class _Budget:
+    """What is left of the time, and the weights of the steps that it is left for; a step that takes less leaves it to the next."""
+
+    deadline: float
+    weights: float
+    missed: bool = False
+    """Whether a step was left out."""
+
+    def take(self, weight: float) -> float:
+        """Seconds for the next step."""
+        left = max(self.deadline - time.monotonic(), 0.0)
+        share = left if weight >= self.weights else left * weight / self.weights
+        self.weights -= weight
+        return share
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no time left."""
+        return time.monotonic() >= self.deadline
+
+
+@dataclass(eq=False)
 class _Constants:
-    """What does not depend on the radius: constants by rung, with what each took; made once."""
+    """What does not depend on the radius: constants by rung, with what each took; made once. ``ran``: an exact run was begun."""
 
     question: LipschitzProblem | None
     found: dict[str, tuple[Array | None, float, str]] = field(default_factory=dict)
+    ran: bool = False
 
 
 def compare(
@@ -100,8 +126,10 @@ def compare(
     refuse_overflow(problem)
     slopes = None if problem.loss is Loss.DLR else slopes_question(problem)
     constants, ladders, stopped = _Constants(slopes), [], False
+    deadline = math.inf if settings.time_limit is None else begun + settings.time_limit
+    time_left = _Budget(deadline, len(radii) * sum(_weight(name, settings) for name in settings.rungs))
     for radius in radii:
-        ladder = _Climb(replace(problem, radius=radius), settings, constants, progress, begun)
+        ladder = _Climb(replace(problem, radius=radius), settings, constants, time_left, progress, begun)
         stopped = ladder.run(stopped)
         ladders.append(ladder.ladder())
     notices = tuple(dict.fromkeys(n for ladder in ladders if ladder.result for n in ladder.result.notices))
@@ -112,7 +140,13 @@ def compare(
         settings.seed,
         notices or problem.network.notices,
         stopped,
+        time_left.missed,
     )
+
+
+def _weight(name: str, settings: Settings) -> float:
+    """The exact run weighs as much as all other rungs together."""
+    return max(1.0, len(settings.rungs) - 1.0) if name == "exact" else 1.0
 
 
 def _check(problem: WdroProblem, radii: Sequence[float], settings: Settings) -> None:
@@ -143,9 +177,16 @@ class _Climb:
     """One ladder as it is built."""
 
     def __init__(
-        self, problem: WdroProblem, settings: Settings, constants: _Constants, progress: Report | None, begun: float
+        self,
+        problem: WdroProblem,
+        settings: Settings,
+        constants: _Constants,
+        time_left: _Budget,
+        progress: Report | None,
+        begun: float,
     ) -> None:
         self._problem, self._settings, self._constants = problem, settings, constants
+        self._time_left, self._seconds = time_left, math.inf
         self._progress, self._begun = progress, begun
         self._nominal = nominal_bracket(problem)[0]
         self._outcome: AttackOutcome | None = None
@@ -178,6 +219,11 @@ class _Climb:
                 if stopped:
                     self._put(absent(NAMES[name], side, "interrupted before this rung"))
                     continue
+                self._seconds = self._time_left.take(_weight(name, self._settings))
+                if self._time_left.over and name not in _QUICK and not self._foremost(name):
+                    self._time_left.missed = True
+                    self._put(absent(NAMES[name], side, "the time limit was reached before this rung"))
+                    continue
                 self._tell(NAMES[name])
                 try:
                     step()
@@ -188,6 +234,17 @@ class _Climb:
             if self._relaxed is not None:
                 self._relaxed.close()
         return stopped or (self._result is not None and self._result.reason is Reason.INTERRUPTED)
+
+    def _foremost(self, name: str) -> bool:
+        """Whether this is the first exact run: its bracket is what is asked for, however little time there was."""
+        first, self._constants.ran = not self._constants.ran, self._constants.ran or name == "exact"
+        return first and name == "exact"
+
+    def _limit(self) -> float | None:
+        """Seconds that the rung at hand may take."""
+        limit = math.inf if self._settings.rung_limit is None else self._settings.rung_limit
+        least = min(limit, self._seconds)
+        return least if math.isfinite(least) else None
 
     def ladder(self) -> Ladder:
         """The rungs from the top: certificates, the exact bracket, attacks from the best down, the nominal loss."""
@@ -222,8 +279,7 @@ class _Climb:
             )
         else:
             begun = time.monotonic()
-            limit = self._settings.rung_limit
-            options = Options("cells", 1e-6, limit, None, None, "cpu", self._settings.seed, False)
+            options = Options("cells", 1e-6, self._limit(), None, None, "cpu", self._settings.seed, False)
             horizon = Horizon(problem)
             horizon.look(Run(problem, options, Workers(problem.network, "cells", None), None))
             value = math.nextafter(self._nominal + horizon.lower * problem.radius * (1 - 2.0**-50), -math.inf)
@@ -242,15 +298,18 @@ class _Climb:
 
     def _attacks(self) -> None:
         problem, settings = self._problem, self._settings
-        begun = time.monotonic()
-        deadline = math.inf if settings.rung_limit is None else begun + settings.rung_limit
-        outcome = launch(problem, device=settings.device, seed=settings.seed, deadline=deadline)
+        begun, limit = time.monotonic(), self._limit()
+        until, deadline = (math.inf, math.inf) if limit is None else (begun + FINDING_SHARE * limit, begun + limit)
+        outcome = launch(problem, device=settings.device, seed=settings.seed, deadline=until)
         self._outcome = outcome
-        cut = "" if outcome.finished else _CUT
-        witnesses = valued(problem, outcome)
+        witnesses = valued(problem, outcome, deadline)
+        cut = "" if outcome.finished and "mixture" in witnesses else _CUT
         for name in outcome.distributions:
-            self._bound(name, Side.BELOW, witnesses[name].lower, outcome.spent[name], cut)
-        best = witnesses["mixture"]
+            if name in witnesses:
+                self._bound(name, Side.BELOW, witnesses[name].lower, outcome.spent[name], cut)
+            else:
+                self._put(absent(name, Side.BELOW, "no time was left to value it", outcome.spent[name]))
+        best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
         what = "the best distribution on all points that the attacks visited"
         self._bound("mixture", Side.BELOW, best.lower, time.monotonic() - begun, f"{what}{'; ' + cut if cut else ''}")
 
@@ -278,7 +337,8 @@ class _Climb:
         return product_of_norms(question.network, question.measure.rows, question.cost), "over all of R^n"
 
     def _by_lipsdp(self, question: LipschitzProblem) -> tuple[Array | None, str]:
-        deadline = math.inf if self._settings.rung_limit is None else time.monotonic() + self._settings.rung_limit
+        limit = self._limit()
+        deadline = math.inf if limit is None else time.monotonic() + limit
         found = lipsdp(question.network, question.measure.rows, question.cost, deadline=deadline)
         if not np.isfinite(found.constants).all():
             missing = int((~np.isfinite(found.constants)).sum())
@@ -294,7 +354,7 @@ class _Climb:
     def _by_cells(self, question: LipschitzProblem) -> tuple[Array | None, str]:
         settings = self._settings
         apart = self._problem.loss is Loss.ZERO_ONE
-        found = lipschitz(question, time_limit=settings.rung_limit, jobs=settings.jobs, seed=settings.seed, each=apart)
+        found = lipschitz(question, time_limit=self._limit(), jobs=settings.jobs, seed=settings.seed, each=apart)
         if found.reason is Reason.INTERRUPTED:
             raise KeyboardInterrupt
         by_name = {bound.functional: bound.upper for bound in found.functionals}
@@ -307,7 +367,7 @@ class _Climb:
         if problem.loss is Loss.DLR:
             self._put(absent(name, Side.ABOVE, "the DLR loss is no functional of the logits"))
             return
-        limit = self._settings.rung_limit
+        limit = self._limit()
         if problem.loss is Loss.ZERO_ONE:
             value = crown_zero_one(problem, math.inf if limit is None else begun + limit, self._device())
             detail = "distances from balls without an error"
@@ -331,10 +391,10 @@ class _Climb:
             self._bound(name, Side.ABOVE, nominal_bracket(problem)[1], time.monotonic() - begun)
         else:
             relaxed = self._made_relaxed()
-            if "crown" not in self._settings.rungs:
+            if relaxed.tried == 0:
                 relaxed.crown()
-            cut = f"; {_CUT}" if relaxed.late() else ""
             value = relaxed.lp()
+            cut = f"; {_CUT}" if relaxed.late() else ""
             self._bound(name, Side.ABOVE, value, time.monotonic() - begun, f"no branching{cut}")
 
     def _roots(self) -> float:
@@ -344,7 +404,7 @@ class _Climb:
             self._problem,
             solver="cells",
             gap=settings.gap,
-            time_limit=settings.rung_limit,
+            time_limit=self._limit(),
             jobs=settings.jobs,
             seed=settings.seed,
             branching=False,
@@ -354,14 +414,16 @@ class _Climb:
         return found.upper
 
     def _made_relaxed(self) -> RelaxedDual:
-        if self._relaxed is None:
+        if self._relaxed is not None:
+            self._relaxed.renew(self._limit())
+        else:
             settings = self._settings
             self._relaxed = RelaxedDual(
                 self._problem,
                 self._outcome,
                 jobs=settings.jobs,
                 seed=settings.seed,
-                seconds=settings.rung_limit,
+                seconds=self._limit(),
                 device=self._device(),
             )
         return self._relaxed
@@ -378,7 +440,7 @@ class _Climb:
             self._problem,
             solver=settings.solver,
             gap=settings.gap,
-            time_limit=settings.time_limit,
+            time_limit=None if math.isinf(self._seconds) else self._seconds,
             jobs=settings.jobs,
             threshold=settings.threshold,
             device=settings.device,

@@ -7,6 +7,8 @@ multiplier is searched. What was proven at other multipliers counts, by convexit
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -68,9 +70,19 @@ class RelaxedDual:
         """The best multiplier so far."""
         return min(self._values, key=lambda lam: self._values[lam])
 
+    @property
+    def tried(self) -> int:
+        """The multipliers that were tried so far."""
+        return len(self._values)
+
     def close(self) -> None:
         """End the workers."""
         self._run.workers.close()
+
+    def renew(self, seconds: float | None) -> None:
+        """Begin a stretch of work that may take so many seconds; None: no limit."""
+        self._run.options, self._run.begun = replace(self._run.options, time_limit=seconds), time.monotonic()
+        self._screen.until(self._run.deadline)
 
     def late(self) -> bool:
         """Whether the time is over."""

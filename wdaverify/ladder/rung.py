@@ -93,7 +93,7 @@ class Ladder:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The ladders at all radii, in the order asked for."""
+    """The ladders at all radii, in the order asked for; ``cut``: the time limit left rungs out."""
 
     problem: WdroProblem
     ladders: tuple[Ladder, ...]
@@ -101,11 +101,12 @@ class Comparison:
     seed: int
     notices: tuple[str, ...]
     interrupted: bool
+    cut: bool = False
 
     @property
     def exact(self) -> bool:
         """Whether every exact run that was asked for closed its bracket."""
-        ran = [ladder for ladder in self.ladders if ladder.result is not None]
+        ran = [ladder for ladder in self.ladders if any(rung.side is Side.MIDDLE for rung in ladder.rungs)]
         return all(ladder.closed or decided(ladder) for ladder in ran)
 
 

@@ -16,6 +16,8 @@ def verdict_summary(certificate: Certificate, verdict: Verdict, size: int, secon
     proofs = certificate.proofs
     leaves = sum(int((tree.nodes < 0).sum()) for proof in proofs for tree in proof.trees)
     answer = "proved" if verdict.proved else "REJECTED: what follows is all that was proven"
+    if verdict.unproven and not verdict.reasons:
+        answer = "not decided: the time limit was reached; what follows is all that was proven"
     table = [
         ("verdict", answer),
         ("theorem", _theorem(certificate)),
@@ -51,6 +53,7 @@ def verdict_json(certificate: Certificate, verdict: Verdict, seconds: float) -> 
         "upper": number(verdict.upper),
         "claimed": {"lower": number(verdict.claimed_lower), "upper": number(verdict.claimed_upper)},
         "reasons": list(verdict.reasons),
+        "unproven": list(verdict.unproven),
         "radius": number(certificate.radius),
         "order": certificate.order,
         "norm": certificate.norm,

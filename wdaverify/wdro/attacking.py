@@ -26,6 +26,8 @@ from wdaverify.witness.repair import within_reach
 
 _PORTION = 2048
 """Points that are valued between two looks at the clock."""
+FINDING_SHARE = 0.6
+"""The share of a time limit after which attacks on their own end, and what they found is valued."""
 
 
 def refuse_overflow(problem: WdroProblem) -> None:
@@ -175,7 +177,7 @@ def attack(
         problem: the question.
         device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
         seed: the attacks' random seed; the same seed on the same device gives the same points.
-        time_limit: seconds of wall clock, or None.
+        time_limit: seconds of wall clock, or None; the attacks end at three fifths of it, and the rest is for valuing what they found.
 
     Raises:
         ProblemError: a device that is not there, or a time limit that is not a number >= 0.
@@ -185,7 +187,8 @@ def attack(
     refuse_overflow(problem)
     begun = time.monotonic()
     deadline = math.inf if time_limit is None else begun + time_limit
-    outcome = launch(problem, device=device, seed=seed, deadline=deadline)
+    until = math.inf if time_limit is None else begun + FINDING_SHARE * time_limit
+    outcome = launch(problem, device=device, seed=seed, deadline=until)
     witnesses = valued(problem, outcome, deadline)
     values = {name: witness.lower for name, witness in witnesses.items()}
     best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)

@@ -45,18 +45,21 @@ def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certi
 def proven(result: VerificationResult, proofs: tuple[Proof, ...], deadline: float = math.inf) -> VerificationResult:
     """The result as the checker confirms it: its bracket is the proven one, and the certificate claims no more.
 
-    Where nothing is proven of a bound, or not before the deadline (``time.monotonic``), the bound stays with its voucher, and
-    the certificate claims nothing of it.
+    Where nothing is proven of a bound, or less because the deadline (``time.monotonic``) ended the replay, the bound stays with its
+    voucher, and the certificate claims nothing of it.
     """
     certificate = _certificate(result, proofs)
     verdict = recheck(certificate, result.problem, deadline)
+    proven_upper = math.inf if verdict.unproven and verdict.upper > result.upper else verdict.upper
     lower = verdict.lower if math.isfinite(verdict.lower) else result.lower
-    upper = verdict.upper if math.isfinite(verdict.upper) else result.upper
+    upper = proven_upper if math.isfinite(proven_upper) else result.upper
     closed = upper - lower <= result.gap_asked and result.reason is not Reason.NUMERICAL
     reason, detail = result.reason, result.detail
     if result.status is Status.EXACT and not closed:
         reason, detail = Reason.STALLED, f"what is proven leaves a gap of {upper - lower:.3g}"
-    notices = result.notices + tuple(f"the certificate proves less: {why}" for why in verdict.reasons)
+    notices = result.notices + tuple(
+        f"the certificate proves less: {why}" for why in (*verdict.reasons, *verdict.unproven)
+    )
     return replace(
         result,
         lower=lower,
@@ -65,7 +68,7 @@ def proven(result: VerificationResult, proofs: tuple[Proof, ...], deadline: floa
         reason=reason,
         detail=detail,
         vouched_lower=Voucher.PROVED if math.isfinite(verdict.lower) else result.vouched_lower,
-        vouched_upper=Voucher.PROVED if math.isfinite(verdict.upper) else result.vouched_upper,
+        vouched_upper=Voucher.PROVED if math.isfinite(proven_upper) else result.vouched_upper,
         notices=notices,
-        certificate=replace(certificate, lower=verdict.lower, upper=verdict.upper),
+        certificate=replace(certificate, lower=verdict.lower, upper=proven_upper),
     )

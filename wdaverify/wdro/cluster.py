@@ -49,4 +49,4 @@ def cluster(address: str) -> Iterator[tuple[Executor, Callable[[], int]]]:
         yield client.get_executor(pure=False), slots
     finally:
         with suppress(OSError, RuntimeError):
-            client.close(timeout=2)
+            client.close(timeout=1)

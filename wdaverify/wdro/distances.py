@@ -18,7 +18,7 @@ from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.solvers.registry import choose
-from wdaverify.wdro.attacking import launch, refuse_overflow, stay_put
+from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put
 from wdaverify.wdro.log import ended
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
@@ -169,8 +169,9 @@ def _searched(run: Run, search: _DistanceSearch) -> Reason:
         run.workers.warm()
         if run.recall is None or run.recall.attacks() is None:
             outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
-            search.offer(outcome.sample, outcome.point)
-            if run.recall is not None and outcome.finished:
+            for part in portions(outcome.sample.size, run.deadline):
+                search.offer(outcome.sample[part], outcome.point[part])
+            if run.recall is not None and outcome.finished and time.monotonic() < run.deadline:
                 run.recall.keep_attacks(outcome.device, {})
         return search.search()
     except KeyboardInterrupt:

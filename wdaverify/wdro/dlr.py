@@ -25,7 +25,7 @@ from wdaverify.network.model import Array
 from wdaverify.rounding import float_up
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
-from wdaverify.wdro.attacking import budget, fill_pool
+from wdaverify.wdro.attacking import budget, fill_pool, portions
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.twins import Twins
@@ -92,7 +92,9 @@ class DlrSearch:
     def _take_up(self) -> None:
         """Begin with what a journal holds."""
         if self._run.recall is not None:
-            self.offer(*self._run.recall.points())
+            samples, points = self._run.recall.points()
+            for part in portions(samples.size, self._run.deadline):
+                self.offer(samples[part], points[part])
             for sample, level, distance in self._run.recall.levels():
                 self._learn(sample, level, distance)
                 self._answered += 1  # a solver has spoken

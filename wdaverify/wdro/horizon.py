@@ -67,7 +67,7 @@ class Horizon:
         return np.maximum(out, pieces.floor) if math.isfinite(pieces.floor) else out
 
     def look(self, run: Run) -> None:
-        """Bracket the slopes, one question for every distinct functional."""
+        """Bracket the slopes, one question for every distinct functional; those that the time leaves over are unknown above."""
         problem, pieces = self._problem, self._pieces
         used = np.flatnonzero(problem.samples.w[pieces.sample] > 0)
         keys = pieces.label[used] * (problem.network.n_outputs + 1) + pieces.code[used]
@@ -78,6 +78,9 @@ class Horizon:
         rays: dict[int, Ray] = {}
         for item in used[chosen].tolist():
             for row in pieces.rows(np.array([item]))[0]:
+                if run.remaining() <= 0:
+                    upper = math.inf
+                    break
                 bound, ray = self._slope(row, int(pieces.label[item]), run)
                 upper = max(upper, bound)
                 if ray is not None and (ray.label not in rays or ray.value > rays[ray.label].value):

@@ -105,8 +105,8 @@ class MarginSearch:
 
     def _take_recalled(self) -> None:
         """Begin with the best dual that a journal proves, at whichever multiplier."""
-        if self.horizon is not None or self._run.options.certificate:
-            return  # not every multiplier proves something on the whole space, and not every fact has its trees
+        if self._run.options.certificate:
+            return  # its facts are those with trees: what was screened has none, and is screened again where pricing begins
         for multiplier, lower, upper, checked in self._pricing.recalled():
             value = self._dual_at(multiplier, upper)
             if value < self._best.value:

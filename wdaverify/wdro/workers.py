@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from wdaverify.engines.base import Answer, Effort, Engine, Inner, Question
 from wdaverify.engines.registry import make_engine
 from wdaverify.network.model import ReluNetwork
+from wdaverify.wdro.parcel import Parcel
 from wdaverify.wdro.parts import divided, gathered
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -46,13 +47,13 @@ class Task:
     parts: int = 1
 
 
-def _start(network: ReluNetwork, solver: str, memory: float | None, parent: int) -> None:
+def _start(network: Parcel | ReluNetwork, solver: str, memory: float | None, parent: int) -> None:
     """Begin a worker: no SIGINT (the parent decides), one BLAS thread, the network received once, a cap on its memory."""
     global _engine  # noqa: PLW0603 (the one piece of state of a worker process)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     threadpool_limits(1)
-    _engine = make_engine(network, solver)
+    _engine = make_engine(network.content() if isinstance(network, Parcel) else network, solver)
     if memory is not None:
         _cap(memory)
 
@@ -129,6 +130,7 @@ class Workers:
         self._count = max(1, slots()) if slots is not None else jobs or 1
         self._token = secrets.token_hex(16)
         self._executor: Executor | None = None
+        self._parcel: Parcel | None = None
         self._local: Engine | None = None
 
     @property
@@ -172,7 +174,11 @@ class Workers:
     def _processes(self) -> Executor:
         assert self._jobs is not None
         if self._executor is None:
-            given = (self._network, self._solver, self._memory, os.getpid())
+            try:
+                self._parcel = self._parcel or Parcel(self._network)
+            except OSError:  # no room: through the pipe, which only takes longer
+                self._parcel = None
+            given = (self._parcel or self._network, self._solver, self._memory, os.getpid())
             self._executor = ProcessPoolExecutor(self._jobs, get_context("spawn"), initializer=_start, initargs=given)
         return self._executor
 
@@ -205,6 +211,7 @@ class Workers:
     def close(self) -> None:
         """Stop now: what is under way is abandoned, processes of our own are ended, by force where they do not listen."""
         executor, self._executor = self._executor, None
+        parcel, self._parcel = self._parcel, None
         if isinstance(executor, ProcessPoolExecutor):
             processes = list((executor._processes or {}).values())
             executor.shutdown(wait=False, cancel_futures=True)
@@ -215,6 +222,8 @@ class Workers:
                 process.join(max(until - time.monotonic(), 0.0))
                 if process.is_alive():
                     process.kill()
+        if parcel is not None:
+            parcel.close()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from wdaverify.engines.base import Answer, Distance, Effort
 from wdaverify.engines.screening import Ints, Screen
 from wdaverify.network.model import Array
 from wdaverify.transport.knapsack import KnapsackSolution
+from wdaverify.wdro.attacking import portions
 from wdaverify.wdro.proofs import DistanceProofs
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Pace, Run
@@ -83,7 +84,9 @@ class ZeroOneSearch:
         if recall is None:
             return
         self._run.widest = self._widest
-        self.offer(*recall.points())
+        sample, point = recall.points()
+        for part in portions(sample.size, self._run.deadline):
+            self.offer(sample[part], point[part])
         known = recall.facts(self._screen.pieces)
         np.maximum.at(self._low, known.item, known.value)
         np.maximum.at(self._own, known.item[known.checked], known.value[known.checked])

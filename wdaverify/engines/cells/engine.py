@@ -95,6 +95,12 @@ class _Hunt:
             0 if region.rows is None else region.rows.lower.size,
         )
 
+    def _lay_out(self, near: Array, far: Array) -> None:
+        """Make the shells."""
+        multiplier = self._question.multiplier if isinstance(self._question, Inner) else None
+        self._shells = self._cutter.between(near, far)
+        self._narrowing = Narrowing(self._backward, self._shells, self._functional, multiplier, self._power)
+
     def _halve(self, k: int) -> tuple[Relaxation, Relaxation] | None:
         """The programs of the two halves of shell k, or None where it is narrow enough."""
         near, far = self._shells[k].near, self._shells[k].far
@@ -148,7 +154,7 @@ class _Hunt:
             SolverError: the question cannot be put to an LP.
         """
         near, far, self._known = self._cutter.edges(known, self._count if grown else _SHELLS)
-        self._shells = self._cutter.between(near, far)
+        self._lay_out(near, far)
         if not all(np.isfinite(side).all() for shell in self._shells for pair in shell.bounds for side in pair):
             raise SolverError("pre-activation bounds overflow double precision")
         search = Search(
@@ -164,8 +170,6 @@ class _Hunt:
         )
         if before is not None:
             search.best, search.nodes, self._solves = before.best, before.nodes, before.solves
-        multiplier = self._question.multiplier if isinstance(self._question, Inner) else None
-        self._narrowing = Narrowing(self._backward, self._shells, self._functional, multiplier, self._power)
         self._take_over(search)
         if grown:
             self._grow(search, room)
