@@ -21,6 +21,7 @@ import wdaverify.engines.cells.engine as engine_module
 from wdaverify import recheck, verify
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.proof import Proof, Tree
+from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
 from wdaverify.certify.upper import distance_bounds, margin_bounds
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.rows import LinearProgram

@@ -184,6 +184,8 @@ def _costliest(costs: Floats, low: Floats, high: Floats) -> tuple[Ints, Ints]:
 
 def _by_node(made: Sequence[_Made], leaves: Leaves, level: float) -> list[Tightening | None]:
     """The rows that belong to each node."""
+    if not made:
+        return [None] * leaves.peak.size
     node = np.concatenate([part.node for part in made])
     order = np.argsort(node, kind="stable")
     at, weight, slopes = (
