@@ -217,14 +217,29 @@ def _shared(pull: Array, shell: _Shell, slope: Array, *, free: bool) -> tuple[Ar
 
 
 def _shares(size: Array, room: Array, slope: Array, near: Array) -> Array:
-    """Roomiest coordinates first are charged to the distance until the slope is used up; none with less room than near."""
+    """Roomiest coordinates first are charged to the distance until the slope is used up; none with less room than near.
+
+    Only where neither the roomiest ones nor all together decide it does the order of the others matter.
+    """
+    roomiest = np.where(room >= room.max(axis=-1, keepdims=True), size, 0.0)
+    most, total, price = roomiest.sum(-1), size.sum(-1), np.broadcast_to(slope, size.shape[:2])
+    enough = (most >= price) & (most > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(enough[..., None], roomiest * np.where(enough, price / most, 0.0)[..., None], size)
+    some = ~enough & ~(total <= price)
+    if some.any():
+        share[some] = _in_order(size[some], room[some], price[some])
+    return np.where(room > near[..., None], np.minimum(share, size), 0.0)
+
+
+def _in_order(size: Array, room: Array, slope: Array) -> Array:
+    """The shares ``[C, n]``, roomiest coordinates first."""
     order = np.argsort(-room, axis=-1, kind="stable")
     sizes = np.take_along_axis(size, order, -1)
     before = np.cumsum(sizes, axis=-1) - sizes
-    filled = np.clip(slope[..., None] - before, 0.0, sizes)
     share = np.zeros_like(size)
-    np.put_along_axis(share, order, filled, -1)
-    return np.where(room > near[..., None], np.minimum(share, size), 0.0)
+    np.put_along_axis(share, order, np.clip(slope[..., None] - before, 0.0, sizes), -1)
+    return share
 
 
 def _capped(pull: Array, shell: _Shell, slope: Array) -> tuple[Array, Array]:

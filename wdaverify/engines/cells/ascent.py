@@ -4,8 +4,8 @@ A node is a set of phases; its multipliers are nu of a proof (``certify.backward
 
     open, q > 0     nu = q u / (u - l)          q = W^T nu of the next layer, which the chord bounds
     open, q < 0     nu = alpha q                0 <= alpha <= 1, a line through 0
-    active          nu = q + beta               beta >= 0 where a branch made it so (z >= 0), else 0
-    dead            nu = -beta                  likewise (z <= 0)
+    active          nu = q + beta               beta >= 0: z >= 0 by a branch, or z >= l by bounds
+    dead            nu = -beta                  likewise (z <= 0, z <= u)
 
 The bound is concave in what is free, its gradient one forward pass from the input that attains it; Adam climbs (alpha-beta-CROWN,
 arXiv 2103.06624). The weighted mean of those inputs approaches a solution of the linear program. For a distance the price of
@@ -203,7 +203,9 @@ class Ascent:
         high = np.where(phases < 0, np.minimum(high, 0), high)
         opened = (low < 0) & (high > 0)
         chord = np.where(opened, high / np.where(opened, high - low, 1), 0)
-        return _Sides(phases, low, high, opened, low >= 0, chord)
+        made = np.where(opened, phases, np.where(low >= 0, 1, -1)).astype(np.int8)  # what bounds imply may rest on more
+        floor = np.maximum(np.where(made > 0, low, np.where(made < 0, -high, 0)), 0)
+        return _Sides(made, low, high, opened, low >= 0, chord, floor)
 
     def _written(self, free: Multipliers, sides: _Sides) -> _Written:
         """The backward pass."""
@@ -221,6 +223,7 @@ class Ascent:
             slope = np.where(rising, chord, np.where(opened, free.alpha[:, span], sides.active[:, span]))
             nu = q * slope + beta[:, span]
             constant -= np.where(rising, q * chord * sides.low[:, span], 0).sum(axis=1)
+            constant -= (free.beta[:, span] * sides.floor[:, span]).sum(axis=1)
             q_all[:, span], nu_all[:, span] = q, nu
         constant += nu @ self._biases[0]
         return _Written(constant, q_all, nu_all, nu @ self._weights[0])
@@ -236,7 +239,7 @@ class Ascent:
             q, opened = written.q[:, span], sides.open[:, span]
             falling = opened & (q <= 0)
             alpha[:, span] = np.where(falling, z * q, 0)
-            beta[:, span] = z * sides.made[:, span]
+            beta[:, span] = z * sides.made[:, span] - sides.floor[:, span]
             chord = sides.chord[:, span] * (z - sides.low[:, span])
             line = z * np.where(falling, free.alpha[:, span], sides.active[:, span].astype(np.float32))
             h = np.where(opened & ~falling, chord, line)
@@ -251,10 +254,10 @@ class Ascent:
         """Whether the price of moving is free, as for a distance."""
         return self._multiplier is None
 
-    def bounds(self, shell: Ints, phases: Phases) -> tuple[Floats, Floats]:
-        """The bounds of neurons on the sides of their phases, ``[B, M]`` each."""
+    def bounds(self, shell: Ints, phases: Phases) -> tuple[Floats, Floats, Phases]:
+        """The bounds of neurons on the sides of their phases, and the sides that both leave, ``[B, M]`` each."""
         sides = self._sides(shell, phases)
-        return sides.low, sides.high
+        return sides.low, sides.high, sides.made
 
     def costs(self, shell: Ints, phases: Phases, free: Multipliers) -> Floats:
         """What the chord of each open neuron costs the bound, ``[B, M]``; -1 where it is not open."""
@@ -297,7 +300,10 @@ class Ascent:
 
 @dataclass(frozen=True, eq=False)
 class _Sides:
-    """Per node and neuron ``[B, M]``: the phase, the interval it leaves, whether 0 is inside of it, or below; the chord's slope."""
+    """Per node and neuron ``[B, M]``: the side, the interval, whether 0 is inside of it, or below; the chord's slope.
+
+    ``made`` is the side that a phase or the bounds leave, ``floor`` how far from 0 the interval is there.
+    """
 
     made: Phases
     low: Floats
@@ -305,9 +311,11 @@ class _Sides:
     open: NDArray[np.bool_]
     active: NDArray[np.bool_]
     chord: Floats
+    floor: Floats
 
     def take(self, at: NDArray[np.bool_]) -> _Sides:
-        return _Sides(self.made[at], self.low[at], self.high[at], self.open[at], self.active[at], self.chord[at])
+        low, high, chord, floor = (part[at] for part in (self.low, self.high, self.chord, self.floor))
+        return _Sides(self.made[at], low, high, self.open[at], self.active[at], chord, floor)
 
 
 def _costs(q: Floats, sides: _Sides) -> Floats:

@@ -17,7 +17,7 @@ from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Quest
 from wdaverify.engines.cells.ascent import Ascent
 from wdaverify.engines.cells.asked import Asked
 from wdaverify.engines.cells.growth import Growth
-from wdaverify.engines.cells.ledger import Claim, leaves, prove, root_of, tree_of
+from wdaverify.engines.cells.ledger import Claim, leaves, prove, root_of, spelled_out, tree_of
 from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats, peak_of
 from wdaverify.engines.cells.search import PseudoCosts, Search
@@ -204,13 +204,9 @@ class _Hunt:
             stuck, growth.stuck = growth.stuck, []
             for k, root in search.roots.items():
                 search.take_over(k, root)
-            alone = [(self._alone(search, k, node), node) for k, node in stuck if node.bounds is not None]
             for k, node in stuck:
-                if node.bounds is None:
-                    search.keep(k, node)
+                search.keep(k, spelled_out(node, self._shells[k].flat))
             search.run()
-            for k, node in alone:
-                self._hold_below(k, node)
             growth.incumbent = search.incumbent
             if not (stuck and search.finished):
                 break
@@ -218,24 +214,6 @@ class _Hunt:
         search.nodes += growth.nodes
         search.finished = search.finished and not growth.open and not growth.stuck
         search.full = search.full or growth.full
-
-    def _alone(self, search: Search, k: int, node: Node) -> int:
-        """Search a leaf of tree k, whose bounds are its own, with a program that knows them; the number of that."""
-        assert node.bounds is not None
-        number = search.adopt(node)
-        assert number == len(self._shells)
-        self._shells.append(self._shells[k].with_bounds(node.bounds))
-        return number
-
-    def _hold_below(self, k: int, top: Node) -> None:
-        """Hold the leaves below one that was searched alone to their rows, with its bounds."""
-        own = top.bounds
-        below = leaves(top)
-        for node in below:
-            node.bounds = own
-        promised = [node for node in below if not node.held]
-        for node, value in zip(promised, self._prove(self._shells[k], promised) if promised else (), strict=True):
-            node.bound, node.held = float(value), True
 
     @property
     def _late(self) -> bool:
@@ -387,7 +365,7 @@ class _Hunt:
         """Search on below leaves that prove less than the LP promised; whether there are any."""
         some = False
         least = search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent)
-        for k, root in reversed(list(search.roots.items())):  # what was searched alone first
+        for k, root in list(search.roots.items()):
             for node in leaves(root):
                 if node.bound >= least:
                     continue

@@ -151,18 +151,15 @@ class Growth:
         """Tighten the bounds at leaves, and climb on from there."""
         nodes, trees = [entry.node for entry in batch], np.array([entry.tree for entry in batch], np.int64)
         phases, shell, free = np.stack([node.phases for node in nodes]), self._lay(trees, nodes), _free(batch)
-        low, high = self._ascent.bounds(shell, phases)
+        low, high, made = self._ascent.bounds(shell, phases)
         excess = np.array([self.incumbent - node.bound for node in nodes], np.float32)
         if self._ascent.priced:
             excess = excess * free.price
-        leaves = Leaves(trees, low, high, phases, free, excess, self._ascent.costs(shell, phases, free))
-        level = self._narrowing.level_of(self.incumbent)
-        made = self._tightener.rows(leaves, level)
-        some = [k for k, tight in enumerate(made) if tight is not None]
+        leaves = Leaves(trees, low, high, made, free, excess, self._ascent.costs(shell, phases, free))
+        tights = self._tightener.rows(leaves, self._narrowing.level_of(self.incumbent))
+        some = [k for k, tight in enumerate(tights) if tight is not None]
         if some:
-            self._narrowing.tighten(
-                trees[some], [nodes[k] for k in some], [tight for tight in made if tight is not None]
-            )
+            self._narrowing.tighten(trees[some], [nodes[k] for k in some], [t for t in tights if t is not None])
         left = np.array([k for k, node in enumerate(nodes) if not self._prunes(node.bound)], np.int64)
         if left.size:
             nodes = [nodes[k] for k in left]

@@ -97,6 +97,31 @@ def root_of(tree: Tree, neurons: int) -> tuple[Node, list[tuple[Node, Place]]]:
     return top, tightened
 
 
+def spelled_out(node: Node, around: Array) -> Node:
+    """The leaf that has the phases which a leaf's own bounds imply, beyond those that its shell's ``around [2, M]`` imply.
+
+    The leaf is branched at each; the other side has no point, by its bounds. A linear program that knows the shell's bounds alone is
+    exact there if no other phases are open.
+    """
+    if node.bounds is None:
+        return node
+    (low, high), bounds = around, node.bounds
+    implied = np.where(bounds[0] > 0, 1, np.where(bounds[1] < 0, -1, 0))
+    for neuron in np.flatnonzero((low < 0) & (high > 0) & (node.phases == 0) & (implied != 0)).tolist():
+        sides = []
+        for phase in (1, -1):
+            side = Node.unknown(node.phases.size)
+            side.phases, side.bounds, side.stale = node.phases.copy(), bounds, True
+            side.phases[neuron] = phase
+            sides.append(side)
+        kept, empty = sides if implied[neuron] > 0 else reversed(sides)
+        empty.bound, empty.held = math.inf, True
+        kept.bound, kept.row, kept.held = node.bound, node.row, node.held
+        node.split, node.sides, node.row, node.bounds = neuron, (sides[0], sides[1]), None, None
+        node = kept
+    return node
+
+
 def prove(backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds, nodes: list[Node]) -> Array:
     """What leaves prove, ``[L]``, as bounds of the minimisation; rays are given the sign that closes them. One shell a leaf."""
 

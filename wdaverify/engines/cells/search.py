@@ -127,14 +127,6 @@ class Search:
         if root.sides is not None:
             self._whole.discard(k)
 
-    def adopt(self, node: Node) -> int:
-        """Search a leaf of some tree with a program of its own: the number of that."""
-        self._trees.append(None)
-        number = len(self._trees) - 1
-        self.roots[number] = node
-        self.keep(number, node)
-        return number
-
     def names(self, k: int) -> Ints:
         """The neurons that tree k leaves open at its root."""
         return self._tree(k).names

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -30,11 +29,6 @@ class Shell:
     def far(self) -> float:
         """Its outer radius."""
         return float(self.shells.far[0])
-
-    def with_bounds(self, both: Array) -> Shell:
-        """The same with the bounds of a node, ``[2, M]``."""
-        edges = np.cumsum([0, *(low.shape[1] for low, _ in self.bounds)])
-        return Shell(self.shells, [(both[0, None, a:b], both[1, None, a:b]) for a, b in pairwise(edges)])
 
     @property
     def flat(self) -> Array:

@@ -26,8 +26,8 @@ from wdaverify.network.model import Array, Block
 _STEPS = 3
 _RATE, _RATE_OF_MU = 0.5, 0.4
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8
-_NEURONS = 16
-"""Of each layer, those whose chords cost the node's bound most."""
+_NEURONS, _FEWEST, _MANY = 16, 6, 128.0
+"""Of each layer so many, those whose chords cost the node's bound most; fewer where inputs are wide: their rows cost more."""
 _TOGETHER = 512
 """Rows that climb together."""
 _SHARE = 0.25
@@ -41,16 +41,15 @@ _STEEPS = np.float32(255.0)
 
 @dataclass(frozen=True, eq=False)
 class Leaves:
-    """Nodes to be tightened, in the order of their shells' peaks: the number of the peak ``[B]``, bounds cut to the phases and phases
-
-    ``[B, M]``, the multipliers of their own ascent, by how much their bound exceeds the level ``[B]``, and what the chord of each
-    neuron costs it ``[B, M]`` (0 or less: not open).
+    """Nodes to be tightened, in the order of their shells' peaks: the number of the peak ``[B]``; of neurons, ``[B, M]`` each, bounds
+    on the sides of their phases, and the sides that both leave (0: open); the multipliers of the nodes' own ascent; by how much
+    their bound exceeds the level ``[B]``; what the chord of each neuron costs it ``[B, M]`` (0 or less: not open).
     """
 
     peak: Ints
     low: Floats
     high: Floats
-    phases: Phases
+    made: Phases
     free: Multipliers
     excess: Floats
     costs: Floats
@@ -74,6 +73,7 @@ class Tightener:
         self._back = [np.ascontiguousarray(weight.T) for weight in self._weights]
         self._functional, self._centre = functional.astype(np.float32), centre.astype(np.float32)
         self._peaks, self._multiplier, self._power = tuple(peaks), multiplier, power
+        self._neurons = int(np.clip(_MANY / np.sqrt(centre.size), _FEWEST, _NEURONS))
         edges = np.cumsum([0, *(weight.shape[0] for weight in self._weights[:-1])])
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(edges)]
 
@@ -83,7 +83,7 @@ class Tightener:
         made: list[_Made] = []
         with np.errstate(all="ignore"):  # what overflows single precision promises nothing
             for layer, span in enumerate(self._spans):
-                node, neuron = _costliest(leaves.costs[:, span], low[:, span], high[:, span])
+                node, neuron = _costliest(leaves.costs[:, span], low[:, span], high[:, span], self._neurons)
                 neuron += span.start
                 node, neuron = np.repeat(node, 2), np.repeat(neuron, 2)
                 side = np.tile(np.array([0, 1]), node.size // 2)
@@ -104,8 +104,10 @@ class Tightener:
         """The best rows of some neurons of one layer, ``[R]`` with their nodes in ascending order, as far as they gain."""
         node, neuron, side = which
         index, low, high = np.arange(node.size), ranges[0][node], ranges[1][node]
-        beta = leaves.free.beta[node] * leaves.phases[node]
-        items = _Items.of(leaves.peak[node], layer, neuron - self._spans[layer].start, side, low, high, beta)
+        beta = leaves.free.beta[node] * leaves.made[node]
+        floor = np.maximum(np.where(beta > 0, low, -high), 0) * np.abs(beta)
+        spared = [floor[:, span].sum(axis=1) for span in self._spans]
+        items = _Items.of(leaves.peak[node], layer, neuron - self._spans[layer].start, side, low, high, beta, spared)
         width = high[index, neuron] - low[index, neuron]
         excess = np.maximum(leaves.excess[node], np.float32(_TINY))
         mu: Floats = np.clip(np.float32(_SHARE) * width / excess, np.float32(_LEAST), np.float32(_MOST))
@@ -137,6 +139,7 @@ class Tightener:
             rising = opened & (q > 0)
             nu = q * np.where(rising, chord, np.where(opened, alpha[:, span], items.active[:, span]))
             nu += mu[:, None] * items.beta[:, span]
+            constant -= mu * items.spared[k - 1]
             constant -= np.where(rising, q * chord * items.low[:, span], 0).sum(axis=1)
             if k - 1 == items.layer:
                 nu[index, items.neuron] += items.sign
@@ -155,7 +158,7 @@ class Tightener:
             q, opened = written.q[:, span], items.open[:, span]
             falling = opened & (q <= 0)
             slope[:, span] = np.where(falling, z * q, 0)
-            in_mu += (items.beta[:, span] * z).sum(axis=1)
+            in_mu += (items.beta[:, span] * z).sum(axis=1) - items.spared[k]
             chord = items.chord[:, span] * (z - items.low[:, span])
             line = z * np.where(falling, alpha[:, span], items.active[:, span])
             h = np.where(opened & ~falling, chord, line)
@@ -173,10 +176,10 @@ class Tightener:
         return value, moved, t
 
 
-def _costliest(costs: Floats, low: Floats, high: Floats) -> tuple[Ints, Ints]:
+def _costliest(costs: Floats, low: Floats, high: Floats, most: int) -> tuple[Ints, Ints]:
     """Nodes in ascending order, and of each the neurons of a layer whose chords cost most."""
     costs = np.where((low < 0) & (high > 0), costs, -1)
-    count = min(_NEURONS, costs.shape[1])
+    count = min(most, costs.shape[1])
     best = np.argpartition(-costs, count - 1, axis=1)[:, :count]
     some = np.take_along_axis(costs, best, 1) > 0
     return np.repeat(np.arange(costs.shape[0]), some.sum(axis=1)), best[some]
@@ -192,7 +195,7 @@ def _by_node(made: Sequence[_Made], leaves: Leaves, level: float) -> list[Tighte
         np.concatenate([getattr(part, name) for part in made])[order] for name in ("at", "weight", "slopes")
     )
     edges = np.searchsorted(node[order], np.arange(leaves.peak.size + 1))
-    beta = leaves.free.beta * leaves.phases
+    beta = leaves.free.beta * leaves.made
     return [
         Tightening(level, at[a:b].astype(np.int32), weight[a:b].astype(np.float32), slopes[a:b], beta[k])
         if b > a
@@ -225,13 +228,25 @@ class _Items:
     active: Floats
     chord: Floats
     beta: Floats
+    spared: list[Floats]
+    """What beta gains in each layer from intervals that do not touch 0, ``[R]``."""
 
     @classmethod
-    def of(cls, peak: Ints, layer: int, neuron: Ints, side: Ints, low: Floats, high: Floats, beta: Floats) -> _Items:
+    def of(
+        cls,
+        peak: Ints,
+        layer: int,
+        neuron: Ints,
+        side: Ints,
+        low: Floats,
+        high: Floats,
+        beta: Floats,
+        spared: list[Floats],
+    ) -> _Items:
         opened = (low < 0) & (high > 0)
         chord = np.where(opened, high / np.where(opened, high - low, 1), 0)
         sign = np.where(side == 0, 1, -1).astype(np.float32)
-        return cls(peak, layer, neuron, sign, low, opened, (low >= 0).astype(np.float32), chord, beta)
+        return cls(peak, layer, neuron, sign, low, opened, (low >= 0).astype(np.float32), chord, beta, spared)
 
 
 @dataclass(frozen=True, eq=False)
