@@ -127,6 +127,10 @@ class Search:
         if root.sides is not None:
             self._whole.discard(k)
 
+    def charge(self, nodes: int) -> None:
+        """Count nodes that were kept elsewhere."""
+        self._made += nodes
+
     def names(self, k: int) -> Ints:
         """The neurons that tree k leaves open at its root."""
         return self._tree(k).names
