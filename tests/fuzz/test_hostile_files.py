@@ -372,8 +372,11 @@ def test_counts_that_wrap_are_refused(certificate: dict[str, bytes], tmp_path: P
     four = {name: stored([0] * 4, "<i8") for name in ("proof_sample", "proof_rival")}
     changes = {"proof_trees": wrap, "proof_multiplier": stored([0.0] * 4, "<f8"), **four}
     changes |= {"tree_near": none, "tree_far": none, "tree_nodes": stored([], "<i8"), "tree_vectors": stored([], "<i8")}
-    changes |= {"nodes": stored([], "<i4"), "vectors": stored(np.zeros((8, 0)), "|u1")}
-    refused(spoiled(path, content, **changes), "does not add up")
+    changes |= {"nodes": stored([], "<i4"), "vectors": stored(np.zeros((8, 0)), "|u1"), "tight_level": none}
+    changes |= {name: stored([], "<i8") for name in ("tree_tights", "tight_rows")}
+    changes |= {"row_at": stored([], "<i4"), "row_weight": stored([], "<f4")}
+    changes |= {"tight_beta": stored([], "<f4"), "row_slopes": stored([], "|u1")}
+    refused(spoiled(path, content, **changes), "proof_trees does not add up")
 
 
 @pytest.mark.parametrize("limit", [0, 2**26])
