@@ -105,7 +105,10 @@ class Growth:
             wide = [entry for entry in batch if entry.age >= _AGE]
             hard = self.nodes >= _EASY and math.isfinite(self._narrowing.level_of(self.incumbent))
             if wide and hard:
-                self._tighten(wide)
+                most = self._tightener.most
+                self._tighten(wide[:most])
+                for entry in wide[most:]:
+                    self._line_up(entry)
                 batch = [entry for entry in batch if entry.age < _AGE]
             if batch:
                 self._branch(batch)

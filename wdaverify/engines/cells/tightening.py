@@ -34,6 +34,8 @@ _SHARE = 0.25
 """Mu begins at this share of what makes the neuron's range count as much as what the node's bound is above the level."""
 _GAIN = 0.03
 """Rows that gain less than this share of the neuron's range are not kept."""
+_PRODUCTS, _OF_AN_INPUT = 2.5e8, 40.0
+"""Products (each is taken some ten times) of the rows that are made between two looks at the clock, and what an input counts."""
 _LEAST, _MOST = 1e-6, 1e6
 """What mu is kept between."""
 _STEEPS = np.float32(255.0)
@@ -56,7 +58,7 @@ class Leaves:
 
 
 class Tightener:
-    """Makes rows for the nodes of one question. ``multiplier`` is None for a distance."""
+    """Makes rows for the nodes of one question, ``most`` at a time. ``multiplier`` is None for a distance."""
 
     def __init__(
         self,
@@ -74,6 +76,9 @@ class Tightener:
         self._functional, self._centre = functional.astype(np.float32), centre.astype(np.float32)
         self._peaks, self._multiplier, self._power = tuple(peaks), multiplier, power
         self._neurons = int(np.clip(_MANY / np.sqrt(centre.size), _FEWEST, _NEURONS))
+        rows = 2 * self._neurons * (len(blocks) - 1)
+        each = rows * (sum(weight.size for weight in self._weights) + _OF_AN_INPUT * centre.size)
+        self.most = max(1, int(_PRODUCTS / each))
         edges = np.cumsum([0, *(weight.shape[0] for weight in self._weights[:-1])])
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(edges)]
 
