@@ -182,8 +182,8 @@ def bounds_at(whole: Whole, shell: Ints, places: Sequence[Place | None]) -> Hidd
 def _formed(tight: Tightening, neurons: int) -> None:
     """Raises MalformedProofError for rows that are none of a network with so many neurons."""
     count = tight.at.size
-    shapes = tight.weight.shape, tight.slopes.shape, tight.beta.shape
-    if shapes != ((count,), (count, neurons), (neurons,)):
+    shapes = tight.at.shape, tight.weight.shape, tight.slopes.shape, tight.beta.shape
+    if shapes != ((count,), (count,), (count, neurons), (neurons,)):
         raise MalformedProofError(f"rows of shapes {shapes} tighten {count} bounds of {neurons} neurons")
     if count and (tight.at.min() < 0 or tight.at.max() >= 2 * neurons):
         raise MalformedProofError("a row tightens the bounds of a neuron that is not there")
