@@ -77,7 +77,9 @@ def setting(seed: int, norm: Norm, power: int = 1, *, distance: bool = False, wh
     net = network(*random_layers(rng, n, *[int(v) for v in rng.integers(3, 6, int(rng.integers(1, 4)))], 3))
     backward = Backward(net.blocks)
     centre = on_grid(rng.uniform(size=n))
-    points = on_grid(np.clip(centre + (rng.uniform(size=(1500, n)) - 0.5) * rng.choice([0.1, 0.5, 2.0], (1500, 1)), 0, 1))
+    points = on_grid(
+        np.clip(centre + (rng.uniform(size=(1500, n)) - 0.5) * rng.choice([0.1, 0.5, 2.0], (1500, 1)), 0, 1)
+    )
     far_off = length(norm, points - centre)
     near, far = sorted(rng.choice(far_off, 2))
     near, far = (0.0 if whole else near * (1 - 1e-12)), far * (1 + 1e-12)
@@ -175,7 +177,9 @@ def some_tree(
     return Tree(near, far, np.array(nodes, np.int32), vectors, tuple(tights))
 
 
-def with_tights(rng: np.random.Generator, tree: Tree, neurons: int, levels: Sequence[float], share: float = 0.5) -> Tree:
+def with_tights(
+    rng: np.random.Generator, tree: Tree, neurons: int, levels: Sequence[float], share: float = 0.5
+) -> Tree:
     """The tree with tightenings before some of its nodes."""
     nodes, tights, old = list[int](), list[Tightening](), iter(tree.tights)
     for node in tree.nodes.tolist():
