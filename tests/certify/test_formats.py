@@ -273,7 +273,7 @@ def test_tightenings_count_against_the_memory(tmp_path: Path, monkeypatch: pytes
     made = replace(certificate, proofs=(replace(proof, trees=(tree,)),))
     write_certificate(tmp_path / "a.cert", made)
     assert len(trees_of(read_certificate(tmp_path / "a.cert", 2**25))[0].tights) == 20_000
-    with pytest.raises(CertificateError, match="20000 nodes at which bounds are tightened.*--memory-limit"):
+    with pytest.raises(CertificateError, match=r"20000 nodes at which bounds are tightened.*--memory-limit"):
         read_certificate(tmp_path / "a.cert", 2**24)
     monkeypatch.setattr("wdaverify.certify.certificate.MAX_TIGHTS", 19_999)
     with pytest.raises(CertificateError, match="20000 tightenings, more than 19999"):
