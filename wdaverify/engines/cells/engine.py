@@ -385,12 +385,13 @@ class _Hunt:
 
     def _reopen(self, search: Search) -> bool:
         """Search on below leaves that prove less than the LP promised; whether there are any."""
-        some = False
+        some, seen = False, set[int]()
         least = search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent)
-        for k, root in reversed(list(search.roots.items())):  # what was searched alone first
+        for k, root in reversed(list(search.roots.items())):  # what was searched alone first, and with its own program only
             for node in leaves(root):
-                if node.bound >= least:
+                if node.bound >= least or id(node) in seen:
                     continue
+                seen.add(id(node))
                 if self._late:
                     search.finished = False
                     return False
