@@ -24,7 +24,7 @@ import wdaverify.engines.cells.tightening as tightening
 from wdaverify import cli, read_certificate, recheck, verify
 from wdaverify.certify.proof import Proof, Tightening, Tree
 from wdaverify.certify.upper import distance_bounds, margin_bounds
-from wdaverify.engines.base import Inner
+from wdaverify.engines.base import Distance, Inner
 from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.engines.cells.ledger import root_of, tree_of
 from wdaverify.engines.cells.narrowing import Narrowing
@@ -101,12 +101,13 @@ def test_rows_keep_what_they_promise(seed: int, norm: Norm, distance: bool, monk
 
     monkeypatch.setattr(tightening, "_by_node", noted)
     monkeypatch.setattr(Narrowing, "tighten", compared)
-    for k in range(4):
-        net, inner, far, _, _ = asked(4 * seed + k, norm)
+    for k in range(3):
+        net, inner, _ = larger(3 * seed + k, norm)
+        far = Distance(0, inner.label, inner.rival, inner.region, ())
         CellEngine(net).answer(far if distance else inner, replace(PROVEN, gap=1e-3))
     assert len(short) > 10
     assert gained >= 0.9 * len(short)
-    assert np.quantile(short, 0.9) < 0.01
+    assert np.quantile(short, 0.9) < 0.02
     assert max(short) < 0.1
 
 
@@ -155,6 +156,14 @@ def truths_at(seed: int, norm: Norm, lam: float) -> float:
     box = np.zeros(2), np.ones(2)
     cells = enumerate_cells(raw(net), *box)
     return best_in_cells(cells, functional, lam, norm, inner.region.centre, 0.0, inner.region.far, *box)[0]
+
+
+def test_a_leaf_searched_alone_is_searched_on_with_its_own_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it proves less than promised; the program of its tree knows neurons that its own does not."""
+    monkeypatch.setattr(tightening, "_GAIN", 0.03)
+    net, _, distance, _, nearest = asked(43, Norm.INF)
+    answer = CellEngine(net).answer(distance, replace(PROVEN, gap=1e-3))
+    assert exact(answer, nearest, distance, near=2e-3)
 
 
 def test_every_node_is_tightened_here() -> None:

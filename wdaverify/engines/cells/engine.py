@@ -387,7 +387,9 @@ class _Hunt:
         """Search on below leaves that prove less than the LP promised; whether there are any."""
         some, seen = False, set[int]()
         least = search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent)
-        for k, root in reversed(list(search.roots.items())):  # what was searched alone first, and with its own program only
+        for k, root in reversed(
+            list(search.roots.items())
+        ):  # what was searched alone first, and with its own program only
             for node in leaves(root):
                 if node.bound >= least or id(node) in seen:
                     continue
