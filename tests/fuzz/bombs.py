@@ -121,9 +121,13 @@ def archives(name: str) -> Iterator[tuple[str, bytes]]:
     yield "many members", zipped([(f"{name}.npy", ONE), *((f"a{k}.npy", b"") for k in range(60_000))])
 
 
-def trees(count: int) -> bytes:
-    """A certificate of one proof with so many trees of nothing; 64 MiB of zeros pass for arrays."""
-    meta = {"format": "wdaverify certificate 1", "network_sha256": "", "samples_sha256": "", "count": 1, "clip": False}
+def trees(count: int, tights: int | None = None) -> bytes:
+    """A certificate of one proof with so many trees of nothing; 64 MiB of zeros pass for arrays.
+
+    In the newer format where it has tightenings, of no rows.
+    """
+    form = "wdaverify certificate 1" if tights is None else "wdaverify certificate 2"
+    meta = {"format": form, "network_sha256": "", "samples_sha256": "", "count": 1, "clip": False}
     meta |= {"label_column": None, "order": 1, "norm": "inf", "loss": "margin", "neurons": 0}
     meta |= dict.fromkeys(("radius", "lower", "upper", "multiplier"), "0x0p+0")
     text = json.dumps(meta).encode()
@@ -136,6 +140,14 @@ def trees(count: int) -> bytes:
     arrays["nodes"] = npy("(0,)", "<i4")
     for name, kind in (("tree_near", "<f8"), ("tree_far", "<f8"), ("tree_nodes", "<i8"), ("tree_vectors", "<i8")):
         arrays[name] = npy(f"({count},)", kind, bytes(8 * count))
+    if tights is not None:
+        arrays["tree_tights"] = npy(
+            f"({count},)", "<i8", (tights.to_bytes(8, "little") + bytes(8 * count))[: 8 * count]
+        )
+        for name, kind in (("tight_level", "<f8"), ("tight_rows", "<i8")):
+            arrays[name] = npy(f"({tights},)", kind, bytes(8 * tights))
+        arrays["tight_beta"], arrays["row_slopes"] = npy(f"({tights}, 0)", "<f4"), npy("(0, 0)", "|u1")
+        arrays["row_at"], arrays["row_weight"] = npy("(0,)", "<i4"), npy("(0,)", "<f4")
     return archive(zipfile.ZIP_DEFLATED, **arrays)
 
 
@@ -154,6 +166,9 @@ def attempts() -> Iterator[tuple[str, str, bytes, Callable[[Path], object]]]:
             yield f"{what}: {name}", suffix, content, read
     meta = archive(meta=npy(f"({2 * WIDE},)", "|u1", b" " * (2 * WIDE)))
     yield "certificate: many trees", ".cert", trees(2 * WIDE - 2000), read_certificate
+    yield "certificate: many tightenings", ".cert", trees(1, 2 * WIDE), read_certificate
+    yield "certificate: too many tightenings", ".cert", trees(1, 4 * WIDE - 1), read_certificate
+    yield "certificate: tightenings of no tree", ".cert", trees(0, WIDE), read_certificate
     yield "certificate: endless meta data", ".cert", meta, read_certificate
     yield "table: one endless line", ".csv", b"1," * (9 * WIDE), load_samples
     yield "table: one record of many lines", ".csv", b'"\n",' * (5 * WIDE), load_samples

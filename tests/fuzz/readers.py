@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +12,18 @@ import numpy as np
 import onnx
 from bounds.tiny import problem, random_layers
 from builders import build_model, write_mlp
-from fuzz.mutations import Rng, archive_mutated, bytes_mutated, model_mutated, pick, tokens_mutated
+from certify.tightenings import with_tights
+from fuzz.mutations import (
+    Rng,
+    archive_mutated,
+    bytes_mutated,
+    members,
+    model_mutated,
+    npy,
+    pick,
+    tokens_mutated,
+    zipped,
+)
 from network.test_onnx_reader import CASES
 
 from wdaverify import (
@@ -26,6 +37,7 @@ from wdaverify import (
     write_certificate,
 )
 from wdaverify.batch_file import read_rows
+from wdaverify.certify.proof import Tree
 from wdaverify.errors import CertificateError, InputError, NetworkError, ProblemError, SamplesError
 from wdaverify.question_files import load_functionals, load_support, load_weights
 
@@ -257,12 +269,45 @@ def _questions() -> dict[str, WdroProblem]:
 def _certificates() -> tuple[bytes, ...]:
     out = []
     path = Path(_folder.name) / "seed.cert"
+    rng = np.random.default_rng(4)
     for asked in _questions().values():
         certificate = verify(asked, certificate=True).certificate
         assert certificate is not None
-        write_certificate(path, certificate)
-        out.append(path.read_bytes())
+        proofs = [
+            replace(p, trees=tuple(_with_rows(rng, t, certificate.neurons) for t in p.trees))
+            for p in certificate.proofs
+        ]
+        for some in (certificate, replace(certificate, proofs=tuple(proofs))):
+            write_certificate(path, some)
+            out.append(path.read_bytes())
     return tuple(out)
+
+
+def _with_rows(rng: Rng, tree: Tree, neurons: int) -> Tree:
+    """The tree with rows that rest on levels that nothing attains, too, as long as they say so."""
+    return with_tights(rng, tree, neurons, [-5.0, -np.inf, np.nan, 0.1, 100.0])
+
+
+def _certificate_mutated(rng: Rng, data: bytes) -> bytes:
+    """Archives mutated; of rows that tighten bounds some numbers alone, so that what is read is replayed."""
+    if rng.random() < 0.5:
+        return archive_mutated(rng, data, [data], "meta.npy")
+    entries = members(data)
+    for _ in range(int(rng.integers(1, 4))):
+        name = pick(rng, _ROWS)
+        array = np.load(io.BytesIO(entries[name])).copy()
+        if array.size:
+            values = _FLOATS if array.dtype.kind == "f" else _INTEGERS
+            with np.errstate(over="ignore"):
+                array.reshape(-1)[int(rng.integers(array.size))] = np.asarray(pick(rng, values)).astype(array.dtype)
+        entries[name] = npy(array)
+    return zipped(list(entries.items()))
+
+
+_ROWS = ("tree_tights.npy", "tight_level.npy", "tight_rows.npy", "tight_beta.npy", "row_at.npy", "row_weight.npy")
+_ROWS += ("row_slopes.npy", "nodes.npy", "tight_level.npy", "row_weight.npy")
+_FLOATS = (0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e300, -1e300, 1e38, -1e38, 1e-45, 5e-324, 1e6, -1e6)
+_INTEGERS = (0, 1, -1, -2, -3, -4, 2, 3, 5, 12, 255, 2**31 - 1)
 
 
 @cache
@@ -334,7 +379,7 @@ READERS = {
         ".cert",
         CertificateError,
         _certificates,
-        _half(lambda r, d: archive_mutated(r, d, [d], "meta.npy")),
+        _half(_certificate_mutated),
         _certificate,
         40_000,
     ),

@@ -34,7 +34,7 @@ MAX_BYTES = 2**31
 MEMORY = 2**30
 """The bytes that reading takes at most, unless told otherwise: arrays are unpacked, turned and cut up."""
 _COPIES, _A_TREE = 3, 2**10
-"""How much of it arrays may take (a third), and about what a tree takes beside its arrays."""
+"""How much of it arrays may take (a third), and about what a tree or a tightening takes beside its arrays."""
 MAX_TREES = 2**19
 """The most trees, and the most proofs."""
 MAX_TIGHTS = 2**22
@@ -126,11 +126,15 @@ def write_certificate(path: str | Path, certificate: Certificate) -> int:
         OutputError: the file cannot be written.
     """
     arrays = _packed(certificate)
-    size, trees = sum(array.nbytes for array in arrays.values()), arrays["tree_near"].size
-    if size > MAX_BYTES or max(trees, len(certificate.proofs)) > MAX_TREES:
+    size, trees, tights = (
+        sum(array.nbytes for array in arrays.values()),
+        arrays["tree_near"].size,
+        arrays["tight_level"].size,
+    )
+    if size > MAX_BYTES or max(trees, len(certificate.proofs)) > MAX_TREES or tights > MAX_TIGHTS:
         raise OutputError(
-            f"the certificate would take {size} bytes and {trees} trees; at most {MAX_BYTES} and {MAX_TREES} can be read again: "
-            "ask for fewer samples or a wider gap"
+            f"the certificate would take {size} bytes, {trees} trees and {tights} tightenings; at most {MAX_BYTES}, {MAX_TREES} and "
+            f"{MAX_TIGHTS} can be read again: ask for fewer samples or a wider gap"
         )
     target = Path(path).resolve()
     scratch = target.with_name(f".wdaverify-{secrets.token_hex(8)}.tmp")
@@ -168,8 +172,9 @@ def _read(stream: BinaryIO, memory: int) -> Certificate:
     """Raises UnreadableError if it is no certificate."""
     try:
         arrays = _arrays(stream, _ARRAYS, min(MAX_BYTES, memory // _COPIES))
-        if memory < arrays["tree_near"].size * _A_TREE <= MAX_TREES * _A_TREE:
-            raise TooLargeError(f"it has {arrays['tree_near'].size} trees")
+        trees, tights = arrays["tree_near"].size, arrays["tight_level"].size if "tight_level" in arrays else 0
+        if trees <= MAX_TREES and tights <= MAX_TIGHTS and memory < (trees + tights) * _A_TREE:
+            raise TooLargeError(f"it has {trees} trees and {tights} nodes at which bounds are tightened")
         return _unpacked(arrays)
     except TooLargeError:
         raise

@@ -25,6 +25,8 @@ from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 _BISECTIONS = 60
+_VANISHED = 2.0**-537
+"""What a number may be whose square is 0 in double precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +138,7 @@ def unreachable(shells: Shells) -> NDArray[np.bool_]:
             case Norm.ONE:
                 total = size.sum(axis=1)
             case Norm.TWO:
-                total = np.sqrt((size * size).sum(axis=1))
+                total = np.sqrt((size * size).sum(axis=1)) + n * _VANISHED
     return np.asarray(total * (1 + dot_error(n + 8)) + underflow(n) < shells.near)
 
 
@@ -278,7 +280,8 @@ def _scaled(pull: Array, shell: _Shell, tau: Array, power: int) -> tuple[Array, 
     stretch = _stretch if shell.forced is None else _searched
     s = stretch(pull, shell, tau, power)[..., None]
     m = np.clip(s * pull, -shell.down, shell.up) / s
-    paid = np.sqrt((m * m).sum(-1)) * (1 + (pull.shape[-1] + 8) * UNIT_ROUNDOFF)
+    n = pull.shape[-1]
+    paid = np.sqrt((m * m).sum(-1)) * (1 + (n + 8) * UNIT_ROUNDOFF) + n * _VANISHED
     return paid, _kept(pull - m, shell)
 
 

@@ -81,8 +81,11 @@ class Tree:
 
     @property
     def level(self) -> float:
-        """What values may exceed wherever its rows say nothing: -inf if that is nowhere."""
-        return max((tight.level for tight in self.tights), default=-np.inf)
+        """What values may exceed wherever its rows say nothing: -inf if that is nowhere.
+
+        Rows whose level is NaN or inf say nothing at all; a NaN must not hide the other levels.
+        """
+        return max((tight.level for tight in self.tights if tight.level < np.inf), default=-np.inf)
 
     @property
     def nbytes(self) -> int:

@@ -52,8 +52,16 @@ class Nodes:
     phases: Phases
 
 
-def tightened(backward: Backward, nodes: Nodes, asked: Asked, tights: Sequence[Tightening]) -> HiddenBounds:
+def tightened(
+    backward: Backward,
+    nodes: Nodes,
+    asked: Asked,
+    tights: Sequence[Tightening],
+    waited: Callable[[], None] | None = None,
+) -> HiddenBounds:
     """The nodes' bounds as far as the rows of one tightening each tighten them; ``l > u`` where they leave no point.
+
+    ``waited`` is called now and then: a tightening may have as many rows as a file holds.
 
     Rows with numbers that make no sense (a weight that is not above 0, anything that is not finite) change nothing.
 
@@ -69,6 +77,8 @@ def tightened(backward: Backward, nodes: Nodes, asked: Asked, tights: Sequence[T
         here = np.flatnonzero((rows.at // 2 >= first) & (rows.at // 2 < first + low.shape[1]))
         top = np.empty(here.size)
         for begin in range(0, here.size, _TOGETHER):
+            if waited is not None:
+                waited()
             some = rows.take(here[begin : begin + _TOGETHER])
             top[begin : begin + some.at.size] = _tops(backward, nodes, bounds, asked, some)
         owner, neuron, upper = rows.owner[here], rows.at[here] // 2 - first, rows.at[here] % 2 == 0
@@ -144,10 +154,12 @@ def settle(
         for begin in range(0, len(some), _PLACES):
             if waited is not None:
                 waited()
-            _settle(backward, whole, some[begin : begin + _PLACES])
+            _settle(backward, whole, some[begin : begin + _PLACES], waited)
 
 
-def _settle(backward: Backward, whole: Whole, some: Sequence[tuple[int, int, Place]]) -> None:
+def _settle(
+    backward: Backward, whole: Whole, some: Sequence[tuple[int, int, Place]], waited: Callable[[], None] | None
+) -> None:
     """Evaluate places whose predecessors are known."""
     shell, number = np.array([entry[0] for entry in some]), np.array([entry[1] for entry in some])
     places = [entry[2] for entry in some]
@@ -155,9 +167,8 @@ def _settle(backward: Backward, whole: Whole, some: Sequence[tuple[int, int, Pla
     asked = whole.asked
     multiplier = None if asked.multiplier is None else asked.multiplier[number]
     nodes = Nodes(whole.shells.take(shell), bounds, np.stack([place.phases for place in places]))
-    found = tightened(
-        backward, nodes, Asked(asked.functional[number], multiplier, asked.power), [p.tight for p in places]
-    )
+    each = Asked(asked.functional[number], multiplier, asked.power)
+    found = tightened(backward, nodes, each, [p.tight for p in places], waited)
     low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
     for k, place in enumerate(places):
         place.bounds = np.stack([low[k], high[k]])
@@ -182,8 +193,8 @@ def bounds_at(whole: Whole, shell: Ints, places: Sequence[Place | None]) -> Hidd
 def _formed(tight: Tightening, neurons: int) -> None:
     """Raises MalformedProofError for rows that are none of a network with so many neurons."""
     count = tight.at.size
-    shapes = tight.weight.shape, tight.slopes.shape, tight.beta.shape
-    if shapes != ((count,), (count, neurons), (neurons,)):
+    shapes = tight.at.shape, tight.weight.shape, tight.slopes.shape, tight.beta.shape
+    if shapes != ((count,), (count,), (count, neurons), (neurons,)):
         raise MalformedProofError(f"rows of shapes {shapes} tighten {count} bounds of {neurons} neurons")
     if count and (tight.at.min() < 0 or tight.at.max() >= 2 * neurons):
         raise MalformedProofError("a row tightens the bounds of a neuron that is not there")

@@ -59,7 +59,6 @@ def margin_bounds(
                 f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
             )
     out, done = np.array([max((tree.level for tree in proof.trees), default=-math.inf) for proof in proofs]), 0
-    out = np.where(np.isnan(out), math.inf, out)
     for leaves, next_leaf in _batches(problem, proofs, multipliers, deadline):
         margin, cost = leaves.claims(bare=(1.0, 1.0))
         top = leaves.evaluate(margin, cost * multipliers[leaves.proof])
