@@ -70,7 +70,6 @@ def grown(monkeypatch: pytest.MonkeyPatch) -> Counts:
         counts.nodes += self.nodes - before
         counts.stuck += len(self.stuck)
 
-    monkeypatch.setattr(engine_module, "_FEW", 0.0)
     monkeypatch.setattr(_Hunt, "_searched", forced)
     monkeypatch.setattr(Growth, "run", counted)
     return counts

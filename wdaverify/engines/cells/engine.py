@@ -34,10 +34,6 @@ _WIDEST = 600.0
 """Margins beyond this in size are not given to the exponential."""
 _SHELLS, _GROWN_SHELLS = 4, 16
 """Into how many shells a region is cut for linear programs, which cut them further, and for growing."""
-_FEW = 5000.0
-"""Nodes that linear programs may take before trees are grown, times their size: most questions of small networks end within them."""
-_TOO_FEW = 30.0
-"""Of fewer nodes nothing is expected: large networks are grown at once."""
 _NARROWEST = 2.0**-8
 """No shell is cut that is narrower than this share of the question's."""
 _WORTH_A_TRY = 20.0
@@ -123,15 +119,13 @@ class _Hunt:
         self._shells += self._halves
 
     def answer(self) -> Answer:
-        """Search; where that does not end soon, go on from trees that are known and grow them."""
+        """Search; where large trees are known and that does not end soon, go on from them."""
         known, room = self._effort.known, min(self._effort.memory, _own_share()) / self._bytes_of_a_node()
         grown, few = self._growable, sum(tree.vectors.shape[0] for tree in known) / _WORTH_A_TRY
         try:
             search = None
             if few >= 1:
-                search = self._searched((), min(few, room))
-            elif grown and self._few >= _TOO_FEW:
-                search = self._searched(known, min(self._few, room))
+                search = self._searched((), min(few, room), grown=grown)
             if search is None or not (search.finished or self._late):
                 search = self._searched(known, room, search, grown=grown)
         except SolverError as error:
@@ -255,11 +249,6 @@ class _Hunt:
     def _count(self) -> int:
         """Into how many shells a region is cut for growing: a distance is found in the last of those that it rules out."""
         return _SHELLS if isinstance(self._question, Distance) else _GROWN_SHELLS
-
-    @property
-    def _few(self) -> float:
-        """Nodes that linear programs may take before trees are grown."""
-        return _FEW / (self._backward.neurons + self._network.n_inputs / 4)
 
     @property
     def _growable(self) -> bool:

@@ -34,8 +34,6 @@ _ROOT_STEPS, _STEPS, _RESUMED = 40, 12, 3
 """Steps of the ascent at a root, at a child, which begins where its parent ended, and at a leaf that is taken up again."""
 _AGE = 1
 """Branchings after which bounds are tightened again."""
-_EASY = 300
-"""Nodes within which most trees close; bounds are tightened where they do not."""
 _STUCK = 32
 """Leaves with every phase fixed after which growing pauses, so that their programs may find better points."""
 _CAUTION = 1.6
@@ -103,8 +101,7 @@ class Growth:
         while not self.full and not self.late and len(self.stuck) < _STUCK:
             batch = self._draw()
             wide = [entry for entry in batch if entry.age >= _AGE]
-            hard = self.nodes >= _EASY and math.isfinite(self._narrowing.level_of(self.incumbent))
-            if wide and hard:
+            if wide and math.isfinite(self._narrowing.level_of(self.incumbent)):
                 most = self._tightener.most
                 self._tighten(wide[:most])
                 for entry in wide[most:]:
