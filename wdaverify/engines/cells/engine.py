@@ -360,26 +360,21 @@ class _Hunt:
 
     def _reopen(self, search: Search) -> bool:
         """Search on below leaves that prove less than the LP promised; whether there are any."""
-        some, seen = False, set[int]()
+        some = False
         least = search.incumbent - 1.01 * self._effort.gap - 1e-9 * abs(search.incumbent)
         for k, root in list(search.roots.items()):
             for node in leaves(root):
-                if node.bound >= least or id(node) in seen:
+                if node.bound >= least:
                     continue
                 if self._late:
                     search.finished = False
                     return False
-                opened = node.forked is not None or bool((node.phases[search.names(k)] == 0).any())
-                if node.settled and not opened and k not in search.order:
-                    node.stale, node.settled, node.above, node.below = True, False, np.zeros(0), np.zeros(0)
-                    continue  # its tree's program, which knows more neurons, goes on
                 if not node.settled:
                     search.settle(k, node)
                     some = True
-                if opened:
+                if node.forked is not None or (node.phases[search.names(k)] == 0).any():
                     search.keep(k, node)
                     some = True
-                seen.add(id(node))
         return some
 
     def _proof(self, search: Search) -> Proof:
