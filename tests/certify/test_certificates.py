@@ -239,7 +239,7 @@ def test_a_swapped_phase_is_rejected() -> None:
     for proof in cert.proofs:
         trees = []
         for tree in proof.trees:
-            leaves = int((tree.nodes < 0).sum())
+            leaves = int((tree.nodes >= 0).sum()) + 1
             if deep(tree) and (leaves == 2 or leaves == tree.vectors.shape[0]):
                 tree = replace(tree, vectors=tree.vectors[::-1])
             trees.append(tree)

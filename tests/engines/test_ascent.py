@@ -340,4 +340,4 @@ def test_the_chosen_neuron_gains_most_of_the_candidates(seed: int, norm: Norm) -
                 value = case.ascent.climb(np.repeat(shell[k], 2), sides, both, 1, 1e9).bound
                 gains = np.maximum(value - bound[k], 1e-6)
                 worth[neuron] = float(gains[0]) * float(gains[1])
-            assert worth[int(chosen[k])] >= max(worth.values()) * (1 - 1e-3) - 1e-9
+            assert worth[int(chosen[k])] >= max(worth.values()) * (1 - 1e-3) - 5e-6  # of gains in single precision

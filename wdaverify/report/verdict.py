@@ -14,7 +14,7 @@ def verdict_summary(certificate: Certificate, verdict: Verdict, size: int, secon
     """The theorem, what was proven of it, what was claimed; ends without a newline."""
     places = decimals(verdict.upper - verdict.lower)
     proofs = certificate.proofs
-    leaves = sum(int((tree.nodes < 0).sum()) for proof in proofs for tree in proof.trees)
+    leaves = sum(int((tree.nodes >= 0).sum()) + 1 for proof in proofs for tree in proof.trees)
     answer = "proved" if verdict.proved else "REJECTED: what follows is all that was proven"
     if verdict.unproven and not verdict.reasons:
         answer = "not decided: the time limit was reached; what follows is all that was proven"

@@ -217,9 +217,10 @@ class Growth:
             free, splits = climbed.free, climbed.splits[j].copy() if held[j] else _NONE
             alpha, beta = free.alpha[j].astype(np.float16), free.beta[j].copy()
             entries.append(_Open(int(trees[j]), node, splits, alpha, beta, free.price[j], ages[j]))
-        self._close([entry for entry in entries if self._prunes(entry.node.bound)])
-        for entry in entries:
-            if not self._prunes(entry.node.bound):
+        closing = [self._prunes(entry.node.bound) for entry in entries]
+        self._close([entry for entry, closes in zip(entries, closing, strict=True) if closes])
+        for entry, closes in zip(entries, closing, strict=True):
+            if not closes:
                 self._line_up(entry)
 
     def _close(self, entries: list[_Open]) -> None:
