@@ -33,7 +33,7 @@ class Shell:
     @property
     def flat(self) -> Array:
         """Its bounds ``[2, M]``."""
-        return np.stack([np.concatenate([pair[side][0] for pair in self.bounds]) for side in (0, 1)])
+        return np.stack([np.concatenate([np.zeros(0), *(pair[side][0] for pair in self.bounds)]) for side in (0, 1)])
 
 
 class Cutter:
