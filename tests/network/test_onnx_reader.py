@@ -504,8 +504,8 @@ def test_error_terms_cover_the_rational_composition(tmp_path: Path, name: str) -
     nodes, constants, shape, opset, _ = CASES[name]
     net = loaded(tmp_path, build_model(nodes, constants, shape, opset=opset))
     runs = runs_of(net)
-    assert len(net.blocks) == len(runs)
-    for block, run in zip(net.blocks, runs, strict=True):
+    assert len(net.fused) == len(runs)
+    for block, run in zip(net.fused, runs, strict=True):
         covered(block, run)
 
 
@@ -533,7 +533,7 @@ def test_error_terms_on_random_runs(tmp_path: Path, seed: int) -> None:
     got = net.forward(np.array([[0.5, -1.25, 3.0]]))[0]
     np.testing.assert_allclose(got, [float(v) for v in h], rtol=1e-9)
     merged = [run for k, run in enumerate(runs_of(net)) if run or k == 0 or k == len(runs_of(net)) - 1]
-    for block, run in zip(net.blocks, merged, strict=True):
+    for block, run in zip(net.fused, merged, strict=True):
         covered(block, run)
 
 

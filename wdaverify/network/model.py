@@ -2,7 +2,8 @@
 
 The reference meaning is real arithmetic on the weights as stored (docs/theory.md, section 1); ``forward`` is its
 float64 evaluation. ``blocks`` is the canonical form ``W_k relu(... relu(W_1 x + b_1) ...) + b_k`` that bounds and
-encodings use: consecutive affine maps are fused, and what the fusing rounded is kept as an error per entry.
+encodings use: consecutive affine maps are fused, what the fusing rounded is kept as an error per entry, and layers of very small or
+very large numbers are scaled by powers of two.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
+from wdaverify.network.balance import exponents, scaled
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 Array = NDArray[np.float64]
@@ -145,14 +147,23 @@ class ReluNetwork:
         return g
 
     @cached_property
-    def blocks(self) -> tuple[Block, ...]:
-        """The canonical form: affine blocks with a ReLU between each two; at least one block.
+    def fused(self) -> tuple[Block, ...]:
+        """Affine blocks with a ReLU between each two, as the layers have them; at least one block.
 
         Raises:
             NetworkError: composing consecutive affine maps overflows.
         """
         with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
             return _fuse(self.layers, self.n_inputs)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The canonical form: ``fused``, with hidden layers whose numbers are far from 1 brought back to size, exactly.
+
+        Raises:
+            NetworkError: composing consecutive affine maps overflows.
+        """
+        return _balanced(self.fused)
 
 
 def _apply(layer: Layer, h: Array) -> Array:
@@ -190,6 +201,21 @@ def _fuse(layers: tuple[Layer, ...], width: int) -> tuple[Block, ...]:
             run = []
     blocks.append(_compose(run, width))
     return tuple(blocks)
+
+
+def _balanced(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The same function with hidden layers near 1 in size; the blocks as they are where that is so, or would round a number."""
+    sizes = [*exponents([(block.weight, block.bias) for block in blocks[:-1]]), 0]
+    if not any(sizes):
+        return blocks
+    out = list[Block]()
+    for block, before, after in zip(blocks, [0, *sizes], sizes, strict=False):
+        weight, bias = scaled(block.weight, after - before), scaled(block.bias, after)
+        weight_error, bias_error = scaled(block.weight_error, after - before), scaled(block.bias_error, after)
+        if weight is None or bias is None or weight_error is None or bias_error is None:
+            return blocks
+        out.append(Block(readonly(weight), readonly(bias), readonly(weight_error), readonly(bias_error)))
+    return tuple(out)
 
 
 def _compose(run: list[Affine | Diagonal], width: int) -> Block:
