@@ -9,13 +9,13 @@ A node is a set of phases; its multipliers are nu of a proof (``certify.backward
 
 The bound is concave in what is free, its gradient one forward pass from the input that attains it; Adam climbs (alpha-beta-CROWN,
 arXiv 2103.06624). The weighted mean of those inputs approaches a solution of the linear program. For a distance the price of
-moving is free too: ``-max (functional . z - price t) / price`` for any price.
+moving is free too, ``-max (functional . z - price t) / price`` for any price, and known for given alpha and beta.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -28,7 +28,7 @@ from wdaverify.engines.cells.peaks import Floats, Peak
 from wdaverify.network.model import Array, Block
 
 _RATE = 0.2
-"""Adam's step in alpha; beta and the logarithm of a price take half of it."""
+"""Adam's step in alpha; beta takes half of it."""
 _DECAY = 0.97
 _FIRST, _SECOND = 0.9, 0.999
 _LOOK = 4
@@ -37,14 +37,13 @@ _TINY = 1e-8
 _CANDIDATES = 3
 """Neurons of which one is chosen to branch on by bounding both sides of each."""
 _LEAST_GAIN = 1e-6
-_NO_MOVE, _LEAST_PRICE = 1e-6, 1e-6
 _FLAT = 1e-3
 """The weight of a neuron's smaller side where its chord costs nothing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Multipliers:
-    """What is free, of each node: alpha, beta ``[B, M]``, price ``[B]`` (of a distance; else the multiplier)."""
+    """What is free, of each node: alpha, beta ``[B, M]``; price ``[B]``: of a distance the best one at these, else the multiplier."""
 
     alpha: Floats
     beta: Floats
@@ -119,19 +118,10 @@ class Ascent:
         return np.arange(self._shells, self._shells + shell.size)
 
     def fresh(self, shell: Ints) -> Multipliers:
-        """Where the ascent begins: CROWN's slopes, no beta; for a distance, the price up to which moving is worth it."""
-        with np.errstate(all="ignore"):
-            return self._begun(shell)
-
-    def _begun(self, shell: Ints) -> Multipliers:
+        """Where the ascent begins: CROWN's slopes, no beta."""
         alpha = (self._high > -self._low).astype(np.float32)[shell]
-        price = np.full(shell.size, 0 if self._multiplier is None else self._multiplier, np.float32)
-        free = Multipliers(alpha, np.zeros_like(alpha), price)
-        if self._multiplier is not None:
-            return free
-        written = self._written(free, self._sides(shell, np.zeros(alpha.shape, np.int8)))
-        value, _, t = self._peak(shell, written.pull, price)
-        return Multipliers(alpha, free.beta, np.maximum(value / np.maximum(t, _NO_MOVE), _LEAST_PRICE))
+        price = np.full(shell.size, 1 if self._multiplier is None else self._multiplier, np.float32)
+        return Multipliers(alpha, np.zeros_like(alpha), price)
 
     def recovered(self, shell: Ints, phases: Phases, nu: Array, margin: Array) -> Multipliers:
         """What is free, read off the rows of a proof: weights of the margin ``[B]`` above 0, nu ``[B, M]``."""
@@ -164,7 +154,7 @@ class Ascent:
         for step in range(steps):
             at = self._slope(shell[live], here, sides)
             better = at.bound > best[live]
-            kept.put(live[better], here.take(better))
+            kept.put(live[better], replace(here, price=at.price).take(better))
             best[live] = np.fmax(best[live], at.bound)
             total += step + 1.0
             mean += np.float32((step + 1.0) / total) * (at.moved - mean)
@@ -184,17 +174,23 @@ class Ascent:
         margin = np.ones(count, np.float32) if self._multiplier is not None else np.reciprocal(kept.price)
         return Climbed(best, written.nu * margin[:, None], margin, kept, self._splits(written.q, everywhere), points)
 
-    def _peak(self, shell: Ints, pull: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
-        """The peaks of nodes, shell by shell."""
-        shell = self._peak_of[shell]
+    def _top(self, shell: Ints, written: _Written, free: Multipliers) -> tuple[Floats, Floats, Floats]:
+        """What is left at the best input: the bound of the minimisation ``[B]``, the displacement ``[B, n]``, the price ``[B]``."""
+        shell, pull = self._peak_of[shell], written.pull
+        level = written.constant + pull @ self._centre
         numbers, first = np.unique(shell, return_index=True)
-        if numbers.size == 1:
-            return self._peaks[int(numbers[0])](pull, price)
-        value, moved, t = np.empty_like(price), np.empty_like(pull), np.empty_like(price)
+        bound, moved, price = np.empty_like(level), np.empty_like(pull), free.price
+        if self._multiplier is None:
+            price = np.empty_like(level)
         for number, begin, end in zip(numbers.tolist(), first, np.append(first[1:], shell.size), strict=True):
-            at = slice(begin, end)
-            value[at], moved[at], t[at] = self._peaks[number](pull[at], price[at])
-        return value, moved, t
+            at, peak = slice(begin, end), self._peaks[number]
+            if self._multiplier is None:
+                price[at], moved[at], t = peak.crossing(pull[at], level[at])
+                bound[at] = t - ((pull[at] * moved[at]).sum(axis=1) + level[at]) / price[at]
+            else:
+                value, moved[at], _ = peak(pull[at], price[at])
+                bound[at] = -(value + level[at])
+        return bound, moved, price
 
     def _sides(self, shell: Ints, phases: Phases) -> _Sides:
         """Where each neuron may be on a node, by its phase and its bounds."""
@@ -231,8 +227,7 @@ class Ascent:
     def _slope(self, shell: Ints, free: Multipliers, sides: _Sides) -> _Slope:
         """The bound, and which way it falls: one pass back, the peak of what is left, one pass forward."""
         written = self._written(free, sides)
-        value, moved, t = self._peak(shell, written.pull, free.price)
-        value = value + written.constant + written.pull @ self._centre
+        bound, moved, price = self._top(shell, written, free)
         alpha, beta = np.empty_like(free.alpha), np.empty_like(free.beta)
         z = (moved + self._centre) @ self._back[0] + self._biases[0]
         for k, span in enumerate(self._spans):
@@ -244,10 +239,7 @@ class Ascent:
             line = z * np.where(falling, free.alpha[:, span], sides.active[:, span].astype(np.float32))
             h = np.where(opened & ~falling, chord, line)
             z = np.asarray(h @ self._back[k + 1] + self._biases[k + 1], np.float32)
-        if self._multiplier is not None:
-            return _Slope(-value, alpha, beta, np.zeros_like(value), moved)
-        bound = -value / free.price
-        return _Slope(bound, alpha, beta, bound - t, moved)
+        return _Slope(bound, alpha, beta, price, moved)
 
     @property
     def priced(self) -> bool:
@@ -292,10 +284,7 @@ class Ascent:
 
     def _bound(self, shell: Ints, free: Multipliers, sides: _Sides) -> Floats:
         """The bound of the minimisation, ``[B]``."""
-        written = self._written(free, sides)
-        value: Floats = self._peak(shell, written.pull, free.price)[0] + written.constant
-        value = value + written.pull @ self._centre
-        return -value if self._multiplier is not None else -value / free.price
+        return self._top(shell, self._written(free, sides), free)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,7 +325,7 @@ class _Written:
 
 @dataclass(frozen=True, eq=False)
 class _Slope:
-    """The bound of the minimisation ``[B]`` and how it falls in alpha, beta ``[B, M]`` and the log of the price ``[B]``."""
+    """The bound of the minimisation ``[B]``, how it falls in alpha and beta ``[B, M]`` (times the price), and the price ``[B]``."""
 
     bound: Floats
     alpha: Floats
@@ -350,23 +339,23 @@ class _Slope:
 
 @dataclass(frozen=True, eq=False)
 class _Adam:
-    """First and second moments of the slopes in alpha, beta and the price."""
+    """First and second moments of the slopes in alpha and beta."""
 
-    first: tuple[Floats, Floats, Floats]
-    second: tuple[Floats, Floats, Floats]
+    first: tuple[Floats, Floats]
+    second: tuple[Floats, Floats]
 
     @classmethod
     def start(cls, shape: tuple[int, ...]) -> _Adam:
-        none = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape[0], np.float32)
+        none = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         return cls(none, none)
 
     def take(self, at: NDArray[np.bool_]) -> _Adam:
-        a, b = ((m[0][at], m[1][at], m[2][at]) for m in (self.first, self.second))
+        a, b = ((m[0][at], m[1][at]) for m in (self.first, self.second))
         return _Adam(a, b)
 
     def step(self, free: Multipliers, slope: _Slope, number: int) -> tuple[Multipliers, _Adam]:
         """The next multipliers and moments."""
-        slopes = slope.alpha, slope.beta, slope.price
+        slopes = slope.alpha, slope.beta
         first = [_FIRST * m + np.float32(1 - _FIRST) * g for m, g in zip(self.first, slopes, strict=True)]
         second = [_SECOND * m + np.float32(1 - _SECOND) * g * g for m, g in zip(self.second, slopes, strict=True)]
         rate = _RATE * _DECAY**number / (1 - _FIRST ** (number + 1))
@@ -377,5 +366,4 @@ class _Adam:
         ]
         alpha: Floats = np.clip(free.alpha - steps[0], np.float32(0), np.float32(1))
         beta = np.maximum(free.beta - 0.5 * steps[1], 0)
-        price = free.price * np.exp(-0.5 * steps[2]) if slope.price.any() else free.price
-        return Multipliers(alpha, beta, price), _Adam((first[0], first[1], first[2]), (second[0], second[1], second[2]))
+        return Multipliers(alpha, beta, slope.price), _Adam((first[0], first[1]), (second[0], second[1]))

@@ -32,8 +32,10 @@ from wdaverify.network.model import Array, ReluNetwork
 
 _WIDEST = 600.0
 """Margins beyond this in size are not given to the exponential."""
-_SHELLS, _GROWN_SHELLS = 4, 16
-"""Into how many shells a region is cut for linear programs, which cut them further, and for growing."""
+_SHELLS = 4
+"""Into how many shells a region is cut for linear programs, which cut them further."""
+_GROWN_SHELLS, _OF_A_DISTANCE = 8, 1
+"""The same for growing; a distance wants its rows below one root: they hold wherever there is an error."""
 _NARROWEST = 2.0**-8
 """No shell is cut that is narrower than this share of the question's."""
 _WORTH_A_TRY = 20.0
@@ -247,8 +249,8 @@ class _Hunt:
 
     @property
     def _count(self) -> int:
-        """Into how many shells a region is cut for growing: a distance is found in the last of those that it rules out."""
-        return _SHELLS if isinstance(self._question, Distance) else _GROWN_SHELLS
+        """Into how many shells a region is cut for growing."""
+        return _OF_A_DISTANCE if isinstance(self._question, Distance) else _GROWN_SHELLS
 
     @property
     def _growable(self) -> bool:

@@ -30,7 +30,7 @@ Prove = Callable[[Ints, list[Node]], Array]
 _NONE = np.full(1, -1, np.int64)
 _BATCH = 256
 """Children that are bounded together."""
-_ROOT_STEPS, _STEPS, _RESUMED = 40, 12, 3
+_ROOT_STEPS, _STEPS, _RESUMED = 12, 6, 3
 """Steps of the ascent at a root, at a child, which begins where its parent ended, and at a leaf that is taken up again."""
 _AGE = 1
 """Branchings after which bounds are tightened again."""

@@ -4,6 +4,8 @@
 
 l-inf: for a given t every coordinate takes min(t, its room), so the value is concave in t and bends only where t passes a
 room. l1: the dearest coordinates first, until the price is no longer worth it. Distances in units of the cost.
+
+The same curve tells how near the centre ``q . d + level`` can be 0, and at which price that t is the best one.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from wdaverify.network.model import Array
 
 Floats = NDArray[np.float32]
 
+_LEAST_PRICE = 1e-6
 _BENDS = 64
 """The most values of t that are tried; where rooms bend at more places, these are spread over them."""
 
@@ -28,6 +31,14 @@ class Peak(Protocol):
 
     def __call__(self, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
         """Solve a batch."""
+        ...
+
+    def crossing(self, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
+        """The price ``[B]`` at which ``-max (q . d + level - price t) / price`` is largest, and displacements ``[B, n]`` and t that attain it.
+
+        That is the least t at which ``q . d + level`` reaches 0, where it does so between near and far; above 0 everywhere
+        it is less than near, below 0 everywhere more than far. Power 1 alone.
+        """
         ...
 
 
@@ -71,6 +82,19 @@ class _Cube:
         moved = np.where(pull > 0, self._up[at], -self._down[at]) / self._scale
         return values[np.arange(at.size), at], moved, self._t[at]
 
+    def crossing(self, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
+        pull = q / self._scale
+        both = np.concatenate([np.maximum(pull, 0), np.maximum(-pull, 0)], axis=1)
+        reached, last = both @ self._rooms + level[:, None], self._t.size - 1
+        below = (reached < 0).sum(axis=1)  # they ascend
+        row, before = np.arange(below.size), np.clip(below - 1, 0, max(last - 1, 0))
+        after = np.minimum(before + 1, last)
+        rise, run = reached[row, after] - reached[row, before], self._t[after] - self._t[before]
+        t, price = _crossed(rise, run, reached[row, before], self._t[before], (self._t[0], self._t[-1]))
+        price = np.where(below > last, _closing(reached[:, -1], self._t[-1]), price)
+        moved = np.where(pull > 0, np.minimum(t[:, None], self._up[-1]), -np.minimum(t[:, None], self._down[-1]))
+        return price, moved / self._scale, t
+
 
 class _Cross:
     """l1: coordinates in the order of their pull, as far as it exceeds the price."""
@@ -100,3 +124,37 @@ class _Cross:
         moved = np.empty_like(size)
         np.put_along_axis(moved, order, taken, 1)
         return value, np.where(pull > 0, moved, -moved) / self._scale, t
+
+    def crossing(self, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
+        pull = q / self._scale
+        size, room = np.abs(pull), np.where(pull > 0, self._up, self._down)
+        order = np.argsort(-size, axis=1)
+        sizes, rooms = np.take_along_axis(size, order, 1), np.take_along_axis(room, order, 1)
+        reached = np.cumsum(rooms, axis=1)
+        gained = np.cumsum(sizes * rooms, axis=1) + level[:, None]
+        at = np.minimum((gained < 0).sum(axis=1), size.shape[1] - 1)
+        near, far = (((reached - rooms) <= edge).sum(axis=1) - 1 for edge in (self._near, self._far))
+        at = np.clip(at, near, far)[:, None]
+        rise, run, end, top = (np.take_along_axis(part, at, 1)[:, 0] for part in (sizes * rooms, rooms, reached, gained))
+        t, price = _crossed(rise, run, top - rise, end - run, (self._near, self._far))
+        taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
+        moved = np.empty_like(size)
+        np.put_along_axis(moved, order, taken, 1)
+        best = (sizes * taken).sum(axis=1) + level
+        price = np.where((t == self._far) & (best < 0), _closing(best, self._far), price)
+        return price, np.where(pull > 0, moved, -moved) / self._scale, t
+
+
+def _crossed(
+    rise: Floats, run: Floats, level: Floats, start: Floats, edges: tuple[np.float32, np.float32]
+) -> tuple[Floats, Floats]:
+    """Where a line from ``start`` at ``level`` reaches 0, kept between the edges; and its slope."""
+    with np.errstate(all="ignore"):
+        price = np.maximum(np.where(run > 0, rise / run, 0), np.float32(_LEAST_PRICE))
+        t = np.clip(start - level / price, *edges)
+    return t, price
+
+
+def _closing(level: Floats, far: np.float32) -> Floats:
+    """A price at which what stays below 0 up to far is twice as far away."""
+    return np.maximum(-level / np.maximum(far, np.float32(_LEAST_PRICE)), np.float32(_LEAST_PRICE))
