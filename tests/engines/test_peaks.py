@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from engines.cellwise import cone_program, moves
+from scipy.optimize import linprog
 
 from wdaverify.certify.backward import Shells
 from wdaverify.encoding.cost import Region
@@ -96,6 +97,53 @@ def test_more_bends_than_are_tried_cost_a_little_and_stay_attained(power: int) -
     for found, row, each in zip(value, q.astype(float), price.astype(float), strict=True):
         truth = optimum(region, row, float(each), power)
         assert truth - 0.01 * np.abs(row).sum() <= found <= truth + 1e-5 * np.abs(row).sum()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_crossing_is_the_least_distance_at_which_a_level_is_made_up_for(seed: int, norm: Norm) -> None:
+    """Against a linear program; and no price of the peak's gives more than the one that is told."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 10))
+    region = drawn(rng, norm, n)
+    peak = peak_of(shells_of(region), 1)
+    assert peak is not None
+    q = rng.normal(size=(8, n)).astype(np.float32)
+    q[rng.random(q.shape) < 0.15] = 0.0
+    best = np.array([optimum(region, row, 0.0, 1) for row in q.astype(float)])
+    level = (-best * rng.choice([0.0, 0.3, 0.7, 0.95, 1.3], 8)).astype(np.float32)
+    price, moved, t = (part.astype(float) for part in peak.crossing(q, level))
+    value, _, _ = (part.astype(float) for part in peak(q, price.astype(np.float32)))
+    size = np.abs(q / region.cost.scale(n)).sum(axis=1) + np.abs(level)
+    noise = SINGLE * (size * (1 + region.far) / price + region.far) + 1e-7
+    bound = -(value + level) / price
+    attained = t - ((q * moved).sum(axis=1) + level) / price
+    near = np.isclose(bound, attained, rtol=1e-4, atol=float(noise.max()))
+    assert (near | (np.minimum(bound, attained) >= region.far)).all()
+    held = SINGLE * (1 + region.far)
+    assert ((t >= region.near - held) & (t <= region.far + held)).all()
+    for k in range(8):
+        truth = nearest(region, q[k].astype(float), float(level[k]))
+        told = max(bound[k], region.near)
+        if truth is None:
+            assert told >= region.far - noise[k]
+        else:
+            assert abs(told - truth) <= noise[k] + 1e-4 * truth
+    for factor in (0.5, 0.9, 1.1, 2.0):
+        other = (price * factor).astype(np.float32)
+        found = -(peak(q, other)[0].astype(float) + level) / other
+        same = (np.minimum(found, bound) >= region.far) | (np.maximum(found, bound) <= region.near)  # nothing more is said
+        assert ((found <= bound + noise / factor) | same).all()
+
+
+def nearest(region: Region, q: Array, level: float) -> float | None:
+    """The least t with ``q . d + level >= 0``; None where there is none."""
+    rows, sides, _ = moves(region)
+    n = q.size
+    crossing = np.concatenate([-q, np.zeros(n + 1)])[None]
+    cost = np.concatenate([np.zeros(2 * n), [1.0]])
+    found = linprog(cost, np.vstack([rows, crossing]), np.append(sides, level), bounds=(None, None), method="highs")
+    return float(found.fun) if found.status == 0 else None
 
 
 @pytest.mark.parametrize("norm", NORMS)

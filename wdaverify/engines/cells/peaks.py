@@ -22,6 +22,8 @@ from wdaverify.network.model import Array
 Floats = NDArray[np.float32]
 
 _LEAST_PRICE = 1e-6
+_CLOSE = 1e-6
+"""Values of t that are closer than this share of far are one."""
 _BENDS = 64
 """The most values of t that are tried; where rooms bend at more places, these are spread over them."""
 
@@ -65,6 +67,7 @@ class _Cube:
         bends = bends[(bends >= near) & (bends <= far)]
         if power == 2:
             bends = np.unique(np.concatenate([bends, np.linspace(near, far, _BENDS // 2)]))
+        bends = bends[np.diff(bends, prepend=-np.inf) > _CLOSE * far]
         if bends.size > _BENDS:
             bends = bends[np.linspace(0, bends.size - 1, _BENDS).round().astype(np.int64)]
         self._scale = scale.astype(np.float32)
@@ -90,8 +93,9 @@ class _Cube:
         row, before = np.arange(below.size), np.clip(below - 1, 0, max(last - 1, 0))
         after = np.minimum(before + 1, last)
         rise, run = reached[row, after] - reached[row, before], self._t[after] - self._t[before]
-        t, price = _crossed(rise, run, reached[row, before], self._t[before], (self._t[0], self._t[-1]))
-        price = np.where(below > last, _closing(reached[:, -1], self._t[-1]), price)
+        slope = rise / np.where(run > 0, run, 1)
+        t, price = _crossed(slope, reached[row, before], self._t[before], (self._t[0], self._t[-1]))
+        price = np.where(below > last, _closing(slope, reached[:, -1], self._t[-1]), price)
         moved = np.where(pull > 0, np.minimum(t[:, None], self._up[-1]), -np.minimum(t[:, None], self._down[-1]))
         return price, moved / self._scale, t
 
@@ -135,26 +139,28 @@ class _Cross:
         at = np.minimum((gained < 0).sum(axis=1), size.shape[1] - 1)
         near, far = (((reached - rooms) <= edge).sum(axis=1) - 1 for edge in (self._near, self._far))
         at = np.clip(at, near, far)[:, None]
-        rise, run, end, top = (np.take_along_axis(part, at, 1)[:, 0] for part in (sizes * rooms, rooms, reached, gained))
-        t, price = _crossed(rise, run, top - rise, end - run, (self._near, self._far))
+        slope, used, end, top = (np.take_along_axis(part, at, 1)[:, 0] for part in (sizes, rooms, reached, gained))
+        t, price = _crossed(slope, top - slope * used, end - used, (self._near, self._far))
+        below = top - slope * np.maximum(end - self._far, 0) < 0
+        t = np.where(below, self._far, t)
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
         moved = np.empty_like(size)
         np.put_along_axis(moved, order, taken, 1)
         best = (sizes * taken).sum(axis=1) + level
-        price = np.where((t == self._far) & (best < 0), _closing(best, self._far), price)
+        still = np.where(reached[:, -1] < self._far, np.float32(0), slope)  # nothing rises once all rooms are used up
+        price = np.where(below, _closing(still, best, self._far), price)
         return price, np.where(pull > 0, moved, -moved) / self._scale, t
 
 
 def _crossed(
-    rise: Floats, run: Floats, level: Floats, start: Floats, edges: tuple[np.float32, np.float32]
+    slope: Floats, level: Floats, start: Floats, edges: tuple[np.float32, np.float32]
 ) -> tuple[Floats, Floats]:
-    """Where a line from ``start`` at ``level`` reaches 0, kept between the edges; and its slope."""
-    with np.errstate(all="ignore"):
-        price = np.maximum(np.where(run > 0, rise / run, 0), np.float32(_LEAST_PRICE))
-        t = np.clip(start - level / price, *edges)
-    return t, price
+    """Where a line from ``start`` at ``level`` reaches 0, kept between the edges, and the price, its slope."""
+    price = np.maximum(slope, np.float32(_LEAST_PRICE))
+    return np.clip(start - level / price, *edges), price
 
 
-def _closing(level: Floats, far: np.float32) -> Floats:
-    """A price at which what stays below 0 up to far is twice as far away."""
-    return np.maximum(-level / np.maximum(far, np.float32(_LEAST_PRICE)), np.float32(_LEAST_PRICE))
+def _closing(slope: Floats, level: Floats, far: np.float32) -> Floats:
+    """A price at which what stays below 0 up to far, where its slope is known, is twice as far away."""
+    price = np.minimum(-level / np.maximum(far, np.float32(_LEAST_PRICE)), slope)
+    return np.maximum(price, np.float32(_LEAST_PRICE))
