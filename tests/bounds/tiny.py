@@ -34,6 +34,20 @@ def network(*layers: tuple[Array, Array]) -> ReluNetwork:
     return as_network(parts)
 
 
+def factors(net: ReluNetwork) -> list[Fraction]:
+    """By how much the outputs of each canonical block are larger than those of the layers it is made of."""
+    out, before = list[Fraction](), Fraction(1)
+    for got, was in zip(net.blocks, net.fused, strict=True):
+        at = np.unravel_index(np.abs(was.weight).argmax(), was.weight.shape)
+        if was.weight[at] != 0:
+            before *= Fraction(float(got.weight[at])) / Fraction(float(was.weight[at]))
+        else:
+            at = np.abs(was.bias).argmax()
+            before = Fraction(float(got.bias[at])) / Fraction(float(was.bias[at])) if was.bias[at] else Fraction(1)
+        out.append(before)
+    return out
+
+
 def raw(net: ReluNetwork) -> list[tuple[Array, Array]]:
     """The pairs ``(W, b)`` of a network of affine maps and ReLUs, for the oracle."""
     return [(layer.weight, layer.bias) for layer in net.layers if isinstance(layer, Affine)]
@@ -96,7 +110,7 @@ def problem(
 
 
 def exact_values(net: ReluNetwork, x: Array) -> tuple[list[list[Fraction]], list[Fraction]]:
-    """What enters each ReLU, and the logits, at ``x [n]`` in rational arithmetic."""
+    """What enters each ReLU of the canonical form, and the logits, at ``x [n]`` in rational arithmetic."""
     h = [Fraction(float(v)) for v in x]
     before: list[list[Fraction]] = []
     for layer in net.layers:
@@ -110,6 +124,9 @@ def exact_values(net: ReluNetwork, x: Array) -> tuple[list[list[Fraction]], list
             case Relu():
                 before.append(h)
                 h = [max(v, Fraction(0)) for v in h]
+    scale = factors(net)
+    if any(factor != 1 for factor in scale):
+        before = [[factor * v for v in values] for values, factor in zip(before, scale[:-1], strict=True)]
     return before, h
 
 

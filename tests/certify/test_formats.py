@@ -84,7 +84,7 @@ def test_rows_come_back_to_the_bit(seed: int, loss: Loss, tmp_path: Path) -> Non
     made = replace(made, proofs=tuple(proofs))
     write_certificate(tmp_path / "a.cert", made)
     again = read_certificate(tmp_path / "a.cert")
-    assert sum(len(tree.tights) for tree in trees_of(again)) > 2
+    assert sum(len(tree.tights) for tree in trees_of(again)) > 1
     for a, b in zip(trees_of(made), trees_of(again), strict=True):
         same(a, b)
     alone = unpacked_trees(packed_trees(trees_of(made), neurons), neurons)

@@ -132,7 +132,9 @@ def test_the_crossing_is_the_least_distance_at_which_a_level_is_made_up_for(seed
     for factor in (0.5, 0.9, 1.1, 2.0):
         other = (price * factor).astype(np.float32)
         found = -(peak(q, other)[0].astype(float) + level) / other
-        same = (np.minimum(found, bound) >= region.far) | (np.maximum(found, bound) <= region.near)  # nothing more is said
+        same = (np.minimum(found, bound) >= region.far) | (
+            np.maximum(found, bound) <= region.near
+        )  # nothing more is said
         assert ((found <= bound + noise / factor) | same).all()
 
 

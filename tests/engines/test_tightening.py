@@ -220,7 +220,7 @@ def test_trees_with_rows_are_taken_over_by_any_question(
     levels = [value + 100.0, value, -math.inf, math.nan, math.inf]
     donors.append(tuple(with_tights(rng, tree, net.n_relus, levels) for tree in hostile(net.n_relus, seed)))
     donors.append((some_tree(rng, net.n_relus, levels, 0.05, 0.4, written=0.5),))
-    assert sum(tree.level > -math.inf for known in donors for tree in known) > 2
+    assert sum(tree.level > -math.inf for known in donors for tree in known) > 1
     monkeypatch.setattr(engine_module, "_WORTH_A_TRY", worth)
     for known in donors:
         for question, truth in ((inner, value), (distance, nearest)):

@@ -20,7 +20,7 @@ _FAR = 12
 
 
 def exponents(hidden: Sequence[tuple[Array, Array]]) -> list[int]:
-    """``log2 s_k`` for the hidden layers ``(W_k, b_k)``: where one is far from 1, so that the largest number of each is within 1/2 and 1."""
+    """``log2 s_k`` for the hidden layers ``(W_k, b_k)``: 0, or where one is far from 1, what brings the largest number of each to it."""
     sizes = [(_exponent(weight), _exponent(bias)) for weight, bias in hidden]
     if all(abs(size) <= _FAR for pair in sizes for size in [max(pair)] if size > -math.inf):
         return [0] * len(hidden)
@@ -34,8 +34,9 @@ def exponents(hidden: Sequence[tuple[Array, Array]]) -> list[int]:
 
 def scaled(array: Array, exponent: int) -> Array | None:
     """``array * 2^exponent``, or None where that would round a number."""
-    out: Array = np.ldexp(array, exponent)
-    return out if np.array_equal(np.ldexp(out, -exponent), array) else None
+    with np.errstate(over="ignore", under="ignore"):
+        out: Array = np.ldexp(array, exponent)
+        return out if np.array_equal(np.ldexp(out, -exponent), array) else None
 
 
 def _exponent(array: Array) -> float:

@@ -36,10 +36,10 @@ class Peak(Protocol):
         ...
 
     def crossing(self, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
-        """The price ``[B]`` at which ``-max (q . d + level - price t) / price`` is largest, and displacements ``[B, n]`` and t that attain it.
+        """The price ``[B]`` at which ``-max (q . d + level - price t) / price`` is largest, a displacement ``[B, n]`` and t that attain it.
 
-        That is the least t at which ``q . d + level`` reaches 0, where it does so between near and far; above 0 everywhere
-        it is less than near, below 0 everywhere more than far. Power 1 alone.
+        It is the least t at which ``q . d + level`` reaches 0, where that is between near and far; else some price at which
+        it is less than near or more than far. Power 1 alone.
         """
         ...
 
@@ -162,5 +162,5 @@ def _crossed(
 
 def _closing(slope: Floats, level: Floats, far: np.float32) -> Floats:
     """A price at which what stays below 0 up to far, where its slope is known, is twice as far away."""
-    price = np.minimum(-level / np.maximum(far, np.float32(_LEAST_PRICE)), slope)
+    price: Floats = np.minimum(-level / np.maximum(far, np.float32(_LEAST_PRICE)), slope)
     return np.maximum(price, np.float32(_LEAST_PRICE))
