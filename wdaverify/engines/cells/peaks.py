@@ -22,6 +22,7 @@ from wdaverify.network.model import Array
 Floats = NDArray[np.float32]
 
 _LEAST_PRICE = 1e-6
+"""Prices are kept from 0: bounds are divided by them."""
 _CLOSE = 1e-6
 """Values of t that are closer than this share of far are one."""
 _BENDS = 64
@@ -108,11 +109,15 @@ class _Cross:
         self._up, self._down = up.astype(np.float32), down.astype(np.float32)
         self._near, self._far, self._power = np.float32(near), np.float32(far), power
 
-    def __call__(self, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+    def _dearest(self, q: Floats) -> tuple[Floats, NDArray[np.int64], Floats, Floats]:
+        """Pulls per unit of cost; the order that puts the dearest first, the sizes of the pulls and the rooms in it, ``[B, n]``."""
         pull = q / self._scale
         size, room = np.abs(pull), np.where(pull > 0, self._up, self._down)
         order = np.argsort(-size, axis=1)
-        sizes, rooms = np.take_along_axis(size, order, 1), np.take_along_axis(room, order, 1)
+        return pull, order, np.take_along_axis(size, order, 1), np.take_along_axis(room, order, 1)
+
+    def __call__(self, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+        pull, order, sizes, rooms = self._dearest(q)
         reached = np.cumsum(rooms, axis=1)
         worth = sizes > (price[:, None] if self._power == 1 else 2 * price[:, None] * (reached - rooms))
         last = worth.sum(axis=1)
@@ -125,18 +130,15 @@ class _Cross:
         t = np.clip(t, self._near, self._far)
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
         value = (sizes * taken).sum(axis=1) - price * t**self._power
-        moved = np.empty_like(size)
+        moved = np.empty_like(sizes)
         np.put_along_axis(moved, order, taken, 1)
         return value, np.where(pull > 0, moved, -moved) / self._scale, t
 
     def crossing(self, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
-        pull = q / self._scale
-        size, room = np.abs(pull), np.where(pull > 0, self._up, self._down)
-        order = np.argsort(-size, axis=1)
-        sizes, rooms = np.take_along_axis(size, order, 1), np.take_along_axis(room, order, 1)
+        pull, order, sizes, rooms = self._dearest(q)
         reached = np.cumsum(rooms, axis=1)
         gained = np.cumsum(sizes * rooms, axis=1) + level[:, None]
-        at = np.minimum((gained < 0).sum(axis=1), size.shape[1] - 1)
+        at = np.minimum((gained < 0).sum(axis=1), sizes.shape[1] - 1)
         near, far = (((reached - rooms) <= edge).sum(axis=1) - 1 for edge in (self._near, self._far))
         at = np.clip(at, near, far)[:, None]
         slope, used, end, top = (np.take_along_axis(part, at, 1)[:, 0] for part in (sizes, rooms, reached, gained))
@@ -144,7 +146,7 @@ class _Cross:
         below = top - slope * np.maximum(end - self._far, 0) < 0
         t = np.where(below, self._far, t)
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
-        moved = np.empty_like(size)
+        moved = np.empty_like(sizes)
         np.put_along_axis(moved, order, taken, 1)
         best = (sizes * taken).sum(axis=1) + level
         still = np.where(reached[:, -1] < self._far, np.float32(0), slope)  # nothing rises once all rooms are used up
