@@ -127,8 +127,10 @@ def test_the_crossing_is_the_least_distance_at_which_a_level_is_made_up_for(seed
         told = max(bound[k], region.near)
         if truth is None:
             assert told >= region.far - noise[k]
+            assert t[k] == pytest.approx(region.far, rel=1e-6)
         else:
             assert abs(told - truth) <= noise[k] + 1e-4 * truth
+            assert abs(t[k] - truth) <= noise[k] + 1e-4 * (truth + region.far)
     for factor in (0.5, 0.9, 1.1, 2.0):
         other = (price * factor).astype(np.float32)
         found = -(peak(q, other)[0].astype(float) + level) / other

@@ -130,7 +130,7 @@ class _Cross:
         t = np.clip(t, self._near, self._far)
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
         value = (sizes * taken).sum(axis=1) - price * t**self._power
-        moved = np.empty_like(sizes)
+        moved: Floats = np.empty_like(sizes)
         np.put_along_axis(moved, order, taken, 1)
         return value, np.where(pull > 0, moved, -moved) / self._scale, t
 
@@ -146,7 +146,7 @@ class _Cross:
         below = top - slope * np.maximum(end - self._far, 0) < 0
         t = np.where(below, self._far, t)
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
-        moved = np.empty_like(sizes)
+        moved: Floats = np.empty_like(sizes)
         np.put_along_axis(moved, order, taken, 1)
         best = (sizes * taken).sum(axis=1) + level
         still = np.where(reached[:, -1] < self._far, np.float32(0), slope)  # nothing rises once all rooms are used up
