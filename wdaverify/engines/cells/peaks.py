@@ -130,9 +130,9 @@ class _Cross:
         t = np.clip(t, self._near, self._far)
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
         value = (sizes * taken).sum(axis=1) - price * t**self._power
-        moved: Floats = np.empty_like(sizes)
+        moved = np.empty_like(sizes)
         np.put_along_axis(moved, order, taken, 1)
-        return value, np.where(pull > 0, moved, -moved) / self._scale, t
+        return value, np.asarray(np.where(pull > 0, moved, -moved) / self._scale, np.float32), t
 
     def crossing(self, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
         pull, order, sizes, rooms = self._dearest(q)
@@ -146,12 +146,12 @@ class _Cross:
         below = top - slope * np.maximum(end - self._far, 0) < 0
         t = np.where(below, self._far, t)
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
-        moved: Floats = np.empty_like(sizes)
+        moved = np.empty_like(sizes)
         np.put_along_axis(moved, order, taken, 1)
         best = (sizes * taken).sum(axis=1) + level
         still = np.where(reached[:, -1] < self._far, np.float32(0), slope)  # nothing rises once all rooms are used up
         price = np.where(below, _closing(still, best, self._far), price)
-        return price, np.where(pull > 0, moved, -moved) / self._scale, t
+        return price, np.asarray(np.where(pull > 0, moved, -moved) / self._scale, np.float32), t
 
 
 def _crossed(
