@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
@@ -24,6 +25,7 @@ from journal.killed import GAP, MODELS, question, run
 from wdaverify import GroundCost, Norm, Support, VerificationResult, WdroProblem, cli, curve, distances, recheck, verify
 from wdaverify.errors import JournalError
 from wdaverify.journal.database import NAME, read_only
+from wdaverify.journal.facts import Fact, Point, Scope
 from wdaverify.journal.state import read_state
 from wdaverify.journal.store import Journal
 from wdaverify.wdro.margin import MarginSearch
@@ -80,6 +82,46 @@ def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(point: int, tmp_path: 
     assert max(Counter(answered(tmp_path)).values()) == 1
     assert set(before) <= set(answered(tmp_path))
     assert not any("damaged" in notice for notice in result.notices)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_run_killed_right_after_an_answer_has_its_points(
+    loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each transaction that holds an answer is the last one, in turn."""
+    copies: list[Path] = []
+    add = Journal.add
+
+    def copied(journal: Journal, scope: Scope, *, facts: Sequence[Fact] = (), points: Sequence[Point] = ()) -> None:
+        add(journal, scope, facts=facts, points=points)
+        if any(fact.vouched == "cells" for fact in facts):
+            copies.append(tmp_path / str(len(copies)))
+            copies[-1].mkdir()
+            with closing(sqlite3.connect(copies[-1] / NAME)) as base:
+                journal._base.backup(base)
+
+    monkeypatch.setattr(Journal, "add", copied)
+    run(tmp_path / "whole", loss)
+    monkeypatch.undo()
+    assert len(copies) >= 5
+    for folder in copies:
+        same(run(folder, loss)[0], loss)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_points_that_were_lost_are_found_again(loss: str, tmp_path: Path) -> None:
+    """Questions are known to be answered, and what they found is not: by every start until it is."""
+    run(tmp_path, loss)
+    with closing(sqlite3.connect(tmp_path / NAME)) as base, base:
+        base.execute("UPDATE point SET sum = x'00'")
+    with Journal(tmp_path) as journal:
+        cut_off = verify(question(loss), journal=journal, gap=GAP, time_limit=1e-3)
+    assert any("damaged" in notice for notice in cut_off.notices)
+    assert cut_off.status == "bracket"
+    result = run(tmp_path, loss)[0]
+    same(result, loss)
+    assert not any("damaged" in notice for notice in result.notices)
+    assert run(tmp_path, loss)[0].statistics.solves == 0
 
 
 def test_a_run_killed_again_and_again_gets_there(tmp_path: Path) -> None:

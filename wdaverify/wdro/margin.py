@@ -113,12 +113,6 @@ class MarginSearch:
                 self._best = _Dual(value, multiplier, lower, upper, checked)
         self.settle()
 
-    def _keep_points(self) -> None:
-        """Write down the atoms that are new."""
-        if self._run.recall is not None:
-            atoms = [atom for sample in self._pool.touched() for atom in self._pool.envelope(sample)]
-            self._run.recall.keep_points((a.sample, a.point) for a in atoms if a.point is not None)
-
     def _widest(self, count: int) -> list[SampleBracket]:
         """The samples that add most to the width of the bracket."""
         brackets = [bracket for bracket in self.per_sample() if bracket.weight > 0]
@@ -136,7 +130,7 @@ class MarginSearch:
     def offer(self, sample: Ints, point: Array) -> None:
         """Put points ``[M, n]`` of samples ``[M]`` into the pool, re-evaluated."""
         fill_pool(self._problem, self._pool, sample, point)
-        self._keep_points()
+        self._pricing.keep_points()
 
     def adopt(self, witness: Witness) -> None:
         """Keep a witness if it proves more than the one at hand."""
@@ -258,7 +252,6 @@ class MarginSearch:
             improved = self._pricing.take(task, answer) or improved
             outdated = self._difficulty.learn(self._pricing.tries(task.item), closed=answer.closed) or outdated
             self._pricing.probing = self._difficulty.probing
-            self._keep_points()
             if pace.due():
                 with pace.turn():
                     self._take_upper()

@@ -86,8 +86,18 @@ class Pricing:
                 self.proofs.recalled(item, multiplier, value, trees)
         return known
 
+    def keep_points(self) -> None:
+        """Write down the atoms that are new."""
+        if self._run.recall is not None:
+            atoms = [atom for sample in self._pool.touched() for atom in self._pool.envelope(sample)]
+            self._run.recall.keep_points((a.sample, a.point) for a in atoms if a.point is not None)
+
     def _keep(self, items: Ints, raw: Array, answer: Answer | None = None) -> None:
-        """Write down what was proven of items: on the whole space, of all but what cannot beat the atoms."""
+        """Write down what was proven of items: on the whole space, of all but what cannot beat the atoms.
+
+        Points come first: a question that is known to be answered is not asked again, and its points are not found again.
+        """
+        self.keep_points()
         recall = self._run.recall
         if recall is None or not items.size:
             return
@@ -305,7 +315,9 @@ class Pricing:
         self._open.tries[item] += 1
         if answer.closed:
             self._open.far[item] = -1.0
-        if answer.vouched_by != "none":
+        if answer.vouched_by == "none":
+            self.keep_points()
+        else:
             self._keep(np.array([item]), raw[:1], answer)
         return float(self._lower[question.sample]) > before + self.tolerance
 
