@@ -128,18 +128,26 @@ def peak(q: Array, slip: Array, shells: Shells, price: Price | None) -> tuple[Ar
 
 
 def unreachable(shells: Shells) -> NDArray[np.bool_]:
-    """Whether no point of the box is as far as near, ``[S]``."""
-    n = shells.up.shape[1]
+    """Whether every point of the box is nearer than near or farther than far, ``[S]``."""
+    n, norm = shells.up.shape[1], shells.cost.norm
     with np.errstate(under="ignore", over="ignore"):
-        size = np.maximum(np.abs(shells.up), np.abs(shells.down)) * shells.cost.scale(n)
-        match shells.cost.norm:
-            case Norm.INF:
-                total = size.max(axis=1, initial=0.0)
-            case Norm.ONE:
-                total = size.sum(axis=1)
-            case Norm.TWO:
-                total = np.sqrt((size * size).sum(axis=1)) + n * _VANISHED
-    return np.asarray(total * (1 + dot_error(n + 8)) + underflow(n) < shells.near)
+        scale = shells.cost.scale(n)
+        most = _size(norm, np.maximum(np.abs(shells.up), np.abs(shells.down)) * scale)
+        least = _size(norm, np.maximum(np.maximum(-shells.up, -shells.down), 0.0) * scale)
+        error = dot_error(n + 8)
+        short = (most + n * _VANISHED) * (1 + error) + underflow(n) < shells.near
+        return np.asarray(short | (least * (1 - error) - underflow(n) > shells.far))
+
+
+def _size(norm: Norm, moves: Array) -> Array:
+    """The norm of moves ``[..., n]``, none below 0."""
+    match norm:
+        case Norm.INF:
+            return np.asarray(moves.max(axis=-1, initial=0.0))
+        case Norm.ONE:
+            return np.asarray(moves.sum(axis=-1))
+        case Norm.TWO:
+            return np.asarray(np.sqrt((moves * moves).sum(axis=-1)))
 
 
 def _travel(paid: Array, shell: _Shell, tau: Array, power: int) -> Array:
@@ -180,11 +188,7 @@ def _in_cost_units(q: Array, shells: Shells) -> tuple[_Shell, Array]:
     forced = (up < 0) | (down < 0)
     some = bool(forced.any())
     if some:
-        least = np.maximum(np.maximum(-up, -down), 0.0)
-        below = shells.cost.norm
-        total = (
-            least.max(-1) if below is Norm.INF else least.sum(-1) if below is Norm.ONE else np.sqrt((least**2).sum(-1))
-        )
+        total = _size(shells.cost.norm, np.maximum(np.maximum(-up, -down), 0.0))
         near = np.minimum(np.maximum(near, (total * (1 - 2.0**-30))[:, None]), far)
     shape = q.shape
     wide = [np.broadcast_to(side[:, None, :], shape) for side in (up, down)]

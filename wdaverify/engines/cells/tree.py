@@ -209,6 +209,7 @@ class Relaxation:
             self._session.forget()
             node.above, node.below = 0.5 * self._upper_above, 0.5 * self._upper_below
             node.bound, node.row = least, inherited
+            node.bound = max(least, self._proven(node))
             node.forked = self._halved(node)
             return node
         v, shell = solution.columns, self._shell
