@@ -64,7 +64,10 @@ def test_a_shell_that_the_box_lies_beyond(weights: np.ndarray | None) -> None:
     """As where every integer is fixed: the box is a point, or a side of it is, nearest at ``(0.5, 0)`` or ``(0.5, -0.25)``."""
     for norm, power in ((Norm.INF, math.inf), (Norm.ONE, 1), (Norm.TWO, 2)):
         cost = GroundCost(norm, 1, weights)
-        for lower, upper, nearest in (([0.5, -0.25], [0.5, -0.25], [0.5, -0.25]), ([0.5, -1.0], [2.0, 1.0], [0.5, 0.0])):
+        for lower, upper, nearest in (
+            ([0.5, -0.25], [0.5, -0.25], [0.5, -0.25]),
+            ([0.5, -1.0], [2.0, 1.0], [0.5, 0.0]),
+        ):
             reach = float(np.linalg.norm(cost.scale(2) * nearest, power))
             for far, empty in ((reach * 1.001, False), (reach, False), (reach * 0.999, True)):
                 side = np.full(2, 3.0)
