@@ -12,7 +12,7 @@ from typing import Any
 import contenders
 import numpy as np
 import pytest
-import run as runner
+import session as runner
 import scaling
 from attacks_table import attacks_table
 from contenders import Plan

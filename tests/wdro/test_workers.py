@@ -86,6 +86,42 @@ def _some_task(rng: np.random.Generator) -> object:
     return Task(0, Inner(0, label, (label + 1) % 4, region, bounds, 1.0), Effort(1e-6, 60.0, 0, None, None))
 
 
+_UNGUARDED = """
+import torch
+import numpy as np
+from bounds.tiny import network, problem, random_layers
+from wdaverify import verify
+from wdaverify.wdro.workers import Workers
+from wdro.worker_probe import report
+
+print("begun")
+rng = np.random.default_rng(0)
+net = network(*random_layers(rng, 6, 10, 10, 4))
+x = rng.uniform(size=(6, 6))
+result = verify(problem(net, x, net.forward(x).argmax(axis=1), 0.1), jobs=2)
+print(result.status.value, result.statistics.jobs, len(result.notices))
+workers = Workers(net, "auto", 1)
+print(workers._processes().submit(report).result(60)["torch"])
+workers.close()
+print(__name__, __import__("sys").modules["__main__"].torch is torch)
+"""
+
+
+def test_a_script_needs_no_guard(tmp_path: Path) -> None:
+    """Workers do not run the program again that starts them, nor import what it imports."""
+    script = tmp_path / "script.py"
+    script.write_text(_UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        timeout=120,
+    )
+    assert done.stdout.split("\n") == ["begun", "exact 2 0", "False", "__main__ True", ""], done.stderr
+
+
 _INTERRUPTED = """
 import os, signal, threading
 import numpy as np

@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from types import ModuleType
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -165,13 +166,16 @@ class Workers:
         """Start the processes now, so that they import what they need while the attacks run."""
         if self._jobs is not None and not self.foreign:
             try:
-                with _calm_children():
-                    for _ in range(self._jobs):
-                        self._processes().submit(_ready)
+                self._processes()
             except OSError:  # none can be started now; the first question will tell
                 self.close()
 
     def _processes(self) -> Executor:
+        """The executor of our own processes; all of them are started with it.
+
+        Raises:
+            OSError: no process can be started.
+        """
         assert self._jobs is not None
         if self._executor is None:
             try:
@@ -180,6 +184,9 @@ class Workers:
                 self._parcel = None
             given = (self._parcel or self._network, self._solver, self._memory, os.getpid())
             self._executor = ProcessPoolExecutor(self._jobs, get_context("spawn"), initializer=_start, initargs=given)
+            with _calm_children():
+                for _ in range(self._jobs):
+                    self._executor.submit(_ready)
         return self._executor
 
     def submit_all(self, tasks: Sequence[Task], *, whole: bool, patience: float) -> Future[Any]:
@@ -202,11 +209,10 @@ class Workers:
             except Exception as error:  # noqa: BLE001 (as from a worker: the run says what it means)
                 done.set_exception(error)
             return done
-        with _calm_children():
-            if task.parts > 1 and isinstance(task.question, Inner):
-                pieces = [replace(task, question=q, parts=1) for q in divided(task.question, task.parts)]
-                return gathered([self._processes().submit(_answer, piece) for piece in pieces])
-            return self._processes().submit(_answer, task)
+        if task.parts > 1 and isinstance(task.question, Inner):
+            pieces = [replace(task, question=q, parts=1) for q in divided(task.question, task.parts)]
+            return gathered([self._processes().submit(_answer, piece) for piece in pieces])
+        return self._processes().submit(_answer, task)
 
     def close(self) -> None:
         """Stop now: what is under way is abandoned, processes of our own are ended, by force where they do not listen."""
@@ -228,13 +234,20 @@ class Workers:
 
 @contextmanager
 def _calm_children() -> Iterator[None]:
-    """Processes started inside inherit a blocked SIGINT and one thread for numerical libraries."""
+    """Processes started inside inherit a blocked SIGINT and one thread for numerical libraries, and run no main module again.
+
+    A spawned process begins with the program that started it, which here only costs time (what it imports) or begins a run
+    of its own (a script without a guard).
+    """
+    main = sys.modules["__main__"]
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield
     finally:
+        sys.modules["__main__"] = main
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
