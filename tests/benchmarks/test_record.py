@@ -12,8 +12,8 @@ from typing import Any
 import contenders
 import numpy as np
 import pytest
-import session as runner
 import scaling
+import session as runner
 from attacks_table import attacks_table
 from contenders import Plan
 from outcome import Outcome
