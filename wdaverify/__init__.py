@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
+
     from wdaverify.errors import (
         InputError,
         JournalError,
@@ -63,7 +64,6 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__version__ = version("wdaverify")
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
@@ -109,7 +109,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the home of a public name on first use (PEP 562)."""
+    """Import the home of a public name on first use (PEP 562), and look the version up."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("wdaverify")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'wdaverify' has no attribute {name!r}")
     return getattr(import_module(f"wdaverify.{_HOME_OF[name]}"), name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from wdaverify.engines.base import Engine
-from wdaverify.engines.mip import MipEngine
 from wdaverify.network.model import ReluNetwork
 
 
@@ -13,4 +12,6 @@ def make_engine(network: ReluNetwork, solver: str) -> Engine:
         from wdaverify.engines.cells.engine import CellEngine
 
         return CellEngine(network)
+    from wdaverify.engines.mip import MipEngine
+
     return MipEngine(network, solver)

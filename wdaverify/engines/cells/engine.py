@@ -23,7 +23,6 @@ from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats, peak_of
 from wdaverify.engines.cells.search import PseudoCosts, Search
 from wdaverify.engines.cells.shells import Cutter, Shell
-from wdaverify.engines.cells.slopes import SlopeHunt
 from wdaverify.engines.cells.tightening import Tightener
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
 from wdaverify.errors import SolverError
@@ -63,6 +62,8 @@ class CellEngine:
         if isinstance(question, Level):
             raise SolverError("the cell engine answers no levels of the DLR loss")
         if isinstance(question, Slope):
+            from wdaverify.engines.cells.slopes import SlopeHunt
+
             return SlopeHunt(self._network.blocks, question, effort).answer()
         rows = question.region.rows
         backward = self._backward if rows is None else Backward(self._network.blocks, rows)
