@@ -96,7 +96,6 @@ class _Cube:
         rise, run = reached[row, after] - reached[row, before], self._t[after] - self._t[before]
         slope = rise / np.where(run > 0, run, 1)
         t, price = _crossed(slope, reached[row, before], self._t[before], (self._t[0], self._t[-1]))
-        price = np.where(below > last, _closing(slope, reached[:, -1], self._t[-1]), price)
         moved = np.where(pull > 0, np.minimum(t[:, None], self._up[-1]), -np.minimum(t[:, None], self._down[-1]))
         return price, moved / self._scale, t
 
