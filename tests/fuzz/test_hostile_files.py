@@ -6,9 +6,11 @@ import io
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +27,8 @@ from onnx import TensorProto, helper
 from wdaverify import cli, load_network, load_samples, read_certificate, verify, write_certificate
 from wdaverify.errors import CertificateError, InputError, NetworkError, OutputError, ProblemError, SamplesError
 from wdaverify.question_files import load_functionals, load_support, load_weights
+from wdaverify.toml_file import _parsed
+from wdaverify.untrusted import UnreadableError
 
 HERE = Path(__file__).parent
 MODELS = HERE.parents[1] / "models"
@@ -496,6 +500,46 @@ def test_a_column_of_any_name_is_shown_short(tmp_path: Path) -> None:
 def test_tomls_that_are_none_are_refused(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_bytes(text.encode())
     assert len(refused(tmp_path / "s.toml", words)) < 1000
+
+
+def _toml_text(rng: random.Random) -> str:
+    """A text in quotes, with brackets, dots and quotes of the other kind inside; some are none."""
+    quote = rng.choice(["'", '"']) * rng.choice([1, 3])
+    inside = ["a", "[", ".", "#", "{", "\\\\", "'" if quote[0] == '"' else '"']
+    inside += ['\\"'] * (quote[0] == '"') + ["\n", quote[0]] * (len(quote) == 3)
+    return quote + "".join(rng.choices(inside, k=rng.randrange(9))) + quote
+
+
+def _toml_value(rng: random.Random, depth: int) -> str:
+    if depth > 3 or rng.random() < 0.5:
+        return rng.choice([_toml_text(rng), "1.5", "-2", "true", "1979-05-27T07:32:00.5", "[]", "{}"])
+    parts = [_toml_value(rng, depth + 1) for _ in range(rng.randrange(3))]
+    if rng.random() < 0.6:
+        return "[" + ", ".join(parts) + "]"
+    return "{" + ", ".join(f"k{i} . c = {part}" for i, part in enumerate(parts)) + "}"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_toml_nests_is_what_counts(seed: int) -> None:
+    """Wherever texts and comments end: shallow documents are read, and the same ones with one deep value are refused."""
+    rng, read = random.Random(seed), 0
+    deep = ["[" * 9 + "]" * 9, "{a = " * 9 + "1" + "}" * 9, "{" + ".".join("abcdefghi") + " = 1}"]
+    for _ in range(200):
+        names = rng.choices(["a", "a.b", "'x.y.z.u.v.w.a.b.c.d'.b", 'c."[#".c', "a . b"], k=3)
+        ends = rng.choices(["", " # [.[.[.[.[.[.[.[.[.", '\n# ""'], k=3)
+        lines = [f"{names[k]}{k} = {_toml_value(rng, 0)}{ends[k]}" for k in range(3)]
+        text = "\n".join(lines)
+        try:
+            known = tomllib.loads(text)
+        except ValueError:
+            continue
+        read += 1
+        assert _parsed(text.encode()) == known
+        for value in deep:
+            added = "\n".join([*lines[:2], f"zz = {value}", lines[2]])
+            with pytest.raises(UnreadableError, match="nested more than 8"):
+                _parsed(added.encode())
+    assert read > 50
 
 
 def test_tomls_of_other_editors_are_read(tmp_path: Path) -> None:
