@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from wdaverify.bounds.crown import Bounds, Crown
 from wdaverify.bounds.region import Regions
 from wdaverify.engines.screening import Screen
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.problem import Norm, WdroProblem
+from wdaverify.problem import GroundCost, Loss, Norm, WdroProblem
+from wdaverify.witness.losses import loss_bounds
 
 NORMS = [Norm.INF, Norm.ONE]
 MULTIPLIERS = (0.0, 0.05, 1.0, 5.0, 50.0)
@@ -150,3 +152,21 @@ def test_one_region_serves_the_samples_of_all_labels(norm: Norm, monkeypatch: py
     z = net.forward(rng.uniform(size=(20_000, 4)))
     for label in range(5):
         assert (np.delete(z, label, axis=1).max(axis=1) - z[:, label]).max() <= values[label]
+
+
+@pytest.mark.parametrize("loss", [Loss.MARGIN, Loss.CROSS_ENTROPY])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", range(10))
+def test_features_that_cannot_change_are_each_samples_own(seed: int, norm: Norm, loss: Loss) -> None:
+    """What one region says holds for the samples that agree with it there, and for no others."""
+    rng = np.random.default_rng(seed)
+    net, labels = network(*random_layers(rng, 4, 6, 6, 3)), [0, 1, 0, 1, 0]
+    x = rng.uniform(size=(5, 4))
+    x[:, 2] = [0.0, 1.0, 1.0, 0.0, 0.5]
+    weights = np.array([1.0, 2.0, np.inf, np.inf if seed % 2 else 0.5])
+    p = replace(problem(net, x, labels, 0.3, norm=norm, loss=loss), cost=GroundCost(norm, 1, weights))
+    values, fixed = Screen(p, -math.inf).box_values(), np.isinf(weights)
+    for i, label in enumerate(labels):
+        points = np.where(fixed, x[i], rng.uniform(size=(5000, 4)))
+        assert loss_bounds(p, points, np.full(5000, label))[0].max() <= values[i]
+    assert values[0] != values[2]

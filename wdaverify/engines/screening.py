@@ -155,21 +155,25 @@ class Screen:
     def box_values(self) -> Array:
         """Upper bounds ``[N]`` of the loss over the whole support, floor left out: phi at multiplier 0; inf if unbounded.
 
-        One region serves all samples, so this is done whatever the deadline says.
+        One region serves all samples that agree in the features that cannot change, so this is done whatever the deadline says.
         """
-        labels, pieces = self._problem.samples.y, self.pieces
-        if not (self._problem.support.bounded and math.isfinite(self._problem.cost.order)):
-            return np.full(labels.size, math.inf)
-        present, position = np.unique(labels, return_inverse=True)
-        first = np.array([np.flatnonzero(labels == label)[0] for label in present])
+        samples, pieces, cost = self._problem.samples, self.pieces, self._problem.cost
+        if not (self._problem.support.bounded and math.isfinite(cost.order)):
+            return np.full(samples.y.size, math.inf)
+        held = samples.x[:, cost.fixed(samples.x.shape[1])]
+        group = np.unique(held, axis=0, return_inverse=True)[1].reshape(-1)
+        present, first, position = np.unique(
+            np.stack([samples.y, group]), axis=1, return_index=True, return_inverse=True
+        )
+        around = np.unique(group, return_index=True)[1][present[1]]
         items, deadline = pieces.of_samples(first), self._deadline
         self._deadline = math.inf
-        near, far, around = np.zeros(first.size), np.full(first.size, self._widest()), np.full(first.size, first[0])
+        near, far = np.zeros(first.size), np.full(first.size, self._widest())
         raw = self._item_bounds(items, near, far, None, around)
         self._deadline = deadline
         flat = items.reshape(-1)
         whole = pieces.whole(raw.reshape(-1), flat, 0.0).reshape(items.shape)
-        return np.asarray(whole.max(axis=1)[position])
+        return np.asarray(whole.max(axis=1)[position.reshape(-1)])
 
     def _widest(self) -> float:
         """A distance that no two points of the support exceed."""
