@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,17 @@ def test_distances(norm: str, seed: int, tmp_path: Path) -> None:
             assert bracket.lower == math.inf
         else:
             assert bracket.lower - 1e-6 <= truth <= bracket.upper + 1e-6
+
+
+@pytest.mark.parametrize("radius", [1.0, 1.2, math.sqrt(2.0), 1.5])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", [13, 17, 21])
+def test_integers_at_the_radius(seed: int, norm: str, radius: float, tmp_path: Path) -> None:
+    """Order inf: what an integer is rounded to may be out of reach, and a point exactly at the radius is not."""
+    question = random_question(seed, norm=norm, order=math.inf, loss="hinge", integer=True, n=2)
+    whole = np.ones(2, np.bool_)
+    x = np.clip(np.round(question.x), 0, 3)
+    agree(replace(question, integer=whole, lower=np.zeros(2), upper=np.full(2, 3.0), x=x, radius=radius), tmp_path)
 
 
 @pytest.mark.parametrize("loss", ["margin", "hinge", "cross-entropy", "linear", "zero-one"])

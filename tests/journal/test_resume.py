@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -108,20 +109,39 @@ def test_a_run_killed_right_after_an_answer_has_its_points(
         same(run(folder, loss)[0], loss)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["UPDATE point SET sum = x'00'", "DELETE FROM point", "UPDATE scope SET key = x'00' WHERE fields LIKE '%points%'"],
+)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_points_that_were_lost_are_found_again(loss: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [1, math.inf])
+def test_points_that_were_lost_are_found_again(order: float, loss: str, damage: str, tmp_path: Path) -> None:
     """Questions are known to be answered, and what they found is not: by every start until it is."""
-    run(tmp_path, loss)
-    with closing(sqlite3.connect(tmp_path / NAME)) as base, base:
-        base.execute("UPDATE point SET sum = x'00'")
+    asked = replace(question(loss), cost=GroundCost(Norm.INF, order))
     with Journal(tmp_path) as journal:
-        cut_off = verify(question(loss), journal=journal, gap=GAP, time_limit=1e-3)
-    assert any("damaged" in notice for notice in cut_off.notices)
-    assert cut_off.status == "bracket"
-    result = run(tmp_path, loss)[0]
-    same(result, loss)
-    assert not any("damaged" in notice for notice in result.notices)
-    assert run(tmp_path, loss)[0].statistics.solves == 0
+        truth = verify(asked, gap=GAP, journal=journal)
+    with closing(sqlite3.connect(tmp_path / NAME)) as base, base:
+        base.execute(damage)
+    with Journal(tmp_path) as journal:
+        cut_off = verify(asked, journal=journal, gap=GAP, time_limit=1e-3)
+        assert cut_off.lower <= truth.upper
+        assert truth.lower <= cut_off.upper
+        result = verify(asked, gap=GAP, journal=journal)
+        assert result.status == truth.status == "exact"
+        assert abs(result.value - truth.value) <= GAP
+        assert verify(asked, gap=GAP, journal=journal).statistics.solves == 0
+
+
+@pytest.mark.parametrize("change", ["substr(state, 2)", "'[]'", "x'ff'", "NULL", '\'{"elapsed": "long"}\''])
+def test_a_damaged_row_of_a_run_is_passed_over(change: str, tmp_path: Path) -> None:
+    run(tmp_path, "margin")
+    with closing(sqlite3.connect(tmp_path / NAME)) as base, base:
+        base.execute(f"UPDATE run SET state = {change}")
+    with pytest.raises(JournalError, match="no run yet"):
+        read_state(tmp_path)
+    run(tmp_path, "margin")
+    assert read_state(tmp_path).runs == 1
+    assert read_state(tmp_path).state["reason"] == "gap-closed"
 
 
 def test_a_run_killed_again_and_again_gets_there(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from bounds.tiny import network, problem, random_layers
 from wdro import worker_probe
 from wdro.worker_probe import report
 
-from wdaverify import WdroProblem, verify
+from wdaverify import ProblemError, WdroProblem, verify
 from wdaverify.problem import Loss, Norm
 from wdaverify.wdro import workers as workers_module
 from wdaverify.wdro.distances import distances
@@ -120,6 +121,32 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.stdout.split("\n") == ["begun", "exact 2 0", "False", "__main__ True", ""], done.stderr
+
+
+def test_threads_that_start_processes_at_once_leave_no_trace() -> None:
+    main, before = sys.modules["__main__"], dict(os.environ)
+    teams = [Workers(question().network, "auto", 2) for _ in range(6)]
+    threads = [threading.Thread(target=team.warm) for team in teams]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for team in teams:
+        team.close()
+    assert sys.modules["__main__"] is main
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("jobs", [0, -1, 1025, 10**9])
+def test_numbers_of_processes_that_are_none(jobs: int) -> None:
+    for ask in (verify, distances):
+        with pytest.raises(ProblemError, match="1 to 1024 processes"):
+            ask(question(Loss.ZERO_ONE), jobs=jobs)
+
+
+def test_a_daemonic_process_starts_none() -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert "daemonic" in pool.apply(worker_probe.refused, (question(),))
 
 
 _INTERRUPTED = """

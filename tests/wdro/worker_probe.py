@@ -45,3 +45,14 @@ def defective(task: Any) -> Any:
 def leaving(task: Any) -> Any:
     """An engine that would end its process."""
     sys.exit(3)
+
+
+def refused(problem: Any) -> str:
+    """Why this process may not start others."""
+    from wdaverify import ProblemError, verify
+
+    try:
+        verify(problem, jobs=2)
+    except ProblemError as error:
+        return str(error)
+    return "not refused"

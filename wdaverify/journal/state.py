@@ -45,8 +45,7 @@ def read_state(folder: str | Path) -> JournalState:
     base = read_only(place)
     try:
         runs = [
-            (begun, json.loads(c), json.loads(s))
-            for begun, c, s in base.execute("SELECT begun, command, state FROM run")
+            run for row in base.execute("SELECT begun, command, state FROM run") if (run := _sound(*row)) is not None
         ]
         points, facts = (base.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("point", "fact"))
     except (sqlite3.Error, ValueError, TypeError) as error:
@@ -61,6 +60,16 @@ def read_state(folder: str | Path) -> JournalState:
     size = sum(p.stat().st_size for p in place.glob(f"{NAME}*") if p.is_file())
     spent = sum(float(told.get("elapsed", 0.0)) for _, _, told in runs)
     return JournalState(str(folder), len(runs), points, facts, size, spent, begun, command, state, holder(place))
+
+
+def _sound(begun: Any, command: Any, state: Any) -> tuple[float, dict[str, Any], dict[str, Any]] | None:
+    """A run's row, or None where it is damaged."""
+    try:
+        read = float(begun), json.loads(command), json.loads(state)
+        float(read[2].get("elapsed", 0.0))
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return read if isinstance(read[1], dict) else None
 
 
 def command_of(arguments: list[str], option: str, folder: str, paths: list[str]) -> dict[str, Any]:

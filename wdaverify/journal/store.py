@@ -7,7 +7,6 @@ again (docs/adr/0010). The checksums find accidents, no intent.
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -32,9 +31,6 @@ from wdaverify.journal.facts import (
 from wdaverify.journal.lock import FolderLock
 
 _T = TypeVar("_T")
-_FIELDS = {"kind": "losses"}
-_LOSSES = Scope(-1, scope_key(_FIELDS), _FIELDS)
-"""Where it is noted that points were lost: a scope of no question."""
 
 
 class Journal:
@@ -46,6 +42,8 @@ class Journal:
         Raises:
             JournalError: the folder is in use, cannot be written, or holds something else.
         """
+        if not str(folder):
+            raise JournalError("no folder is named; give the path of one, which is made where there is none")
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,8 +61,6 @@ class Journal:
         self._run: int | None = None
         self._command: dict[str, Any] = {}
         self._ended = False
-        if mended:
-            self._lose()
         self.label = ""
         """Which of several questions is being asked, for whoever looks on."""
 
@@ -85,11 +81,6 @@ class Journal:
     def notices(self) -> tuple[str, ...]:
         """What went wrong with the journal so far; the run itself is none the worse."""
         return tuple(self._notices)
-
-    @property
-    def losses(self) -> str:
-        """Names the last time that points were lost, or empty: facts that were kept before may miss theirs."""
-        return str(self.remark(_LOSSES) or "")
 
     def scope(self, fields: dict[str, str]) -> Scope:
         """The scope of these fields, entered if it is new; number 0 where nothing can be written."""
@@ -122,10 +113,7 @@ class Journal:
         """The points of a scope, in the order in which they were found."""
         sql = "SELECT point.id, key, point, sum FROM point LEFT JOIN sample ON sample.id = sample WHERE scope = ? ORDER BY point.id"
         read = [(number, sound_point(scope, *values)) for number, *values in self._rows(sql, scope.number)]
-        dropped = [number for number, point in read if point is None]
-        if dropped:
-            self._lose()
-        self._drop("point", dropped)
+        self._drop("point", [number for number, point in read if point is None])
         return [point for _, point in read if point is not None]
 
     def facts(self, scope: Scope, *, proofs: bool = True) -> list[Fact]:
@@ -137,10 +125,6 @@ class Journal:
         read = [(number, sound_fact(scope, *values)) for number, *values in self._rows(sql, scope.number)]
         self._drop("fact", [number for number, fact in read if fact is None])
         return [fact for _, fact in read if fact is not None]
-
-    def _lose(self) -> None:
-        """Note that points were lost, under a name that no journal had before."""
-        self.note(_LOSSES, secrets.token_hex(8))
 
     def _drop(self, table: str, numbers: Sequence[int]) -> None:
         if numbers:

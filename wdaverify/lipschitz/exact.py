@@ -126,7 +126,7 @@ def lipschitz(
 
     A KeyboardInterrupt ends the run with the bracket so far.
     """
-    _check(problem, solver, gap, time_limit, jobs)
+    _check(problem, solver, gap, time_limit)
     choice, begun = choose(solver), time.monotonic()
     deadline = math.inf if time_limit is None else begun + time_limit
     network = problem.asked()
@@ -151,13 +151,11 @@ def lipschitz(
     return _result(problem, state, choice, reason, gap, cost, seed)
 
 
-def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float | None, jobs: int | None) -> None:
+def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float | None) -> None:
     if not (math.isfinite(gap) and gap > 0):
         raise ProblemError(f"gap {gap}: a finite number > 0 is accepted")
     if time_limit is not None and not time_limit >= 0:
         raise ProblemError(f"time limit {time_limit}: a number of seconds >= 0 is accepted")
-    if jobs is not None and jobs < 1:
-        raise ProblemError(f"jobs {jobs}: a number >= 1 is accepted, or None for this process alone")
     if solver not in ("auto", "cells") and problem.cost.norm is Norm.TWO:
         raise ProblemError(
             f"{solver} answers l1 and l-inf slopes alone (l2 is not linear); use --solver cells (the default)"

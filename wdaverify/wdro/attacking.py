@@ -20,7 +20,7 @@ from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.log import LOGGER
 from wdaverify.wdro.result import AttackResult
 from wdaverify.wdro.twins import Twins
-from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate, nominal_bracket
+from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, edge_of, evaluate, nominal_bracket
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import within_reach
 
@@ -77,7 +77,7 @@ def fill_pool(problem: WdroProblem, pool: AtomPool, sample: NDArray[np.int64], p
     own = problem.samples.y
     if index.size:
         point = within_reach(problem, index, point)
-        distance = distances_up(problem.cost, point, problem.samples.x[index])
+        distance = distances_up(problem.cost, point, problem.samples.x[index], edge_of(problem))
         _offer(problem, pool, index, point, distance, own[index])
     if not problem.cost.moves_labels:
         return

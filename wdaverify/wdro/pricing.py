@@ -31,7 +31,7 @@ from wdaverify.wdro.trees import Trees
 from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
 from wdaverify.witness.enclosure import functionals_enclosure
-from wdaverify.witness.evaluate import distances_up
+from wdaverify.witness.evaluate import distances_up, edge_of
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import repaired, within_reach
 
@@ -119,13 +119,14 @@ class Pricing:
         )
 
     def _remembered(self) -> None:
-        """What was asked before at this multiplier is not asked again as if for the first time."""
+        """What was asked before at this multiplier is not asked again as if for the first time.
+
+        What was closed and is open all the same is asked again: its points may be lost.
+        """
         if self._asked is None:
             return
         here = np.flatnonzero(self._asked.multiplier == self.multiplier)
-        items = self._asked.item[here]
-        np.maximum.at(self._open.tries, items, self._asked.tries[here])
-        self._open.far[items[self._asked.spent[here]]] = -1.0
+        np.maximum.at(self._open.tries, self._asked.item[here], self._asked.tries[here])
 
     def _largest(self) -> Array:
         """The largest cost of each piece within the support, rounded up, ``[M]``."""
@@ -340,12 +341,15 @@ class Pricing:
         )
         sample = np.full(len(points), question.sample, np.int64)
         points = within_reach(problem, sample, points)
-        points = points[inside & problem.support.contains(points)]
+        costs = distances_up(problem.cost, points, np.broadcast_to(centre, points.shape), edge_of(problem))
+        good = inside & problem.support.contains(points)
+        if not math.isfinite(problem.cost.order):  # an integer that was rounded may be out of reach
+            good &= costs <= problem.radius
+        points, costs = points[good], costs[good]
         if not len(points):
             return -math.inf
         twins = self._twins.of(question.sample)
         fill_pool(problem, self._pool, np.repeat(twins, len(points)), np.tile(points, (twins.size, 1)))
-        costs = distances_up(problem.cost, points, np.broadcast_to(centre, points.shape))
         if self._power != 1:
             costs = np.nextafter(costs**self._power, math.inf)
         if self.pieces.entropy:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +68,7 @@ class Recall:
             self._samples.setdefault(key, []).append(sample)
         self._kept: set[bytes] = set()
         effort = options.gap, options.memory_limit, options.branching, problem.radius, problem.cost.order
-        self._effort = purpose, options.solver, repr(effort)
+        self._spent = digest(purpose, options.solver, repr(effort))
         self._notices: list[str] = []
         self.reused = 0
         journal.start()
@@ -77,11 +76,6 @@ class Recall:
     def told(self) -> list[str]:
         """What there is to say of the journal."""
         return [*self._notices, *self.journal.notices]
-
-    @cached_property
-    def _spent(self) -> bytes:
-        """Names the effort, and what the journal has lost: a question whose points are gone is worth asking again."""
-        return digest(*self._effort, self.journal.losses)
 
     def points(self) -> tuple[Ints, Array]:
         """Points ``[M, n]`` found before, within the support, and their samples ``[M]``."""

@@ -122,8 +122,6 @@ def _check(options: Options) -> None:
         raise ProblemError(f"gap {options.gap}: a finite number > 0 is accepted")
     if options.time_limit is not None and not options.time_limit >= 0:
         raise ProblemError(f"time limit {options.time_limit}: a number of seconds >= 0 is accepted")
-    if options.jobs is not None and options.jobs < 1:
-        raise ProblemError(f"jobs {options.jobs}: a number >= 1 is accepted, or None for this process alone")
     if options.threshold is not None and math.isnan(options.threshold):
         raise ProblemError("the threshold is not a number")
     if options.mip_start and options.solver in ("auto", "cells"):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from types import ModuleType
 from typing import Any
 
@@ -20,17 +20,22 @@ from threadpoolctl import threadpool_limits
 
 from wdaverify.engines.base import Answer, Effort, Engine, Inner, Question
 from wdaverify.engines.registry import make_engine
+from wdaverify.errors import ProblemError
 from wdaverify.network.model import ReluNetwork
 from wdaverify.wdro.parcel import Parcel
 from wdaverify.wdro.parts import divided, gathered
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+_MOST = 1024
+"""More processes than any machine has cores for them."""
 _PATIENCE = 0.5
 """Seconds that processes have to end when asked to."""
 _ALLOWANCE = 2.5e8
 """Bytes that libraries of solvers may take beside what is limited."""
 
+_starting = threading.RLock()
+"""Held while processes are started: what they are to inherit is the whole process's."""
 _engine: Engine | None = None
 """The engine of a worker process, made once by ``_start``."""
 _networks: dict[str, tuple[ReluNetwork, str]] = {}
@@ -126,6 +131,18 @@ class Workers:
         executor: Executor | None = None,
         slots: Callable[[], int] | None = None,
     ) -> None:
+        """No process is started yet.
+
+        Raises:
+            ProblemError: a number of processes that is not accepted, or none can be started from this one.
+        """
+        if jobs is not None and not 1 <= jobs <= _MOST:
+            raise ProblemError(f"jobs {jobs}: 1 to {_MOST} processes are accepted, or None for this process alone")
+        if jobs is not None and executor is None and current_process().daemon:
+            raise ProblemError(
+                f"jobs {jobs}: this is a daemonic process (a worker of multiprocessing.Pool, say), which may start none; "
+                "jobs=None solves in it"
+            )
         self._network, self._solver, self._jobs, self._memory = network, solver, jobs, memory
         self._foreign, self._slots = executor, slots
         self._count = max(1, slots()) if slots is not None else jobs or 1
@@ -184,7 +201,7 @@ class Workers:
                 self._parcel = None
             given = (self._parcel or self._network, self._solver, self._memory, os.getpid())
             self._executor = ProcessPoolExecutor(self._jobs, get_context("spawn"), initializer=_start, initargs=given)
-            with _calm_children():
+            with _starting, _calm_children():
                 for _ in range(self._jobs):
                     self._executor.submit(_ready)
         return self._executor

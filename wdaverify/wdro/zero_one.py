@@ -29,7 +29,7 @@ from wdaverify.wdro.workers import Task
 from wdaverify.wdro.worth import bought, distribution, enough, widths
 from wdaverify.witness.decide import errors
 from wdaverify.witness.enclosure import margins_enclosure, rival_margin
-from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate
+from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, edge_of, evaluate
 from wdaverify.witness.push import push_across
 from wdaverify.witness.repair import repaired
 
@@ -173,7 +173,7 @@ class ZeroOneSearch:
         index = np.asarray(sample, dtype=np.int64)
         if not index.size:
             return
-        cost = distances_up(self._problem.cost, point, self._problem.samples.x[index])
+        cost = distances_up(self._problem.cost, point, self._problem.samples.x[index], edge_of(self._problem))
         wrong = errors(self._problem.network, point, self._problem.samples.y[index])
         for m in np.flatnonzero(wrong & (cost < self.high[index])):
             self._accept(int(index[m]), point[m], float(cost[m]))
@@ -327,7 +327,7 @@ class ZeroOneSearch:
                 continue
             across = push_across(problem.network, inside[0], centre, label, problem.support, problem.cost)
             if across is not None:
-                distance = float(distances_up(problem.cost, across[None, :], centre[None, :])[0])
+                distance = float(distances_up(problem.cost, across[None, :], centre[None, :], edge_of(problem))[0])
                 for twin in self._twins.of(sample).tolist():
                     self._accept(twin, across, distance)
                 margin = margins_enclosure(problem.network, across[None, :], np.array([label]))[1][0, question.rival]

@@ -26,6 +26,9 @@ from wdaverify.witness.losses import float32_losses, loss_bounds
 
 IntArray = NDArray[np.int64]
 
+_LIKELY, _FEW = 1e-11, 64
+"""A distance so little beyond an edge may be there by rounding alone; how many features may move where that is looked at."""
+
 
 @dataclass(frozen=True, eq=False)
 class Atom:
@@ -117,12 +120,45 @@ def nominal_bracket(problem: WdroProblem) -> tuple[float, float]:
     return _expectation(problem.samples.w, lower), -_expectation(problem.samples.w, -upper)
 
 
-def distances_up(cost: GroundCost, x: Array, origin: Array) -> Array:
+def distances_up(cost: GroundCost, x: Array, origin: Array, edge: float | None = None) -> Array:
     """``||a * (x - origin)||`` of rows ``[B, n]``, rounded up (without weights and but for l2 to the nearest double above), ``[B]``.
 
     The rounding error of a subtraction is itself a double (Knuth's TwoSum), so ``difference + error`` is exact. A fixed
-    feature that moved makes the distance infinite.
+    feature that moved makes the distance infinite. Rounding alone takes no row beyond ``edge`` in which few features move.
     """
+    out = _rounded_up(cost, x, origin)
+    if edge is not None and (cost.weights is not None or cost.norm is Norm.TWO):
+        for row in np.flatnonzero((out > edge) & (out <= edge * (1 + _LIKELY))).tolist():
+            if np.count_nonzero(x[row] != origin[row]) <= _FEW and _within(cost, x[row], origin[row], edge):
+                out[row] = edge
+    return out
+
+
+def _within(cost: GroundCost, x: Array, origin: Array, edge: float) -> bool:
+    """Whether ``x [n]`` is no farther than ``edge``, in rational arithmetic."""
+    at = np.flatnonzero(x != origin)
+    scale = cost.scale(x.size)[at].tolist()
+    if not np.isfinite(scale).all():
+        return False
+    moves = [
+        abs(Fraction(a) - Fraction(b)) * Fraction(c)
+        for a, b, c in zip(x[at].tolist(), origin[at].tolist(), scale, strict=True)
+    ]
+    match cost.norm:
+        case Norm.INF:
+            return max(moves, default=Fraction(0)) <= Fraction(edge)
+        case Norm.ONE:
+            return sum(moves) <= Fraction(edge)
+        case Norm.TWO:
+            return sum(move * move for move in moves) <= Fraction(edge) ** 2
+
+
+def edge_of(problem: WdroProblem) -> float | None:
+    """The distance at which points begin to be out of reach: the radius of order inf; None for other orders."""
+    return None if math.isfinite(problem.cost.order) else problem.radius
+
+
+def _rounded_up(cost: GroundCost, x: Array, origin: Array) -> Array:
     difference = x - origin
     back = difference - x
     error = (x - (difference - back)) - (origin + back)
@@ -185,7 +221,8 @@ def _gaining(problem: WdroProblem, distribution: Distribution, clean: Array) -> 
     loss = np.full(distribution.mass.shape, -math.inf)
     label = distribution.labels(samples.y)
     loss[some] = loss_bounds(problem, distribution.point[some], label[some])[0]
-    distance = distances_up(problem.cost, np.asarray(distribution.point, np.float64), samples.x[distribution.sample])
+    point, origin = np.asarray(distribution.point, np.float64), samples.x[distribution.sample]
+    distance = distances_up(problem.cost, point, origin, edge_of(problem))
     loss[~_reachable(problem, distribution.sample, distance, label)] = -math.inf
     left = [int(w / math.ulp(w)) for w in samples.w.tolist()]
     rows: list[int] = []

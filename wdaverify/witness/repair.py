@@ -70,7 +70,7 @@ def within_reach(problem: WdroProblem, sample: NDArray[np.int64], point: Array) 
     loose = np.ones(centre.shape[1], np.bool_) if problem.support.integer is None else ~problem.support.integer
     out = np.array(point, np.float64)
     for step in range(_PULLS):
-        distance = distances_up(problem.cost, out, centre)
+        distance = distances_up(problem.cost, out, centre, problem.radius)
         far = np.flatnonzero(distance > problem.radius)
         if not far.size:
             break

@@ -10,6 +10,8 @@ from wdaverify.engines.base import Distance, Inner
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array, ReluNetwork
 
+_ROUNDED = 1e-12
+"""How much farther than the farthest ball rounding may take a point."""
 _NEAR_TIE = 1e-7
 """A distance LP ends on the decision boundary up to its tolerance; who asked pushes such a point across and pays for it."""
 _NEAR_ROW = 1e-7
@@ -45,6 +47,8 @@ class Asked:
             return math.inf
         z = self._logits(point)
         distance = float(region.cost.distance(point - region.centre))
+        if not math.isfinite(region.cost.order) and distance > region.far * (1 + _ROUNDED):
+            return math.inf  # where an integer was rounded to
         if isinstance(question, Inner):
             paid = question.multiplier * distance**self.power if question.multiplier else 0.0
             if self.margins is not None:
