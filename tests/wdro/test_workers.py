@@ -185,9 +185,7 @@ def test_ctrl_c_during_a_solve_in_this_process_is_not_lost(solver: str) -> None:
         check=False,
         env={**os.environ, "PYTHONPATH": here},
     )
-    assert done.stdout.split("\n")[-2:] == ["interrupted", ""], (
-        done.stderr
-    )  # Gurobi prints a line of its own in this process
+    assert "interrupted" in done.stdout.split("\n"), done.stderr  # Gurobi prints a line of its own, before or behind
 
 
 def test_closing_ends_the_processes() -> None:

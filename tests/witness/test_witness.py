@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -216,10 +217,29 @@ def test_the_checks_above_catch_a_bound_rounded_up(monkeypatch: pytest.MonkeyPat
         check(problem, evaluate(problem, nothing))
 
 
+@pytest.mark.parametrize("weights", [None, np.array([0.5, 3.0, 0.1])])
+@pytest.mark.parametrize("norm", list(Norm))
+def test_rounding_takes_no_point_beyond_an_edge(norm: Norm, weights: np.ndarray | None) -> None:
+    """Against rational arithmetic: what is told lies beyond the edge only where the point does."""
+    rng, cost = np.random.default_rng(0), GroundCost(norm, 1, weights)
+    scale = [Fraction(c) for c in cost.scale(3).tolist()]
+    kept = 0
+    for _ in range(300):
+        x, origin = rng.integers(-4, 5, (2, 1, 3)) / rng.choice([1, 2, 3])
+        moves = [abs(Fraction(a) - Fraction(b)) * c for a, b, c in zip(x[0], origin[0], scale, strict=True)]
+        size = {Norm.INF: max(moves), Norm.ONE: sum(moves), Norm.TWO: sum(m * m for m in moves)}[norm]
+        near = math.sqrt(size) if norm is Norm.TWO else float(size)
+        for edge in (near, np.nextafter(near, 0), np.nextafter(near, 9), 0.9 * near, 1.1 * near):
+            within = size <= Fraction(float(edge)) ** (2 if norm is Norm.TWO else 1)
+            assert (distances_up(cost, x, origin, float(edge))[0] <= edge) == within
+            kept += within and distances_up(cost, x, origin)[0] > edge
+    assert kept > 50 or (weights is None and norm is not Norm.TWO)
+
+
 def test_the_checks_above_catch_distances_rounded_to_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = as_problem(STEP, np.array([[0.1, 0.1]]), [0], [1.0], 1.0, Loss.MARGIN)
     distribution = proposal([0], [[0.0, 0.3]], [0.5])
     check(problem, evaluate(problem, distribution))
-    monkeypatch.setattr(module, "distances_up", lambda cost, x, origin: np.nextafter(distances_up(cost, x, origin), 0))
+    monkeypatch.setattr(module, "distances_up", lambda *given: np.nextafter(distances_up(*given), 0))
     with pytest.raises(AssertionError):
         check(problem, evaluate(problem, distribution))
