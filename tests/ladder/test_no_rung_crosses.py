@@ -30,7 +30,10 @@ def seeds(usual: int = USUAL) -> list[object]:
 
 
 def climb(problem: WdroProblem, radius: float) -> Ladder:
-    settings = Settings(gap=0.1 if problem.loss in (Loss.CROSS_ENTROPY, Loss.DLR) else 1e-6, rung_limit=None)
+    """On the whole space the cross-entropy may take many minutes, whose bracket counts as it stands."""
+    endless = problem.loss is Loss.CROSS_ENTROPY and not problem.support.bounded
+    gap = 0.1 if problem.loss in (Loss.CROSS_ENTROPY, Loss.DLR) else 1e-6
+    settings = Settings(gap=gap, rung_limit=None, time_limit=40.0 if endless else None)
     [ladder] = compare(problem, [radius], settings).ladders
     return ladder
 
