@@ -75,6 +75,12 @@ def test_a_shell_that_the_box_lies_beyond(weights: np.ndarray | None) -> None:
                 assert unreachable(shell.within(np.array([lower]), np.array([upper]))).tolist() == [empty]
 
 
+def test_sizes_whose_squares_overflow_say_nothing() -> None:
+    cost, side = GroundCost(Norm.TWO, 1), np.full(2, 3e160)
+    shell = Shells.around(cost, np.zeros((1, 2)), -side, side, np.zeros(1), np.array([2e160]))
+    assert unreachable(shell.within(np.full((1, 2), 1e160), side[None])).tolist() == [False]
+
+
 def test_cross_entropy_lies_below_its_bounds() -> None:
     rng = np.random.default_rng(1)
     for _ in range(200):

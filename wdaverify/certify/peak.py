@@ -136,7 +136,8 @@ def unreachable(shells: Shells) -> NDArray[np.bool_]:
         least = _size(norm, np.maximum(np.maximum(-shells.up, -shells.down), 0.0) * scale)
         error = dot_error(n + 8)
         short = (most + n * _VANISHED) * (1 + error) + underflow(n) < shells.near
-        return np.asarray(short | (least * (1 - error) - n * _VANISHED - underflow(n) > shells.far))
+        beyond = least * (1 - error) - n * _VANISHED - underflow(n) > shells.far
+        return np.asarray(short | (beyond & np.isfinite(least)))  # squares may overflow
 
 
 def _size(norm: Norm, moves: Array) -> Array:

@@ -93,11 +93,7 @@ class Pricing:
             self._run.recall.keep_points((a.sample, a.point) for a in atoms if a.point is not None)
 
     def _keep(self, items: Ints, raw: Array, answer: Answer | None = None) -> None:
-        """Write down what was proven of items: on the whole space, of all but what cannot beat the atoms.
-
-        Points come first: a question that is known to be answered is not asked again, and its points are not found again.
-        """
-        self.keep_points()
+        """Write down what was proven of items: on the whole space, of all but what cannot beat the atoms."""
         recall = self._run.recall
         if recall is None or not items.size:
             return
@@ -316,9 +312,8 @@ class Pricing:
         self._open.tries[item] += 1
         if answer.closed:
             self._open.far[item] = -1.0
-        if answer.vouched_by == "none":
-            self.keep_points()
-        else:
+        self.keep_points()  # first: a question that is known to be answered is not asked for its points again
+        if answer.vouched_by != "none":
             self._keep(np.array([item]), raw[:1], answer)
         return float(self._lower[question.sample]) > before + self.tolerance
 
