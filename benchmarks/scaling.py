@@ -42,7 +42,7 @@ Source = Callable[[int], Data]
 
 
 def _point(x: float, label: str, source: Source, count: int, radius: float, gap: float = 1e-4, **more: object) -> Point:
-    return Point(x, label, Workload(label, source, count, radius, "margin", "inf", gap, **more))
+    return Point(x, label, Workload(label, source, count, radius, norm="inf", gap=gap, **{"loss": "margin", **more}))
 
 
 _IRIS_COUNTS, _DIGITS_COUNTS, _RADII = (100, 300, 1000, 3000, 10_000), (10, 20, 50, 100), (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -56,6 +56,13 @@ SERIES: dict[str, Series] = {
         "samples",
         "seconds",
         [_point(n, f"{n}", noisy_iris, n, 0.05) for n in _IRIS_COUNTS],
+        2,
+    ),
+    "scaling-samples-iris-zero-one": Series(
+        "Time against the number of samples, the budget on few: iris_8x8 with noise, zero-one (l-inf, radius 0.01, gap 1e-4)",
+        "samples",
+        "seconds",
+        [_point(n, f"{n}", noisy_iris, n, 0.01, loss="zero-one") for n in _IRIS_COUNTS],
         2,
     ),
     "scaling-samples-digits": Series(

@@ -3,7 +3,7 @@
 python benchmarks/run.py --list                     # every name there is
 python benchmarks/run.py                            # the default set (hours); --quick: within 10 minutes on 2 cores
 python benchmarks/run.py iris-30 'digits_16x16-n10-*' --repeats 5 --no-baselines
-python benchmarks/run.py --validate-scaling         # is the extrapolation of slow baselines right?
+python benchmarks/run.py --validate-scaling         # is the extrapolation of slow baselines right? (in the default set)
 
 Rows of what is not run are kept. Ctrl-C ends the run; what was finished is written.
 """
@@ -160,13 +160,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         asked = [] if options.validate_scaling and not options.patterns else _asked(options)
+        validated = options.validate_scaling or not (options.patterns or options.quick)
     except LookupError as error:
         print(error.args[0], file=sys.stderr)
         return 2
     plan, record = _plan(options), _Writer(_Files(options.results, options.table), options.jobs)
     try:
         _warm_up()
-        if options.validate_scaling:
+        if validated:
             validate(WORKLOADS[VALIDATED], plan, record)
         _run(asked, plan, record, quick=options.quick)
     except KeyboardInterrupt:

@@ -22,7 +22,10 @@ AUTO: Settings = {"auto": {}}
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """One question: V(radius), or with ``distances`` the distance of every sample to its nearest error."""
+    """One question: V(radius), or with ``distances`` the distance of every sample to its nearest error.
+
+    All distances are also the zero-one curve at all radii: ``curve`` asks for them, and sorts.
+    """
 
     name: str
     source: Callable[[int], Data]
@@ -106,8 +109,14 @@ def _named() -> Iterator[Workload]:
     yield Workload("cartpole", cartpole, 20, 0.02, "margin", "inf", 1e-3, variable=real)
     question = (properties, PROPERTIES, 0.03, "zero-one", "inf", 1e-4)
     yield Workload("mnist-net_256x2-distances", *question, distances=True, variable=real)
-    small = model("digits_16x16")
-    yield Workload("digits_16x16-distances", small, 20, 0.05, "zero-one", "inf", distances=True)
+    for network, count in (
+        ("digits_16x16", 20),
+        ("digits_16x16", 50),
+        ("digits_16x16", 100),
+        ("digits_32x32_robust", 10),
+    ):
+        name, source = f"{network}-n{count}-distances", model(network)
+        yield Workload(name, source, count, 0.05, "zero-one", "inf", distances=True)
 
 
 def _settings() -> Iterator[Workload]:
