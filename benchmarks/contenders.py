@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ours
 from limit import limit
@@ -65,22 +64,25 @@ def measure(workload: Workload, plan: Plan, record: Record) -> None:
 
 
 def _run(contender: Contender) -> Outcome:
-    """One run; where its process died (out of memory, say) that is what the row says."""
+    """One run; where it failed (a process died, a licence ran out) that is what the row says, and the others go on."""
     try:
         return contender()
-    except BrokenExecutor as error:
-        return Outcome("failed", note=f"a process died: {' '.join(str(error).split())}")
+    except Exception as error:  # noqa: BLE001  hours of measurements are not to end with one contender
+        return Outcome("failed", note=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _contenders(workload: Workload, problem: WdroProblem, plan: Plan) -> dict[str, Contender]:
     """By name; ``wdaverify`` comes first, since the limit needs its result."""
     out: dict[str, Contender] = {}
     results: list[ours.Result] = []
+    bracket = _Bracket(workload, plan)
+    beside = bracket.beside
 
     def own(settings: dict[str, object]) -> Outcome:
         outcome, result = ours.run(workload, problem, settings, jobs=plan.jobs, limit=plan.own_limit)
         if not settings:
             results.append(result)
+            bracket.learn(outcome)
         return outcome
 
     for name, settings in workload.settings.items():
@@ -93,14 +95,34 @@ def _contenders(workload: Workload, problem: WdroProblem, plan: Plan) -> dict[st
     given = {"gap": workload.gap, "jobs": plan.jobs, "limit": plan.baseline_limit}
     for solver, library in _LIBRARIES.items():
         if workload.loss == "margin":
-            out[f"naive {library}"] = lambda solver=solver: naive_loop(few, solver, **given)
-        else:
-            out[f"plain {library}"] = lambda solver=solver: plain_distances(
-                few, solver, value=not workload.distances, **given
+            out[f"naive {library}"] = lambda solver=solver: beside(few, naive_loop(few, solver, **given))
+        else:  # samples differ too much in what their distances take for some of them to speak for all
+            out[f"plain {library}"] = lambda solver=solver: beside(
+                problem, plain_distances(problem, solver, value=not workload.distances, **given)
             )
     if not workload.distances:
-        out["one MILP"] = lambda: one_milp(problem, **given)
+        out["one MILP"] = lambda: beside(problem, one_milp(problem, **given))
     return {who: run for who, run in out.items() if not plan.against or who in plan.against or who.startswith(OWN)}
+
+
+class _Bracket:
+    """Our own bracket of what a baseline has answered, found off the clock: the two must not contradict each other."""
+
+    def __init__(self, workload: Workload, plan: Plan) -> None:
+        self._workload, self._plan = workload, plan
+        self._known: dict[int, list[float | None]] = {}
+
+    def learn(self, outcome: Outcome) -> None:
+        """Keep a run's bracket, so that it is not asked for again."""
+        self._known[outcome.samples] = [outcome.lower, outcome.upper]
+
+    def beside(self, problem: WdroProblem, outcome: Outcome) -> Outcome:
+        """The outcome with our bracket in its facts, where it has an answer."""
+        if outcome.state != "done":
+            return outcome
+        if len(problem.samples) not in self._known:
+            self.learn(ours.run(self._workload, problem, {}, jobs=self._plan.jobs, limit=self._plan.own_limit)[0])
+        return replace(outcome, facts={**outcome.facts, "ours": self._known[len(problem.samples)]})
 
 
 def _limit(workload: Workload, problem: WdroProblem, result: ours.Result, plan: Plan) -> Outcome:
@@ -116,10 +138,13 @@ def validate(workload: Workload, plan: Plan, record: Record) -> None:
     few, problem = workload.problem(plan.baseline_samples), workload.problem()
     asked = len(problem.samples)
     cap = plan.baseline_limit * max(1.0, asked / plan.baseline_samples)
+    beside = _Bracket(workload, plan).beside
     parts = {"naive Gurobi": (few, plan.baseline_limit), "naive Gurobi, all samples": (problem, cap)}
     for who, (question, seconds) in parts.items():
         outcome = _run(
-            lambda question=question, seconds=seconds: naive_loop(question, "gurobi", limit=seconds, **given)
+            lambda question=question, seconds=seconds: beside(
+                question, naive_loop(question, "gurobi", limit=seconds, **given)
+            )
         )
         record.row(workload.name, who, [outcome], asked)
         tell(f"{workload.name}: {who}: {outcome.state} after {outcome.seconds:.1f} s")

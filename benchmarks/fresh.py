@@ -42,45 +42,45 @@ def info_times() -> dict[str, Any]:
 
 
 def peak(name: str, jobs: int, limit: float) -> dict[str, Any]:
-    """Peaks in GB: ``own`` and ``child`` (the largest worker) as the kernel counts them, ``sum`` of all at once as sampled."""
+    """Peaks in GB: ``own`` as the kernel counts it, ``child`` (the largest worker) and ``sum`` of all at once as sampled."""
     command = [sys.executable, __file__, name, str(jobs), str(limit)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    together = 0
+    together = largest = 0
     try:
         while process.poll() is None:
-            together = max(together, _resident(process.pid))
+            sizes = _resident(process.pid)
+            together, largest = max(together, sum(sizes)), max(largest, *sizes[1:], 0)
             time.sleep(_TICK)
     finally:
         if process.poll() is None:
             process.terminate()
     said = json.loads(process.stdout.read())
-    return {**said, "sum": together / 1e9, "note": f"{jobs} processes; all at once sampled every {1000 * _TICK:.0f} ms"}
+    sampled = f"{jobs} processes; workers and all at once sampled every {1000 * _TICK:.0f} ms"
+    return {**said, "child": largest / 1e9, "sum": together / 1e9, "note": sampled}
 
 
-def _resident(pid: int) -> int:
-    """Bytes of a process and all below it."""
-    total = 0
+def _resident(pid: int) -> list[int]:
+    """Bytes of a process and of each below it."""
+    out = [0]
     try:
         parent = psutil.Process(pid)
-        for one in (parent, *parent.children(recursive=True)):
-            total += one.memory_info().rss
+        out[0] = parent.memory_info().rss
+        out += [one.memory_info().rss for one in parent.children(recursive=True)]
     except psutil.Error:
         pass
-    return total
+    return out
 
 
 def main() -> None:
-    """Run a workload once; a worker's peak counts from the start of its own process, which its parent's size may exceed."""
+    """Run a workload once."""
     import ours
     from workloads import WORKLOADS
 
     name, jobs, limit = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     workload = WORKLOADS[name]
     outcome, _ = ours.run(workload, workload.problem(), {}, jobs=jobs, limit=limit)
-    own, child = (
-        resource.getrusage(who).ru_maxrss * 1024 / 1e9 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    print(json.dumps({"own": own, "child": child, "state": outcome.state, "seconds": outcome.seconds}))
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(json.dumps({"own": own, "state": outcome.state, "seconds": outcome.seconds}))
 
 
 if __name__ == "__main__":

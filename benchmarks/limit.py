@@ -1,9 +1,11 @@
 """The limit: certify every sample once, at the optimal multiplier, with the optimum given as incumbent.
 
-Whatever finds the points and the multiplier, this is left to do; so no column generation by the same engine, bounds and number of
-processes can be faster. It is made of the run's own parts: workers (their start counted, as in a run), screening and pricing
-at the multiplier of a finished run, on a pool that holds the points of its witness; for distances the nearest errors it found.
-It ends when the bracket is closed to the gap, as the run does.
+Whatever finds the points and the multiplier, this is left to do by the same engine, bounds and number of processes. It is made of the
+run's own parts: workers (their start counted, as in a run), screening and pricing at the multiplier of a finished run, on a
+pool that holds the points of its witness; for distances the nearest errors it found; for the zero-one loss those of the witness, and
+for the samples that the witness leaves where they are the attacks' (their exact ones are not known). It ends when the bracket is
+closed to the gap, as the run does. Between two runs of a search the number of nodes differs a little, so that a
+run of few questions may even ask fewer.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ _HERE = Path(__file__).resolve().parent
 
 
 def stamp(jobs: int) -> dict[str, object]:
-    """Date (UTC), git revision (with ``+`` where files differ from it), machine and versions."""
+    """When the session began (UTC), git revision (with ``+`` where files differ from it), machine and versions."""
     return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         "revision": revision(),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory():.0f} GB, {platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -3,8 +3,9 @@
     V = min_lam  lam radius + sum_i w_i max_j phi_ij(lam)
 
 A step solves every pair (sample, rival) to half the gap asked for; the other half is the bisection's. The upper bound is the least
-dual value so far; the lower bound is the restricted master on all points found, re-evaluated. The multiplier's upper end is
-found by doubling from 1; the samples' transport cost at a step says on which side of it the optimum lies. A model per pair is
+dual value so far; the lower bound is the restricted master on all points found, re-evaluated. The first multiplier is the largest
+slope of a margin at a sample (questions at small multipliers are the hardest), doubled until it is above the optimum; the samples'
+transport cost at a step says on which side of it the optimum lies. A model per pair is
 built once and kept by one of ``jobs`` processes of one thread (pairs are dealt out in turn), so that a solver starts from its last
 solution.
 """
@@ -25,7 +26,7 @@ import numpy as np
 from outcome import Outcome, RefusedError
 from threadpoolctl import threadpool_limits
 
-from wdaverify import WdroProblem
+from wdaverify import Norm, WdroProblem
 from wdaverify.network.model import Array
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
@@ -38,6 +39,9 @@ _NARROWEST = 1e-13
 
 _CONTRADICTION = 1e-6
 """By how much a solver's bound must fall short of a re-evaluated point to count as wrong."""
+
+_EARLY = 0.5
+"""Seconds before the cap from which on an unsolved question counts as stopped by it."""
 
 _models: dict[tuple[int, int], Any] = {}
 """Of a worker: its models by (sample, rival)."""
@@ -89,13 +93,33 @@ def processes(count: int, module: str, width: int = 1) -> Iterator[list[ProcessP
             process.join()
 
 
+def steepest(problem: WdroProblem) -> float:
+    """The largest slope of a rival's margin at a sample, in the norm dual to the cost's; 1 where all are 0."""
+    network, most = problem.network, 0.0
+    for x, label in zip(problem.samples.x, problem.samples.y.tolist(), strict=True):
+        slope, value = np.eye(network.n_inputs), x
+        for k, block in enumerate(network.blocks):
+            value, slope = block.weight @ value + block.bias, block.weight @ slope
+            if k + 1 < len(network.blocks):
+                slope, value = slope * (value > 0)[:, None], np.maximum(value, 0.0)
+        margin = np.abs(slope - slope[label])
+        size = margin.sum(axis=1) if problem.cost.norm is Norm.INF else margin.max(axis=1)
+        most = max(most, float(size.max()))
+    return most or 1.0
+
+
+def stopped(deadline: float) -> str:
+    """The state of a run with an unsolved question: its cap's doing, or a failure of the solver before it."""
+    return "limit" if time.monotonic() >= deadline - _EARLY else "failed"
+
+
 class _Bisection:
     """The state of the loop; lower and upper bracket V."""
 
     def __init__(self, problem: WdroProblem) -> None:
         self._problem, self._pool = problem, AtomPool(clean_losses(problem)[0], problem.network.n_inputs)
         self._low, self._high = 0.0, math.inf
-        self.multiplier, self.lower, self.upper, self.steps = 1.0, -math.inf, math.inf, 0
+        self.multiplier, self.lower, self.upper, self.steps = steepest(problem), -math.inf, math.inf, 0
 
     def learn(self, answers: list[tuple[int, float, Array | None, bool]]) -> None:
         """Take a step's answers, one for each pair, and move to the next multiplier."""
@@ -145,6 +169,7 @@ def naive_loop(problem: WdroProblem, solver: str, *, gap: float, jobs: int, limi
                 futures = [one.submit(_step, loop.multiplier, deadline) for one in team]
                 answers = [answer for future in futures for answer in future.result()]
                 if not all(closed for *_, closed in answers):
+                    state = stopped(deadline)
                     break
                 loop.learn(answers)
                 state = loop.verdict(gap)
@@ -157,6 +182,6 @@ def naive_loop(problem: WdroProblem, solver: str, *, gap: float, jobs: int, limi
         loop.lower,
         loop.upper,
         startup,
-        f"{loop.steps} bisection steps",
+        f"{loop.steps} bisection steps" + ("; a solver ended unsolved before the cap" if state == "failed" else ""),
         {"steps": loop.steps, "solves": loop.steps * len(pairs)},
     )

@@ -1,12 +1,23 @@
-"""What a contender makes of a workload once."""
+"""What a contender makes of a workload once, and what a solver of one question."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from wdaverify.network.model import Array
+
 
 class RefusedError(Exception):
     """A solver does not take the model, its licence is too small, say; the words tell why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A proven bound (no value is better), the point found ``[n]`` or None, and whether it is solved to the gap."""
+
+    bound: float
+    point: Array | None
+    closed: bool
 
 
 @dataclass(frozen=True)
@@ -17,7 +28,7 @@ class Outcome:
     with an open bracket), ``wrong`` (its bounds contradict each other), ``refused``, ``failed``, ``absent``
     (there was nothing to run). ``startup`` are the seconds that do not grow with
     the samples. ``samples``: on how many it ran. ``note`` says in words what the table is to say; ``facts`` are numbers for
-    tables of their own.
+    tables of their own; ``facts["ours"]`` is the bracket of our own run on the same samples.
     """
 
     state: str

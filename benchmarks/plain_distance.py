@@ -3,7 +3,7 @@
 All rivals share one model with a selector: a MILP for each rival took 2 to 7 times as long on digits_16x16, with both solvers
 (``selector=False`` asks for it). ``jobs`` processes of one thread each take the samples in turn. A
 distance is asked for to the gap, or for V to gap * radius: V's knapsack loses at most that over the threshold distance,
-which is at least the radius where V < 1.
+which is at least the radius where V < 1. The point that a solver finds is moved across the decision boundary and re-evaluated.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import time
 from importlib import import_module
 
 import numpy as np
-from naive import processes
+from naive import processes, stopped
 from outcome import Outcome, RefusedError
 
 from wdaverify import WdroProblem
+from wdaverify.network.model import Array
 from wdaverify.transport.knapsack import knapsack_lower, knapsack_upper
-from wdaverify.witness.evaluate import clean_losses
+from wdaverify.witness.evaluate import clean_losses, distances_up
+from wdaverify.witness.push import push_across
 
 SOLVERS = {"gurobi": ("questions_gurobi", "GurobiDistance"), "highs": ("questions_highs", "HighsDistance")}
 
@@ -36,11 +38,19 @@ def _nearest(
         found = model.solve(deadline - time.monotonic())
         low, solves = min(low, found.bound), solves + 1
         if found.point is not None:
-            point = np.clip(found.point, problem.support.lower, problem.support.upper)
-            high = min(high, float(problem.cost.distance(point - centre)))
-        if not found.closed:
+            high = min(high, _to_error(problem, found.point, centre, label))
+        if not found.closed or (found.point is not None and math.isinf(high)):
             return 0.0, high, False, solves
     return max(low, 0.0), high, True, solves
+
+
+def _to_error(problem: WdroProblem, point: Array, centre: Array, label: int) -> float:
+    """The distance of the error next to a solver's point, rounded up; inf where there is none."""
+    point = np.clip(point, problem.support.lower, problem.support.upper)
+    across = push_across(problem.network, point, centre, label, problem.support, problem.cost)
+    if across is None:
+        return math.inf
+    return float(distances_up(problem.cost, across[None], centre[None])[0])
 
 
 def plain_distances(
@@ -72,7 +82,7 @@ def plain_distances(
             return Outcome("refused", note=str(error))
     seconds = time.monotonic() - begun
     words = "one MILP a sample with a selector" if selector else "a MILP for each rival"
-    state = "done" if closed.all() else "limit"
+    state = "done" if closed.all() else stopped(begun + limit)
     note = words if closed.all() else f"{words}; {int(closed.sum())} of {count} distances solved"
     bracket = float(low.mean()), float(high.mean())
     if value:

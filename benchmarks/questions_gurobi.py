@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import gurobipy
@@ -17,19 +16,10 @@ import numpy as np
 import torch
 from gurobi_ml import add_predictor_constr
 from gurobipy import GRB
-from outcome import RefusedError
+from outcome import RefusedError, Solved
 
 from wdaverify import Norm, WdroProblem
-from wdaverify.network.model import Array, ReluNetwork
-
-
-@dataclass(frozen=True, eq=False)
-class Solved:
-    """A proven bound (no value is better), the point found ``[n]`` or None, and whether it is solved to the gap."""
-
-    bound: float
-    point: Array | None
-    closed: bool
+from wdaverify.network.model import ReluNetwork
 
 
 @cache

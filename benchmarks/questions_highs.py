@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 import highspy
 import numpy as np
-from outcome import RefusedError
-from questions_gurobi import Solved
+from outcome import RefusedError, Solved
 
 from wdaverify import WdroProblem
 from wdaverify.encoding.cost import Region, add_input

@@ -1,6 +1,6 @@
 """Series: one figure against one quantity, each point a run of ours alone; numbers in results.json, pictures in pictures/ beside it.
 
-Seconds are those of ``verify`` with the plan's processes and cap; attack throughput is points evaluated per second of
+Seconds are those of ``verify`` with the plan's processes and the cap of our own runs; attack throughput is points evaluated per second of
 ``run_attacks``, on the CPU and, where torch sees one, on the GPU.
 """
 
@@ -121,33 +121,33 @@ SERIES: dict[str, Series] = {
 
 def measure(name: str, plan: Plan, record: Record, *, quick: bool) -> None:
     """Run a series; numbers and picture are brought up to date after every point."""
-    series, found = SERIES[name], []
+    series = SERIES[name]
+    entry = {"title": series.title, "x": series.x, "y": series.y}
     for point in series.points[: series.quick] if quick else series.points:
         reason = point.workload.skipped()
         if reason is not None:
             tell(f"{name}: {point.label} skipped, {reason}")
-            record.skip(f"{name}: {point.label}", reason)
+            record.skip(f"{name}: {point.label}", f"skipped: {reason}")
             continue
         record.ran(f"{name}: {point.label}")
         for one in _throughput(point, plan) if series.throughput else _seconds(point, plan):
-            found.append({"x": point.x, "label": point.label, **one})
+            whole = record.series(name, entry, {"x": point.x, "label": point.label, **one})
+            draw(record.path.parent / "pictures" / f"{name}.svg", whole)
             tell(f"{name}: {point.label}: {one['y']:.4g} {series.y} {one['note']}")
-        entry = {"title": series.title, "x": series.x, "y": series.y, "points": found}
-        draw(record.path.parent / "pictures" / f"{name}.svg", entry)
-        record.put("series", name, entry)
 
 
 def _seconds(point: Point, plan: Plan) -> Iterator[dict[str, object]]:
     """The median run."""
     problem, runs = point.workload.problem(), []
     for _ in range(plan.repeats):
-        outcome, _ = ours.run(point.workload, problem, {}, jobs=plan.jobs, limit=plan.baseline_limit)
+        outcome, _ = ours.run(point.workload, problem, {}, jobs=plan.jobs, limit=plan.own_limit)
         runs.append(outcome)
         if outcome.state != "done":
             break
     middle = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
     worst = next((run.state for run in runs if run.state != "done"), "done")
-    note = f"{middle.note}; {len(runs)} run{'s' if len(runs) > 1 else ''}" + ("" if worst == "done" else "; not closed")
+    open_ = "" if worst == "done" else f"; not closed, the cap was {plan.own_limit:g} s"
+    note = f"{middle.note}; {len(runs)} run{'s' if len(runs) > 1 else ''}{open_}"
     yield {"y": middle.seconds, "state": worst, "note": note, "group": "", "seconds": [run.seconds for run in runs]}
 
 

@@ -19,16 +19,20 @@ from pathlib import Path
 import fresh
 import scaling
 from contenders import BASELINES, Plan, measure, tell, validate
-from machine import stamp
+from machine import revision, stamp
 from record import HERE, Record
 from table import write
 from workloads import WORKLOADS, chosen
 
 from wdaverify import verify
 
-VALIDATED = "digits_16x16-n10-r0.05-margin-inf"
+VALIDATED = "digits_16x16-n100-r0.05-margin-inf"
 MEMORY = ("digits_16x16-n50-r0.05-margin-inf", "digits_32x32_robust-n10-r0.02-margin-inf", "nv_mnist_784-30-20-10")
 EXTRAS = ("start-up", "memory")
+
+
+class ChangedError(Exception):
+    """The files that are measured changed under the measurement."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class _Writer(Record):
     def __init__(self, files: _Files, jobs: int) -> None:
         super().__init__(files.results, stamp(jobs))
         self._table = files.table
+        self.keep(rows=WORKLOADS, memory=MEMORY, series=scaling.SERIES)
 
     def save(self) -> None:
         super().save()
@@ -94,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a baseline that takes part (each); may be given again",
     )
     parser.add_argument(
-        "--baseline-samples", type=int, default=3, metavar="N", help="naive and plain baselines run on N samples (3)"
+        "--baseline-samples", type=int, default=3, metavar="N", help="naive baselines run on N samples (3)"
     )
     parser.add_argument("--baseline-limit", type=float, metavar="S", help="cap of a baseline's run (300; quick 60)")
     parser.add_argument("--limit", type=float, metavar="S", help="cap of a run of our own (900; quick 120)")
@@ -118,22 +123,37 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _run(asked: Sequence[str], plan: Plan, record: Record, *, quick: bool) -> None:
+    begun = revision()
     for name in asked:
-        if name in WORKLOADS:
-            reason = WORKLOADS[name].skipped()
-            if reason is not None:
-                tell(f"{name}: skipped, {reason}")
-                record.skip(name, reason)
-                continue
-            measure(WORKLOADS[name], plan, record)
-        elif name == "start-up":
-            record.put("startup", "`import wdaverify`", fresh.import_times())
-            record.put("startup", "`wdaverify info digits_16x16.onnx`", fresh.info_times())
-            tell(f"{name}: done")
-        elif name == "memory":
-            _peaks(plan, record)
-        else:
-            scaling.measure(name, plan, record, quick=quick)
+        if revision() != begun:
+            raise ChangedError(f"files changed since {begun}: what would be measured now is something else")
+        try:
+            _one(name, plan, record, quick=quick)
+        except Exception as error:  # noqa: BLE001  the others go on
+            reason = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            tell(f"{name}: {reason}")
+            record.skip(name, reason)
+
+
+def _one(name: str, plan: Plan, record: Record, *, quick: bool) -> None:
+    if name in WORKLOADS:
+        reason = WORKLOADS[name].skipped()
+        if reason is not None:
+            tell(f"{name}: skipped, {reason}")
+            record.skip(name, f"skipped: {reason}")
+            return
+        measure(WORKLOADS[name], plan, record)
+    elif name == "start-up":
+        record.ran(name)
+        record.put("startup", "`import wdaverify`", fresh.import_times())
+        record.put("startup", "`wdaverify info digits_16x16.onnx`", fresh.info_times())
+        tell(f"{name}: done")
+    elif name == "memory":
+        record.ran(name)
+        _peaks(plan, record)
+    else:
+        record.ran(name)
+        scaling.measure(name, plan, record, quick=quick)
 
 
 def _peaks(plan: Plan, record: Record) -> None:
@@ -141,7 +161,7 @@ def _peaks(plan: Plan, record: Record) -> None:
         name, reason = f"memory: {workload}", WORKLOADS[workload].skipped()
         if reason is not None:
             tell(f"{name}: skipped, {reason}")
-            record.skip(name, reason)
+            record.skip(name, f"skipped: {reason}")
             continue
         record.ran(name)
         record.put("memory", workload, fresh.peak(workload, plan.jobs, plan.own_limit))
@@ -160,17 +180,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         asked = [] if options.validate_scaling and not options.patterns else _asked(options)
-        validated = options.validate_scaling or not (options.patterns or options.quick)
+        whole = not (options.patterns or options.quick or options.no_baselines or options.against)
     except LookupError as error:
         print(error.args[0], file=sys.stderr)
         return 2
     plan, record = _plan(options), _Writer(_Files(options.results, options.table), options.jobs)
     try:
         _warm_up()
-        if validated:
+        if options.validate_scaling or whole:
             validate(WORKLOADS[VALIDATED], plan, record)
         _run(asked, plan, record, quick=options.quick)
     except KeyboardInterrupt:
         tell(f"interrupted; what was finished is in {options.results} and {options.table}")
         return 130
+    except ChangedError as error:
+        tell(f"{error}; what was finished is in {options.results} and {options.table}")
+        return 1
     return 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from limit import limit
-from naive import _Bisection, naive_loop
+from naive import _Bisection, naive_loop, steepest, stopped
 from ours import run
 from plain_distance import plain_distances
 from questions_gurobi import GurobiInner
@@ -16,7 +18,7 @@ from sources import model, random_network
 from whole import one_milp
 from workloads import WORKLOADS, Workload
 
-from wdaverify import Loss, WdroProblem, distances, verify
+from wdaverify import GroundCost, Loss, Norm, WdroProblem, distances, verify
 
 GAP = 1e-6
 SOLVERS = ("gurobi", "highs")
@@ -103,6 +105,25 @@ def test_one_milp_is_a_lower_bound(margin: WdroProblem, loss: Loss) -> None:
 
 def test_a_cap_is_never_an_answer(margin: WdroProblem) -> None:
     assert naive_loop(margin, "gurobi", gap=GAP, jobs=1, limit=0.0).state == "limit"
+
+
+def test_unsolved_before_the_cap_is_a_failure_and_no_lower_bound_of_its_time() -> None:
+    assert stopped(time.monotonic() + 60) == "failed"
+    assert stopped(time.monotonic()) == "limit"
+
+
+@pytest.mark.parametrize("norm", [Norm.INF, Norm.ONE])
+def test_the_first_multiplier_is_the_steepest_slope_at_a_sample(norm: Norm) -> None:
+    """By differences: the steepest direction changes a margin by step times slope."""
+    network, samples, support = random_network([3, 5, 4, 3])(4)
+    problem = WdroProblem(network, samples, GroundCost(norm, 1), support, Loss.MARGIN, 0.1)
+    most, step = 0.0, 1e-6
+    moves = list(itertools.product((-1, 1), repeat=3)) if norm is Norm.INF else [*np.eye(3), *-np.eye(3)]
+    for x, y in zip(samples.x, samples.y, strict=True):
+        before, after = network.forward(x[None])[0], network.forward(x + step * np.array(moves))
+        change = (after - after[:, [y]]) - (before - before[y])
+        most = max(most, float(change.max()) / step)
+    assert steepest(problem) == pytest.approx(most, rel=1e-5)
 
 
 def test_what_the_licence_refuses_is_said() -> None:

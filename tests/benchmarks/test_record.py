@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from concurrent.futures import BrokenExecutor
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,16 @@ def test_a_missing_folder_is_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert f"| {name} | skipped: WDAVERIFY_INSTANCES is not set |" in table.read_text()
 
 
-def test_a_process_that_dies_is_a_row(monkeypatch: pytest.MonkeyPatch, record: Record) -> None:
+@pytest.mark.parametrize("error", [BrokenExecutor("terminated abruptly"), ValueError("ragged")])
+def test_who_fails_is_a_row(monkeypatch: pytest.MonkeyPatch, record: Record, error: Exception) -> None:
     def dead() -> Outcome:
-        raise BrokenExecutor("terminated abruptly")
+        raise error
 
     monkeypatch.setattr(contenders, "_contenders", lambda *_: {"wdaverify": lambda: DONE, "naive Gurobi": dead})
     plan = Plan(jobs=1, repeats=2, baselines=True, baseline_samples=1, baseline_limit=1.0, own_limit=1.0)
     contenders.measure(WORKLOADS["iris-30"], plan, record)
-    assert cells(generated(record.data), "iris-30", "naive Gurobi")[2] == "failed"
+    shown = cells(generated(record.data), "iris-30", "naive Gurobi")
+    assert (shown[2], shown[9]) == ("failed", f"{type(error).__name__}: {error}")
     assert record.data["rows"]["iris-30"]["wdaverify"]["seconds"] == [10.0, 10.0]
 
 
@@ -157,11 +160,11 @@ def test_extrapolation_and_caps_are_marked(record: Record) -> None:
     text = generated(json.loads(record.path.read_text()))
     shown = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| iris-30 |")]
     assert shown == ["wdaverify", "limit", "naive Gurobi", "naive HiGHS", "one MILP"]
-    assert cells(text, "iris-30", "naive Gurobi")[5:8] == ["5 of 50", "62.0 extrapolated", "6.2"]
+    assert cells(text, "iris-30", "naive Gurobi")[5:8] == ["5 of 50", "62.0 extrapolated", "6.2 (6.0)"]
     capped = cells(text, "iris-30", "naive HiGHS")
     assert capped[2].startswith("not done")
     assert capped[3] == "> 8.00"
-    assert capped[5:8] == ["5 of 50", "> 62.0 extrapolated", "> 6.2"]
+    assert capped[5:8] == ["5 of 50", "> 8.0", "> 0.8 (> 0.6)"]  # a cap is no measure of the other samples
     assert cells(text, "iris-30", "one MILP")[2:4] == ["refused", "-"]
     assert cells(text, "iris-30", "limit")[7] == "the run takes 2.50 times this"
     assert cells(text, "iris-30", "wdaverify")[6:8] == ["10.0", "-"]
@@ -194,16 +197,115 @@ def test_the_attacks_table(record: Record) -> None:
 def test_a_series_keeps_numbers_and_a_picture(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     source = random_network([2, 3, 2])
     points = [scaling.Point(n, f"{n}", Workload(f"{n}", source, n, 0.1, "margin", "inf")) for n in (1, 2)]
-    for throughput in (False, True):
-        series = scaling.Series("Title", "samples", "figure", points, 1, throughput)
+    for throughput, figure in ((False, "seconds"), (True, "points a second")):
+        series = scaling.Series("Title", "samples", figure, points, 1, throughput)
         monkeypatch.setitem(scaling.SERIES, "tiny", series)
         plan = Plan(jobs=1, repeats=1, baselines=False, baseline_samples=1, baseline_limit=60.0, own_limit=60.0)
         scaling.measure("tiny", plan, record, quick=False)
         found = json.loads(record.path.read_text())["series"]["tiny"]["points"]
-        assert [point["x"] for point in found if "GPU" not in point["note"]] == [1, 2]
+        assert [point["x"] for point in found if point["group"] == ("CPU, one thread" if throughput else "")] == [1, 2]
         assert all(point["y"] > 0 for point in found)
         assert "<svg" in (record.path.parent / "pictures" / "tiny.svg").read_text()
         assert "![Title](pictures/tiny.svg)" in generated(record.data)
+
+
+def test_points_of_a_series_that_are_not_run_again_stay(record: Record) -> None:
+    entry, point = {"title": "T", "x": "n", "y": "s"}, {"group": "", "state": "done", "note": ""}
+    record.series("tiny", entry, {"x": 2, "label": "2", "y": 5.0, **point})
+    record.series("tiny", entry, {"x": 1, "label": "1", "y": 3.0, **point})
+    later = Record(record.path, {**STAMP, "date": "2031-02-03"})
+    whole = later.series("tiny", entry, {"x": 2, "label": "2", "y": 4.0, **point})
+    assert [(p["x"], p["y"], p["stamp"]) for p in whole["points"]] == [(1, 3.0, "1"), (2, 4.0, "2")]
+    assert set(later.data["stamps"]) == {"1", "2"}
+    assert "| 2 | 4 |  | 2 |" in generated(later.data)
+
+
+def test_rows_of_two_sessions_are_not_divided(record: Record) -> None:
+    record.row("iris-30", "naive Gurobi", [Outcome("done", 80.0, 50, -1.0, -1.0)], 50)
+    later = Record(record.path, {**STAMP, "date": "2031-02-03"})
+    later.row("iris-30", "wdaverify", [DONE], 50)
+    assert cells(generated(later.data), "iris-30", "naive Gurobi")[7] == "another session"
+    later.row("iris-30", "naive Gurobi", [Outcome("done", 80.0, 50, -1.0, -1.0)], 50)
+    assert cells(generated(later.data), "iris-30", "naive Gurobi")[7] == "8.0 (8.0)"
+
+
+def test_no_ratio_without_an_answer_or_to_another_question(record: Record) -> None:
+    record.row("iris-30", "wdaverify", [DONE], 50)
+    for who, state in (("naive Gurobi", "open"), ("naive HiGHS", "wrong"), ("one MILP", "done")):
+        record.row("iris-30", who, [Outcome(state, 80.0, 50, -1.0, -1.0)], 50)
+        assert cells(generated(record.data), "iris-30", who)[7] == "-"
+    record.row("iris-30", "wdaverify", [Outcome("open", 10.0, 50, -1.0, 0.0)], 50)
+    record.row("iris-30", "naive Gurobi", [Outcome("done", 80.0, 50, -1.0, -1.0)], 50)
+    assert cells(generated(record.data), "iris-30", "naive Gurobi")[7] == "the run is open"
+
+
+@pytest.mark.parametrize(
+    ("who", "lower", "upper", "wrong"),
+    [
+        ("plain Gurobi", -1.0, -1.0, False),
+        ("plain Gurobi", -1.000001, -1.000001, False),
+        ("plain Gurobi", -1.1, -1.1, True),
+        ("naive HiGHS", -0.9, -0.9, True),
+        ("naive HiGHS", "inf", "inf", True),
+        ("one MILP", -1.1, None, False),
+        ("one MILP", -0.9, None, True),
+    ],
+)
+def test_answers_that_contradict_ours_are_said(record: Record, who: str, lower: Any, upper: Any, wrong: bool) -> None:
+    record.row("iris-30", who, [Outcome("done", 80.0, 50, lower, upper, facts={"ours": [-1.0, -0.9999995]})], 50)
+    assert cells(generated(record.data), "iris-30", who)[2].startswith("**contradicts ours**") is wrong
+
+
+def test_baselines_are_set_beside_our_answer_on_their_samples(record: Record) -> None:
+    plan = Plan(jobs=1, repeats=1, baselines=True, baseline_samples=2, baseline_limit=60.0, own_limit=60.0)
+    for name, count in (("iris-30", 2), ("iris-30-zero-one", 4)):
+        workload = replace(WORKLOADS[name], samples=4)
+        contenders.measure(workload, replace(plan, against=("naive Gurobi", "plain Gurobi")), record)
+        rows = record.data["rows"][name]
+        row = rows["naive Gurobi" if name == "iris-30" else "plain Gurobi"]
+        assert (row["state"], row["samples"]) == ("done", count)
+        low, high = row["facts"]["ours"]
+        assert low == pytest.approx(row["lower"], abs=3e-6)
+        assert high == pytest.approx(row["upper"], abs=3e-6)
+    assert "contradicts" not in generated(record.data)
+
+
+def test_a_part_that_fails_is_a_line_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def failing() -> dict[str, Any]:
+        raise ValueError("no\nJSON")
+
+    monkeypatch.setattr(contenders, "_contenders", lambda *_: {"wdaverify": lambda: DONE})
+    monkeypatch.setattr(runner.fresh, "import_times", failing)
+    monkeypatch.setattr(runner, "names", lambda: ["start-up", "iris-30"])
+    table = tmp_path / "RESULTS.md"
+    table.write_text(f"{BEGIN}\n{END}\n")
+    given = ["*", "--results", str(tmp_path / "r.json"), "--table", str(table)]
+    assert runner.main(given) == 0
+    assert "| start-up | failed: ValueError: no JSON | 1 |" in table.read_text()
+    assert "| iris-30 | wdaverify |" in table.read_text()
+
+
+def test_files_that_change_end_the_session(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(contenders, "_contenders", lambda *_: {"wdaverify": lambda: DONE})
+    seen = iter(["abc", "abc", "abc+"])
+    monkeypatch.setattr(runner, "revision", lambda: next(seen))
+    table = tmp_path / "RESULTS.md"
+    table.write_text(f"{BEGIN}\n{END}\n")
+    given = ["iris-30", "iris-30-zero-one", "--results", str(tmp_path / "r.json"), "--table", str(table)]
+    assert runner.main(given) == 1
+    assert "files changed since abc" in capsys.readouterr().err
+    assert list(json.loads((tmp_path / "r.json").read_text())["rows"]) == ["iris-30"]
+
+
+def test_what_has_no_name_any_more_is_forgotten(record: Record, tmp_path: Path) -> None:
+    record.row("of-old", "wdaverify", [DONE], 50)
+    table = tmp_path / "RESULTS.md"
+    table.write_text(f"{BEGIN}\n{END}\n")
+    writer = runner._Writer(runner._Files(record.path, table), 1)
+    writer.row("iris-30", "wdaverify", [DONE], 50)
+    assert list(json.loads(record.path.read_text())["rows"]) == ["iris-30"]
 
 
 def test_bundled_models_are_where_the_registry_looks() -> None:
@@ -232,8 +334,8 @@ def test_the_cart_pole_is_drawn_from_its_specs(realworld: Path) -> None:
 
 def test_the_full_run_is_set_beside_its_extrapolation(record: Record) -> None:
     name = "digits_16x16-n10-r0.05-margin-inf"
-    record.row(name, "naive Gurobi", [Outcome("limit", 8.0, 2, -1.0, -1.0, startup=2.0)], 10)
+    record.row(name, "naive Gurobi", [Outcome("done", 8.0, 2, -1.0, -1.0, startup=2.0)], 10)
     record.row(name, "naive Gurobi, all samples", [Outcome("done", 30.0, 10, -1.0, -1.0, startup=2.0)], 10)
     full = cells(generated(record.data), name, "naive Gurobi, all samples")
     assert full[6] == "30.0"
-    assert full[9].endswith("extrapolated from 2 samples it was more than 32.0 s")
+    assert full[9].endswith("extrapolated from 2 samples it was 32.0 s")
