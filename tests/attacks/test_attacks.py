@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -297,3 +299,30 @@ def test_cuda_gives_feasible_and_repeatable_outcomes() -> None:
         here = run_attacks(p, device="cpu", seed=1)
         gain = mixture(p, here.sample, here.point) - nominal(p)
         assert mixture(p, one.sample, one.point) - nominal(p) >= 0.97 * gain
+
+
+@pytest.mark.parametrize(("norm", "exact"), [(Norm.INF, 0.75), (Norm.ONE, 48.0)])
+def test_a_flat_margin_borrows_another_samples_point(norm: Norm, exact: float) -> None:
+    """z_1 - z_0 = 10 relu(mean x - 0.8) - 0.5: flat around 0.1, where neither a gradient nor 64 random coordinates get to 0.85."""
+    n = 64
+    net = network((np.full((1, n), 1 / n), np.array([-0.8])), (np.array([[0.0], [10.0]]), np.array([0.5, 0.0])))
+    x = np.vstack([np.full(n, 0.1), np.full(n, 0.95), np.full(n, 0.1)])
+    asked = problem(net, x, [0, 1, 0], 0.05, norm, Loss.ZERO_ONE)
+    found = run_attacks(asked, device="cpu")
+    distance = np.abs(found.point - x[found.sample])
+    distance = distance.max(axis=1) if norm is Norm.INF else distance.sum(axis=1)
+    for sample in (0, 2):
+        wrong = (found.sample == sample) & (net.forward(found.point).argmax(axis=1) == 1)
+        assert distance[wrong].min(initial=np.inf) == pytest.approx(exact, rel=1e-6)
+
+
+def test_what_is_borrowed_keeps_the_features_that_cannot_change() -> None:
+    """The third feature is in the way: with the lender's value there it would be an error, with the sample's own it is none."""
+    net = network((np.array([[1.0, 1.0, 1.0]]), np.array([-2.0])), (np.array([[0.0], [10.0]]), np.array([0.5, 0.0])))
+    x = np.array([[0.0, 0.0, 0.0], [0.9, 0.9, 0.9]])
+    asked = problem(net, x, [0, 1], 0.05, Norm.INF, Loss.ZERO_ONE)
+    asked = replace(asked, cost=GroundCost(Norm.INF, 1, weights=np.array([1.0, 1.0, math.inf])))
+    found = run_attacks(asked, device="cpu")
+    mine = found.point[found.sample == 0]
+    assert (mine[:, 2] == 0.0).all()
+    assert (net.forward(mine).argmax(axis=1) == 0).all()

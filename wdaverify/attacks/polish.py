@@ -4,8 +4,8 @@ All losses but zero-one: with the pool's own multiplier lam, the rivals whose en
 attacked again from their best vertex, in balls around its distance; lam, the vertices and the spread of the balls then
 follow. Orders 2 and inf (there lam is 0 and one ball counts) look farther out, where there are more local maxima: their
 vertices are also shaken first, and then attacked in turn along the cost's steepest steps and l2's.
-Zero-one: the ball shrinks below the nearest crossing known, the margin is ascended there, and what crosses is pulled
-towards the sample (docs/theory.md, sections 2, 4 and 10).
+Zero-one: a sample for which no crossing was found borrows other samples' points; the ball shrinks below the nearest crossing known,
+the margin is ascended there, and what crosses is pulled towards the sample (docs/theory.md, sections 2, 4 and 10).
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ SPREAD = 0.25
 CLIMB = Schedule(steps=20, first=0.2, last=0.01)
 
 SHRINKS = (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
+LENDERS = 256
+APPROACHES = 8
+"""How often a borrowed crossing is looked for in a ball that is smaller by the first of ``SHRINKS``."""
 CONTENDERS = 1.5
 """Rivals whose crossing is at most this much farther than the sample's nearest are refined."""
 
@@ -109,6 +112,44 @@ def _climb_around(arena: Arena, group: Tensor, vertex: Tensor, factor: Tensor, *
     centre = arena.centre[group // arena.rivals]
     start = centre.unsqueeze(1) + factor[:, None] * (point - centre).unsqueeze(1)
     arena.ascend(group, distance.unsqueeze(1) * factor, arena.geometry.clip(start), CLIMB, smooth=smooth)
+
+
+def borrow_crossings(arena: Arena) -> None:
+    """Give samples without a crossing the other samples' points, and pull those in.
+
+    Where the margin is flat around a sample no gradient leads to an error, but an input that the network takes for another
+    class is one, however far. At most ``LENDERS`` samples are tried, spread over all of them.
+    """
+    missing = torch.isinf(arena.pool.near.reshape(-1, arena.rivals)).all(dim=1).nonzero().squeeze(1)
+    count = arena.centre.shape[0]
+    lender = torch.linspace(0, count - 1, min(count, LENDERS), device=arena.centre.device).round().to(torch.int64)
+    borrowed = [arena.centre.new_zeros(0, dtype=torch.int64)]
+    for part in arena.batches(missing.shape[0], lender.shape[0]):
+        if arena.clock.over():
+            return
+        borrowed.append(_borrow(arena, missing[part], lender))
+    group = torch.cat(borrowed)
+    for shrink in (0.0, *[SHRINKS[0]] * APPROACHES):
+        for part in arena.batches(group.shape[0], 2):
+            if arena.clock.over():
+                return
+            _shrink(arena, group[part], shrink)
+
+
+def _borrow(arena: Arena, sample: Tensor, lender: Tensor) -> Tensor:
+    """Offer samples ``[M]`` the points of ``lender [K]``, their fixed features kept; the groups that have a crossing now."""
+    centre = arena.centre[sample].unsqueeze(1)
+    point = centre + arena.geometry.free(arena.centre[lender] - centre)
+    margin = arena.margins(point.flatten(0, 1), sample.repeat_interleave(lender.shape[0]))
+    margin = margin.reshape(sample.shape[0], lender.shape[0], arena.rivals)
+    distance = arena.geometry.distance(point, centre).unsqueeze(2)
+    nearest, slot = torch.where(margin >= 0, distance, torch.inf).min(dim=1)
+    row, rival = torch.isfinite(nearest).nonzero(as_tuple=True)
+    chosen = slot[row, rival]
+    group = sample[row] * arena.rivals + rival
+    value = margin[row, chosen, rival].unsqueeze(1)
+    arena.pool.offer(group, nearest[row, rival].unsqueeze(1), value, point[row, chosen].unsqueeze(1))
+    return group
 
 
 def refine_crossings(arena: Arena) -> None:
