@@ -317,12 +317,15 @@ def test_a_flat_margin_borrows_another_samples_point(norm: Norm, exact: float) -
 
 
 def test_what_is_borrowed_keeps_the_features_that_cannot_change() -> None:
-    """The third feature is in the way: with the lender's value there it would be an error, with the sample's own it is none."""
-    net = network((np.array([[1.0, 1.0, 1.0]]), np.array([-2.0])), (np.array([[0.0], [10.0]]), np.array([0.5, 0.0])))
-    x = np.array([[0.0, 0.0, 0.0], [0.9, 0.9, 0.9]])
-    asked = problem(net, x, [0, 1], 0.05, Norm.INF, Loss.ZERO_ONE)
-    asked = replace(asked, cost=GroundCost(Norm.INF, 1, weights=np.array([1.0, 1.0, math.inf])))
+    """z_1 - z_0 = 10 relu(mean of 63 + x_64 - 0.9) - 0.5: the nearer lender is an error by its own x_64 alone."""
+    n = 64
+    row = np.append(np.full(n - 1, 1 / (n - 1)), 1.0)[None, :]
+    net = network((row, np.array([-0.9])), (np.array([[0.0], [10.0]]), np.array([0.5, 0.0])))
+    x = np.array([[0.1] * (n - 1) + [0.0], [0.9] * (n - 1) + [0.5], [0.98] * (n - 1) + [0.0]])
+    asked = problem(net, x, [0, 1, 1], 0.05, Norm.INF, Loss.ZERO_ONE)
+    asked = replace(asked, cost=GroundCost(Norm.INF, 1, weights=np.append(np.ones(n - 1), math.inf)))
     found = run_attacks(asked, device="cpu")
     mine = found.point[found.sample == 0]
-    assert (mine[:, 2] == 0.0).all()
-    assert (net.forward(mine).argmax(axis=1) == 0).all()
+    assert (mine[:, -1] == 0.0).all()
+    wrong = net.forward(mine).argmax(axis=1) == 1
+    assert np.abs(mine[wrong] - x[0]).max(axis=1).min(initial=np.inf) == pytest.approx(0.85, rel=1e-6)

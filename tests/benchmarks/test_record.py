@@ -23,6 +23,10 @@ from sources import MODELS, PROPERTIES, box_of, properties, random_network
 from table import BEGIN, END, generated, seconds_for_all, write
 from workloads import COUNTS, LOSSES, NETWORKS, NORMS, RADII, WORKLOADS, Workload, chosen
 
+from wdaverify.attacks.run import run_attacks
+from wdaverify.witness.decide import errors
+from wdaverify.witness.evaluate import distances_up
+
 STAMP = {"date": "2030-01-01", "revision": "abc", "machine": "M", "python": "3", "versions": {"numpy": "2"}, "jobs": 2}
 DONE = Outcome("done", 10.0, 50, -1.0, -0.9999995, note="12 solves", facts={"attacks": {}})
 
@@ -321,6 +325,17 @@ def test_images_of_specs_are_images(realworld: Path) -> None:
     low, high = box_of(gzip.decompress((realworld / "specs" / "prop_3_0.03.vnnlib.gz").read_bytes()).decode())
     assert np.clip(samples.x[3] - 0.03, 0, 1) == pytest.approx(low, abs=1e-6)
     assert np.clip(samples.x[3] + 0.03, 0, 1) == pytest.approx(high, abs=1e-6)
+
+
+def test_every_image_has_an_error_although_gradients_find_none(realworld: Path) -> None:
+    """Around two of the images the margins are flat up to the whole box; other images lead to errors, which are pulled in."""
+    problem = WORKLOADS["mnist-net_256x2-distances"].problem()
+    found = run_attacks(problem, device="cpu")
+    distance = distances_up(problem.cost, found.point, problem.samples.x[found.sample])
+    wrong = errors(problem.network, found.point, problem.samples.y[found.sample])
+    nearest = [distance[wrong & (found.sample == i)].min(initial=np.inf) for i in range(PROPERTIES)]
+    assert max(nearest) < 0.12
+    assert nearest[12] == pytest.approx(0.0049, abs=1e-4)
 
 
 def test_the_cart_pole_is_drawn_from_its_specs(realworld: Path) -> None:
