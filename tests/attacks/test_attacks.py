@@ -301,19 +301,20 @@ def test_cuda_gives_feasible_and_repeatable_outcomes() -> None:
         assert mixture(p, one.sample, one.point) - nominal(p) >= 0.97 * gain
 
 
-@pytest.mark.parametrize(("norm", "exact"), [(Norm.INF, 0.75), (Norm.ONE, 48.0)])
-def test_a_flat_margin_borrows_another_samples_point(norm: Norm, exact: float) -> None:
-    """z_1 - z_0 = 10 relu(mean x - 0.8) - 0.5: flat around 0.1, where neither a gradient nor 64 random coordinates get to 0.85."""
+@pytest.mark.parametrize("box", [(0.0, 10.0), (-math.inf, math.inf)])
+@pytest.mark.parametrize(("norm", "exact"), [(Norm.INF, 7.5), (Norm.ONE, 480.0)])
+def test_a_flat_margin_borrows_another_samples_point(norm: Norm, exact: float, box: tuple[float, float]) -> None:
+    """z_1 - z_0 = relu(mean x - 8) - 0.5: flat around 1, where neither a gradient nor 64 random coordinates get to 8.5."""
     n = 64
-    net = network((np.full((1, n), 1 / n), np.array([-0.8])), (np.array([[0.0], [10.0]]), np.array([0.5, 0.0])))
-    x = np.vstack([np.full(n, 0.1), np.full(n, 0.95), np.full(n, 0.1)])
-    asked = problem(net, x, [0, 1, 0], 0.05, norm, Loss.ZERO_ONE)
+    net = network((np.full((1, n), 1 / n), np.array([-8.0])), (np.array([[0.0], [1.0]]), np.array([0.5, 0.0])))
+    x = np.vstack([np.full(n, 1.0), np.append(np.full(n - 1, 9.5), 7.0), np.full(n, 1.0)])
+    asked = problem(net, x, [0, 1, 0], 0.05, norm, Loss.ZERO_ONE, box=box)
     found = run_attacks(asked, device="cpu")
     distance = np.abs(found.point - x[found.sample])
     distance = distance.max(axis=1) if norm is Norm.INF else distance.sum(axis=1)
     for sample in (0, 2):
         wrong = (found.sample == sample) & (net.forward(found.point).argmax(axis=1) == 1)
-        assert distance[wrong].min(initial=np.inf) == pytest.approx(exact, rel=1e-6)
+        assert distance[wrong].min(initial=np.inf) == pytest.approx(exact, rel=1e-3)
 
 
 def test_what_is_borrowed_keeps_the_features_that_cannot_change() -> None:

@@ -120,40 +120,60 @@ def borrow_crossings(arena: Arena) -> None:
     Where the margin is flat around a sample no gradient leads to an error, but an input that the network takes for another
     class is one, however far. At most ``LENDERS`` samples are tried, spread over all of them.
     """
-    missing = torch.isinf(arena.pool.near.reshape(-1, arena.rivals)).all(dim=1).nonzero().squeeze(1)
-    count = arena.centre.shape[0]
-    lender = torch.linspace(0, count - 1, min(count, LENDERS), device=arena.centre.device).round().to(torch.int64)
-    borrowed = [arena.centre.new_zeros(0, dtype=torch.int64)]
-    for part in arena.batches(missing.shape[0], lender.shape[0]):
+    missing = torch.isinf(arena.pool.near.reshape(-1, arena.rivals)).all(dim=1)
+    sample, count = missing.nonzero().squeeze(1), missing.shape[0]
+    spread = torch.linspace(0, count - 1, min(count, LENDERS), dtype=torch.float64, device=missing.device)
+    lender = spread.round().to(torch.int64)
+    for part in arena.batches(sample.shape[0], lender.shape[0]):
         if arena.clock.over():
             return
-        borrowed.append(_borrow(arena, missing[part], lender))
-    group = torch.cat(borrowed)
-    for shrink in (0.0, *[SHRINKS[0]] * APPROACHES):
+        _borrow(arena, sample[part], lender)
+    mine = missing.repeat_interleave(arena.rivals)
+    group = (mine & torch.isfinite(arena.pool.near)).nonzero().squeeze(1)
+    for part in arena.batches(group.shape[0], 2):
+        _pull_in(arena, group[part])
+    before = torch.full_like(arena.pool.near, torch.inf)
+    for _ in range(APPROACHES):
+        group = (mine & (arena.pool.near < before)).nonzero().squeeze(1)  # the others would be asked the same again
+        before = arena.pool.near.clone()
         for part in arena.batches(group.shape[0], 2):
             if arena.clock.over():
                 return
-            _shrink(arena, group[part], shrink)
+            _shrink(arena, group[part], SHRINKS[0])
+    _refine(arena, mine)
 
 
-def _borrow(arena: Arena, sample: Tensor, lender: Tensor) -> Tensor:
-    """Offer samples ``[M]`` the points of ``lender [K]``, their fixed features kept; the groups that have a crossing now."""
+def _borrow(arena: Arena, sample: Tensor, lender: Tensor) -> None:
+    """Offer samples ``[M]`` the points of ``lender [K]``, their fixed features kept: for each rival the nearest in l2.
+
+    In l-inf unlike inputs are nearly equally far. On the whole space a sample is searched as far as its lenders from now on.
+    """
     centre = arena.centre[sample].unsqueeze(1)
     point = centre + arena.geometry.free(arena.centre[lender] - centre)
     margin = arena.margins(point.flatten(0, 1), sample.repeat_interleave(lender.shape[0]))
     margin = margin.reshape(sample.shape[0], lender.shape[0], arena.rivals)
-    distance = arena.geometry.distance(point, centre).unsqueeze(2)
-    nearest, slot = torch.where(margin >= 0, distance, torch.inf).min(dim=1)
+    distance = arena.geometry.distance(point, centre)
+    size = torch.linalg.vector_norm(point - centre, dim=2).unsqueeze(2)
+    nearest, slot = torch.where(margin >= 0, size, torch.inf).min(dim=1)
     row, rival = torch.isfinite(nearest).nonzero(as_tuple=True)
     chosen = slot[row, rival]
-    group = sample[row] * arena.rivals + rival
-    value = margin[row, chosen, rival].unsqueeze(1)
-    arena.pool.offer(group, nearest[row, rival].unsqueeze(1), value, point[row, chosen].unsqueeze(1))
-    return group
+    far = distance[row, chosen]
+    arena.reach[sample] = arena.reach[sample].scatter_reduce(0, row, far, "amax")
+    arena.pool.offer(
+        sample[row] * arena.rivals + rival,
+        far.unsqueeze(1),
+        margin[row, chosen, rival].unsqueeze(1),
+        point[row, chosen].unsqueeze(1),
+    )
 
 
 def refine_crossings(arena: Arena) -> None:
     """Pull the nearest crossings of every sample nearer; samples that need no more are left alone."""
+    _refine(arena, torch.ones_like(arena.pool.near, dtype=torch.bool))
+
+
+def _refine(arena: Arena, mine: Tensor) -> None:
+    """The same for the groups of a mask ``[G]`` alone."""
     enough = arena.radius if arena.capped else 0.0
     for shrink in SHRINKS:
         if arena.clock.over():
@@ -161,7 +181,7 @@ def refine_crossings(arena: Arena) -> None:
         near = arena.pool.near.reshape(-1, arena.rivals)
         nearest = near.amin(dim=1, keepdim=True)
         wanted = torch.isfinite(near) & (near <= CONTENDERS * nearest) & (nearest > enough)
-        group = wanted.reshape(-1).nonzero().squeeze(1)
+        group = (wanted.reshape(-1) & mine).nonzero().squeeze(1)
         for part in arena.batches(group.shape[0], 2):
             _shrink(arena, group[part], shrink)
 

@@ -70,8 +70,8 @@ def run_attacks(
             spent[name] = time.monotonic() - begun
         _sweep(arena, seed, restarts)
         if problem.loss is Loss.ZERO_ONE:
-            polish.borrow_crossings(arena)
             polish.refine_crossings(arena)
+            polish.borrow_crossings(arena)
         else:
             polish.refine_envelopes(arena, seed)
         found = {name: _brought_back(arena, d) for name, d in found.items()}
