@@ -39,6 +39,9 @@ NEAREST = 9
 
 FARTHEST = 1e6
 
+AFFORDABLE = 2.0
+"""A crossing at most this much farther than the last one that the budget buys may yet be pulled in so far that it is bought."""
+
 Visit = Callable[[Tensor, Tensor], None]
 
 
@@ -94,9 +97,10 @@ class Arena:
     reach: Tensor
     pool: Pool
     clock: Clock
+    everyone: bool
 
     @classmethod
-    def build(cls, problem: WdroProblem, device: torch.device, clock: Clock) -> Arena:
+    def build(cls, problem: WdroProblem, device: torch.device, clock: Clock, *, everyone: bool = False) -> Arena:
         """Copy the problem to ``device`` and evaluate the clean points."""
         recast = Recast.of(problem)
         radius = _safe_radius(recast)
@@ -115,7 +119,9 @@ class Arena:
         if not problem.support.bounded:
             farthest = _search_radius(problem, geometry, network, centre, label, rival, clean)
             reach = torch.where(torch.isinf(reach), farthest, reach)
-        return cls(problem, recast, radius, network, geometry, centre, label, rival, clean, reach, pool, clock)
+        return cls(
+            problem, recast, radius, network, geometry, centre, label, rival, clean, reach, pool, clock, everyone
+        )
 
     @property
     def rivals(self) -> int:
@@ -131,6 +137,32 @@ class Arena:
     def capped(self) -> bool:
         """Order inf: distances within the radius are free, and others are out of reach."""
         return math.isinf(self.problem.cost.order)
+
+    @property
+    def enough(self) -> float:
+        """The distance within which a crossing need be no nearer (zero-one)."""
+        return self.radius if self.capped else 0.0
+
+    def nearest(self) -> Tensor:
+        """The distance ``[N]`` of each sample's nearest crossing so far; inf where there is none."""
+        return self.pool.near.reshape(-1, self.rivals).amin(dim=1)
+
+    def affordable(self) -> Tensor:
+        """The samples ``[N]`` whose nearest crossing the budget buys, or might if it were nearer; all for ``everyone``.
+
+        The knapsack of section 4 (docs/theory.md) on the distances so far ends at one of them.
+        """
+        nearest = self.nearest()
+        if self.everyone:
+            return torch.ones_like(nearest, dtype=torch.bool)
+        if self.capped:
+            return nearest <= AFFORDABLE * self.radius
+        price, order = self.pool.price.of(nearest).sort()
+        spent = (_tensor(self.problem.samples.w, nearest.device)[order] * price).cumsum(dim=0)
+        last = int((spent <= self.budget).sum())
+        if last == nearest.shape[0]:
+            return torch.ones_like(nearest, dtype=torch.bool)
+        return nearest <= AFFORDABLE * nearest[order[last]]
 
     def loss(self, margin: Tensor) -> Tensor:
         """The problem's loss ``[B]`` of the margins ``[B, J]``."""

@@ -63,15 +63,16 @@ class Geometry:
         if self.norm is Norm.INF:
             moved = torch.addcmul(x, g.sign(), length.unsqueeze(1))
             return self.clip(moved)
-        room = torch.where(g > 0, self.upper - x, x - self.lower).masked_fill_(g == 0, 0.0)
-        room = torch.minimum(room, length.unsqueeze(1))
+        room = torch.where(g > 0, self.upper, self.lower).sub_(x).abs_()
+        torch.minimum(room, length.unsqueeze(1), out=room)
         if self.norm is Norm.TWO:
+            room.masked_fill_(g == 0, 0.0)
             return self.clip(torch.addcmul(x, _scaled(g.abs(), room, length.unsqueeze(1)), g.sign()))
-        order = _ranking(g.abs())
-        sorted_room = room.gather(1, order)
-        before = sorted_room.cumsum(dim=1) - sorted_room
-        taken = torch.minimum((length.unsqueeze(1) - before).clamp_(min=0.0), sorted_room)
-        return self.clip(x + torch.zeros_like(x).scatter_(1, order, taken).mul_(g.sign()))
+        order = _ranking(g.abs())  # g_k = 0 come last, and whatever they are given does not move them
+        taken = room.gather(1, order)
+        over = taken.cumsum(dim=1).sub_(length.unsqueeze(1)).clamp_(min=0.0)
+        taken.sub_(over).clamp_(min=0.0)
+        return self.clip(room.scatter_(1, order, taken).mul_(g.sign()).add_(x))
 
     def project(self, x: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
         """The nearest point ``[B, n]`` (l2) of the ball ``radius [B]`` around ``centre`` for ``x`` in the box.
@@ -92,7 +93,7 @@ class Geometry:
         count = torch.arange(1, x.shape[1] + 1, dtype=x.dtype, device=x.device)
         last = (ranked * count > excess).sum(dim=1, keepdim=True).clamp_(min=1)
         threshold = (excess.gather(1, last - 1) / last).clamp_(min=0.0)
-        return self.clip(centre + (size - threshold).clamp_(min=0.0).mul_(delta.sign()))
+        return self.clip(size.sub_(threshold).clamp_(min=0.0).mul_(delta.sign()).add_(centre))
 
     def within(self, centre: Tensor, radius: Tensor) -> Geometry:
         """The same with the box cut to that of the balls ``radius [B]`` around ``centre [B, n]``: ``lower, upper [B, n]``."""
@@ -120,7 +121,7 @@ def _scaled(size: Tensor, room: Tensor, length: Tensor) -> Tensor:
     size = torch.where(size < 1e-100, 0.0, size)
     room = torch.where(size > 0, room, 0.0)
     edge = torch.where(size > 0, room / size, 0.0)
-    order = _ranking(-edge)
+    order = _ranking(edge, descending=False)
     edges, rooms, sizes = (v.gather(1, order) for v in (edge, room, size))
     squares = rooms * rooms
     taken = squares.cumsum(dim=1) - squares
@@ -132,11 +133,21 @@ def _scaled(size: Tensor, room: Tensor, length: Tensor) -> Tensor:
     return torch.minimum(room, t * size)
 
 
-def _ranking(size: Tensor) -> Tensor:
-    """The order ``[B, n]`` that sorts rows ``[B, n]`` descending; numpy sorts short rows several times faster than torch."""
+def _ranking(size: Tensor, *, descending: bool = True) -> Tensor:
+    """The order ``[B, n]`` that sorts rows ``[B, n]`` of numbers >= 0, on a CPU up to a relative ``n 2^-51``.
+
+    There numpy sorts several times faster than torch, and values three times as fast as their indices: so each value, as the
+    integer that orders like it, carries its index in its last bits.
+    """
     if size.is_cuda:
-        return size.argsort(dim=1, descending=True)
-    return torch.from_numpy(np.argsort(-size.numpy(), axis=1))
+        return size.argsort(dim=1, descending=descending)
+    last = (1 << (size.shape[1] - 1).bit_length()) - 1
+    number = size.contiguous().numpy().view(np.int64)
+    key = (~number if descending else number) & ~last
+    key |= np.arange(size.shape[1])
+    key.sort(axis=1)
+    key &= last
+    return torch.from_numpy(key)
 
 
 def _ranked(size: Tensor) -> Tensor:

@@ -168,19 +168,18 @@ def _borrow(arena: Arena, sample: Tensor, lender: Tensor) -> None:
 
 
 def refine_crossings(arena: Arena) -> None:
-    """Pull the nearest crossings of every sample nearer; samples that need no more are left alone."""
-    _refine(arena, torch.ones_like(arena.pool.near, dtype=torch.bool))
+    """Pull the nearest crossings of every sample that is affordable nearer; samples that need no more are left alone."""
+    _refine(arena, arena.affordable().repeat_interleave(arena.rivals))
 
 
 def _refine(arena: Arena, mine: Tensor) -> None:
     """The same for the groups of a mask ``[G]`` alone."""
-    enough = arena.radius if arena.capped else 0.0
     for shrink in SHRINKS:
         if arena.clock.over():
             return
         near = arena.pool.near.reshape(-1, arena.rivals)
         nearest = near.amin(dim=1, keepdim=True)
-        wanted = torch.isfinite(near) & (near <= CONTENDERS * nearest) & (nearest > enough)
+        wanted = torch.isfinite(near) & (near <= CONTENDERS * nearest) & (nearest > arena.enough)
         group = (wanted.reshape(-1) & mine).nonzero().squeeze(1)
         for part in arena.batches(group.shape[0], 2):
             _shrink(arena, group[part], shrink)

@@ -2,9 +2,10 @@
 
 Every iterate of every attack goes to the pool (see ``pool``). After the named attacks every rival of every sample is
 ascended in balls whose radii run geometrically from below ``eps`` to the largest distance in the support (order inf: to
-eps); then the pool is refined where the master will look (see ``polish``). Rows and integers of the support are met at the
-end alone (see ``repair``), so that a named distribution may then cost more than the budget. What is found is a proposal:
-distances and losses are evaluated again elsewhere.
+eps); then the pool is refined where the master will look (see ``polish``). For the zero-one loss nothing counts but the
+nearest crossing: where one is known the balls end there, and samples that are too far for the budget are left at that. Rows
+and integers of the support are met at the end alone (see ``repair``), so that a named distribution may then cost more than
+the budget. What is found is a proposal: distances and losses are evaluated again elsewhere.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from wdaverify.transport.distribution import Distribution
 
 POWERS = (1, 2, 4, 8, 16)
 RADII = 12
+CLOSER = (0.5, 0.7, 1.0)
+"""The radii of the sweep where a crossing is known, relative to its distance (zero-one)."""
 SWEEP = Schedule(steps=15, first=0.5, last=0.02)
 
 
@@ -42,12 +45,14 @@ def run_attacks(
     deadline: float | None = None,
     powers: Sequence[int] = POWERS,
     restarts: int = 2,
+    everyone: bool = False,
 ) -> AttackOutcome:
     """Attack ``problem`` on ``device`` until done, or until ``time.monotonic()`` reaches ``deadline``.
 
     ``powers`` are the m >= 1 of WDA(m) (order inf: 1 alone); of ``restarts`` sweeps the first starts at the samples, the
-    others, of each sample's leading rivals alone, at random points of the balls. Points lie inside the support exactly. The
-    same seed on the same device gives the same outcome, unless the deadline cuts it. On the CPU one thread is used.
+    others, of each sample's leading rivals alone, at random points of the balls. ``everyone`` (zero-one) also looks for nearer
+    crossings of samples that the budget does not reach. Points lie inside the support exactly. The same seed on the same
+    device gives the same outcome, unless the deadline cuts it. On the CPU one thread is used.
     """
     started = time.monotonic()
     if any(m < 1 for m in powers):
@@ -62,7 +67,7 @@ def run_attacks(
         return AttackOutcome(idle, nothing.sample, nothing.point, 0, time.monotonic() - started, none, where.type, True)
     clock = Clock(deadline)
     with torch.inference_mode(), one_thread() if where.type == "cpu" else nullcontext():
-        arena = Arena.build(problem, where, clock)
+        arena = Arena.build(problem, where, clock, everyone=everyone)
         found, spent = dict[str, Distribution](), dict[str, float]()
         for name in (*names, "WDA++"):
             begun = time.monotonic()
@@ -105,19 +110,35 @@ def _radii(arena: Arena) -> Tensor:
 def _sweep(arena: Arena, seed: int, restarts: int) -> None:
     """Ascend the margin to every rival of every sample at every radius, then to the leading ones ``restarts - 1`` times more."""
     generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
-    radii = _radii(arena)
-    if radii.numel() == 0:
+    far = _radii(arena)
+    if far.numel() == 0:
         return
     for k in range(restarts):
+        if arena.clock.over():
+            return
         groups = polish.leading(arena) if k else torch.arange(arena.clean.numel(), device=arena.centre.device)
-        for part in arena.batches(groups.shape[0], radii.shape[0]):
-            if arena.clock.over():
-                return
-            group = groups[part]
-            radius = radii[:, group // arena.rivals].t().contiguous()
-            start = _random_start(arena, group, radius, generator) if k else None
-            smooth = k % 2 == 1 and arena.problem.cost.order != 1  # see polish
-            arena.ascend(group, radius, start, SWEEP, smooth=smooth)
+        sample = groups // arena.rivals
+        if arena.problem.loss is not Loss.ZERO_ONE:
+            _sweep_groups(arena, groups, far, generator, k)
+            continue
+        nearest = arena.nearest()
+        known = torch.isfinite(nearest)
+        wanted = known & (nearest > arena.enough) & arena.affordable()
+        closer = nearest * nearest.new_tensor(CLOSER).unsqueeze(1)
+        _sweep_groups(arena, groups[wanted[sample]], closer, generator, k)
+        _sweep_groups(arena, groups[~known[sample]], far, generator, k)
+
+
+def _sweep_groups(arena: Arena, groups: Tensor, radii: Tensor, generator: torch.Generator, k: int) -> None:
+    """Sweep ``k`` of groups ``[P]`` at their samples' ``radii [R, N]``."""
+    for part in arena.batches(groups.shape[0], radii.shape[0]):
+        if arena.clock.over():
+            return
+        group = groups[part]
+        radius = radii[:, group // arena.rivals].t().contiguous()
+        start = _random_start(arena, group, radius, generator) if k else None
+        smooth = k % 2 == 1 and arena.problem.cost.order != 1  # see polish
+        arena.ascend(group, radius, start, SWEEP, smooth=smooth)
 
 
 def _random_start(arena: Arena, group: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:

@@ -56,8 +56,8 @@ def stay_put(problem: WdroProblem) -> Witness:
     return evaluate(problem, Distribution(none, np.zeros((0, problem.network.n_inputs)), np.zeros(0)))
 
 
-def launch(problem: WdroProblem, *, device: str, seed: int, deadline: float) -> AttackOutcome:
-    """Run the attacks (this is where torch is imported)."""
+def launch(problem: WdroProblem, *, device: str, seed: int, deadline: float, everyone: bool = False) -> AttackOutcome:
+    """Run the attacks (this is where torch is imported); ``everyone`` as in ``run_attacks``."""
     from wdaverify.attacks.run import run_attacks
 
     twins = Twins(problem.samples)
@@ -65,7 +65,7 @@ def launch(problem: WdroProblem, *, device: str, seed: int, deadline: float) -> 
     asked = twins.merged(problem)
     if asked.loss is Loss.DLR:  # its attacks are those of the margin, whose points are valued by the loss itself
         asked = replace(asked, loss=Loss.MARGIN)
-    return twins.fanned_out(run_attacks(asked, device=device, seed=seed, deadline=until))
+    return twins.fanned_out(run_attacks(asked, device=device, seed=seed, deadline=until, everyone=everyone))
 
 
 def fill_pool(problem: WdroProblem, pool: AtomPool, sample: NDArray[np.int64], point: Array) -> None:

@@ -168,7 +168,9 @@ def _searched(run: Run, search: _DistanceSearch) -> Reason:
         deadline = math.inf if limit is None else run.begun + 0.3 * limit
         run.workers.warm()
         if run.recall is None or run.recall.attacks() is None:
-            outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
+            outcome = launch(
+                run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline, everyone=True
+            )
             for part in portions(outcome.sample.size, run.deadline):
                 search.offer(outcome.sample[part], outcome.point[part])
             if run.recall is not None and outcome.finished and time.monotonic() < run.deadline:
