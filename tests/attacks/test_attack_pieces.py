@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from wdaverify.attacks.geometry import Geometry
+from wdaverify.attacks.ascent import AFFORDABLE, Arena, Clock
+from wdaverify.attacks.geometry import Geometry, _ranking
 from wdaverify.attacks.pool import Pool
 from wdaverify.attacks.torch_network import TorchNetwork
 from wdaverify.network.model import Affine, Array, Relu, ReluNetwork, readonly
-from wdaverify.problem import Norm
+from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 
 
 def test_gradients_are_those_of_the_network() -> None:
@@ -62,3 +66,56 @@ def test_the_pool_keeps_the_concave_envelope_and_the_nearest_crossing() -> None:
     assert pool.near_point[:, 0].numpy() == pytest.approx(pool.near.numpy())
     kept = torch.isfinite(pool.cost[:, 1:])
     assert torch.equal(pool.point[kept][:, 0], pool.cost[:, 1:][kept])
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("width", [1, 2, 64, 65, 784])
+def test_rankings_sort_rows_up_to_their_last_bits(width: int, descending: bool) -> None:
+    rng = np.random.default_rng(width)
+    size = rng.uniform(size=(60, width)) * 10.0 ** rng.integers(-300, 300, size=(60, 1))
+    size[::3, ::2] = 0.0
+    size[1::3, ::5] = math.inf
+    order = _ranking(torch.tensor(size), descending=descending).numpy()
+    assert (np.sort(order, axis=1) == np.arange(width)).all()
+    ranked = np.take_along_axis(size, order, axis=1)
+    first, then = (ranked[:, 1:], ranked[:, :-1]) if descending else (ranked[:, :-1], ranked[:, 1:])
+    assert (first <= then * (1 + width * 2.0**-51)).all()
+
+
+@pytest.mark.parametrize(
+    ("order", "radius", "expected"),
+    [
+        (1, 0.1, 3),  # 0.25 (0.1 + 0.2) = 0.075 is paid whole, 0.3 in part; the fourth is farther than twice that
+        (1, 0.07, 3),  # 0.2 in part; 0.3 is within twice that
+        (1, 0.4, 4),  # 0.25 (0.1 + 0.2 + 0.3 + 0.7) = 0.325
+        (2, math.sqrt(0.03), 3),  # 0.25 (0.01 + 0.04) = 0.0125, 0.09 in part
+        (math.inf, 0.12, 2),  # twice the radius
+        (1, 0.01, 2),  # 0.1 in part, and 0.2 is just twice that
+    ],
+)
+def test_the_budget_reaches_the_nearest_crossings(order: float, radius: float, expected: int) -> None:
+    assert AFFORDABLE == 2
+    near = [0.1, 0.2, 0.3, 0.7]
+    arena = _arena(near, order, radius)
+    assert arena.affordable().tolist() == [k < expected for k in range(4)]
+    assert _arena(near, order, radius, everyone=True).affordable().all()
+
+
+def test_a_budget_that_buys_every_known_crossing_reaches_samples_without_one() -> None:
+    assert _arena([0.1, 0.2, math.inf, math.inf], 1, 0.1).affordable().all()
+    assert _arena([0.1, 0.9, math.inf, math.inf], 1, 0.1).affordable().tolist() == [True, True, False, False]
+
+
+def _arena(near: list[float], order: float, radius: float, **options: Any) -> Arena:
+    """An arena on the real line, with ``z_1 - z_0 = x - 1`` at 0, where crossings at ``near`` are known."""
+    count = len(near)
+    net = ReluNetwork(
+        (Affine(readonly(np.array([[0.0], [1.0]])), readonly(np.array([0.0, -1.0]))),), (1,), (2,), "", "test", ()
+    )
+    samples = Samples(
+        readonly(np.zeros((count, 1))), np.zeros(count, np.int64), readonly(np.full(count, 1 / count)), "", "test"
+    )
+    asked = WdroProblem(net, samples, GroundCost(Norm.INF, order), Support.box(-9.0, 9.0, 1), Loss.ZERO_ONE, radius)
+    arena = Arena.build(asked, torch.device("cpu"), Clock(None), **options)
+    arena.pool.near.copy_(torch.tensor(near, dtype=torch.float64))
+    return arena

@@ -6,12 +6,14 @@ import itertools
 import math
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+import wdaverify
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.run import run_attacks
 from wdaverify.attacks.torch_network import pick_device
@@ -19,6 +21,7 @@ from wdaverify.errors import ProblemError
 from wdaverify.network.model import Affine, Array, Layer, Relu, ReluNetwork, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 from wdaverify.transport.distribution import Distribution
+from wdaverify.wdro.attacking import launch
 
 Ints = NDArray[np.int64]
 NORMS = [Norm.INF, Norm.ONE]
@@ -330,3 +333,41 @@ def test_what_is_borrowed_keeps_the_features_that_cannot_change() -> None:
     assert (mine[:, -1] == 0.0).all()
     wrong = net.forward(mine).argmax(axis=1) == 1
     assert np.abs(mine[wrong] - x[0]).max(axis=1).min(initial=np.inf) == pytest.approx(0.85, rel=1e-6)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_crossings_beyond_the_budget_are_pulled_in_only_for_everyone(norm: Norm) -> None:
+    gained = 0
+    for seed in range(6):
+        asked = random_problem(seed, norm, Loss.ZERO_ONE, 0.01)
+        some, every = (run_attacks(asked, device="cpu", everyone=everyone) for everyone in (False, True))
+        assert mixture(asked, some.sample, some.point) == pytest.approx(
+            mixture(asked, every.sample, every.point), abs=2e-3
+        )
+        near, nearer = (nearest_errors(asked, found) for found in (some, every))
+        assert (nearer <= near * (1 + 1e-3)).all()
+        gained += int((nearer < near * (1 - 1e-6)).sum())
+    assert gained >= 3
+
+
+def test_all_distances_and_the_zero_one_curve_pull_in_everyone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = random_problem(0, Norm.INF, Loss.ZERO_ONE, 0.01)
+    calls: list[bool] = []
+
+    def launched(*arguments: Any, everyone: bool = False, **options: Any) -> AttackOutcome:
+        calls.append(everyone)
+        return launch(*arguments, everyone=everyone, **options)
+
+    for module in ("distances", "verify"):
+        monkeypatch.setattr(f"wdaverify.wdro.{module}.launch", launched)
+    wdaverify.distances(asked, jobs=1, device="cpu")
+    wdaverify.curve(asked, jobs=1, device="cpu")
+    wdaverify.verify(asked, jobs=1, device="cpu")
+    assert calls == [True, True, False]
+
+
+def nearest_errors(p: WdroProblem, found: AttackOutcome) -> Array:
+    wrong = losses(p, found.sample, found.point) == 1
+    out = np.where(losses(p, np.arange(len(p.samples)), p.samples.x) == 1, 0.0, np.inf)
+    np.minimum.at(out, found.sample[wrong], distances(p, found.sample, found.point)[wrong])
+    return out
