@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from wdaverify.attacks.ascent import AFFORDABLE, Arena, Clock
+from wdaverify.attacks.ascent import Arena, Clock
 from wdaverify.attacks.geometry import Geometry, _ranking
 from wdaverify.attacks.pool import Pool
 from wdaverify.attacks.torch_network import TorchNetwork
@@ -94,16 +94,15 @@ def test_rankings_sort_rows_up_to_their_last_bits(width: int, descending: bool) 
     ],
 )
 def test_the_budget_reaches_the_nearest_crossings(order: float, radius: float, expected: int) -> None:
-    assert AFFORDABLE == 2
     near = [0.1, 0.2, 0.3, 0.7]
     arena = _arena(near, order, radius)
-    assert arena.affordable().tolist() == [k < expected for k in range(4)]
-    assert _arena(near, order, radius, everyone=True).affordable().all()
+    assert arena.affordable(2.0).tolist() == [k < expected for k in range(4)]
+    assert _arena(near, order, radius, everyone=True).affordable(2.0).all()
 
 
 def test_a_budget_that_buys_every_known_crossing_reaches_samples_without_one() -> None:
-    assert _arena([0.1, 0.2, math.inf, math.inf], 1, 0.1).affordable().all()
-    assert _arena([0.1, 0.9, math.inf, math.inf], 1, 0.1).affordable().tolist() == [True, True, False, False]
+    assert _arena([0.1, 0.2, math.inf, math.inf], 1, 0.1).affordable(2.0).all()
+    assert _arena([0.1, 0.9, math.inf, math.inf], 1, 0.1).affordable(2.0).tolist() == [True, True, False, False]
 
 
 def _arena(near: list[float], order: float, radius: float, **options: Any) -> Arena:

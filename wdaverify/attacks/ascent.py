@@ -39,9 +39,6 @@ NEAREST = 9
 
 FARTHEST = 1e6
 
-AFFORDABLE = 2.0
-"""A crossing at most this much farther than the last one that the budget buys may yet be pulled in so far that it is bought."""
-
 Visit = Callable[[Tensor, Tensor], None]
 
 
@@ -147,8 +144,8 @@ class Arena:
         """The distance ``[N]`` of each sample's nearest crossing so far; inf where there is none."""
         return self.pool.near.reshape(-1, self.rivals).amin(dim=1)
 
-    def affordable(self) -> Tensor:
-        """The samples ``[N]`` whose nearest crossing the budget buys, or might if it were nearer; all for ``everyone``.
+    def affordable(self, factor: float) -> Tensor:
+        """The samples ``[N]`` whose crossing the budget buys, or would if it were ``factor`` times nearer; all for ``everyone``.
 
         The knapsack of section 4 (docs/theory.md) on the distances so far ends at one of them.
         """
@@ -156,13 +153,13 @@ class Arena:
         if self.everyone:
             return torch.ones_like(nearest, dtype=torch.bool)
         if self.capped:
-            return nearest <= AFFORDABLE * self.radius
+            return nearest <= factor * self.radius
         price, order = self.pool.price.of(nearest).sort()
         spent = (_tensor(self.problem.samples.w, nearest.device)[order] * price).cumsum(dim=0)
         last = int((spent <= self.budget).sum())
         if last == nearest.shape[0]:
             return torch.ones_like(nearest, dtype=torch.bool)
-        return nearest <= AFFORDABLE * nearest[order[last]]
+        return nearest <= factor * nearest[order[last]]
 
     def loss(self, margin: Tensor) -> Tensor:
         """The problem's loss ``[B]`` of the margins ``[B, J]``."""

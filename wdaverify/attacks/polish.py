@@ -25,6 +25,8 @@ SPREAD = 0.25
 CLIMB = Schedule(steps=20, first=0.2, last=0.01)
 
 SHRINKS = (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
+SLACK = 5.0
+"""After the first approach of a crossing those that follow in balls smaller by ``s`` bring it ``1 + SLACK s`` times nearer at most."""
 LENDERS = 256
 APPROACHES = 8
 """How often a borrowed crossing is looked for in a ball that is smaller by the first of ``SHRINKS``."""
@@ -168,18 +170,20 @@ def _borrow(arena: Arena, sample: Tensor, lender: Tensor) -> None:
 
 
 def refine_crossings(arena: Arena) -> None:
-    """Pull the nearest crossings of every sample that is affordable nearer; samples that need no more are left alone."""
-    _refine(arena, arena.affordable().repeat_interleave(arena.rivals))
+    """Pull the nearest crossings of every sample nearer, after the first approach of those alone that the budget may buy."""
+    _refine(arena, torch.ones_like(arena.pool.near, dtype=torch.bool))
 
 
 def _refine(arena: Arena, mine: Tensor) -> None:
-    """The same for the groups of a mask ``[G]`` alone."""
+    """The same for the groups of a mask ``[G]`` alone; samples that need no more are left alone."""
     for shrink in SHRINKS:
         if arena.clock.over():
             return
         near = arena.pool.near.reshape(-1, arena.rivals)
         nearest = near.amin(dim=1, keepdim=True)
         wanted = torch.isfinite(near) & (near <= CONTENDERS * nearest) & (nearest > arena.enough)
+        if shrink < SHRINKS[0]:
+            wanted &= arena.affordable(1 + SLACK * shrink).unsqueeze(1)
         group = (wanted.reshape(-1) & mine).nonzero().squeeze(1)
         for part in arena.batches(group.shape[0], 2):
             _shrink(arena, group[part], shrink)

@@ -3,7 +3,7 @@
 Every iterate of every attack goes to the pool (see ``pool``). After the named attacks every rival of every sample is
 ascended in balls whose radii run geometrically from below ``eps`` to the largest distance in the support (order inf: to
 eps); then the pool is refined where the master will look (see ``polish``). For the zero-one loss nothing counts but the
-nearest crossing: where one is known the balls end there, and samples that are too far for the budget are left at that. Rows
+nearest crossing: where one is known the balls end there, and the refinement leaves out what is too far for the budget. Rows
 and integers of the support are met at the end alone (see ``repair``), so that a named distribution may then cost more than
 the budget. What is found is a proposal: distances and losses are evaluated again elsewhere.
 """
@@ -123,7 +123,7 @@ def _sweep(arena: Arena, seed: int, restarts: int) -> None:
             continue
         nearest = arena.nearest()
         known = torch.isfinite(nearest)
-        wanted = known & (nearest > arena.enough) & arena.affordable()
+        wanted = known & (nearest > arena.enough)
         closer = nearest * nearest.new_tensor(CLOSER).unsqueeze(1)
         _sweep_groups(arena, groups[wanted[sample]], closer, generator, k)
         _sweep_groups(arena, groups[~known[sample]], far, generator, k)
