@@ -312,7 +312,7 @@ def test_a_flat_margin_borrows_another_samples_point(norm: Norm, exact: float, b
     net = network((np.full((1, n), 1 / n), np.array([-8.0])), (np.array([[0.0], [1.0]]), np.array([0.5, 0.0])))
     x = np.vstack([np.full(n, 1.0), np.append(np.full(n - 1, 9.5), 7.0), np.full(n, 1.0)])
     asked = problem(net, x, [0, 1, 0], 0.05, norm, Loss.ZERO_ONE, box=box)
-    found = run_attacks(asked, device="cpu")
+    found = run_attacks(asked, device="cpu", everyone=True)
     distance = np.abs(found.point - x[found.sample])
     distance = distance.max(axis=1) if norm is Norm.INF else distance.sum(axis=1)
     for sample in (0, 2):
@@ -328,7 +328,7 @@ def test_what_is_borrowed_keeps_the_features_that_cannot_change() -> None:
     x = np.array([[0.1] * (n - 1) + [0.0], [0.9] * (n - 1) + [0.5], [0.98] * (n - 1) + [0.0]])
     asked = problem(net, x, [0, 1, 1], 0.05, Norm.INF, Loss.ZERO_ONE)
     asked = replace(asked, cost=GroundCost(Norm.INF, 1, weights=np.append(np.ones(n - 1), math.inf)))
-    found = run_attacks(asked, device="cpu")
+    found = run_attacks(asked, device="cpu", everyone=True)
     mine = found.point[found.sample == 0]
     assert (mine[:, -1] == 0.0).all()
     wrong = net.forward(mine).argmax(axis=1) == 1
