@@ -43,7 +43,7 @@ def limit(workload: Workload, problem: WdroProblem, result: Result, *, jobs: int
     if (
         problem.loss is Loss.ZERO_ONE
     ):  # the witness moves only some samples; the others' nearest errors are the attacks'
-        found = launch(problem, device="cpu", seed=0, deadline=np.inf)
+        found = launch(problem, device="cpu", seed=0, deadline=np.inf, everyone=True)
         sample, point = _moved(result, problem)
         points = np.concatenate([found.sample, sample]), np.concatenate([found.point, point])
         return _by_search(ZeroOneSearch, problem, _nearest(problem, *points), workload.gap, jobs, cap)

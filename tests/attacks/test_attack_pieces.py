@@ -88,7 +88,11 @@ def test_rankings_sort_rows_up_to_their_last_bits(width: int, descending: bool) 
         (1, 0.1, 3),  # 0.25 (0.1 + 0.2) = 0.075 is paid whole, 0.3 in part; the fourth is farther than twice that
         (1, 0.07, 3),  # 0.2 in part; 0.3 is within twice that
         (1, 0.4, 4),  # 0.25 (0.1 + 0.2 + 0.3 + 0.7) = 0.325
-        (2, math.sqrt(0.03), 3),  # 0.25 (0.01 + 0.04) = 0.0125, 0.09 in part
+        (
+            2,
+            math.sqrt(0.05),
+            4,
+        ),  # 0.25 (0.01 + 0.04 + 0.09) = 0.035, 0.49 in part; without the square 0.2 would be the last
         (math.inf, 0.12, 2),  # twice the radius
         (1, 0.01, 2),  # 0.1 in part, and 0.2 is just twice that
     ],

@@ -350,6 +350,21 @@ def test_crossings_beyond_the_budget_are_pulled_in_only_for_everyone(norm: Norm)
     assert gained >= 3
 
 
+def test_a_far_crossing_hides_no_error_within_the_radius_of_order_inf() -> None:
+    """Rival 1 is met at |x_1| = 200, rival 2 for x_2 in (0.85, 1.15) alone, where no gradient leads."""
+    bump = np.array([[0.0, 1.0, 0.0]] * 3), np.array([-0.8, -1.0, -1.2])
+    first = np.vstack([[[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]], bump[0]]), np.concatenate([[0.0, 0.0], bump[1]])
+    second = (
+        np.array([[0.0] * 5, [0.005, 0.005, 0.0, 0.0, 0.0], [0.0, 0.0, 20.0, -40.0, 20.0]]),
+        np.array([0.0, -1.0, -1.0]),
+    )
+    x = np.zeros((200, 3))
+    x[:, 0], x[:, 2] = 0.05, np.linspace(-0.5, 0.5, 200)
+    asked = problem(network(first, second), x, [0] * 200, 1.0, Norm.INF, Loss.ZERO_ONE, box=(-300.0, 300.0))
+    found = run_attacks(replace(asked, cost=GroundCost(Norm.INF, math.inf)), device="cpu")
+    assert (nearest_errors(asked, found) <= 1).sum() >= 5
+
+
 def test_all_distances_and_the_zero_one_curve_pull_in_everyone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = random_problem(0, Norm.INF, Loss.ZERO_ONE, 0.01)
     calls: list[bool] = []

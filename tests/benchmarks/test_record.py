@@ -332,13 +332,15 @@ def test_every_image_has_an_error_although_gradients_find_none(realworld: Path) 
     problem = WORKLOADS["mnist-net_256x2-distances"].problem()
     near = {}
     for everyone in (True, False):
-        found = run_attacks(problem, device="cpu", everyone=everyone)
+        found = run_attacks(replace(problem, radius=0.005), device="cpu", everyone=everyone)
         distance = distances_up(problem.cost, found.point, problem.samples.x[found.sample])
         wrong = errors(problem.network, found.point, problem.samples.y[found.sample])
         near[everyone] = [distance[wrong & (found.sample == i)].min(initial=np.inf) for i in range(PROPERTIES)]
     assert max(near[True]) < 0.12
     assert near[True][12] == pytest.approx(0.0049, abs=1e-4)
-    assert near[False] == pytest.approx(near[True], rel=0.1)  # the first errors found are up to seven times as far
+    assert near[False] == pytest.approx(
+        near[True], rel=0.2
+    )  # what the budget buys none of is approached once all the same
 
 
 def test_the_cart_pole_is_drawn_from_its_specs(realworld: Path) -> None:

@@ -145,9 +145,10 @@ class Arena:
         return self.pool.near.reshape(-1, self.rivals).amin(dim=1)
 
     def affordable(self, factor: float) -> Tensor:
-        """The samples ``[N]`` whose crossing the budget buys, or would if it were ``factor`` times nearer; all for ``everyone``.
+        """The samples ``[N]`` whose crossing is at most ``factor`` times as far as the budget reaches; all for ``everyone``.
 
-        The knapsack of section 4 (docs/theory.md) on the distances so far ends at one of them.
+        It reaches the radius at order inf, else the crossing at which the knapsack of section 4 (docs/theory.md) on the
+        distances so far ends.
         """
         nearest = self.nearest()
         if self.everyone:

@@ -26,7 +26,9 @@ CLIMB = Schedule(steps=20, first=0.2, last=0.01)
 
 SHRINKS = (0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
 SLACK = 5.0
-"""After the first approach of a crossing those that follow in balls smaller by ``s`` bring it ``1 + SLACK s`` times nearer at most."""
+"""After the first approach of a crossing those in balls smaller by ``s`` are taken to bring it ``1 + SLACK s`` times nearer at most."""
+SETTLED = 0.9
+"""A crossing that its last approach brought to less than this share of its distance is approached again, however far."""
 LENDERS = 256
 APPROACHES = 8
 """How often a borrowed crossing is looked for in a ball that is smaller by the first of ``SHRINKS``."""
@@ -176,14 +178,15 @@ def refine_crossings(arena: Arena) -> None:
 
 def _refine(arena: Arena, mine: Tensor) -> None:
     """The same for the groups of a mask ``[G]`` alone; samples that need no more are left alone."""
+    before = torch.full_like(arena.reach, torch.inf)
     for shrink in SHRINKS:
         if arena.clock.over():
             return
         near = arena.pool.near.reshape(-1, arena.rivals)
-        nearest = near.amin(dim=1, keepdim=True)
-        wanted = torch.isfinite(near) & (near <= CONTENDERS * nearest) & (nearest > arena.enough)
-        if shrink < SHRINKS[0]:
-            wanted &= arena.affordable(1 + SLACK * shrink).unsqueeze(1)
+        nearest = arena.nearest()
+        asked = (nearest > arena.enough) & ((nearest < SETTLED * before) | arena.affordable(1 + SLACK * shrink))
+        before = nearest
+        wanted = torch.isfinite(near) & (near <= CONTENDERS * nearest.unsqueeze(1)) & asked.unsqueeze(1)
         group = (wanted.reshape(-1) & mine).nonzero().squeeze(1)
         for part in arena.batches(group.shape[0], 2):
             _shrink(arena, group[part], shrink)

@@ -32,8 +32,8 @@ from wdaverify.transport.distribution import Distribution
 
 POWERS = (1, 2, 4, 8, 16)
 RADII = 12
-CLOSER = (0.5, 0.7, 1.0)
-"""The radii of the sweep where a crossing is known, relative to its distance (zero-one)."""
+CLOSER = (0.125, 0.25, 0.5, 1.0)
+"""The radii of the sweep where a crossing is known, relative to its distance, at order inf to 2 eps at most (zero-one)."""
 SWEEP = Schedule(steps=15, first=0.5, last=0.02)
 
 
@@ -124,7 +124,8 @@ def _sweep(arena: Arena, seed: int, restarts: int) -> None:
         nearest = arena.nearest()
         known = torch.isfinite(nearest)
         wanted = known & (nearest > arena.enough)
-        closer = nearest * nearest.new_tensor(CLOSER).unsqueeze(1)
+        end = nearest.clamp(max=2 * arena.radius) if arena.capped else nearest
+        closer = end * end.new_tensor(CLOSER).unsqueeze(1)
         _sweep_groups(arena, groups[wanted[sample]], closer, generator, k)
         _sweep_groups(arena, groups[~known[sample]], far, generator, k)
 
