@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
 import pytest
-
-
-def _folder(variable: str) -> Path:
-    value = os.environ.get(variable)
-    if value and Path(value).is_dir():
-        return Path(value)
-    reason = f"{variable} is not set" if not value else f"{variable}={value} is not a folder"
-    if os.environ.get("WDAVERIFY_NO_SKIP") == "1":
-        pytest.fail(f"{reason}, and WDAVERIFY_NO_SKIP=1 forbids skipping")
-    pytest.skip(f"{reason}: point it to the files to run this test")
+from elsewhere import folder
 
 
 @pytest.fixture(scope="session")
 def realworld() -> Path:
     """Networks, data and published answers from elsewhere (environment variable WDAVERIFY_REALWORLD)."""
-    return _folder("WDAVERIFY_REALWORLD")
+    return folder("WDAVERIFY_REALWORLD")
 
 
 @pytest.fixture(scope="session")
 def instances() -> Path:
     """Networks and inner problems with known optima (environment variable WDAVERIFY_INSTANCES)."""
-    return _folder("WDAVERIFY_INSTANCES")
+    return folder("WDAVERIFY_INSTANCES")
+
+
+@pytest.fixture(scope="session")
+def vnncomp() -> Path:
+    """Networks and specifications of a competition, with verdicts (environment variable WDAVERIFY_VNNCOMP)."""
+    return folder("WDAVERIFY_VNNCOMP")
+
+
+@pytest.fixture(scope="session")
+def exports() -> Path:
+    """Networks as real exporters write them, and what each needs (environment variable WDAVERIFY_EXPORTS)."""
+    return folder("WDAVERIFY_EXPORTS")
+
+
+@pytest.fixture(scope="session")
+def published_constants() -> Path:
+    """Networks with published Lipschitz constants (environment variable WDAVERIFY_LIPSCHITZ)."""
+    return folder("WDAVERIFY_LIPSCHITZ")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import pytest
+from runtime import equal_to_onnxruntime
 
 from wdaverify.errors import NetworkError
 from wdaverify.network.onnx_reader import load_network
-
-onnxruntime.set_default_logger_severity(4)
 
 # file -> inputs, outputs, ReLUs
 COVERED = {
@@ -58,17 +55,7 @@ def test_covered_networks_equal_onnxruntime(realworld: Path, name: str) -> None:
     path = realworld / "networks" / name
     net = load_network(path)
     assert (net.n_inputs, net.n_outputs, net.n_relus) == COVERED[name]
-    session = onnxruntime.InferenceSession(str(path))
-    (source,) = session.get_inputs()
-    shape = [d if isinstance(d, int) else 1 for d in source.shape]
-    dtype = np.float32 if source.type == "tensor(float)" else np.float64
-    points = np.random.default_rng(11).uniform(size=(25, net.n_inputs)).astype(dtype)
-    want = np.array([session.run(None, {source.name: p.reshape(shape)})[0].ravel() for p in points])
-    got = net.forward(points.astype(np.float64))
-    if any("LogSoftmax" in notice for notice in net.notices):
-        got = got - np.log(np.exp(got).sum(axis=1, keepdims=True))
-    unit = np.finfo(dtype).eps
-    np.testing.assert_allclose(got, want, rtol=0, atol=100 * unit * max(1.0, float(np.abs(want).max())))
+    equal_to_onnxruntime(path, net)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -82,10 +69,4 @@ def test_others_are_refused_by_name(realworld: Path, name: str) -> None:
 
 def test_instances_equal_onnxruntime(instances: Path) -> None:
     for path in sorted(instances.glob("*.onnx")):
-        net = load_network(path)
-        session = onnxruntime.InferenceSession(str(path))
-        with np.load(instances / "digits_100.npz") as data:
-            points = np.asarray(data["x"], dtype=np.float32).reshape(100, -1)
-        (source,) = session.get_inputs()
-        want = np.concatenate([session.run(None, {source.name: p[None]})[0] for p in points])
-        np.testing.assert_allclose(net.forward(points.astype(np.float64)), want, rtol=1e-4, atol=1e-4)
+        equal_to_onnxruntime(path, load_network(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from wdaverify.ground import GroundCost, Norm, Support
@@ -47,3 +48,39 @@ def test_spiky(support: Support, norm: Norm, realworld: Path) -> None:
     assert result.status == "exact"
     assert result.lower <= 10 <= result.upper
     assert result.gap <= 1e-6
+
+
+PUBLISHED = {
+    "exlipbab_abalone_9-16-16-1.onnx": (11.1216023322, 11.1216023322),
+    "exlipbab_wine_11-12-12-1.onnx": (1.7433699967, 1.7433699967),
+    "exlipbab_wine_11-24-24-1.onnx": (1.73687, np.inf),
+    "exlipbab_bike_13-20-16-8-3.onnx": (10802.4, np.inf),
+}
+"""l2 constants on the whole space (Zhang et al., ExLipBaB): the two ends between which each is known to lie."""
+
+
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(n, marks=[pytest.mark.full] * ("wine_11-12" not in n)) for n in PUBLISHED)]
+)
+def test_brackets_hold_published_constants(name: str, published_constants: Path) -> None:
+    """Under a limit that ends most of them open: what is published lies in the bracket."""
+    network = load_network(published_constants / name)
+    problem = LipschitzProblem(
+        network, GroundCost(Norm.TWO, 1), Support.whole(network.n_inputs), Measure.operator_norm(network)
+    )
+    result = lipschitz(problem, time_limit=2)
+    least, most = PUBLISHED[name]
+    assert result.lower <= most * (1 + 1e-9)
+    assert result.upper >= least * (1 - 1e-9)
+    assert result.lower <= result.upper
+
+
+def test_a_constant_of_a_neuron_that_is_always_0(published_constants: Path) -> None:
+    """sqrt(1.09), by hand; a hidden neuron that is 0 on the whole box has no say."""
+    network = load_network(published_constants / "mini_zero.onnx")
+    problem = LipschitzProblem(
+        network, GroundCost(Norm.TWO, 1), Support.box(0, 1, network.n_inputs), Measure.operator_norm(network)
+    )
+    result = lipschitz(problem, time_limit=2)
+    assert result.lower <= 1.0440306508910550
+    assert result.upper >= 1.0440306508910548

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from elsewhere import missing
 
 _FLAGS = [
     "--no-sandbox",
@@ -25,10 +26,7 @@ def chromium() -> Iterator[Any]:
     """Chromium by WDAVERIFY_CHROMIUM or from the path, started once."""
     path = os.environ.get("WDAVERIFY_CHROMIUM") or shutil.which("chromium")
     if path is None:
-        reason = "chromium is not installed, and WDAVERIFY_CHROMIUM names none"
-        if os.environ.get("WDAVERIFY_NO_SKIP") == "1":
-            pytest.fail(f"{reason}; WDAVERIFY_NO_SKIP=1 forbids skipping")
-        pytest.skip(f"{reason}: apt-get install chromium to run this test")
+        missing("chromium is not installed, and WDAVERIFY_CHROMIUM names none", "apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
