@@ -62,6 +62,7 @@ def process(*arguments: str | Path, **options: Any) -> subprocess.CompletedProce
     [
         (Status.EXACT, Reason.GAP_CLOSED, 0),
         (Status.BRACKET, Reason.THRESHOLD_DECIDED, 0),
+        (Status.EXACT, Reason.THRESHOLD_UNDECIDED, 4),
         (Status.BRACKET, Reason.TIME_LIMIT, 3),
         (Status.BRACKET, Reason.STALLED, 3),
         (Status.BRACKET, Reason.NUMERICAL, 3),

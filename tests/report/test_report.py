@@ -231,7 +231,7 @@ def test_summary_says_it_all() -> None:
     [(-0.1234562, "yes"), (-0.12345621, "undecided"), (-0.2, "no"), (-0.1234567891234, "undecided")],
 )
 def test_threshold(threshold: float, decision: str) -> None:
-    assert summary.threshold_decision(synthetic.verification(threshold=threshold)) == decision
+    assert synthetic.verification(threshold=threshold).decision == decision
 
 
 def test_attack_table() -> None:

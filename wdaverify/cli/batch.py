@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wdaverify.cli.exits import DONE, INTERRUPTED, LIMIT, REFUSED
+from wdaverify.cli.exits import INTERRUPTED, REFUSED, exit_status_of_all
 from wdaverify.cli.files import check_target, files_of, page_target, write_certificate
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import page_file, quiet, run_folder, scheduler
@@ -50,7 +50,7 @@ def batch(
     """Verify every row of a file.
 
     Rows of network, data and question (docs/batch.md), one table and one document. Exit status: 0 if all are exact or decided,
-    2 if a row was refused, else 3.
+    2 if a row was refused, 4 if all that is lacking are thresholds within closed brackets, else 3.
     """
     from wdaverify.batch_file import read_rows
     from wdaverify.report.as_json import write
@@ -81,7 +81,7 @@ def batch(
             put(f"wdaverify: error: row {name}: {why}", sys.stderr)
     if any(row.result is not None and row.result.reason is Reason.INTERRUPTED for row in results):
         return INTERRUPTED
-    return REFUSED if faults else DONE if all(row.done for row in results) else LIMIT
+    return REFUSED if faults else exit_status_of_all(row.result for row in results)
 
 
 def _parsed(path: str, row: Row, scheduler: str | None) -> click.Context:

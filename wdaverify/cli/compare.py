@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from wdaverify.cli.exits import DONE, INTERRUPTED, LIMIT
+from wdaverify.cli.exits import INTERRUPTED, LIMIT, exit_status_of_all
 from wdaverify.cli.files import check_image, check_target, files_of, hand_over, named, page_target, write_certificate
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import image, page_file, question, solving
@@ -85,7 +85,7 @@ def compare(
     )
     if comparison.interrupted:
         return INTERRUPTED
-    return DONE if comparison.exact and not comparison.cut else LIMIT
+    return LIMIT if comparison.cut else exit_status_of_all(comparison.runs)
 
 
 def _radii(radius: float | None, radii: str | None) -> list[float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wdaverify.wdro.result import Reason
+    from wdaverify.wdro.result import Reason, VerificationResult
 
-DONE, REJECTED, REFUSED, LIMIT, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, REJECTED, REFUSED, LIMIT, UNDECIDED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 def exit_status(done: bool, reason: Reason) -> int:
@@ -16,4 +17,12 @@ def exit_status(done: bool, reason: Reason) -> int:
 
     if done:
         return DONE
-    return INTERRUPTED if reason is Reason.INTERRUPTED else LIMIT
+    return {Reason.INTERRUPTED: INTERRUPTED, Reason.THRESHOLD_UNDECIDED: UNDECIDED}.get(reason, LIMIT)
+
+
+def exit_status_of_all(results: Iterable[VerificationResult | None]) -> int:
+    """Of several exact runs: undecided where that is all that any of them lacks; None stands for one without a result."""
+    from wdaverify.wdro.result import Reason
+
+    lacking = {None if result is None else result.reason for result in results if result is None or not result.answered}
+    return DONE if not lacking else UNDECIDED if lacking == {Reason.THRESHOLD_UNDECIDED} else LIMIT

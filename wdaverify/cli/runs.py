@@ -117,10 +117,3 @@ def exact_run(
         progress=live,
         journal=journal,
     )
-
-
-def decided(result: VerificationResult) -> bool:
-    """Whether a bracket is closed, or decides the threshold that it was asked for."""
-    from wdaverify.wdro.result import Reason, Status
-
-    return result.status is Status.EXACT or result.reason is Reason.THRESHOLD_DECIDED

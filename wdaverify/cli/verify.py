@@ -9,7 +9,7 @@ from wdaverify.cli.files import check_image, check_target, files_of, hand_over, 
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import image, page_file, question, run_folder, scheduler, solving
 from wdaverify.cli.questions import problem_of
-from wdaverify.cli.runs import check_cluster, cluster, decided, exact_run, journal_for
+from wdaverify.cli.runs import check_cluster, cluster, exact_run, journal_for
 from wdaverify.cli.terminal import live_line
 
 
@@ -59,4 +59,4 @@ def verify(
         lambda: verification_summary(result),
         page,
     )
-    return exit_status(decided(result), result.reason)
+    return exit_status(result.answered, result.reason)

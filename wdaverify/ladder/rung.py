@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wdaverify.problem import WdroProblem
-from wdaverify.wdro.result import Reason, Status, VerificationResult, Voucher
+from wdaverify.wdro.result import Status, VerificationResult, Voucher
 
 
 class Side(StrEnum):
@@ -104,12 +104,11 @@ class Comparison:
     cut: bool = False
 
     @property
+    def runs(self) -> list[VerificationResult | None]:
+        """The results of the exact runs that were asked for; None for one that gave none."""
+        return [ladder.result for ladder in self.ladders if any(rung.side is Side.MIDDLE for rung in ladder.rungs)]
+
+    @property
     def exact(self) -> bool:
-        """Whether every exact run that was asked for closed its bracket."""
-        ran = [ladder for ladder in self.ladders if any(rung.side is Side.MIDDLE for rung in ladder.rungs)]
-        return all(ladder.closed or decided(ladder) for ladder in ran)
-
-
-def decided(ladder: Ladder) -> bool:
-    """Whether the exact run ended because it decided a threshold."""
-    return ladder.result is not None and ladder.result.reason is Reason.THRESHOLD_DECIDED
+        """Whether every exact run that was asked for closed its bracket, or decided its threshold."""
+        return all(result is not None and result.answered for result in self.runs)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wdaverify.report.as_json import Json, verification_json
-from wdaverify.wdro.result import Reason, Status, VerificationResult
+from wdaverify.wdro.result import Reason, VerificationResult
 
 BATCH_SCHEMA = "wdaverify/batch/1"
 
@@ -26,9 +26,8 @@ class RowResult:
 
     @property
     def done(self) -> bool:
-        """Whether the row's bracket is closed or its threshold decided."""
-        result = self.result
-        return result is not None and (result.status is Status.EXACT or result.reason is Reason.THRESHOLD_DECIDED)
+        """Whether the row's threshold is decided, or its bracket closed where it has none."""
+        return self.result is not None and self.result.answered
 
 
 def batch_json(rows: Sequence[RowResult]) -> Json:
@@ -71,5 +70,5 @@ def _cells(row: RowResult) -> tuple[str, ...]:
         f"{result.gap:.2g}",
         str(result.statistics.solves),
         f"{result.statistics.seconds:.1f}",
-        result.status.value if result.status is Status.EXACT else f"{result.status.value} ({result.reason.value})",
+        "exact" if result.reason is Reason.GAP_CLOSED else f"{result.status.value} ({result.reason.value})",
     )

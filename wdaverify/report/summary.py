@@ -21,6 +21,7 @@ _LABEL = 16
 REASONS = {
     Reason.GAP_CLOSED: "the gap asked for is closed",
     Reason.THRESHOLD_DECIDED: "the threshold is decided, and that was the question",
+    Reason.THRESHOLD_UNDECIDED: "the gap asked for is closed, and the threshold lies in it",
     Reason.TIME_LIMIT: "the time limit was reached",
     Reason.INTERRUPTED: "interrupted",
     Reason.EXECUTOR_LOST: "what was to solve is gone",
@@ -43,7 +44,7 @@ def verification_summary(result: VerificationResult) -> str:
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
     if result.threshold is not None:
-        table.append(("threshold", f"V <= {result.threshold:.12g}: {threshold_decision(result)}"))
+        table.append(("threshold", f"V <= {result.threshold:.12g}: {result.decision}"))
     return "\n\n".join(
         (
             question_text(result.problem),
@@ -82,20 +83,6 @@ def network_summary(network: ReluNetwork) -> str:
         *(("note", notice) for notice in network.notices),
     ]
     return rows(table)
-
-
-def threshold_decision(result: VerificationResult) -> str:
-    """Whether ``V <= threshold``: "yes", "no" or "undecided", by the bracket alone."""
-    if result.threshold is None:
-        raise ValueError("no threshold was asked for")
-    return decided(result.lower, result.upper, result.threshold)
-
-
-def decided(lower: float, upper: float, threshold: float) -> str:
-    """Whether ``V <= threshold``: "yes", "no" or "undecided", by a bracket."""
-    if upper <= threshold:
-        return "yes"
-    return "no" if lower > threshold else "undecided"
 
 
 def decimals(gap: float) -> int:

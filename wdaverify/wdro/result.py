@@ -35,6 +35,8 @@ class Reason(StrEnum):
 
     GAP_CLOSED = "gap-closed"
     THRESHOLD_DECIDED = "threshold-decided"
+    THRESHOLD_UNDECIDED = "threshold-undecided"
+    """The gap asked for is closed, and the threshold lies in what is left of it."""
     TIME_LIMIT = "time-limit"
     INTERRUPTED = "interrupted"
     EXECUTOR_LOST = "executor-lost"
@@ -53,6 +55,13 @@ class Voucher(StrEnum):
     CHECKED = "checked"
     SOLVER = "solver"
     PROVED = "proved"
+
+
+def decided(lower: float, upper: float, threshold: float) -> str:
+    """Whether ``V <= threshold``: "yes", "no" or "undecided", by a bracket."""
+    if upper <= threshold:
+        return "yes"
+    return "no" if lower > threshold else "undecided"
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,18 @@ class VerificationResult:
     def gap(self) -> float:
         """``upper - lower``."""
         return self.upper - self.lower
+
+    @property
+    def decision(self) -> str | None:
+        """Whether ``V <= threshold``: "yes", "no" or "undecided", by the bracket alone; None where no threshold was asked for."""
+        return None if self.threshold is None else decided(self.lower, self.upper, self.threshold)
+
+    @property
+    def answered(self) -> bool:
+        """Whether what was asked is answered: the threshold is decided, or where there is none the gap is closed."""
+        if self.reason is Reason.THRESHOLD_UNDECIDED:
+            return False
+        return self.status is Status.EXACT or self.reason is Reason.THRESHOLD_DECIDED
 
     @property
     def value(self) -> float:

@@ -21,7 +21,7 @@ from wdaverify.wdro.log import LOGGER, ended
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
-from wdaverify.wdro.result import Reason, VerificationResult
+from wdaverify.wdro.result import Reason, Status, VerificationResult
 from wdaverify.wdro.run import Options, Run
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
@@ -205,9 +205,26 @@ def _certified(
 ) -> VerificationResult:
     """The result held to the gap asked for, and to the checker, as far as it comes in time, where a certificate is wanted."""
     result = replace(result, gap_asked=gap)
-    if not run.options.certificate:
+    if run.options.certificate:
+        result = proven(result, () if search is None else search.proofs(), until)
+    return _judged(result)
+
+
+def _judged(result: VerificationResult) -> VerificationResult:
+    """The result with a reason that says what its last bracket makes of the threshold, where one was asked for."""
+    if result.decision is None:
         return result
-    return proven(result, () if search is None else search.proofs(), until)
+    if result.decision != "undecided":
+        late = result.status is Status.BRACKET and result.reason in (Reason.TIME_LIMIT, Reason.STALLED)
+        detail = "the bracket decides the threshold"
+        return replace(result, reason=Reason.THRESHOLD_DECIDED, detail=detail) if late else result
+    if result.status is Status.EXACT:
+        detail = "the bracket is closed to the gap asked for, and the threshold lies in it; a smaller gap may decide"
+        return replace(result, reason=Reason.THRESHOLD_UNDECIDED, detail=detail)
+    if result.reason is Reason.THRESHOLD_DECIDED:
+        detail = "the search decided the threshold, and what is proven of its bracket does not"
+        return replace(result, reason=Reason.STALLED, detail=detail)
+    return result
 
 
 def _attack(run: Run, search: Search) -> dict[str, float]:

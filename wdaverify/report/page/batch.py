@@ -21,7 +21,7 @@ _COLUMNS = (
     Column("Samples"),
     Column("Question"),
 )
-_STATES = ("exact", "decided", "open", "refused", "not begun")
+_STATES = ("exact", "decided", "undecided", "open", "refused", "not begun")
 
 
 def answers(document: Document) -> dict[int, Document]:
@@ -66,7 +66,7 @@ def _state(row: Json) -> str:
     if result is None:
         return "not begun" if row["refused"] is None else "refused"
     if result["status"] == "exact":
-        return "exact"
+        return "exact" if row["done"] else "undecided"
     return "decided" if row["done"] else "open"
 
 

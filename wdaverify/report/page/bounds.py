@@ -9,7 +9,7 @@ from wdaverify.report.page import asked, atoms, ladder, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Notes, Part, Table
 from wdaverify.report.page.document import Document, number
 from wdaverify.report.page.words import Json, down, near, plain, small, up
-from wdaverify.report.summary import decided
+from wdaverify.wdro.result import decided
 
 Shape = tuple[int, ...] | None
 _MANY = 12

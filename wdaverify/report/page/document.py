@@ -120,7 +120,8 @@ def _count(data: Json, name: str) -> None:
     """What a batch says of its rows must be what they say."""
     for k, row in enumerate(data["rows"]):
         result = row["result"]
-        done = result is not None and (result["status"] == "exact" or result["reason"] == "threshold-decided")
+        exact = result is not None and result["status"] == "exact" and result["reason"] != "threshold-undecided"
+        done = exact or (result is not None and result["reason"] == "threshold-decided")
         if row["done"] != done or (result is not None and row["refused"] is not None):
             _refuse(name, f"row {k} contradicts its result")
     if data["done"] != all(row["done"] for row in data["rows"]):
