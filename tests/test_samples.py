@@ -288,3 +288,13 @@ def test_binary_csv_is_refused(tmp_path: Path) -> None:
 def test_same_content_same_hash(tmp_path: Path) -> None:
     text = "\n".join(",".join(map(repr, [*map(float, row), int(label)])) for row, label in zip(X, Y, strict=True))
     assert load_samples(written(tmp_path, text)).sha256 == load_samples(saved(tmp_path / "d.npz", x=X, y=Y)).sha256
+
+
+def test_labels_that_are_texts_and_targets_of_a_regression(tmp_path: Path) -> None:
+    """Each refusal names the way out, and none says that numpy.savez would write what it has written."""
+    np.savez(tmp_path / "texts.npz", x=X, y=np.array(["a", "b", "a", "c"]))
+    text = refused(tmp_path / "texts.npz", "y has type <U1", "numpy.unique(y, return_inverse=True)[1]")
+    assert "savez" not in text
+    np.savez(tmp_path / "targets.npz", x=X, y=np.array([0.5, 1.0, 2.0, 3.0]))
+    refused(tmp_path / "targets.npz", "label 0.5 of sample 0", "docs/question-files.md")
+    refused(written(tmp_path, "1,2,0.5\n3,4,1\n"), "label 0.5 of sample 0", "docs/question-files.md")

@@ -41,6 +41,10 @@ class Header(NamedTuple):
     length: int
 
 
+class KindError(UnreadableError):
+    """An array that holds something else than numbers, or numbers of a type that is not read."""
+
+
 class TooLargeError(UnreadableError):
     """Arrays that would take more together than is accepted."""
 
@@ -205,10 +209,11 @@ def _fields(text: str, name: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]
     if set(found.values()) != {1} or descr is None or shape is None:
         raise UnreadableError(f"{name} is damaged: its header does not say type, order and shape once each")
     if descr[1] in ("O", "|O", "<O", ">O", "=O"):
-        raise UnreadableError(f"{name} is an array of Python objects; save numbers, as {name}.astype(float)")
+        raise KindError(f"{name} is an array of Python objects; save numbers, as {name}.astype(float)")
     if not _DTYPE.match(descr[1]):
         known = str(np.dtype(descr[1])) if _KNOWN.match(descr[1]) else shown(repr(descr[1]), 60)
-        raise UnreadableError(f"{name} has type {known}; integers and floats of up to 64 bits are accepted")
+        way = f": number the texts, as numpy.unique({name}, return_inverse=True)[1] does" if known[1:2] in "US" else ""
+        raise KindError(f"{name} has type {known}; integers and floats of up to 64 bits are accepted{way}")
     sides = [side.strip() for side in shape[1].split(",")]
     if sides and not sides[-1]:
         sides.pop()

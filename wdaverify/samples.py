@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wdaverify.archive import ArrayArchive
+from wdaverify.archive import ArrayArchive, KindError
 from wdaverify.errors import SamplesError
 from wdaverify.network.model import Array, readonly
 from wdaverify.problem import Samples, Support
@@ -160,7 +160,10 @@ def _labels(y: _Raw) -> NDArray[np.int64]:
     bad = np.flatnonzero(numbers != np.rint(numbers))
     if bad.size or np.abs(numbers).max() > _LARGEST_INTEGER:
         k = int(bad[0]) if bad.size else int(np.abs(numbers).argmax())
-        raise SamplesError(f"label {numbers[k]:g} of sample {k} is not an integer; class numbers from 0 are accepted")
+        raise SamplesError(
+            f"label {float(numbers[k])!r} of sample {k} is not an integer; class numbers from 0 are accepted. Targets of a regression "
+            "are offsets of the linear loss, with the numbers 0 to N - 1 as labels (docs/question-files.md)"
+        )
     return numbers.astype(np.int64)
 
 
@@ -185,7 +188,8 @@ def _read_npz(path: Path) -> tuple[_Raw, _Raw, _Raw | None]:
         try:
             return _arrays(stream)
         except UnreadableError as error:
-            raise SamplesError(f"{error}; numpy.savez writes readable ones") from None
+            way = "" if isinstance(error, KindError) else "; numpy.savez writes readable ones"
+            raise SamplesError(f"{error}{way}") from None
 
 
 def _arrays(stream: BinaryIO) -> tuple[_Raw, _Raw, _Raw | None]:

@@ -5,6 +5,7 @@ Each is written to a folder and handed to its reader; the outcome has to be a re
 
 from __future__ import annotations
 
+import gzip
 import json
 import resource
 import struct
@@ -102,6 +103,9 @@ def networks() -> Iterator[tuple[str, bytes]]:
     for _ in range(90):
         deep = field(1, field(5, field(6, deep)))
     yield "nested graphs", field(7, deep)
+    yield "packed zeros", gzip.compress(bytes(300 * WIDE), 1)
+    yield "packed many times over", gzip.compress(bytes(WIDE)) * 300
+    yield "packed empty nodes", gzip.compress(field(7, field(1, b"") * (4 * WIDE)), 1)
 
 
 def archives(name: str) -> Iterator[tuple[str, bytes]]:

@@ -39,6 +39,11 @@ COVERED = {
 # file -> what the refusal names
 REFUSED = {
     "marabou_conv_mp1.onnx": ("output '7'", "(Conv)", "accepted are"),
+    "cifar10_resnet_2b.onnx": ("node 'Conv_0' (Conv)", "accepted are"),
+    "eran_ffnnSIGMOID__Point_6x200.onnx": ("node 'Sigmoid_6' (Sigmoid)", "accepted are"),
+    "marabou_cifar10_small.onnx": ("(Conv)", "accepted are"),
+    "verivital_Convnet_maxpool.onnx": ("node 'Conv_0' (Conv)", "accepted are"),
+    "wk17a_conv.onnx": ("output 'c1' (Conv)", "accepted are"),
     "marabou_oneInput_twoBranches.onnx": ("2 outputs", "'Y'", "'add1'"),
     "mipverify_conv6x6.onnx": ("output 'c'", "(Conv)", "accepted are"),
     "omlt_keras_conv_7x7_relu.onnx": ("node 'keras_conv_7x7_relu/conv2d/Conv2D' (Conv)", "accepted are"),

@@ -18,14 +18,14 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 from wdaverify.errors import NetworkError
 from wdaverify.network.model import Layer, ReluNetwork
 from wdaverify.network.onnx_constants import folded
+from wdaverify.network.onnx_file import network_bytes
 from wdaverify.network.onnx_nodes import OPSETS, Node, check_operator, decode_attributes, describe
 from wdaverify.network.onnx_ops import DROPPED_AT_THE_END, apply
 from wdaverify.network.onnx_path import Allowance, Path, finished
 from wdaverify.network.onnx_tensors import DTYPES, FLOATS, MAX_RANK, Tensor, decode_tensor, quoted, type_name
 from wdaverify.network.onnx_wire import check_structure
-from wdaverify.untrusted import UnreadableError, contents, file_name, shown
+from wdaverify.untrusted import UnreadableError, file_name, shown
 
-MAX_BYTES = 2**29
 MAX_FEATURES = 2**20
 MAX_NODES = 10_000
 
@@ -34,15 +34,16 @@ def load_network(path: str | FilePath) -> ReluNetwork:
     """Read a ReLU network; its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
 
     Returns:
-        The network with one batch axis left out of its shapes; ``sha256`` is of the file's bytes, ``notices`` says what
-        was taken otherwise than written (a final Softmax, a batch normalisation's multiplier, a narrowing cast).
+        The network with one batch axis left out of its shapes; ``sha256`` is of the file's bytes (of a ``.onnx.gz``: of what it
+        unpacks to), ``notices`` says what was taken otherwise than written (a final Softmax, a batch normalisation's
+        multiplier, a narrowing cast).
 
     Raises:
         NetworkError: the file cannot be read, or holds anything but one path of accepted operators; one line of text.
     """
     path = FilePath(path)
     try:
-        data = contents(path, MAX_BYTES, "an ONNX file")
+        data = network_bytes(path)
         graph, opset = _parse(data)
         features, output_shape, layers, notices = _convert(graph, opset)
     except (NetworkError, UnreadableError) as error:
