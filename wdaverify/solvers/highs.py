@@ -28,7 +28,7 @@ _STATUS = {
 
 
 class HighsSolver:
-    """HiGHS, one thread, tolerances at 1e-9."""
+    """HiGHS, one thread, tolerances at 1e-7."""
 
     name = "highs"
 
