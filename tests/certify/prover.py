@@ -17,7 +17,7 @@ from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.proof import WRITTEN, Proof, Tree
 from wdaverify.certify.upper import farthest
-from wdaverify.network.model import Block
+from wdaverify.network.model import Block, graph_of
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.witness.evaluate import Atom
 
@@ -67,7 +67,7 @@ class Prover:
     def __init__(self, problem: WdroProblem) -> None:
         self.problem = problem
         self.blocks = problem.network.blocks
-        self.backward = Backward(self.blocks)
+        self.backward = Backward(graph_of(self.blocks))
 
     def proof(self, i: int, j: int, lam: float) -> Proof:
         far = float(farthest(self.problem)[i])

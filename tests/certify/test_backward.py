@@ -16,7 +16,8 @@ from wdaverify import verify
 from wdaverify.certify import backward as module
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.upper import distance_bounds, margin_bounds
-from wdaverify.network.model import ReluNetwork
+from wdaverify.graph.functions import relu
+from wdaverify.network.model import ReluNetwork, graph_of
 from wdaverify.problem import GroundCost, Loss, Norm
 
 NORMS = [Norm.INF, Norm.ONE]
@@ -54,7 +55,7 @@ def test_no_point_of_a_leaf_exceeds_its_bound(seed: int, norm: Norm) -> None:
     """Any nu, any phases, networks with dead, duplicate, huge and tiny neurons: compared in rationals at the worst points."""
     rng = np.random.default_rng(seed)
     net = hard_network(rng)
-    backward = Backward(net.blocks)
+    backward = Backward(graph_of(net.blocks))
     shell, points = shell_with_points(rng, net.n_inputs, norm)
     bounds = backward.pre_activations(shell)
     z = pre_activations(net, points)
@@ -84,14 +85,18 @@ def test_no_point_of_a_leaf_exceeds_its_bound(seed: int, norm: Norm) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "spoil"),
+    ("where", "name", "spoil"),
     [
-        ("_gain", lambda q, nu, low, high: (np.zeros_like(q), np.zeros_like(q))),
-        ("peak", lambda q, slip, shells, price: ((q * shells.centre[:, None, :]).sum(-1), np.zeros(q.shape[:2]))),
+        (type(relu()), "gain", lambda self, q, nu, low, high: (np.zeros_like(q), np.zeros_like(q))),
+        (
+            module,
+            "peak",
+            lambda q, slip, shells, price: ((q * shells.centre[:, None, :]).sum(-1), np.zeros(q.shape[:2])),
+        ),
     ],
 )
-def test_a_planted_fault_is_noticed(name: str, spoil: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, name, spoil)
+def test_a_planted_fault_is_noticed(where: object, name: str, spoil: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(where, name, spoil)
 
     def look() -> None:
         for seed in range(10):
@@ -103,7 +108,7 @@ def test_a_planted_fault_is_noticed(name: str, spoil: object, monkeypatch: pytes
 
 def test_a_leaf_without_room_is_empty() -> None:
     net = network(([[1.0]], [2.0]), ([[1.0], [0.0]], [0.0, 0.0]))  # z = x + 2 >= 2 on the unit box
-    backward = Backward(net.blocks)
+    backward = Backward(graph_of(net.blocks))
     shell = Shells.around(GroundCost(Norm.INF, 1), np.array([[0.5]]), np.zeros(1), np.ones(1), np.zeros(1), np.ones(1))
     bounds = backward.pre_activations(shell)
     dead = np.array([[-1]], np.int8)

@@ -14,7 +14,7 @@ from wdaverify.certify.jacobian import jacobian, neuron_slopes, slope_down, slop
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.ground import GroundCost, Norm
-from wdaverify.network.model import Affine, Array, Diagonal, ReluNetwork
+from wdaverify.network.model import Affine, Array, Diagonal, ReluNetwork, graph_of
 from wdaverify.witness.slope import slopes_at
 
 Matrix = list[list[Fraction]]
@@ -55,7 +55,7 @@ def test_encloses_the_jacobian_of_every_point(seed: int) -> None:
     n, blocks = net.n_inputs, net.blocks
     middle, half = rng.uniform(-1, 1, n), rng.uniform(0, 1, n) * 10.0 ** rng.integers(-6, 1)
     lower, upper = middle - half, middle + half
-    bounds = Backward(blocks).pre_activations(shell_of(box_region(lower, upper)))
+    bounds = Backward(graph_of(blocks)).pre_activations(shell_of(box_region(lower, upper)))
     rows = rng.normal(size=(2, net.n_outputs))
     pull: list[Array] = []
     centre, radius = jacobian(blocks, bounds, rows[None], pull)
@@ -74,7 +74,7 @@ def test_encloses_the_jacobian_of_every_point(seed: int) -> None:
 def test_is_tight_where_no_phase_is_open(seed: int) -> None:
     net = network(*random_layers(np.random.default_rng(seed), 3, 5, 4, 2))
     x = np.random.default_rng(seed).uniform(-1, 1, 3)
-    bounds = Backward(net.blocks).pre_activations(shell_of(box_region(x, x)))
+    bounds = Backward(graph_of(net.blocks)).pre_activations(shell_of(box_region(x, x)))
     centre, radius = jacobian(net.blocks, bounds, np.eye(2)[None])
     exact = np.array([[float(v) for v in row] for row in exact_jacobian(net, x)])
     assert np.abs(centre[0] - exact).max() < 1e-13
@@ -160,7 +160,7 @@ def test_spectral_norm_from_above_in_rationals(seed: int) -> None:
 def test_neuron_slopes_bound_every_gradient(norm: Norm) -> None:
     net = network(*random_layers(np.random.default_rng(3), 3, 6, 5, 2))
     region = box_region(np.full(3, -1.0), np.ones(3))
-    bounds = Backward(net.blocks).pre_activations(shell_of(region))
+    bounds = Backward(graph_of(net.blocks)).pre_activations(shell_of(region))
     slopes = neuron_slopes(net.blocks, bounds, GroundCost(norm, 1), np.zeros(3))
     order = {Norm.INF: 1, Norm.ONE: np.inf, Norm.TWO: 2}[norm]
     for x in np.random.default_rng(0).uniform(-1, 1, (200, 3)):

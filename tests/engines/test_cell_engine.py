@@ -18,7 +18,7 @@ from wdaverify.encoding.milp import ModelBuilder
 from wdaverify.engines.base import Distance, Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.engines.screening import Screen
-from wdaverify.network.model import ReluNetwork
+from wdaverify.network.model import ReluNetwork, graph_of
 from wdaverify.problem import GroundCost, Norm
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
@@ -118,7 +118,7 @@ def test_the_program_of_a_shell_contains_every_point(seed: int, norm: Norm) -> N
     shells = Shells.around(
         GroundCost(norm, 1), region.centre[None], region.lower, region.upper, np.array([near]), np.array([far])
     )
-    bounds = [(low[0], high[0]) for low, high in Backward(net.blocks).pre_activations(shells)]
+    bounds = [(low[0], high[0]) for low, high in Backward(graph_of(net.blocks)).pre_activations(shells)]
     functional = np.zeros(net.n_outputs)
     functional[inner.rival], functional[inner.label] = 1.0, -1.0
     rooms = (shells.up[0], shells.down[0])

@@ -1,35 +1,39 @@
-"""Linear upper bounds by one backward pass, every rounding paid for: all that an upper bound rests on.
+"""Linear upper bounds by one backward pass over a graph, every rounding paid for: all that an upper bound rests on.
 
-For one leaf (a shell, phases) and any numbers ``nu_k [m_k]``, one a hidden neuron (docs/theory.md, section 9):
+For one leaf (a shell, phases) and any numbers ``nu``, one a neuron, in reverse order (docs/theory.md, section 9):
 
-    q_k = W_(k+1)^T nu_(k+1),       nu_last = the functional of the logits
-    a functional of the logits - tau ||x - c||^p
-       <=  sum_k nu_k . b_k  +  sum_k sum_i e_ki  +  max_x (W_1^T nu_1) . x - tau ||x - c||^p
-    e = max_z  q relu(z) - nu z     over z in [l, u] and on the side that the leaf's phase allows
+    affine, coefficients p         p_s += M_s^T p  for each of its sources s,          + p . b
+    elementwise, coefficients q    p_source += nu,                                     + sum_i e_i
+                                   e = max_z  q phi(z) - nu z   over [l, u] and on the side that the leaf's phase allows
+    at the input                   + max_x  p . x - tau ||x - c||^p                    (certify.peak)
 
-since ``z = W h + b`` may be added with any multiplier. ``e`` is piecewise linear: its ends and 0 decide. Pre-activation
-bounds ``l, u`` are the same bound of ``+z`` and ``-z`` with ``nu`` chosen by rule (CROWN, arXiv 1811.00866) or 0 (intervals).
-``nu`` is what is stored, exactly; only q is rounded, and its error is charged at the largest ``h = relu(z)``.
+bounds a functional of the output less tau ||x - c||^p, since ``v = phi(z)`` and ``z = sum_s M_s v_s + b`` may be added with any
+multiplier. Pre-activation bounds ``l, u`` are the same bound of ``+z`` and ``-z`` with ``nu`` chosen by rule (CROWN, arXiv 1811.00866) or 0
+(intervals). ``nu`` is what is stored, exactly; what other coefficients are rounded by, their slip, goes on through the maps of absolute
+values, and is charged at the largest value that it multiplies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.peak import Price, Shells, peak, unreachable
 from wdaverify.certify.proof import Phases
+from wdaverify.graph.functions import PiecewiseLinear
+from wdaverify.graph.maps import LinearMap
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.ground import LinearRows
-from wdaverify.network.model import Array, Block
+from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 __all__ = ["Backward", "HiddenBounds", "Lines", "Shells"]
 
 HiddenBounds = list[tuple[Array, Array]]
-"""Per hidden block ``(l, u)``, each ``[S, m]``."""
+"""Per elementwise node ``(l, u)`` of what its function is applied to, each ``[S, m]``."""
 _CHUNK = 2**21
 """The most doubles that one pass holds per array."""
 
@@ -46,35 +50,101 @@ class Lines:
         """Those at the given positions."""
         return Lines(self.slopes[at], self.beta[at], self.lift[at])
 
-    def nu(self, span: slice, q: Array, low: Array, high: Array) -> Array:
-        """``nu [B, R, m]`` of the neurons of a span."""
-        added = (self.beta[:, span] + self.lift[:, span])[:, None, :]
-        return _along(q, low[:, None, :], high[:, None, :], self.slopes[:, None, span]) + added
+
+@dataclass(frozen=True, eq=False)
+class _ByRule:
+    """nu by rule."""
+
+    def __call__(
+        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+    ) -> tuple[Array, Array | None]:
+        return function.by_rule(q, low, high), None
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """nu as a row of a proof gives it, ``[B, M]``."""
+
+    nu: Array
+
+    def __call__(
+        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+    ) -> tuple[Array, Array | None]:
+        return np.broadcast_to(self.nu[:, None, span], q.shape), None
+
+
+@dataclass(frozen=True, eq=False)
+class _Along:
+    """nu along lines, plus beta and lift."""
+
+    lines: Lines
+
+    def __call__(
+        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+    ) -> tuple[Array, Array | None]:
+        lines = self.lines
+        lift = lines.lift[:, None, span]
+        added = lines.beta[:, None, span] + lift
+        return function.along(q, low, high, lines.slopes[:, None, span]) + added, lift
+
+
+_Choice = Callable[[slice, PiecewiseLinear, Array, Array, Array], tuple[Array, Array | None]]
+"""From neurons, their function, q ``[B, R, m]`` and ``l, u`` ``[B, 1, m]`` to nu, and how much of it is a lift (None: nothing)."""
+
+
+@dataclass(eq=False)
+class _Sum:
+    """A total, the sizes that its rounding grows with, and what is known to be lost, each ``[B, R]``; coefficients not yet spent."""
+
+    total: Array
+    size: Array
+    error: Array
+    waiting: dict[int, tuple[Array, Array | None]] = field(default_factory=dict)
+    """By node: coefficients ``[B, R, m]``, and by how much they may be off (None: not at all)."""
+
+    def give(self, node: int, value: Array, slip: Array | None) -> None:
+        """Coefficients of a node's values from one of its consumers; adding them to others' rounds once."""
+        if node in self.waiting:
+            before, lost = self.waiting[node]
+            value = before + value
+            rounded = 2 * UNIT_ROUNDOFF * np.abs(value)
+            slip = rounded if slip is None else rounded + slip
+            slip = slip if lost is None else slip + lost
+        self.waiting[node] = value, slip
+
+    def add(self, total: Array, size: Array) -> None:
+        """A part of the bound."""
+        self.total, self.size = self.total + total, self.size + size
 
 
 class Backward:
     """Bounds of one network."""
 
-    def __init__(self, blocks: Sequence[Block], rows: LinearRows | None = None) -> None:
-        self._blocks, self._rows = tuple(blocks), rows
-        self._sizes = [block.weight.shape[0] for block in self._blocks[:-1]]
-        self._edges = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
-        self._absolute = [np.abs(block.weight) for block in self._blocks]
+    def __init__(self, graph: Graph, rows: LinearRows | None = None) -> None:
+        self._graph, self._rows = graph, rows
+        self._number = {k: number for number, k in enumerate(graph.elementwise)}
+        self._absolute: dict[int, tuple[LinearMap, ...]] = {
+            k: tuple(m.size() for m in node.maps) for k, node in enumerate(graph.nodes) if isinstance(node, Affine)
+        }
+        widths = [graph.inputs, *(graph.width(k) for k in range(len(graph.nodes)))]
+        self._widest, self._terms = max(widths), sum(widths) + (0 if rows is None else rows.lower.size)
 
     @property
     def neurons(self) -> int:
-        """The number M of hidden neurons."""
-        return int(self._edges[-1])
+        """The number M of neurons."""
+        return self._graph.neurons
 
     def pre_activations(self, shells: Shells, phases: Phases | None = None) -> HiddenBounds:
-        """``l <= z <= u`` of every hidden neuron on each shell, where phases ``[S, M]`` are given on their side of it.
+        """``l <= z <= u`` of every neuron on each shell, where phases ``[S, M]`` are given on their side of it.
 
         A side that phases leave empty has ``l > u`` for some neuron.
         """
         bounds: HiddenBounds = []
-        for k, size in enumerate(self._sizes):
+        for number, k in enumerate(self._graph.elementwise):
+            source = self._source(k)
+            size = self._graph.width(k)
             unit = np.concatenate([np.eye(size), -np.eye(size)])
-            step = max(1, _CHUNK // (2 * size * max(self._blocks[0].weight.shape[1], *self._sizes)))
+            step = max(1, _CHUNK // (2 * size * self._widest))
             parts = []
             for first in range(0, len(shells), step):
                 piece = slice(first, first + step)
@@ -82,17 +152,16 @@ class Backward:
                 some = shells.take(piece)
                 none = np.zeros((len(some), self.neurons), np.int8) if phases is None else phases[piece]
                 rows = np.broadcast_to(unit, (len(some), *unit.shape))
-                top = self._pass(k, rows, some, local, none, None, None)
-                if k > 0:
+                top = self._pass(source, rows, some, local, none, _ByRule(), None)
+                if number > 0:
                     zeros = np.zeros((len(some), self.neurons))
-                    top = np.minimum(top, self._pass(k, rows, some, local, none, zeros, None))
+                    top = np.minimum(top, self._pass(source, rows, some, local, none, _Given(zeros), None))
                 parts.append(top)
             top = np.concatenate(parts)
             if phases is None:
                 bounds.append((-top[:, size:], np.maximum(top[:, :size], -top[:, size:])))
             else:
-                side = phases[:, self._edges[k] : self._edges[k + 1]]
-                bounds.append(_cut(-top[:, size:], top[:, :size], side))
+                bounds.append(_cut(-top[:, size:], top[:, :size], phases[:, self._span(number)]))
         return bounds
 
     def leaves(
@@ -113,72 +182,101 @@ class Backward:
         functional ``[L, K]``, tau ``[L] >= 0``, shells and bounds one a leaf, phases ``[L, M]``, nu ``[L, M]`` (None: by rule),
         rho ``[L, r]`` (None: 0) multipliers of the support's rows; with lines nu is along them, and theirs is the lift (else 0).
         """
-        step = max(1, _CHUNK // max(max(block.weight.shape) for block in self._blocks))
+        step = max(1, _CHUNK // self._widest)
         out = np.empty(len(shells))
         for first in range(0, len(shells), step):
             at = slice(first, first + step)
             local = [(low[at], high[at]) for low, high in bounds]
-            given = None if nu is None else nu[at]
+            choose: _Choice = _ByRule() if nu is None else _Given(nu[at])
+            choose = choose if lines is None else _Along(lines.take(at))
             rows = functional[at, None, :]
             price = Price(tau[at], power, None if rho is None else rho[at])
-            some = None if lines is None else lines.take(at)
-            top = self._pass(len(self._sizes), rows, shells.take(at), local, phases[at], given, price, some)
-            out[at] = top[:, 0]
+            last = len(self._graph.nodes) - 1
+            out[at] = self._pass(last, rows, shells.take(at), local, phases[at], choose, price)[:, 0]
         return out
+
+    def _source(self, k: int) -> int:
+        node = self._graph.nodes[k]
+        assert isinstance(node, Elementwise)
+        return node.source
+
+    def _span(self, number: int) -> slice:
+        """Where the neurons of an elementwise node stand among all."""
+        return slice(int(self._graph.edges[number]), int(self._graph.edges[number + 1]))
 
     def _pass(
         self,
-        last: int,
-        nu: Array,
+        target: int,
+        rows: Array,
         shells: Shells,
         bounds: HiddenBounds,
         phases: Phases,
-        given: Array | None,
+        choose: _Choice,
         price: Price | None,
-        lines: Lines | None = None,
     ) -> Array:
-        """Upper bounds ``[B, R]`` of ``nu . z_last + lift . z`` less the price, with ``nu [B, R, m_last]``; given ``[B, M]``."""
-        total, size, error = np.zeros(nu.shape[:2]), np.zeros(nu.shape[:2]), np.zeros(nu.shape[:2])
-        empty = unreachable(shells)
+        """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``."""
+        zero = np.zeros(rows.shape[:2])
+        run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), unreachable(shells)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            for k in range(last, -1, -1):
-                block, weights = self._blocks[k], np.abs(nu)
-                total, size = total + nu @ block.bias, size + weights @ np.abs(block.bias)
-                error = error + 2 * (weights @ block.bias_error)
-                q = nu @ block.weight
-                slip = weights @ (dot_error(nu.shape[-1] + 2) * self._absolute[k] + 2 * block.weight_error)
-                slip = slip + underflow(nu.shape[-1])
-                if k == 0:
-                    break
-                span = slice(int(self._edges[k - 1]), int(self._edges[k]))
-                low, high, vacant = _allowed(bounds[k - 1], phases[:, span])
-                empty |= vacant
-                if lines is not None:
-                    nu = lines.nu(span, q, low, high)
-                    gain, rounded = _lifted(q, nu, lines.lift[:, span], low, high)
-                else:
-                    nu = _by_rule(q, low, high) if given is None else _repeat(given[:, span], q)
-                    gain, rounded = _gain(q, nu, low, high)
-                total, size = total + gain.sum(-1), size + np.abs(gain).sum(-1)
-                error = error + rounded.sum(-1) + (slip * np.maximum(high, 0.0)[:, None, :]).sum(-1)
+            for k in range(target, INPUT, -1):
+                node = self._graph.nodes[k]
+                if isinstance(node, Elementwise):
+                    number = self._number[k]
+                    if number < len(bounds):
+                        low, high, vacant = _allowed(bounds[number], phases[:, self._span(number)])
+                        empty |= vacant
+                        if k in run.waiting:
+                            self._elementwise(node, self._span(number), *run.waiting.pop(k), low, high, choose, run)
+                elif k in run.waiting:
+                    self._affine(k, node, *run.waiting.pop(k), run)
+            q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
+            slip = np.zeros_like(q) if slip is None else slip
             if price is not None and price.rho is not None:
                 q, slip, extra, sized = self._with_rows(q, slip, price.rho)
-                total, size = total + extra, size + sized
+                run.add(extra, sized)
             top, spread = peak(q, slip, shells, price)
-            terms = (
-                sum(self._sizes)
-                + self._blocks[0].weight.shape[1]
-                + (0 if self._rows is None else self._rows.lower.size)
-            )
-            rounding = dot_error(4 * terms + 8) * (size + spread)
-            bound = (
-                total
-                + top
-                + 1.001 * (error + rounding)
-                + underflow(4 * (self.neurons + self._blocks[0].weight.shape[1]))
-            )
+            rounding = dot_error(4 * self._terms + 8) * (run.size + spread)
+            bound = run.total + top + 1.001 * (run.error + rounding) + underflow(4 * self._terms)
         bound = np.where(np.isfinite(bound), bound, np.inf)
         return np.where(empty[:, None], -np.inf, bound)
+
+    def _affine(self, k: int, node: Affine, p: Array, slip: Array | None, run: _Sum) -> None:
+        size = np.abs(p)
+        run.add(p @ node.bias, size @ np.abs(node.bias))
+        if node.bias_error is not None:
+            run.error = run.error + 2 * (size @ node.bias_error)
+        if slip is not None:
+            run.error = run.error + slip @ np.abs(node.bias)
+        for source, map_, absolute in zip(node.sources, node.maps, self._absolute[k], strict=True):
+            lost = None if slip is None else absolute.back(slip)
+            if map_.terms_in:
+                factor = dot_error(map_.terms_in + 2)  # of the sum: times one tiny coefficient it would vanish
+                carried = size if slip is None else size + slip * (1.001 / factor)
+                lost = absolute.back(carried) * factor + map_.lost_in
+            run.give(source, map_.back(p), lost)
+
+    @staticmethod
+    def _elementwise(
+        node: Elementwise,
+        span: slice,
+        q: Array,
+        slip: Array | None,
+        low: Array,
+        high: Array,
+        choose: _Choice,
+        run: _Sum,
+    ) -> None:
+        low, high = low[:, None, :], high[:, None, :]
+        nu, lift = choose(span, node.function, q, low, high)
+        rest = nu if lift is None else nu - lift
+        gain, rounded = node.function.gain(q, rest, low, high)
+        run.add(gain.sum(-1), np.abs(gain).sum(-1))
+        if lift is not None:
+            rounded = rounded + 2 * UNIT_ROUNDOFF * (np.abs(rest) * np.maximum(np.abs(low), np.abs(high)))
+        if slip is not None:
+            rounded = rounded + slip * node.function.reach(low, high)
+        run.error = run.error + rounded.sum(-1)
+        run.give(node.source, nu, None)
 
     def _with_rows(self, q: Array, slip: Array, rho: Array) -> tuple[Array, Array, Array, Array]:
         """``q - A^T rho``, its slip, ``max rho . v`` over ``lower <= v <= upper`` and its size, for ``lower <= A x <= upper``."""
@@ -191,10 +289,6 @@ class Backward:
         lost = dot_error(rho.shape[1] + 2) * (np.abs(rho) @ np.abs(rows.matrix))[:, None, :] + underflow(rho.shape[1])
         out = q - less
         return out, slip + lost + 2 * UNIT_ROUNDOFF * np.abs(out), gain.sum(-1), np.abs(gain).sum(-1)
-
-
-def _repeat(given: Array, like: Array) -> Array:
-    return np.broadcast_to(given[:, None, :], like.shape)
 
 
 def _allowed(bounds: tuple[Array, Array], phases: Phases) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -210,36 +304,3 @@ def _cut(low: Array, high: Array, phases: Phases) -> tuple[Array, Array]:
     gone = ~(low <= high)
     low, high = np.where(gone, 1.0, low), np.where(gone, -1.0, high)
     return np.where(phases > 0, np.maximum(low, 0.0), low), np.where(phases < 0, np.minimum(high, 0.0), high)
-
-
-def _by_rule(q: Array, low: Array, high: Array) -> Array:
-    """``nu [B, R, m]``: q where active, 0 where dead; else along the chord if q > 0, along the nearer side if not."""
-    low, high = low[:, None, :], high[:, None, :]
-    return _along(q, low, high, np.where(high > -low, 1.0, 0.0))
-
-
-def _along(q: Array, low: Array, high: Array, slopes: Array) -> Array:
-    """``nu [B, R, m]``: q where active, 0 where dead; else along the chord if q > 0, along the line below if not."""
-    chord = high / np.where(high > low, high - low, 1.0)
-    line = np.where(q > 0, chord, slopes)
-    slope = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, line))
-    return np.asarray(q * slope)
-
-
-def _gain(q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """``e = max q relu(z) - nu z`` over ``[low, high]`` and what computing it may have rounded, both ``[B, R, m]``."""
-    low, high = low[:, None, :], high[:, None, :]
-    bottom = q * np.maximum(low, 0.0) - nu * low
-    top = q * np.maximum(high, 0.0) - nu * high
-    gain = np.maximum(bottom, top)
-    gain = np.where((low < 0) & (high > 0), np.maximum(gain, 0.0), gain)
-    size = np.maximum(np.abs(low), np.abs(high))
-    return gain, 4 * UNIT_ROUNDOFF * (np.abs(q) + np.abs(nu)) * size
-
-
-def _lifted(q: Array, nu: Array, lift: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """``e = max q relu(z) + lift z - nu z`` likewise, with lift ``[B, m]``."""
-    rest = nu - lift[:, None, :]
-    gain, rounded = _gain(q, rest, low, high)
-    size = np.maximum(np.abs(low), np.abs(high))[:, None, :]
-    return gain, rounded + 2 * UNIT_ROUNDOFF * np.abs(rest) * size

@@ -17,7 +17,7 @@ from wdaverify.engines.cells.flatness import no_interior
 from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import SolverError
-from wdaverify.network.model import Array, Block
+from wdaverify.network.model import Array, Block, graph_of
 from wdaverify.solvers.base import MilpLimits, MilpStatus, outward
 from wdaverify.solvers.registry import solve
 from wdaverify.witness.slope import slopes_at
@@ -32,7 +32,7 @@ def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort
     """The bound is the solver's word; the point lies in the interior of a cell. A back-end that breaks down proves nothing."""
     begun = time.perf_counter()
     none = np.zeros((0, question.region.lower.size))
-    bounds = Backward(blocks).pre_activations(shell_of(question.region))
+    bounds = Backward(graph_of(blocks)).pre_activations(shell_of(question.region))
     slopes = neuron_slopes(blocks, bounds, question.region.cost, question.still)
     single = [(low[0], high[0]) for low, high in bounds]
     best, point, nodes, name = -math.inf, none, 0, "none"

@@ -25,7 +25,7 @@ from wdaverify.errors import ProblemError
 from wdaverify.ground import Norm
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
-from wdaverify.network.model import Array, Block, readonly
+from wdaverify.network.model import Array, Block, graph_of, readonly
 from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.dispatch import Dispatch
 from wdaverify.wdro.progress import Progress, Report
@@ -169,7 +169,7 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
     over share the bound of the box around them.
     """
     blocks = problem.asked().blocks
-    backward = Backward(blocks)
+    backward = Backward(graph_of(blocks))
     items: list[_Item] = []
     regions = problem.regions()
     samples, lower = list[int | None](), list[float]()
@@ -203,7 +203,7 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
 def interval_constants(problem: LipschitzProblem) -> Array:
     """What interval Jacobians alone prove of each row on the whole region, ``[R]`` (as FastLip, arXiv 1804.09699)."""
     blocks = problem.asked().blocks
-    backward, rows = Backward(blocks), [("", row[None, :]) for row in problem.measure.rows]
+    backward, rows = Backward(graph_of(blocks)), [("", row[None, :]) for row in problem.measure.rows]
     each = [_uppers(blocks, backward, region, problem.still(region), rows) for region in problem.regions()]
     out: Array = np.array(each).max(axis=0)
     return out

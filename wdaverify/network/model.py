@@ -8,6 +8,7 @@ very large numbers are scaled by powers of two.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
+from wdaverify.graph.functions import relu
+from wdaverify.graph.maps import Dense
+from wdaverify.graph.nodes import Affine as AffineNode
+from wdaverify.graph.nodes import Elementwise, Graph, Node
 from wdaverify.network.balance import exponents, scaled
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
@@ -164,6 +169,17 @@ class ReluNetwork:
             NetworkError: composing consecutive affine maps overflows.
         """
         return _balanced(self.fused)
+
+
+def graph_of(blocks: Sequence[Block]) -> Graph:
+    """Blocks as a graph of dense maps with a ReLU between each two."""
+    nodes: list[Node] = []
+    for block in blocks:
+        if nodes:
+            nodes.append(Elementwise(len(nodes) - 1, relu()))
+        error, bias_error = (None, None) if block.exact else (block.weight_error, block.bias_error)
+        nodes.append(AffineNode((len(nodes) - 1,), (Dense(block.weight, error),), block.bias, bias_error))
+    return Graph(tuple(nodes), int(blocks[0].weight.shape[1]))
 
 
 def _apply(layer: Layer, h: Array) -> Array:

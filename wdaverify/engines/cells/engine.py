@@ -27,7 +27,7 @@ from wdaverify.engines.cells.tightening import Tightener
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
 from wdaverify.errors import SolverError
 from wdaverify.ground import Norm
-from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.network.model import Array, ReluNetwork, graph_of
 
 _WIDEST = 600.0
 """Margins beyond this in size are not given to the exponential."""
@@ -55,7 +55,7 @@ class CellEngine:
 
     def __init__(self, network: ReluNetwork) -> None:
         self._network = network
-        self._backward = Backward(network.blocks)
+        self._backward = Backward(graph_of(network.blocks))
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Search within the effort; what is left open widens the bound."""
@@ -66,7 +66,7 @@ class CellEngine:
 
             return SlopeHunt(self._network.blocks, question, effort).answer()
         rows = question.region.rows
-        backward = self._backward if rows is None else Backward(self._network.blocks, rows)
+        backward = self._backward if rows is None else Backward(graph_of(self._network.blocks), rows)
         return _Hunt(self._network, backward, question, effort).answer()
 
 

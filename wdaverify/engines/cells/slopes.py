@@ -29,7 +29,7 @@ from wdaverify.engines.cells.search import PseudoCosts
 from wdaverify.engines.cells.slope_program import SlopeProgram
 from wdaverify.errors import SolverError
 from wdaverify.ground import GroundCost, Norm
-from wdaverify.network.model import Array, Block
+from wdaverify.network.model import Array, Block, graph_of
 from wdaverify.rounding import UNIT_ROUNDOFF
 from wdaverify.witness.slope import slopes_at
 
@@ -79,7 +79,7 @@ class SlopeHunt:
         self._begun = time.perf_counter()
         self._blocks, self._question, self._effort = blocks, question, effort
         self._region, self._rows, self._still = question.region, question.rows, question.still
-        self._backward = Backward(blocks)
+        self._backward = Backward(graph_of(blocks))
         self._sizes = [block.weight.shape[0] for block in blocks[:-1]]
         self._edges = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
         self._shell = shell_of(self._region)

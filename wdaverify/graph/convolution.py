@@ -1,0 +1,135 @@
+"""Convolutions as sums of shifted matrix products: a window has k^2 C products and not the width of a layer.
+
+Computed by no other algorithm than that, whose sums have ``terms_out`` products (``graph.maps``). A one-dimensional convolution has
+height 1; average pooling is one of ones in groups of one channel, followed by a division (``graph.maps.Diagonal``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.rounding import underflow
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """``[C, H, W] -> [O, H', W']``, flattened, by a kernel ``[O, C / groups, kh, kw]``.
+
+    ``y[o, i, j] = sum over c, a, b of kernel[o, c, a, b] x[c, i s_h + a d_h - top, j s_w + b d_w - left]``, entries outside being 0;
+    stride ``(s_h, s_w)``, dilation ``(d_h, d_w)``, pads ``(top, left, bottom, right)``.
+    """
+
+    kernel: Array
+    height: int
+    width: int
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kernel.ndim != 4 or self.kernel.shape[0] % self.groups or min(self.kernel.shape) < 1:
+            raise ValueError(
+                f"a kernel of shape {list(self.kernel.shape)} in {self.groups} groups: [O, C / groups, kh, kw] is accepted"
+            )
+        if min(self.out) < 1:
+            raise ValueError(
+                f"a window of {list(self.kernel.shape[2:])} does not fit an image of {self.height} x {self.width}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.kernel.shape[1]) * self.groups
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """H' and W'."""
+        sizes = (self.height + self.pads[0] + self.pads[2], self.width + self.pads[1] + self.pads[3])
+        spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel.shape[2:], strict=True)]
+        high, wide = ((size - span) // s + 1 for size, span, s in zip(sizes, spans, self.stride, strict=True))
+        return int(high), int(wide)
+
+    @property
+    def inputs(self) -> int:
+        """C H W."""
+        return self.channels * self.height * self.width
+
+    @property
+    def outputs(self) -> int:
+        """O H' W'."""
+        return int(self.kernel.shape[0]) * math.prod(self.out)
+
+    @property
+    def terms_out(self) -> int:
+        """A window's products."""
+        return int(math.prod(self.kernel.shape[1:]))
+
+    @property
+    def terms_in(self) -> int:
+        """The windows that read one entry, times the outputs of a group."""
+        reads = [
+            -(-(d * (k - 1) + 1) // s)
+            for d, k, s in zip(self.dilation, self.kernel.shape[2:], self.stride, strict=True)
+        ]
+        reads = [min(r, int(k)) for r, k in zip(reads, self.kernel.shape[2:], strict=True)]
+        return int(self.kernel.shape[0] // self.groups * math.prod(reads))
+
+    @property
+    def lost_out(self) -> float:
+        """A window's products."""
+        return underflow(self.terms_out)
+
+    @property
+    def lost_in(self) -> float:
+        """The products of an entry."""
+        return underflow(self.terms_in)
+
+    def apply(self, h: Array) -> Array:
+        """The convolution of images ``[..., C H W]``."""
+        lead, (top, left, bottom, right) = h.shape[:-1], self.pads
+        padded = np.zeros((*lead, self.height + top + bottom, self.width + left + right, self.channels))
+        images = np.moveaxis(h.reshape(*lead, self.channels, self.height, self.width), -3, -1)
+        padded[..., top : top + self.height, left : left + self.width, :] = images
+        out = np.zeros((*lead, *self.out, self.kernel.shape[0]))
+        for matrix, rows, columns, taken, given in self._windows():
+            out[..., given] += padded[..., rows, columns, taken] @ matrix.T
+        return np.moveaxis(out, -1, -3).reshape(*lead, self.outputs)
+
+    def back(self, c: Array) -> Array:
+        """The transpose: ``c [..., O H' W']`` spread over the windows."""
+        lead, (top, left, bottom, right) = c.shape[:-1], self.pads
+        padded = np.zeros((*lead, self.height + top + bottom, self.width + left + right, self.channels))
+        images = np.moveaxis(c.reshape(*lead, self.kernel.shape[0], *self.out), -3, -1)
+        for matrix, rows, columns, taken, given in self._windows():
+            padded[..., rows, columns, taken] += images[..., given] @ matrix
+        inner = padded[..., top : top + self.height, left : left + self.width, :]
+        return np.moveaxis(inner, -1, -3).reshape(*lead, self.inputs)
+
+    def _windows(self) -> Iterator[tuple[Array, slice, slice, slice, slice]]:
+        """Per place in the window and group its matrix ``[O / g, C / g]``, the rows and columns that it reads, channels read and given."""
+        (s_h, s_w), (d_h, d_w), (high, wide) = self.stride, self.dilation, self.out
+        given, taken = self.kernel.shape[0] // self.groups, self.kernel.shape[1]
+        for a in range(self.kernel.shape[2]):
+            for b in range(self.kernel.shape[3]):
+                rows = slice(a * d_h, a * d_h + s_h * (high - 1) + 1, s_h)
+                columns = slice(b * d_w, b * d_w + s_w * (wide - 1) + 1, s_w)
+                for g in range(self.groups):
+                    outs = slice(g * given, (g + 1) * given)
+                    yield self.kernel[outs, :, a, b], rows, columns, slice(g * taken, (g + 1) * taken), outs
+
+    def size(self) -> Convolution:
+        """By the kernel of absolute values."""
+        return self._size
+
+    @cached_property
+    def _size(self) -> Convolution:
+        return replace(self, kernel=np.abs(self.kernel))

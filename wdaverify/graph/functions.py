@@ -1,0 +1,199 @@
+"""Elementwise functions as data: continuous and piecewise linear, through points whose coordinates are doubles.
+
+``phi`` is given by breaks ``b_1 < ... < b_B``, values there, and slopes left of the first, between, and right of the last break; the value
+at each break follows exactly from the one before it (checked in rationals), so that phi has one meaning in real arithmetic. A slope may be
+one number or one a neuron (PReLU). For a linear bound ``q phi(z) <= nu z + gain`` on ``[l, u]`` nu may be anything, and
+
+    gain = max over [l, u] of q phi(z) - nu z     is attained at l, u or a break between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wdaverify.rounding import UNIT_ROUNDOFF
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PiecewiseLinear:
+    """breaks and values ``[B]``, slopes ``[B + 1]`` or ``[B + 1, m]`` for m neurons; B >= 1."""
+
+    name: str
+    breaks: Array
+    values: Array
+    slopes: Array
+
+    def __post_init__(self) -> None:
+        breaks, values, slopes = (np.array(v, np.float64) for v in (self.breaks, self.values, self.slopes))
+        if not (
+            breaks.ndim == 1 and breaks.size and values.shape == breaks.shape and slopes.shape[:1] == (breaks.size + 1,)
+        ):
+            raise ValueError(f"{self.name}: breaks and values [B] with slopes [B + 1] are accepted")
+        if not all(np.isfinite(v).all() for v in (breaks, values, slopes)) or (np.diff(breaks) <= 0).any():
+            raise ValueError(f"{self.name}: breaks in ascending order and finite numbers are accepted")
+        for k in range(1, breaks.size):
+            rise = Fraction(float(values[k])) - Fraction(float(values[k - 1]))
+            run = Fraction(float(breaks[k])) - Fraction(float(breaks[k - 1]))
+            if any(Fraction(s) * run != rise for s in np.unique(slopes[k]).tolist()):
+                raise ValueError(
+                    f"{self.name}: the slope between two breaks does not lead from one value to the next, exactly"
+                )
+        for name, array in (("breaks", breaks), ("values", values), ("slopes", slopes)):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    @property
+    def origin(self) -> bool:
+        """Whether the one break is at 0, where the value is 0: values are products, and splits are by sign."""
+        return self.breaks.size == 1 and not self.breaks[0] and not self.values[0]
+
+    def value(self, z: Array) -> Array:
+        """``phi(z)`` of ``z [..., m]``; where ``origin``, rounded once."""
+        if self.origin:
+            return np.asarray(np.where(z > 0, z * self.slopes[1], z * self.slopes[0]))
+        at = np.searchsorted(self.breaks, z, side="right")
+        anchor = np.maximum(at - 1, 0)
+        slope = (
+            self.slopes[at]
+            if self.slopes.ndim == 1
+            else np.take_along_axis(self.slopes, at.reshape(-1, z.shape[-1]), 0).reshape(z.shape)
+        )
+        return np.asarray(self.values[anchor] + slope * (z - self.breaks[anchor]))
+
+    def rounded(self, size: Array) -> Array:
+        """What ``value`` may have rounded at ``|z| <= size [..., m]``."""
+        steep = np.abs(self.slopes).max(axis=0)
+        far = 0.0 if self.origin else float(np.abs(self.breaks).max())
+        most = 0.0 if self.origin else float(np.abs(self.values).max())
+        return np.asarray(4 * UNIT_ROUNDOFF * (most + steep * (size + far)))
+
+    def slope_range(self, low: Array, high: Array) -> tuple[Array, Array]:
+        """The least and the greatest slope of phi on ``[l, u]``, which may be a point (then of one side)."""
+        least = greatest = np.broadcast_to(self.slopes[0], low.shape)
+        least, greatest = (
+            np.where(low < self.breaks[0], least, np.inf),
+            np.where(low < self.breaks[0], greatest, -np.inf),
+        )
+        for k, at in enumerate(self.breaks.tolist()):
+            following = self.breaks[k + 1] if k + 1 < self.breaks.size else np.inf
+            here = (high >= at) & (low < following)
+            least = np.where(here, np.minimum(least, self.slopes[k + 1]), least)
+            greatest = np.where(here, np.maximum(greatest, self.slopes[k + 1]), greatest)
+        return least, greatest
+
+    def reach(self, low: Array, high: Array) -> Array:
+        """The largest ``|phi|`` on ``[l, u]``, rounded up."""
+        size = np.maximum(np.abs(self.value(low)), np.abs(self.value(high)))
+        for at, value in zip(self.breaks.tolist(), self.values.tolist(), strict=True):
+            if value:
+                size = np.where((low < at) & (high > at), np.maximum(size, abs(value)), size)
+        return size * (1 + 8 * UNIT_ROUNDOFF) + (
+            0.0 if self.origin else self.rounded(np.maximum(np.abs(low), np.abs(high)))
+        )
+
+    def chord(self, low: Array, high: Array) -> Array:
+        """The slope from l to u, roughly; that at l where they are one."""
+        wide = high > low
+        rise = self.value(high) - self.value(low)
+        return np.asarray(np.where(wide, rise / np.where(wide, high - low, 1.0), self.slope_range(low, low)[0]))
+
+    def by_rule(self, q: Array, low: Array, high: Array) -> Array:
+        """``nu`` along the line that bounds ``q phi`` best in the middle of ``[l, u]``: its concave envelope's, of q's sign.
+
+        For a ReLU this is the chord where q > 0, and the nearer side where q < 0 (CROWN, arXiv 1811.00866).
+        """
+        points = [low, *(np.broadcast_to(np.clip(at, low, high), low.shape) for at in self.breaks.tolist()), high]
+        values = [self.value(point) for point in points]
+        middle, best, slope = (
+            0.5 * (low + high),
+            np.full(np.broadcast_shapes(q.shape, low.shape), np.inf),
+            np.zeros_like(q),
+        )
+        for i in range(len(points)):
+            for j in range(i + 1, len(points)):
+                run = points[j] - points[i]
+                line = np.where(run > 0, (values[j] - values[i]) / np.where(run > 0, run, 1.0), 0.0)
+                top = np.max([q * (v + line * (middle - p)) for v, p in zip(values, points, strict=True)], axis=0)
+                better = (run > 0) & (top < best)
+                best, slope = np.where(better, top, best), np.where(better, line, slope)
+        least, greatest = self.slope_range(low, high)
+        return np.asarray(q * np.where(least == greatest, least, slope))
+
+    def along(self, q: Array, low: Array, high: Array, slopes: Array) -> Array:
+        """``nu`` along the chord where it bounds ``q phi`` from above, else along the line of the given slope, within phi's own.
+
+        Of a function that is neither convex nor concave on ``[l, u]`` the line may cross it: gain pays for that.
+        """
+        least, greatest = self.slope_range(low, high)
+        convex = bool((np.diff(self.slopes, axis=0) >= 0).all())
+        chord = self.chord(low, high)
+        line = np.where((q > 0) == convex, chord, np.clip(slopes, least, greatest))
+        return np.asarray(q * np.where(least == greatest, least, line))
+
+    def gain(self, q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
+        """``max q phi(z) - nu z`` over ``[l, u]``, and what computing it may have rounded."""
+        best = np.maximum(q * self.value(low) - nu * low, q * self.value(high) - nu * high)
+        for at, value in zip(self.breaks.tolist(), self.values.tolist(), strict=True):
+            inside = (low < at) & (high > at)
+            best = np.where(inside, np.maximum(best, q * value - nu * at if value or at else 0.0), best)
+        size = np.maximum(np.abs(low), np.abs(high))
+        steep = np.maximum(np.abs(self.slopes).max(axis=0), 1.0)
+        far = 0.0 if self.origin else float(max(np.abs(self.breaks).max(), np.abs(self.values).max()))
+        return best, 16 * UNIT_ROUNDOFF * ((steep * np.abs(q) + np.abs(nu)) * (size + far))
+
+
+def relu() -> PiecewiseLinear:
+    """``max(z, 0)``."""
+    return _Relu("Relu", np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))
+
+
+def leaky_relu(slope: ArrayLike) -> PiecewiseLinear:
+    """``z`` where z > 0, else ``slope z``; one slope, or one a neuron (PReLU)."""
+    left = np.asarray(slope, np.float64)
+    return PiecewiseLinear("LeakyRelu", np.zeros(1), np.zeros(1), np.stack([left, np.ones_like(left)]))
+
+
+def absolute() -> PiecewiseLinear:
+    """``|z|``."""
+    return PiecewiseLinear("Abs", np.zeros(1), np.zeros(1), np.array([-1.0, 1.0]))
+
+
+def clip(low: float, high: float) -> PiecewiseLinear:
+    """``min(max(z, low), high)``; either may be infinite, not both."""
+    ends: Sequence[float] = [v for v in (low, high) if np.isfinite(v)]
+    slopes = ([0.0] if np.isfinite(low) else []) + [1.0] + ([0.0] if np.isfinite(high) else [])
+    return PiecewiseLinear("Clip", np.array(ends), np.array(ends), np.array(slopes))
+
+
+class _Relu(PiecewiseLinear):
+    """``max(z, 0)``: the same formulas with what multiplies 0 or 1 left out."""
+
+    def value(self, z: Array) -> Array:
+        return np.maximum(z, 0.0)
+
+    def reach(self, low: Array, high: Array) -> Array:
+        return np.maximum(high, 0.0)
+
+    def by_rule(self, q: Array, low: Array, high: Array) -> Array:
+        return self.along(q, low, high, np.where(high > -low, 1.0, 0.0))
+
+    def along(self, q: Array, low: Array, high: Array, slopes: Array) -> Array:
+        chord = high / np.where(high > low, high - low, 1.0)
+        line = np.where(q > 0, chord, slopes)
+        slope = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, line))
+        return np.asarray(q * slope)
+
+    def gain(self, q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
+        bottom = q * np.maximum(low, 0.0) - nu * low
+        top = q * np.maximum(high, 0.0) - nu * high
+        gain = np.maximum(bottom, top)
+        gain = np.where((low < 0) & (high > 0), np.maximum(gain, 0.0), gain)
+        size = np.maximum(np.abs(low), np.abs(high))
+        return gain, 4 * UNIT_ROUNDOFF * ((np.abs(q) + np.abs(nu)) * size)  # the products first: q alone may be tiny
