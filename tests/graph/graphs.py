@@ -1,0 +1,143 @@
+"""Graphs for tests: skips, concatenations, pooling, every function, small convolutions; and what they mean in rationals."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from wdaverify.graph.convolution import Convolution
+from wdaverify.graph.functions import PiecewiseLinear, absolute, clip, leaky_relu, relu
+from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node
+
+FUNCTIONS = [relu(), leaky_relu(0.25), absolute(), clip(0.0, 1.0), clip(-0.5, 0.75)]
+
+
+class Maker:
+    """Adds nodes to a graph."""
+
+    def __init__(self, inputs: int) -> None:
+        self.nodes: list[Node] = []
+        self.inputs = inputs
+
+    def affine(self, parts: dict[int, LinearMap], bias: np.ndarray | None = None) -> int:
+        width = next(iter(parts.values())).outputs
+        self.nodes.append(Affine(tuple(parts), tuple(parts.values()), np.zeros(width) if bias is None else bias))
+        return len(self.nodes) - 1
+
+    def function(self, source: int, function: PiecewiseLinear) -> int:
+        self.nodes.append(Elementwise(source, function))
+        return len(self.nodes) - 1
+
+    def width(self, k: int) -> int:
+        if k == INPUT:
+            return self.inputs
+        node = self.nodes[k]
+        return node.width if isinstance(node, Affine) else self.width(node.source)
+
+    def concatenated(self, sources: list[int]) -> int:
+        """One after the other, each placed by a selection."""
+        total, first, parts = sum(self.width(s) for s in sources), 0, {}
+        for s in sources:
+            index = np.full(total, -1)
+            index[first : first + self.width(s)] = np.arange(self.width(s))
+            parts[s] = Select(index, self.width(s))
+            first += self.width(s)
+        return self.affine(parts)
+
+    def maximum(self, source: int, pairs: list[tuple[int, int]]) -> int:
+        """``max(a, b) = b + relu(a - b)`` of pairs of entries."""
+        a, b = (np.array(side) for side in zip(*pairs, strict=True))
+        n = self.width(source)
+        weight = np.zeros((len(pairs), n))
+        weight[np.arange(len(pairs)), a] += 1
+        weight[np.arange(len(pairs)), b] -= 1
+        over = self.function(self.affine({source: Dense(weight)}), relu())
+        return self.affine({source: Select(b, n), over: Same(len(pairs))})
+
+    def graph(self) -> Graph:
+        return Graph(tuple(self.nodes), self.inputs)
+
+
+def random_graph(seed: int) -> Graph:
+    """2 or 3 inputs, a handful of nodes of every kind; weights are short dyadic numbers, often tied."""
+    rng = np.random.default_rng(seed)
+    short = lambda *shape: np.round(rng.normal(size=shape) * 4) / 4  # noqa: E731 (a formula)
+    make = Maker(int(rng.integers(2, 4)))
+    alive = [make.affine({INPUT: Dense(short(3, make.inputs))}, short(3))]
+    for _ in range(int(rng.integers(1, 4))):
+        source = int(rng.choice(alive))
+        match rng.choice(["layer", "skip", "concatenation", "maximum", "scaled"]):
+            case "layer":
+                v = make.function(source, FUNCTIONS[int(rng.integers(len(FUNCTIONS)))])
+                alive.append(make.affine({v: Dense(short(3, make.width(v)))}, short(3)))
+            case "skip":
+                v = make.function(source, relu())
+                w = make.width(v)
+                alive.append(
+                    make.affine({v: Dense(short(w, w)), source: Same(w), INPUT: Dense(short(w, make.inputs))}, short(w))
+                )
+            case "concatenation":
+                v = make.function(source, clip(0.0, 1.0))
+                alive.append(make.concatenated([v, INPUT]))
+            case "maximum":
+                alive.append(make.maximum(source, [(0, 1), (1, make.width(source) - 1)]))
+            case "scaled":
+                w = make.width(source)
+                alive.append(
+                    make.affine({source: Diagonal(short(w) + 0.25, rng.choice([1.0, 3.0, -7.0], size=w))}, short(w))
+                )
+    last = {k: Dense(short(3, make.width(k))) for k in sorted(set(alive[-2:]))}
+    make.affine(last, short(3))  # type: ignore[arg-type]
+    return make.graph()
+
+
+def residual_convolution(seed: int) -> Graph:
+    """1 x 3 x 3 images: convolution, ReLU, convolution with a skip, LeakyReLU, average pooling, a head."""
+    rng = np.random.default_rng(seed)
+    make = Maker(9)
+    first = make.affine(
+        {INPUT: Convolution(rng.normal(size=(2, 1, 3, 3)), 3, 3, pads=(1, 1, 1, 1))}, rng.normal(size=18)
+    )
+    v = make.function(first, relu())
+    conv = Convolution(rng.normal(size=(2, 2, 3, 3)) / 2, 3, 3, pads=(1, 1, 1, 1))
+    w = make.function(make.affine({v: conv, first: Same(18)}), leaky_relu(0.125))
+    pool = make.affine({w: Convolution(np.ones((2, 1, 2, 2)), 3, 3, groups=2)})
+    mean = make.affine({pool: Diagonal(np.ones(8), np.full(8, 4.0))})
+    make.affine({mean: Dense(rng.normal(size=(3, 8)))}, rng.normal(size=3))
+    return make.graph()
+
+
+def exactly(graph: Graph, x: np.ndarray) -> list[list[Fraction]]:
+    """Every node's values at one point, in rationals, from the matrix that each map stands for."""
+    out: list[list[Fraction]] = []
+    point = [Fraction(float(v)) for v in x]
+    for node in graph.nodes:
+        if isinstance(node, Elementwise):
+            out.append([_value(node.function, z, k) for k, z in enumerate(out[node.source])])
+            continue
+        total = [Fraction(float(b)) for b in node.bias]
+        for source, map_ in zip(node.sources, node.maps, strict=True):
+            given = point if source == INPUT else out[source]
+            total = [a + b for a, b in zip(total, _applied(map_, given), strict=True)]
+        out.append(total)
+    return out
+
+
+def _applied(map_: LinearMap, given: list[Fraction]) -> list[Fraction]:
+    if isinstance(map_, Diagonal):
+        scales = zip(map_.factor.tolist(), map_.divisor.tolist(), strict=True)
+        return [v * Fraction(f) / Fraction(d) for v, (f, d) in zip(given, scales, strict=True)]
+    matrix = map_.apply(np.eye(map_.inputs)).T
+    return [
+        sum((Fraction(w) * v for w, v in zip(row, given, strict=True) if w), Fraction(0)) for row in matrix.tolist()
+    ]
+
+
+def _value(function: PiecewiseLinear, z: Fraction, neuron: int) -> Fraction:
+    slopes = function.slopes if function.slopes.ndim == 1 else function.slopes[:, neuron]
+    breaks, values = ([Fraction(v) for v in a.tolist()] for a in (function.breaks, function.values))
+    at = sum(z >= b for b in breaks)
+    anchor = max(at - 1, 0)
+    return values[anchor] + Fraction(float(slopes[at])) * (z - breaks[anchor])
