@@ -17,6 +17,9 @@ from wdaverify.errors import ProblemError
 from wdaverify.network.model import Array, readonly
 from wdaverify.rounding import dot_error, underflow
 
+LARGEST = 1e300
+"""The largest size of a radius^p, a label cost^p, a coordinate or a side of the support: sums of some of these must not overflow."""
+
 
 class Norm(StrEnum):
     """The norm of the ground cost."""
@@ -48,6 +51,8 @@ class GroundCost:
             raise ProblemError(
                 f"label cost {self.label_cost}: a number > 0 is accepted; leave it out to forbid label changes"
             )
+        if math.isfinite(self.label_cost):
+            check_power("label cost", self.label_cost, self.order, "leave it out to forbid label changes")
         if self.weights is not None:
             if self.weights.ndim != 1 or not (self.weights > 0).all():
                 raise ProblemError(
@@ -90,7 +95,7 @@ class GroundCost:
         if self.norm is Norm.ONE:
             room = np.maximum(far - held, 0.0)
         elif self.norm is Norm.TWO:
-            room = np.sqrt(np.maximum(far**2 - held**2, 0.0))
+            room = np.sqrt(np.maximum(far - held, 0.0)) * np.sqrt(far + held)  # far^2 may overflow, or vanish
         return np.asarray(np.minimum(room / np.where(free > 0, free, math.inf), 1.0))
 
     def distance(self, delta: Array) -> Array:
@@ -99,10 +104,38 @@ class GroundCost:
         if self.weights is not None:
             size = np.where(size > 0, np.where(size > 0, size, 1.0) * self.weights, 0.0)
         if self.norm is Norm.TWO:
-            with np.errstate(under="ignore", over="ignore"):
-                return np.asarray(np.sqrt((size * size).sum(axis=-1)))
+            return euclidean(size)
         out: Array = size.max(axis=-1, initial=0.0) if self.norm is Norm.INF else size.sum(axis=-1)
         return out
+
+
+def check_power(name: str, value: float, order: float, way_out: str) -> None:
+    """Refuse a finite number >= 0 whose power leaves no room in double precision for what it is multiplied by.
+
+    Raises:
+        ProblemError: names the largest that is accepted.
+    """
+    most = LARGEST if order != 2 else math.sqrt(LARGEST)
+    if value > most:
+        raise ProblemError(f"{name} {value:g} at order {order:g}: at most {most:g} is accepted; {way_out}")
+
+
+def euclidean(size: Array) -> Array:
+    """``||size||_2`` of rows ``[..., n]``, within the factor ``dot_error(n + 4)`` and ``underflow(1)`` of it.
+
+    Rows whose squares may overflow, or vanish and matter, are scaled by a power of two to a largest entry near 1.
+    """
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+        total = np.asarray((size * size).sum(axis=-1))
+        out = np.sqrt(total)
+        far = np.asarray(~((total > 2.0**-900) & (total < 2.0**1000)))
+        if far.any():
+            some = np.abs(size[far])
+            exponent = np.frexp(some.max(axis=-1, initial=0.0))[1] - 1
+            part = np.ldexp(some, -exponent[:, None])
+            out = np.asarray(out)
+            out[far] = np.ldexp(np.sqrt((part * part).sum(axis=-1)), exponent)
+        return np.asarray(out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +159,11 @@ class LinearRows:
 
     def hold(self, x: Array) -> NDArray[np.bool_]:
         """Whether points ``[B, n]`` satisfy every row exactly, ``[B]``."""
-        value = x @ self.matrix.T
-        slack = dot_error(x.shape[1]) * (np.abs(x) @ np.abs(self.matrix).T) + underflow(x.shape[1])
-        surely = (value - slack >= self.lower) & (value + slack <= self.upper)
-        maybe = (value + slack >= self.lower) & (value - slack <= self.upper)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = x @ self.matrix.T
+            slack = dot_error(x.shape[1]) * (np.abs(x) @ np.abs(self.matrix).T) + underflow(x.shape[1])
+            surely = (value - slack >= self.lower) & (value + slack <= self.upper)
+            maybe = ~((value + slack < self.lower) | (value - slack > self.upper))  # an overflow decides nothing
         out = np.zeros(len(x), np.bool_)
         out[:] = surely.all(axis=1)
         for b in np.flatnonzero(~out & maybe.all(axis=1)):
@@ -218,3 +252,24 @@ class Support:
             some = np.flatnonzero(out)
             out[some] = self.rows.hold(x[some])
         return out
+
+
+def check_sizes(cost: GroundCost, support: Support, x: Array) -> None:
+    """Refuse points ``x [N, n]`` and boxes whose differences, in units of the cost, leave double precision no room.
+
+    Raises:
+        ProblemError: says which, and what is accepted.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        ends = [("a sample has a feature", x)]
+        if support.bounded:
+            side = np.where(
+                cost.fixed(support.lower.size), 0.0, (support.upper - support.lower) * cost.scale(support.lower.size)
+            )
+            ends += [("the support has a bound", support.lower), ("the support has a bound", support.upper)]
+            ends += [("the support has a side (times its cost weight)", side)]
+    for what, values in ends:
+        if np.abs(values).max(initial=0.0) > LARGEST:
+            raise ProblemError(
+                f"{what} beyond {LARGEST:g} in size: sums of such numbers overflow; rescale the features"
+            )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import ProblemError, SamplesError
-from wdaverify.ground import GroundCost, LinearRows, Norm, Support
+from wdaverify.ground import GroundCost, LinearRows, Norm, Support, check_power, check_sizes
 from wdaverify.network.model import Array, ReluNetwork
 
 __all__ = ["Functionals", "GroundCost", "LinearRows", "Loss", "Norm", "Samples", "Support", "WdroProblem"]
@@ -95,6 +95,7 @@ class WdroProblem:
         network, samples = self.network, self.samples
         if not (math.isfinite(self.radius) and self.radius >= 0):
             raise ProblemError(f"radius {self.radius}: a finite number >= 0 is accepted")
+        check_power("radius", self.radius, self.cost.order, "rescale the features")
         if not network.blocks:  # composing the blocks here refuses a network whose weights overflow
             raise ProblemError(f"{network.name} has no layers")
         if len(samples) == 0:
@@ -110,6 +111,7 @@ class WdroProblem:
         if self.cost.weights is not None and self.cost.weights.size != network.n_inputs:
             raise ProblemError(f"{self.cost.weights.size} cost weights for a network of {network.n_inputs} features")
         self._check_labels()
+        check_sizes(self.cost, self.support, samples.x)
         outside = (samples.x < self.support.lower) | (samples.x > self.support.upper)
         if outside.any():
             self._refuse_outside(outside)

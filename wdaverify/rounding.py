@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
+from numpy.typing import NDArray
+
 UNIT_ROUNDOFF = 2.0**-53
 SMALLEST_SUBNORMAL = 2.0**-1074
 
@@ -24,6 +27,18 @@ def dot_error(terms: int) -> float:
 def underflow(terms: int) -> float:
     """What ``terms`` products may lose to underflow, doubled."""
     return 2.0 * (terms + 2) * SMALLEST_SUBNORMAL
+
+
+def squares_up(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``value^2`` of numbers >= 0 (inf allowed), rounded up: 0 for 0 alone, inf beyond the largest double."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.where(value > 0, np.nextafter(value * value, math.inf), 0.0))
+
+
+def squares_down(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same rounded down: the largest double where it overflows, and inf for inf alone."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.where(np.isinf(value), math.inf, np.nextafter(value * value, 0.0))
 
 
 def float_up(value: Fraction) -> float:

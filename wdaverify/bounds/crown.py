@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wdaverify.bounds.interval import TorchBlock, block_error, interval, torch_blocks
+from wdaverify.bounds.interval import TorchBlock, block_error, interval, lost_products, torch_blocks
 from wdaverify.bounds.region import Regions, inflate, peak
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import ReluNetwork
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 _CHUNK_NUMBERS = {"cpu": 2**19, "cuda": 2**23}
 """The most doubles that one backward pass may hold per tensor: small enough for a processor's cache, large enough for a GPU."""
@@ -120,6 +120,7 @@ class Crown:
             magnitude = regions.magnitude().to(self._device) if k == 0 else bounds[k - 1][1].clamp(min=0)
             weights = coefficients.abs()
             error = error + (weights @ (2 * block_error(block, magnitude))[..., None]).squeeze(-1)
+            error = error + lost_products(block, magnitude)
             added = coefficients @ block.bias
             constant, size = constant + added, size + added.abs()
             coefficients = coefficients @ block.weight
@@ -130,7 +131,7 @@ class Crown:
                 constant, size = constant + added, size + added.abs() * self._terms()
                 coefficients = positive * relaxed.slope[:, None, :] + negative * relaxed.alpha[:, None, :]
                 slip = (coefficients.abs() @ relaxed.size[..., None]).squeeze(-1)
-                error = error + 8 * UNIT_ROUNDOFF * slip
+                error = error + 8 * UNIT_ROUNDOFF * slip + underflow(4) * relaxed.size.sum(1, keepdim=True)
         top = peak(coefficients.cpu(), regions, multiplier)
         constant, size, error = constant.cpu(), size.cpu(), error.cpu()
         return top + constant + inflate(1.0001 * error) + dot_error(8 + 4 * len(self._blocks)) * (size + top.abs())

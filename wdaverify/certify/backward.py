@@ -59,7 +59,9 @@ class Backward:
         self._blocks, self._rows = tuple(blocks), rows
         self._sizes = [block.weight.shape[0] for block in self._blocks[:-1]]
         self._edges = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
-        self._absolute = [np.abs(block.weight) for block in self._blocks]
+        self._charged = [_charged(block) for block in self._blocks]
+        self._terms = sum(block.weight.shape[0] for block in self._blocks) + self._blocks[0].weight.shape[1]
+        self._terms += 0 if rows is None else rows.lower.size
 
     @property
     def neurons(self) -> int:
@@ -146,8 +148,7 @@ class Backward:
                 total, size = total + nu @ block.bias, size + weights @ np.abs(block.bias)
                 error = error + 2 * (weights @ block.bias_error)
                 q = nu @ block.weight
-                slip = weights @ (dot_error(nu.shape[-1] + 2) * self._absolute[k] + 2 * block.weight_error)
-                slip = slip + underflow(nu.shape[-1])
+                slip = dot_error(nu.shape[-1] + 2) * (weights @ self._charged[k]) + underflow(nu.shape[-1])
                 if k == 0:
                     break
                 span = slice(int(self._edges[k - 1]), int(self._edges[k]))
@@ -165,18 +166,8 @@ class Backward:
                 q, slip, extra, sized = self._with_rows(q, slip, price.rho)
                 total, size = total + extra, size + sized
             top, spread = peak(q, slip, shells, price)
-            terms = (
-                sum(self._sizes)
-                + self._blocks[0].weight.shape[1]
-                + (0 if self._rows is None else self._rows.lower.size)
-            )
-            rounding = dot_error(4 * terms + 8) * (size + spread)
-            bound = (
-                total
-                + top
-                + 1.001 * (error + rounding)
-                + underflow(4 * (self.neurons + self._blocks[0].weight.shape[1]))
-            )
+            rounding = dot_error(4 * self._terms + 8) * (size + spread)
+            bound = total + top + 1.001 * (error + rounding) + underflow(4 * self._terms)
         bound = np.where(np.isfinite(bound), bound, np.inf)
         return np.where(empty[:, None], -np.inf, bound)
 
@@ -191,6 +182,18 @@ class Backward:
         lost = dot_error(rho.shape[1] + 2) * (np.abs(rho) @ np.abs(rows.matrix))[:, None, :] + underflow(rho.shape[1])
         out = q - less
         return out, slip + lost + 2 * UNIT_ROUNDOFF * np.abs(out), gain.sum(-1), np.abs(gain).sum(-1)
+
+
+def _charged(block: Block) -> Array:
+    """``C [m, n]`` such that ``dot_error(m + 2) (|nu| @ C)`` pays for rounding ``nu @ W`` and for W's own error.
+
+    The factor is for the sum: times one tiny weight it would vanish.
+    """
+    weight = np.abs(block.weight)
+    if block.exact:
+        return weight
+    with np.errstate(over="ignore"):
+        return np.asarray(weight + (2.001 / dot_error(block.weight.shape[0] + 2)) * block.weight_error)
 
 
 def _repeat(given: Array, like: Array) -> Array:
@@ -234,7 +237,7 @@ def _gain(q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
     gain = np.maximum(bottom, top)
     gain = np.where((low < 0) & (high > 0), np.maximum(gain, 0.0), gain)
     size = np.maximum(np.abs(low), np.abs(high))
-    return gain, 4 * UNIT_ROUNDOFF * (np.abs(q) + np.abs(nu)) * size
+    return gain, 4 * UNIT_ROUNDOFF * ((np.abs(q) + np.abs(nu)) * size)  # the products first: q alone may be tiny
 
 
 def _lifted(q: Array, nu: Array, lift: Array, low: Array, high: Array) -> tuple[Array, Array]:
@@ -242,4 +245,4 @@ def _lifted(q: Array, nu: Array, lift: Array, low: Array, high: Array) -> tuple[
     rest = nu - lift[:, None, :]
     gain, rounded = _gain(q, rest, low, high)
     size = np.maximum(np.abs(low), np.abs(high))[:, None, :]
-    return gain, rounded + 2 * UNIT_ROUNDOFF * np.abs(rest) * size
+    return gain, rounded + 2 * UNIT_ROUNDOFF * (np.abs(rest) * size)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wdaverify.wdro.result import Reason, VerificationResult
 
-DONE, REJECTED, REFUSED, LIMIT, UNDECIDED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DONE, REJECTED, REFUSED, LIMIT, UNDECIDED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
+"""70 is sysexits' EX_SOFTWARE; Python's own status for a traceback is 1, which says that a certificate was rejected."""
 
 
 def exit_status(done: bool, reason: Reason) -> int:

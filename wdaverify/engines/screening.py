@@ -20,10 +20,11 @@ from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.known import KnownBounds
+from wdaverify.ground import euclidean
 from wdaverify.network.model import Array
 from wdaverify.pieces import Pieces
 from wdaverify.problem import GroundCost, Norm, WdroProblem
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 from wdaverify.witness.enclosure import functionals_enclosure
 
 Ints = NDArray[np.int64]
@@ -135,7 +136,7 @@ class Screen:
             size = np.abs(ends[0]).sum(-1) + np.abs(ends[1]).sum(-1)
             clean = (ends[0] + ends[1]).sum(-1) + dot_error(2 * terms + 4) * size
             gain, paid = _best_gain(slope, near, far, lam, self._problem.cost)
-            out = clean + gain + 8 * UNIT_ROUNDOFF * (np.abs(clean) + slope * far + paid)
+            out = clean + gain + 8 * UNIT_ROUNDOFF * (np.abs(clean) + slope * far + paid) + underflow(2 * terms + 8)
         return np.where(np.isfinite(out), out, math.inf)
 
     def _item_bounds(
@@ -149,8 +150,11 @@ class Screen:
         raw = self._bound(around, flat, near, far, lam).reshape(count, each, -1)
         if not self.pieces.entropy:
             return raw[..., 0]
-        paid = 0.0 if lam is None else lam * near**self._problem.cost.power
-        return _log_sum_up(raw, -np.broadcast_to(paid, near.shape)[:, None] * (1 - 2.0**-50))
+        paid = np.zeros(near.shape)
+        if lam is not None:
+            with np.errstate(over="ignore"):
+                paid = lam * near if self._problem.cost.power == 1 else lam * near * near  # near^2 alone may vanish
+        return _log_sum_up(raw, -paid[:, None] * (1 - 2.0**-50))
 
     def box_values(self) -> Array:
         """Upper bounds ``[N]`` of the loss over the whole support, floor left out: phi at multiplier 0; inf if unbounded.
@@ -218,8 +222,8 @@ class Screen:
         """Proven lower bounds of the distance to each rival's region, by balls on which the rival's margin stays negative.
 
         ``known [S]`` are distances of errors already found (inf: none); nothing beyond them matters. Returns items and lower
-        ``[M]``; a rival that stays negative on the whole ball up to ``known`` (or the reach) gets that radius, and inf where
-        that ball is the whole support.
+        ``[M]``; a rival that stays negative on the whole ball up to ``known`` (or the reach) gets that radius (at order inf the
+        double after it: the least that the distance may be when rounded up), and inf where that ball is the whole support.
         """
         items = self.pieces.of_samples(samples).reshape(-1)
         sample = self.pieces.sample[items]
@@ -278,7 +282,7 @@ def _length_up(cost: GroundCost, room: Array) -> Array:
             return np.asarray(np.nextafter(size.max(axis=1), np.inf))
         if cost.norm is Norm.ONE:
             return np.asarray(size.sum(axis=1) * (1 + dot_error(n)))
-        return np.asarray(np.sqrt((size * size).sum(axis=1)) * (1 + dot_error(n)))
+        return np.asarray(euclidean(size) * (1 + dot_error(n + 4)) + underflow(1))
 
 
 def _logits_at(problem: WdroProblem) -> tuple[Array, Array]:
@@ -294,7 +298,7 @@ def _best_gain(slope: Array, near: Array, far: Array, lam: float | None, cost: G
     if cost.power == 1:
         rate = slope - lam
         return np.where(rate > 0, rate * far, rate * near), lam * far + np.zeros_like(slope)
-    best = np.clip(slope / (2 * lam) if lam > 0 else far, near, far)
+    best = np.clip(0.5 * slope / lam if lam > 0 else far, near, far)
     ends = [slope * t - lam * t * t for t in (near, far, best)]
     return np.maximum(
         np.maximum(ends[0], ends[1]), ends[2]

@@ -9,10 +9,10 @@ import numpy as np
 
 from wdaverify.encoding.cost import Region
 from wdaverify.errors import ProblemError
-from wdaverify.ground import GroundCost, Norm, Support
+from wdaverify.ground import GroundCost, Norm, Support, check_power, check_sizes
 from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
 from wdaverify.problem import Samples
-from wdaverify.rounding import UNIT_ROUNDOFF
+from wdaverify.rounding import UNIT_ROUNDOFF, underflow
 
 OPERATOR_NORM = "operator-norm"
 FUNCTIONALS = "functionals"
@@ -107,10 +107,12 @@ class LipschitzProblem:
             return
         if not (math.isfinite(self.within) and self.within > 0):
             raise ProblemError(f"within {self.within}: a finite number > 0 is accepted; at 0 there is no ball")
+        check_power("within", self.within, 1, "leave --around out for the whole support")
         if self.around.x.shape[1] != self.network.n_inputs:
             raise ProblemError(
                 f"{self.around.source}: points have {self.around.x.shape[1]} features, {self.network.name} takes {self.network.n_inputs}"
             )
+        check_sizes(self.cost, self.support, self.around.x)
         outside = (self.around.x < self.support.lower) | (self.around.x > self.support.upper)
         if outside.any():
             raise ProblemError(
@@ -139,7 +141,7 @@ class LipschitzProblem:
         out = []
         room = np.where(self.cost.fixed(n), 0.0, self.within / self.cost.scale(n))
         for x in self.around.x:
-            off = np.where(room > 0, 4 * UNIT_ROUNDOFF * (np.abs(x) + room), 0.0)  # outward
+            off = np.where(room > 0, 4 * UNIT_ROUNDOFF * (np.abs(x) + room) + underflow(1), 0.0)  # outward
             lower, upper = np.maximum(support.lower, x - room - off), np.minimum(support.upper, x + room + off)
             far = math.inf if self.cost.norm is Norm.INF else self.within
             out.append(Region(self.cost, x, lower, upper, 0.0, far, support.rows))

@@ -247,9 +247,9 @@ def _scaled(matrix: Array, error: Array, factor: Array, divisor: Array) -> tuple
     touched = ((factor != 1) | (divisor != 1)) & ((matrix != 0) | (error != 0))
     product = matrix * factor
     out = product / divisor
-    lost = underflow(1) * (1 + 1 / np.abs(divisor))
+    lost = underflow(1) + underflow(1) / np.abs(divisor)
     rounded = 4 * UNIT_ROUNDOFF * np.abs(out) + lost
-    carried = 2 * error * np.abs(factor / divisor)
+    carried = 2 * (error * np.abs(factor) / np.abs(divisor))  # the factor over the divisor alone may vanish
     return out, np.where(touched, rounded + carried, error)
 
 

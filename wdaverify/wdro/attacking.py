@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.errors import ProblemError
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
+from wdaverify.rounding import float_up, squares_up
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
@@ -115,9 +117,10 @@ def _offer(
     moved = label != problem.samples.y[sample]
     if math.isfinite(problem.cost.order):
         power = problem.cost.power
-        paid = np.where(moved, problem.cost.label_cost, 0.0) ** power
-        cost = distance if power == 1 else np.nextafter(distance**power, np.inf)
-        cost = np.where(moved, np.nextafter(cost + paid, np.inf), cost)
+        paid = float_up(Fraction(problem.cost.label_cost) ** power) if problem.cost.moves_labels else math.inf
+        cost = distance if power == 1 else squares_up(distance)
+        with np.errstate(over="ignore"):
+            cost = np.where(moved, np.nextafter(cost + paid, np.inf), cost)
         kept = (cost > 0) & np.isfinite(value) & np.isfinite(cost)
     else:
         cost = np.zeros(distance.size)

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Effort, Inner
 from wdaverify.engines.screening import Ints, Screen, Screened
 from wdaverify.network.model import Array
+from wdaverify.rounding import float_up, squares_up
 from wdaverify.transport.models import UpperModel
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import fill_pool
@@ -131,8 +133,8 @@ class Pricing:
             return np.full(len(self.pieces), math.inf)
         cost = np.repeat(self._screen.reach, self._per_sample)
         if self._power != 1:
-            cost = np.nextafter(cost**self._power, math.inf)
-        label_cost = math.nextafter(problem.cost.label_cost**self._power, math.inf) if self.pieces.moved.any() else 0.0
+            cost = squares_up(cost)
+        label_cost = float_up(Fraction(problem.cost.label_cost) ** self._power) if self.pieces.moved.any() else 0.0
         return np.where(self.pieces.moved, np.nextafter(cost + label_cost, math.inf), cost)
 
     def _nothing_open(self) -> _Open:
@@ -162,7 +164,7 @@ class Pricing:
     def _attained(self, sample: int) -> float:
         """``lower_i`` of one sample, from its best atom."""
         atom = self._pool.best(sample, self.multiplier)
-        return math.nextafter(atom.value - self.multiplier * atom.cost, -math.inf)
+        return math.nextafter(atom.value - self.multiplier * atom.cost * (1 + 2.0**-50), -math.inf)
 
     def upper(self) -> Array:
         """``upper_i`` at the multiplier, ``[N]``; never below ``lower_i``."""
@@ -346,11 +348,12 @@ class Pricing:
         twins = self._twins.of(question.sample)
         fill_pool(problem, self._pool, np.repeat(twins, len(points)), np.tile(points, (twins.size, 1)))
         if self._power != 1:
-            costs = np.nextafter(costs**self._power, math.inf)
+            costs = squares_up(costs)
         if self.pieces.entropy:
             value = loss_bounds(problem, points, np.full(len(points), question.label, np.int64))[0]
         else:
             row = self.pieces.rows(np.array([item]))[0]
             value = functionals_enclosure(problem.network, points, row, np.zeros((len(points), 1)))[0][:, 0]
-        attained = value - question.multiplier * costs if question.multiplier else value
+        with np.errstate(over="ignore", invalid="ignore"):
+            attained = value - question.multiplier * costs * (1 + 2.0**-50) if question.multiplier else value
         return float(np.nextafter(attained.max(), -math.inf))

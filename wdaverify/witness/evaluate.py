@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.exact import exact_dot
+from wdaverify.ground import euclidean
 from wdaverify.network.model import Array, readonly
 from wdaverify.problem import GroundCost, Norm, WdroProblem
-from wdaverify.rounding import dot_error, float_down, float_up
+from wdaverify.rounding import dot_error, float_down, float_up, underflow
 from wdaverify.transport.distribution import Distribution
 from wdaverify.witness.losses import float32_losses, loss_bounds
 
@@ -183,12 +184,9 @@ def _scaled_up(cost: GroundCost, size: Array) -> Array:
             return np.asarray(size.max(axis=1, initial=0.0))
         if cost.norm is Norm.ONE:
             return np.array([_sum_up(row) for row in size.tolist()], np.float64)
-        largest = size.max(axis=1, initial=0.0)
-        unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-        part = size / unit[:, None]
-        out = unit * np.sqrt((part * part).sum(axis=1)) * (1 + dot_error(n + 4))
         alone = (size > 0).sum(axis=1) <= 1
-        return np.asarray(np.where(alone, largest, out))
+        out = euclidean(size) * (1 + dot_error(n + 4)) + underflow(1)
+        return np.asarray(np.where(alone, size.max(axis=1, initial=0.0), out))
 
 
 def _sum_up(terms: list[float]) -> float:
