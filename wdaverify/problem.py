@@ -13,15 +13,30 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.errors import ProblemError, SamplesError
+from wdaverify.errors import NetworkError, ProblemError, SamplesError
+from wdaverify.given import array, instance, integers, real, settle, told
 from wdaverify.ground import GroundCost, LinearRows, Norm, Support, check_power, check_sizes
 from wdaverify.network.model import Array, ReluNetwork
 
 __all__ = ["Functionals", "GroundCost", "LinearRows", "Loss", "Norm", "Samples", "Support", "WdroProblem"]
 
 
+_LOSSES = {
+    "01": "zero-one",
+    "0-1": "zero-one",
+    "zeroone": "zero-one",
+    "ce": "cross-entropy",
+    "crossentropy": "cross-entropy",
+}
+_SUM = 1e-9
+"""By how much the sum of all weights may miss 1."""
+
+
 class Loss(StrEnum):
-    """The loss of a labelled point; a rival is a class j != y (docs/theory.md, section 4)."""
+    """The loss of a labelled point; a rival is a class j != y (docs/theory.md, section 4).
+
+    Names are taken in either case, with ``_`` for ``-``; ``01`` is zero-one, ``ce`` cross-entropy.
+    """
 
     MARGIN = "margin"
     """``max_{j != y} z_j - z_y``."""
@@ -36,6 +51,21 @@ class Loss(StrEnum):
     LINEAR = "linear"
     """``max_r F_r . z + b_r`` for functionals of the user's own; labels enter through ``b`` alone, if at all."""
 
+    @classmethod
+    def of(cls, value: object) -> Loss:
+        """The loss that is meant.
+
+        Raises:
+            ProblemError: there is no such loss.
+        """
+        name = value.lower().replace("_", "-") if isinstance(value, str) else ""
+        name = _LOSSES.get(name, name)
+        if name in cls._value2member_map_:
+            return cls(name)
+        raise ProblemError(f"loss {told(value)}: accepted are {', '.join(cls)}")
+
+    _missing_ = of
+
 
 @dataclass(frozen=True, eq=False)
 class Functionals:
@@ -45,14 +75,13 @@ class Functionals:
     offset: Array
 
     def __post_init__(self) -> None:
+        settle(self, matrix=array("matrix", self.matrix), offset=array("offset", self.offset))
         if self.matrix.ndim != 2 or 0 in self.matrix.shape:
             raise ProblemError(f"functionals of shape {list(self.matrix.shape)}: a matrix [R, K] is accepted")
         if self.offset.ndim not in (1, 2) or self.offset.shape[-1] != self.matrix.shape[0] or not self.offset.size:
             raise ProblemError(
                 f"offsets of shape {list(self.offset.shape)} for {self.matrix.shape[0]} functionals: [R] or [labels, R] is accepted"
             )
-        if not (np.isfinite(self.matrix).all() and np.isfinite(self.offset).all()):
-            raise ProblemError("the functionals have entries that are not finite")
 
     def offsets(self, labels: NDArray[np.int64]) -> Array:
         """``b_r`` for each label, ``[B, R]``."""
@@ -75,6 +104,26 @@ class Samples:
     sha256: str
     source: str
 
+    def __post_init__(self) -> None:
+        for name in ("sha256", "source"):
+            instance(name, getattr(self, name), str, "make_samples(x, y) gives both", SamplesError)
+        settle(
+            self,
+            x=array("x", self.x, SamplesError, bools=True),
+            y=integers("y", self.y, SamplesError),
+            w=array("w", self.w, SamplesError),
+        )
+        n = len(self.x) if self.x.ndim else 0
+        if self.x.ndim != 2 or self.y.shape != (n,) or self.w.shape != (n,):
+            shapes = ", ".join(f"{name} {list(a.shape)}" for name, a in (("x", self.x), ("y", self.y), ("w", self.w)))
+            raise SamplesError(
+                f"samples of shapes {shapes}: x [N, n], y [N] and w [N] are accepted, as make_samples makes them"
+            )
+        if n and not ((self.w >= 0).all() and abs(math.fsum(self.w) - 1) <= _SUM):
+            raise SamplesError(
+                "the weights of the samples are no distribution; make_samples(x, y, w) makes one of weights >= 0"
+            )
+
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
@@ -92,9 +141,19 @@ class WdroProblem:
     functionals: Functionals | None = None
 
     def __post_init__(self) -> None:
-        network, samples = self.network, self.samples
-        if not (math.isfinite(self.radius) and self.radius >= 0):
-            raise ProblemError(f"radius {self.radius}: a finite number >= 0 is accepted")
+        network = instance("network", self.network, ReluNetwork, "load_network(path) reads one", NetworkError)
+        samples = instance(
+            "samples", self.samples, Samples, "make_samples(x, y) or load_samples(path) makes them", SamplesError
+        )
+        instance("cost", self.cost, GroundCost, "GroundCost(norm, order) makes one")
+        instance("support", self.support, Support, "Support.box(lower, upper, width) makes one")
+        if self.functionals is not None:
+            instance("functionals", self.functionals, Functionals, "Functionals(matrix, offset) makes them")
+        settle(
+            self,
+            loss=Loss.of(self.loss),
+            radius=real("radius", self.radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
+        )
         check_power("radius", self.radius, self.cost.order, "rescale the features")
         if not network.blocks:  # composing the blocks here refuses a network whose weights overflow
             raise ProblemError(f"{network.name} has no layers")

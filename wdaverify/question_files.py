@@ -54,8 +54,7 @@ def load_support(path: str | Path, width: int) -> Support:
         row[at] = 1.0
     rows = [np.vstack([rows[0], ones]), *(np.append(side, np.ones(len(lists))) for side in rows[1:])]
     try:
-        linear = LinearRows(*(readonly(part) for part in rows)) if len(rows[1]) else None
-        return Support(readonly(lower), readonly(upper), linear, integer if integer.any() else None)
+        return Support(lower, upper, LinearRows(*rows) if len(rows[1]) else None, integer)
     except ProblemError as error:
         raise ProblemError(f"{shown(path, 4096)}: {error}") from None
 
@@ -91,7 +90,7 @@ def load_functionals(path: str | Path) -> Functionals:
     matrix = _numbers(path, "matrix", table["matrix"])
     offset = _numbers(path, "offset", table["offset"]) if "offset" in table else np.zeros(matrix.shape[:1])
     try:
-        return Functionals(readonly(matrix), readonly(offset))
+        return Functionals(matrix, offset)
     except ProblemError as error:
         raise ProblemError(f"{shown(path, 4096)}: {error}") from None
 

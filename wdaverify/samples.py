@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import os
 from array import array
 from collections.abc import Iterator
 from io import TextIOWrapper
@@ -22,7 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from wdaverify.archive import ArrayArchive, KindError
 from wdaverify.errors import SamplesError
-from wdaverify.network.model import Array, readonly
+from wdaverify.given import LARGEST_INTEGER, entries, instance, path_of, whole
+from wdaverify.given import array as array_of
+from wdaverify.network.model import Array
 from wdaverify.problem import Samples, Support
 from wdaverify.untrusted import UnreadableError, plain_file, shown
 
@@ -31,13 +34,12 @@ MAX_BYTES = 2**31
 MAX_LINE = 2**24
 """Characters of one line of a ``.csv``."""
 _ACCEPTED = "a .npz or .csv file"
-_LARGEST_INTEGER = 2**53
 
 _Raw = NDArray[Any]
 
 
 def load_samples(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     limit: int | None = None,
     label_column: int | str | None = None,
@@ -55,20 +57,25 @@ def load_samples(
     Raises:
         SamplesError: the file cannot be read as samples; one line that says what was found and what is accepted.
     """
-    path = Path(path)
-    source = shown(path, 4096)
+    place = Path(path_of("samples", path, SamplesError))
+    source = shown(place, 4096)
     try:
-        if limit is not None and limit < 1:
-            raise SamplesError(f"a limit of {limit} samples; at least 1 is accepted")
-        match path.suffix.lower():
+        if limit is not None:
+            limit = whole("a limit of", limit, "a number of samples of at least 1", lambda n: n >= 1, SamplesError)
+        label_column = _column(label_column)
+        if clip is not None:
+            instance(
+                "clip", clip, Support, "Support.box(lower, upper, width) makes a box to move points onto", SamplesError
+            )
+        match place.suffix.lower():
             case ".npz":
                 if label_column is not None:
                     raise SamplesError("a label column is chosen in .csv files only; a .npz has its labels in y")
-                x, y, w = _read_npz(path)
+                x, y, w = _read_npz(place)
             case ".csv":
-                x, y, w = *_read_csv(path, limit, label_column), None
+                x, y, w = *_read_csv(place, limit, label_column), None
             case suffix:
-                with plain_file(path, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
+                with plain_file(place, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
                     raise SamplesError(f"suffix {suffix!r}; accepted are .npz and .csv")
         points, labels, weights = _checked(x, y, w, limit)
         if clip is not None:
@@ -85,10 +92,10 @@ def make_samples(x: ArrayLike, y: ArrayLike, w: ArrayLike | None = None, *, sour
         SamplesError: shapes, non-finite numbers, labels or weights that cannot be used.
     """
     try:
-        arrays = [None if a is None else _as_array(a, name) for name, a in (("x", x), ("y", y), ("w", w))]
-        assert arrays[0] is not None
-        assert arrays[1] is not None
-        points, labels, weights = _checked(arrays[0], arrays[1], arrays[2], None)
+        instance("source", source, str, "leave it out, or say where the samples come from", SamplesError)
+        given = {"x": x, "y": y} | ({} if w is None else {"w": w})
+        arrays = {name: entries(name, values, SamplesError, bools=True) for name, values in given.items()}
+        points, labels, weights = _checked(arrays["x"], arrays["y"], arrays.get("w"), None)
     except SamplesError as error:
         raise SamplesError(f"{source}: {error}") from None
     return _samples(points, labels, weights, source)
@@ -104,22 +111,21 @@ def content_hash(x: ArrayLike, y: ArrayLike, w: ArrayLike) -> str:
     return digest.hexdigest()
 
 
+def _column(given: object) -> int | str | None:
+    """The label column asked for: an index or a name."""
+    if given is None or isinstance(given, str):
+        return given
+    return whole("label column", given, "a name of the header or an index", lambda _: True, SamplesError)
+
+
 def _samples(x: Array, y: NDArray[np.int64], w: Array, source: str) -> Samples:
-    y.setflags(write=False)
-    return Samples(x=readonly(x), y=y, w=readonly(w), sha256=content_hash(x, y, w), source=source)
+    return Samples(x=x, y=y, w=w, sha256=content_hash(x, y, w), source=source)
 
 
 def _clipped(x: Array, box: Support) -> Array:
     if x.shape[1] != box.lower.size:
         raise SamplesError(f"points have {x.shape[1]} features, the box to clip onto {box.lower.size}")
     return np.clip(x, box.lower, box.upper)
-
-
-def _as_array(values: ArrayLike, name: str) -> _Raw:
-    try:
-        return np.asarray(values)
-    except (ValueError, TypeError):
-        raise SamplesError(f"{name} is not an array of numbers (rows of unequal length?)") from None
 
 
 def _checked(x: _Raw, y: _Raw, w: _Raw | None, limit: int | None) -> tuple[Array, NDArray[np.int64], Array]:
@@ -134,31 +140,14 @@ def _checked(x: _Raw, y: _Raw, w: _Raw | None, limit: int | None) -> tuple[Array
             )
     if x.size == 0:
         raise SamplesError(f"x has shape {list(x.shape)}: points without features; at least one feature is needed")
-    points = _numbers(x[:limit], "x")
+    points = array_of("x", x[:limit], SamplesError, bools=True)
     return points.reshape(points.shape[0], -1), _labels(y[:limit]), _weights(w, points.shape[0])
 
 
-def _numbers(values: _Raw, name: str) -> Array:
-    """``values`` as float64, without rounding; refuses other kinds and NaN or Inf."""
-    if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
-        raise SamplesError(f"{name} has type {values.dtype}; integers and floats of up to 64 bits are accepted")
-    if values.dtype.kind in "iu" and max(-int(values.min()), int(values.max())) > _LARGEST_INTEGER:
-        raise SamplesError(f"{name} has integers beyond 2^53, which double precision would round")
-    out: Array = values.astype(np.float64)
-    bad = ~np.isfinite(out)
-    if bad.any():
-        where = [int(k) for k in np.unravel_index(int(bad.argmax()), bad.shape)]
-        raise SamplesError(
-            f"{name} has {out[tuple(where)]} at index {where} ({int(bad.sum())} such entries); "
-            "finite numbers are accepted: remove or repair these samples"
-        )
-    return out
-
-
 def _labels(y: _Raw) -> NDArray[np.int64]:
-    numbers = _numbers(y, "y")
+    numbers = array_of("y", y, SamplesError, bools=True)
     bad = np.flatnonzero(numbers != np.rint(numbers))
-    if bad.size or np.abs(numbers).max() > _LARGEST_INTEGER:
+    if bad.size or np.abs(numbers).max() > LARGEST_INTEGER:
         k = int(bad[0]) if bad.size else int(np.abs(numbers).argmax())
         raise SamplesError(
             f"label {float(numbers[k])!r} of sample {k} is not an integer; class numbers from 0 are accepted. Targets of a regression "
@@ -171,7 +160,7 @@ def _weights(w: _Raw | None, count: int) -> Array:
     """Weights ``[count]`` that sum to 1 up to rounding; equal ones by default."""
     if w is None:
         return np.full(count, 1.0 / count)
-    weights = _numbers(w[:count], "w")
+    weights = array_of("w", w[:count], SamplesError, bools=True)
     if (weights < 0).any():
         k = int(np.argmax(weights < 0))
         raise SamplesError(f"weight {weights[k]:g} of sample {k} is negative; weights of at least 0 are accepted")

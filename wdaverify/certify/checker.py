@@ -13,10 +13,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.certificate import Certificate, checked
 from wdaverify.certify.exact import exact_dot, exact_error, exact_margins
 from wdaverify.certify.proof import MalformedProofError, Proof, Tree
 from wdaverify.certify.upper import distance_bounds, farthest, in_time, margin_bounds
+from wdaverify.given import instance, real
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.rounding import float_down, float_up
@@ -46,6 +47,9 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
 
     The deadline (``time.monotonic``) ends the replay; what was replayed until then is proven, and nothing is held against the rest.
     """
+    checked(certificate)
+    instance("problem", problem, WdroProblem, "WdroProblem(network, samples, cost, support, loss, radius) makes one")
+    deadline = real("deadline", deadline, "a time, as time.monotonic() gives it", lambda _: True)
     lower, upper, reasons = -math.inf, math.inf, _mismatches(certificate, problem) or _beyond(problem)
     unproven: list[str] = []
     if not reasons:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.torch_network import pick_device
 from wdaverify.errors import ProblemError
+from wdaverify.given import instance, real, settle, told, words
 from wdaverify.ladder.constants import bound_from, slopes_question
 from wdaverify.ladder.relaxed import RelaxedDual, crown_zero_one
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side, absent
@@ -24,10 +25,11 @@ from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.wdro.attacking import FINDING_SHARE, launch, refuse_overflow, stay_put, valued
 from wdaverify.wdro.horizon import Horizon
+from wdaverify.wdro.options import Options, seconds
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, VerificationResult, Voucher
-from wdaverify.wdro.run import Options, Run
-from wdaverify.wdro.verify import check_family, verify
+from wdaverify.wdro.run import Run
+from wdaverify.wdro.verify import check_asked, check_family, verify
 from wdaverify.wdro.workers import Workers
 from wdaverify.witness.evaluate import nominal_bracket
 
@@ -51,8 +53,8 @@ _QUICK = ("norms", "first-order")
 """Rungs that take milliseconds, and are made whatever the time."""
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(Options):
     """How to compare: the exact run's options are those of ``wdaverify.wdro.verify.verify``.
 
     ``rungs`` of ``NAMES``; ``rung_limit``: seconds that each certificate and the attacks may take at a radius (None: no limit);
@@ -61,16 +63,13 @@ class Settings:
 
     rungs: tuple[str, ...] = tuple(NAMES)
     rung_limit: float | None = 60.0
-    solver: str = "auto"
-    gap: float = 1e-6
-    time_limit: float | None = None
-    jobs: int | None = None
-    threshold: float | None = None
-    device: str = "auto"
-    seed: int = 0
-    mip_start: bool = False
-    certificate: bool = False
-    memory_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settle(self, rungs=words("rungs", self.rungs), rung_limit=seconds("rung limit", self.rung_limit))
+        unknown = [told(name) for name in self.rungs if name not in NAMES]
+        if unknown or not self.rungs:
+            raise ProblemError(f"rung {', '.join(unknown) or 'none'}: {', '.join(NAMES)} are accepted")
 
 
 @dataclass(eq=False)
@@ -120,8 +119,12 @@ def compare(
 
     A KeyboardInterrupt ends the comparison with the rungs so far; those not reached say so.
     """
-    settings = settings or Settings()
-    _check(problem, radii, settings)
+    settings = Settings() if settings is None else settings
+    instance("settings", settings, Settings, "Settings(rungs=..., gap=...) makes them")
+    check_asked(problem, progress=progress)
+    radii = _radii(radii)
+    if "exact" in settings.rungs:
+        check_family(problem, settings)
     begun = time.monotonic()
     refuse_overflow(problem)
     slopes = None if problem.loss is Loss.DLR else slopes_question(problem)
@@ -149,28 +152,19 @@ def _weight(name: str, settings: Settings) -> float:
     return max(1.0, len(settings.rungs) - 1.0) if name == "exact" else 1.0
 
 
-def _check(problem: WdroProblem, radii: Sequence[float], settings: Settings) -> None:
-    if not radii or not all(math.isfinite(r) and r >= 0 for r in radii):
-        raise ProblemError(f"radii {list(radii)}: one or more finite numbers >= 0 are accepted")
-    unknown = [name for name in settings.rungs if name not in NAMES]
-    if unknown or not settings.rungs:
-        raise ProblemError(f"rung {', '.join(unknown) or 'none'}: {', '.join(NAMES)} are accepted")
-    if settings.rung_limit is not None and not settings.rung_limit >= 0:
-        raise ProblemError(f"rung limit {settings.rung_limit}: a number of seconds >= 0 is accepted")
-    if "exact" in settings.rungs:
-        options = Options(
-            settings.solver,
-            settings.gap,
-            settings.time_limit,
-            settings.jobs,
-            settings.threshold,
-            settings.device,
-            settings.seed,
-            settings.mip_start,
-            settings.certificate,
-            settings.memory_limit,
-        )
-        check_family(problem, options)
+def _radii(radii: object) -> tuple[float, ...]:
+    """The radii asked for.
+
+    Raises:
+        ProblemError: there is none, or one that is no radius.
+    """
+    given = radii.tolist() if isinstance(radii, np.ndarray) else radii
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise ProblemError(f"radii {told(radii)}: a list of finite numbers >= 0 is accepted")
+    out = tuple(real("radii", radius, "a list of finite numbers >= 0", lambda r: 0 <= r < math.inf) for radius in given)
+    if not out:
+        raise ProblemError("radii []: one or more finite numbers >= 0 are accepted")
+    return out
 
 
 class _Climb:
@@ -279,7 +273,7 @@ class _Climb:
             )
         else:
             begun = time.monotonic()
-            options = Options("cells", 1e-6, self._limit(), None, None, "cpu", self._settings.seed, False)
+            options = Options(solver="cells", time_limit=self._limit(), device="cpu", seed=self._settings.seed)
             horizon = Horizon(problem)
             horizon.look(Run(problem, options, Workers(problem.network, "cells", None), None))
             value = math.nextafter(self._nominal + horizon.lower * problem.radius * (1 - 2.0**-50), -math.inf)
@@ -448,6 +442,7 @@ class _Climb:
             mip_start=settings.mip_start,
             certificate=settings.certificate,
             memory_limit=settings.memory_limit,
+            branching=settings.branching,
             progress=self._progress,
         )
         self._result = result

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
+from wdaverify.given import array, instance, settle, whole, words
 from wdaverify.network.balance import exponents, scaled
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
@@ -35,6 +36,13 @@ class Affine:
     weight: Array
     bias: Array
 
+    def __post_init__(self) -> None:
+        settle(self, weight=array("weight", self.weight, NetworkError), bias=array("bias", self.bias, NetworkError))
+        if self.weight.ndim != 2 or 0 in self.weight.shape or self.bias.shape != self.weight.shape[:1]:
+            raise NetworkError(
+                f"an affine map of weight {list(self.weight.shape)} and bias {list(self.bias.shape)}: [m, n] and [m] are accepted"
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
@@ -43,6 +51,15 @@ class Diagonal:
     factor: Array
     divisor: Array
     shift: Array
+
+    def __post_init__(self) -> None:
+        names = ("factor", "divisor", "shift")
+        settle(self, **{name: array(name, getattr(self, name), NetworkError) for name in names})
+        if self.factor.ndim != 1 or not self.factor.size or len({getattr(self, name).shape for name in names}) > 1:
+            shapes = ", ".join(f"{name} {list(getattr(self, name).shape)}" for name in names)
+            raise NetworkError(f"a diagonal map of {shapes}: each [n] is accepted")
+        if not self.divisor.all():
+            raise NetworkError("a diagonal map divides by 0; divisors other than 0 are accepted")
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,27 @@ class ReluNetwork:
     sha256: str
     name: str
     notices: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for text in ("sha256", "name"):
+            instance(f"{text} of a network", getattr(self, text), str, "load_network(path) gives it", NetworkError)
+        settle(
+            self,
+            layers=_layers(self.layers),
+            input_shape=_shape("input_shape", self.input_shape),
+            output_shape=_shape("output_shape", self.output_shape),
+            notices=words("notices", self.notices, NetworkError),
+        )
+        width = self.n_inputs
+        for k, layer in enumerate(self.layers):
+            takes, gives = _widths(layer) or (width, width)
+            if takes != width:
+                raise NetworkError(f"layer {k} of {self.name} takes {takes} numbers where {width} reach it")
+            width = gives
+        if width != self.n_outputs:
+            raise NetworkError(
+                f"the layers of {self.name} end with {width} numbers, its output shape {list(self.output_shape)} has {self.n_outputs}"
+            )
 
     @property
     def n_inputs(self) -> int:
@@ -164,6 +202,34 @@ class ReluNetwork:
             NetworkError: composing consecutive affine maps overflows.
         """
         return _balanced(self.fused)
+
+
+def _layers(given: object) -> tuple[Layer, ...]:
+    """The layers as a tuple."""
+    if not isinstance(given, list | tuple) or not all(isinstance(layer, Layer) for layer in given):
+        raise NetworkError(
+            "the layers of a network are a tuple of Affine, Diagonal and Relu; load_network(path) reads one"
+        )
+    return tuple(given)
+
+
+def _shape(name: str, given: object) -> tuple[int, ...]:
+    """A shape as a tuple of ints."""
+    sizes = given.tolist() if isinstance(given, np.ndarray) else given
+    if not isinstance(sizes, list | tuple):
+        raise NetworkError(f"{name} is no list of sizes; (n,) or (channels, height, width) are accepted")
+    return tuple(whole(name, size, "a size >= 1", lambda n: n >= 1, NetworkError) for size in sizes)
+
+
+def _widths(layer: Layer) -> tuple[int, int] | None:
+    """How many numbers a layer takes, and how many it gives; None where it takes any and gives as many."""
+    match layer:
+        case Affine():
+            return layer.weight.shape[1], layer.weight.shape[0]
+        case Diagonal():
+            return layer.factor.size, layer.factor.size
+        case Relu():
+            return None
 
 
 def _apply(layer: Layer, h: Array) -> Array:

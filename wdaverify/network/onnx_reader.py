@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
@@ -16,6 +17,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from wdaverify.errors import NetworkError
+from wdaverify.given import path_of
 from wdaverify.network.model import Layer, ReluNetwork
 from wdaverify.network.onnx_constants import folded
 from wdaverify.network.onnx_file import network_bytes
@@ -30,7 +32,7 @@ MAX_FEATURES = 2**20
 MAX_NODES = 10_000
 
 
-def load_network(path: str | FilePath) -> ReluNetwork:
+def load_network(path: str | os.PathLike[str]) -> ReluNetwork:
     """Read a ReLU network; its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
 
     Returns:
@@ -41,7 +43,7 @@ def load_network(path: str | FilePath) -> ReluNetwork:
     Raises:
         NetworkError: the file cannot be read, or holds anything but one path of accepted operators; one line of text.
     """
-    path = FilePath(path)
+    path = FilePath(path_of("network", path, NetworkError))
     try:
         data = network_bytes(path)
         graph, opset = _parse(data)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.errors import ProblemError
+from wdaverify.given import instance
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.rounding import float_up, squares_up
@@ -20,6 +21,7 @@ from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.log import LOGGER
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.result import AttackResult
 from wdaverify.wdro.twins import Twins
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, edge_of, evaluate, nominal_bracket
@@ -185,13 +187,13 @@ def attack(
     Raises:
         ProblemError: a device that is not there, or a time limit that is not a number >= 0.
     """
-    if time_limit is not None and not time_limit >= 0:
-        raise ProblemError(f"time limit {time_limit}: a number of seconds >= 0 is accepted")
+    asked = Options(time_limit=time_limit, device=device, seed=seed)
+    instance("problem", problem, WdroProblem, "WdroProblem(network, samples, cost, support, loss, radius) makes one")
     refuse_overflow(problem)
     begun = time.monotonic()
-    deadline = math.inf if time_limit is None else begun + time_limit
-    until = math.inf if time_limit is None else begun + FINDING_SHARE * time_limit
-    outcome = launch(problem, device=device, seed=seed, deadline=until)
+    limit = math.inf if asked.time_limit is None else asked.time_limit
+    deadline, until = begun + limit, begun + FINDING_SHARE * limit
+    outcome = launch(problem, device=asked.device, seed=asked.seed, deadline=until)
     witnesses = valued(problem, outcome, deadline)
     values = {name: witness.lower for name, witness in witnesses.items()}
     best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
@@ -209,7 +211,7 @@ def attack(
         spent={**outcome.spent, "mixture": time.monotonic() - begun},
         evaluations=outcome.evaluations,
         device=outcome.device,
-        seed=seed,
+        seed=asked.seed,
         finished=finished,
         notices=(*problem.network.notices, *notices),
     )

@@ -24,17 +24,18 @@ from wdaverify.errors import ProblemError
 from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
-from wdaverify.rounding import float_up
+from wdaverify.rounding import SMALLEST_SUBNORMAL, float_up
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.distances import DistancesResult, distances
 from wdaverify.wdro.log import ended
 from wdaverify.wdro.margin import MarginSearch
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason
-from wdaverify.wdro.run import Options, Run
-from wdaverify.wdro.verify import check_family
+from wdaverify.wdro.run import Run
+from wdaverify.wdro.verify import check_asked, check_family
 from wdaverify.wdro.workers import Workers
 from wdaverify.witness.evaluate import Witness, evaluate, nominal_bracket
 
@@ -158,13 +159,13 @@ def curve(
 
     A KeyboardInterrupt ends the run with the curve so far.
     """
-    if not (math.isfinite(gap) and gap > 0):
-        raise ProblemError(f"gap {gap}: a finite number > 0 is accepted")
+    asked = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed)
+    check_asked(problem, journal, progress)
     if problem.loss is Loss.ZERO_ONE:
         found = distances(
             problem,
             solver=solver,
-            gap=gap * 1e-2,
+            gap=max(asked.gap * 1e-2, SMALLEST_SUBNORMAL),
             time_limit=time_limit,
             jobs=jobs,
             device=device,
@@ -172,7 +173,7 @@ def curve(
             progress=progress,
             journal=journal,
         )
-        return _of_distances(problem, found, gap)
+        return _of_distances(problem, found, asked.gap)
     if problem.loss is Loss.DLR:
         raise ProblemError("the DLR loss has no curve from one set of atoms; use verify at the radii of interest")
     if not math.isfinite(problem.cost.order):
@@ -180,15 +181,15 @@ def curve(
             f"at order inf the {problem.loss.value} loss has no curve from one set of atoms: its value is not concave in the "
             "radius; use verify at the radii of interest, or the zero-one loss"
         )
-    options = Options(solver, _SHARE * gap, time_limit, jobs, None, device, seed, False)
+    options = replace(asked, gap=max(_SHARE * asked.gap, SMALLEST_SUBNORMAL))
     check_family(problem, options)
-    choose(solver)
+    choose(options.solver)
     recall = None if journal is None else Recall(journal, problem, options, "curve")
-    run = Run(problem, options, Workers(problem.network, solver, jobs), progress, recall=recall)
+    run = Run(problem, options, Workers(problem.network, options.solver, options.jobs), progress, recall=recall)
     try:
         with one_thread():
             refuse_overflow(problem)
-            return _refined(run, gap)
+            return _refined(run, asked.gap)
     finally:
         run.workers.close()
 

@@ -20,11 +20,12 @@ from wdaverify.problem import Loss, WdroProblem
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put
 from wdaverify.wdro.log import ended
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, SampleBracket
-from wdaverify.wdro.run import Options, Run
-from wdaverify.wdro.verify import check_family
+from wdaverify.wdro.run import Run
+from wdaverify.wdro.verify import check_asked, check_family
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
 from wdaverify.witness.evaluate import Witness
@@ -112,17 +113,16 @@ def distances(
 
     A KeyboardInterrupt ends the run with the brackets so far.
     """
+    options = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed)
+    check_asked(problem, journal, progress)
     if problem.loss is not Loss.ZERO_ONE:
         raise ProblemError(f"distances are those of the zero-one loss, not {problem.loss.value}")
-    if not gap > 0 or not math.isfinite(gap):
-        raise ProblemError(f"gap {gap}: a finite number > 0 is accepted")
     asked = replace(problem, cost=replace(problem.cost, order=1, label_cost=math.inf), radius=max(problem.radius, 1e-3))
-    options = Options(solver, gap, time_limit, jobs, None, device, seed, False)
     check_family(asked, options)
-    choose(solver)
+    choose(options.solver)
     begun = time.monotonic()
     recall = None if journal is None else Recall(journal, asked, options, "distances")
-    run = Run(asked, options, Workers(asked.network, solver, jobs), progress, recall=recall)
+    run = Run(asked, options, Workers(asked.network, options.solver, options.jobs), progress, recall=recall)
     try:
         with one_thread():
             refuse_overflow(asked)
@@ -141,7 +141,7 @@ def distances(
         classes=tuple(
             None if z is None else _wrong_class(z, int(y)) for z, y in zip(logits, asked.samples.y, strict=True)
         ),
-        gap_asked=gap,
+        gap_asked=options.gap,
         seconds=time.monotonic() - begun,
         solves=sum(run.solves.values()),
         notices=(*asked.network.notices, *run.notices()),

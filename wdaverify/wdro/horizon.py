@@ -166,9 +166,9 @@ def _without_biases(network: ReluNetwork) -> ReluNetwork:
     layers: list[Layer] = []
     for layer in network.layers:
         if isinstance(layer, Affine):
-            layers.append(replace(layer, bias=readonly(np.zeros_like(layer.bias))))
+            layers.append(replace(layer, bias=np.zeros_like(layer.bias)))
         elif isinstance(layer, Diagonal):
-            layers.append(replace(layer, shift=readonly(np.zeros_like(layer.shift))))
+            layers.append(replace(layer, shift=np.zeros_like(layer.shift)))
         else:
             layers.append(layer)
     return replace(network, layers=tuple(layers), name=f"{network.name} without biases")

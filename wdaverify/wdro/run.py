@@ -14,6 +14,7 @@ from wdaverify.engines.base import Answer
 from wdaverify.problem import WdroProblem
 from wdaverify.wdro.dispatch import Dispatch
 from wdaverify.wdro.log import LOGGER, began
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, SampleBracket
@@ -29,24 +30,6 @@ _NOISE = 1e-12
 """A bound raised by less was rounded, not wrong."""
 SHORTFALL = 1e-6
 """By how much a solver's bound may fall short of a re-evaluated point before the run counts as numerically broken."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked of the run; see ``wdaverify.wdro.verify.verify``."""
-
-    solver: str
-    gap: float
-    time_limit: float | None
-    jobs: int | None
-    threshold: float | None
-    device: str
-    seed: int
-    mip_start: bool
-    certificate: bool = False
-    memory_limit: float | None = None
-    branching: bool = True
-    """Whether cells may branch; if not, the roots of their trees are all that is solved."""
 
 
 class Pace:
