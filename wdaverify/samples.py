@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wdaverify.archive import ArrayArchive
+from wdaverify.digits import stated
 from wdaverify.errors import SamplesError
 from wdaverify.network.model import Array, readonly
 from wdaverify.problem import Samples, Support
@@ -160,7 +161,9 @@ def _labels(y: _Raw) -> NDArray[np.int64]:
     bad = np.flatnonzero(numbers != np.rint(numbers))
     if bad.size or np.abs(numbers).max() > _LARGEST_INTEGER:
         k = int(bad[0]) if bad.size else int(np.abs(numbers).argmax())
-        raise SamplesError(f"label {numbers[k]:g} of sample {k} is not an integer; class numbers from 0 are accepted")
+        raise SamplesError(
+            f"label {stated(numbers[k])} of sample {k} is not an integer; class numbers from 0 are accepted"
+        )
     return numbers.astype(np.int64)
 
 
@@ -171,7 +174,7 @@ def _weights(w: _Raw | None, count: int) -> Array:
     weights = _numbers(w[:count], "w")
     if (weights < 0).any():
         k = int(np.argmax(weights < 0))
-        raise SamplesError(f"weight {weights[k]:g} of sample {k} is negative; weights of at least 0 are accepted")
+        raise SamplesError(f"weight {stated(weights[k])} of sample {k} is negative; weights of at least 0 are accepted")
     largest = float(weights.max())
     if largest == 0.0:
         raise SamplesError(f"all {count} weights are 0; at least one must be positive")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from wdaverify.digits import down, places, up
 from wdaverify.report.as_json import Json, number, provenance_json, question_json
 from wdaverify.wdro.distances import DistancesResult
 
@@ -51,7 +52,9 @@ def distances_summary(result: DistancesResult) -> str:
         label = int(result.problem.samples.y[k])
         there = "-" if found is None else str(found)
         note = "  no error in the support" if bracket.lower == math.inf else ""
-        lines.append(f"{k:6d}  {label:5d}  {there:>5}  {bracket.lower:.10g}, {bracket.upper:.10g}{note}")
+        digits = places(bracket.lower, bracket.upper)
+        ends = f"{down(bracket.lower, digits)}, {up(bracket.upper, digits)}"
+        lines.append(f"{k:6d}  {label:5d}  {there:>5}  {ends}{note}")
     word = "exact" if result.exact else "bracket"
     lines.append(
         f"{word}: {len(order)} distances, {result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
