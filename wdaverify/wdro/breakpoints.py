@@ -99,10 +99,13 @@ def knapsack_steps(problem: WdroProblem, distance: Array, w: Array, *, upper: bo
     at, value = d, running_sums(w[order])[int(upper)]
     if math.isfinite(power):
         toward = 0.0 if upper else math.inf
+        unit = np.ldexp(
+            0.5, np.frexp(d.max(initial=0.0))[1]
+        )  # a power of two, for squares that neither vanish nor overflow
         with np.errstate(over="ignore", under="ignore"):
-            price = d if power == 1 else np.nextafter(d * d, toward)
+            price = d if power == 1 else np.nextafter((d / unit) ** 2, toward)
             spent = running_sums(np.where(d > 0, np.nextafter(w[order] * price, toward), 0.0))[int(not upper)]
-            at = spent if power == 1 else np.where(spent > 0, np.nextafter(np.sqrt(spent), toward), 0.0)
+            at = spent if power == 1 else np.where(spent > 0, np.nextafter(np.sqrt(spent) * unit, toward), 0.0)
     at, value = np.append(0.0, at), np.append(0.0, value)
     last = np.append(at[1:] > at[:-1], True)  # what several samples share a radius for is worth their sum there
     return at[last], value[last]
