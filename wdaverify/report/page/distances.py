@@ -37,7 +37,6 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         remark = f"The network gets sample {nearest['sample']} wrong as it is."
     elif nearest is not None:
         remark = f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
-    widest = max(rows, key=words.width, default={"lower": 0.0, "upper": 0.0})
     answer = Answer(
         status,
         words.STATUS[status],
@@ -45,7 +44,7 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         words.count(len(rows), "distance"),
         None,
         None,
-        f"at most {words.gap(widest)} for every sample (asked for: {plain(data['gap_asked'])})",
+        f"at most {words.widest(rows)} for every sample (asked for: {plain(data['gap_asked'])})",
         "",
         "",
         remark,

@@ -16,7 +16,6 @@ from wdaverify.report.page.words import Json, down, plain, up
 def curve_part(document: Document, key: str) -> Part:
     """What ``curve`` found; its plot stands with the question, where others may join it."""
     data = document.data
-    widest = max(data["points"], key=words.width)
     answer = Answer(
         "exact" if data["exact"] else "bracket",
         words.STATUS["exact" if data["exact"] else "bracket"],
@@ -24,7 +23,7 @@ def curve_part(document: Document, key: str) -> Part:
         f"V(r) for 0 ≤ r ≤ {plain(data['max_radius'])}",
         None,
         None,
-        f"at most {words.gap(widest)} at every radius (asked for: {plain(data['gap_asked'])})",
+        f"at most {words.widest(data['points'])} at every radius (asked for: {plain(data['gap_asked'])})",
         "",
         "",
     )

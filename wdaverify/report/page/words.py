@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from wdaverify import digits
 from wdaverify.report.page.content import Cell
 from wdaverify.report.page.document import number
 from wdaverify.report.summary import MEANING, REASONS
+from wdaverify.rounding import float_up
 
 Json = dict[str, Any]
 Tokens = tuple[tuple[str, str], ...]
@@ -87,13 +89,20 @@ def brief(value: float, *, upper: bool) -> str:
 
 def gap(bracket: Json) -> str:
     """``upper - lower`` of an entry of a document, rounded up."""
-    return _signed(digits.width(number(bracket["lower"]), number(bracket["upper"])))
+    return _signed(digits.up_to(width(bracket), 2))
 
 
 def width(bracket: Json) -> float:
     """The same as a double, to sort by; 0 where both are infinite."""
-    apart = number(bracket["upper"]) - number(bracket["lower"])
-    return 0.0 if math.isnan(apart) else apart
+    lower, upper = number(bracket["lower"]), number(bracket["upper"])
+    if math.isfinite(lower) and math.isfinite(upper):
+        return float_up(Fraction(upper) - Fraction(lower))
+    return 0.0 if lower == upper else math.inf
+
+
+def widest(brackets: Sequence[Json]) -> str:
+    """The largest ``upper - lower`` of a document's entries, rounded up; 0 where there are none."""
+    return _signed(digits.up_to(max(map(width, brackets), default=0.0), 2))
 
 
 def near(value: float, places: int = 4) -> str:
