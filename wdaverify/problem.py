@@ -13,6 +13,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.digits import stated
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
 from wdaverify.given import array, instance, integers, real, settle, told
 from wdaverify.ground import GroundCost, LinearRows, Norm, Support, check_power, check_sizes
@@ -192,8 +193,8 @@ class WdroProblem:
                 )
         elif self.loss is Loss.DLR and (network.n_outputs < 3 or self.cost.moves_labels):
             raise ProblemError(
-                f"the loss dlr with {network.n_outputs} outputs and label cost {self.cost.label_cost:g}: its denominator needs at least "
-                "3 classes, and its labels are fixed; leave --label-cost out, or ask for --loss margin"
+                f"the loss dlr with {network.n_outputs} outputs and label cost {stated(self.cost.label_cost)}: its denominator needs at "
+                "least 3 classes, and its labels are fixed; leave --label-cost out, or ask for --loss margin"
             )
         elif network.n_outputs < 2:
             raise ProblemError(
@@ -226,7 +227,7 @@ class WdroProblem:
     def _refuse_outside(self, outside: NDArray[np.bool_]) -> NoReturn:
         i, k = (int(v) for v in np.argwhere(outside)[0])
         raise SamplesError(
-            f"{self.samples.source}: sample {i} lies outside the support: feature {k} is {self.samples.x[i, k]:.6g}, not in "
-            f"[{self.support.lower[k]:.6g}, {self.support.upper[k]:.6g}] ({int(outside.any(axis=1).sum())} such samples); "
+            f"{self.samples.source}: sample {i} lies outside the support: feature {k} is {stated(self.samples.x[i, k])}, not in "
+            f"[{stated(self.support.lower[k])}, {stated(self.support.upper[k])}] ({int(outside.any(axis=1).sum())} such samples); "
             "widen the box with --support LO HI, or move them onto it with --clip"
         )

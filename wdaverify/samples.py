@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wdaverify.archive import ArrayArchive, KindError
+from wdaverify.digits import stated
 from wdaverify.errors import SamplesError
 from wdaverify.given import LARGEST_INTEGER, entries, instance, path_of, whole
 from wdaverify.given import array as array_of
@@ -150,7 +151,7 @@ def _labels(y: _Raw) -> NDArray[np.int64]:
     if bad.size or np.abs(numbers).max() > LARGEST_INTEGER:
         k = int(bad[0]) if bad.size else int(np.abs(numbers).argmax())
         raise SamplesError(
-            f"label {float(numbers[k])!r} of sample {k} is not an integer; class numbers from 0 are accepted. Targets of a regression "
+            f"label {stated(numbers[k])} of sample {k} is not an integer; class numbers from 0 are accepted. Targets of a regression "
             "are offsets of the linear loss, with the numbers 0 to N - 1 as labels (docs/question-files.md)"
         )
     return numbers.astype(np.int64)
@@ -163,7 +164,7 @@ def _weights(w: _Raw | None, count: int) -> Array:
     weights = array_of("w", w[:count], SamplesError, bools=True)
     if (weights < 0).any():
         k = int(np.argmax(weights < 0))
-        raise SamplesError(f"weight {weights[k]:g} of sample {k} is negative; weights of at least 0 are accepted")
+        raise SamplesError(f"weight {stated(weights[k])} of sample {k} is negative; weights of at least 0 are accepted")
     largest = float(weights.max())
     if largest == 0.0:
         raise SamplesError(f"all {count} weights are 0; at least one must be positive")

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from wdaverify.archive import PACKED_LIMIT, ArrayArchive, TooLargeError, loose
 from wdaverify.certify.proof import Proof, Tightening, Tree
+from wdaverify.digits import stated
 from wdaverify.errors import CertificateError, OutputError
 from wdaverify.given import array, flag, instance, integers, path_of, real, settle, told, whole
 from wdaverify.network.model import Array
@@ -197,7 +198,7 @@ def read_certificate(path: str | os.PathLike[str], memory: float = MEMORY) -> Ce
             return _read(stream, int(memory))
     except TooLargeError as error:
         raise CertificateError(
-            f"{shown(path, 4096)}: {error}; reading it may take more than {memory / 1e6:.4g} MB: if you trust where it comes "
+            f"{shown(path, 4096)}: {error}; reading it may take more than {stated(memory / 1e6)} MB: if you trust where it comes "
             "from, give recheck a larger --memory-limit"
         ) from None
     except UnreadableError as error:

@@ -17,6 +17,7 @@ from wdaverify.certify.certificate import Certificate, checked
 from wdaverify.certify.exact import exact_dot, exact_error, exact_margins
 from wdaverify.certify.proof import MalformedProofError, Proof, Tree
 from wdaverify.certify.upper import distance_bounds, farthest, in_time, margin_bounds
+from wdaverify.digits import down_to, stated, up_to
 from wdaverify.given import instance, real
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, Norm, WdroProblem
@@ -76,7 +77,8 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
 
 def _short(side: str, claimed: float, proven: float, late: str) -> str:
     """What is said of a side that falls short of its claim."""
-    said = f"the {side} bound {claimed:.9g} is claimed, {proven:.9g} is proven"
+    shown = (up_to if side == "upper" else down_to)(proven, 12)
+    said = f"the {side} bound {stated(claimed)} is claimed, {shown} is proven"
     return f"{late}: {said}" if late else said
 
 

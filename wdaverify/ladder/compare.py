@@ -11,6 +11,7 @@ import numpy as np
 
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.torch_network import pick_device
+from wdaverify.digits import down_to, stated, up_to
 from wdaverify.errors import ProblemError
 from wdaverify.given import instance, real, settle, told, words
 from wdaverify.ladder.constants import bound_from, slopes_question
@@ -277,7 +278,7 @@ class _Climb:
             horizon = Horizon(problem)
             horizon.look(Run(problem, options, Workers(problem.network, "cells", None), None))
             value = math.nextafter(self._nominal + horizon.lower * problem.radius * (1 - 2.0**-50), -math.inf)
-            detail = f"slope at infinity {horizon.lower:.6g}; as a supremum, attained by no distribution"
+            detail = f"slope at infinity {down_to(horizon.lower, 6)}; as a supremum, attained by no distribution"
             self._bound(name, Side.BELOW, value, time.monotonic() - begun, detail)
 
     def _sensitivity(self) -> None:
@@ -324,7 +325,7 @@ class _Climb:
             self._put(absent(NAMES[name], Side.ABOVE, detail, seconds))
             return
         value = bound_from(self._problem, question.measure, constants)
-        size = f"constant {float(constants.max(initial=0.0)):.6g}"
+        size = f"constant {up_to(float(constants.max(initial=0.0)), 6)}"
         self._bound(NAMES[name], Side.ABOVE, value, seconds, f"{size}{'; ' + detail if detail else ''}")
 
     def _by_norms(self, question: LipschitzProblem) -> tuple[Array | None, str]:
@@ -353,7 +354,11 @@ class _Climb:
             raise KeyboardInterrupt
         by_name = {bound.functional: bound.upper for bound in found.functionals}
         constants = np.array([by_name.get(name, found.upper) for name in question.measure.names])
-        whole = "" if found.status.value == "exact" else f"its bracket is open: [{found.lower:.6g}, {found.upper:.6g}]"
+        whole = (
+            ""
+            if found.status.value == "exact"
+            else f"its bracket is open: [{down_to(found.lower, 6)}, {up_to(found.upper, 6)}]"
+        )
         return np.minimum(constants, found.upper), whole
 
     def _crown(self) -> None:
@@ -371,7 +376,7 @@ class _Climb:
             relaxed = self._made_relaxed()
             value = relaxed.crown()
             cut = _CUT if relaxed.late() else ""
-            detail = cut if math.isinf(value) else f"at the multiplier {relaxed.multiplier:.6g}{cut and '; ' + cut}"
+            detail = cut if math.isinf(value) else f"at the multiplier {stated(relaxed.multiplier)}{cut and '; ' + cut}"
         self._bound(name, Side.ABOVE, value, time.monotonic() - begun, detail)
 
     def _lp(self) -> None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from wdaverify.digits import down, places, up
 from wdaverify.report.as_json import Json, number, provenance_json, question_json
 from wdaverify.wdro.distances import DistancesResult
 
@@ -45,13 +46,15 @@ def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
 def distances_summary(result: DistancesResult) -> str:
     """A line for each sample, nearest first, and one for all; ends without a newline."""
     order = np.argsort([b.upper for b in result.brackets], kind="stable")
+    digits = min(12, max((places(b.lower, b.upper) for b in result.brackets if b.lower < b.upper), default=6))
     lines = ["sample  label  class  distance (lower, upper)"]
     for k in order.tolist():
         bracket, found = result.brackets[k], result.classes[k]
         label = int(result.problem.samples.y[k])
         there = "-" if found is None else str(found)
         note = "  no error in the support" if bracket.lower == math.inf else ""
-        lines.append(f"{k:6d}  {label:5d}  {there:>5}  {bracket.lower:.10g}, {bracket.upper:.10g}{note}")
+        ends = f"{down(bracket.lower, digits)}, {up(bracket.upper, digits)}"
+        lines.append(f"{k:6d}  {label:5d}  {there:>5}  {ends}{note}")
     word = "exact" if result.exact else "bracket"
     lines.append(
         f"{word}: {len(order)} distances, {result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"

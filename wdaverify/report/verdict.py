@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.checker import Verdict
+from wdaverify.digits import down, places, stated, up
 from wdaverify.report.as_json import Json, number
-from wdaverify.report.summary import decimals, rounded_down, rounded_up, rows
+from wdaverify.report.summary import rows
 
 VERDICT_SCHEMA = "wdaverify/verdict/1"
 
 
 def verdict_summary(certificate: Certificate, verdict: Verdict, size: int, seconds: float) -> str:
     """The theorem, what was proven of it, what was claimed; ends without a newline."""
-    places = decimals(verdict.upper - verdict.lower)
+    digits = places(verdict.lower, verdict.upper)
     proofs = certificate.proofs
     leaves = sum(int((tree.nodes >= 0).sum()) + 1 for proof in proofs for tree in proof.trees)
     answer = "proved" if verdict.proved else "REJECTED: what follows is all that was proven"
@@ -21,9 +22,9 @@ def verdict_summary(certificate: Certificate, verdict: Verdict, size: int, secon
     table = [
         ("verdict", answer),
         ("theorem", _theorem(certificate)),
-        ("lower", f"{rounded_down(verdict.lower, places)}   proven"),
-        ("upper", f"{rounded_up(verdict.upper, places)}   proven"),
-        ("claimed", f"[{certificate.lower:.12g}, {certificate.upper:.12g}]"),
+        ("lower", f"{down(verdict.lower, digits)}   proven"),
+        ("upper", f"{up(verdict.upper, digits)}   proven"),
+        ("claimed", f"[{stated(certificate.lower)}, {stated(certificate.upper)}]"),
         ("certificate", f"{size / 1e6:.3g} MB, {len(proofs)} proofs, {leaves} leaves"),
         ("time", f"{seconds:.2f} s"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from wdaverify.digits import up_to
 from wdaverify.solvers.registry import Choice
 from wdaverify.wdro.attacking import stay_put
 from wdaverify.wdro.dlr import DlrSearch
@@ -85,8 +86,8 @@ def conclude(
 
 def _detail(run: Run, reason: Reason) -> str:
     if reason is Reason.NUMERICAL:
-        amount = run.largest_shortfall
-        return f"a solver's bound fell short of a re-evaluated point by {amount:.3g}; try another --solver"
+        amount = up_to(run.largest_shortfall, 3)
+        return f"a solver's bound fell short of a re-evaluated point by {amount}; try another --solver"
     if reason is Reason.STALLED and run.failures:
         return "questions went unanswered (see the notices), and no other would narrow the bracket"
     return _DETAIL[reason]

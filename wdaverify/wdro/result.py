@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wdaverify.certify.certificate import Certificate
+from wdaverify.digits import down, places, up
 from wdaverify.problem import WdroProblem
 from wdaverify.transport.ray import Ray
 from wdaverify.witness.evaluate import Atom
@@ -161,8 +162,9 @@ class VerificationResult:
     def value(self) -> float:
         """V, known to the gap asked for. A bracket that is still open has no value: asking for it raises."""
         if self.status is not Status.EXACT:
+            digits = places(self.lower, self.upper)
             raise ValueError(
-                f"no value: the bracket [{self.lower:.9g}, {self.upper:.9g}] is open ({self.reason.value}); "
+                f"no value: the bracket [{down(self.lower, digits)}, {up(self.upper, digits)}] is open ({self.reason.value}); "
                 "read lower and upper, or give more time"
             )
         return 0.5 * (self.lower + self.upper)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from wdaverify.digits import up_to
 from wdaverify.engines.base import Answer
 from wdaverify.problem import WdroProblem
 from wdaverify.wdro.dispatch import Dispatch
@@ -198,7 +199,7 @@ class Run:
         out = []
         if self.largest_shortfall > _NOISE:
             out.append(
-                f"{self.raised} solver bound(s) were raised to a re-evaluated point, by at most {self.largest_shortfall:.2g}"
+                f"{self.raised} solver bound(s) were raised to a re-evaluated point, by at most {up_to(self.largest_shortfall, 2)}"
             )
         if self.lost:
             out.append(f"{self.lost}; what was proven is in the bracket, and with --run in the journal")

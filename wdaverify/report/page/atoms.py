@@ -91,7 +91,7 @@ def _figure(data: Json, key: str, rows: list[Moved]) -> Figure:
     left = len(rows) - len(shown)
     others = f" The {words.count(left, 'sample')} with less moved mass are left out here." if left else ""
     caption = (
-        f"{_percent(total)} of all probability mass is moved, from {len(rows)} of {words.count(data['samples']['count'], 'sample')}; "
+        f"{words.percent(total)} of all probability mass is moved, from {len(rows)} of {words.count(data['samples']['count'], 'sample')}; "
         f"for {flipped} of them a prediction or a label flips (filled bars). The line over a bar is the whole mass of its sample.{others}"
     )
     bars = [(row.original["sample"], row.mass, row.original["weight"], bool(row.flips)) for row in shown]
@@ -107,10 +107,6 @@ def _figure(data: Json, key: str, rows: list[Moved]) -> Figure:
         caption,
         partial(figures.mass, bars),
     )
-
-
-def _percent(share: float) -> str:
-    return f"{near(100 * share, 3)} %"
 
 
 def _table(data: Json, key: str, rows: list[Moved]) -> Table:
@@ -134,10 +130,10 @@ def _table(data: Json, key: str, rows: list[Moved]) -> Table:
                 words.whole_cell(row.original["sample"]),
                 words.whole_cell(row.original["label"]),
                 Cell(near(row.mass), row.mass),
-                Cell(_percent(share), share),
+                Cell(words.percent(share), share),
                 Cell(near(row.mean), row.mean),
                 Cell(up(row.farthest) if row.farthest else "0", row.farthest),
-                Cell(_percent(row.share), row.share) if finite else Cell("–", None),
+                Cell(words.percent(row.share), row.share) if finite else Cell("–", None),
                 Cell(row.flips or "no", row.flips),
             )
         )
@@ -177,7 +173,7 @@ def _atom_facts(original: Json, atom: Json) -> str:
     parts = [
         f"mass {near(atom['weight'])}",
         f"distance {small(atom['distance'], 4)}",
-        f"loss {near(number(atom['loss']))}",
+        f"loss {words.brief(number(atom['loss']), upper=False)}",
     ]
     flips = _flips([atom], original)
     return ", ".join([f"label {original['label']}", *parts, *(flips or ["no flip"])])

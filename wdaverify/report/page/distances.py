@@ -22,7 +22,7 @@ from wdaverify.report.page.content import (
     Table,
 )
 from wdaverify.report.page.document import Document, number
-from wdaverify.report.page.words import Json, plain, small, up
+from wdaverify.report.page.words import Json, plain, up
 
 
 def distances_part(document: Document, key: str, shape: Shape) -> Part:
@@ -37,7 +37,6 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         remark = f"The network gets sample {nearest['sample']} wrong as it is."
     elif nearest is not None:
         remark = f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
-    widest = max((words.width(row) for row in rows if number(row["lower"]) != math.inf), default=0.0)
     answer = Answer(
         status,
         words.STATUS[status],
@@ -45,7 +44,7 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         words.count(len(rows), "distance"),
         None,
         None,
-        f"at most {small(widest)} for every sample (asked for: {plain(data['gap_asked'])})",
+        f"at most {words.widest(rows)} for every sample (asked for: {plain(data['gap_asked'])})",
         "",
         "",
         remark,
@@ -110,7 +109,7 @@ def _errors(data: Json, known: Sequence[Json], key: str, shape: Shape) -> list[B
     made = []
     for k, (original, row) in enumerate(pairs):
         title = f"Sample {row['sample']}"
-        text = f"distance {small(number(row['upper']), 4)}, label {row['label']} → class {row['class']}"
+        text = f"distance {up(number(row['upper']))}, label {row['label']} → class {row['class']}"
         if scale is not None and shape is not None:
             images = pictures.triptych(original["point"], row["point"], shape, scale, data["network"]["input_shape"])
             named = zip(("original", "nearest error", "difference"), images, strict=True)
