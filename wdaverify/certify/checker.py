@@ -72,7 +72,7 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
 
 def _short(side: str, claimed: float, proven: float, late: str) -> str:
     """What is said of a side that falls short of its claim."""
-    said = f"the {side} bound {claimed:.9g} is claimed, {proven:.9g} is proven"
+    said = f"the {side} bound {claimed!r} is claimed, {proven!r} is proven"
     return f"{late}: {said}" if late else said
 
 
