@@ -114,6 +114,8 @@ def contents(path: str | Path) -> Contents:
             return Contents(source, x.shape[0] if x.ndim else 0, None, False)
         with csv_records(path) as records:
             first = next(records, (0, list[str]()))[1]
+            if not first:
+                raise SamplesError("no samples; at least one is needed")
             header = is_header(first)
             return Contents(source, sum(1 for _ in records) + (not header), tuple(first), header)
     except (SamplesError, UnreadableError) as error:

@@ -436,6 +436,17 @@ def test_columns_are_named_so_that_they_are_found_again(
     assert held.count == len(load_samples(path)) == 3
 
 
+@pytest.mark.parametrize("text", ["", "\n \n", "a,b,c\n", "1\n", "a,b\n1,0.5\n", "1,0\n1,2,3\n"])
+def test_samples_that_cannot_be_read_are_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    honest(tmp_path)
+    (tmp_path / "bad.csv").write_text(text)
+    capsys.readouterr()
+    assert run("recheck", tmp_path / "net.onnx", tmp_path / "bad.csv", tmp_path / "a.cert") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert run("recheck", tmp_path / "net.onnx", tmp_path / "bad.txt", tmp_path / "a.cert") == 2
+    assert "no such file" in capsys.readouterr().err
+
+
 def test_a_box_reads_back() -> None:
     from wdaverify.report.box import box_text
 

@@ -59,7 +59,7 @@ def recheck(
     from wdaverify.report.verdict import verdict_json, verdict_summary
 
     if output is not None:
-        check_target("--output", output, (network_path, data_path, certificate_path))
+        check_target("--output", output, (network_path, data_path, certificate_path, asked["support_file"]))
     begun = time.perf_counter()
     certificate = read_certificate(certificate_path, 1e6 * memory_limit)
     problem, reading = expected_problem(certificate, certificate_path, network_path, data_path, asked)
