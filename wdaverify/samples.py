@@ -13,6 +13,7 @@ import math
 import os
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
@@ -37,6 +38,8 @@ MAX_LINE = 2**24
 _ACCEPTED = "a .npz or .csv file"
 
 _Raw = NDArray[Any]
+Records = Iterator[tuple[int, list[str]]]
+"""Lines of a ``.csv`` file: the number of each, and its cells."""
 
 
 def load_samples(
@@ -72,7 +75,7 @@ def load_samples(
             case ".npz":
                 if label_column is not None:
                     raise SamplesError("a label column is chosen in .csv files only; a .npz has its labels in y")
-                x, y, w = _read_npz(place)
+                x, y, w = read_npz(place)
             case ".csv":
                 x, y, w = *_read_csv(place, limit, label_column), None
             case suffix:
@@ -173,7 +176,12 @@ def _weights(w: _Raw | None, count: int) -> Array:
     return weights / math.fsum(weights)
 
 
-def _read_npz(path: Path) -> tuple[_Raw, _Raw, _Raw | None]:
+def read_npz(path: Path) -> tuple[_Raw, _Raw, _Raw | None]:
+    """The arrays x, y and w (None: there is none) as they are stored.
+
+    Raises:
+        SamplesError: they cannot be read.
+    """
     with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
         try:
             return _arrays(stream)
@@ -208,41 +216,52 @@ class _Lines:
 
 def _read_csv(path: Path, limit: int | None, label_column: int | str | None) -> tuple[_Raw, _Raw]:
     """Points ``[N, n]`` and labels ``[N]`` of the first ``limit`` lines."""
-    try:
-        with plain_file(path, MAX_BYTES, _ACCEPTED) as raw, TextIOWrapper(raw, "utf-8-sig", newline="") as stream:
-            table, column = _table(stream, limit, label_column)
-    except (csv.Error, UnicodeDecodeError):
-        raise SamplesError("this is not a .csv file of UTF-8 text; comma-separated numbers are accepted") from None
+    with csv_records(path) as records:
+        table, column = _table(records, limit, label_column)
     return np.delete(table, column, axis=1), table[:, column]
 
 
-def _table(stream: TextIO, limit: int | None, label_column: int | str | None) -> tuple[Array, int]:
-    """All columns ``[N, n + 1]``, and which of them is the labels'."""
+@contextmanager
+def csv_records(path: Path) -> Iterator[Records]:
+    """The records of a ``.csv`` file that are not blank, each with the number of its last line.
+
+    Raises:
+        SamplesError: the file is no such text.
+        UnreadableError: it is no plain file, or too large.
+    """
+    try:
+        with plain_file(path, MAX_BYTES, _ACCEPTED) as raw, TextIOWrapper(raw, "utf-8-sig", newline="") as stream:
+            yield _records(stream)
+    except (csv.Error, UnicodeDecodeError):
+        raise SamplesError("this is not a .csv file of UTF-8 text; comma-separated numbers are accepted") from None
+
+
+def _records(stream: TextIO) -> Records:
     text = _Lines(stream)
     reader = csv.reader(text, strict=True)
+    for cells in reader:
+        text.record = 0
+        if any(map(str.strip, cells)):
+            yield reader.line_num, cells
+
+
+def _table(records: Records, limit: int | None, label_column: int | str | None) -> tuple[Array, int]:
+    """All columns ``[N, n + 1]``, and which of them is the labels'."""
     numbers = array("d")
-
-    def records() -> Iterator[list[str]]:
-        for cells in reader:
-            text.record = 0
-            if any(map(str.strip, cells)):
-                yield cells
-
-    lines = records()
-    first = next(lines, None)
+    first = next(records, None)
     if first is None:
         raise SamplesError("no samples; at least one is needed")
-    header = _is_header(first)
-    column = _label_index(first, label_column, header)
-    for k, cells in enumerate(lines if header else chain([first], lines)):
+    header = is_header(first[1])
+    width, column = len(first[1]), label_index(first[1], label_column, header)
+    for k, (number, cells) in enumerate(records if header else chain([first], records)):
         if limit is not None and k >= limit:
             break
-        numbers.extend(_row(cells, reader.line_num, len(first)))
+        numbers.extend(_row(cells, number, width))
         if 8 * len(numbers) > MAX_BYTES:
             raise SamplesError(f"more than {MAX_BYTES // 8} numbers; use --samples N for the first N samples")
     if not numbers:
         raise SamplesError("no samples below the header; at least one is needed")
-    return np.frombuffer(numbers).reshape(-1, len(first)), column
+    return np.frombuffer(numbers).reshape(-1, width), column
 
 
 def _parsed(cell: str) -> float | None:
@@ -252,7 +271,7 @@ def _parsed(cell: str) -> float | None:
         return None
 
 
-def _is_header(cells: list[str]) -> bool:
+def is_header(cells: list[str]) -> bool:
     """Whether the first line names columns: no cell is a number, except for a column's own place from 0 or from 1."""
     numbers = [(k, value) for k, value in enumerate(map(_parsed, cells)) if value is not None]
     if len(numbers) == len(cells):
@@ -260,7 +279,12 @@ def _is_header(cells: list[str]) -> bool:
     return any(all(value == k + start for k, value in numbers) for start in (0, 1))
 
 
-def _label_index(first: list[str], wanted: int | str | None, header: bool) -> int:
+def label_index(first: list[str], wanted: int | str | None, header: bool) -> int:
+    """Which column of a file with this first line the labels are in, from 0.
+
+    Raises:
+        SamplesError: there is no such column.
+    """
     width = len(first)
     if width < 2:
         raise SamplesError("the first line has one column; features and a label, separated by commas, are accepted")

@@ -119,6 +119,26 @@ def question(*dropped: str) -> Callable[[_Command], _Command]:
     return _all(*(option for name, option in _QUESTION.items() if name not in dropped))
 
 
+_STATED = _all(
+    click.option("--radius", type=number(0), metavar="X", help="Refuse a proof about another radius."),
+    click.option("--norm", type=click.Choice(["inf", "1", "2"]), help="Refuse a proof about another norm."),
+    click.option("--order", type=click.Choice(["1", "2", "inf"]), help="Refuse a proof about another order."),
+    click.option(
+        "--loss",
+        type=click.Choice(["margin", "zero-one", "hinge", "cross-entropy", "dlr", "linear"]),
+        help="Refuse a proof about another loss.",
+    ),
+)
+
+
+def expected(command: _Command) -> _Command:
+    """The options of the question that a certificate has to answer: what it may state, and what is read as ``verify`` reads it."""
+    return _STATED(_all(*(_QUESTION[name] for name in _READ))(command))
+
+
+_READ = ("support", "support-file", "samples", "label-column", "clip")
+
+
 def engine(gap: str = "Stop at this absolute gap.") -> Callable[[_Command], _Command]:
     """Who solves, how exactly and with how many processes."""
     how = click.option("--gap", type=number(0, above=True), metavar="ABS", default="1e-6", help=gap)
