@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from wdaverify.solvers.registry import Choice
@@ -28,7 +29,8 @@ _DETAIL = {
     Reason.GAP_CLOSED: "the bracket is closed to the gap asked for",
     Reason.THRESHOLD_DECIDED: "the bracket decides the threshold",
     Reason.TIME_LIMIT: "the time limit was reached; the bracket holds",
-    Reason.UNBOUNDED: "the supremum is +inf: three logits tie above the label's within the support, and the loss grows there",
+    Reason.UNBOUNDED: "the supremum is +inf: three logits tie above the label's within reach, and the loss grows without bound "
+    "there, as rationals show",
     Reason.INTERRUPTED: "the run was interrupted; the bracket holds",
     Reason.EXECUTOR_LOST: "what was to solve is gone (see the notices); the bracket holds",
     Reason.STALLED: "no question is left that would narrow the bracket: the tolerances of the solver are reached",
@@ -79,6 +81,7 @@ def conclude(
         threshold=run.options.threshold,
         seed=run.options.seed,
         rays=search.horizon.rays if isinstance(search, MarginSearch) and search.horizon is not None else (),
+        tie=search.tie if isinstance(search, DlrSearch) else None,
         notices=(*problem.network.notices, *((choice.notice,) if choice.notice else ()), *run.notices()),
     )
 
@@ -87,6 +90,8 @@ def _detail(run: Run, reason: Reason) -> str:
     if reason is Reason.NUMERICAL:
         amount = run.largest_shortfall
         return f"a solver's bound fell short of a re-evaluated point by {amount:.3g}; try another --solver"
+    if reason is Reason.STALLED and run.doubt and math.isinf(run.upper):
+        return run.doubt
     if reason is Reason.STALLED and run.failures:
         return "questions went unanswered (see the notices), and no other would narrow the bracket"
     return _DETAIL[reason]
