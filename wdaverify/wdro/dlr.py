@@ -15,6 +15,7 @@ import time
 from bisect import insort
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from wdaverify.rounding import float_up
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import budget, fill_pool, portions
+from wdaverify.wdro.ceiling import ceiling
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.ties import find_tie
@@ -208,11 +210,37 @@ class DlrSearch:
             verdict = self._run.verdict()
             return verdict if verdict is Reason.THRESHOLD_DECIDED else Reason.UNBOUNDED
         self._update()
+        self._refine()
+        if self._run.verdict() is None and self._lower_tops():
+            self._refine()
+        return self._run.verdict() or Reason.STALLED
+
+    def _refine(self) -> None:
+        """Ask for levels until nothing is left to ask."""
         for task, answer in self._run.work(self._draw, self._tell):
             self._take(task, answer)
             self._run.next_round()
             self._update()
-        return self._run.verdict() or Reason.STALLED
+
+    def _lower_tops(self) -> bool:
+        """Whether our own bounds say more of the largest losses of samples that widen the bracket than the solver did."""
+        lower, finite, known = False, math.isfinite(self._problem.cost.order), dict[int, float]()
+        for sample in np.flatnonzero(self._width() > 0).tolist():
+            if self._run.verdict() is not None:
+                break
+            label = int(self._problem.samples.y[sample])
+            if (
+                label not in known or not finite
+            ):  # where the whole support is within reach, one sample speaks for its label
+                bound = partial(self._screen.functionals, sample)
+                known[label] = ceiling(bound, self._problem.network.n_outputs, label)
+            top = max(known[label], math.nextafter(self._levels[sample][0][0], math.inf))
+            if top < self._top[sample]:
+                lower = True
+                for twin in self._twins.of(sample).tolist():
+                    self._learn(twin, top, math.inf)
+        self._update()
+        return lower
 
     def _tell(self) -> None:
         self._run.tell("solve", lambda: int(np.count_nonzero(self._width() > 0)))
