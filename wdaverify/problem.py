@@ -129,10 +129,14 @@ class WdroProblem:
                 raise ProblemError(
                     "the linear loss takes no label cost: what it says of other labels is not defined; leave --label-cost out"
                 )
-        elif self.loss is Loss.DLR and (network.n_outputs < 3 or self.cost.moves_labels):
+        elif self.loss is Loss.DLR and network.n_outputs < 3:
             raise ProblemError(
-                f"the loss dlr with {network.n_outputs} outputs and label cost {self.cost.label_cost:g}: its denominator needs at least "
-                "3 classes, and its labels are fixed; leave --label-cost out, or ask for --loss margin"
+                f"the loss dlr with {network.n_outputs} output(s): its denominator needs at least 3 classes; ask for --loss margin"
+            )
+        elif self.loss is Loss.DLR and self.cost.moves_labels:
+            raise ProblemError(
+                f"the loss dlr with label cost {self.cost.label_cost:g}: its labels are fixed; leave --label-cost out, "
+                "or ask for --loss margin"
             )
         elif network.n_outputs < 2:
             raise ProblemError(

@@ -105,11 +105,11 @@ class Comparison:
 
     @property
     def exact(self) -> bool:
-        """Whether every exact run that was asked for closed its bracket."""
+        """Whether every exact run that was asked for has an answer: a closed bracket, +inf, or a threshold that is decided."""
         ran = [ladder for ladder in self.ladders if any(rung.side is Side.MIDDLE for rung in ladder.rungs)]
         return all(ladder.closed or decided(ladder) for ladder in ran)
 
 
 def decided(ladder: Ladder) -> bool:
-    """Whether the exact run ended because it decided a threshold."""
-    return ladder.result is not None and ladder.result.reason is Reason.THRESHOLD_DECIDED
+    """Whether the exact run ended because it decided a threshold, or showed that V is +inf."""
+    return ladder.result is not None and ladder.result.reason in (Reason.THRESHOLD_DECIDED, Reason.UNBOUNDED)

@@ -12,6 +12,8 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from decimal import Decimal
+from fractions import Fraction
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -23,6 +25,7 @@ from wdaverify.problem import Functionals, Support, WdroProblem
 from wdaverify.report.files import check_writable as check_writable
 from wdaverify.report.files import write_text as write_text
 from wdaverify.wdro.result import Atom, AttackResult, SampleBracket, Statistics, VerificationResult
+from wdaverify.witness.tie import Tie
 
 Json = dict[str, Any]
 
@@ -62,6 +65,7 @@ def verification_json(result: VerificationResult, files: Json | None = None) -> 
         "rays": [
             {"label": ray.label, "value": number(ray.value), "direction": _vector(ray.direction)} for ray in result.rays
         ],
+        "tie": None if result.tie is None else _tie(result.tie),
     }
 
 
@@ -84,6 +88,21 @@ def attack_json(result: AttackResult, files: Json | None = None) -> Json:
         "files": files,
         **_atoms(result.problem, result.atoms),
     }
+
+
+def _tie(tie: Tie) -> Json:
+    return {
+        "sample": tie.sample,
+        "classes": list(tie.classes),
+        "point": [_rational(value) for value in tie.point],
+        "toward": [_rational(value) for value in tie.toward],
+    }
+
+
+def _rational(value: Fraction) -> str:
+    """A fraction in full; ``Decimal`` writes whole numbers of any length."""
+    top, bottom = (f"{Decimal(part):f}" for part in value.as_integer_ratio())
+    return top if bottom == "1" else f"{top}/{bottom}"
 
 
 def network_json(network: ReluNetwork) -> Json:

@@ -26,9 +26,10 @@ class RowResult:
 
     @property
     def done(self) -> bool:
-        """Whether the row's bracket is closed or its threshold decided."""
+        """Whether the row's bracket is closed, its value +inf, or its threshold decided."""
         result = self.result
-        return result is not None and (result.status is Status.EXACT or result.reason is Reason.THRESHOLD_DECIDED)
+        answers = (Reason.THRESHOLD_DECIDED, Reason.UNBOUNDED)
+        return result is not None and (result.status is Status.EXACT or result.reason in answers)
 
 
 def batch_json(rows: Sequence[RowResult]) -> Json:

@@ -25,7 +25,7 @@ REASONS = {
     Reason.INTERRUPTED: "interrupted",
     Reason.EXECUTOR_LOST: "what was to solve is gone",
     Reason.STALLED: "nothing is left to ask that would narrow the bracket (solver tolerances are reached)",
-    Reason.UNBOUNDED: "the supremum is +inf",
+    Reason.UNBOUNDED: "the supremum is +inf, proven",
     Reason.NUMERICAL: "a solver's bound contradicted a re-evaluated point by more than 1e-6",
 }
 
@@ -85,10 +85,11 @@ def network_summary(network: ReluNetwork) -> str:
 
 
 def threshold_decision(result: VerificationResult) -> str:
-    """Whether ``V <= threshold``: "yes", "no" or "undecided", by the bracket alone."""
+    """Whether ``V <= threshold``: "yes", "no" or "undecided", by the bracket alone, or because V is +inf."""
     if result.threshold is None:
         raise ValueError("no threshold was asked for")
-    return decided(result.lower, result.upper, result.threshold)
+    lower = math.inf if result.reason is Reason.UNBOUNDED else result.lower
+    return decided(lower, result.upper, result.threshold)
 
 
 def decided(lower: float, upper: float, threshold: float) -> str:
@@ -205,6 +206,8 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _answer(result: VerificationResult) -> str:
     word = "exact" if result.status is Status.EXACT else "bracket"
+    if result.reason is Reason.UNBOUNDED:
+        word = "unbounded"
     return f"{word}: {result.detail or REASONS[result.reason]}"
 
 
