@@ -67,7 +67,7 @@ def number(value: float | str) -> float:
 
 
 def unbounded(result: Json) -> bool:
-    """Whether a verification shows that its value is +inf; earlier versions said so without a tie that shows it."""
+    """Whether a verification shows that its value is +inf."""
     return result["reason"] == "unbounded" and result.get("tie") is not None
 
 
