@@ -63,6 +63,7 @@ def recheck(
     begun = time.perf_counter()
     certificate = read_certificate(certificate_path, 1e6 * memory_limit)
     problem = _stated(certificate, network_path, data_path)
+    notes(problem.network.notices, quiet)
     left = time_left(time_limit)
     verdict = check(certificate, problem, math.inf if left is None else time.monotonic() + left)
     seconds = time.perf_counter() - begun

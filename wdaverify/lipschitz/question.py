@@ -11,7 +11,7 @@ from wdaverify.encoding.cost import Region
 from wdaverify.errors import ProblemError
 from wdaverify.ground import GroundCost, Norm, Support
 from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
-from wdaverify.problem import Samples
+from wdaverify.problem import Samples, refuse_dropped
 from wdaverify.rounding import UNIT_ROUNDOFF
 
 OPERATOR_NORM = "operator-norm"
@@ -95,6 +95,7 @@ class LipschitzProblem:
     within: float = math.inf
 
     def __post_init__(self) -> None:
+        refuse_dropped(self.network, "a Lipschitz constant")
         if self.support.lower.size != self.network.n_inputs:
             raise ProblemError(
                 f"the support has {self.support.lower.size} features, the network {self.network.n_inputs}"

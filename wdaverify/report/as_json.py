@@ -107,7 +107,8 @@ def _rational(value: Fraction) -> str:
 
 def network_json(network: ReluNetwork) -> Json:
     """What ``wdaverify info --json`` prints: shapes, layers in file order, counts, the hash of the file."""
-    return {"schema": NETWORK_SCHEMA, **_network(network), "sha256": network.sha256, "notices": list(network.notices)}
+    shown = {**_network(network), "head": network.head}
+    return {"schema": NETWORK_SCHEMA, **shown, "sha256": network.sha256, "notices": list(network.notices)}
 
 
 def dumps(document: Json) -> str:
@@ -296,6 +297,7 @@ def files_json(
     support: str | None = None,
     cost_weights: str | None = None,
     functionals: str | None = None,
+    logits: bool = False,
     certificate: str | None = None,
 ) -> Json:
     """The files that a question was read from, and how, so that it can be asked again; ``certificate`` was written."""
@@ -307,6 +309,7 @@ def files_json(
         "support": support,
         "cost_weights": cost_weights,
         "functionals": functionals,
+        "logits": logits,
         "certificate": certificate,
     }
 

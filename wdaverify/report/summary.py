@@ -74,6 +74,7 @@ def network_summary(network: ReluNetwork) -> str:
     table = [
         ("network", network.name),
         ("layers", _layers(network)),
+        *(() if network.head is None else (("head", f"{network.head}, which the layers leave out"),)),
         ("ReLUs", str(network.n_relus)),
         ("parameters", str(network.n_parameters)),
         ("input shape", f"{_shape(network.input_shape)}, without the batch axis"),
