@@ -129,6 +129,19 @@ class Samples:
         return int(self.x.shape[0])
 
 
+def refuse_dropped(network: ReluNetwork, what: str) -> None:
+    """Refuse a question about the outputs of a network whose final Softmax the layers leave out.
+
+    Raises:
+        ProblemError: there is such a Softmax.
+    """
+    if network.head is not None:
+        raise ProblemError(
+            f"{network.name} ends in a {network.head}, which is dropped: {what} would be that of the logits in front of it, not of its "
+            "outputs, which are not piecewise linear; say --logits (in Python load_network(path, logits=True)) if the logits are meant"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class WdroProblem:
     """One question; the constructor refuses what cannot be answered."""
@@ -183,6 +196,7 @@ class WdroProblem:
         if (self.functionals is not None) != (self.loss is Loss.LINEAR):
             raise ProblemError("the linear loss needs functionals (--functionals FILE), and no other loss takes them")
         if self.functionals is not None:
+            refuse_dropped(network, "the linear loss")
             if self.functionals.matrix.shape[1] != network.n_outputs:
                 raise ProblemError(
                     f"functionals of {self.functionals.matrix.shape[1]} outputs where {network.name} has {network.n_outputs}"
@@ -191,10 +205,14 @@ class WdroProblem:
                 raise ProblemError(
                     "the linear loss takes no label cost: what it says of other labels is not defined; leave --label-cost out"
                 )
-        elif self.loss is Loss.DLR and (network.n_outputs < 3 or self.cost.moves_labels):
+        elif self.loss is Loss.DLR and network.n_outputs < 3:
             raise ProblemError(
-                f"the loss dlr with {network.n_outputs} outputs and label cost {stated(self.cost.label_cost)}: its denominator needs at "
-                "least 3 classes, and its labels are fixed; leave --label-cost out, or ask for --loss margin"
+                f"the loss dlr with {network.n_outputs} output(s): its denominator needs at least 3 classes; ask for --loss margin"
+            )
+        elif self.loss is Loss.DLR and self.cost.moves_labels:
+            raise ProblemError(
+                f"the loss dlr with label cost {stated(self.cost.label_cost)}: its labels are fixed; leave --label-cost out, "
+                "or ask for --loss margin"
             )
         elif network.n_outputs < 2:
             raise ProblemError(

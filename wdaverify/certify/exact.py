@@ -7,7 +7,7 @@ integers ``h`` with one common scale: ``value = h * 2^exponent / divisor``. Only
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -43,6 +43,30 @@ def exact_error(network: ReluNetwork, x: Array, y: int) -> bool:
     """Whether some rival's logit reaches ``z_y`` at ``x [n]``, exactly: a tie is an error."""
     number = _logits(network, np.asarray(x, dtype=np.float64)).number
     return any(z >= number[y] for j, z in enumerate(number) if j != y)
+
+
+def one_sided(
+    network: ReluNetwork, point: Sequence[Fraction], direction: Sequence[Fraction]
+) -> list[tuple[list[Fraction], list[Fraction]]]:
+    """Values ``z`` at a rational point ``[n]`` and derivatives ``lim (z(point + t u) - z(point)) / t`` for t to 0 from above, exactly.
+
+    At the input of every ReLU in turn and, last, of the logits. For t small enough ``z(point + t u)`` is ``z + t`` times
+    the derivative exactly, whichever neurons are at 0: those go with ``max(0, .)`` of their own derivative.
+    """
+    h, slope = _rational(point), _rational(direction)
+    out = []
+    for layer in network.layers:
+        match layer:
+            case Affine():
+                h, slope = _affine(layer, h), _product(layer, slope)
+            case Diagonal():
+                h, slope = _diagonal(layer, h), _rescaled(layer, slope)
+            case Relu():
+                out.append((_fractions(h), _fractions(slope)))
+                on = (h.number > 0) | ((h.number == 0) & (slope.number > 0))
+                h = _Scaled(np.where(h.number > 0, h.number, 0), h.exponent, h.divisor)
+                slope = _Scaled(np.where(on, slope.number, 0), slope.exponent, slope.divisor)
+    return [*out, (_fractions(h), _fractions(slope))]
 
 
 def exact_dot(left: Iterable[float], right: Iterable[float]) -> Fraction:
@@ -83,17 +107,25 @@ def _stored(layer: Affine | Diagonal) -> tuple[tuple[Integers, int], ...]:
 
 
 def _affine(layer: Affine, h: _Scaled) -> _Scaled:
-    (weight, weight_exponent), bias = _stored(layer)
+    return _plus(_product(layer, h), *_stored(layer)[1])
+
+
+def _product(layer: Affine, h: _Scaled) -> _Scaled:
+    weight, weight_exponent = _stored(layer)[0]
     active = np.flatnonzero(h.number != 0)
     number = weight[:, active] @ h.number[active] if active.size else np.full(weight.shape[0], 0, dtype=object)
-    return _plus(_Scaled(number, h.exponent + weight_exponent, h.divisor), *bias)
+    return _Scaled(number, h.exponent + weight_exponent, h.divisor)
 
 
 def _diagonal(layer: Diagonal, h: _Scaled) -> _Scaled:
-    (factor, up), (divisor, down), shift = _stored(layer)
+    return _plus(_rescaled(layer, h), *_stored(layer)[2])
+
+
+def _rescaled(layer: Diagonal, h: _Scaled) -> _Scaled:
+    (factor, up), (divisor, down), _ = _stored(layer)
     common = math.lcm(*(int(d) for d in divisor))
     number = h.number * factor * np.array([common // d for d in divisor], dtype=object)
-    return _plus(_Scaled(number, h.exponent + up - down, h.divisor * common), *shift)
+    return _Scaled(number, h.exponent + up - down, h.divisor * common)
 
 
 def _plus(h: _Scaled, number: Integers, exponent: int) -> _Scaled:
@@ -103,6 +135,16 @@ def _plus(h: _Scaled, number: Integers, exponent: int) -> _Scaled:
     common = min(h.exponent, exponent)
     total = h.number * (1 << (h.exponent - common)) + number * (h.divisor << (exponent - common))
     return _Scaled(total, common, h.divisor)
+
+
+def _rational(values: Sequence[Fraction]) -> _Scaled:
+    common = math.lcm(*(value.denominator for value in values))
+    return _Scaled(np.array([value.numerator * (common // value.denominator) for value in values], object), 0, common)
+
+
+def _fractions(h: _Scaled) -> list[Fraction]:
+    scale = Fraction(2) ** h.exponent / h.divisor
+    return [int(number) * scale for number in h.number]
 
 
 def _dyadic(values: Array) -> tuple[Integers, int]:

@@ -13,7 +13,7 @@ DONE, REJECTED, REFUSED, LIMIT, UNDECIDED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 4, 
 
 
 def exit_status(done: bool, reason: Reason) -> int:
-    """Of a run that is exact or decided, or ended for a reason with a bracket."""
+    """Of a run that has the answer asked for, or ended for a reason with a bracket."""
     from wdaverify.wdro.result import Reason
 
     if done:

@@ -46,6 +46,8 @@ def page_file(what: str) -> _Option:
     return click.option("--report", metavar="FILE.html", help=f"Write the {what} as a page, whole or not at all.")
 
 
+logits = click.option("--logits", is_flag=True, help="The network is meant without its final Softmax or LogSoftmax.")
+
 _QUESTION: dict[str, _Option] = {
     "network": network,
     "data": data,
@@ -92,6 +94,7 @@ _QUESTION: dict[str, _Option] = {
         "--samples", "limit", type=whole(1), metavar="N", help="The first N samples only; default all."
     ),
     "label-column": label_column,
+    "logits": logits,
     "clip": click.option("--clip", is_flag=True, help="Move samples outside the support onto it."),
     "device": click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where attacks run."

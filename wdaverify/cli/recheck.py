@@ -63,6 +63,7 @@ def recheck(
     begun = time.perf_counter()
     certificate = read_certificate(certificate_path, 1e6 * memory_limit)
     problem, reading = expected_problem(certificate, certificate_path, network_path, data_path, asked)
+    notes(problem.network.notices, quiet)
     left = time_left(time_limit)
     verdict = check(certificate, problem, math.inf if left is None else time.monotonic() + left)
     seconds = time.perf_counter() - begun

@@ -116,6 +116,11 @@ class Screen:
         out: Array = np.minimum(upper, self._from_centre(sample, rows, bounds, (near, far), lam))
         return out
 
+    def functionals(self, sample: int, rows: Array) -> Array:
+        """Upper bounds ``[R]`` of ``rows . z`` with rows ``[R, K]`` over all that is within a sample's reach."""
+        far = self.reach[[sample]]
+        return np.asarray(self._bound(np.array([sample], np.int64), rows[None], np.zeros(1), far, None)[0])
+
     def _from_centre(
         self, sample: Ints, rows: Array, bounds: Bounds, shell: tuple[Array, Array], lam: float | None
     ) -> Array:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -41,7 +42,9 @@ def slopes_question(problem: WdroProblem) -> LipschitzProblem:
         present = np.unique(problem.samples.y[problem.samples.w > 0]).tolist()
         labels = list(range(network.n_outputs)) if problem.cost.moves_labels else present
         measure = Measure.margins(network, labels)
-    return LipschitzProblem(network, problem.cost, problem.support, measure)
+    # the losses are those of the logits, whatever stands behind them
+    logits = network if network.head is None else replace(network, head=None)
+    return LipschitzProblem(logits, problem.cost, problem.support, measure)
 
 
 def bound_from(problem: WdroProblem, measure: Measure, constants: Array) -> float:

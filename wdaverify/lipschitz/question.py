@@ -13,7 +13,7 @@ from wdaverify.errors import NetworkError, ProblemError, SamplesError
 from wdaverify.given import array, instance, real, settle, told, whole, word, words
 from wdaverify.ground import GroundCost, Norm, Support, check_power, check_sizes
 from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork
-from wdaverify.problem import Samples
+from wdaverify.problem import Samples, refuse_dropped
 from wdaverify.rounding import UNIT_ROUNDOFF, underflow
 
 OPERATOR_NORM = "operator-norm"
@@ -112,6 +112,7 @@ class LipschitzProblem:
 
     def __post_init__(self) -> None:
         _checked(self.network)
+        refuse_dropped(self.network, "a Lipschitz constant")
         instance("cost", self.cost, GroundCost, "GroundCost(norm, 1) makes one")
         instance("support", self.support, Support, "Support.box(lower, upper, width) makes one")
         instance("measure", self.measure, Measure, "Measure.operator_norm(network) makes one")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,7 @@ class Relu:
 
 
 Layer = Affine | Diagonal | Relu
+Head = Literal["softmax", "log-softmax"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,8 @@ class ReluNetwork:
     """A single-path ReLU network ``f: R^n -> R^K``.
 
     ``input_shape`` and ``output_shape`` are those of the file with the batch axis left out, so that
-    ``prod(input_shape) == n_inputs``; points are flattened row-major.
+    ``prod(input_shape) == n_inputs``; points are flattened row-major. ``head`` is what the file ends in and the layers leave out:
+    f is what stands in front of it. Questions about the network's own outputs are refused where there is one.
     """
 
     layers: tuple[Layer, ...]
@@ -102,6 +105,7 @@ class ReluNetwork:
     sha256: str
     name: str
     notices: tuple[str, ...]
+    head: Head | None = None
 
     def __post_init__(self) -> None:
         for text in ("sha256", "name"):

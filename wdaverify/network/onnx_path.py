@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
-from wdaverify.network.model import Affine, Array, Diagonal, Layer, Relu
+from wdaverify.network.model import Affine, Array, Diagonal, Head, Layer, Relu
 from wdaverify.network.onnx_nodes import Node
 from wdaverify.network.onnx_tensors import Tensor
 
@@ -60,6 +60,8 @@ class Path:
     layers: list[Layer]
     notices: list[str]
     allowance: Allowance
+    head: tuple[str, Head] | None = None
+    """What the network ends in and the layers leave out: its label and kind."""
 
     @property
     def order(self) -> NDArray[np.int64]:

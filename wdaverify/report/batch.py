@@ -27,7 +27,7 @@ class RowResult:
 
     @property
     def done(self) -> bool:
-        """Whether the row's threshold is decided, or its bracket closed where it has none."""
+        """Whether the row's threshold is decided, or where it has none its bracket closed or its value +inf."""
         return self.result is not None and self.result.answered
 
 

@@ -25,7 +25,7 @@ REASONS = {
     Reason.INTERRUPTED: "interrupted",
     Reason.EXECUTOR_LOST: "what was to solve is gone",
     Reason.STALLED: "nothing is left to ask that would narrow the bracket (solver tolerances are reached)",
-    Reason.UNBOUNDED: "the supremum is +inf",
+    Reason.UNBOUNDED: "the supremum is +inf, proven",
     Reason.NUMERICAL: "a solver's bound contradicted a re-evaluated point by more than 1e-6",
 }
 
@@ -73,6 +73,7 @@ def network_summary(network: ReluNetwork) -> str:
     table = [
         ("network", network.name),
         ("layers", _layers(network)),
+        *(() if network.head is None else (("head", f"{network.head}, which the layers leave out"),)),
         ("ReLUs", str(network.n_relus)),
         ("parameters", str(network.n_parameters)),
         ("input shape", f"{_shape(network.input_shape)}, without the batch axis"),
@@ -153,6 +154,8 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _answer(result: VerificationResult) -> str:
     word = "exact" if result.status is Status.EXACT else "bracket"
+    if result.reason is Reason.UNBOUNDED:
+        word = "unbounded"
     return f"{word}: {result.detail or REASONS[result.reason]}"
 
 

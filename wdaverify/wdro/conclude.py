@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from wdaverify.digits import up_to
@@ -29,7 +30,8 @@ _DETAIL = {
     Reason.GAP_CLOSED: "the bracket is closed to the gap asked for",
     Reason.THRESHOLD_DECIDED: "the bracket decides the threshold",
     Reason.TIME_LIMIT: "the time limit was reached; the bracket holds",
-    Reason.UNBOUNDED: "the supremum is +inf: three logits tie above the label's within the support, and the loss grows there",
+    Reason.UNBOUNDED: "the supremum is +inf: three logits tie above the label's within reach, and the loss grows without bound "
+    "there, as rationals show",
     Reason.INTERRUPTED: "the run was interrupted; the bracket holds",
     Reason.EXECUTOR_LOST: "what was to solve is gone (see the notices); the bracket holds",
     Reason.STALLED: "no question is left that would narrow the bracket: the tolerances of the solver are reached",
@@ -80,6 +82,7 @@ def conclude(
         threshold=run.options.threshold,
         seed=run.options.seed,
         rays=search.horizon.rays if isinstance(search, MarginSearch) and search.horizon is not None else (),
+        tie=search.tie if isinstance(search, DlrSearch) else None,
         notices=(*problem.network.notices, *((choice.notice,) if choice.notice else ()), *run.notices()),
     )
 
@@ -88,6 +91,8 @@ def _detail(run: Run, reason: Reason) -> str:
     if reason is Reason.NUMERICAL:
         amount = up_to(run.largest_shortfall, 3)
         return f"a solver's bound fell short of a re-evaluated point by {amount}; try another --solver"
+    if reason is Reason.STALLED and run.doubt and math.isinf(run.upper):
+        return run.doubt
     if reason is Reason.STALLED and run.failures:
         return "questions went unanswered (see the notices), and no other would narrow the bracket"
     return _DETAIL[reason]

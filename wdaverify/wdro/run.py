@@ -78,6 +78,8 @@ class Run:
     device: str = "cpu"
     lost: str = ""
     """Why there is nobody left to solve."""
+    doubt: str = ""
+    """What keeps the bracket open where no question is left, if it is not the tolerances of a solver."""
     recall: Recall | None = None
     widest: Callable[[int], list[SampleBracket]] | None = None
     """The samples that add most to the width, for whoever looks on."""

@@ -243,9 +243,7 @@ def _question_options(document: Document, files: Json) -> list[str]:
     out += ["--samples", str(data["samples"]["count"])]
     if files.get("label_column") is not None:
         out += ["--label-column", files["label_column"]]
-    if files.get("clip"):
-        out.append("--clip")
-    return out
+    return out + [f"--{flag}" for flag in ("logits", "clip") if files.get(flag)]
 
 
 def _slope_options(data: Json, files: Json) -> list[str]:
@@ -265,6 +263,7 @@ def _slope_options(data: Json, files: Json) -> list[str]:
     free = region["lower"] == "-inf" and region["kind"] == "balls"
     if not free:
         out += _support({**region, "integer": []}, files.get("support"))
+    out += ["--logits"] if files.get("logits") else []
     return [*out, "--gap", repr(float(data["gap_asked"])), "--seed", str(data["seed"])]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from wdaverify.digits import places
 from wdaverify.report.page import asked, atoms, ladder, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Notes, Part, Table
-from wdaverify.report.page.document import Document, number
+from wdaverify.report.page.document import Document, number, unbounded
 from wdaverify.report.page.words import Json, down, near, plain, small, up
 from wdaverify.wdro.result import decided
 
@@ -68,7 +68,7 @@ def bracket(data: Json, quantity: str, vouched: tuple[str, str], remark: str = "
     asked_for = f" (asked for: {plain(data['gap_asked'])})" if "gap_asked" in data else ""
     return Answer(
         data["status"],
-        words.STATUS[data["status"]],
+        "unbounded" if unbounded(data) else words.STATUS[data["status"]],
         words.reason(data["reason"], data["detail"]),
         quantity,
         down(lower, digits),
@@ -83,7 +83,8 @@ def bracket(data: Json, quantity: str, vouched: tuple[str, str], remark: str = "
 def _answer(data: Json) -> Answer:
     threshold, remark = data["threshold"], ""
     if threshold is not None:
-        decision = decided(number(data["lower"]), number(data["upper"]), threshold)
+        lower = math.inf if unbounded(data) else number(data["lower"])
+        decision = decided(lower, number(data["upper"]), threshold)
         remark = f"Is V at most the threshold {plain(threshold)}? {decision.capitalize()}."
     vouched = (data["vouched"]["lower"], data["vouched"]["upper"])
     return bracket(data, f"V({plain(data['radius'])})", vouched, remark)
