@@ -20,6 +20,7 @@ from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.log import LOGGER
 from wdaverify.wdro.result import AttackResult
 from wdaverify.wdro.twins import Twins
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, edge_of, evaluate, nominal_bracket
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import within_reach
@@ -184,21 +185,23 @@ def attack(
     """
     if time_limit is not None and not time_limit >= 0:
         raise ProblemError(f"time limit {time_limit}: a number of seconds >= 0 is accepted")
-    refuse_overflow(problem)
     begun = time.monotonic()
     deadline = math.inf if time_limit is None else begun + time_limit
     until = math.inf if time_limit is None else begun + FINDING_SHARE * time_limit
-    outcome = launch(problem, device=device, seed=seed, deadline=until)
-    witnesses = valued(problem, outcome, deadline)
+    with deciding_until(deadline):
+        refuse_overflow(problem)
+        outcome = launch(problem, device=device, seed=seed, deadline=until)
+        witnesses = valued(problem, outcome, deadline)
+        best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
+        nominal = nominal_bracket(problem)[0]
     values = {name: witness.lower for name, witness in witnesses.items()}
-    best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
     finished = outcome.finished and "mixture" in values
     notices = () if finished else ("the time limit cut the attacks short",)
     for name, value in values.items():
         LOGGER.info("attack %s: %r", name, value)
     return AttackResult(
         problem=problem,
-        nominal=nominal_bracket(problem)[0],
+        nominal=nominal,
         attacks=values,
         transport_cost=best.transport_cost,
         atoms=best.atoms,

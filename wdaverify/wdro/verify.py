@@ -25,6 +25,7 @@ from wdaverify.wdro.result import Reason, VerificationResult
 from wdaverify.wdro.run import Options, Run
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import nominal_bracket
 
 _PROOF_SHARE = 0.9
@@ -107,7 +108,7 @@ def verify(
         problem, options, Workers(problem.network, solver, jobs, memory_limit, executor, slots), progress, recall=recall
     )
     try:
-        with one_thread():
+        with one_thread(), deciding_until(run.deadline):
             result = _verify(run, choice, gap, math.inf if time_limit is None else run.begun + time_limit)
     finally:
         run.workers.close()
@@ -181,7 +182,8 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
     nominal = nominal_bracket(problem)
     if problem.radius == 0:  # V(0) is the nominal loss; the dual infimum need not be attained there
         run.narrow(*nominal)
-        return _certified(run, conclude(run, choice, None, Reason.GAP_CLOSED, {}), None, gap, until)
+        reason = run.verdict() or Reason.GAP_CLOSED
+        return _certified(run, conclude(run, choice, None, reason, {}), None, gap, until)
     attacks: dict[str, float] = {}
     search: Search | None = None
     try:
@@ -190,7 +192,8 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
         run.tell("attack", lambda: len(problem.samples))
         if run.verdict() is None:
             run.workers.warm()
-        attacks.update(_attack(run, search))
+        with deciding_until(run.valuing):
+            attacks.update(_attack(run, search))
         reason = search.search()
     except KeyboardInterrupt:
         run.workers.close()
