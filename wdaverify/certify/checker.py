@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 
 from wdaverify.certify.certificate import Certificate, checked
-from wdaverify.certify.exact import exact_dot, exact_error, exact_margins
+from wdaverify.certify.exact import exact_dot, exact_error, margin_between
 from wdaverify.certify.proof import MalformedProofError, Proof, Tree
 from wdaverify.certify.upper import distance_bounds, farthest, in_time, margin_bounds
 from wdaverify.digits import down_to, stated, up_to
@@ -139,7 +139,7 @@ def _lower(certificate: Certificate, problem: WdroProblem, deadline: float) -> f
             raise MalformedProofError(f"an atom of sample {sample} lies outside the support")
         mass[sample] += Fraction(weight)
         cost += Fraction(weight) * _distance(problem, point, samples.x[sample]) ** problem.cost.power
-        value += Fraction(weight) * _loss(problem, point, int(samples.y[sample]))
+        value += Fraction(weight) * _loss(problem, point, int(samples.y[sample]))[0]
     for i, weight in enumerate(samples.w.tolist()):
         if mass[i] != Fraction(weight):
             raise MalformedProofError(f"the atoms of sample {i} weigh {float(mass[i])!r}, not {weight!r}")
@@ -153,10 +153,11 @@ def _distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
     return max(moved, default=Fraction(0)) if problem.cost.norm is Norm.INF else sum(moved, Fraction(0))
 
 
-def _loss(problem: WdroProblem, x: Array, label: int) -> Fraction:
+def _loss(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, Fraction]:
+    """Bounds of the loss, equal wherever rationals are short."""
     if problem.loss is Loss.ZERO_ONE:
-        return Fraction(int(exact_error(problem.network, x, label)))
-    return max(margin for j, margin in enumerate(exact_margins(problem.network, x, label)) if j != label)
+        return (Fraction(int(exact_error(problem.network, x, label))),) * 2
+    return margin_between(problem.network, x, label)
 
 
 def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, str]:
@@ -170,7 +171,7 @@ def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> t
         samples, losses = problem.samples, list[Fraction]()
         for x, y in zip(samples.x, samples.y, strict=True):
             in_time(deadline, "samples")
-            losses.append(_loss(problem, x, int(y)))
+            losses.append(_loss(problem, x, int(y))[1])
         return float_up(
             sum((Fraction(w) * v for w, v in zip(samples.w.tolist(), losses, strict=True)), Fraction(0))
         ), ""

@@ -32,6 +32,7 @@ from wdaverify.wdro.result import Reason, VerificationResult, Voucher
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.verify import check_asked, check_family, verify
 from wdaverify.wdro.workers import Workers
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import nominal_bracket
 
 ABOVE = ("product of layer norms", "LipSDP", "interval Jacobian", "exact Lipschitz", "CROWN dual", "LP dual")
@@ -127,15 +128,16 @@ def compare(
     if "exact" in settings.rungs:
         check_family(problem, settings)
     begun = time.monotonic()
-    refuse_overflow(problem)
-    slopes = None if problem.loss is Loss.DLR else slopes_question(problem)
-    constants, ladders, stopped = _Constants(slopes), [], False
     deadline = math.inf if settings.time_limit is None else begun + settings.time_limit
-    time_left = _Budget(deadline, len(radii) * sum(_weight(name, settings) for name in settings.rungs))
-    for radius in radii:
-        ladder = _Climb(replace(problem, radius=radius), settings, constants, time_left, progress, begun)
-        stopped = ladder.run(stopped)
-        ladders.append(ladder.ladder())
+    with deciding_until(deadline):
+        refuse_overflow(problem)
+        slopes = None if problem.loss is Loss.DLR else slopes_question(problem)
+        constants, ladders, stopped = _Constants(slopes), [], False
+        time_left = _Budget(deadline, len(radii) * sum(_weight(name, settings) for name in settings.rungs))
+        for radius in radii:
+            ladder = _Climb(replace(problem, radius=radius), settings, constants, time_left, progress, begun)
+            stopped = ladder.run(stopped)
+            ladders.append(ladder.ladder())
     notices = tuple(dict.fromkeys(n for ladder in ladders if ladder.result for n in ladder.result.notices))
     return Comparison(
         replace(problem, radius=max(radii)),
@@ -297,7 +299,8 @@ class _Climb:
         until, deadline = (math.inf, math.inf) if limit is None else (begun + FINDING_SHARE * limit, begun + limit)
         outcome = launch(problem, device=settings.device, seed=settings.seed, deadline=until)
         self._outcome = outcome
-        witnesses = valued(problem, outcome, deadline)
+        with deciding_until(deadline):
+            witnesses = valued(problem, outcome, deadline)
         cut = "" if outcome.finished and "mixture" in witnesses else _CUT
         for name in outcome.distributions:
             if name in witnesses:

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from wdaverify.errors import NetworkError
-from wdaverify.given import path_of
+from wdaverify.given import flag, path_of
 from wdaverify.network.model import Head, Layer, ReluNetwork
 from wdaverify.network.onnx_constants import folded
 from wdaverify.network.onnx_file import network_bytes

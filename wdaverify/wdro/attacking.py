@@ -24,6 +24,7 @@ from wdaverify.wdro.log import LOGGER
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.result import AttackResult
 from wdaverify.wdro.twins import Twins
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, edge_of, evaluate, nominal_bracket
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import within_reach
@@ -189,21 +190,23 @@ def attack(
     """
     asked = Options(time_limit=time_limit, device=device, seed=seed)
     instance("problem", problem, WdroProblem, "WdroProblem(network, samples, cost, support, loss, radius) makes one")
-    refuse_overflow(problem)
     begun = time.monotonic()
     limit = math.inf if asked.time_limit is None else asked.time_limit
     deadline, until = begun + limit, begun + FINDING_SHARE * limit
-    outcome = launch(problem, device=asked.device, seed=asked.seed, deadline=until)
-    witnesses = valued(problem, outcome, deadline)
+    with deciding_until(deadline):
+        refuse_overflow(problem)
+        outcome = launch(problem, device=asked.device, seed=asked.seed, deadline=until)
+        witnesses = valued(problem, outcome, deadline)
+        best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
+        nominal = nominal_bracket(problem)[0]
     values = {name: witness.lower for name, witness in witnesses.items()}
-    best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
     finished = outcome.finished and "mixture" in values
     notices = () if finished else ("the time limit cut the attacks short",)
     for name, value in values.items():
         LOGGER.info("attack %s: %r", name, value)
     return AttackResult(
         problem=problem,
-        nominal=nominal_bracket(problem)[0],
+        nominal=nominal,
         attacks=values,
         transport_cost=best.transport_cost,
         atoms=best.atoms,

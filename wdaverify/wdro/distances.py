@@ -28,6 +28,7 @@ from wdaverify.wdro.run import Run
 from wdaverify.wdro.verify import check_asked, check_family
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import Witness
 
 _FARTHEST = 1e6
@@ -124,7 +125,7 @@ def distances(
     recall = None if journal is None else Recall(journal, asked, options, "distances")
     run = Run(asked, options, Workers(asked.network, options.solver, options.jobs), progress, recall=recall)
     try:
-        with one_thread():
+        with one_thread(), deciding_until(run.deadline):
             refuse_overflow(asked)
             search = _DistanceSearch(run, stay_put(asked))
             reason = _searched(run, search)
@@ -171,8 +172,9 @@ def _searched(run: Run, search: _DistanceSearch) -> Reason:
             outcome = launch(
                 run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline, everyone=True
             )
-            for part in portions(outcome.sample.size, run.deadline):
-                search.offer(outcome.sample[part], outcome.point[part])
+            with deciding_until(run.valuing):
+                for part in portions(outcome.sample.size, run.deadline):
+                    search.offer(outcome.sample[part], outcome.point[part])
             if run.recall is not None and outcome.finished and time.monotonic() < run.deadline:
                 run.recall.keep_attacks(outcome.device, {})
         return search.search()

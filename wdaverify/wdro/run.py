@@ -24,6 +24,8 @@ from wdaverify.wdro.workers import Task, Workers
 _LONGEST = 20
 _FIRST_SLICE = 2.0
 """Seconds that a question gets on its first try; each further try gets four times as many, and goes on where the last one ended."""
+_VALUING_SHARE = 0.5
+"""The share of a time limit after which points of the attacks are no longer decided exactly."""
 _TICK = 0.2
 _JOURNAL_TICK = 1.0
 _WIDEST = 5
@@ -95,6 +97,12 @@ class Run:
         """The time (``time.monotonic``) at which the run must stop; inf if never."""
         limit = self.options.time_limit
         return math.inf if limit is None else self.begun + limit
+
+    @property
+    def valuing(self) -> float:
+        """When points of the attacks are no longer decided exactly (``time.monotonic``): what is left is for bounds."""
+        limit = self.options.time_limit
+        return math.inf if limit is None else self.begun + _VALUING_SHARE * limit
 
     @property
     def memory(self) -> float:

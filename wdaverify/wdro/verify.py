@@ -27,6 +27,7 @@ from wdaverify.wdro.result import Reason, Status, VerificationResult
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import nominal_bracket
 
 _PROOF_SHARE = 0.9
@@ -122,7 +123,7 @@ def verify(
     recall = None if journal is None else Recall(journal, problem, options)
     run = Run(problem, options, workers, progress, recall=recall)
     try:
-        with one_thread():
+        with one_thread(), deciding_until(run.deadline):
             result = _verify(run, choice, asked.gap, math.inf if limit is None else run.begun + limit)
     finally:
         run.workers.close()
@@ -183,7 +184,8 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
     nominal = nominal_bracket(problem)
     if problem.radius == 0:  # V(0) is the nominal loss; the dual infimum need not be attained there
         run.narrow(*nominal)
-        return _certified(run, conclude(run, choice, None, Reason.GAP_CLOSED, {}), None, gap, until)
+        reason = run.verdict() or Reason.GAP_CLOSED
+        return _certified(run, conclude(run, choice, None, reason, {}), None, gap, until)
     attacks: dict[str, float] = {}
     search: Search | None = None
     try:
@@ -192,7 +194,8 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
         run.tell("attack", lambda: len(problem.samples))
         if run.verdict() is None:
             run.workers.warm()
-        attacks.update(_attack(run, search))
+        with deciding_until(run.valuing):
+            attacks.update(_attack(run, search))
         reason = search.search()
     except KeyboardInterrupt:
         run.workers.close()

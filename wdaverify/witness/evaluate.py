@@ -111,7 +111,7 @@ def evaluate(problem: WdroProblem, distribution: Distribution) -> Witness:
 
 
 def clean_losses(problem: WdroProblem) -> tuple[Array, Array]:
-    """Bounds ``(lower [N], upper [N])`` of the losses at the samples; equal for zero-one."""
+    """Bounds ``(lower [N], upper [N])`` of the losses at the samples; equal for zero-one, if in time."""
     return loss_bounds(problem, problem.samples.x, problem.samples.y)
 
 
