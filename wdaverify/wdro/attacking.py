@@ -22,6 +22,7 @@ from wdaverify.wdro.result import AttackResult
 from wdaverify.wdro.twins import Twins
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, edge_of, evaluate, nominal_bracket
 from wdaverify.witness.losses import loss_bounds
+from wdaverify.witness.outward import said
 from wdaverify.witness.repair import within_reach
 
 _PORTION = 2048
@@ -201,7 +202,7 @@ def attack(
         nominal=nominal_bracket(problem)[0],
         attacks=values,
         transport_cost=best.transport_cost,
-        atoms=best.atoms,
+        atoms=said(problem, best.atoms),
         seconds=time.monotonic() - begun,
         spent={**outcome.spent, "mixture": time.monotonic() - begun},
         evaluations=outcome.evaluations,

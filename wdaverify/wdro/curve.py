@@ -171,6 +171,7 @@ def curve(
             seed=seed,
             progress=progress,
             journal=journal,
+            reproduced=False,
         )
         return _of_distances(problem, found, gap)
     if problem.loss is Loss.DLR:
