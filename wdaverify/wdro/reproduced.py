@@ -22,7 +22,7 @@ from wdaverify.witness.outward import outward, said
 from wdaverify.witness.single import Flip
 
 _OVERTIME = 0.01
-"""The share of a time limit that this may take beyond it."""
+"""The share of a time limit that this may take where the search has left none."""
 _MORE = 4
 """How many even shares of what the gap leaves an atom may take; those that float32 does not reproduce are served first."""
 
@@ -107,7 +107,7 @@ def _end(problem: WdroProblem, atom: Atom, share: float) -> float:
 def _found(run: Run, asked: Sequence[tuple[int, Array, float]], reason: Reason) -> tuple[Errors, Reason]:
     """Farther errors of samples from a point, no farther than so much, until the time is over or someone interrupts."""
     found, limit = Errors(), run.options.time_limit
-    until = math.inf if limit is None else run.begun + (1 + _OVERTIME) * limit
+    until = math.inf if limit is None else max(run.deadline, time.monotonic() + _OVERTIME * limit)
     try:
         for sample, point, farthest in asked:
             if reason is Reason.INTERRUPTED or time.monotonic() >= until:

@@ -85,18 +85,15 @@ def tried_margins(network: ReluNetwork, x: Array, y: IntArray) -> tuple[Array, A
     That is the range of the margins seen and two units in the last place of the largest logit. A NaN counts as -inf.
     """
     rows = np.arange(len(x))
-    seen, size = [], np.zeros(len(x))
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for logits in _forwards(network, np.asarray(x, np.float32)):
-            z = logits.astype(np.float64)
-            margin = z - z[rows, y][:, None]
-            margin[rows, y] = -math.inf
-            seen.append(np.nan_to_num(margin.max(axis=1), nan=-math.inf))
-            size = np.maximum(size, np.abs(z).max(axis=1))
-        margins = np.stack(seen)
+        z = np.stack(list(_forwards(network, np.asarray(x, np.float32)))).astype(np.float64)
+        margin = z - z[:, rows, y][:, :, None]
+        margin[:, rows, y] = -math.inf
+        margins = margin.max(axis=2)
         least = margins.min(axis=0)
-        need = np.nan_to_num(margins.max(axis=0) - least, nan=math.inf) + 4 * _U * size
-    return least, need
+        need = margins.max(axis=0) - least + 4 * _U * np.abs(z).max(axis=(0, 2))
+    unknown = np.isnan(least) | np.isnan(need)
+    return np.where(unknown, -math.inf, least), np.where(unknown, math.inf, need)
 
 
 def as_single(x: Array, centre: Array) -> Array:
@@ -175,7 +172,8 @@ def _mapped(layer: tuple[Singles, ...], h: Singles, parts: int) -> Singles:
         factor, divisor, shift = layer
         return np.asarray(h * factor / divisor + shift, np.float32)
     weight, bias = layer
-    edges = np.linspace(0, h.shape[1], min(parts, h.shape[1]) + 1).astype(int).tolist()
+    count = min(parts, h.shape[1])
+    edges = [h.shape[1] * k // max(count, 1) for k in range(count + 1)]
     spans = list(pairwise(edges))[:: 1 if parts % 2 else -1]
     out = (
         np.zeros((len(h), len(bias)), np.float32)

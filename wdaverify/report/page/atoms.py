@@ -52,7 +52,7 @@ def moved_mass(data: Json) -> list[Moved]:
 
 def _least(gone: list[Json]) -> str | None:
     """The least that float32 makes of the errors among atoms; None where there is none, or the document does not say."""
-    said = {atom.get("float32") for atom in gone}
+    said = {atom["float32"] for atom in gone}
     return next((flip for flip in ("no", "orders-tried", "any-order") if flip in said), None)
 
 
@@ -189,7 +189,7 @@ def _atom_facts(original: Json, atom: Json) -> str:
         f"distance {small(atom['distance'], 4)}",
         f"loss {near(number(atom['loss']))}",
     ]
-    flips, flip = _flips([atom], original), atom.get("float32")
+    flips, flip = _flips([atom], original), atom["float32"]
     single = [] if flip is None else [f"in float32: {words.IN_FLOAT32[flip]}"]
     return ", ".join([f"label {original['label']}", *parts, *(flips or ["no flip"]), *single])
 

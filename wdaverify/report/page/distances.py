@@ -90,7 +90,7 @@ def _distance_table(rows: Sequence[Json], key: str) -> Table:
             words.whole_cell(row["sample"]),
             words.whole_cell(row["label"]),
             Cell("–", None) if row["class"] is None else words.whole_cell(row["class"]),
-            words.float32_cell(row.get("float32")),
+            words.float32_cell(row["float32"]),
             words.low_cell(row["lower"], 9),
             words.high_cell(row["upper"], 9),
             Cell(row["vouched"], row["vouched"]),
@@ -116,7 +116,7 @@ def _errors(data: Json, known: Sequence[Json], key: str, shape: Shape) -> list[B
     for k, (original, row) in enumerate(pairs):
         title = f"Sample {row['sample']}"
         text = f"distance {small(number(row['upper']), 4)}, label {row['label']} → class {row['class']}"
-        if row.get("float32") is not None:
+        if row["float32"] is not None:
             text += f", in float32: {words.IN_FLOAT32[row['float32']]}"
         if scale is not None and shape is not None:
             images = pictures.triptych(original["point"], row["point"], shape, scale, data["network"]["input_shape"])
