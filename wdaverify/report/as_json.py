@@ -235,6 +235,7 @@ def _atom(atom: Atom) -> Json:
         "distance": number(atom.distance),
         "loss": number(atom.loss),
         "loss_float32": None if math.isnan(atom.loss_float32) else number(atom.loss_float32),
+        "float32": None if atom.float32 is None else atom.float32.value,
         "label": int(atom.label),
         "point": _vector(atom.point),
     }

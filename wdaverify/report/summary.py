@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 
 from wdaverify.digits import at_most, down, percent, places, stated, up, width
 from wdaverify.network.model import Affine, Diagonal, ReluNetwork
 from wdaverify.problem import Loss, Norm, WdroProblem
-from wdaverify.wdro.result import AttackResult, Reason, Status, VerificationResult, Voucher
+from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
+from wdaverify.witness.single import Flip
 
 WIDTH = 100
 _LABEL = 16
@@ -30,6 +32,13 @@ REASONS = {
 }
 
 
+IN_FLOAT32 = {
+    Flip.ANY_ORDER: "in error too, whatever the order of summation",
+    Flip.ORDERS_TRIED: "in error too, in every order of summation tried",
+    Flip.NO: "not in error",
+}
+
+
 def verification_summary(result: VerificationResult) -> str:
     """The question, the bracket with what shows it, the attacks beside it, and what it cost; ends without a newline."""
     digits = places(result.lower, result.upper)
@@ -42,6 +51,7 @@ def verification_summary(result: VerificationResult) -> str:
         ("multiplier", _multiplier(result)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
+    table += _in_float32(result.atoms)
     if result.threshold is not None:
         table.append(("threshold", f"V <= {stated(result.threshold)}: {result.decision}"))
     return "\n\n".join(
@@ -63,9 +73,19 @@ def attack_summary(result: AttackResult) -> str:
         ("nominal", down(result.nominal)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
+    facts += _in_float32(result.atoms)
     time = f"{result.seconds:.1f} s, {result.evaluations} evaluations, device {result.device}"
     table = _attack_table(result.attacks, result.nominal, math.inf, 6)
     return "\n\n".join((question_text(result.problem), rows(facts), table, rows([("time", time)])))
+
+
+def _in_float32(atoms: Sequence[Atom]) -> list[tuple[str, str]]:
+    """How many of the errors (zero-one loss 1) among the atoms are errors in float32; nothing where there are none."""
+    said = Counter(atom.float32 for atom in atoms if atom.float32 is not None)
+    if not said:
+        return []
+    parts = [f"{said[flip]} {words}" for flip, words in IN_FLOAT32.items() if said[flip]]
+    return [("float32", f"of {_count(said.total(), 'atom')} in error, in float32: {', '.join(parts)}")]
 
 
 def network_summary(network: ReluNetwork) -> str:

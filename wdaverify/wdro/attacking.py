@@ -27,6 +27,7 @@ from wdaverify.wdro.twins import Twins
 from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, edge_of, evaluate, nominal_bracket
 from wdaverify.witness.losses import loss_bounds
+from wdaverify.witness.outward import said
 from wdaverify.witness.repair import within_reach
 
 _PORTION = 2048
@@ -209,7 +210,7 @@ def attack(
         nominal=nominal,
         attacks=values,
         transport_cost=best.transport_cost,
-        atoms=best.atoms,
+        atoms=said(problem, best.atoms),
         seconds=time.monotonic() - begun,
         spent={**outcome.spent, "mixture": time.monotonic() - begun},
         evaluations=outcome.evaluations,

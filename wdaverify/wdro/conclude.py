@@ -10,6 +10,7 @@ from wdaverify.solvers.registry import Choice
 from wdaverify.wdro.attacking import stay_put
 from wdaverify.wdro.dlr import DlrSearch
 from wdaverify.wdro.margin import MarginSearch
+from wdaverify.wdro.reproduced import witness_reproduced
 from wdaverify.wdro.result import (
     Reason,
     SampleBracket,
@@ -22,6 +23,7 @@ from wdaverify.wdro.result import (
 from wdaverify.wdro.run import SHORTFALL, Run
 from wdaverify.wdro.zero_one import ZeroOneSearch
 from wdaverify.witness.evaluate import nominal_bracket
+from wdaverify.witness.outward import said
 
 _NAIVE_STEPS = 40
 """Bisection steps on the multiplier that a naive loop takes to reach 1e-6 (a range of 1e6, halved 40 times)."""
@@ -56,8 +58,12 @@ def conclude(
         run.upper = run.lower
     if run.largest_shortfall > SHORTFALL:
         reason = Reason.NUMERICAL
+    ended = reason
+    if isinstance(search, ZeroOneSearch):
+        witness, reason = witness_reproduced(run, search, reason)
+        run.lower = min(run.lower, witness.lower)
     closed = run.upper - run.lower <= run.options.gap and reason is not Reason.NUMERICAL
-    if closed and reason is not Reason.THRESHOLD_DECIDED:
+    if closed and reason is ended and reason is not Reason.THRESHOLD_DECIDED:  # an interrupt in between stays one
         reason = Reason.GAP_CLOSED
     own = search is None or search.checked_upper() <= run.upper
     run.state("end", 0, reason)
@@ -72,7 +78,7 @@ def conclude(
         multiplier=None if search is None else search.multiplier,
         transport_cost=witness.transport_cost,
         attacks=attacks,
-        atoms=witness.atoms,
+        atoms=said(problem, witness.atoms),
         per_sample=_clean_brackets(run) if search is None else search.per_sample(),
         vouched_lower=Voucher.CHECKED,
         vouched_upper=Voucher.CHECKED if own else Voucher.SOLVER,

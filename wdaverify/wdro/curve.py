@@ -176,6 +176,7 @@ def curve(
             seed=seed,
             progress=progress,
             journal=journal,
+            reproduced=False,
         )
         return _of_distances(problem, found, asked.gap)
     if problem.loss is Loss.DLR:

@@ -115,7 +115,8 @@ class VerificationResult:
 
     ``multiplier`` is the dual multiplier that attains ``upper`` (None at radius 0, where V is the nominal loss), so that
     ``upper = multiplier * radius^p + sum_i w_i per_sample[i].upper`` for the margin loss. ``attacks`` maps the name of
-    each attack to the re-evaluated value of its distribution, a lower bound of V. ``transport_cost`` is
+    each attack to the re-evaluated value of its distribution, a lower bound of V (zero-one: it may exceed ``lower`` by as much as
+    was paid, within the gap, for atoms that are errors in float32 too). ``transport_cost`` is
     ``(sum w d^p)^(1/p)`` of the atoms, rounded up, at most the radius. ``certificate`` shows the bracket, where one was asked
     for (``wdaverify.certify.certificate.write``). ``tie`` shows that V is +inf, where that is the reason; ``lower`` is then still
     the finite value of the distribution exported.

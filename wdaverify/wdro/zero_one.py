@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -179,6 +180,13 @@ class ZeroOneSearch:
         if witness.lower > self.witness.lower:
             self.witness = witness
         self._run.narrow(self.witness.lower, math.inf)
+
+    def with_errors(self, errors: Mapping[int, tuple[Array, float]]) -> Witness:
+        """What the knapsack buys with these errors and their distances, by sample, in place of the nearest ones."""
+        high, nearest = self.high.copy(), list(self._nearest)
+        for sample, (point, distance) in errors.items():
+            nearest[sample], high[sample] = point, distance
+        return evaluate(self._problem, distribution(self._problem, self._knapsack(high, upper=False), high, nearest))
 
     def offer(self, sample: Ints, point: Array) -> None:
         """Take the nearest errors among points ``[M, n]`` of samples ``[M]``."""

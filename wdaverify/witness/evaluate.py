@@ -24,6 +24,7 @@ from wdaverify.problem import GroundCost, Norm, WdroProblem
 from wdaverify.rounding import dot_error, float_down, float_up, underflow
 from wdaverify.transport.distribution import Distribution
 from wdaverify.witness.losses import float32_losses, loss_bounds
+from wdaverify.witness.single import Flip
 
 IntArray = NDArray[np.int64]
 
@@ -36,7 +37,8 @@ class Atom:
     """One atom of a distribution: ``weight`` of ``sample`` sits at ``point [n]``, ``distance`` away (rounded up).
 
     ``loss`` is re-evaluated (rounded down; exact for zero-one); ``loss_float32`` is the loss in a plain float32
-    forward; ``label`` is the atom's own, another than the sample's where labels move.
+    forward; ``label`` is the atom's own, another than the sample's where labels move. ``float32`` says of an atom of zero-one loss 1
+    whether it is an error in float32 too; None: no such atom, or nobody looked (``witness.single.flips``).
     """
 
     sample: int
@@ -46,6 +48,7 @@ class Atom:
     loss_float32: float
     point: Array
     label: int
+    float32: Flip | None = None
 
 
 @dataclass(frozen=True, eq=False)

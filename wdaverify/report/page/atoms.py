@@ -28,6 +28,7 @@ class Moved:
     farthest: float
     share: float
     flips: str
+    float32: str | None
 
 
 def moved_mass(data: Json) -> list[Moved]:
@@ -45,8 +46,14 @@ def moved_mass(data: Json) -> list[Moved]:
         mean = math.fsum(atom["weight"] * atom["distance"] for atom in gone) / mass if mass else 0.0
         farthest = max((atom["distance"] for atom in gone), default=0.0)
         share = spent / budget if budget else 0.0
-        out.append(Moved(original, mass, mean, farthest, share, "; ".join(_flips(gone, original))))
+        out.append(Moved(original, mass, mean, farthest, share, "; ".join(_flips(gone, original)), _least(gone)))
     return sorted(out, key=lambda row: (-row.mass, row.original["sample"]))
+
+
+def _least(gone: list[Json]) -> str | None:
+    """The least that float32 makes of the errors among atoms; None where there is none, or the document does not say."""
+    said = {atom["float32"] for atom in gone}
+    return next((flip for flip in ("no", "orders-tried", "any-order") if flip in said), None)
 
 
 def _has_moved(atom: Json, original: Json) -> bool:
@@ -119,6 +126,7 @@ def _table(data: Json, key: str, rows: list[Moved]) -> Table:
         Column("Largest", True),
         Column("Of the budget", True),
         Column("Flip"),
+        Column("In float32"),
     )
     finite = math.isfinite(number(data["order"])) and number(data["radius"]) > 0
     entries = []
@@ -135,11 +143,13 @@ def _table(data: Json, key: str, rows: list[Moved]) -> Table:
                 Cell(up(row.farthest) if row.farthest else "0", row.farthest),
                 Cell(words.percent(row.share), row.share) if finite else Cell("–", None),
                 Cell(row.flips or "no", row.flips),
+                words.float32_cell(row.float32),
             )
         )
     note = (
         "Moved is the probability mass that leaves the sample's own point or label; distances are ground costs. Flip: whether "
-        "the network predicts another class at the moved point than at the original, or the label itself was moved."
+        "the network predicts another class at the moved point than at the original, or the label itself was moved. "
+        + words.FLOAT32_NOTE
     )
     return Table(f"{key}-by-sample", "The worst case by sample", columns, tuple(entries), note)
 
@@ -175,8 +185,9 @@ def _atom_facts(original: Json, atom: Json) -> str:
         f"distance {small(atom['distance'], 4)}",
         f"loss {words.brief(number(atom['loss']), upper=False)}",
     ]
-    flips = _flips([atom], original)
-    return ", ".join([f"label {original['label']}", *parts, *(flips or ["no flip"])])
+    flips, flip = _flips([atom], original), atom["float32"]
+    single = [] if flip is None else [f"in float32: {words.IN_FLOAT32[flip]}"]
+    return ", ".join([f"label {original['label']}", *parts, *(flips or ["no flip"]), *single])
 
 
 def features(key: str, sample: int, origin: Sequence[float], point: Sequence[float]) -> Table:

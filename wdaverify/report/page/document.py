@@ -144,7 +144,17 @@ def _kind(data: Json, name: str) -> str:
     return kind
 
 
+def _fill_in(data: Json) -> None:
+    """Older versions said of atoms and distances nothing about float32: that is unknown then."""
+    for field in ("atoms", "distances"):
+        entries = data.get(field)
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict):
+                entry.setdefault("float32", None)
+
+
 def _meet_schema(data: Json, kind: str, name: str) -> None:
+    _fill_in(data)
     try:
         error = best_match(islice(_validator(kind).iter_errors(data), _ENOUGH))
     except RecursionError:

@@ -60,6 +60,18 @@ READINGS = {
 STATUS = {"exact": "exact", "bracket": "open bracket", "not-asked": "not asked", "bounds": "lower bound only"}
 
 
+IN_FLOAT32 = {"any-order": "yes, in any order", "orders-tried": "yes, as tried", "no": "no"}
+FLOAT32_NOTE = (
+    "In float32: whether the error is one in single precision too. In any order: proved, whatever order sums are evaluated in; "
+    "as tried: in several orders of summation that were tried; no: not in all of them."
+)
+
+
+def float32_cell(flip: str | None) -> Cell:
+    """Whether an error is one in float32; a dash where the document does not say."""
+    return Cell("–", None) if flip is None else Cell(IN_FLOAT32[flip], flip)
+
+
 def reason(stated: str, detail: str) -> str:
     """Why the run ended, as a sentence; a reason unknown here stands as it is."""
     words = detail or REASONS.get(stated, stated)  # type: ignore[call-overload]
