@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -125,27 +125,46 @@ def word(name: str, value: object, accepted: Sequence[str], error: _Refusal = Pr
     raise error(f"{name} {told(value)}: accepted are {', '.join(accepted)}")
 
 
+def listed(name: str, value: Any, accepted: str, error: _Refusal = ProblemError) -> list[Any]:
+    """The entries of whatever holds several.
+
+    Raises:
+        error: it holds none, or is a text.
+    """
+    if not isinstance(value, str | bytes | type):
+        try:
+            return list(value)
+        except Exception:  # noqa: BLE001 (it is anybody's)
+            pass
+    raise error(f"{name} {told(value)}: {accepted} is accepted")
+
+
 def words(name: str, value: object, error: _Refusal = ProblemError) -> tuple[str, ...]:
     """Texts, of which one alone is not a list.
 
     Raises:
         error: it is no list of texts.
     """
-    entries = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
-    if not all(isinstance(entry, str) for entry in entries):
+    texts = listed(name, value, "a tuple of texts", error)
+    if not all(isinstance(text, str) for text in texts):
         raise error(f"{name} {told(value)}: a tuple of texts is accepted")
-    return tuple(str(entry) for entry in entries)
+    return tuple(str(text) for text in texts)
 
 
 def path_of(name: str, value: object, error: _Refusal = InputError) -> str:
     """A path as text.
 
     Raises:
-        error: it is neither text nor ``os.PathLike``, or one of bytes.
+        error: it is neither text nor ``os.PathLike``, or no name of a file.
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if isinstance(text, str):
-        return text
+        try:
+            if b"\0" not in os.fsencode(text):
+                return text
+        except UnicodeEncodeError:  # half a character
+            pass
+        raise error(f"{name} {told(text)}: no such file or folder can be; give another path")
     raise error(f"{name} {told(value)}: a path is accepted, as text or os.PathLike (os.fsdecode makes text of bytes)")
 
 
@@ -201,11 +220,11 @@ def array(
     out = np.array(raw, dtype=np.float64, order="C", subok=False)
     bad = np.isnan(out) if infinite else ~np.isfinite(out)
     if bad.any():
+        accepted = "numbers are accepted" if infinite else "finite numbers are accepted"
+        if not out.ndim:
+            raise error(f"{name} is {out}: {accepted}")
         where = [int(k) for k in np.unravel_index(int(bad.argmax()), bad.shape)]
-        raise error(
-            f"{name} has {out[tuple(where)]} at index {where} ({int(bad.sum())} such entries); "
-            f"{'numbers are' if infinite else 'finite numbers are'} accepted"
-        )
+        raise error(f"{name} has {out[tuple(where)]} at index {where} ({int(bad.sum())} such entries); {accepted}")
     out.setflags(write=False)
     return out
 

@@ -95,8 +95,8 @@ def make_samples(x: ArrayLike, y: ArrayLike, w: ArrayLike | None = None, *, sour
     Raises:
         SamplesError: shapes, non-finite numbers, labels or weights that cannot be used.
     """
+    instance("source", source, str, "leave it out, or say where the samples come from", SamplesError)
     try:
-        instance("source", source, str, "leave it out, or say where the samples come from", SamplesError)
         given = {"x": x, "y": y} | ({} if w is None else {"w": w})
         arrays = {name: entries(name, values, SamplesError, bools=True) for name, values in given.items()}
         points, labels, weights = _checked(arrays["x"], arrays["y"], arrays.get("w"), None)

@@ -169,9 +169,9 @@ def write_certificate(path: str | os.PathLike[str], certificate: Certificate) ->
             f"the certificate would take {size} bytes, {trees} trees and {tights} tightenings; at most {MAX_BYTES}, {MAX_TREES} and "
             f"{MAX_TIGHTS} can be read again: ask for fewer samples or a wider gap"
         )
+    target = Path(path).resolve()
+    scratch = target.with_name(f".wdaverify-{secrets.token_hex(8)}.tmp")
     try:
-        target = Path(path).resolve()
-        scratch = target.with_name(f".wdaverify-{secrets.token_hex(8)}.tmp")
         try:
             with scratch.open("x+b") as stream:
                 _write(stream, arrays)
@@ -180,8 +180,6 @@ def write_certificate(path: str | os.PathLike[str], certificate: Certificate) ->
             scratch.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
-    except ValueError:  # a NUL, or half a character
-        raise OutputError(f"cannot write {path!r}: no file has such a name") from None
     return target.stat().st_size
 
 

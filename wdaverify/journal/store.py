@@ -52,8 +52,6 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise JournalError(f"{named} cannot be made ({(error.strerror or str(error)).lower()})") from None
-        except ValueError:  # a NUL, or half a character
-            raise JournalError(f"{named!r} cannot be made (no folder has such a name)") from None
         self._lock = FolderLock(self.folder)
         try:
             self._base, mended = open_database(self.folder)

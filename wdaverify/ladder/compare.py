@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.torch_network import pick_device
 from wdaverify.digits import down_to, stated, up_to
 from wdaverify.errors import ProblemError
-from wdaverify.given import instance, real, settle, told, words
+from wdaverify.given import instance, listed, real, settle, told, words
 from wdaverify.ladder.constants import bound_from, slopes_question
 from wdaverify.ladder.relaxed import RelaxedDual, crown_zero_one
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side, absent
@@ -161,10 +161,8 @@ def _radii(radii: object) -> tuple[float, ...]:
     Raises:
         ProblemError: there is none, or one that is no radius.
     """
-    given = radii.tolist() if isinstance(radii, np.ndarray) else radii
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
-        raise ProblemError(f"radii {told(radii)}: a list of finite numbers >= 0 is accepted")
-    out = tuple(real("radii", radius, "a list of finite numbers >= 0", lambda r: 0 <= r < math.inf) for radius in given)
+    accepted = "a list of finite numbers >= 0"
+    out = tuple(real("radii", r, accepted, lambda r: 0 <= r < math.inf) for r in listed("radii", radii, accepted))
     if not out:
         raise ProblemError("radii []: one or more finite numbers >= 0 are accepted")
     return out

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wdaverify.encoding.cost import Region
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
-from wdaverify.given import array, instance, real, settle, told, whole, word, words
+from wdaverify.given import array, instance, listed, real, settle, told, whole, word, words
 from wdaverify.ground import GroundCost, Norm, Support, check_power, check_sizes
 from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork
 from wdaverify.problem import Samples, refuse_dropped
@@ -60,7 +59,7 @@ class Measure:
             ProblemError: a logit that the network lacks, or the difference of one with itself.
         """
         _checked(network)
-        pairs = [_pair(entry, network) for entry in _listed("outputs", outputs)]
+        pairs = [_pair(entry, network) for entry in listed("outputs", outputs, "a list of (i, None) and (i, j)")]
         names, rows = [], np.zeros((len(pairs), network.n_outputs))
         for r, (plus, minus) in enumerate(pairs):
             if plus == minus:
@@ -76,7 +75,7 @@ class Measure:
         """``z_j - z_y`` for every label y given and every rival j; a pair counts once."""
         _checked(network)
         pairs: dict[tuple[int, int], tuple[int, int]] = {}
-        for label in _listed("labels", labels):
+        for label in listed("labels", labels, "a list of classes"):
             y = _output(label, network)
             for j in range(network.n_outputs):
                 if j != y:
@@ -217,13 +216,6 @@ class LipschitzProblem:
 
 def _checked(network: object) -> None:
     instance("network", network, ReluNetwork, "load_network(path) reads one", NetworkError)
-
-
-def _listed(name: str, given: object) -> Iterable[object]:
-    """Several of something."""
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes) and getattr(given, "shape", True) != ():
-        return given
-    raise ProblemError(f"{name} {told(given)}: a list is accepted")
 
 
 def _output(given: object, network: ReluNetwork) -> int:

@@ -8,6 +8,7 @@ very large numbers are scaled by powers of two.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
-from wdaverify.given import array, instance, settle, whole, words
+from wdaverify.given import array, instance, listed, settle, whole, words
 from wdaverify.network.balance import exponents, scaled
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
@@ -131,12 +132,12 @@ class ReluNetwork:
     @property
     def n_inputs(self) -> int:
         """The width n of the input."""
-        return int(np.prod(self.input_shape, dtype=np.int64))
+        return math.prod(self.input_shape)
 
     @property
     def n_outputs(self) -> int:
         """The width K of the output."""
-        return int(np.prod(self.output_shape, dtype=np.int64))
+        return math.prod(self.output_shape)
 
     @property
     def n_relus(self) -> int:
@@ -210,19 +211,17 @@ class ReluNetwork:
 
 def _layers(given: object) -> tuple[Layer, ...]:
     """The layers as a tuple."""
-    if not isinstance(given, list | tuple) or not all(isinstance(layer, Layer) for layer in given):
-        raise NetworkError(
-            "the layers of a network are a tuple of Affine, Diagonal and Relu; load_network(path) reads one"
-        )
-    return tuple(given)
+    accepted = "a tuple of Affine, Diagonal and Relu (load_network(path) reads one)"
+    layers = listed("layers", given, accepted, NetworkError)
+    if not all(isinstance(layer, Layer) for layer in layers):
+        raise NetworkError(f"layers with other entries: {accepted} is accepted")
+    return tuple(layers)
 
 
 def _shape(name: str, given: object) -> tuple[int, ...]:
     """A shape as a tuple of ints."""
-    sizes = given.tolist() if isinstance(given, np.ndarray) else given
-    if not isinstance(sizes, list | tuple):
-        raise NetworkError(f"{name} is no list of sizes; (n,) or (channels, height, width) are accepted")
-    return tuple(whole(name, size, "a size >= 1", lambda n: n >= 1, NetworkError) for size in sizes)
+    sizes = listed(name, given, "a list of sizes, as (n,) or (channels, height, width),", NetworkError)
+    return tuple(whole(name, size, "a size from 1 to 2^31", lambda n: 1 <= n <= 2**31, NetworkError) for size in sizes)
 
 
 def _widths(layer: Layer) -> tuple[int, int] | None:
