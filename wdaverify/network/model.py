@@ -158,10 +158,11 @@ class ReluNetwork:
         return count
 
     def forward(self, x: Array) -> Array:
-        """Logits ``[B, K]`` of points ``[B, n]`` in float64."""
+        """Logits ``[B, K]`` of points ``[B, n]`` in float64; not finite where they overflow."""
         h = np.asarray(x, dtype=np.float64)
-        for layer in self.layers:
-            h = _apply(layer, h)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for layer in self.layers:
+                h = _apply(layer, h)
         return h
 
     def forward_float32(self, x: Array) -> NDArray[np.float32]:
@@ -172,7 +173,11 @@ class ReluNetwork:
         return h
 
     def gradient(self, x: Array, functional: Array) -> Array:
-        """Gradients ``[B, n]`` of ``functional[b] . f`` (``[B, K]``) at ``x [B, n]``, with relu'(0) = 0."""
+        """Gradients ``[B, n]`` of ``functional[b] . f`` (``[B, K]``) at ``x [B, n]``, with relu'(0) = 0; not finite where they overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._gradient(x, functional)
+
+    def _gradient(self, x: Array, functional: Array) -> Array:
         activations: list[Array] = []
         h = np.asarray(x, dtype=np.float64)
         for layer in self.layers:

@@ -122,6 +122,8 @@ class _CurveSearch(MarginSearch):
         for _ in range(_STEPS):
             self._forget_approach()
             lam *= _GROWTH
+            if not math.isfinite(lam):
+                break
             self._run.next_round()
             self._pricing.move_to(lam)
             self._take_upper()
