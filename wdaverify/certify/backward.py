@@ -9,6 +9,7 @@ For one leaf (a shell, phases) and any numbers ``nu_k [m_k]``, one a hidden neur
 
 since ``z = W h + b`` may be added with any multiplier. ``e`` is piecewise linear: its ends and 0 decide. Pre-activation
 bounds ``l, u`` are the same bound of ``+z`` and ``-z`` with ``nu`` chosen by rule (CROWN, arXiv 1811.00866) or 0 (intervals).
+The rule has no jump (``lower_slope``), so that whoever follows it finds the same bounds, however they round.
 ``nu`` is what is stored, exactly; only q is rounded, and its error is charged at the largest ``h = relu(z)``.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ __all__ = ["Backward", "HiddenBounds", "Lines", "Shells"]
 
 HiddenBounds = list[tuple[Array, Array]]
 """Per hidden block ``(l, u)``, each ``[S, m]``."""
+_FLAT, _RAMP, _LEAST = 2.0**-26, 2.0**-14, 1e-300
 _CHUNK = 2**21
 """The most doubles that one pass holds per array."""
 
@@ -216,9 +219,20 @@ def _cut(low: Array, high: Array, phases: Phases) -> tuple[Array, Array]:
 
 
 def _by_rule(q: Array, low: Array, high: Array) -> Array:
-    """``nu [B, R, m]``: q where active, 0 where dead; else along the chord if q > 0, along the nearer side if not."""
+    """``nu [B, R, m]``: q where active, 0 where dead; else along the chord if q > 0, along the line below by rule if not."""
     low, high = low[:, None, :], high[:, None, :]
-    return _along(q, low, high, np.where(high > -low, 1.0, 0.0))
+    return _along(q, low, high, lower_slope(low, high))
+
+
+def lower_slope(low: Any, high: Any) -> Any:
+    """The slope in [0, 1] of the line below open neurons ``l < 0 < u``, elementwise; arrays of numpy or tensors of torch.
+
+    The line of smaller area: 1 where ``u > -l``, else 0 (CROWN). Any slope is sound, but the two lead to bounds far apart, and
+    where ``u = -l``, which small numbers often attain, rounding would choose. So a tie is 0 up to rounding, and from there the
+    slope rises along a ramp: bounds that differ by rounding never lead to more than ``1 / _RAMP`` times as much.
+    """
+    lean = (high + low) / (high - low + _LEAST)
+    return ((lean - _FLAT) / _RAMP).clip(0.0, 1.0)
 
 
 def _along(q: Array, low: Array, high: Array, slopes: Array) -> Array:

@@ -204,11 +204,12 @@ def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> tu
     there[elsewhere], again = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline)
     if again < elsewhere.size:  # replayed at one of its two multipliers
         done = min(done, int(elsewhere[again]))
-    best = np.full(len(samples), -math.inf)
+    best, reach = np.full(len(samples), -math.inf), farthest(problem)
     for i, j in asked:
         found = items[i, j]
         bound = min(float(here[k]) for k in found)
-        bound = min(bound, _chord([(float(own[k]), float(there[k])) for k in found], lam))
+        known = [(float(own[k]), float(there[k])) for k in found]
+        bound = min(bound, _beside(known, lam, float(reach[i])), _chord(known, lam))
         if max(found) >= done:
             bound = min(bound, anywhere.get((int(samples.y[i]), j), math.inf))
         best[i] = max(best[i], bound)
@@ -229,6 +230,16 @@ def _anywhere(problem: WdroProblem, used: list[int], deadline: float) -> dict[tu
     trees = {y: (Tree.bare(0.0, float(reach[i]), neurons),) for y, i in first.items()}
     bare = [Proof(first[y], j, 0.0, trees[y]) for y, j in pairs]
     return dict(zip(pairs, margin_bounds(problem, bare, np.zeros(len(bare)), deadline)[0].tolist(), strict=True))
+
+
+def _beside(points: list[tuple[float, float]], lam: float, reach: float) -> float:
+    """What the best proven value of a function with slopes in ``[-reach, 0]`` says at ``lam``; inf without any."""
+    best = math.inf
+    for at, value in points:
+        if at > lam and math.isfinite(value):
+            value = float_up(Fraction(value) + (Fraction(at) - Fraction(lam)) * Fraction(reach))
+        best = min(best, value)
+    return best
 
 
 def _chord(points: list[tuple[float, float]], lam: float) -> float:

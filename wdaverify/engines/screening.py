@@ -41,7 +41,8 @@ class Screened:
 
     ``upper`` bounds what an engine would be asked everywhere, ``outside`` outside the shell (-inf: there is no outside).
     ``far < near`` where nothing is left to solve. All arrays ``[M]``. ``inner, outer``: per item the edges of the shells that
-    were dropped, from 0 to near and from far to the reach (all of them in ``inner`` where nothing is left).
+    were dropped, from 0 to near and from far to the reach (all of them in ``inner`` where nothing is left); ``middle``: of those
+    that were not, from near to far.
     """
 
     items: Ints
@@ -50,6 +51,7 @@ class Screened:
     near: Array
     far: Array
     inner: list[list[float]]
+    middle: list[list[float]]
     outer: list[list[float]]
 
 
@@ -58,11 +60,18 @@ class Screen:
 
     ``rounds``: how often shells are cut. ``reach [N]`` is how far from each sample anything matters: by default the largest
     distance within the support. ``slopes``: local Lipschitz constants bound too (not where a checker is to follow, which knows
-    backward passes alone).
+    backward passes alone). ``doubt``: by how much more than it may have rounded a bound must be below 0 where its sign decides
+    (where a checker is to follow, which rounds otherwise).
     """
 
     def __init__(
-        self, problem: WdroProblem, deadline: float = math.inf, *, slopes: bool = True, device: str = "cpu"
+        self,
+        problem: WdroProblem,
+        deadline: float = math.inf,
+        *,
+        slopes: bool = True,
+        device: str = "cpu",
+        doubt: float = 1.0,
     ) -> None:
         self._problem, self._deadline = problem, deadline
         self._logits = _logits_at(problem) if slopes else None
@@ -70,7 +79,7 @@ class Screen:
             slopes or problem.cost.norm is Norm.INF
         )  # what holds on a path from the sample must hold on the ball
         self.pieces, self.rounds = Pieces.of(problem), _ROUNDS
-        self._crown = Crown(problem.network, problem.cost, torch.device(device))
+        self._crown = Crown(problem.network, problem.cost, torch.device(device), doubt)
         self._known = KnownBounds(problem.network, self._crown, self._regions)
         self._x = torch.tensor(problem.samples.x, dtype=torch.float64)
         self._support = (
@@ -214,7 +223,8 @@ class Screen:
             kept = state.far[live] >= state.near[live]
             if not (~kept | (state.far[live] < _WORTHWHILE * far)).any():
                 break
-        return Screened(items, state.upper(), state.dropped, state.near, state.far, state.inner, state.outer)
+        shells = state.inner, state.middle, state.outer
+        return Screened(items, state.upper(), state.dropped, state.near, state.far, *shells)
 
     def _shells(self, items: Ints, edges: Array, lam: float | None) -> Array:
         """Bounds ``[B, P, S]`` on the S shells between edges ``[B, S + 1]`` of the pieces ``[B, P]``."""
@@ -328,17 +338,23 @@ class _Shells:
     near: Array
     far: Array
     inner: list[list[float]]
+    middle: list[list[float]]
     outer: list[list[float]]
 
     @classmethod
     def start(cls, count: int) -> _Shells:
         none = np.full(count, -math.inf)
         inner: list[list[float]] = [[0.0] for _ in range(count)]
-        outer: list[list[float]] = [[] for _ in range(count)]
-        return cls(none, np.full(count, math.inf), np.zeros(count), np.full(count, math.inf), inner, outer)
+        middle, outer = ([list[float]() for _ in range(count)] for _ in range(2))
+        return cls(none, np.full(count, math.inf), np.zeros(count), np.full(count, math.inf), inner, middle, outer)
 
     def update(self, items: Ints, edges: Array, values: Array, bar: Array) -> None:
-        """Drop the shells of the items whose values ``[M, S]`` do not beat the bar ``[M]``; shrink to the hull of the rest."""
+        """Drop the shells of the items whose values ``[M, S]`` do not beat the bar ``[M]``; shrink to the hull of the rest.
+
+        An item that was bounded before stays as it is where the time was too short to bound all its shells anew.
+        """
+        whole = np.isfinite(values).all(axis=1) | np.isinf(self.alive[items])
+        items, edges, values, bar = items[whole], edges[whole], values[whole], bar[whole]
         beats: NDArray[np.bool_] = np.greater(values, bar[:, None])
         some: NDArray[np.bool_] = np.asarray(beats.any(axis=1))
         last = values.shape[1] - 1
@@ -347,7 +363,7 @@ class _Shells:
         inside = (np.arange(last + 1) >= first[:, None]) & (np.arange(last + 1) <= final[:, None]) & some[:, None]
         outside = np.where(inside, -math.inf, values).max(axis=1)
         self.dropped[items] = np.maximum(self.dropped[items], outside)
-        self.alive[items] = np.minimum(self.alive[items], np.where(inside, values, -math.inf).max(axis=1))
+        self.alive[items] = np.where(inside, values, -math.inf).max(axis=1)
         self.near[items] = np.where(some, edges[position, first], 0.0)
         self.far[items] = np.where(some, edges[position, final + 1], -1.0)
         self._record(
@@ -355,8 +371,9 @@ class _Shells:
         )
 
     def _record(self, items: Ints, edges: list[list[float]], first: list[int], final: list[int]) -> None:
-        """Keep the edges of dropped shells: those up to ``first`` and those from ``final + 1`` on."""
+        """Keep the edges of dropped shells, those up to ``first`` and those from ``final + 1`` on, and of those between."""
         for item, row, begin, end in zip(items.tolist(), edges, first, final, strict=True):
+            self.middle[item] = row[begin : end + 2]
             outer = self.outer[item] or row[-1:]
             if begin == len(row) - 1:
                 self.inner[item] += row[1:] + outer[1:]

@@ -205,7 +205,7 @@ class Pricing:
         self._run.rivals_screened += screened.items.size
         if self.proofs is not None:
             for item, k in zip(items.tolist(), source.tolist(), strict=True):
-                self.proofs.screened(item, self.multiplier, screened.inner[k], screened.outer[k])
+                self.proofs.screened(item, self.multiplier, screened.inner[k], screened.middle[k], screened.outer[k])
 
     def recalled(self) -> Iterator[tuple[float, Array, Array, Array]]:
         """Each multiplier that a journal knows facts of, with ``lower, upper`` and its checked part there, ``[N]``."""
@@ -320,13 +320,21 @@ class Pricing:
         return float(self._lower[question.sample]) > before + self.tolerance
 
     def proofs_at(self, multiplier: float) -> tuple[Proof, ...]:
-        """What bounds every item of a sample with weight at a multiplier."""
+        """What bounds every item of a sample with weight at a multiplier: made for it, or for where its upper bounds come from."""
         assert self.proofs is not None
         out: list[Proof] = []
         for item in np.flatnonzero(self._weights[self._sample] > 0).tolist():
             sample, rival = int(self._sample[item]), int(self.pieces.code[item])
-            out += self.proofs.of(item, sample, rival, multiplier, float(self._screen.reach[sample]))
+            out += self.proofs.of(
+                item, sample, rival, self._sources(item, multiplier), float(self._screen.reach[sample])
+            )
         return tuple(out)
+
+    def _sources(self, item: int, multiplier: float) -> list[float]:
+        """The multipliers of the proven values that bound an item at a multiplier."""
+        at = self._all.points(item)[0]
+        right = int(np.searchsorted(at, multiplier, side="right"))
+        return [float(lam) for lam in at[max(right - 1, 0) : right + 1]]
 
     def _add_points(self, item: int, question: Inner, points: Array) -> float:
         """Re-evaluate the points into atoms; the best value of the question that they attain, rounded down."""

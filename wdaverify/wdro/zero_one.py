@@ -40,6 +40,8 @@ _LEAST_GAP = 1e-10
 
 _BEYOND = math.inf
 """Stands in the multiplier's place of a fact that says of a distance that it is more than the value, not just as much."""
+_DOUBT = 2.0**10
+"""How many times its rounding a ball must be clear of errors where a checker follows: there a sign lost is the whole ball lost."""
 _STRICT = 1e-8
 """The margin asked of points across the boundary, relative to the clean margin, where none was found on it."""
 
@@ -49,10 +51,10 @@ class ZeroOneSearch:
 
     def __init__(self, run: Run, witness: Witness) -> None:
         self._run, self._problem = run, run.problem
-        self._screen, self._twins = (
-            Screen(self._problem, run.deadline, slopes=not run.options.certificate),
-            Twins(self._problem.samples),
-        )
+        proving = run.options.certificate
+        doubt = _DOUBT if proving else 1.0
+        self._screen = Screen(self._problem, run.deadline, slopes=not proving, doubt=doubt)
+        self._twins = Twins(self._problem.samples)
         count = len(self._problem.samples)
         if not self._problem.support.bounded:
             self._screen.reach = np.full(count, enough(self._problem, run.options.gap))
