@@ -26,8 +26,9 @@ from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import fill_pool, launch, stay_put
 from wdaverify.wdro.distances import _DistanceSearch
 from wdaverify.wdro.margin import dual_value
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.pricing import Pricing
-from wdaverify.wdro.run import Options, Run
+from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Task, Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
 from wdaverify.witness.decide import errors
@@ -69,7 +70,7 @@ def _nearest(problem: WdroProblem, sample: np.ndarray, point: np.ndarray) -> tup
 
 @contextmanager
 def _opened(problem: WdroProblem, gap: float, jobs: int, cap: float) -> AbstractContextManager[Run]:
-    options = Options("auto", gap, cap, jobs, None, "cpu", 0, False)
+    options = Options(gap=gap, time_limit=cap, jobs=jobs, device="cpu")
     run = Run(problem, options, Workers(problem.network, "auto", jobs), None)
     try:
         with one_thread():

@@ -235,7 +235,7 @@ def test_full_standard_output() -> None:
 
 def test_progress_line(monkeypatch: pytest.MonkeyPatch) -> None:
     line = terminal.progress_text(Progress("solve", -1.25, -1.0, 3, 17, 4, 12.0))
-    assert line == "solve  [-1.25, -1]  gap 0.25  round 3  solves 17  open 4"
+    assert line == "solve  [-1.250000, -1.000000]  gap 0.25  round 3  solves 17  open 4"
     with terminal.live_line(quiet=False) as report:
         assert report is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

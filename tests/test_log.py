@@ -85,7 +85,7 @@ def test_notices_refusals_and_other_commands(tmp_path: Path, capsys: pytest.Capt
     assert run("--log", path, "attack", NET, DATA, "--radius", "0.05", "--support", "0", "10") == 0
     assert "attack WDA++: " in path.read_text()
     assert run("--log", path, *ASK, "--samples", "3", "--certificate", tmp_path / "a.cert") == 0
-    assert run("--log", path, "recheck", NET, DATA, tmp_path / "a.cert") == 0
+    assert run("--log", path, "recheck", NET, DATA, tmp_path / "a.cert", "--support", "0", "10", "--samples", "3") == 0
     assert "recheck: proved, [" in path.read_text()
     question = [NET, DATA, "--support", "0", "10", "--samples", "3", "--jobs", "1"]
     assert run("--log", path, "distance", *question) == 0

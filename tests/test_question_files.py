@@ -74,7 +74,7 @@ def test_npz_says_the_same(tmp_path: Path) -> None:
         ("lower = 0\nupper = [1, 2, 3]", "upper has shape [3]"),
         ("lower = 0\nupper = 1\ninteger = [2]", "0 to 1"),
         ("lower = 0\nupper = 1\nbounds = 3", "'bounds' is not known"),
-        ("lower = 0\nupper = nan", "not a number"),
+        ("lower = 0\nupper = nan", "upper is nan: numbers are accepted"),
         ("lower = 2\nupper = 1", "empty"),
         ("lower = 0\nupper = inf", "non-finite"),
         ("lower = 0\nupper = 1\n[[rows]]\nlower = 1", "row 0 must be a table"),

@@ -49,7 +49,8 @@ EXAMPLES = {
     """,
     "recheck": """
         wdaverify recheck net.onnx data.npz out.cert
-        wdaverify recheck net.onnx data.npz out.cert --output verdict.json
+        wdaverify recheck net.onnx data.npz out.cert --radius 0.05 --output verdict.json
+        wdaverify recheck net.onnx data.csv out.cert --label-column species --support 0 10 --samples 20
     """,
     "status": """
         wdaverify status proven

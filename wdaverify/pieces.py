@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
-from wdaverify.rounding import UNIT_ROUNDOFF
+from wdaverify.rounding import UNIT_ROUNDOFF, float_down, underflow
 
 Ints = NDArray[np.int64]
+_MOST = 2.0**1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,7 @@ class Pieces:
             code=codes.reshape(-1).astype(np.int64),
             offset=np.asarray(np.broadcast_to(offset, codes.shape).reshape(-1), np.float64),
             moved=label != own[sample] if functionals is None else np.zeros(sample.size, np.bool_),
-            charge=math.nextafter(cost.label_cost**cost.power, 0.0) if finite else 0.0,
+            charge=float_down(Fraction(cost.label_cost) ** cost.power) if finite else 0.0,
             per_sample=per_sample,
             floor=0.0 if problem.loss is Loss.HINGE else -math.inf,
             entropy=problem.loss is Loss.CROSS_ENTROPY,
@@ -102,11 +104,18 @@ class Pieces:
 
     def whole(self, raw: Array, items: Ints, multiplier: Array | float) -> Array:
         """``raw + b - lam charge`` of pieces ``[B]``, rounded up; ``raw`` bounds what the engine was asked at ``lam``, one or ``[B]``."""
-        paid = multiplier * self.charge * self.moved[items]
-        size = np.abs(np.where(np.isfinite(raw), raw, 0.0)) + np.abs(self.offset[items]) + paid
-        changed = (self.offset[items] != 0) | (paid != 0)
-        return np.asarray(raw + np.where(changed, self.offset[items] - paid + 4 * UNIT_ROUNDOFF * size, 0.0))
+        paid = self._paid(items, multiplier)
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.abs(np.where(np.isfinite(raw), raw, 0.0)) + np.abs(self.offset[items]) + paid
+            changed = (self.offset[items] != 0) | (paid != 0)
+            more = self.offset[items] - paid + 4 * UNIT_ROUNDOFF * size + underflow(1)
+            return np.asarray(raw + np.where(changed, more, 0.0))
 
     def bar(self, wanted: Array, items: Ints, multiplier: float) -> Array:
         """What the engine's answer must exceed for the whole of a piece to exceed ``wanted [B]``, nearly."""
-        return np.asarray(wanted - self.offset[items] + multiplier * self.charge * self.moved[items])
+        return np.asarray(wanted - self.offset[items] + self._paid(items, multiplier))
+
+    def _paid(self, items: Ints, multiplier: Array | float) -> Array:
+        """``lam charge`` of pieces ``[B]``; no more than a double holds with room to spare, which is still a charge rounded down."""
+        with np.errstate(over="ignore"):
+            return np.asarray(np.minimum(multiplier * self.charge, _MOST) * self.moved[items])

@@ -13,15 +13,31 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.errors import ProblemError, SamplesError
-from wdaverify.ground import GroundCost, LinearRows, Norm, Support
+from wdaverify.digits import stated
+from wdaverify.errors import NetworkError, ProblemError, SamplesError
+from wdaverify.given import array, instance, integers, real, settle, told
+from wdaverify.ground import GroundCost, LinearRows, Norm, Support, check_power, check_sizes
 from wdaverify.network.model import Array, ReluNetwork
 
 __all__ = ["Functionals", "GroundCost", "LinearRows", "Loss", "Norm", "Samples", "Support", "WdroProblem"]
 
 
+_LOSSES = {
+    "01": "zero-one",
+    "0-1": "zero-one",
+    "zeroone": "zero-one",
+    "ce": "cross-entropy",
+    "crossentropy": "cross-entropy",
+}
+_SUM = 1e-9
+"""By how much the sum of all weights may miss 1."""
+
+
 class Loss(StrEnum):
-    """The loss of a labelled point; a rival is a class j != y (docs/theory.md, section 4)."""
+    """The loss of a labelled point; a rival is a class j != y (docs/theory.md, section 4).
+
+    Names are taken in either case, with ``_`` for ``-``; ``01`` is zero-one, ``ce`` cross-entropy.
+    """
 
     MARGIN = "margin"
     """``max_{j != y} z_j - z_y``."""
@@ -36,6 +52,21 @@ class Loss(StrEnum):
     LINEAR = "linear"
     """``max_r F_r . z + b_r`` for functionals of the user's own; labels enter through ``b`` alone, if at all."""
 
+    @classmethod
+    def of(cls, value: object) -> Loss:
+        """The loss that is meant.
+
+        Raises:
+            ProblemError: there is no such loss.
+        """
+        name = value.lower().replace("_", "-") if isinstance(value, str) else ""
+        name = _LOSSES.get(name, name)
+        if name in cls._value2member_map_:
+            return cls(name)
+        raise ProblemError(f"loss {told(value)}: accepted are {', '.join(cls)}")
+
+    _missing_ = of
+
 
 @dataclass(frozen=True, eq=False)
 class Functionals:
@@ -45,14 +76,13 @@ class Functionals:
     offset: Array
 
     def __post_init__(self) -> None:
+        settle(self, matrix=array("matrix", self.matrix), offset=array("offset", self.offset))
         if self.matrix.ndim != 2 or 0 in self.matrix.shape:
             raise ProblemError(f"functionals of shape {list(self.matrix.shape)}: a matrix [R, K] is accepted")
         if self.offset.ndim not in (1, 2) or self.offset.shape[-1] != self.matrix.shape[0] or not self.offset.size:
             raise ProblemError(
                 f"offsets of shape {list(self.offset.shape)} for {self.matrix.shape[0]} functionals: [R] or [labels, R] is accepted"
             )
-        if not (np.isfinite(self.matrix).all() and np.isfinite(self.offset).all()):
-            raise ProblemError("the functionals have entries that are not finite")
 
     def offsets(self, labels: NDArray[np.int64]) -> Array:
         """``b_r`` for each label, ``[B, R]``."""
@@ -75,8 +105,41 @@ class Samples:
     sha256: str
     source: str
 
+    def __post_init__(self) -> None:
+        for name in ("sha256", "source"):
+            instance(name, getattr(self, name), str, "make_samples(x, y) gives both", SamplesError)
+        settle(
+            self,
+            x=array("x", self.x, SamplesError, bools=True),
+            y=integers("y", self.y, SamplesError),
+            w=array("w", self.w, SamplesError),
+        )
+        n = len(self.x) if self.x.ndim else 0
+        if self.x.ndim != 2 or self.y.shape != (n,) or self.w.shape != (n,):
+            shapes = ", ".join(f"{name} {list(a.shape)}" for name, a in (("x", self.x), ("y", self.y), ("w", self.w)))
+            raise SamplesError(
+                f"samples of shapes {shapes}: x [N, n], y [N] and w [N] are accepted, as make_samples makes them"
+            )
+        if n and not ((self.w >= 0).all() and abs(math.fsum(self.w) - 1) <= _SUM):
+            raise SamplesError(
+                "the weights of the samples are no distribution; make_samples(x, y, w) makes one of weights >= 0"
+            )
+
     def __len__(self) -> int:
         return int(self.x.shape[0])
+
+
+def refuse_dropped(network: ReluNetwork, what: str) -> None:
+    """Refuse a question about the outputs of a network whose final Softmax the layers leave out.
+
+    Raises:
+        ProblemError: there is such a Softmax.
+    """
+    if network.head is not None:
+        raise ProblemError(
+            f"{network.name} ends in a {network.head}, which is dropped: {what} would be that of the logits in front of it, not of its "
+            "outputs, which are not piecewise linear; say --logits (in Python load_network(path, logits=True)) if the logits are meant"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +155,20 @@ class WdroProblem:
     functionals: Functionals | None = None
 
     def __post_init__(self) -> None:
-        network, samples = self.network, self.samples
-        if not (math.isfinite(self.radius) and self.radius >= 0):
-            raise ProblemError(f"radius {self.radius}: a finite number >= 0 is accepted")
+        network = instance("network", self.network, ReluNetwork, "load_network(path) reads one", NetworkError)
+        samples = instance(
+            "samples", self.samples, Samples, "make_samples(x, y) or load_samples(path) makes them", SamplesError
+        )
+        instance("cost", self.cost, GroundCost, "GroundCost(norm, order) makes one")
+        instance("support", self.support, Support, "Support.box(lower, upper, width) makes one")
+        if self.functionals is not None:
+            instance("functionals", self.functionals, Functionals, "Functionals(matrix, offset) makes them")
+        settle(
+            self,
+            loss=Loss.of(self.loss),
+            radius=real("radius", self.radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
+        )
+        check_power("radius", self.radius, self.cost.order, "rescale the features")
         if not network.blocks:  # composing the blocks here refuses a network whose weights overflow
             raise ProblemError(f"{network.name} has no layers")
         if len(samples) == 0:
@@ -110,6 +184,7 @@ class WdroProblem:
         if self.cost.weights is not None and self.cost.weights.size != network.n_inputs:
             raise ProblemError(f"{self.cost.weights.size} cost weights for a network of {network.n_inputs} features")
         self._check_labels()
+        check_sizes(self.cost, self.support, samples.x)
         outside = (samples.x < self.support.lower) | (samples.x > self.support.upper)
         if outside.any():
             self._refuse_outside(outside)
@@ -121,6 +196,7 @@ class WdroProblem:
         if (self.functionals is not None) != (self.loss is Loss.LINEAR):
             raise ProblemError("the linear loss needs functionals (--functionals FILE), and no other loss takes them")
         if self.functionals is not None:
+            refuse_dropped(network, "the linear loss")
             if self.functionals.matrix.shape[1] != network.n_outputs:
                 raise ProblemError(
                     f"functionals of {self.functionals.matrix.shape[1]} outputs where {network.name} has {network.n_outputs}"
@@ -129,10 +205,14 @@ class WdroProblem:
                 raise ProblemError(
                     "the linear loss takes no label cost: what it says of other labels is not defined; leave --label-cost out"
                 )
-        elif self.loss is Loss.DLR and (network.n_outputs < 3 or self.cost.moves_labels):
+        elif self.loss is Loss.DLR and network.n_outputs < 3:
             raise ProblemError(
-                f"the loss dlr with {network.n_outputs} outputs and label cost {self.cost.label_cost:g}: its denominator needs at least "
-                "3 classes, and its labels are fixed; leave --label-cost out, or ask for --loss margin"
+                f"the loss dlr with {network.n_outputs} output(s): its denominator needs at least 3 classes; ask for --loss margin"
+            )
+        elif self.loss is Loss.DLR and self.cost.moves_labels:
+            raise ProblemError(
+                f"the loss dlr with label cost {stated(self.cost.label_cost)}: its labels are fixed; leave --label-cost out, "
+                "or ask for --loss margin"
             )
         elif network.n_outputs < 2:
             raise ProblemError(
@@ -165,7 +245,7 @@ class WdroProblem:
     def _refuse_outside(self, outside: NDArray[np.bool_]) -> NoReturn:
         i, k = (int(v) for v in np.argwhere(outside)[0])
         raise SamplesError(
-            f"{self.samples.source}: sample {i} lies outside the support: feature {k} is {self.samples.x[i, k]:.6g}, not in "
-            f"[{self.support.lower[k]:.6g}, {self.support.upper[k]:.6g}] ({int(outside.any(axis=1).sum())} such samples); "
+            f"{self.samples.source}: sample {i} lies outside the support: feature {k} is {stated(self.samples.x[i, k])}, not in "
+            f"[{stated(self.support.lower[k])}, {stated(self.support.upper[k])}] ({int(outside.any(axis=1).sum())} such samples); "
             "widen the box with --support LO HI, or move them onto it with --clip"
         )

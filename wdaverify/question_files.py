@@ -8,6 +8,7 @@ functionals  matrix [R, K], offset [R] or [labels, R] (0 where left out)
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from wdaverify.archive import ArrayArchive
 from wdaverify.errors import ProblemError
+from wdaverify.given import array, path_of, whole
 from wdaverify.ground import LinearRows, Support
 from wdaverify.network.model import Array, readonly
 from wdaverify.problem import Functionals
@@ -25,16 +27,16 @@ MAX_BYTES = 2**28
 """The most that an ``.npz`` may take, and its arrays together in double precision."""
 MAX_ENTRIES = 2**24
 """Coefficients of all rows of a support, those of one-hot groups among them."""
-_LARGEST_INTEGER = 2**53
 _ACCEPTED = "a .toml or .npz file"
 
 
-def load_support(path: str | Path, width: int) -> Support:
+def load_support(path: str | os.PathLike[str], width: int) -> Support:
     """A support of ``width`` features.
 
     Raises:
         ProblemError: one line that says what was found and what is accepted.
     """
+    path, width = path_of("support", path, ProblemError), _width(width)
     table = _table(path, ("lower", "upper", "rows", "row_lower", "row_upper", "integer", "one_hot"))
     for name in ("lower", "upper"):
         if name not in table:
@@ -54,18 +56,18 @@ def load_support(path: str | Path, width: int) -> Support:
         row[at] = 1.0
     rows = [np.vstack([rows[0], ones]), *(np.append(side, np.ones(len(lists))) for side in rows[1:])]
     try:
-        linear = LinearRows(*(readonly(part) for part in rows)) if len(rows[1]) else None
-        return Support(readonly(lower), readonly(upper), linear, integer if integer.any() else None)
+        return Support(lower, upper, LinearRows(*rows) if len(rows[1]) else None, integer)
     except ProblemError as error:
         raise ProblemError(f"{shown(path, 4096)}: {error}") from None
 
 
-def load_weights(path: str | Path, width: int) -> Array:
+def load_weights(path: str | os.PathLike[str], width: int) -> Array:
     """The cost weights of ``width`` features.
 
     Raises:
         ProblemError: as ``load_support``.
     """
+    path, width = path_of("weights", path, ProblemError), _width(width)
     table = _table(path, ("weights",))
     if "weights" not in table:
         raise ProblemError(
@@ -77,12 +79,13 @@ def load_weights(path: str | Path, width: int) -> Array:
     return readonly(weights)
 
 
-def load_functionals(path: str | Path) -> Functionals:
+def load_functionals(path: str | os.PathLike[str]) -> Functionals:
     """The functionals of a linear loss.
 
     Raises:
         ProblemError: as ``load_support``.
     """
+    path = path_of("functionals", path, ProblemError)
     table = _table(path, ("matrix", "offset"))
     if "matrix" not in table:
         raise ProblemError(
@@ -91,12 +94,16 @@ def load_functionals(path: str | Path) -> Functionals:
     matrix = _numbers(path, "matrix", table["matrix"])
     offset = _numbers(path, "offset", table["offset"]) if "offset" in table else np.zeros(matrix.shape[:1])
     try:
-        return Functionals(readonly(matrix), readonly(offset))
+        return Functionals(matrix, offset)
     except ProblemError as error:
         raise ProblemError(f"{shown(path, 4096)}: {error}") from None
 
 
-def _table(path: str | Path, names: tuple[str, ...]) -> dict[str, Any]:
+def _width(given: object) -> int:
+    return whole("width", given, "a number of features >= 1", lambda n: n >= 1)
+
+
+def _table(path: str, names: tuple[str, ...]) -> dict[str, Any]:
     """The entries of a file, of the names that are known."""
     try:
         match Path(path).suffix.lower():
@@ -120,33 +127,14 @@ def _arrays(stream: BinaryIO, names: tuple[str, ...]) -> dict[str, Any]:
         return {name: archive.read(name) if name in names else None for name in archive.names}
 
 
-def _numbers(path: str | Path, name: str, value: Any) -> Array:
+def _numbers(path: str, name: str, value: Any) -> Array:
     try:
-        array = value if isinstance(value, np.ndarray) else np.array(_nested(value))
-        if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
-            raise ValueError
-        if array.dtype.kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > _LARGEST_INTEGER:
-            raise ValueError
-        out = array.astype(np.float64)
-    except (ValueError, TypeError, OverflowError):
-        raise ProblemError(
-            f"{shown(path, 4096)}: {name} is not an array of numbers (rows of one length, integers up to 2^53)"
-        ) from None
-    if np.isnan(out).any():
-        raise ProblemError(f"{shown(path, 4096)}: {name} has an entry that is not a number")
-    return np.asarray(out)
+        return array(name, value, infinite=True)
+    except ProblemError as error:
+        raise ProblemError(f"{shown(path, 4096)}: {error}") from None
 
 
-def _nested(value: Any, depth: int = 0) -> Any:
-    """A number, or lists of them at most three deep: no text, which numpy would widen every entry to."""
-    if type(value) is float or (type(value) is int and abs(value) <= _LARGEST_INTEGER):
-        return value
-    if not isinstance(value, list) or depth == 3:
-        raise TypeError
-    return [_nested(entry, depth + 1) for entry in value]
-
-
-def _sides(path: str | Path, name: str, value: Any, width: int) -> Array:
+def _sides(path: str, name: str, value: Any, width: int) -> Array:
     side = _numbers(path, name, value)
     if side.shape not in ((), (width,)):
         raise ProblemError(
@@ -155,7 +143,7 @@ def _sides(path: str | Path, name: str, value: Any, width: int) -> Array:
     return np.array(np.broadcast_to(side, (width,)))
 
 
-def _list(path: str | Path, name: str, value: Any) -> list[Any]:
+def _list(path: str, name: str, value: Any) -> list[Any]:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, list):
@@ -163,7 +151,7 @@ def _list(path: str | Path, name: str, value: Any) -> list[Any]:
     return value
 
 
-def _indices(path: str | Path, name: str, value: Any, width: int) -> list[int]:
+def _indices(path: str, name: str, value: Any, width: int) -> list[int]:
     at = _list(path, name, value)
     if not all(isinstance(k, int) and not isinstance(k, bool) and 0 <= k < width for k in at) or len(set(at)) < len(at):
         raise ProblemError(f"{shown(path, 4096)}: {name} must name different features, 0 to {width - 1}")
@@ -172,21 +160,21 @@ def _indices(path: str | Path, name: str, value: Any, width: int) -> list[int]:
     return at
 
 
-def _mask(path: str | Path, name: str, value: Any, width: int) -> Any:
+def _mask(path: str, name: str, value: Any, width: int) -> Any:
     out = np.zeros(width, np.bool_)
     if value is not None and len(_list(path, name, value)):
         out[_indices(path, name, value, width)] = True
     return out
 
 
-def _check_count(path: str | Path, count: int, width: int) -> None:
+def _check_count(path: str, count: int, width: int) -> None:
     if count * width > MAX_ENTRIES:
         raise ProblemError(
             f"{shown(path, 4096)}: {count} rows and groups of {width} features; at most {MAX_ENTRIES} coefficients are accepted"
         )
 
 
-def _rows(path: str | Path, table: dict[str, Any], width: int) -> list[Array]:
+def _rows(path: str, table: dict[str, Any], width: int) -> list[Array]:
     """Matrix, lower and upper sides; in TOML each row is a table of its own, in npz they are three arrays."""
     rows = table.get("rows", [])
     if isinstance(rows, np.ndarray):

@@ -10,8 +10,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import os
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
@@ -21,8 +23,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wdaverify.archive import ArrayArchive, KindError
+from wdaverify.digits import stated
 from wdaverify.errors import SamplesError
-from wdaverify.network.model import Array, readonly
+from wdaverify.given import LARGEST_INTEGER, entries, instance, path_of, whole
+from wdaverify.given import array as array_of
+from wdaverify.network.model import Array
 from wdaverify.problem import Samples, Support
 from wdaverify.untrusted import UnreadableError, plain_file, shown
 
@@ -31,13 +36,14 @@ MAX_BYTES = 2**31
 MAX_LINE = 2**24
 """Characters of one line of a ``.csv``."""
 _ACCEPTED = "a .npz or .csv file"
-_LARGEST_INTEGER = 2**53
 
 _Raw = NDArray[Any]
+Records = Iterator[tuple[int, list[str]]]
+"""Lines of a ``.csv`` file: the number of each, and its cells."""
 
 
 def load_samples(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     limit: int | None = None,
     label_column: int | str | None = None,
@@ -55,20 +61,25 @@ def load_samples(
     Raises:
         SamplesError: the file cannot be read as samples; one line that says what was found and what is accepted.
     """
-    path = Path(path)
-    source = shown(path, 4096)
+    place = Path(path_of("samples", path, SamplesError))
+    source = shown(place, 4096)
     try:
-        if limit is not None and limit < 1:
-            raise SamplesError(f"a limit of {limit} samples; at least 1 is accepted")
-        match path.suffix.lower():
+        if limit is not None:
+            limit = whole("a limit of", limit, "a number of samples of at least 1", lambda n: n >= 1, SamplesError)
+        label_column = _column(label_column)
+        if clip is not None:
+            instance(
+                "clip", clip, Support, "Support.box(lower, upper, width) makes a box to move points onto", SamplesError
+            )
+        match place.suffix.lower():
             case ".npz":
                 if label_column is not None:
                     raise SamplesError("a label column is chosen in .csv files only; a .npz has its labels in y")
-                x, y, w = _read_npz(path)
+                x, y, w = read_npz(place)
             case ".csv":
-                x, y, w = *_read_csv(path, limit, label_column), None
+                x, y, w = *_read_csv(place, limit, label_column), None
             case suffix:
-                with plain_file(path, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
+                with plain_file(place, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
                     raise SamplesError(f"suffix {suffix!r}; accepted are .npz and .csv")
         points, labels, weights = _checked(x, y, w, limit)
         if clip is not None:
@@ -84,11 +95,11 @@ def make_samples(x: ArrayLike, y: ArrayLike, w: ArrayLike | None = None, *, sour
     Raises:
         SamplesError: shapes, non-finite numbers, labels or weights that cannot be used.
     """
+    instance("source", source, str, "leave it out, or say where the samples come from", SamplesError)
     try:
-        arrays = [None if a is None else _as_array(a, name) for name, a in (("x", x), ("y", y), ("w", w))]
-        assert arrays[0] is not None
-        assert arrays[1] is not None
-        points, labels, weights = _checked(arrays[0], arrays[1], arrays[2], None)
+        given = {"x": x, "y": y} | ({} if w is None else {"w": w})
+        arrays = {name: entries(name, values, SamplesError, bools=True) for name, values in given.items()}
+        points, labels, weights = _checked(arrays["x"], arrays["y"], arrays.get("w"), None)
     except SamplesError as error:
         raise SamplesError(f"{source}: {error}") from None
     return _samples(points, labels, weights, source)
@@ -104,22 +115,21 @@ def content_hash(x: ArrayLike, y: ArrayLike, w: ArrayLike) -> str:
     return digest.hexdigest()
 
 
+def _column(given: object) -> int | str | None:
+    """The label column asked for: an index or a name."""
+    if given is None or isinstance(given, str):
+        return given
+    return whole("label column", given, "a name of the header or an index", lambda _: True, SamplesError)
+
+
 def _samples(x: Array, y: NDArray[np.int64], w: Array, source: str) -> Samples:
-    y.setflags(write=False)
-    return Samples(x=readonly(x), y=y, w=readonly(w), sha256=content_hash(x, y, w), source=source)
+    return Samples(x=x, y=y, w=w, sha256=content_hash(x, y, w), source=source)
 
 
 def _clipped(x: Array, box: Support) -> Array:
     if x.shape[1] != box.lower.size:
         raise SamplesError(f"points have {x.shape[1]} features, the box to clip onto {box.lower.size}")
     return np.clip(x, box.lower, box.upper)
-
-
-def _as_array(values: ArrayLike, name: str) -> _Raw:
-    try:
-        return np.asarray(values)
-    except (ValueError, TypeError):
-        raise SamplesError(f"{name} is not an array of numbers (rows of unequal length?)") from None
 
 
 def _checked(x: _Raw, y: _Raw, w: _Raw | None, limit: int | None) -> tuple[Array, NDArray[np.int64], Array]:
@@ -134,34 +144,17 @@ def _checked(x: _Raw, y: _Raw, w: _Raw | None, limit: int | None) -> tuple[Array
             )
     if x.size == 0:
         raise SamplesError(f"x has shape {list(x.shape)}: points without features; at least one feature is needed")
-    points = _numbers(x[:limit], "x")
+    points = array_of("x", x[:limit], SamplesError, bools=True)
     return points.reshape(points.shape[0], -1), _labels(y[:limit]), _weights(w, points.shape[0])
 
 
-def _numbers(values: _Raw, name: str) -> Array:
-    """``values`` as float64, without rounding; refuses other kinds and NaN or Inf."""
-    if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
-        raise SamplesError(f"{name} has type {values.dtype}; integers and floats of up to 64 bits are accepted")
-    if values.dtype.kind in "iu" and max(-int(values.min()), int(values.max())) > _LARGEST_INTEGER:
-        raise SamplesError(f"{name} has integers beyond 2^53, which double precision would round")
-    out: Array = values.astype(np.float64)
-    bad = ~np.isfinite(out)
-    if bad.any():
-        where = [int(k) for k in np.unravel_index(int(bad.argmax()), bad.shape)]
-        raise SamplesError(
-            f"{name} has {out[tuple(where)]} at index {where} ({int(bad.sum())} such entries); "
-            "finite numbers are accepted: remove or repair these samples"
-        )
-    return out
-
-
 def _labels(y: _Raw) -> NDArray[np.int64]:
-    numbers = _numbers(y, "y")
+    numbers = array_of("y", y, SamplesError, bools=True)
     bad = np.flatnonzero(numbers != np.rint(numbers))
-    if bad.size or np.abs(numbers).max() > _LARGEST_INTEGER:
+    if bad.size or np.abs(numbers).max() > LARGEST_INTEGER:
         k = int(bad[0]) if bad.size else int(np.abs(numbers).argmax())
         raise SamplesError(
-            f"label {float(numbers[k])!r} of sample {k} is not an integer; class numbers from 0 are accepted. Targets of a regression "
+            f"label {stated(numbers[k])} of sample {k} is not an integer; class numbers from 0 are accepted. Targets of a regression "
             "are offsets of the linear loss, with the numbers 0 to N - 1 as labels (docs/question-files.md)"
         )
     return numbers.astype(np.int64)
@@ -171,10 +164,10 @@ def _weights(w: _Raw | None, count: int) -> Array:
     """Weights ``[count]`` that sum to 1 up to rounding; equal ones by default."""
     if w is None:
         return np.full(count, 1.0 / count)
-    weights = _numbers(w[:count], "w")
+    weights = array_of("w", w[:count], SamplesError, bools=True)
     if (weights < 0).any():
         k = int(np.argmax(weights < 0))
-        raise SamplesError(f"weight {weights[k]:g} of sample {k} is negative; weights of at least 0 are accepted")
+        raise SamplesError(f"weight {stated(weights[k])} of sample {k} is negative; weights of at least 0 are accepted")
     largest = float(weights.max())
     if largest == 0.0:
         raise SamplesError(f"all {count} weights are 0; at least one must be positive")
@@ -183,7 +176,12 @@ def _weights(w: _Raw | None, count: int) -> Array:
     return weights / math.fsum(weights)
 
 
-def _read_npz(path: Path) -> tuple[_Raw, _Raw, _Raw | None]:
+def read_npz(path: Path) -> tuple[_Raw, _Raw, _Raw | None]:
+    """The arrays x, y and w (None: there is none) as they are stored.
+
+    Raises:
+        SamplesError: they cannot be read.
+    """
     with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
         try:
             return _arrays(stream)
@@ -218,41 +216,52 @@ class _Lines:
 
 def _read_csv(path: Path, limit: int | None, label_column: int | str | None) -> tuple[_Raw, _Raw]:
     """Points ``[N, n]`` and labels ``[N]`` of the first ``limit`` lines."""
-    try:
-        with plain_file(path, MAX_BYTES, _ACCEPTED) as raw, TextIOWrapper(raw, "utf-8-sig", newline="") as stream:
-            table, column = _table(stream, limit, label_column)
-    except (csv.Error, UnicodeDecodeError):
-        raise SamplesError("this is not a .csv file of UTF-8 text; comma-separated numbers are accepted") from None
+    with csv_records(path) as records:
+        table, column = _table(records, limit, label_column)
     return np.delete(table, column, axis=1), table[:, column]
 
 
-def _table(stream: TextIO, limit: int | None, label_column: int | str | None) -> tuple[Array, int]:
-    """All columns ``[N, n + 1]``, and which of them is the labels'."""
+@contextmanager
+def csv_records(path: Path) -> Iterator[Records]:
+    """The records of a ``.csv`` file that are not blank, each with the number of its last line.
+
+    Raises:
+        SamplesError: the file is no such text.
+        UnreadableError: it is no plain file, or too large.
+    """
+    try:
+        with plain_file(path, MAX_BYTES, _ACCEPTED) as raw, TextIOWrapper(raw, "utf-8-sig", newline="") as stream:
+            yield _records(stream)
+    except (csv.Error, UnicodeDecodeError):
+        raise SamplesError("this is not a .csv file of UTF-8 text; comma-separated numbers are accepted") from None
+
+
+def _records(stream: TextIO) -> Records:
     text = _Lines(stream)
     reader = csv.reader(text, strict=True)
+    for cells in reader:
+        text.record = 0
+        if any(map(str.strip, cells)):
+            yield reader.line_num, cells
+
+
+def _table(records: Records, limit: int | None, label_column: int | str | None) -> tuple[Array, int]:
+    """All columns ``[N, n + 1]``, and which of them is the labels'."""
     numbers = array("d")
-
-    def records() -> Iterator[list[str]]:
-        for cells in reader:
-            text.record = 0
-            if any(map(str.strip, cells)):
-                yield cells
-
-    lines = records()
-    first = next(lines, None)
+    first = next(records, None)
     if first is None:
         raise SamplesError("no samples; at least one is needed")
-    header = _is_header(first)
-    column = _label_index(first, label_column, header)
-    for k, cells in enumerate(lines if header else chain([first], lines)):
+    header = is_header(first[1])
+    width, column = len(first[1]), label_index(first[1], label_column, header)
+    for k, (number, cells) in enumerate(records if header else chain([first], records)):
         if limit is not None and k >= limit:
             break
-        numbers.extend(_row(cells, reader.line_num, len(first)))
+        numbers.extend(_row(cells, number, width))
         if 8 * len(numbers) > MAX_BYTES:
             raise SamplesError(f"more than {MAX_BYTES // 8} numbers; use --samples N for the first N samples")
     if not numbers:
         raise SamplesError("no samples below the header; at least one is needed")
-    return np.frombuffer(numbers).reshape(-1, len(first)), column
+    return np.frombuffer(numbers).reshape(-1, width), column
 
 
 def _parsed(cell: str) -> float | None:
@@ -262,7 +271,7 @@ def _parsed(cell: str) -> float | None:
         return None
 
 
-def _is_header(cells: list[str]) -> bool:
+def is_header(cells: list[str]) -> bool:
     """Whether the first line names columns: no cell is a number, except for a column's own place from 0 or from 1."""
     numbers = [(k, value) for k, value in enumerate(map(_parsed, cells)) if value is not None]
     if len(numbers) == len(cells):
@@ -270,7 +279,12 @@ def _is_header(cells: list[str]) -> bool:
     return any(all(value == k + start for k, value in numbers) for start in (0, 1))
 
 
-def _label_index(first: list[str], wanted: int | str | None, header: bool) -> int:
+def label_index(first: list[str], wanted: int | str | None, header: bool) -> int:
+    """Which column of a file with this first line the labels are in, from 0.
+
+    Raises:
+        SamplesError: there is no such column.
+    """
     width = len(first)
     if width < 2:
         raise SamplesError("the first line has one column; features and a label, separated by commas, are accepted")

@@ -426,7 +426,7 @@ def test_the_command_line_from_end_to_end(tmp_path: Path, capsys: pytest.Capture
     ask = ["verify", NET, DATA, "--radius", "0.05", "--samples", "12", "--jobs", "1"]
     assert run(*ask, "--certificate", path) == 0
     assert "proof" in capsys.readouterr().out
-    assert run("recheck", NET, DATA, path, "--output", verdict) == 0
+    assert run("recheck", NET, DATA, path, "--samples", "12", "--output", verdict) == 0
     out = capsys.readouterr().out
     assert "proved" in out
     assert "theorem" in out
@@ -440,7 +440,7 @@ def test_the_command_line_from_end_to_end(tmp_path: Path, capsys: pytest.Capture
         arrays = dict(data)
     swapped = tmp_path / "swapped.npz"
     np.savez(swapped, **{**arrays, "x": arrays["x"][::-1]})
-    assert run("recheck", NET, swapped, path) == 1
+    assert run("recheck", NET, swapped, path, "--samples", "12") == 1
     assert "samples differs" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:-7])
     assert run("recheck", NET, DATA, path) == 2
@@ -458,7 +458,7 @@ def test_recheck_needs_no_solver_and_no_torch(tmp_path: Path) -> None:
     )
     code = (
         "import sys; from wdaverify.cli import _run; "
-        f"assert _run(['recheck', {NET!r}, {DATA!r}, {str(path)!r}]) == 0; "
+        f"assert _run(['recheck', {NET!r}, {DATA!r}, {str(path)!r}, '--samples', '3']) == 0; "
         "heavy = {'torch', 'highspy', 'gurobipy', 'cvxpy', 'scipy'} & set(sys.modules); assert not heavy, heavy; "
         "own = [m for m in sys.modules if m.startswith(('wdaverify.engines', 'wdaverify.solvers', 'wdaverify.encoding', "
         "'wdaverify.bounds'))]; assert not own, own"

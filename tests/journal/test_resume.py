@@ -443,6 +443,8 @@ def test_resume_prints_unless_it_is_told_not_to(
         out, err = capsys.readouterr()
         assert bool(out) == printed
         assert ("journal:" in err) == printed
+        shown = f"note: in {os.getcwd()}: wdaverify verify {NET} {DATA} --radius 0.05 --samples 3 {' '.join(begun)} --run {folder}"
+        assert (shown in err) == printed  # whose command it was is not for the journal alone to know
     jobs = tmp_path / "jobs.toml"
     jobs.write_text(f'[[job]]\nnetwork = "{NET}"\ndata = "{DATA}"\nradius = 0.05\nsamples = 3\n')
     assert cli._run(["batch", str(jobs), "--run", folder, *begun]) == 0

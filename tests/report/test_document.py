@@ -16,6 +16,8 @@ from wdaverify.errors import DocumentError
 from wdaverify.report import as_json
 from wdaverify.report.page import document
 from wdaverify.report.page.document import as_document, read_document
+from wdaverify.report.page.tables import FORMATS, as_text
+from wdaverify.report.page.view import build
 
 Json = dict[str, Any]
 
@@ -35,6 +37,35 @@ def test_every_kind_is_read(kind: str, tmp_path: Path) -> None:
     read = read_document(saved(tmp_path, made))
     assert (read.kind, read.data, read.name) == (kind, made, "result.json")
     assert as_document(made).data == made
+
+
+@pytest.mark.parametrize("kind", ["verification", "attack", "distances", "compare", "batch"])
+def test_documents_from_before_float32_was_spoken_of_are_read(kind: str, tmp_path: Path) -> None:
+    made = documents.ALL[kind]()
+    old = json.loads(json.dumps(made))
+    inner = [old, *old.get("verifications", []), *(row["result"] for row in old.get("rows", []) if row["result"])]
+    entries = [entry for one in inner for field in ("atoms", "distances") for entry in one.get(field, [])]
+    assert entries
+    for entry in entries:
+        del entry["float32"]
+    read = read_document(saved(tmp_path, old))
+    assert read.data == made
+    for text in (as_text(build([read]), form) for form in FORMATS):
+        assert "In float32" in text
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("kind", ["verification", "distances"])
+def test_what_float32_makes_of_an_error_is_told(kind: str, form: str) -> None:
+    told = {"any-order": "yes, in any order", "orders-tried": "yes, as tried", "no": "no"}
+    for flip, words in told.items():
+        made = documents.ALL[kind]()
+        made["atoms" if kind == "verification" else "distances"][0]["float32"] = flip
+        report = build([as_document(made)])
+        [table] = [t for t in report.tables() if "In float32" in [column.head for column in t.columns]]
+        at = [column.head for column in table.columns].index("In float32")
+        assert [row[at].value for row in table.rows].count(flip) == 1
+        assert words in as_text(report, form) or f",{flip}" in as_text(report, form)
 
 
 @pytest.mark.parametrize("kind", ["curve", "distances"])

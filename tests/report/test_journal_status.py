@@ -39,10 +39,10 @@ def test_a_run_at_work() -> None:
         "2 run(s), 200 facts, 100 points, 12 kB",
         "wdaverify verify 'my net.onnx' d.npz --radius 0.1",
         "at work (process 77); 45.0 s in all runs",
-        "[-1.5, 0.25]   gap 1.8 (asked for: 1e-06)",
+        "[-1.500000, 0.250000]   gap 1.8 (asked for: 1e-06)",
         "round 3; 40 questions answered in 33.0 s, 7 facts reused; 12 questions open",
         "9.0 s for the questions open now",  # 12 questions of 60 s / 40, on two processes
-        "sample 4: [-1, 1], weight 0.2",
+        "sample 4: [-1.000000, 1.000000], weight 0.2",
     ):
         assert words in said
     assert "sample 1:" not in said  # it is closed

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
+from wdaverify import digits
 from wdaverify.errors import OutputError
 from wdaverify.network.model import readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Support
@@ -181,7 +182,7 @@ def test_devices_are_refused() -> None:
 
 @given(FINITE, st.integers(6, 15))
 def test_printed_bounds_are_outward(value: float, places: int) -> None:
-    down, up = summary.rounded_down(value, places), summary.rounded_up(value, places)
+    down, up = digits.down(value, places), digits.up(value, places)
     assert Decimal(down) <= Decimal(value) <= Decimal(up)
     width = max(abs(Decimal(value)) * Decimal("1e-14"), Decimal(2).scaleb(-places))
     assert Decimal(up) - Decimal(down) <= width
@@ -190,7 +191,8 @@ def test_printed_bounds_are_outward(value: float, places: int) -> None:
 
 @given(st.floats(1e-14, 1e6))
 def test_digits_show_the_gap(gap: float) -> None:
-    lower, upper = summary.rounded_down(0.0, summary.decimals(gap)), summary.rounded_up(gap, summary.decimals(gap))
+    places = digits.places(0.0, gap)
+    lower, upper = digits.down(0.0, places), digits.up(gap, places)
     assert gap <= float(upper) - float(lower) <= 1.2 * gap + 1e-15
 
 
@@ -239,9 +241,9 @@ def test_attack_table() -> None:
     header, *rows = table.splitlines()
     assert header.split() == ["attack", "lower", "bound", "of", "the", "way", "from", "nominal", "to", "upper"]
     assert [row.split() for row in rows] == [
-        ["WDA(1)", "-0.200001", "80.0", "%"],
+        ["WDA(1)", "-0.200001", "79.9", "%"],
         ["WDA++", "-0.150000", "85.0", "%"],
-        ["mixture", "-0.130001", "87.0", "%"],
+        ["mixture", "-0.130001", "86.9", "%"],
     ]
     assert len({len(row) for row in rows}) == 1
 

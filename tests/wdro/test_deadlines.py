@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -9,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from wdro.test_workers import question
 
-from wdaverify import Loss, cli, recheck, verify
+from wdaverify import Loss, ReluNetwork, cli, recheck, verify
+from wdaverify.certify.exact import exact_error
 from wdaverify.cli.group import CommandLine
 from wdaverify.cli.runs import time_left
+from wdaverify.ladder.compare import Settings, compare
 from wdaverify.wdro import attacking, certifying
 from wdaverify.wdro.attacking import attack, launch, portions, valued
+from wdaverify.wdro.distances import distances
 from wdaverify.wdro.result import Reason, Status, VerificationResult
+from wdaverify.witness import decide
 from wdaverify.witness.evaluate import Witness, evaluate, nominal_bracket
 
 PAST = -math.inf
@@ -101,7 +107,7 @@ def test_a_run_whose_time_is_over_while_points_are_valued(monkeypatch: pytest.Mo
         return evaluate(*arguments)
 
     monkeypatch.setattr(attacking, "evaluate", slow)
-    result = verify(asked, time_limit=1.5)
+    result = verify(asked, time_limit=1.0)
     assert len(result.attacks) == 2  # the first call is the nominal one, the third the late one
     assert "mixture" not in result.attacks
     valid(result, truth)
@@ -205,3 +211,87 @@ def test_attacks_on_their_own_leave_time_to_value_what_they_found(monkeypatch: p
     assert left == [pytest.approx(600.0, abs=30.0)]
     assert result.finished
     assert "mixture" in result.attacks
+
+
+def slowly(monkeypatch: pytest.MonkeyPatch, seconds: float, stop: int = -1) -> list[float]:
+    """Nothing is decided by enclosure, and an exact decision takes so long; when each began. One of them may be interrupted."""
+    begun: list[float] = []
+
+    def exact(network: ReluNetwork, x: np.ndarray, y: int) -> bool:
+        begun.append(time.monotonic())
+        if len(begun) == stop:
+            raise KeyboardInterrupt
+        time.sleep(seconds)
+        return exact_error(network, x, y)
+
+    def undecided(network: ReluNetwork, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.full(len(x), -math.inf), np.full(len(x), math.inf)
+
+    monkeypatch.setattr(decide, "exact_error", exact)
+    monkeypatch.setattr(decide, "rival_margin", undecided)
+    return begun
+
+
+def test_no_exact_decision_begins_after_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not decided is no error below, and may be one above."""
+    asked = question(Loss.ZERO_ONE)
+    truth = verify(asked)
+    begun, start = slowly(monkeypatch, 0.1), time.monotonic()
+    result = verify(asked, time_limit=1.0)
+    assert begun
+    assert max(begun) <= start + 1.0 + 1.0  # seconds that a slow machine may lose before the run's own clock starts
+    assert result.status is Status.EXACT or result.reason is Reason.TIME_LIMIT
+    assert result.lower <= truth.upper
+    assert result.upper >= truth.lower
+
+
+def test_the_attacks_leave_bounds_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points are no longer decided at half of the limit, so that something is proven above."""
+    asked = question(Loss.ZERO_ONE)
+    slowly(monkeypatch, 0.1)
+    result = verify(asked, time_limit=3.0)
+    assert result.upper < 1.0
+
+
+def test_no_other_command_decides_after_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = question(Loss.ZERO_ONE)
+    truth = distances(asked)
+    begun = slowly(monkeypatch, 0.1)
+    start = time.monotonic()
+    found = distances(asked, time_limit=1.0)
+    for known, bracket in zip(truth.brackets, found.brackets, strict=True):
+        assert bracket.lower <= known.upper
+        assert bracket.upper >= known.lower
+    assert max(begun) <= start + 1.0 + 1.0
+    begun.clear()
+    start = time.monotonic()
+    attack(asked, time_limit=1.0)
+    assert max(begun, default=start) <= start + 1.0 + 1.0
+    begun.clear()
+    start = time.monotonic()
+    compare(asked, [asked.radius], Settings(rungs=("attacks", "crown"), time_limit=1.0))
+    assert max(begun, default=start) <= start + 1.0 + 1.0
+
+
+def test_a_nominal_loss_that_there_was_no_time_to_decide_is_a_bracket(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = dataclasses.replace(question(Loss.ZERO_ONE), radius=0.0)
+    slowly(monkeypatch, 0.0)
+    result = verify(asked, time_limit=0.0)
+    assert (result.lower, result.upper, result.status, result.reason) == (
+        0.0,
+        1.0,
+        Status.BRACKET,
+        Reason.TIME_LIMIT,
+    )
+
+
+@pytest.mark.parametrize("stop", [20, 60])
+def test_an_interrupt_in_the_middle_of_a_decision_keeps_the_bracket(stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = question(Loss.ZERO_ONE)
+    truth = verify(asked)
+    begun = slowly(monkeypatch, 0.0, stop)
+    result = verify(asked)
+    assert len(begun) == stop  # nothing is decided again afterwards
+    assert result.reason is Reason.INTERRUPTED
+    assert result.lower <= truth.upper
+    assert result.upper >= truth.lower

@@ -13,15 +13,15 @@ def _proof(near: float, far: float) -> Proof:
 
 
 def _edges(proofs: MarginProofs) -> list[tuple[float, float]]:
-    (only,) = proofs.of(0, 0, 1, 2.0, 1.0)
+    (only,) = proofs.of(0, 0, 1, [2.0], 1.0)
     return [(tree.near, tree.far) for tree in only.trees]
 
 
 def test_trees_outlive_a_second_screening_at_their_multiplier() -> None:
     proofs = MarginProofs(3)
-    proofs.screened(0, 2.0, [0.0, 0.2], [0.8, 1.0])
+    proofs.screened(0, 2.0, [0.0, 0.2], [0.2, 0.8], [0.8, 1.0])
     proofs.answered(0, 2.0, 5.0, _proof(0.2, 0.8))
-    proofs.screened(0, 2.0, [0.0, 0.3], [0.7, 1.0])
+    proofs.screened(0, 2.0, [0.0, 0.3], [0.3, 0.7], [0.7, 1.0])
     assert _edges(proofs) == [(0.0, 0.2), (0.2, 0.8), (0.8, 1.0)]
     proofs.answered(0, 2.0, 6.0, _proof(0.3, 0.7))  # proves less: the old trees stay, with their own shells
     assert _edges(proofs) == [(0.0, 0.2), (0.2, 0.8), (0.8, 1.0)]

@@ -26,6 +26,7 @@ from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.torch_network import pick_device
 from wdaverify.bounds.threads import one_thread
 from wdaverify.errors import ProblemError
+from wdaverify.ground import LARGEST
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.transport.distribution import Distribution
@@ -66,7 +67,8 @@ def run_attacks(
         none = dict.fromkeys(idle, 0.0)
         return AttackOutcome(idle, nothing.sample, nothing.point, 0, time.monotonic() - started, none, where.type, True)
     clock = Clock(deadline)
-    with torch.inference_mode(), one_thread() if where.type == "cpu" else nullcontext():
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what overflows is no point, and is left out
+    with torch.inference_mode(), one_thread() if where.type == "cpu" else nullcontext(), quiet:
         arena = Arena.build(problem, where, clock, everyone=everyone)
         found, spent = dict[str, Distribution](), dict[str, float]()
         for name in (*names, "WDA++"):
@@ -95,7 +97,7 @@ def _radii(arena: Arena) -> Tensor:
     That is one distance for all samples of a box; on the whole space every sample has its own.
     """
     tiny = float(np.finfo(np.float64).tiny)
-    largest = arena.reach.cpu().numpy()
+    largest = np.minimum(arena.reach.cpu().numpy(), LARGEST)
     if arena.problem.support.bounded:
         largest = np.full_like(largest, largest.max())
     if arena.capped:

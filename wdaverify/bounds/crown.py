@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wdaverify.bounds.interval import TorchBlock, block_error, interval, torch_blocks
+from wdaverify.bounds.interval import TorchBlock, block_error, interval, lost_products, torch_blocks
 from wdaverify.bounds.region import Regions, inflate, peak
+from wdaverify.graph.functions import lower_slope
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import ReluNetwork
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 _CHUNK_NUMBERS = {"cpu": 2**19, "cuda": 2**23}
 """The most doubles that one backward pass may hold per tensor: small enough for a processor's cache, large enough for a GPU."""
@@ -37,23 +38,27 @@ class _Relaxation:
 
     @classmethod
     def of(cls, lower: Tensor, upper: Tensor) -> _Relaxation:
-        """The triangle's chord, and the lower line of smaller area."""
+        """The triangle's chord, and the lower line by the checker's rule: what is dropped here must be dropped there."""
         active, dead = lower >= 0, upper <= 0
         chord = (upper / (upper - lower)).clamp(0, 1)
         slope = torch.where(active, 1.0, torch.where(dead, 0.0, chord))
         cover = torch.maximum(-slope * lower, (upper - slope * upper) + 4 * UNIT_ROUNDOFF * upper.abs())
         intercept = torch.where(active | dead, 0.0, inflate(cover.clamp(min=0)))
-        alpha = torch.where(active | (~dead & (upper > -lower)), 1.0, 0.0).to(lower.dtype)
+        alpha = torch.where(active, 1.0, torch.where(dead, 0.0, lower_slope(lower, upper)))
         return cls(slope, intercept, alpha, torch.maximum(lower.abs(), upper.abs()))
 
 
 class Crown:
     """Bounds for one network and one ground cost; regions and results are on the CPU, products of matrices on ``device``.
 
-    They are of float64 on every device, and what they may round is charged for any order of their sums.
+    They are of float64 on every device, and what they may round is charged for any order of their sums; in functionals
+    ``doubt`` times, so that whoever rounds otherwise finds no more.
     """
 
-    def __init__(self, network: ReluNetwork, cost: GroundCost, device: torch.device | None = None) -> None:
+    def __init__(
+        self, network: ReluNetwork, cost: GroundCost, device: torch.device | None = None, doubt: float = 1.0
+    ) -> None:
+        self._doubt = doubt
         self._device = torch.device("cpu") if device is None else device
         self._blocks = torch_blocks(network, self._device)
         self._norm = cost.norm
@@ -78,7 +83,8 @@ class Crown:
         for piece in self._pieces(len(regions), rows.shape[1]):
             local = tuple((low[piece].to(self._device), high[piece].to(self._device)) for low, high in bounds)
             lam = None if multiplier is None else multiplier[piece]
-            parts.append(self._backward(regions.take(piece), local, len(self._blocks) - 1, rows[piece], lam))
+            top, slip = self._backward(regions.take(piece), local, len(self._blocks) - 1, rows[piece], lam)
+            parts.append(top + self._doubt * slip)
         return torch.cat(parts)
 
     def batch(self, rows: int) -> int:
@@ -98,7 +104,8 @@ class Crown:
             if k > 0 or self._norm is not Norm.INF:
                 eye = torch.eye(block.weight.shape[0], dtype=torch.float64)
                 rows = torch.cat([eye, -eye]).expand(len(regions), -1, -1)
-                both = self._backward(regions, tuple(bounds), k, rows, None).to(self._device)
+                top, slip = self._backward(regions, tuple(bounds), k, rows, None)
+                both = (top + slip).to(self._device)
                 width = block.weight.shape[0]
                 top, bottom = both[:, :width], both[:, width:]
                 low, high = torch.maximum(low, -bottom), torch.minimum(high, top)
@@ -110,8 +117,13 @@ class Crown:
             lower, upper = low.clamp(min=0), bounds[-1][1].clamp(min=0)
         return tuple(bounds)
 
-    def _backward(self, regions: Regions, bounds: Bounds, last: int, rows: Tensor, multiplier: Tensor | None) -> Tensor:
-        """Upper bounds of ``rows . z_last - lam cost`` where ``z_last`` is the output of block ``last``; bounds are on the device."""
+    def _backward(
+        self, regions: Regions, bounds: Bounds, last: int, rows: Tensor, multiplier: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Upper bounds of ``rows . z_last - lam cost`` where ``z_last`` is the output of block ``last``, and what they may round.
+
+        The bounds of neurons are on the device.
+        """
         coefficients = rows.to(self._device)
         constant = torch.zeros(rows.shape[:2], dtype=torch.float64, device=self._device)
         size, error = torch.zeros_like(constant), torch.zeros_like(constant)
@@ -120,6 +132,7 @@ class Crown:
             magnitude = regions.magnitude().to(self._device) if k == 0 else bounds[k - 1][1].clamp(min=0)
             weights = coefficients.abs()
             error = error + (weights @ (2 * block_error(block, magnitude))[..., None]).squeeze(-1)
+            error = error + lost_products(block, magnitude)
             added = coefficients @ block.bias
             constant, size = constant + added, size + added.abs()
             coefficients = coefficients @ block.weight
@@ -130,10 +143,10 @@ class Crown:
                 constant, size = constant + added, size + added.abs() * self._terms()
                 coefficients = positive * relaxed.slope[:, None, :] + negative * relaxed.alpha[:, None, :]
                 slip = (coefficients.abs() @ relaxed.size[..., None]).squeeze(-1)
-                error = error + 8 * UNIT_ROUNDOFF * slip
+                error = error + 8 * UNIT_ROUNDOFF * slip + underflow(4) * relaxed.size.sum(1, keepdim=True)
         top = peak(coefficients.cpu(), regions, multiplier)
         constant, size, error = constant.cpu(), size.cpu(), error.cpu()
-        return top + constant + inflate(1.0001 * error) + dot_error(8 + 4 * len(self._blocks)) * (size + top.abs())
+        return top + constant, inflate(1.0001 * error) + dot_error(8 + 4 * len(self._blocks)) * (size + top.abs())
 
     def _terms(self) -> float:
         """By how much more a sum over a layer may round than a single addition."""

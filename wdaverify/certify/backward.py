@@ -9,7 +9,8 @@ For one leaf (a shell, phases) and any numbers ``nu``, one a neuron, in reverse 
 
 bounds a functional of the output less tau ||x - c||^p, since ``v = phi(z)`` and ``z = sum_s M_s v_s + b`` may be added with any
 multiplier. Pre-activation bounds ``l, u`` are the same bound of ``+z`` and ``-z`` with ``nu`` chosen by rule (CROWN, arXiv 1811.00866) or 0
-(intervals). ``nu`` is what is stored, exactly; what other coefficients are rounded by, their slip, goes on through the maps of absolute
+(intervals). A ReLU's rule has no jump (``graph.functions.lower_slope``): whoever follows it finds the same bounds, however they round.
+``nu`` is what is stored, exactly; what other coefficients are rounded by, their slip, goes on through the maps of absolute
 values, and is charged at the largest value that it multiplies.
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 import secrets
 import zipfile
@@ -23,7 +24,9 @@ from numpy.typing import NDArray
 
 from wdaverify.archive import PACKED_LIMIT, ArrayArchive, TooLargeError, loose
 from wdaverify.certify.proof import Proof, Tightening, Tree
+from wdaverify.digits import stated
 from wdaverify.errors import CertificateError, OutputError
+from wdaverify.given import array, flag, instance, integers, path_of, real, settle, told, whole
 from wdaverify.network.model import Array
 from wdaverify.untrusted import UnreadableError, plain_file, shown
 
@@ -112,6 +115,33 @@ class Certificate:
     proofs: tuple[Proof, ...]
     neurons: int
 
+    def __post_init__(self) -> None:
+        """Check the types alone: nothing is copied, and what the content proves is the checker's to say."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in (*_META, *_FLOATS)}
+        for name, kinds in _META.items():
+            if str in kinds and not isinstance(fields[name], kinds):
+                raise CertificateError(
+                    f"{name} {told(fields[name])}: a text is accepted; read_certificate(path) reads a certificate"
+                )
+        for name in _FLOATS:
+            settle(self, **{name: real(name, fields[name], "a number", lambda _: True, CertificateError)})
+        for name in ("count", "order", "neurons"):
+            settle(self, **{name: whole(name, fields[name], "a whole number", lambda _: True, CertificateError)})
+        settle(self, clip=flag("clip", self.clip, CertificateError))
+        for name in ("support_lower", "support_upper", "atom_weight", "atom_point"):
+            held = getattr(self, name)
+            if not (isinstance(held, np.ndarray) and held.dtype == np.float64):
+                settle(self, **{name: array(name, held, CertificateError, infinite=True)})
+        if not (isinstance(self.atom_sample, np.ndarray) and self.atom_sample.dtype == np.int64):
+            settle(self, atom_sample=integers("atom_sample", self.atom_sample, CertificateError))
+        atoms, point = self.atom_sample.shape, self.atom_point
+        if self.support_lower.ndim != 1 or self.support_upper.shape != self.support_lower.shape:
+            raise CertificateError("the support is support_lower [n] and support_upper [n]")
+        if len(atoms) != 1 or self.atom_weight.shape != atoms or point.shape != (*atoms, self.support_lower.size):
+            raise CertificateError("the atoms are atom_sample [A], atom_weight [A] and atom_point [A, n]")
+        if not isinstance(self.proofs, tuple) or not all(isinstance(proof, Proof) for proof in self.proofs):
+            raise CertificateError("the proofs are a tuple of those that a run with certificate=True keeps")
+
 
 def rounded(vectors: Array, bits: int = 40) -> Array:
     """Doubles rounded to so many bits of mantissa, so that they pack well; a proof holds with any numbers."""
@@ -119,12 +149,15 @@ def rounded(vectors: Array, bits: int = 40) -> Array:
     return np.asarray(np.ldexp(np.round(mantissa * 2.0**bits), exponent - bits))
 
 
-def write_certificate(path: str | Path, certificate: Certificate) -> int:
+def write_certificate(path: str | os.PathLike[str], certificate: Certificate) -> int:
     """Write the file whole or not at all; its size in bytes.
 
     Raises:
         OutputError: the file cannot be written.
+        CertificateError: there is no certificate.
     """
+    path = path_of("certificate", path, OutputError)
+    checked(certificate)
     arrays = _packed(certificate)
     size, trees, tights = (
         sum(array.nbytes for array in arrays.values()),
@@ -150,22 +183,34 @@ def write_certificate(path: str | Path, certificate: Certificate) -> int:
     return target.stat().st_size
 
 
-def read_certificate(path: str | Path, memory: float = MEMORY) -> Certificate:
+def read_certificate(path: str | os.PathLike[str], memory: float = MEMORY) -> Certificate:
     """Read a file, whose content may take so many bytes of memory.
 
     Raises:
         CertificateError: it is no certificate that can be read; one line that says what was found.
     """
+    path = path_of("certificate", path, CertificateError)
+    memory = real("memory", memory, "a finite number of bytes > 0", lambda size: 0 < size < math.inf, CertificateError)
     try:
         with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
             return _read(stream, int(memory))
     except TooLargeError as error:
         raise CertificateError(
-            f"{shown(path, 4096)}: {error}; reading it may take more than {memory / 1e6:.4g} MB: if you trust where it comes "
+            f"{shown(path, 4096)}: {error}; reading it may take more than {stated(memory / 1e6)} MB: if you trust where it comes "
             "from, give recheck a larger --memory-limit"
         ) from None
     except UnreadableError as error:
         raise CertificateError(f"{shown(path, 4096)}: {error}") from None
+
+
+def checked(certificate: object) -> None:
+    """Refuse what is no certificate.
+
+    Raises:
+        CertificateError: it is none.
+    """
+    way_out = "read_certificate(path) reads one, and verify(problem, certificate=True) makes one"
+    instance("certificate", certificate, Certificate, way_out, CertificateError)
 
 
 def _read(stream: BinaryIO, memory: int) -> Certificate:

@@ -13,10 +13,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from wdaverify.certify.certificate import Certificate
-from wdaverify.certify.exact import exact_dot, exact_error, exact_margins
+from wdaverify.certify.certificate import Certificate, checked
+from wdaverify.certify.exact import exact_dot, exact_error, margin_between
 from wdaverify.certify.proof import MalformedProofError, Proof, Tree
 from wdaverify.certify.upper import distance_bounds, farthest, in_time, margin_bounds
+from wdaverify.digits import down_to, stated, up_to
+from wdaverify.given import instance, real
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.rounding import float_down, float_up
@@ -46,6 +48,9 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
 
     The deadline (``time.monotonic``) ends the replay; what was replayed until then is proven, and nothing is held against the rest.
     """
+    checked(certificate)
+    instance("problem", problem, WdroProblem, "WdroProblem(network, samples, cost, support, loss, radius) makes one")
+    deadline = real("deadline", deadline, "a time, as time.monotonic() gives it", lambda _: True)
     lower, upper, reasons = -math.inf, math.inf, _mismatches(certificate, problem) or _beyond(problem)
     unproven: list[str] = []
     if not reasons:
@@ -72,7 +77,8 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
 
 def _short(side: str, claimed: float, proven: float, late: str) -> str:
     """What is said of a side that falls short of its claim."""
-    said = f"the {side} bound {claimed:.9g} is claimed, {proven:.9g} is proven"
+    shown = (up_to if side == "upper" else down_to)(proven, 12)
+    said = f"the {side} bound {stated(claimed)} is claimed, {shown} is proven"
     return f"{late}: {said}" if late else said
 
 
@@ -133,7 +139,7 @@ def _lower(certificate: Certificate, problem: WdroProblem, deadline: float) -> f
             raise MalformedProofError(f"an atom of sample {sample} lies outside the support")
         mass[sample] += Fraction(weight)
         cost += Fraction(weight) * _distance(problem, point, samples.x[sample]) ** problem.cost.power
-        value += Fraction(weight) * _loss(problem, point, int(samples.y[sample]))
+        value += Fraction(weight) * _loss(problem, point, int(samples.y[sample]))[0]
     for i, weight in enumerate(samples.w.tolist()):
         if mass[i] != Fraction(weight):
             raise MalformedProofError(f"the atoms of sample {i} weigh {float(mass[i])!r}, not {weight!r}")
@@ -147,10 +153,11 @@ def _distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
     return max(moved, default=Fraction(0)) if problem.cost.norm is Norm.INF else sum(moved, Fraction(0))
 
 
-def _loss(problem: WdroProblem, x: Array, label: int) -> Fraction:
+def _loss(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, Fraction]:
+    """Bounds of the loss, equal wherever rationals are short."""
     if problem.loss is Loss.ZERO_ONE:
-        return Fraction(int(exact_error(problem.network, x, label)))
-    return max(margin for j, margin in enumerate(exact_margins(problem.network, x, label)) if j != label)
+        return (Fraction(int(exact_error(problem.network, x, label))),) * 2
+    return margin_between(problem.network, x, label)
 
 
 def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, str]:
@@ -164,7 +171,7 @@ def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> t
         samples, losses = problem.samples, list[Fraction]()
         for x, y in zip(samples.x, samples.y, strict=True):
             in_time(deadline, "samples")
-            losses.append(_loss(problem, x, int(y)))
+            losses.append(_loss(problem, x, int(y))[1])
         return float_up(
             sum((Fraction(w) * v for w, v in zip(samples.w.tolist(), losses, strict=True)), Fraction(0))
         ), ""
@@ -197,11 +204,12 @@ def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> tu
     there[elsewhere], again = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline)
     if again < elsewhere.size:  # replayed at one of its two multipliers
         done = min(done, int(elsewhere[again]))
-    best = np.full(len(samples), -math.inf)
+    best, reach = np.full(len(samples), -math.inf), farthest(problem)
     for i, j in asked:
         found = items[i, j]
         bound = min(float(here[k]) for k in found)
-        bound = min(bound, _chord([(float(own[k]), float(there[k])) for k in found], lam))
+        known = [(float(own[k]), float(there[k])) for k in found]
+        bound = min(bound, _beside(known, lam, float(reach[i])), _chord(known, lam))
         if max(found) >= done:
             bound = min(bound, anywhere.get((int(samples.y[i]), j), math.inf))
         best[i] = max(best[i], bound)
@@ -222,6 +230,16 @@ def _anywhere(problem: WdroProblem, used: list[int], deadline: float) -> dict[tu
     trees = {y: (Tree.bare(0.0, float(reach[i]), neurons),) for y, i in first.items()}
     bare = [Proof(first[y], j, 0.0, trees[y]) for y, j in pairs]
     return dict(zip(pairs, margin_bounds(problem, bare, np.zeros(len(bare)), deadline)[0].tolist(), strict=True))
+
+
+def _beside(points: list[tuple[float, float]], lam: float, reach: float) -> float:
+    """What the best proven value of a function with slopes in ``[-reach, 0]`` says at ``lam``; inf without any."""
+    best = math.inf
+    for at, value in points:
+        if at > lam and math.isfinite(value):
+            value = float_up(Fraction(value) + (Fraction(at) - Fraction(lam)) * Fraction(reach))
+        best = min(best, value)
+    return best
 
 
 def _chord(points: list[tuple[float, float]], lam: float) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from wdaverify.network.model import Array
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 _GRID = 2.0**40
 _STEPS = 48
@@ -38,9 +38,12 @@ def entropy_constant(log_sigma: Array, gamma: Array, low: Array, high: Array) ->
 
 def span_constant(gamma: Array, low: Array, high: Array) -> Array:
     """``sum_j max -gamma_j m`` over the ends of the intervals, rounded up, ``[L]``: with ``gamma . m`` it bounds 0."""
-    ends = np.maximum(-gamma * low, -gamma * high).sum(axis=1)
-    size = (np.abs(gamma) * np.maximum(np.abs(low), np.abs(high))).sum(axis=1)
-    return np.asarray(ends + dot_error(low.shape[1] + 4) * size)
+    count = low.shape[1]
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        ends = np.maximum(-gamma * low, -gamma * high).sum(axis=1)
+        size = (np.abs(gamma) * np.maximum(np.abs(low), np.abs(high))).sum(axis=1)
+        out = ends + dot_error(count + 4) * size + underflow(count)
+    return np.where(np.isfinite(out), out, np.inf)
 
 
 def best_level(gamma: Array, low: Array, high: Array) -> float:

@@ -56,7 +56,7 @@ def _gated(centre: Array, radius: Array, low: Array, high: Array) -> tuple[Array
     """Times a phase: as it is, 0, or anything between the two."""
     active, dead = (low >= 0)[:, None, :], (high <= 0)[:, None, :]
     bottom, top = np.minimum(centre - radius, 0.0), np.maximum(centre + radius, 0.0)
-    spread = 0.5 * (top - bottom) * (1 + 8 * UNIT_ROUNDOFF)
+    spread = 0.5 * (top - bottom) * (1 + 8 * UNIT_ROUNDOFF) + underflow(0)
     out = np.where(active, centre, np.where(dead, 0.0, 0.5 * (top + bottom)))
     return out, np.where(active, radius, np.where(dead, 0.0, spread))
 
@@ -66,9 +66,9 @@ def slope_up(centre: Array, radius: Array, cost: GroundCost, still: Array | None
 
     Features that the cost fixes, and those that are ``still [n]``, do not move.
     """
-    size = _columns(np.abs(centre) + radius, cost, still, 1.0)
-    rows, width = size.shape[1:]
+    rows, width = centre.shape[1:]
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        size = _columns(np.abs(centre) + radius, cost, still, 1.0)
         if cost.norm is Norm.INF:
             out = size.sum(axis=2).max(axis=1, initial=0.0)
         elif cost.norm is Norm.ONE:

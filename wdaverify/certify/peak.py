@@ -20,13 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.ground import GroundCost, Norm
+from wdaverify.ground import GroundCost, Norm, euclidean
 from wdaverify.network.model import Array
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
+from wdaverify.rounding import SMALLEST_SUBNORMAL, dot_error, underflow
 
 _BISECTIONS = 60
-_VANISHED = 2.0**-537
-"""What a number may be whose square is 0 in double precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +119,13 @@ def peak(q: Array, slip: Array, shells: Shells, price: Price | None) -> tuple[Ar
             paid, kept = _scaled(pull, shell, tau, power)
     far, travel = shell.far, _travel(paid, shell, tau, power)
     reach = np.maximum(np.abs(shells.up), np.abs(shells.down))[:, None, :]
+    if shells.cost.weights is not None:
+        slip = slip + SMALLEST_SUBNORMAL * shells.cost.scale(
+            q.shape[-1]
+        )  # what dividing by the weights lost to underflow
     lost = (slip * (np.abs(centre) + reach)).sum(-1)
     moved = 3 * (size * reach).sum(-1) + 3 * np.abs(kept) + 3 * np.abs(paid) * far
-    spread = (size * np.abs(centre)).sum(-1) + 2 * moved + 2 * tau * far**power
+    spread = (size * np.abs(centre)).sum(-1) + 2 * moved + 2 * (tau * far if power == 1 else tau * far * far)
     return (q * centre).sum(-1) + kept + travel + 1.001 * lost, spread
 
 
@@ -135,9 +137,9 @@ def unreachable(shells: Shells) -> NDArray[np.bool_]:
         most = _size(norm, np.maximum(np.abs(shells.up), np.abs(shells.down)) * scale)
         least = _size(norm, np.maximum(np.maximum(-shells.up, -shells.down), 0.0) * scale)
         error = dot_error(n + 8)
-        short = (most + n * _VANISHED) * (1 + error) + underflow(n) < shells.near
-        beyond = least * (1 - error) - n * _VANISHED - underflow(n) > shells.far
-        return np.asarray(short | (beyond & np.isfinite(least)))  # squares may overflow
+        short = most * (1 + error) + underflow(n) < shells.near
+        beyond = least * (1 - error) - underflow(n) > shells.far
+        return np.asarray(short | (beyond & np.isfinite(least)))
 
 
 def _size(norm: Norm, moves: Array) -> Array:
@@ -148,7 +150,7 @@ def _size(norm: Norm, moves: Array) -> Array:
         case Norm.ONE:
             return np.asarray(moves.sum(axis=-1))
         case Norm.TWO:
-            return np.asarray(np.sqrt((moves * moves).sum(axis=-1)))
+            return euclidean(moves)
 
 
 def _travel(paid: Array, shell: _Shell, tau: Array, power: int) -> Array:
@@ -157,7 +159,7 @@ def _travel(paid: Array, shell: _Shell, tau: Array, power: int) -> Array:
         rate = paid - tau
         return np.where(rate > 0, rate * shell.far, rate * shell.near)
     with np.errstate(divide="ignore", invalid="ignore"):
-        best = np.where(tau > 0, paid / (2 * tau), np.where(paid > 0, np.inf, 0.0))
+        best = np.where(tau > 0, 0.5 * paid / tau, np.where(paid > 0, np.inf, 0.0))  # twice tau may overflow
     at = np.clip(best, shell.near, shell.far)
     return np.asarray(paid * at - tau * at * at)
 
@@ -190,7 +192,7 @@ def _in_cost_units(q: Array, shells: Shells) -> tuple[_Shell, Array]:
     some = bool(forced.any())
     if some:
         total = _size(shells.cost.norm, np.maximum(np.maximum(-up, -down), 0.0))
-        near = np.minimum(np.maximum(near, (total * (1 - 2.0**-30))[:, None]), far)
+        near = np.minimum(np.maximum(near, (total * (1 - 2.0**-30) - underflow(up.shape[-1]))[:, None]), far)
     shape = q.shape
     wide = [np.broadcast_to(side[:, None, :], shape) for side in (up, down)]
     mask = np.broadcast_to(forced[:, None, :], shape) if some else None
@@ -286,7 +288,7 @@ def _scaled(pull: Array, shell: _Shell, tau: Array, power: int) -> tuple[Array, 
     s = stretch(pull, shell, tau, power)[..., None]
     m = np.clip(s * pull, -shell.down, shell.up) / s
     n = pull.shape[-1]
-    paid = np.sqrt((m * m).sum(-1)) * (1 + (n + 8) * UNIT_ROUNDOFF) + n * _VANISHED
+    paid = euclidean(m) * (1 + dot_error(n + 4)) + underflow(1)
     return paid, _kept(pull - m, shell)
 
 

@@ -1,8 +1,9 @@
 """The command line: the only package that prints or exits.
 
-Exit status: 0 exact, or the threshold is decided, or proved (recheck), or done (attack, info); 1 a certificate was rejected;
-2 the input was refused, with one line on stderr; 3 a limit was reached and the bracket stands; 4 the bracket is closed and does
-not decide the threshold; 130 interrupted, with the bracket so far written and printed.
+Exit status: 0 exact, or +inf and that is proven, or the threshold is decided, or proved (recheck), or done (attack, info);
+1 a certificate was rejected; 2 the input was refused, with one line on stderr; 3 a limit was reached and the bracket stands;
+4 the bracket is closed and does not decide the threshold; 70 a defect of wdaverify ended the run; 130 interrupted, with the
+bracket so far written and printed.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _FIRST_RADIUS = 0.1
 
 
 @cli.command(context_settings=CONTEXT)
-@question("radius", "order", "loss", "label-cost", "functionals")
+@question("radius", "order", "loss", "label-cost", "functionals", "logits")
 @engine()
 @run_folder
 def distance(*, run_folder: str | None, **asked: Any) -> int:
@@ -25,7 +25,13 @@ def distance(*, run_folder: str | None, **asked: Any) -> int:
 
     The nearest point within the support that the network gets wrong (a tie counts), and its distance.
     """
-    for name, usual in (("order", "1"), ("loss", "zero-one"), ("label_cost", None), ("functionals", None)):
+    for name, usual in (
+        ("order", "1"),
+        ("loss", "zero-one"),
+        ("label_cost", None),
+        ("functionals", None),
+        ("logits", False),
+    ):
         asked[name] = usual
     problem = problem_of(**asked, radius=_FIRST_RADIUS)
     from wdaverify.report.distances import distances_json, distances_summary

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wdaverify.wdro.result import Reason, VerificationResult
 
-DONE, REJECTED, REFUSED, LIMIT, UNDECIDED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DONE, REJECTED, REFUSED, LIMIT, UNDECIDED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
+"""70 is sysexits' EX_SOFTWARE; Python's own status for a traceback is 1, which says that a certificate was rejected."""
 
 
 def exit_status(done: bool, reason: Reason) -> int:
-    """Of a run that is exact or decided, or ended for a reason with a bracket."""
+    """Of a run that has the answer asked for, or ended for a reason with a bracket."""
     from wdaverify.wdro.result import Reason
 
     if done:

@@ -104,5 +104,6 @@ def files_of(question: dict[str, Any], certificate: str | None = None) -> dict[s
         support=question["support_file"],
         cost_weights=question["cost_weights"],
         functionals=question["functionals"],
+        logits=question["logits"],
         certificate=certificate,
     )

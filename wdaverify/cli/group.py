@@ -49,8 +49,9 @@ def cli(ctx: click.Context, log: str | None, log_level: str) -> None:
 
     Each command explains itself: wdaverify verify --help.
 
-    Exit status: 0 done; 1 a certificate was rejected; 2 the input was refused, with one line that says why; 3 a limit was
-    reached and the bracket stands; 4 the bracket is closed and the threshold lies in it; 130 interrupted, with the bracket so far.
+    Exit status: 0 done (+inf, where that is proven, is an answer); 1 a certificate was rejected; 2 the input was refused,
+    with one line that says why; 3 a limit was reached and the bracket stands; 4 the bracket is closed and the threshold lies
+    in it; 70 a defect of wdaverify ended the run, which says nothing of the input; 130 interrupted, with the bracket so far.
     """
     if ctx.invoked_subcommand is None:
         raise click.UsageError(

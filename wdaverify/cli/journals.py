@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import chdir
 
 import click
@@ -11,7 +12,7 @@ from wdaverify.cli.exits import DONE
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.line import run
 from wdaverify.cli.options import as_json, quiet
-from wdaverify.cli.terminal import say
+from wdaverify.cli.terminal import notes, say
 from wdaverify.errors import InputError
 
 _folder = click.argument("folder", metavar="DIR")
@@ -40,13 +41,14 @@ def status(folder: str, as_json: bool) -> int:
 def resume(folder: str, quiet: bool) -> int:
     """Go on with the last run with --run DIR.
 
-    Its command is run again from where it ran; what is proven is not proven again. The answer is printed even if the run was
-    begun with --quiet.
+    Its command, which is shown first, is run again from where it ran; what is proven is not proven again. The answer is printed
+    even if the run was begun with --quiet.
     """
     from wdaverify.journal.state import read_state, unchanged
 
     command = read_state(folder).command
     arguments = [*unchanged(command), "--run", os.path.abspath(folder)]
+    notes([f"in {command['folder']}: wdaverify {shlex.join(arguments)}"], quiet)
     try:
         with chdir(command["folder"]):
             return run(arguments, quiet=quiet)

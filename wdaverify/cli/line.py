@@ -6,12 +6,14 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TextIO
 
 import click
 
-from wdaverify.cli.exits import DONE, INTERRUPTED, REFUSED
+from wdaverify.cli.exits import DEFECT, DONE, INTERRUPTED, REFUSED
 from wdaverify.cli.group import CommandLine, cli
 from wdaverify.cli.terminal import notes, one_line, put, refusal
 from wdaverify.errors import InputError, WdaverifyError
@@ -89,8 +91,31 @@ def _stopped(*_: object) -> None:
     os._exit(INTERRUPTED)
 
 
+def _logged(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning that a library raises is for the log, not for the terminal."""
+    logging.getLogger(__package__).warning("%s: %s (%s, line %d)", category.__name__, message, filename, lineno)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status."""
+    """Run the command line and exit with its status; a defect is one line and a status of its own."""
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGINT, _interrupted)
-    sys.exit(run(arguments))
+    warnings.showwarning = _logged
+    try:
+        status = run(arguments)
+    except Exception as error:  # noqa: BLE001  the last resort: no defect may pass for a rejected certificate
+        what = one_line(f"{type(error).__name__}: {error}")
+        put(
+            f"wdaverify: internal error: {what}; this is a defect of wdaverify, and says nothing of the input: run it again with "
+            "--log FILE in front for the traceback, and report it",
+            sys.stderr,
+        )
+        status = DEFECT
+    sys.exit(status)

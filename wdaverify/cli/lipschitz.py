@@ -9,7 +9,7 @@ import click
 from wdaverify.cli.exits import exit_status
 from wdaverify.cli.files import check_target
 from wdaverify.cli.group import CONTEXT, cli
-from wdaverify.cli.options import engine, label_column, network, output, page_file, quiet, time_limit
+from wdaverify.cli.options import engine, label_column, logits, network, output, page_file, quiet, time_limit
 from wdaverify.cli.questions import support_of
 from wdaverify.cli.runs import engine_of
 from wdaverify.cli.terminal import live_line, notes, say
@@ -24,6 +24,7 @@ _FILES = (
     ("samples", "around"),
     ("label_column", "label_column"),
     ("support", "support_file"),
+    ("logits", "logits"),
 )
 """What a Lipschitz constant was asked from, and the options that said so."""
 
@@ -44,6 +45,7 @@ _FILES = (
 @click.option("--within", type=number(0, above=True), metavar="R", help="Radius of the balls, in the norm of --norm.")
 @click.option("--samples", "limit", type=whole(1), metavar="N", help="The first N samples of --around; default all.")
 @label_column
+@logits
 @click.option("--outputs", metavar="I,J-K,...", help="Gradients of the outputs I, and of the differences J minus K.")
 @click.option("--margins", metavar="Y|all", help="Gradients of z_j - z_Y for every rival j of the class Y, or of all.")
 @click.option("--each", is_flag=True, help="Bracket every functional by itself, not only the largest.")
@@ -108,7 +110,7 @@ def _slopes(
         raise InputError("--samples and --label-column say which samples of --around DATA count, and there is none")
     if outputs is not None and margins is not None:
         raise InputError("--outputs and --margins are two measures; give one of them, or none for the operator norm")
-    network = load_network(network_path)
+    network = load_network(network_path, logits=options["logits"])
     given = click.get_current_context().get_parameter_source("support") is not click.core.ParameterSource.DEFAULT
     if around is not None and not given and options["support_file"] is None:
         support = Support.whole(network.n_inputs)

@@ -46,6 +46,8 @@ def page_file(what: str) -> _Option:
     return click.option("--report", metavar="FILE.html", help=f"Write the {what} as a page, whole or not at all.")
 
 
+logits = click.option("--logits", is_flag=True, help="The network is meant without its final Softmax or LogSoftmax.")
+
 _QUESTION: dict[str, _Option] = {
     "network": network,
     "data": data,
@@ -92,6 +94,7 @@ _QUESTION: dict[str, _Option] = {
         "--samples", "limit", type=whole(1), metavar="N", help="The first N samples only; default all."
     ),
     "label-column": label_column,
+    "logits": logits,
     "clip": click.option("--clip", is_flag=True, help="Move samples outside the support onto it."),
     "device": click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where attacks run."
@@ -117,6 +120,26 @@ def _all(*options: _Option) -> Callable[[_Command], _Command]:
 def question(*dropped: str) -> Callable[[_Command], _Command]:
     """The arguments and options of a question, but for some."""
     return _all(*(option for name, option in _QUESTION.items() if name not in dropped))
+
+
+_STATED = _all(
+    click.option("--radius", type=number(0), metavar="X", help="Refuse a proof about another radius."),
+    click.option("--norm", type=click.Choice(["inf", "1", "2"]), help="Refuse a proof about another norm."),
+    click.option("--order", type=click.Choice(["1", "2", "inf"]), help="Refuse a proof about another order."),
+    click.option(
+        "--loss",
+        type=click.Choice(["margin", "zero-one", "hinge", "cross-entropy", "dlr", "linear"]),
+        help="Refuse a proof about another loss.",
+    ),
+)
+
+
+def expected(command: _Command) -> _Command:
+    """The options of the question that a certificate has to answer: what it may state, and what is read as ``verify`` reads it."""
+    return _STATED(_all(*(_QUESTION[name] for name in _READ))(command))
+
+
+_READ = ("support", "support-file", "samples", "label-column", "clip")
 
 
 def engine(gap: str = "Stop at this absolute gap.") -> Callable[[_Command], _Command]:

@@ -24,7 +24,7 @@ def problem_of(*, network_path: str, data_path: str, radius: float, output: str 
 
     if output is not None:
         check_target("--output", output, (network_path, data_path))
-    network = load_network(network_path)
+    network = load_network(network_path, logits=options["logits"])
     cost = _cost(network.n_inputs, options)
     support = support_of(network.n_inputs, options)
     if options["clip"] and not support.bounded:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from wdaverify.digits import down, places, up, width
 from wdaverify.errors import OutputError
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ def live_line(quiet: bool) -> Iterator[Report | None]:
 
 def progress_text(progress: Progress) -> str:
     """The bracket and how far the run is, on one line."""
-    gap = progress.upper - progress.lower
+    lower, upper = progress.lower, progress.upper
+    digits = places(lower, upper)
     return (
-        f"{progress.phase}  [{progress.lower:.7g}, {progress.upper:.7g}]  gap {gap:.2g}  "
+        f"{progress.phase}  [{down(lower, digits)}, {up(upper, digits)}]  gap {width(lower, upper)}  "
         f"round {progress.round}  solves {progress.solves}  open {progress.open_samples}"
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.network.model import Array
-from wdaverify.rounding import UNIT_ROUNDOFF
+from wdaverify.rounding import UNIT_ROUNDOFF, underflow
 
 Ints = NDArray[np.int64]
 Row = tuple[Ints, Array, float, float]
@@ -160,6 +160,7 @@ def _scaled_row(row: Row, scale: Array, lower: Array, upper: Array) -> Row:
         ends = np.stack([value[tiny] * lower[index[tiny]], value[tiny] * upper[index[tiny]]])
         least, most = float(ends.min(axis=0).sum()), float(ends.max(axis=0).sum())
         spare = 4 * UNIT_ROUNDOFF * (ends.size * float(np.abs(ends).sum()) + max(_finite(low), _finite(high)))
+        spare += underflow(ends.size)
         low, high = low - most - spare, high - least + spare
         index, value = index[~tiny], value[~tiny]
     return index, value, low, high

@@ -21,7 +21,7 @@ import numpy as np
 from wdaverify.encoding.cost import EncodedInput, Region
 from wdaverify.encoding.milp import Ints, ModelBuilder
 from wdaverify.network.model import Array, Block
-from wdaverify.rounding import UNIT_ROUNDOFF
+from wdaverify.rounding import UNIT_ROUNDOFF, underflow
 
 HiddenBounds = Sequence[tuple[Array, Array]]
 """Per hidden block the pre-activation bounds ``(lower, upper)``, each ``[m]``, rounded outward."""
@@ -115,10 +115,15 @@ def _affine(
     """Weights on columns, the columns, the constant and the error ``[m]`` of one block's pre-activation."""
     if layer is None:
         constant, rounded = encoded.constant(block, region)
-        error = rounded + block.weight_error @ region.magnitude() + block.bias_error
+        error = rounded + block.weight_error @ region.magnitude() + block.bias_error + _lost(block)
         return encoded.weights(block), encoded.index, constant, 2 * error
-    error = block.weight_error @ layer.magnitude + block.bias_error + np.abs(block.weight) @ layer.error
+    error = block.weight_error @ layer.magnitude + block.bias_error + np.abs(block.weight) @ layer.error + _lost(block)
     return block.weight[:, layer.alive], layer.index, block.bias, 2 * error
+
+
+def _lost(block: Block) -> float:
+    """What the products that make up an error may themselves lose to underflow."""
+    return 0.0 if block.exact else underflow(2 * block.weight.shape[1])
 
 
 def _column_magnitude(layer: Layer | None, region: Region, encoded: EncodedInput) -> Array:

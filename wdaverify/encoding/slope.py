@@ -24,9 +24,9 @@ from wdaverify.encoding.cost import EncodedInput, Region
 from wdaverify.encoding.milp import Ints, MilpModel, ModelBuilder
 from wdaverify.encoding.relu import HiddenBounds, Layer, add_hidden
 from wdaverify.errors import SolverError
-from wdaverify.ground import GroundCost, Norm
+from wdaverify.ground import GroundCost, Norm, euclidean
 from wdaverify.network.model import Array, Block
-from wdaverify.rounding import dot_error
+from wdaverify.rounding import dot_error, underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,8 @@ def _point(builder: ModelBuilder, region: Region) -> EncodedInput:
             for row, low, high in zip(region.rows.matrix, region.rows.lower, region.rows.upper, strict=True):
                 here, size = float(row @ centre), float(np.abs(row) @ np.abs(centre))
                 sides = [float(low) - here, float(high) - here]
-                off = [dot_error(centre.size + 4) * (size + abs(s)) if np.isfinite(s) else 0.0 for s in sides]
+                lost = underflow(2 * centre.size)
+                off = [dot_error(centre.size + 4) * (size + abs(s)) + lost if np.isfinite(s) else 0.0 for s in sides]
                 builder.row(both, np.concatenate([row, -row]), sides[0] - off[0], sides[1] + off[1])
         return EncodedInput(above, below, none)
     inputs = builder.columns(region.lower, region.upper)
@@ -160,7 +161,7 @@ def _turned(builder: ModelBuilder, weight: Array, size: Array) -> tuple[Ints, Ar
     longest = np.full(m, 1 + skew)
     rest = np.abs(weight - inner @ turn) + dot_error(m + 8) * (np.abs(inner) @ np.abs(turn) + np.abs(weight))
     stretch = np.full(m, 1 / (1 + skew))
-    return builder.columns(-longest, longest), inner, size, stretch, 1.001 * np.sqrt((rest**2).sum(axis=1))
+    return builder.columns(-longest, longest), inner, size, stretch, 1.001 * euclidean(rest) + underflow(1)
 
 
 def _layer(

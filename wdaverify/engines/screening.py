@@ -20,10 +20,11 @@ from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.known import KnownBounds
+from wdaverify.ground import euclidean
 from wdaverify.network.model import Array
 from wdaverify.pieces import Pieces
 from wdaverify.problem import GroundCost, Norm, WdroProblem
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 from wdaverify.witness.enclosure import functionals_enclosure
 
 Ints = NDArray[np.int64]
@@ -40,7 +41,8 @@ class Screened:
 
     ``upper`` bounds what an engine would be asked everywhere, ``outside`` outside the shell (-inf: there is no outside).
     ``far < near`` where nothing is left to solve. All arrays ``[M]``. ``inner, outer``: per item the edges of the shells that
-    were dropped, from 0 to near and from far to the reach (all of them in ``inner`` where nothing is left).
+    were dropped, from 0 to near and from far to the reach (all of them in ``inner`` where nothing is left); ``middle``: of those
+    that were not, from near to far.
     """
 
     items: Ints
@@ -49,6 +51,7 @@ class Screened:
     near: Array
     far: Array
     inner: list[list[float]]
+    middle: list[list[float]]
     outer: list[list[float]]
 
 
@@ -57,11 +60,18 @@ class Screen:
 
     ``rounds``: how often shells are cut. ``reach [N]`` is how far from each sample anything matters: by default the largest
     distance within the support. ``slopes``: local Lipschitz constants bound too (not where a checker is to follow, which knows
-    backward passes alone).
+    backward passes alone). ``doubt``: by how much more than it may have rounded a bound must be below 0 where its sign decides
+    (where a checker is to follow, which rounds otherwise).
     """
 
     def __init__(
-        self, problem: WdroProblem, deadline: float = math.inf, *, slopes: bool = True, device: str = "cpu"
+        self,
+        problem: WdroProblem,
+        deadline: float = math.inf,
+        *,
+        slopes: bool = True,
+        device: str = "cpu",
+        doubt: float = 1.0,
     ) -> None:
         self._problem, self._deadline = problem, deadline
         self._logits = _logits_at(problem) if slopes else None
@@ -69,7 +79,7 @@ class Screen:
             slopes or problem.cost.norm is Norm.INF
         )  # what holds on a path from the sample must hold on the ball
         self.pieces, self.rounds = Pieces.of(problem), _ROUNDS
-        self._crown = Crown(problem.network, problem.cost, torch.device(device))
+        self._crown = Crown(problem.network, problem.cost, torch.device(device), doubt)
         self._known = KnownBounds(problem.network, self._crown, self._regions)
         self._x = torch.tensor(problem.samples.x, dtype=torch.float64)
         self._support = (
@@ -115,6 +125,11 @@ class Screen:
         out: Array = np.minimum(upper, self._from_centre(sample, rows, bounds, (near, far), lam))
         return out
 
+    def functionals(self, sample: int, rows: Array) -> Array:
+        """Upper bounds ``[R]`` of ``rows . z`` with rows ``[R, K]`` over all that is within a sample's reach."""
+        far = self.reach[[sample]]
+        return np.asarray(self._bound(np.array([sample], np.int64), rows[None], np.zeros(1), far, None)[0])
+
     def _from_centre(
         self, sample: Ints, rows: Array, bounds: Bounds, shell: tuple[Array, Array], lam: float | None
     ) -> Array:
@@ -135,7 +150,7 @@ class Screen:
             size = np.abs(ends[0]).sum(-1) + np.abs(ends[1]).sum(-1)
             clean = (ends[0] + ends[1]).sum(-1) + dot_error(2 * terms + 4) * size
             gain, paid = _best_gain(slope, near, far, lam, self._problem.cost)
-            out = clean + gain + 8 * UNIT_ROUNDOFF * (np.abs(clean) + slope * far + paid)
+            out = clean + gain + 8 * UNIT_ROUNDOFF * (np.abs(clean) + slope * far + paid) + underflow(2 * terms + 8)
         return np.where(np.isfinite(out), out, math.inf)
 
     def _item_bounds(
@@ -149,8 +164,11 @@ class Screen:
         raw = self._bound(around, flat, near, far, lam).reshape(count, each, -1)
         if not self.pieces.entropy:
             return raw[..., 0]
-        paid = 0.0 if lam is None else lam * near**self._problem.cost.power
-        return _log_sum_up(raw, -np.broadcast_to(paid, near.shape)[:, None] * (1 - 2.0**-50))
+        paid = np.zeros(near.shape)
+        if lam is not None:
+            with np.errstate(over="ignore"):
+                paid = lam * near if self._problem.cost.power == 1 else lam * near * near  # near^2 alone may vanish
+        return _log_sum_up(raw, -paid[:, None] * (1 - 2.0**-50))
 
     def box_values(self) -> Array:
         """Upper bounds ``[N]`` of the loss over the whole support, floor left out: phi at multiplier 0; inf if unbounded.
@@ -205,7 +223,8 @@ class Screen:
             kept = state.far[live] >= state.near[live]
             if not (~kept | (state.far[live] < _WORTHWHILE * far)).any():
                 break
-        return Screened(items, state.upper(), state.dropped, state.near, state.far, state.inner, state.outer)
+        shells = state.inner, state.middle, state.outer
+        return Screened(items, state.upper(), state.dropped, state.near, state.far, *shells)
 
     def _shells(self, items: Ints, edges: Array, lam: float | None) -> Array:
         """Bounds ``[B, P, S]`` on the S shells between edges ``[B, S + 1]`` of the pieces ``[B, P]``."""
@@ -218,8 +237,8 @@ class Screen:
         """Proven lower bounds of the distance to each rival's region, by balls on which the rival's margin stays negative.
 
         ``known [S]`` are distances of errors already found (inf: none); nothing beyond them matters. Returns items and lower
-        ``[M]``; a rival that stays negative on the whole ball up to ``known`` (or the reach) gets that radius, and inf where
-        that ball is the whole support.
+        ``[M]``; a rival that stays negative on the whole ball up to ``known`` (or the reach) gets that radius (at order inf the
+        double after it: the least that the distance may be when rounded up), and inf where that ball is the whole support.
         """
         items = self.pieces.of_samples(samples).reshape(-1)
         sample = self.pieces.sample[items]
@@ -278,7 +297,7 @@ def _length_up(cost: GroundCost, room: Array) -> Array:
             return np.asarray(np.nextafter(size.max(axis=1), np.inf))
         if cost.norm is Norm.ONE:
             return np.asarray(size.sum(axis=1) * (1 + dot_error(n)))
-        return np.asarray(np.sqrt((size * size).sum(axis=1)) * (1 + dot_error(n)))
+        return np.asarray(euclidean(size) * (1 + dot_error(n + 4)) + underflow(1))
 
 
 def _logits_at(problem: WdroProblem) -> tuple[Array, Array]:
@@ -294,7 +313,7 @@ def _best_gain(slope: Array, near: Array, far: Array, lam: float | None, cost: G
     if cost.power == 1:
         rate = slope - lam
         return np.where(rate > 0, rate * far, rate * near), lam * far + np.zeros_like(slope)
-    best = np.clip(slope / (2 * lam) if lam > 0 else far, near, far)
+    best = np.clip(0.5 * slope / lam if lam > 0 else far, near, far)
     ends = [slope * t - lam * t * t for t in (near, far, best)]
     return np.maximum(
         np.maximum(ends[0], ends[1]), ends[2]
@@ -319,17 +338,23 @@ class _Shells:
     near: Array
     far: Array
     inner: list[list[float]]
+    middle: list[list[float]]
     outer: list[list[float]]
 
     @classmethod
     def start(cls, count: int) -> _Shells:
         none = np.full(count, -math.inf)
         inner: list[list[float]] = [[0.0] for _ in range(count)]
-        outer: list[list[float]] = [[] for _ in range(count)]
-        return cls(none, np.full(count, math.inf), np.zeros(count), np.full(count, math.inf), inner, outer)
+        middle, outer = ([list[float]() for _ in range(count)] for _ in range(2))
+        return cls(none, np.full(count, math.inf), np.zeros(count), np.full(count, math.inf), inner, middle, outer)
 
     def update(self, items: Ints, edges: Array, values: Array, bar: Array) -> None:
-        """Drop the shells of the items whose values ``[M, S]`` do not beat the bar ``[M]``; shrink to the hull of the rest."""
+        """Drop the shells of the items whose values ``[M, S]`` do not beat the bar ``[M]``; shrink to the hull of the rest.
+
+        An item that was bounded before stays as it is where the time was too short to bound all its shells anew.
+        """
+        whole = np.isfinite(values).all(axis=1) | np.isinf(self.alive[items])
+        items, edges, values, bar = items[whole], edges[whole], values[whole], bar[whole]
         beats: NDArray[np.bool_] = np.greater(values, bar[:, None])
         some: NDArray[np.bool_] = np.asarray(beats.any(axis=1))
         last = values.shape[1] - 1
@@ -338,7 +363,7 @@ class _Shells:
         inside = (np.arange(last + 1) >= first[:, None]) & (np.arange(last + 1) <= final[:, None]) & some[:, None]
         outside = np.where(inside, -math.inf, values).max(axis=1)
         self.dropped[items] = np.maximum(self.dropped[items], outside)
-        self.alive[items] = np.minimum(self.alive[items], np.where(inside, values, -math.inf).max(axis=1))
+        self.alive[items] = np.where(inside, values, -math.inf).max(axis=1)
         self.near[items] = np.where(some, edges[position, first], 0.0)
         self.far[items] = np.where(some, edges[position, final + 1], -1.0)
         self._record(
@@ -346,8 +371,9 @@ class _Shells:
         )
 
     def _record(self, items: Ints, edges: list[list[float]], first: list[int], final: list[int]) -> None:
-        """Keep the edges of dropped shells: those up to ``first`` and those from ``final + 1`` on."""
+        """Keep the edges of dropped shells, those up to ``first`` and those from ``final + 1`` on, and of those between."""
         for item, row, begin, end in zip(items.tolist(), edges, first, final, strict=True):
+            self.middle[item] = row[begin : end + 2]
             outer = self.outer[item] or row[-1:]
             if begin == len(row) - 1:
                 self.inner[item] += row[1:] + outer[1:]

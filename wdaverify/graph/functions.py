@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from wdaverify.rounding import UNIT_ROUNDOFF
 
 Array = NDArray[np.float64]
+_FLAT, _RAMP, _LEAST = 2.0**-26, 2.0**-14, 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +151,17 @@ class PiecewiseLinear:
         return best, 16 * UNIT_ROUNDOFF * ((steep * np.abs(q) + np.abs(nu)) * (size + far))
 
 
+def lower_slope(low: Any, high: Any) -> Any:
+    """The slope in [0, 1] of the line below a ReLU with ``l < 0 < u``, elementwise; arrays of numpy or tensors of torch.
+
+    The line of smaller area: 1 where ``u > -l``, else 0 (CROWN). Any slope is sound, but the two lead to bounds far apart, and
+    where ``u = -l``, which small numbers often attain, rounding would choose. So a tie is 0 up to rounding, and from there the
+    slope rises along a ramp: bounds that differ by rounding never lead to more than ``1 / _RAMP`` times as much.
+    """
+    lean = (high + low) / (high - low + _LEAST)
+    return ((lean - _FLAT) / _RAMP).clip(0.0, 1.0)
+
+
 def relu() -> PiecewiseLinear:
     """``max(z, 0)``."""
     return _Relu("Relu", np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))
@@ -182,7 +195,7 @@ class _Relu(PiecewiseLinear):
         return np.maximum(high, 0.0)
 
     def by_rule(self, q: Array, low: Array, high: Array) -> Array:
-        return self.along(q, low, high, np.where(high > -low, 1.0, 0.0))
+        return self.along(q, low, high, lower_slope(low, high))
 
     def along(self, q: Array, low: Array, high: Array, slopes: Array) -> Array:
         chord = high / np.where(high > low, high - low, 1.0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wdaverify.errors import JournalError
+from wdaverify.given import path_of
 from wdaverify.journal.database import NAME, read_only
 from wdaverify.journal.lock import holder
 
@@ -35,12 +37,13 @@ class JournalState:
     process: int | None
 
 
-def read_state(folder: str | Path) -> JournalState:
+def read_state(folder: str | os.PathLike[str]) -> JournalState:
     """Read a folder's journal; nothing is changed.
 
     Raises:
         JournalError: there is none, or it cannot be read.
     """
+    folder = path_of("a journal's folder", folder, JournalError)
     place = Path(folder)
     base = read_only(place)
     try:
@@ -59,7 +62,7 @@ def read_state(folder: str | Path) -> JournalState:
     begun, command, state = runs[-1]
     size = sum(p.stat().st_size for p in place.glob(f"{NAME}*") if p.is_file())
     spent = sum(float(told.get("elapsed", 0.0)) for _, _, told in runs)
-    return JournalState(str(folder), len(runs), points, facts, size, spent, begun, command, state, holder(place))
+    return JournalState(folder, len(runs), points, facts, size, spent, begun, command, state, holder(place))
 
 
 def _sound(begun: Any, command: Any, state: Any) -> tuple[float, dict[str, Any], dict[str, Any]] | None:

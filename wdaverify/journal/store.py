@@ -7,6 +7,7 @@ again (docs/adr/0010). The checksums find accidents, no intent.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from wdaverify.errors import JournalError
+from wdaverify.given import path_of
 from wdaverify.journal.database import open_database
 from wdaverify.journal.facts import (
     Fact,
@@ -36,19 +38,20 @@ _T = TypeVar("_T")
 class Journal:
     """One folder, locked; a context manager."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         """Open the journal of a folder, or begin one.
 
         Raises:
             JournalError: the folder is in use, cannot be written, or holds something else.
         """
-        if not str(folder):
+        named = path_of("a journal's folder", folder, JournalError)
+        if not named:
             raise JournalError("no folder is named; give the path of one, which is made where there is none")
-        self.folder = Path(folder)
+        self.folder = Path(named)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise JournalError(f"{folder} cannot be made ({(error.strerror or str(error)).lower()})") from None
+            raise JournalError(f"{named} cannot be made ({(error.strerror or str(error)).lower()})") from None
         self._lock = FolderLock(self.folder)
         try:
             self._base, mended = open_database(self.folder)

@@ -11,7 +11,9 @@ import numpy as np
 
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.torch_network import pick_device
+from wdaverify.digits import down_to, stated, up_to
 from wdaverify.errors import ProblemError
+from wdaverify.given import instance, listed, real, settle, told, words
 from wdaverify.ladder.constants import bound_from, slopes_question
 from wdaverify.ladder.relaxed import RelaxedDual, crown_zero_one
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side, absent
@@ -24,11 +26,13 @@ from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.wdro.attacking import FINDING_SHARE, launch, refuse_overflow, stay_put, valued
 from wdaverify.wdro.horizon import Horizon
+from wdaverify.wdro.options import Options, seconds
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, VerificationResult, Voucher
-from wdaverify.wdro.run import Options, Run
-from wdaverify.wdro.verify import check_family, verify
+from wdaverify.wdro.run import Run
+from wdaverify.wdro.verify import check_asked, check_family, verify
 from wdaverify.wdro.workers import Workers
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import nominal_bracket
 
 ABOVE = ("product of layer norms", "LipSDP", "interval Jacobian", "exact Lipschitz", "CROWN dual", "LP dual")
@@ -51,8 +55,8 @@ _QUICK = ("norms", "first-order")
 """Rungs that take milliseconds, and are made whatever the time."""
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(Options):
     """How to compare: the exact run's options are those of ``wdaverify.wdro.verify.verify``.
 
     ``rungs`` of ``NAMES``; ``rung_limit``: seconds that each certificate and the attacks may take at a radius (None: no limit);
@@ -61,16 +65,13 @@ class Settings:
 
     rungs: tuple[str, ...] = tuple(NAMES)
     rung_limit: float | None = 60.0
-    solver: str = "auto"
-    gap: float = 1e-6
-    time_limit: float | None = None
-    jobs: int | None = None
-    threshold: float | None = None
-    device: str = "auto"
-    seed: int = 0
-    mip_start: bool = False
-    certificate: bool = False
-    memory_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settle(self, rungs=words("rungs", self.rungs), rung_limit=seconds("rung limit", self.rung_limit))
+        unknown = [told(name) for name in self.rungs if name not in NAMES]
+        if unknown or not self.rungs:
+            raise ProblemError(f"rung {', '.join(unknown) or 'none'}: {', '.join(NAMES)} are accepted")
 
 
 @dataclass(eq=False)
@@ -120,18 +121,23 @@ def compare(
 
     A KeyboardInterrupt ends the comparison with the rungs so far; those not reached say so.
     """
-    settings = settings or Settings()
-    _check(problem, radii, settings)
+    settings = Settings() if settings is None else settings
+    instance("settings", settings, Settings, "Settings(rungs=..., gap=...) makes them")
+    check_asked(problem, progress=progress)
+    radii = _radii(radii)
+    if "exact" in settings.rungs:
+        check_family(problem, settings)
     begun = time.monotonic()
-    refuse_overflow(problem)
-    slopes = None if problem.loss is Loss.DLR else slopes_question(problem)
-    constants, ladders, stopped = _Constants(slopes), [], False
     deadline = math.inf if settings.time_limit is None else begun + settings.time_limit
-    time_left = _Budget(deadline, len(radii) * sum(_weight(name, settings) for name in settings.rungs))
-    for radius in radii:
-        ladder = _Climb(replace(problem, radius=radius), settings, constants, time_left, progress, begun)
-        stopped = ladder.run(stopped)
-        ladders.append(ladder.ladder())
+    with deciding_until(deadline):
+        refuse_overflow(problem)
+        slopes = None if problem.loss is Loss.DLR else slopes_question(problem)
+        constants, ladders, stopped = _Constants(slopes), [], False
+        time_left = _Budget(deadline, len(radii) * sum(_weight(name, settings) for name in settings.rungs))
+        for radius in radii:
+            ladder = _Climb(replace(problem, radius=radius), settings, constants, time_left, progress, begun)
+            stopped = ladder.run(stopped)
+            ladders.append(ladder.ladder())
     notices = tuple(dict.fromkeys(n for ladder in ladders if ladder.result for n in ladder.result.notices))
     return Comparison(
         replace(problem, radius=max(radii)),
@@ -149,28 +155,17 @@ def _weight(name: str, settings: Settings) -> float:
     return max(1.0, len(settings.rungs) - 1.0) if name == "exact" else 1.0
 
 
-def _check(problem: WdroProblem, radii: Sequence[float], settings: Settings) -> None:
-    if not radii or not all(math.isfinite(r) and r >= 0 for r in radii):
-        raise ProblemError(f"radii {list(radii)}: one or more finite numbers >= 0 are accepted")
-    unknown = [name for name in settings.rungs if name not in NAMES]
-    if unknown or not settings.rungs:
-        raise ProblemError(f"rung {', '.join(unknown) or 'none'}: {', '.join(NAMES)} are accepted")
-    if settings.rung_limit is not None and not settings.rung_limit >= 0:
-        raise ProblemError(f"rung limit {settings.rung_limit}: a number of seconds >= 0 is accepted")
-    if "exact" in settings.rungs:
-        options = Options(
-            settings.solver,
-            settings.gap,
-            settings.time_limit,
-            settings.jobs,
-            settings.threshold,
-            settings.device,
-            settings.seed,
-            settings.mip_start,
-            settings.certificate,
-            settings.memory_limit,
-        )
-        check_family(problem, options)
+def _radii(radii: object) -> tuple[float, ...]:
+    """The radii asked for.
+
+    Raises:
+        ProblemError: there is none, or one that is no radius.
+    """
+    accepted = "a list of finite numbers >= 0"
+    out = tuple(real("radii", r, accepted, lambda r: 0 <= r < math.inf) for r in listed("radii", radii, accepted))
+    if not out:
+        raise ProblemError("radii []: one or more finite numbers >= 0 are accepted")
+    return out
 
 
 class _Climb:
@@ -279,11 +274,11 @@ class _Climb:
             )
         else:
             begun = time.monotonic()
-            options = Options("cells", 1e-6, self._limit(), None, None, "cpu", self._settings.seed, False)
+            options = Options(solver="cells", time_limit=self._limit(), device="cpu", seed=self._settings.seed)
             horizon = Horizon(problem)
             horizon.look(Run(problem, options, Workers(problem.network, "cells", None), None))
             value = math.nextafter(self._nominal + horizon.lower * problem.radius * (1 - 2.0**-50), -math.inf)
-            detail = f"slope at infinity {horizon.lower:.6g}; as a supremum, attained by no distribution"
+            detail = f"slope at infinity {down_to(horizon.lower, 6)}; as a supremum, attained by no distribution"
             self._bound(name, Side.BELOW, value, time.monotonic() - begun, detail)
 
     def _sensitivity(self) -> None:
@@ -302,7 +297,8 @@ class _Climb:
         until, deadline = (math.inf, math.inf) if limit is None else (begun + FINDING_SHARE * limit, begun + limit)
         outcome = launch(problem, device=settings.device, seed=settings.seed, deadline=until)
         self._outcome = outcome
-        witnesses = valued(problem, outcome, deadline)
+        with deciding_until(deadline):
+            witnesses = valued(problem, outcome, deadline)
         cut = "" if outcome.finished and "mixture" in witnesses else _CUT
         for name in outcome.distributions:
             if name in witnesses:
@@ -330,7 +326,7 @@ class _Climb:
             self._put(absent(NAMES[name], Side.ABOVE, detail, seconds))
             return
         value = bound_from(self._problem, question.measure, constants)
-        size = f"constant {float(constants.max(initial=0.0)):.6g}"
+        size = f"constant {up_to(float(constants.max(initial=0.0)), 6)}"
         self._bound(NAMES[name], Side.ABOVE, value, seconds, f"{size}{'; ' + detail if detail else ''}")
 
     def _by_norms(self, question: LipschitzProblem) -> tuple[Array | None, str]:
@@ -359,7 +355,11 @@ class _Climb:
             raise KeyboardInterrupt
         by_name = {bound.functional: bound.upper for bound in found.functionals}
         constants = np.array([by_name.get(name, found.upper) for name in question.measure.names])
-        whole = "" if found.status.value == "exact" else f"its bracket is open: [{found.lower:.6g}, {found.upper:.6g}]"
+        whole = (
+            ""
+            if found.status.value == "exact"
+            else f"its bracket is open: [{down_to(found.lower, 6)}, {up_to(found.upper, 6)}]"
+        )
         return np.minimum(constants, found.upper), whole
 
     def _crown(self) -> None:
@@ -377,7 +377,7 @@ class _Climb:
             relaxed = self._made_relaxed()
             value = relaxed.crown()
             cut = _CUT if relaxed.late() else ""
-            detail = cut if math.isinf(value) else f"at the multiplier {relaxed.multiplier:.6g}{cut and '; ' + cut}"
+            detail = cut if math.isinf(value) else f"at the multiplier {stated(relaxed.multiplier)}{cut and '; ' + cut}"
         self._bound(name, Side.ABOVE, value, time.monotonic() - begun, detail)
 
     def _lp(self) -> None:
@@ -448,6 +448,7 @@ class _Climb:
             mip_start=settings.mip_start,
             certificate=settings.certificate,
             memory_limit=settings.memory_limit,
+            branching=settings.branching,
             progress=self._progress,
         )
         self._result = result

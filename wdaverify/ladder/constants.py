@@ -11,7 +11,9 @@ With fixed labels the best lam gives ``E_P[l] + S eps`` for every order. For the
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -19,7 +21,7 @@ import numpy as np
 from wdaverify.lipschitz.question import FUNCTIONALS, LipschitzProblem, Measure
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
-from wdaverify.rounding import float_up
+from wdaverify.rounding import float_down, float_up, squares_down
 from wdaverify.transport.knapsack import knapsack_upper
 from wdaverify.wdro.margin import dual_value
 from wdaverify.witness.enclosure import margins_enclosure
@@ -40,7 +42,9 @@ def slopes_question(problem: WdroProblem) -> LipschitzProblem:
         present = np.unique(problem.samples.y[problem.samples.w > 0]).tolist()
         labels = list(range(network.n_outputs)) if problem.cost.moves_labels else present
         measure = Measure.margins(network, labels)
-    return LipschitzProblem(network, problem.cost, problem.support, measure)
+    # the losses are those of the logits, whatever stands behind them
+    logits = network if network.head is None else replace(network, head=None)
+    return LipschitzProblem(logits, problem.cost, problem.support, measure)
 
 
 def bound_from(problem: WdroProblem, measure: Measure, constants: Array) -> float:
@@ -65,17 +69,18 @@ def _moving(problem: WdroProblem, largest: float) -> float:
         base = dual_value(problem, 0.0, np.asarray(reach.max(axis=1)))
         return float_up(Fraction(base) + Fraction(largest) * Fraction(radius))
 
+    price = Fraction(cost.label_cost) ** cost.power
+
     def value(lam: float) -> float:
-        charged = np.where(
-            own, losses, np.nextafter(losses - math.nextafter(lam * cost.label_cost**cost.power, 0.0), np.inf)
-        )
-        gain = 0.0 if cost.power == 1 else math.nextafter(largest**2 / (4 * lam) * (1 + 2.0**-50), math.inf)
+        with np.errstate(over="ignore"):
+            charged = np.where(own, losses, np.nextafter(losses - float_down(Fraction(lam) * price), np.inf))
+        gain = 0.0 if cost.power == 1 else float_up(Fraction(largest) ** 2 / (4 * Fraction(lam)))
         return math.nextafter(dual_value(problem, lam, np.asarray(charged.max(axis=1))) + gain, math.inf)
 
     least = largest if cost.power == 1 else 1e-9 * max(largest, 1e-9)
-    most = max(least * 2, (losses.max() - losses.min()) / cost.label_cost**cost.power, 1e-9) + largest / max(
-        radius, 1e-9
-    )
+    range_ = Fraction(float(losses.max())) - Fraction(float(losses.min()))
+    most = max(least * 2, float_up(range_ / price), 1e-9) + largest / max(radius, 1e-9)
+    most = min(most, sys.float_info.max)
     return min(value(lam) for lam in [max(least, 1e-300), *_golden(value, max(least, 1e-300), float(most))])
 
 
@@ -106,7 +111,7 @@ def _zero_one(problem: WdroProblem, measure: Measure, constants: Array) -> float
         j, y = int(row.argmax()), int(row.argmin())
         table[j, y] = table[y, j] = constant
     slopes = table.T[samples.y]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         each = np.nextafter(np.maximum(-upper, 0.0) / slopes, 0.0)
     each = np.where(upper >= 0, 0.0, np.where(slopes == 0, math.inf, each))
     each[np.arange(len(samples)), samples.y] = math.inf
@@ -118,5 +123,5 @@ def knapsack_bound(problem: WdroProblem, distances: Array) -> float:
     cost, radius, weights = problem.cost, problem.radius, problem.samples.w
     if not math.isfinite(cost.order):
         return float_up(sum((Fraction(float(w)) for w in weights[distances <= radius]), Fraction(0)))
-    paid = distances if cost.power == 1 else np.where(np.isfinite(distances), np.nextafter(distances**2, 0.0), math.inf)
-    return knapsack_upper(np.maximum(paid, 0.0), weights, Fraction(radius) ** cost.power).value
+    paid = distances if cost.power == 1 else squares_down(distances)
+    return knapsack_upper(paid, weights, Fraction(radius) ** cost.power).value

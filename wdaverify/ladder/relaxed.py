@@ -21,8 +21,9 @@ from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import budget, fill_pool, flip_labels
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.margin import dual_value
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.pricing import Pricing
-from wdaverify.wdro.run import Options, Run
+from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Task, Workers
 from wdaverify.witness.evaluate import clean_losses
 
@@ -48,8 +49,9 @@ class RelaxedDual:
         device: str = "cpu",
     ) -> None:
         size = float(np.abs(clean_losses(problem)[1]).max(initial=1.0))
+        gap = _TOLERANCE * max(size, 1.0)
         options = Options(
-            "cells", _TOLERANCE * max(size, 1.0), seconds, jobs, None, "cpu", seed, mip_start=False, branching=False
+            solver="cells", gap=gap, time_limit=seconds, jobs=jobs, device="cpu", seed=seed, branching=False
         )
         self._problem = problem
         self._run = Run(problem, options, Workers(problem.network, "cells", jobs), None)

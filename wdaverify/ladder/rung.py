@@ -110,5 +110,5 @@ class Comparison:
 
     @property
     def exact(self) -> bool:
-        """Whether every exact run that was asked for closed its bracket, or decided its threshold."""
+        """Whether every exact run that was asked for has an answer: a closed bracket, +inf, or a threshold that is decided."""
         return all(result is not None and result.answered for result in self.runs)

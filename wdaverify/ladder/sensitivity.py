@@ -7,17 +7,20 @@ with the dual norm of the ground cost; order 1 takes the largest norm, order inf
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from wdaverify.ground import GroundCost, Norm
+from wdaverify.ground import GroundCost, Norm, euclidean
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 
 
 def first_order(problem: WdroProblem, nominal: float) -> float:
-    """The estimate at the problem's radius; the zero-one loss has none."""
+    """The estimate at the problem's radius, not finite where it overflows; the zero-one loss has none."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _first_order(problem, nominal)
+
+
+def _first_order(problem: WdroProblem, nominal: float) -> float:
     samples, cost = problem.samples, problem.cost
     gradient = problem.network.gradient(samples.x, _loss_gradient(problem))
     size = _dual_norm(gradient, cost)
@@ -25,7 +28,7 @@ def first_order(problem: WdroProblem, nominal: float) -> float:
     if cost.order == 1:
         slope = float(size[used].max(initial=0.0))
     elif cost.order == 2:
-        slope = math.sqrt(float(samples.w @ size**2))
+        slope = float(euclidean(np.sqrt(samples.w) * size))
     else:
         slope = float(samples.w @ size)
     return nominal + problem.radius * slope
@@ -39,7 +42,7 @@ def _dual_norm(gradient: Array, cost: GroundCost) -> Array:
         return np.asarray(np.abs(scaled).sum(axis=1))
     if cost.norm is Norm.ONE:
         return np.asarray(np.abs(scaled).max(axis=1, initial=0.0))
-    return np.asarray(np.sqrt((scaled**2).sum(axis=1)))
+    return euclidean(scaled)
 
 
 def _loss_gradient(problem: WdroProblem) -> Array:

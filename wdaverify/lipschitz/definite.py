@@ -14,7 +14,7 @@ import numpy as np
 
 from wdaverify.lipschitz.layers import TINY, Enclosed, gram
 from wdaverify.network.model import Array
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 _WIDEST_GRAM = 2048
 """Up to what smaller side a spectral norm is found by eigenvalues; beyond, by row and column sums."""
@@ -66,7 +66,7 @@ def spectral_norm(matrix: Enclosed) -> float:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         size = matrix.size
         slack = 1 + 2 * dot_error(sum(size.shape))
-        sums = float(np.sqrt(size.sum(axis=0).max()) * np.sqrt(size.sum(axis=1).max())) * slack
+        sums = float(np.sqrt(size.sum(axis=0).max()) * np.sqrt(size.sum(axis=1).max())) * slack + underflow(1)
         if min(size.shape) > _WIDEST_GRAM or not np.isfinite(sums):
             return sums
         flat = matrix if size.shape[0] <= size.shape[1] else Enclosed(matrix.mid.T, matrix.rad.T)

@@ -22,12 +22,14 @@ from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import ProblemError
+from wdaverify.given import called, flag, instance
 from wdaverify.ground import Norm
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
 from wdaverify.network.model import Array, Block, graph_of, readonly
 from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.dispatch import Dispatch
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
 from wdaverify.wdro.workers import Task, Workers
@@ -126,11 +128,19 @@ def lipschitz(
 
     A KeyboardInterrupt ends the run with the bracket so far.
     """
-    _check(problem, solver, gap, time_limit)
-    choice, begun = choose(solver), time.monotonic()
-    deadline = math.inf if time_limit is None else begun + time_limit
+    asked = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, seed=seed)
+    instance("problem", problem, LipschitzProblem, "LipschitzProblem(network, cost, support, measure) makes one")
+    each = flag("each", each)
+    called("progress", progress)
+    if asked.solver not in ("auto", "cells") and problem.cost.norm is Norm.TWO:
+        raise ProblemError(
+            f"{asked.solver} answers l1 and l-inf slopes alone (l2 is not linear); use --solver cells (the default)"
+        )
+    gap, seed = asked.gap, asked.seed
+    choice, begun = choose(asked.solver), time.monotonic()
+    deadline = math.inf if asked.time_limit is None else begun + asked.time_limit
     network = problem.asked()
-    workers = Workers(network, solver, jobs)
+    workers = Workers(network, asked.solver, asked.jobs)
     state = _start(problem, workers, deadline, each=each)
 
     def tell(phase: str) -> None:
@@ -149,17 +159,6 @@ def lipschitz(
     seconds = time.monotonic() - begun
     cost = Cost(seconds, state.solve_seconds, sum(state.solves.values()), state.nodes, workers.jobs)
     return _result(problem, state, choice, reason, gap, cost, seed)
-
-
-def _check(problem: LipschitzProblem, solver: str, gap: float, time_limit: float | None) -> None:
-    if not (math.isfinite(gap) and gap > 0):
-        raise ProblemError(f"gap {gap}: a finite number > 0 is accepted")
-    if time_limit is not None and not time_limit >= 0:
-        raise ProblemError(f"time limit {time_limit}: a number of seconds >= 0 is accepted")
-    if solver not in ("auto", "cells") and problem.cost.norm is Norm.TWO:
-        raise ProblemError(
-            f"{solver} answers l1 and l-inf slopes alone (l2 is not linear); use --solver cells (the default)"
-        )
 
 
 def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each: bool) -> _State:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wdaverify.encoding.cost import Region
-from wdaverify.errors import ProblemError
-from wdaverify.ground import GroundCost, Norm, Support
-from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
-from wdaverify.problem import Samples
-from wdaverify.rounding import UNIT_ROUNDOFF
+from wdaverify.errors import NetworkError, ProblemError, SamplesError
+from wdaverify.given import array, instance, listed, real, settle, told, whole, word, words
+from wdaverify.ground import GroundCost, Norm, Support, check_power, check_sizes
+from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork
+from wdaverify.problem import Samples, refuse_dropped
+from wdaverify.rounding import UNIT_ROUNDOFF, underflow
 
 OPERATOR_NORM = "operator-norm"
 FUNCTIONALS = "functionals"
@@ -31,9 +32,22 @@ class Measure:
     names: tuple[str, ...]
     rows: Array
 
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            kind=word("kind", self.kind, (OPERATOR_NORM, FUNCTIONALS)),
+            names=words("names", self.names),
+            rows=array("rows", self.rows),
+        )
+        if self.rows.ndim != 2 or len(self.names) != len(self.rows):
+            raise ProblemError(
+                f"{len(self.names)} names for rows of shape {list(self.rows.shape)}: a name for each row of [R, K] is accepted"
+            )
+
     @classmethod
     def operator_norm(cls, network: ReluNetwork) -> Measure:
         """The whole Jacobian, from the norm of the cost to the same norm of the logits."""
+        _checked(network)
         count = network.n_outputs
         return cls(OPERATOR_NORM, tuple(f"z_{k}" for k in range(count)), np.eye(count))
 
@@ -44,11 +58,10 @@ class Measure:
         Raises:
             ProblemError: a logit that the network lacks, or the difference of one with itself.
         """
-        names, rows = [], np.zeros((len(outputs), network.n_outputs))
-        for r, (plus, minus) in enumerate(outputs):
-            for k in (plus, minus):
-                if k is not None and not 0 <= k < network.n_outputs:
-                    raise ProblemError(f"output {k}: {network.name} has the outputs 0 to {network.n_outputs - 1}")
+        _checked(network)
+        pairs = [_pair(entry, network) for entry in listed("outputs", outputs, "a list of (i, None) and (i, j)")]
+        names, rows = [], np.zeros((len(pairs), network.n_outputs))
+        for r, (plus, minus) in enumerate(pairs):
             if plus == minus:
                 raise ProblemError(f"output {plus} minus itself is constant; name two outputs")
             rows[r, plus] = 1.0
@@ -60,8 +73,10 @@ class Measure:
     @classmethod
     def margins(cls, network: ReluNetwork, labels: list[int]) -> Measure:
         """``z_j - z_y`` for every label y given and every rival j; a pair counts once."""
+        _checked(network)
         pairs: dict[tuple[int, int], tuple[int, int]] = {}
-        for y in labels:
+        for label in listed("labels", labels, "a list of classes"):
+            y = _output(label, network)
             for j in range(network.n_outputs):
                 if j != y:
                     pairs.setdefault((min(j, y), max(j, y)), (j, y))
@@ -95,22 +110,42 @@ class LipschitzProblem:
     within: float = math.inf
 
     def __post_init__(self) -> None:
+        _checked(self.network)
+        refuse_dropped(self.network, "a Lipschitz constant")
+        instance("cost", self.cost, GroundCost, "GroundCost(norm, 1) makes one")
+        instance("support", self.support, Support, "Support.box(lower, upper, width) makes one")
+        instance("measure", self.measure, Measure, "Measure.operator_norm(network) makes one")
+        settle(self, within=real("within", self.within, "a number > 0", lambda r: r > 0))
         if self.support.lower.size != self.network.n_inputs:
             raise ProblemError(
                 f"the support has {self.support.lower.size} features, the network {self.network.n_inputs}"
             )
         if not self.measure.rows.shape[0]:
             raise ProblemError("no functional is given: name at least one output")
+        width = self.measure.rows.shape[1]
+        if width != self.network.n_outputs:
+            raise ProblemError(f"functionals of {width} outputs where {self.network.name} has {self.network.n_outputs}")
+        if self.cost.weights is not None and self.cost.weights.size != self.network.n_inputs:
+            raise ProblemError(
+                f"{self.cost.weights.size} cost weights for a network of {self.network.n_inputs} features"
+            )
         if not self.network.blocks:
             raise ProblemError(f"{self.network.name} has no layers")
         if self.around is None:
+            if math.isfinite(self.within):
+                raise ProblemError(
+                    f"within {self.within} is the radius of balls, and there are no samples around which; give around= too"
+                )
             return
+        instance("around", self.around, Samples, "make_samples(x, y) or load_samples(path) makes them", SamplesError)
         if not (math.isfinite(self.within) and self.within > 0):
             raise ProblemError(f"within {self.within}: a finite number > 0 is accepted; at 0 there is no ball")
+        check_power("within", self.within, 1, "leave --around out for the whole support")
         if self.around.x.shape[1] != self.network.n_inputs:
             raise ProblemError(
                 f"{self.around.source}: points have {self.around.x.shape[1]} features, {self.network.name} takes {self.network.n_inputs}"
             )
+        check_sizes(self.cost, self.support, self.around.x)
         outside = (self.around.x < self.support.lower) | (self.around.x > self.support.upper)
         if outside.any():
             raise ProblemError(
@@ -139,7 +174,7 @@ class LipschitzProblem:
         out = []
         room = np.where(self.cost.fixed(n), 0.0, self.within / self.cost.scale(n))
         for x in self.around.x:
-            off = np.where(room > 0, 4 * UNIT_ROUNDOFF * (np.abs(x) + room), 0.0)  # outward
+            off = np.where(room > 0, 4 * UNIT_ROUNDOFF * (np.abs(x) + room) + underflow(1), 0.0)  # outward
             lower, upper = np.maximum(support.lower, x - room - off), np.minimum(support.upper, x + room + off)
             far = math.inf if self.cost.norm is Norm.INF else self.within
             out.append(Region(self.cost, x, lower, upper, 0.0, far, support.rows))
@@ -179,6 +214,23 @@ class LipschitzProblem:
         return out
 
 
+def _checked(network: object) -> None:
+    instance("network", network, ReluNetwork, "load_network(path) reads one", NetworkError)
+
+
+def _output(given: object, network: ReluNetwork) -> int:
+    """The number of an output."""
+    count = network.n_outputs
+    return whole("output", given, f"one of the outputs 0 to {count - 1} of {network.name}", lambda k: 0 <= k < count)
+
+
+def _pair(given: object, network: ReluNetwork) -> tuple[int, int | None]:
+    """A logit ``(i, None)`` or a difference ``(i, j)``."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ProblemError(f"an output {told(given)}: (i, None) for z_i or (i, j) for z_i - z_j is accepted")
+    return _output(given[0], network), None if given[1] is None else _output(given[1], network)
+
+
 def homogeneous(network: ReluNetwork) -> ReluNetwork:
     """``g(x, t) = t f(x / t)`` for t > 0: biases times t, which travels along; its full-dimensional cells are those of f."""
     layers: list[Layer] = []
@@ -188,18 +240,18 @@ def homogeneous(network: ReluNetwork) -> ReluNetwork:
             weight = np.hstack([layer.weight, layer.bias[:, None]])
             if layer is not last:
                 weight = np.vstack([weight, np.append(np.zeros(layer.weight.shape[1]), 1.0)])
-            layers.append(Affine(readonly(weight), readonly(np.zeros(weight.shape[0]))))
+            layers.append(Affine(weight, np.zeros(weight.shape[0])))
         elif isinstance(layer, Diagonal):
             factor, divisor = np.append(layer.factor, 1.0), np.append(layer.divisor, 1.0)
-            layers.append(Diagonal(readonly(factor), readonly(divisor), readonly(np.zeros(factor.size))))
+            layers.append(Diagonal(factor, divisor, np.zeros(factor.size)))
             if layer.shift.any():
                 turn = np.eye(factor.size)
                 turn[:-1, -1] = layer.shift
-                layers.append(Affine(readonly(turn), readonly(np.zeros(factor.size))))
+                layers.append(Affine(turn, np.zeros(factor.size)))
         else:
             layers.append(layer)
     if not isinstance(last, Affine):
         keep = np.eye(network.n_outputs, network.n_outputs + 1)
-        layers.append(Affine(readonly(keep), readonly(np.zeros(network.n_outputs))))
+        layers.append(Affine(keep, np.zeros(network.n_outputs)))
     name = f"{network.name}, homogeneous"
     return replace(network, layers=tuple(layers), input_shape=(network.n_inputs + 1,), name=name)

@@ -8,14 +8,17 @@ very large numbers are scaled by powers of two.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
+from wdaverify.given import array, instance, listed, settle, whole, words
 from wdaverify.graph.functions import relu
 from wdaverify.graph.maps import Dense
 from wdaverify.graph.nodes import Affine as AffineNode
@@ -40,6 +43,13 @@ class Affine:
     weight: Array
     bias: Array
 
+    def __post_init__(self) -> None:
+        settle(self, weight=array("weight", self.weight, NetworkError), bias=array("bias", self.bias, NetworkError))
+        if self.weight.ndim != 2 or 0 in self.weight.shape or self.bias.shape != self.weight.shape[:1]:
+            raise NetworkError(
+                f"an affine map of weight {list(self.weight.shape)} and bias {list(self.bias.shape)}: [m, n] and [m] are accepted"
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
@@ -49,6 +59,15 @@ class Diagonal:
     divisor: Array
     shift: Array
 
+    def __post_init__(self) -> None:
+        names = ("factor", "divisor", "shift")
+        settle(self, **{name: array(name, getattr(self, name), NetworkError) for name in names})
+        if self.factor.ndim != 1 or not self.factor.size or len({getattr(self, name).shape for name in names}) > 1:
+            shapes = ", ".join(f"{name} {list(getattr(self, name).shape)}" for name in names)
+            raise NetworkError(f"a diagonal map of {shapes}: each [n] is accepted")
+        if not self.divisor.all():
+            raise NetworkError("a diagonal map divides by 0; divisors other than 0 are accepted")
+
 
 @dataclass(frozen=True)
 class Relu:
@@ -56,6 +75,7 @@ class Relu:
 
 
 Layer = Affine | Diagonal | Relu
+Head = Literal["softmax", "log-softmax"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +101,8 @@ class ReluNetwork:
     """A single-path ReLU network ``f: R^n -> R^K``.
 
     ``input_shape`` and ``output_shape`` are those of the file with the batch axis left out, so that
-    ``prod(input_shape) == n_inputs``; points are flattened row-major.
+    ``prod(input_shape) == n_inputs``; points are flattened row-major. ``head`` is what the file ends in and the layers leave out:
+    f is what stands in front of it. Questions about the network's own outputs are refused where there is one.
     """
 
     layers: tuple[Layer, ...]
@@ -90,16 +111,38 @@ class ReluNetwork:
     sha256: str
     name: str
     notices: tuple[str, ...]
+    head: Head | None = None
+
+    def __post_init__(self) -> None:
+        for text in ("sha256", "name"):
+            instance(f"{text} of a network", getattr(self, text), str, "load_network(path) gives it", NetworkError)
+        settle(
+            self,
+            layers=_layers(self.layers),
+            input_shape=_shape("input_shape", self.input_shape),
+            output_shape=_shape("output_shape", self.output_shape),
+            notices=words("notices", self.notices, NetworkError),
+        )
+        width = self.n_inputs
+        for k, layer in enumerate(self.layers):
+            takes, gives = _widths(layer) or (width, width)
+            if takes != width:
+                raise NetworkError(f"layer {k} of {self.name} takes {takes} numbers where {width} reach it")
+            width = gives
+        if width != self.n_outputs:
+            raise NetworkError(
+                f"the layers of {self.name} end with {width} numbers, its output shape {list(self.output_shape)} has {self.n_outputs}"
+            )
 
     @property
     def n_inputs(self) -> int:
         """The width n of the input."""
-        return int(np.prod(self.input_shape, dtype=np.int64))
+        return math.prod(self.input_shape)
 
     @property
     def n_outputs(self) -> int:
         """The width K of the output."""
-        return int(np.prod(self.output_shape, dtype=np.int64))
+        return math.prod(self.output_shape)
 
     @property
     def n_relus(self) -> int:
@@ -120,10 +163,11 @@ class ReluNetwork:
         return count
 
     def forward(self, x: Array) -> Array:
-        """Logits ``[B, K]`` of points ``[B, n]`` in float64."""
+        """Logits ``[B, K]`` of points ``[B, n]`` in float64; not finite where they overflow."""
         h = np.asarray(x, dtype=np.float64)
-        for layer in self.layers:
-            h = _apply(layer, h)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for layer in self.layers:
+                h = _apply(layer, h)
         return h
 
     def forward_float32(self, x: Array) -> NDArray[np.float32]:
@@ -134,7 +178,11 @@ class ReluNetwork:
         return h
 
     def gradient(self, x: Array, functional: Array) -> Array:
-        """Gradients ``[B, n]`` of ``functional[b] . f`` (``[B, K]``) at ``x [B, n]``, with relu'(0) = 0."""
+        """Gradients ``[B, n]`` of ``functional[b] . f`` (``[B, K]``) at ``x [B, n]``, with relu'(0) = 0; not finite where they overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._gradient(x, functional)
+
+    def _gradient(self, x: Array, functional: Array) -> Array:
         activations: list[Array] = []
         h = np.asarray(x, dtype=np.float64)
         for layer in self.layers:
@@ -180,6 +228,32 @@ def graph_of(blocks: Sequence[Block]) -> Graph:
         error, bias_error = (None, None) if block.exact else (block.weight_error, block.bias_error)
         nodes.append(AffineNode((len(nodes) - 1,), (Dense(block.weight, error),), block.bias, bias_error))
     return Graph(tuple(nodes), int(blocks[0].weight.shape[1]))
+
+
+def _layers(given: object) -> tuple[Layer, ...]:
+    """The layers as a tuple."""
+    accepted = "a tuple of Affine, Diagonal and Relu (load_network(path) reads one)"
+    layers = listed("layers", given, accepted, NetworkError)
+    if not all(isinstance(layer, Layer) for layer in layers):
+        raise NetworkError(f"layers with other entries: {accepted} is accepted")
+    return tuple(layers)
+
+
+def _shape(name: str, given: object) -> tuple[int, ...]:
+    """A shape as a tuple of ints."""
+    sizes = listed(name, given, "a list of sizes, as (n,) or (channels, height, width),", NetworkError)
+    return tuple(whole(name, size, "a size from 1 to 2^31", lambda n: 1 <= n <= 2**31, NetworkError) for size in sizes)
+
+
+def _widths(layer: Layer) -> tuple[int, int] | None:
+    """How many numbers a layer takes, and how many it gives; None where it takes any and gives as many."""
+    match layer:
+        case Affine():
+            return layer.weight.shape[1], layer.weight.shape[0]
+        case Diagonal():
+            return layer.factor.size, layer.factor.size
+        case Relu():
+            return None
 
 
 def _apply(layer: Layer, h: Array) -> Array:
@@ -263,9 +337,9 @@ def _scaled(matrix: Array, error: Array, factor: Array, divisor: Array) -> tuple
     touched = ((factor != 1) | (divisor != 1)) & ((matrix != 0) | (error != 0))
     product = matrix * factor
     out = product / divisor
-    lost = underflow(1) * (1 + 1 / np.abs(divisor))
+    lost = underflow(1) + underflow(1) / np.abs(divisor)
     rounded = 4 * UNIT_ROUNDOFF * np.abs(out) + lost
-    carried = 2 * error * np.abs(factor / divisor)
+    carried = 2 * (error * np.abs(factor) / np.abs(divisor))  # the factor over the divisor alone may vanish
     return out, np.where(touched, rounded + carried, error)
 
 

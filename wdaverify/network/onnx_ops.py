@@ -128,7 +128,7 @@ def _cast(path: Path, node: Node) -> None:
 
 
 def _softmax(path: Path, node: Node) -> None:
-    """Dropped: it moves no margin's sign, and logits are what margins are defined on."""
+    """Left out, and told: it moves no margin's sign, and logits are what margins are defined on."""
     shape = path.layout.shape
     axis = node.integer("axis", -1 if node.opset >= 13 else 1)
     lowest = -len(shape) if node.opset >= 11 else 0
@@ -140,7 +140,7 @@ def _softmax(path: Path, node: Node) -> None:
         raise node.refused(
             f"axis {axis} of shape {list(shape)} is not the class axis; accepted is {node.op} over all classes"
         )
-    path.notices.append(f"{node.label} at the end of the network is dropped: the outputs are the logits in front of it")
+    path.head = node.label, "softmax" if node.op == "Softmax" else "log-softmax"
 
 
 _HANDLERS: dict[str, Callable[[Path, Node], None]] = {

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
-from wdaverify.network.model import Affine, Array, Diagonal, Layer, Relu, readonly
+from wdaverify.network.model import Affine, Array, Diagonal, Head, Layer, Relu
 from wdaverify.network.onnx_nodes import Node
 from wdaverify.network.onnx_tensors import Tensor
 
@@ -60,6 +60,8 @@ class Path:
     layers: list[Layer]
     notices: list[str]
     allowance: Allowance
+    head: tuple[str, Head] | None = None
+    """What the network ends in and the layers leave out: its label and kind."""
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -103,7 +105,7 @@ class Path:
             and isinstance(last, Affine)
             and not last.bias.any()
         ):
-            self.layers[-1] = Affine(last.weight, readonly(shift))
+            self.layers[-1] = Affine(last.weight, shift)
             return
         self.allowance.take(3 * self.layout.size)
         one, zero = np.ones(self.layout.size), np.zeros(self.layout.size)
@@ -112,7 +114,7 @@ class Path:
             one if divisor is None else divisor,
             zero if shift is None else shift,
         )
-        self.layers.append(Diagonal(*(readonly(part) for part in parts)))
+        self.layers.append(Diagonal(*parts))
 
     def matrix(self, matrix: Tensor, places: NDArray[np.int64], bias: Tensor | None, shape: tuple[int, ...]) -> None:
         """Append ``matrix [m, n]`` on the features listed in ``places [n]``; the m results stand in ``shape``."""
@@ -120,7 +122,7 @@ class Path:
         weight = np.empty(matrix.shape)
         weight[:, places] = matrix
         m = matrix.shape[0]
-        self.layers.append(Affine(readonly(weight), readonly(np.zeros(m) if bias is None else bias)))
+        self.layers.append(Affine(weight, np.zeros(m) if bias is None else bias))
         self.layout = np.arange(m).reshape(shape)
 
 
@@ -159,10 +161,10 @@ def _in_output_order(path: Path) -> list[Layer]:
     for k in range(len(layers) - 1, -1, -1):
         layer = layers[k]
         if isinstance(layer, Affine):
-            layers[k] = Affine(readonly(layer.weight[order]), readonly(layer.bias[order]))
+            layers[k] = Affine(layer.weight[order], layer.bias[order])
             return layers
         if isinstance(layer, Diagonal):
-            layers[k] = Diagonal(*(readonly(part[order]) for part in (layer.factor, layer.divisor, layer.shift)))
+            layers[k] = Diagonal(*(part[order] for part in (layer.factor, layer.divisor, layer.shift)))
     if order.size > MAX_IDENTITY:
         raise _too_wide(order.size)
-    return [Affine(readonly(np.eye(order.size)[order]), readonly(np.zeros(order.size))), *layers]
+    return [Affine(np.eye(order.size)[order], np.zeros(order.size)), *layers]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
@@ -16,7 +17,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from wdaverify.errors import NetworkError
-from wdaverify.network.model import Layer, ReluNetwork
+from wdaverify.given import flag, path_of
+from wdaverify.network.model import Head, Layer, ReluNetwork
 from wdaverify.network.onnx_constants import folded
 from wdaverify.network.onnx_file import network_bytes
 from wdaverify.network.onnx_nodes import OPSETS, Node, check_operator, decode_attributes, describe
@@ -30,8 +32,22 @@ MAX_FEATURES = 2**20
 MAX_NODES = 10_000
 
 
-def load_network(path: str | FilePath) -> ReluNetwork:
+_DROPPED: dict[Head, str] = {
+    "softmax": "zero-one, and the distance to an error, are the same with it; margin, hinge and dlr are those of the logits, not of "
+    "the probabilities; cross-entropy is -log of the label's probability, the Softmax applied once",
+    "log-softmax": "it moves all of them by one number, so that zero-one, margin, hinge, dlr and cross-entropy (-log of the label's "
+    "probability) are the same with it",
+}
+"""What a final operator that is left out means for the losses of the logits."""
+
+
+def load_network(path: str | os.PathLike[str], *, logits: bool = False) -> ReluNetwork:
     """Read a ReLU network; its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
+
+    Args:
+        path: the ONNX file.
+        logits: whether the network meant is the one in front of the file's final Softmax or LogSoftmax. Otherwise that is left
+            out too, but the network says so (``head``), and questions about its own outputs are refused.
 
     Returns:
         The network with one batch axis left out of its shapes; ``sha256`` is of the file's bytes (of a ``.onnx.gz``: of what it
@@ -39,13 +55,18 @@ def load_network(path: str | FilePath) -> ReluNetwork:
         multiplier, a narrowing cast).
 
     Raises:
-        NetworkError: the file cannot be read, or holds anything but one path of accepted operators; one line of text.
+        NetworkError: the file cannot be read, or holds anything but one path of accepted operators, or ``logits`` are asked for
+            where no Softmax stands behind them; one line of text.
     """
-    path = FilePath(path)
+    path, logits = FilePath(path_of("network", path, NetworkError)), flag("logits", logits, NetworkError)
     try:
         data = network_bytes(path)
         graph, opset = _parse(data)
-        features, output_shape, layers, notices = _convert(graph, opset)
+        features, output_shape, layers, notices, head = _convert(graph, opset)
+        if logits and head is None:
+            raise NetworkError(
+                "the network does not end in a Softmax or LogSoftmax: its outputs are its logits; leave --logits (logits=True) out"
+            )
     except (NetworkError, UnreadableError) as error:
         raise NetworkError(f"{shown(path, 4096)}: {error}") from None
     return ReluNetwork(
@@ -54,8 +75,17 @@ def load_network(path: str | FilePath) -> ReluNetwork:
         output_shape=output_shape,
         sha256=hashlib.sha256(data).hexdigest(),
         name=file_name(path),
-        notices=notices,
+        notices=(*notices, *(() if head is None else (_told(head, logits),))),
+        head=None if head is None or logits else head[1],
     )
+
+
+def _told(head: tuple[str, Head], logits: bool) -> str:
+    """The notice of a final operator that is left out."""
+    label, kind = head
+    if logits:
+        return f"{label} at the end of the network is left out, as asked: its outputs z are the logits in front of it"
+    return f"{label} at the end of the network is dropped, and z are the logits in front of it: {_DROPPED[kind]}"
 
 
 def _parse(data: bytes) -> tuple[GraphProto, int]:
@@ -100,8 +130,8 @@ def _texts(model: ModelProto) -> Iterator[object]:
 
 def _convert(
     graph: GraphProto, opset: int
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Layer, ...], tuple[str, ...]]:
-    """Input shape, output shape, layers and notices."""
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Layer, ...], tuple[str, ...], tuple[str, Head] | None]:
+    """Input shape, output shape, layers, notices, and the final operator that is left out."""
     constants = _initializers(graph)
     source, sink = _ends(graph, constants)
     shape = _input_shape(source)
@@ -110,7 +140,7 @@ def _convert(
     path = Path(layout, dtype, [], [], Allowance.beside(sum(value.size for value in constants.values())))
     _walk(graph, opset, constants, path, source.name, sink.name)
     layers = finished(path, layout.size)
-    return _without_batch(shape), _without_batch(path.layout.shape), layers, tuple(path.notices)
+    return _without_batch(shape), _without_batch(path.layout.shape), layers, tuple(path.notices), path.head
 
 
 def _initializers(graph: GraphProto) -> dict[str, Tensor]:

@@ -12,6 +12,8 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from decimal import Decimal
+from fractions import Fraction
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -23,6 +25,7 @@ from wdaverify.problem import Functionals, Support, WdroProblem
 from wdaverify.report.files import check_writable as check_writable
 from wdaverify.report.files import write_text as write_text
 from wdaverify.wdro.result import Atom, AttackResult, SampleBracket, Statistics, VerificationResult
+from wdaverify.witness.tie import Tie
 
 Json = dict[str, Any]
 
@@ -62,6 +65,7 @@ def verification_json(result: VerificationResult, files: Json | None = None) -> 
         "rays": [
             {"label": ray.label, "value": number(ray.value), "direction": _vector(ray.direction)} for ray in result.rays
         ],
+        "tie": None if result.tie is None else _tie(result.tie),
     }
 
 
@@ -86,9 +90,25 @@ def attack_json(result: AttackResult, files: Json | None = None) -> Json:
     }
 
 
+def _tie(tie: Tie) -> Json:
+    return {
+        "sample": tie.sample,
+        "classes": list(tie.classes),
+        "point": [_rational(value) for value in tie.point],
+        "toward": [_rational(value) for value in tie.toward],
+    }
+
+
+def _rational(value: Fraction) -> str:
+    """A fraction in full; ``Decimal`` writes whole numbers of any length."""
+    top, bottom = (f"{Decimal(part):f}" for part in value.as_integer_ratio())
+    return top if bottom == "1" else f"{top}/{bottom}"
+
+
 def network_json(network: ReluNetwork) -> Json:
     """What ``wdaverify info --json`` prints: shapes, layers in file order, counts, the hash of the file."""
-    return {"schema": NETWORK_SCHEMA, **_network(network), "sha256": network.sha256, "notices": list(network.notices)}
+    shown = {**_network(network), "head": network.head}
+    return {"schema": NETWORK_SCHEMA, **shown, "sha256": network.sha256, "notices": list(network.notices)}
 
 
 def dumps(document: Json) -> str:
@@ -215,6 +235,7 @@ def _atom(atom: Atom) -> Json:
         "distance": number(atom.distance),
         "loss": number(atom.loss),
         "loss_float32": None if math.isnan(atom.loss_float32) else number(atom.loss_float32),
+        "float32": None if atom.float32 is None else atom.float32.value,
         "label": int(atom.label),
         "point": _vector(atom.point),
     }
@@ -277,6 +298,7 @@ def files_json(
     support: str | None = None,
     cost_weights: str | None = None,
     functionals: str | None = None,
+    logits: bool = False,
     certificate: str | None = None,
 ) -> Json:
     """The files that a question was read from, and how, so that it can be asked again; ``certificate`` was written."""
@@ -288,6 +310,7 @@ def files_json(
         "support": support,
         "cost_weights": cost_weights,
         "functionals": functionals,
+        "logits": logits,
         "certificate": certificate,
     }
 

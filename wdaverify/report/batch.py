@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wdaverify.digits import down, places, up, width
 from wdaverify.report.as_json import Json, verification_json
 from wdaverify.wdro.result import Reason, VerificationResult
 
@@ -26,7 +27,7 @@ class RowResult:
 
     @property
     def done(self) -> bool:
-        """Whether the row's threshold is decided, or its bracket closed where it has none."""
+        """Whether the row's threshold is decided, or where it has none its bracket closed or its value +inf."""
         return self.result is not None and self.result.answered
 
 
@@ -51,9 +52,10 @@ def batch_summary(rows: Sequence[RowResult]) -> str:
     """A line a row."""
     head = ("row", "lower", "upper", "gap", "solves", "seconds", "answer")
     table = [head, *(_cells(row) for row in rows)]
-    width = [max(len(line[k]) for line in table) for k in range(len(head))]
+    widths = [max(len(line[k]) for line in table) for k in range(len(head))]
     lines = [
-        "  ".join([line[0].ljust(width[0]), *(line[k].rjust(width[k]) for k in range(1, 6)), line[6]]) for line in table
+        "  ".join([line[0].ljust(widths[0]), *(line[k].rjust(widths[k]) for k in range(1, 6)), line[6]])
+        for line in table
     ]
     done = sum(row.done for row in rows)
     return "\n".join([*lines, "", f"{done} of {len(rows)} rows are exact or decided"])
@@ -63,11 +65,12 @@ def _cells(row: RowResult) -> tuple[str, ...]:
     result = row.result
     if result is None:
         return (row.name, "", "", "", "", "", f"refused: {row.refused}" if row.refused else "not begun")
+    digits = places(result.lower, result.upper)
     return (
         row.name,
-        f"{result.lower:.9g}",
-        f"{result.upper:.9g}",
-        f"{result.gap:.2g}",
+        down(result.lower, digits),
+        up(result.upper, digits),
+        width(result.lower, result.upper),
         str(result.statistics.solves),
         f"{result.statistics.seconds:.1f}",
         "exact" if result.reason is Reason.GAP_CLOSED else f"{result.status.value} ({result.reason.value})",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side
 from wdaverify.report.as_json import Json, number, optional, provenance_json, question_json, verification_json
-from wdaverify.report.summary import decimals, question_text, rounded_down, rounded_up, rows
+from wdaverify.report.summary import question_text, rows
 from wdaverify.wdro.result import Voucher
 
 SCHEMA = "wdaverify/compare/1"
@@ -76,11 +77,11 @@ def compare_summary(comparison: Comparison) -> str:
 
 def _table(ladder: Ladder) -> str:
     scale = [abs(r.value - ladder.upper) for r in ladder.rungs if r.value is not None and math.isfinite(r.value)]
-    places = min(12, max(6, decimals(max(min([s for s in scale if s > 0], default=1.0), 1e-9))))
-    head = f"radius {ladder.problem.radius:.12g}: {_state(ladder)}"
+    digits = min(12, places(0.0, max(min([s for s in scale if s > 0], default=1.0), 1e-9)))
+    head = f"radius {stated(ladder.problem.radius)}: {_state(ladder)}"
     lines = [head, f"{'':<{_NAME}}{'value':>{_VALUE}}{'from exact':>{_AWAY}}{'seconds':>10}  vouched"]
     for rung in ladder.rungs:
-        lines += _lines(rung, ladder, places)
+        lines += _lines(rung, ladder, digits)
     return "\n".join(lines)
 
 
@@ -93,12 +94,12 @@ def _state(ladder: Ladder) -> str:
 _WORDS = {Voucher.CHECKED: "checked", Voucher.SOLVER: "solver", Voucher.PROVED: "proved", None: "estimate, no bound"}
 
 
-def _lines(rung: Rung, ladder: Ladder, places: int) -> list[str]:
+def _lines(rung: Rung, ladder: Ladder, digits: int) -> list[str]:
     seconds = "" if rung.seconds is None else f"{rung.seconds:.2f}"
     if rung.side is Side.MIDDLE:
         assert rung.lower is not None
         assert rung.upper is not None
-        high, low = rounded_up(rung.upper, places), rounded_down(rung.lower, places)
+        high, low = up(rung.upper, digits), down(rung.lower, digits)
         result = ladder.result
         word = "" if result is None else _WORDS[result.vouched_lower]
         return [
@@ -107,8 +108,8 @@ def _lines(rung: Rung, ladder: Ladder, places: int) -> list[str]:
         ]
     if rung.value is None:
         return [f"{rung.name:<{_NAME}}{'n/a':>{_VALUE}}{'':>{_AWAY}}{seconds:>10}  {rung.why or ''}"]
-    rounded = rounded_up if rung.side is Side.ABOVE else rounded_down
+    rounded = up if rung.side is Side.ABOVE else down
     away = _known(rung.distance(ladder.lower, ladder.upper))
-    shown = "" if away is None else f"{away:.3g}" if abs(away) > 1e-15 else "0"
+    shown = "" if away is None else f"{'-' * (away < 0)}{up_to(abs(away), 3)}"
     note = _WORDS[rung.vouched] + (f"; {rung.detail}" if rung.detail and rung.kind is Kind.BOUND else "")
-    return [f"{rung.name:<{_NAME}}{rounded(rung.value, places):>{_VALUE}}{shown:>{_AWAY}}{seconds:>10}  {note}"]
+    return [f"{rung.name:<{_NAME}}{rounded(rung.value, digits):>{_VALUE}}{shown:>{_AWAY}}{seconds:>10}  {note}"]

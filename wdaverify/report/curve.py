@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.report.as_json import Json, number, provenance_json, question_json
 from wdaverify.wdro.curve import CurveResult
 
@@ -49,12 +50,15 @@ def curve_summary(result: CurveResult) -> str:
     """Some of the breakpoints and the verdict; ends without a newline."""
     count = result.radius.size
     shown = range(count) if count <= _SHOWN else sorted({round(k * (count - 1) / (_SHOWN - 1)) for k in range(_SHOWN)})
-    lines = [f"{'radius':>12}  {'lower':>14}  {'upper':>14}"]
-    lines += [f"{result.radius[k]:12.6g}  {result.lower[k]:14.9g}  {result.upper[k]:14.9g}" for k in shown]
-    width = float((result.upper - result.lower).max())
+    widest = float(result.widths.max())
+    digits = places(0.0, widest)
+    table = [("radius", "lower", "upper")]
+    table += [(stated(result.radius[k]), down(result.lower[k], digits), up(result.upper[k], digits)) for k in shown]
+    columns = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(text.rjust(size) for text, size in zip(row, columns, strict=True)) for row in table]
     word = "exact" if result.exact else "bracket"
     lines.append(
-        f"{word}: {count} breakpoints, widest bracket {width:.3g} (asked {result.gap_asked:.3g}), "
+        f"{word}: {count} breakpoints, widest bracket {up_to(widest, 2)} (asked {stated(result.gap_asked)}), "
         f"{result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
     )
     return "\n".join(lines)

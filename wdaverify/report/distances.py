@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 
+from wdaverify.digits import down, places, up
 from wdaverify.report.as_json import Json, number, provenance_json, question_json
 from wdaverify.wdro.distances import DistancesResult
+from wdaverify.witness.single import Flip
 
 SCHEMA = "wdaverify/distances/1"
 
@@ -36,8 +38,11 @@ def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
                 "vouched": bracket.vouched.value,
                 "class": found,
                 "point": None if point is None else [number(v) for v in point.tolist()],
+                "float32": None if flip is None else flip.value,
             }
-            for bracket, point, found in zip(result.brackets, result.points, result.classes, strict=True)
+            for bracket, point, found, flip in zip(
+                result.brackets, result.points, result.classes, _flips(result), strict=True
+            )
         ],
     }
 
@@ -45,15 +50,24 @@ def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
 def distances_summary(result: DistancesResult) -> str:
     """A line for each sample, nearest first, and one for all; ends without a newline."""
     order = np.argsort([b.upper for b in result.brackets], kind="stable")
-    lines = ["sample  label  class  distance (lower, upper)"]
+    digits = min(12, max((places(b.lower, b.upper) for b in result.brackets if b.lower < b.upper), default=6))
+    lines = ["sample  label  class  float32       distance (lower, upper)"]
+    flips = _flips(result)
     for k in order.tolist():
         bracket, found = result.brackets[k], result.classes[k]
         label = int(result.problem.samples.y[k])
-        there = "-" if found is None else str(found)
+        there, flip = "-" if found is None else str(found), flips[k]
+        single = "-" if flip is None else flip.value
         note = "  no error in the support" if bracket.lower == math.inf else ""
-        lines.append(f"{k:6d}  {label:5d}  {there:>5}  {bracket.lower:.10g}, {bracket.upper:.10g}{note}")
+        ends = f"{down(bracket.lower, digits)}, {up(bracket.upper, digits)}"
+        lines.append(f"{k:6d}  {label:5d}  {there:>5}  {single:<12}  {ends}{note}")
     word = "exact" if result.exact else "bracket"
     lines.append(
         f"{word}: {len(order)} distances, {result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
     )
     return "\n".join(lines)
+
+
+def _flips(result: DistancesResult) -> tuple[Flip | None, ...]:
+    """What float32 makes of each point; None where nobody looked."""
+    return result.float32 or (None,) * len(result.points)

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from wdaverify.digits import down, places, stated, up, width
 from wdaverify.journal.state import JournalState
 
 _NOTHING = 1e-3
@@ -38,11 +39,11 @@ def status_summary(found: JournalState) -> str:
     if state:
         if state["label"]:
             rows.append(("row", state["label"]))
-        gap = state["upper"] - state["lower"]
+        lower, upper = state["lower"], state["upper"]
         rows += [
             (
                 "bracket",
-                f"[{state['lower']:.12g}, {state['upper']:.12g}]   gap {gap:.2g} (asked for: {state['gap']:g})",
+                f"{_bracket(lower, upper)}   gap {width(lower, upper)} (asked for: {stated(state['gap'])})",
             ),
             (
                 "progress",
@@ -52,11 +53,16 @@ def status_summary(found: JournalState) -> str:
             ("estimate", _estimate_text(state)),
         ]
         rows += [
-            ("widest" if not k else "", f"sample {sample}: [{low:.9g}, {high:.9g}], weight {weight:.4g}")
+            ("widest" if not k else "", f"sample {sample}: {_bracket(low, high)}, weight {weight:.4g}")
             for k, (sample, weight, low, high) in enumerate(state["widest"])
             if weight * (high - low) > _NOTHING * state["gap"]
         ]
     return "\n".join(f"{name:<10}{text}" for name, text in rows)
+
+
+def _bracket(lower: float, upper: float) -> str:
+    digits = places(lower, upper)
+    return f"[{down(lower, digits)}, {up(upper, digits)}]"
 
 
 def _run(found: JournalState) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from wdaverify.digits import down, places, stated, up, width
 from wdaverify.ground import Norm
 from wdaverify.lipschitz.question import OPERATOR_NORM, LipschitzProblem
 from wdaverify.lipschitz.result import LipschitzResult, Part
 from wdaverify.report.as_json import Json, network_provenance_json, number, support_json
-from wdaverify.report.summary import decimals, rounded_down, rounded_up, rows
+from wdaverify.report.summary import rows
 from wdaverify.wdro.result import Status, Voucher
 
 SCHEMA = "wdaverify/lipschitz/1"
@@ -73,7 +74,7 @@ def _part(part: Part) -> Json:
 def lipschitz_summary(result: LipschitzResult) -> str:
     """The question, the bracket, where it is attained, and what it cost; ends without a newline."""
     problem, norm = result.problem, _NORMS[result.problem.cost.norm]
-    places = decimals(result.gap)
+    digits = places(result.lower, result.upper)
     exact = result.status is Status.EXACT
     statistics = result.statistics
     table = [
@@ -83,11 +84,12 @@ def lipschitz_summary(result: LipschitzResult) -> str:
     ]
     answer = [
         ("answer", f"{'exact' if exact else 'bracket'}: {result.detail}"),
-        ("lower", f"{rounded_down(result.lower, places)}   evaluated here inside a cell, with outward rounding"),
-        ("upper", f"{rounded_up(result.upper, places)}   {_voucher(result)}"),
+        ("lower", f"{down(result.lower, digits)}   evaluated here inside a cell, with outward rounding"),
+        ("upper", f"{up(result.upper, digits)}   {_voucher(result)}"),
         (
             "gap",
-            f"{result.gap:.2g}   (asked for: {result.gap_asked:g}{' for each row' if len(result.parts) > 1 else ''})",
+            f"{width(result.lower, result.upper)}   "
+            f"(asked for: {stated(result.gap_asked)}{' for each row' if len(result.parts) > 1 else ''})",
         ),
     ]
     best = max(result.parts, key=lambda part: part.lower)
@@ -100,7 +102,7 @@ def lipschitz_summary(result: LipschitzResult) -> str:
             ("time", f"{statistics.seconds:.1f} s with {statistics.jobs} process{'es' * (statistics.jobs != 1)}"),
         ]
     )
-    parts = "" if len(result.parts) == 1 else "\n\n" + _table(result, places)
+    parts = "" if len(result.parts) == 1 else "\n\n" + _table(result, digits)
     return f"{rows(table)}\n\n{rows(answer)}{parts}\n\n{work}"
 
 
@@ -126,19 +128,19 @@ def _where(problem: LipschitzProblem) -> str:
     box = f"R^{n}"
     if support.bounded:
         same = (support.lower == support.lower[0]).all() and (support.upper == support.upper[0]).all()
-        box = f"[{support.lower[0]:g}, {support.upper[0]:g}]^{n}" if same else f"a box in R^{n}"
+        box = f"[{stated(support.lower[0])}, {stated(support.upper[0])}]^{n}" if same else f"a box in R^{n}"
         box += " cut by linear rows" if support.rows is not None else ""
     if problem.around is None:
         return box
     cut = f" within {box}" if support.bounded else ""
-    return f"balls of radius {problem.within:g} around {len(problem.around)} samples{cut}"
+    return f"balls of radius {stated(problem.within)} around {len(problem.around)} samples{cut}"
 
 
-def _table(result: LipschitzResult, places: int) -> str:
+def _table(result: LipschitzResult, digits: int) -> str:
     lines = [f"{'sample':>8}  {'lower':>18}  {'upper':>18}  functional"]
     for part in result.parts[:_SHOWN]:
         sample, ends = "all" if part.sample is None else str(part.sample), (part.lower, part.upper)
-        low, high = rounded_down(ends[0], places), rounded_up(ends[1], places)
+        low, high = down(ends[0], digits), up(ends[1], digits)
         lines.append(f"{sample:>8}  {low:>18}  {high:>18}  {part.functional or '-'}")
     if len(result.parts) > _SHOWN:
         lines.append(f"{len(result.parts) - _SHOWN} more rows are in the file of --output")

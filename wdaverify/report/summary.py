@@ -1,7 +1,6 @@
 """Results as plain text, at most 100 columns wide.
 
-A printed bound stays a bound: lower bounds are rounded down and upper bounds up at the digits shown, and enough
-digits are shown to see the gap between them.
+A printed bound stays a bound (``wdaverify.digits``), and enough digits are shown to see the gap between lower and upper.
 """
 
 from __future__ import annotations
@@ -9,11 +8,13 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from collections.abc import Sequence
 
+from wdaverify.digits import at_most, down, percent, places, stated, up, width
 from wdaverify.network.model import Affine, Diagonal, ReluNetwork
 from wdaverify.problem import Loss, Norm, WdroProblem
-from wdaverify.wdro.result import AttackResult, Reason, Status, VerificationResult, Voucher
+from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
+from wdaverify.witness.single import Flip
 
 WIDTH = 100
 _LABEL = 16
@@ -26,30 +27,38 @@ REASONS = {
     Reason.INTERRUPTED: "interrupted",
     Reason.EXECUTOR_LOST: "what was to solve is gone",
     Reason.STALLED: "nothing is left to ask that would narrow the bracket (solver tolerances are reached)",
-    Reason.UNBOUNDED: "the supremum is +inf",
+    Reason.UNBOUNDED: "the supremum is +inf, proven",
     Reason.NUMERICAL: "a solver's bound contradicted a re-evaluated point by more than 1e-6",
+}
+
+
+IN_FLOAT32 = {
+    Flip.ANY_ORDER: "in error too, whatever the order of summation",
+    Flip.ORDERS_TRIED: "in error too, in every order of summation tried",
+    Flip.NO: "not in error",
 }
 
 
 def verification_summary(result: VerificationResult) -> str:
     """The question, the bracket with what shows it, the attacks beside it, and what it cost; ends without a newline."""
-    places = decimals(result.gap)
+    digits = places(result.lower, result.upper)
     table = [
         ("answer", _answer(result)),
-        ("lower", f"{rounded_down(result.lower, places)}   {_lower_voucher(result)}"),
-        ("upper", f"{rounded_up(result.upper, places)}   {_upper_voucher(result)}"),
-        ("gap", f"{upward(result.gap)}   (asked for: {result.gap_asked:g})"),
-        ("nominal", rounded_down(result.nominal, places)),
+        ("lower", f"{down(result.lower, digits)}   {_lower_voucher(result)}"),
+        ("upper", f"{up(result.upper, digits)}   {_upper_voucher(result)}"),
+        ("gap", f"{width(result.lower, result.upper)}   (asked for: {stated(result.gap_asked)})"),
+        ("nominal", down(result.nominal, digits)),
         ("multiplier", _multiplier(result)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
+    table += _in_float32(result.atoms)
     if result.threshold is not None:
-        table.append(("threshold", f"V <= {result.threshold:.12g}: {result.decision}"))
+        table.append(("threshold", f"V <= {stated(result.threshold)}: {result.decision}"))
     return "\n\n".join(
         (
             question_text(result.problem),
             rows(table),
-            _attack_table(result.attacks, result.nominal, result.upper, places),
+            _attack_table(result.attacks, result.nominal, result.upper, digits),
             rows([("solver", _solver(result)), ("work", _work(result)), ("time", _time(result))]),
         )
     )
@@ -57,17 +66,26 @@ def verification_summary(result: VerificationResult) -> str:
 
 def attack_summary(result: AttackResult) -> str:
     """The question and the lower bounds found; ends without a newline."""
-    places = 6
     best = max([result.nominal, *result.attacks.values()])
     facts = [
         ("answer", "lower bounds only" + ("" if result.finished else " (cut short by the time limit)")),
-        ("lower", f"{rounded_down(best, places)}   re-evaluated here with outward rounding"),
-        ("nominal", rounded_down(result.nominal, places)),
+        ("lower", f"{down(best)}   re-evaluated here with outward rounding"),
+        ("nominal", down(result.nominal)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
+    facts += _in_float32(result.atoms)
     time = f"{result.seconds:.1f} s, {result.evaluations} evaluations, device {result.device}"
-    table = _attack_table(result.attacks, result.nominal, math.inf, places)
+    table = _attack_table(result.attacks, result.nominal, math.inf, 6)
     return "\n\n".join((question_text(result.problem), rows(facts), table, rows([("time", time)])))
+
+
+def _in_float32(atoms: Sequence[Atom]) -> list[tuple[str, str]]:
+    """How many of the errors (zero-one loss 1) among the atoms are errors in float32; nothing where there are none."""
+    said = Counter(atom.float32 for atom in atoms if atom.float32 is not None)
+    if not said:
+        return []
+    parts = [f"{said[flip]} {words}" for flip, words in IN_FLOAT32.items() if said[flip]]
+    return [("float32", f"of {_count(said.total(), 'atom')} in error, in float32: {', '.join(parts)}")]
 
 
 def network_summary(network: ReluNetwork) -> str:
@@ -75,6 +93,7 @@ def network_summary(network: ReluNetwork) -> str:
     table = [
         ("network", network.name),
         ("layers", _layers(network)),
+        *(() if network.head is None else (("head", f"{network.head}, which the layers leave out"),)),
         ("ReLUs", str(network.n_relus)),
         ("parameters", str(network.n_parameters)),
         ("input shape", f"{_shape(network.input_shape)}, without the batch axis"),
@@ -83,43 +102,6 @@ def network_summary(network: ReluNetwork) -> str:
         *(("note", notice) for notice in network.notices),
     ]
     return rows(table)
-
-
-def decimals(gap: float) -> int:
-    """How many decimals show two digits of the gap: at least 6, at most 15."""
-    if not (math.isfinite(gap) and gap > 0):
-        return 6 if gap else 12
-    return min(15, max(6, 1 - math.floor(math.log10(gap))))
-
-
-def rounded_down(value: float, places: int) -> str:
-    """The value rounded down at ``places`` decimals; where it is huge, at 16 digits."""
-    return _rounded(value, places, ROUND_FLOOR)
-
-
-def rounded_up(value: float, places: int) -> str:
-    """The value rounded up at ``places`` decimals; where it is huge, at 16 digits."""
-    return _rounded(value, places, ROUND_CEILING)
-
-
-def _rounded(value: float, places: int, rounding: str) -> str:
-    if not math.isfinite(value):
-        return f"{float(value):g}"
-    exact = Decimal(float(value))
-    huge = abs(exact) >= Decimal(10) ** 15
-    exponent = exact.adjusted() - 15 if huge else -places
-    shown = exact.quantize(Decimal((0, (1,), exponent)), context=Context(prec=2000, rounding=rounding))
-    if not shown:
-        shown = abs(shown)
-    return f"{shown:.15e}" if huge else f"{shown:f}"
-
-
-def upward(value: float, digits: int = 2) -> str:
-    """A quantity >= 0 at ``digits`` significant digits, its shortest round-trip form rounded up (0.05 stays 0.05)."""
-    if value == 0 or not math.isfinite(value):
-        return f"{float(value):g}"
-    shown = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(repr(float(value)))
-    return f"{shown:.{digits - 1}e}" if abs(shown.adjusted()) > 4 else f"{shown:f}"
 
 
 def rows(table: list[tuple[str, str]]) -> str:
@@ -137,10 +119,10 @@ def question_text(problem: WdroProblem) -> str:
     cost, loss = problem.cost, problem.loss
     norm = {Norm.INF: "l-inf", Norm.ONE: "l1", Norm.TWO: "l2"}[cost.norm]
     meaning = MEANING[loss]
-    ball = f"W_{cost.order}(Q, P) <= {problem.radius:.12g}"
+    ball = f"W_{cost.order}(Q, P) <= {stated(problem.radius)}"
     weighted = "" if cost.weights is None else ", features weighted"
-    labels = f"labels move at {cost.label_cost:.6g}" if cost.moves_labels else "fixed labels"
-    formula = f"V({problem.radius:.12g}) = sup {{ E_Q[{loss.value} loss] : Q on {_box(problem)}, {ball} }}"
+    labels = f"labels move at {stated(cost.label_cost)}" if cost.moves_labels else "fixed labels"
+    formula = f"V({stated(problem.radius)}) = sup {{ E_Q[{loss.value} loss] : Q on {_box(problem)}, {ball} }}"
     table = [
         ("question", formula),
         ("", f"order {cost.order}, ground cost {norm}{weighted} with {labels}; the loss is {meaning}"),
@@ -167,7 +149,7 @@ def _box(problem: WdroProblem) -> str:
         return f"a cut box in R^{problem.support.lower.size}"
     lower, upper = problem.support.lower, problem.support.upper
     if (lower == lower[0]).all() and (upper == upper[0]).all():
-        return f"[{lower[0]:.6g}, {upper[0]:.6g}]^{lower.size}"
+        return f"[{stated(lower[0])}, {stated(upper[0])}]^{lower.size}"
     return f"a box in R^{lower.size}"
 
 
@@ -192,6 +174,8 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _answer(result: VerificationResult) -> str:
     word = "exact" if result.status is Status.EXACT else "bracket"
+    if result.reason is Reason.UNBOUNDED:
+        word = "unbounded"
     return f"{word}: {result.detail or REASONS[result.reason]}"
 
 
@@ -218,31 +202,27 @@ def _upper_voucher(result: VerificationResult) -> str:
 
 
 def _multiplier(result: VerificationResult) -> str:
-    return "none (at radius 0, V is the nominal loss)" if result.multiplier is None else f"{result.multiplier:.9g}"
+    return "none (at radius 0, V is the nominal loss)" if result.multiplier is None else stated(result.multiplier)
 
 
 def _cost(cost: float, radius: float) -> str:
-    share = f" ({_percent(cost / radius)})" if radius > 0 else ""
-    return f"{upward(cost, 9)} of the radius {radius:.12g}{share}"
+    share = f" ({percent(cost, 0.0, radius)})" if radius > 0 else ""
+    return f"{at_most(cost, 9)} of the radius {stated(radius)}{share}"
 
 
-def _percent(share: float) -> str:
-    return f"{rounded_down(100 * share, 1)} %"
-
-
-def _attack_table(attacks: dict[str, float], nominal: float, upper: float, places: int) -> str:
+def _attack_table(attacks: dict[str, float], nominal: float, upper: float, digits: int) -> str:
     """Name, lower bound, and the share of the way from the nominal loss to the upper bound where that is finite."""
     if not attacks:
         return "no attack was run"
     shares = math.isfinite(upper) and upper > nominal
-    bounds = {name: rounded_down(bound, places) for name, bound in attacks.items()}
-    width = max(len("lower bound"), *(len(text) for text in bounds.values()))
+    bounds = {name: down(bound, digits) for name, bound in attacks.items()}
+    column = max(len("lower bound"), *(len(text) for text in bounds.values()))
     names = max(_LABEL - 2, *(len(name) for name in attacks))
     last = "  of the way from nominal to upper" if shares else ""
-    lines = [f"{'attack':<{names}}  {'lower bound':>{width}}{last}"]
+    lines = [f"{'attack':<{names}}  {'lower bound':>{column}}{last}"]
     for name, bound in attacks.items():
-        share = f"  {_percent((bound - nominal) / (upper - nominal)):>8}" if shares else ""
-        lines.append(f"{name:<{names}}  {bounds[name]:>{width}}{share}")
+        share = f"  {percent(bound, nominal, upper):>8}" if shares else ""
+        lines.append(f"{name:<{names}}  {bounds[name]:>{column}}{share}")
     return "\n".join(lines)
 
 

@@ -1,18 +1,29 @@
-"""What a checker made of a certificate, as text and as JSON."""
+"""What a checker made of a certificate, as text and as JSON.
+
+Both state the question that was checked in full: it was read from the user's own files, and numbers that state it read back to
+themselves.
+"""
 
 from __future__ import annotations
 
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.checker import Verdict
-from wdaverify.report.as_json import Json, number
-from wdaverify.report.summary import decimals, rounded_down, rounded_up, rows
+from wdaverify.digits import at_most, down, places, stated, up
+from wdaverify.problem import WdroProblem
+from wdaverify.reading import Column, Reading
+from wdaverify.report.as_json import Json, number, support_json
+from wdaverify.report.box import box_text
+from wdaverify.report.summary import rows
+from wdaverify.untrusted import shown
 
 VERDICT_SCHEMA = "wdaverify/verdict/1"
 
 
-def verdict_summary(certificate: Certificate, verdict: Verdict, size: int, seconds: float) -> str:
+def verdict_summary(
+    certificate: Certificate, verdict: Verdict, problem: WdroProblem, reading: Reading, size: int, seconds: float
+) -> str:
     """The theorem, what was proven of it, what was claimed; ends without a newline."""
-    places = decimals(verdict.upper - verdict.lower)
+    digits = places(verdict.lower, verdict.upper)
     proofs = certificate.proofs
     leaves = sum(int((tree.nodes >= 0).sum()) + 1 for proof in proofs for tree in proof.trees)
     answer = "proved" if verdict.proved else "REJECTED: what follows is all that was proven"
@@ -20,32 +31,59 @@ def verdict_summary(certificate: Certificate, verdict: Verdict, size: int, secon
         answer = "not decided: the time limit was reached; what follows is all that was proven"
     table = [
         ("verdict", answer),
-        ("theorem", _theorem(certificate)),
-        ("lower", f"{rounded_down(verdict.lower, places)}   proven"),
-        ("upper", f"{rounded_up(verdict.upper, places)}   proven"),
-        ("claimed", f"[{certificate.lower:.12g}, {certificate.upper:.12g}]"),
+        ("theorem", _theorem(problem)),
+        ("samples", _samples(problem, reading)),
+        ("network", f"{shown(problem.network.name)}, sha256 {problem.network.sha256}"),
+        ("lower", f"{down(verdict.lower, digits)}   proven"),
+        ("upper", f"{up(verdict.upper, digits)}   proven"),
+        ("claimed", f"[{stated(certificate.lower)}, {stated(certificate.upper)}]"),
         ("certificate", f"{size / 1e6:.3g} MB, {len(proofs)} proofs, {leaves} leaves"),
         ("time", f"{seconds:.2f} s"),
     ]
     return rows(table)
 
 
-def _theorem(certificate: Certificate) -> str:
-    low, high = certificate.support_lower, certificate.support_upper
-    box = (
-        f"[{low[0]:g}, {high[0]:g}]^{low.size}"
-        if low.size and (low == low[0]).all() and (high == high[0]).all()
-        else "a box"
-    )
-    norm = "l-inf" if certificate.norm == "inf" else "l1"
+def _theorem(problem: WdroProblem) -> str:
+    norm = "l-inf" if problem.cost.norm.value == "inf" else "l1"
+    box = box_text(problem.support.lower, problem.support.upper)
+    if "..." in box:
+        box += " (each is in the JSON of --output)"
     return (
-        f"lower <= sup E_Q[{certificate.loss} loss] <= upper over all Q on {box} with W{certificate.order}(Q, P) <= "
-        f"{certificate.radius:.17g} ({norm} cost, labels fixed), P the {certificate.count} samples given, for the network given"
+        f"lower <= sup E_Q[{problem.loss.value} loss] <= upper over all Q on {box} with W{problem.cost.order}(Q, P) <= "
+        f"{stated(problem.radius)} ({norm} cost, labels fixed), P the samples below, for the network below"
     )
 
 
-def verdict_json(certificate: Certificate, verdict: Verdict, seconds: float) -> Json:
+def _samples(problem: WdroProblem, reading: Reading) -> str:
+    """How many of how many, what was moved, weights, labels, hash."""
+    samples, moved = problem.samples, reading.moved
+    used = len(samples)
+    which = f"all {used}" if used == reading.there else f"the first {used} of the {reading.there}"
+    said = [f"{which} of {samples.source}"]
+    if moved.samples:
+        far = f"{at_most(moved.cost, 6)} in the ground cost"
+        if moved.linf != moved.cost:
+            far += f", {at_most(moved.linf, 6)} in l-inf"
+        said.append(f"{moved.samples} of them MOVED onto the support (--clip), by at most {far}")
+    else:
+        said.append("none of them moved")
+    equal = bool((samples.w == samples.w[0]).all())
+    said.append("equal weights" if equal else "weighted by the file's w")
+    said.append(_labels(reading.column))
+    return f"P: {', '.join(said)}; sha256 as used {samples.sha256}"
+
+
+def _labels(column: Column | None) -> str:
+    if column is None:
+        return "labels in y"
+    return f"labels in column {column}, {'the last' if column.last else 'NOT the last'}"
+
+
+def verdict_json(
+    certificate: Certificate, verdict: Verdict, problem: WdroProblem, reading: Reading, seconds: float
+) -> Json:
     """The fields of ``verdict.schema.json``."""
+    samples, column, moved = problem.samples, reading.column, reading.moved
     return {
         "schema": VERDICT_SCHEMA,
         "proved": verdict.proved,
@@ -54,13 +92,20 @@ def verdict_json(certificate: Certificate, verdict: Verdict, seconds: float) -> 
         "claimed": {"lower": number(verdict.claimed_lower), "upper": number(verdict.claimed_upper)},
         "reasons": list(verdict.reasons),
         "unproven": list(verdict.unproven),
-        "radius": number(certificate.radius),
-        "order": certificate.order,
-        "norm": certificate.norm,
-        "loss": certificate.loss,
-        "samples": certificate.count,
-        "network_sha256": certificate.network_sha256,
-        "samples_sha256": certificate.samples_sha256,
+        "radius": number(problem.radius),
+        "order": problem.cost.power,
+        "norm": problem.cost.norm.value,
+        "loss": problem.loss.value,
+        "support": support_json(problem.support),
+        "samples": len(samples),
+        "samples_in_file": reading.there,
+        "source": samples.source,
+        "label_column": None if column is None else {"index": column.index, "name": column.name, "last": column.last},
+        "moved": {"samples": moved.samples, "cost": number(moved.cost), "linf": number(moved.linf)},
+        "equal_weights": bool((samples.w == samples.w[0]).all()),
+        "network": problem.network.name,
+        "network_sha256": problem.network.sha256,
+        "samples_sha256": samples.sha256,
         "proofs": len(certificate.proofs),
         "seconds": number(seconds),
     }

@@ -187,7 +187,7 @@ class AtomPool:
         return self._flat
 
     def lower_model(self, multiplier: float) -> Array:
-        """``max_k v_ik - multiplier * c_ik`` for every sample, ``[N]``.
+        """``max_k v_ik - multiplier * c_ik`` for every sample, ``[N]``, the product rounded up.
 
         Raises:
             ValueError: the multiplier is negative or not finite.
@@ -197,7 +197,8 @@ class AtomPool:
         if not self._envelopes:
             return np.zeros(0)
         with np.errstate(over="ignore"):
-            out: Array = np.maximum.reduceat(flat.value - multiplier * flat.cost, flat.start[:-1])
+            paid = multiplier * flat.cost * (1 + 2.0**-50)
+            out: Array = np.maximum.reduceat(flat.value - paid, flat.start[:-1])
         return out
 
     def best(self, sample: int, multiplier: float) -> PoolAtom:

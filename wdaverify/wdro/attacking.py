@@ -6,22 +6,28 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.errors import ProblemError
+from wdaverify.given import instance
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
+from wdaverify.rounding import float_up, squares_up
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.log import LOGGER
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.result import AttackResult
 from wdaverify.wdro.twins import Twins
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, edge_of, evaluate, nominal_bracket
 from wdaverify.witness.losses import loss_bounds
+from wdaverify.witness.outward import said
 from wdaverify.witness.repair import within_reach
 
 _PORTION = 2048
@@ -115,9 +121,10 @@ def _offer(
     moved = label != problem.samples.y[sample]
     if math.isfinite(problem.cost.order):
         power = problem.cost.power
-        paid = np.where(moved, problem.cost.label_cost, 0.0) ** power
-        cost = distance if power == 1 else np.nextafter(distance**power, np.inf)
-        cost = np.where(moved, np.nextafter(cost + paid, np.inf), cost)
+        paid = float_up(Fraction(problem.cost.label_cost) ** power) if problem.cost.moves_labels else math.inf
+        cost = distance if power == 1 else squares_up(distance)
+        with np.errstate(over="ignore"):
+            cost = np.where(moved, np.nextafter(cost + paid, np.inf), cost)
         kept = (cost > 0) & np.isfinite(value) & np.isfinite(cost)
     else:
         cost = np.zeros(distance.size)
@@ -182,31 +189,33 @@ def attack(
     Raises:
         ProblemError: a device that is not there, or a time limit that is not a number >= 0.
     """
-    if time_limit is not None and not time_limit >= 0:
-        raise ProblemError(f"time limit {time_limit}: a number of seconds >= 0 is accepted")
-    refuse_overflow(problem)
+    asked = Options(time_limit=time_limit, device=device, seed=seed)
+    instance("problem", problem, WdroProblem, "WdroProblem(network, samples, cost, support, loss, radius) makes one")
     begun = time.monotonic()
-    deadline = math.inf if time_limit is None else begun + time_limit
-    until = math.inf if time_limit is None else begun + FINDING_SHARE * time_limit
-    outcome = launch(problem, device=device, seed=seed, deadline=until)
-    witnesses = valued(problem, outcome, deadline)
+    limit = math.inf if asked.time_limit is None else asked.time_limit
+    deadline, until = begun + limit, begun + FINDING_SHARE * limit
+    with deciding_until(deadline):
+        refuse_overflow(problem)
+        outcome = launch(problem, device=asked.device, seed=asked.seed, deadline=until)
+        witnesses = valued(problem, outcome, deadline)
+        best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
+        nominal = nominal_bracket(problem)[0]
     values = {name: witness.lower for name, witness in witnesses.items()}
-    best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
     finished = outcome.finished and "mixture" in values
     notices = () if finished else ("the time limit cut the attacks short",)
     for name, value in values.items():
         LOGGER.info("attack %s: %r", name, value)
     return AttackResult(
         problem=problem,
-        nominal=nominal_bracket(problem)[0],
+        nominal=nominal,
         attacks=values,
         transport_cost=best.transport_cost,
-        atoms=best.atoms,
+        atoms=said(problem, best.atoms),
         seconds=time.monotonic() - begun,
         spent={**outcome.spent, "mixture": time.monotonic() - begun},
         evaluations=outcome.evaluations,
         device=outcome.device,
-        seed=seed,
+        seed=asked.seed,
         finished=finished,
         notices=(*problem.network.notices, *notices),
     )

@@ -10,6 +10,7 @@ import numpy as np
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.checker import recheck
 from wdaverify.certify.proof import Proof
+from wdaverify.digits import width
 from wdaverify.problem import Loss
 from wdaverify.wdro.result import Reason, Status, VerificationResult, Voucher
 
@@ -56,7 +57,7 @@ def proven(result: VerificationResult, proofs: tuple[Proof, ...], deadline: floa
     closed = upper - lower <= result.gap_asked and result.reason is not Reason.NUMERICAL
     reason, detail = result.reason, result.detail
     if result.status is Status.EXACT and not closed:
-        reason, detail = Reason.STALLED, f"what is proven leaves a gap of {upper - lower:.3g}"
+        reason, detail = Reason.STALLED, f"what is proven leaves a gap of {width(lower, upper)}"
     notices = result.notices + tuple(
         f"the certificate proves less: {why}" for why in (*verdict.reasons, *verdict.unproven)
     )

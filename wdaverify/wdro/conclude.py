@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 
+from wdaverify.digits import up_to
 from wdaverify.solvers.registry import Choice
 from wdaverify.wdro.attacking import stay_put
 from wdaverify.wdro.dlr import DlrSearch
 from wdaverify.wdro.margin import MarginSearch
+from wdaverify.wdro.reproduced import witness_reproduced
 from wdaverify.wdro.result import (
     Reason,
     SampleBracket,
@@ -20,6 +23,7 @@ from wdaverify.wdro.result import (
 from wdaverify.wdro.run import SHORTFALL, Run
 from wdaverify.wdro.zero_one import ZeroOneSearch
 from wdaverify.witness.evaluate import nominal_bracket
+from wdaverify.witness.outward import said
 
 _NAIVE_STEPS = 40
 """Bisection steps on the multiplier that a naive loop takes to reach 1e-6 (a range of 1e6, halved 40 times)."""
@@ -28,7 +32,8 @@ _DETAIL = {
     Reason.GAP_CLOSED: "the bracket is closed to the gap asked for",
     Reason.THRESHOLD_DECIDED: "the bracket decides the threshold",
     Reason.TIME_LIMIT: "the time limit was reached; the bracket holds",
-    Reason.UNBOUNDED: "the supremum is +inf: three logits tie above the label's within the support, and the loss grows there",
+    Reason.UNBOUNDED: "the supremum is +inf: three logits tie above the label's within reach, and the loss grows without bound "
+    "there, as rationals show",
     Reason.INTERRUPTED: "the run was interrupted; the bracket holds",
     Reason.EXECUTOR_LOST: "what was to solve is gone (see the notices); the bracket holds",
     Reason.STALLED: "no question is left that would narrow the bracket: the tolerances of the solver are reached",
@@ -53,8 +58,12 @@ def conclude(
         run.upper = run.lower
     if run.largest_shortfall > SHORTFALL:
         reason = Reason.NUMERICAL
+    ended = reason
+    if isinstance(search, ZeroOneSearch):
+        witness, reason = witness_reproduced(run, search, reason)
+        run.lower = min(run.lower, witness.lower)
     closed = run.upper - run.lower <= run.options.gap and reason is not Reason.NUMERICAL
-    if closed and reason is not Reason.THRESHOLD_DECIDED:
+    if closed and reason is ended and reason is not Reason.THRESHOLD_DECIDED:  # an interrupt in between stays one
         reason = Reason.GAP_CLOSED
     own = search is None or search.checked_upper() <= run.upper
     run.state("end", 0, reason)
@@ -69,7 +78,7 @@ def conclude(
         multiplier=None if search is None else search.multiplier,
         transport_cost=witness.transport_cost,
         attacks=attacks,
-        atoms=witness.atoms,
+        atoms=said(problem, witness.atoms),
         per_sample=_clean_brackets(run) if search is None else search.per_sample(),
         vouched_lower=Voucher.CHECKED,
         vouched_upper=Voucher.CHECKED if own else Voucher.SOLVER,
@@ -79,14 +88,17 @@ def conclude(
         threshold=run.options.threshold,
         seed=run.options.seed,
         rays=search.horizon.rays if isinstance(search, MarginSearch) and search.horizon is not None else (),
+        tie=search.tie if isinstance(search, DlrSearch) else None,
         notices=(*problem.network.notices, *((choice.notice,) if choice.notice else ()), *run.notices()),
     )
 
 
 def _detail(run: Run, reason: Reason) -> str:
     if reason is Reason.NUMERICAL:
-        amount = run.largest_shortfall
-        return f"a solver's bound fell short of a re-evaluated point by {amount:.3g}; try another --solver"
+        amount = up_to(run.largest_shortfall, 3)
+        return f"a solver's bound fell short of a re-evaluated point by {amount}; try another --solver"
+    if reason is Reason.STALLED and run.doubt and math.isinf(run.upper):
+        return run.doubt
     if reason is Reason.STALLED and run.failures:
         return "questions went unanswered (see the notices), and no other would narrow the bracket"
     return _DETAIL[reason]

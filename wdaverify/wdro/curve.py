@@ -7,6 +7,8 @@ multiplier priced, ``D_k >= sum_i w_i phi_i(lam_k)``
 
 and the radius where the two are farthest apart is searched next (docs/theory.md, section 2). Zero-one curves come from the
 distances alone: ``knapsack(hi) <= V <= knapsack(lo)``; for order inf they are steps.
+
+The breakpoints and what holds between them: ``wdaverify.wdro.breakpoints``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -24,17 +25,19 @@ from wdaverify.errors import ProblemError
 from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
-from wdaverify.rounding import float_up
+from wdaverify.rounding import SMALLEST_SUBNORMAL, float_up, widths_up
 from wdaverify.solvers.registry import choose
-from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put, valued
+from wdaverify.wdro.attacking import budget, launch, portions, refuse_overflow, stay_put, valued
+from wdaverify.wdro.breakpoints import knapsack_steps, on_line, read_steps, table
 from wdaverify.wdro.distances import DistancesResult, distances
 from wdaverify.wdro.log import ended
 from wdaverify.wdro.margin import MarginSearch
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason
-from wdaverify.wdro.run import Options, Run
-from wdaverify.wdro.verify import check_family
+from wdaverify.wdro.run import SHORTFALL, Run
+from wdaverify.wdro.verify import check_asked, check_family
 from wdaverify.wdro.workers import Workers
 from wdaverify.witness.evaluate import Witness, evaluate, nominal_bracket
 
@@ -42,9 +45,6 @@ _SHARE = 0.5
 """The share of the gap asked for to which single radii are closed; the curve in between then stays within the whole."""
 _RADII = 500
 _STEPS, _GROWTH = 40, 4.0
-_OUTWARD = 1e-12
-_SAME = 1e-13
-"""Breakpoints closer than this share of the largest budget are one; what that moves the curve is less than ``_OUTWARD``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class CurveResult:
     """``lower <= V <= upper`` at ``radius``, all ``[M]``: every breakpoint of the two curves, from 0 to the largest radius.
 
     For finite orders both are to be joined by straight lines in ``radius^p``: a lower bound and an upper bound hold between
-    breakpoints too. For order inf both hold from their radius up to the next (steps).
+    breakpoints too. For order inf both hold from their radius up to the next (steps). Neither ever falls.
     """
 
     problem: WdroProblem
@@ -67,11 +67,16 @@ class CurveResult:
     notices: tuple[str, ...]
 
     @property
+    def widths(self) -> Array:
+        """``upper - lower``, rounded up, ``[M]``."""
+        return widths_up(self.lower, self.upper)
+
+    @property
     def exact(self) -> bool:
         """Whether the bracket is closed to the gap asked for at every radius; at order inf, whether every step is known that well."""
         if not math.isfinite(self.problem.cost.order):
             return self.reason is Reason.GAP_CLOSED
-        return bool((self.upper - self.lower <= self.gap_asked).all())
+        return bool((self.widths <= self.gap_asked).all())
 
 
 class _CurveSearch(MarginSearch):
@@ -84,8 +89,10 @@ class _CurveSearch(MarginSearch):
     def _take_upper(self) -> None:
         weights = self._problem.samples.w
         used, upper = weights > 0, self._pricing.upper()
+        total = math.inf
         if np.isfinite(upper[used]).all():
             total = float_up(exact_dot(weights[used].tolist(), upper[used].tolist()))
+        if math.isfinite(total):
             lam = self._pricing.multiplier
             self.lines[lam] = min(total, self.lines.get(lam, math.inf))
         super()._take_upper()
@@ -93,13 +100,15 @@ class _CurveSearch(MarginSearch):
     def at(self, radius: float) -> tuple[Reason, float]:
         """Close the bracket at a radius; the reason, and the proven lower value there."""
         self._problem = replace(self._problem, radius=radius)
-        self._budget = float(radius**self._problem.cost.power)
+        self._budget = budget(self._problem)
         self._run.lower, self._run.upper = -math.inf, math.inf
         self.witness = stay_put(self._problem)
         self._forget_approach()  # the best of another radius says nothing here
         self._run.rounds = 0
         best = min(self.lines, key=lambda lam: lam * self._budget + self.lines[lam], default=None)
-        self._run.upper = math.inf if best is None else self._line(best)
+        self._run.upper = (
+            math.inf if best is None else on_line(best, self.lines[best], radius, self._problem.cost.power)
+        )
         reason = self.search()
         return reason, self.witness.lower
 
@@ -113,6 +122,8 @@ class _CurveSearch(MarginSearch):
         for _ in range(_STEPS):
             self._forget_approach()
             lam *= _GROWTH
+            if not math.isfinite(lam):
+                break
             self._run.next_round()
             self._pricing.move_to(lam)
             self._take_upper()
@@ -121,16 +132,12 @@ class _CurveSearch(MarginSearch):
                 return reason
         return Reason.STALLED
 
-    def _line(self, lam: float) -> float:
-        value = lam * self._budget + self.lines[lam]
-        return value + _OUTWARD * (abs(value) + lam * self._budget)
-
     def lower_at(self, radius: float) -> float:
         """What the atoms at hand prove at a radius."""
         from wdaverify.transport.master import solve_master
 
         problem = replace(self._problem, radius=radius)
-        plan = solve_master(self._pool, problem.samples.w, float(radius**problem.cost.power)).plan
+        plan = solve_master(self._pool, problem.samples.w, budget(problem)).plan
         return evaluate(problem, plan.distribution(problem.samples.y)).lower
 
 
@@ -158,21 +165,22 @@ def curve(
 
     A KeyboardInterrupt ends the run with the curve so far.
     """
-    if not (math.isfinite(gap) and gap > 0):
-        raise ProblemError(f"gap {gap}: a finite number > 0 is accepted")
+    asked = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed)
+    check_asked(problem, journal, progress)
     if problem.loss is Loss.ZERO_ONE:
         found = distances(
             problem,
             solver=solver,
-            gap=gap * 1e-2,
+            gap=max(asked.gap * 1e-2, SMALLEST_SUBNORMAL),
             time_limit=time_limit,
             jobs=jobs,
             device=device,
             seed=seed,
             progress=progress,
             journal=journal,
+            reproduced=False,
         )
-        return _of_distances(problem, found, gap)
+        return _of_distances(problem, found, asked.gap)
     if problem.loss is Loss.DLR:
         raise ProblemError("the DLR loss has no curve from one set of atoms; use verify at the radii of interest")
     if not math.isfinite(problem.cost.order):
@@ -180,15 +188,15 @@ def curve(
             f"at order inf the {problem.loss.value} loss has no curve from one set of atoms: its value is not concave in the "
             "radius; use verify at the radii of interest, or the zero-one loss"
         )
-    options = Options(solver, _SHARE * gap, time_limit, jobs, None, device, seed, False)
+    options = replace(asked, gap=max(_SHARE * asked.gap, SMALLEST_SUBNORMAL))
     check_family(problem, options)
-    choose(solver)
+    choose(options.solver)
     recall = None if journal is None else Recall(journal, problem, options, "curve")
-    run = Run(problem, options, Workers(problem.network, solver, jobs), progress, recall=recall)
+    run = Run(problem, options, Workers(problem.network, options.solver, options.jobs), progress, recall=recall)
     try:
         with one_thread():
             refuse_overflow(problem)
-            return _refined(run, gap)
+            return _refined(run, asked.gap)
     finally:
         run.workers.close()
 
@@ -237,14 +245,19 @@ def _refined(run: Run, gap: float) -> CurveResult:
         reason = Reason.INTERRUPTED
     if problem.radius == 0:
         zero = np.zeros(1)
-        table = zero, zero + nominal[0], zero + nominal[1]
+        bounds = zero, zero + nominal[0], zero + nominal[1]
     else:
-        table = _table(search.lines, points, problem)
+        points.setdefault(problem.radius, nominal[0])  # an interrupt may come before any search, and V never falls
+        radii, low, high = table(search.lines, points, problem)
+        if (low > high).any():  # a solver's word against re-evaluated points: raised, and told
+            run.shortfall(float((low - high).max()))
+            reason = Reason.NUMERICAL if run.largest_shortfall > SHORTFALL else reason
+        bounds = radii, low, np.maximum(low, high)
     run.state("end", 0, reason)
     result = CurveResult(
         problem,
         reason,
-        *table,
+        *bounds,
         gap,
         time.monotonic() - run.begun,
         sum(run.solves.values()),
@@ -261,64 +274,18 @@ def _refined(run: Run, gap: float) -> CurveResult:
 def _widest(search: _CurveSearch, points: dict[float, float], problem: WdroProblem, gap: float) -> float | None:
     """The radius whose bracket is widest, after what the atoms at hand prove there; None where the curve is closed."""
     for _ in range(_RADII):
-        radius, lower, upper = _table(search.lines, points, problem)
-        width = upper - lower
+        radius, lower, upper = table(search.lines, points, problem)
+        width = widths_up(lower, upper)
         at = int(width.argmax())
         if width[at] <= gap:
             return None
         chosen = float(radius[at])
         if chosen in points:
-            return chosen if points[chosen] + _SHARE * gap < upper[at] - 1e-15 and width[at] > gap else None
+            return chosen if points[chosen] + _SHARE * gap < upper[at] else None
         points[chosen] = search.lower_at(chosen)
         if upper[at] - points[chosen] > gap:
             return chosen
     return None
-
-
-def _table(lines: dict[float, float], points: dict[float, float], problem: WdroProblem) -> tuple[Array, Array, Array]:
-    """Radii, lower and upper values at every breakpoint of the chords and of the lines' least."""
-    power = problem.cost.power
-    largest = float(problem.radius**power)
-    known = sorted(points)
-    budgets = np.array([r**power for r in known])
-    proven = np.maximum.accumulate(np.array([points[r] for r in known]))
-    slopes = np.array(sorted(lines))
-    height = np.array([lines[lam] for lam in slopes])
-    corners = _corners(slopes, height, largest)
-    apart = np.abs(corners[:, None] - budgets).min(axis=1) > _SAME * largest if corners.size else np.zeros(0, np.bool_)
-    every = np.unique(np.concatenate([budgets, corners[apart]]))
-    every = every[np.append(True, np.diff(every) > 0)]
-    radius = np.array(
-        [known[int(np.flatnonzero(budgets == b)[0])] if (budgets == b).any() else b ** (1.0 / power) for b in every]
-    )
-    lower = np.interp(every, budgets, proven)
-    lower = np.where(np.isin(every, budgets), lower, lower - _OUTWARD * (1 + np.abs(lower)))
-    with np.errstate(invalid="ignore"):
-        upper = (
-            np.full(every.size, math.inf)
-            if not slopes.size
-            else (slopes[:, None] * every + height[:, None]).min(axis=0)
-        )
-    return radius, lower, upper + _OUTWARD * (1 + np.abs(upper))
-
-
-def _corners(slopes: Array, height: Array, largest: float) -> Array:
-    """Budgets in (0, largest) where the least of the lines ``slope b + height`` changes."""
-    order = np.argsort(-slopes)
-    hull: list[int] = []
-    for k in order.tolist():
-        while hull and height[k] <= height[hull[-1]]:
-            hull.pop()
-        while len(hull) > 1 and _cross(slopes, height, hull[-2], k) <= _cross(slopes, height, hull[-2], hull[-1]):
-            hull.pop()
-        hull.append(k)
-    out = np.array([_cross(slopes, height, a, b) for a, b in pairwise(hull)])
-    return out[(out > 0) & (out < largest)] if out.size else out
-
-
-def _cross(slopes: Array, height: Array, a: int, b: int) -> float:
-    """Where two lines meet."""
-    return float((height[b] - height[a]) / (slopes[a] - slopes[b]))
 
 
 def _of_distances(problem: WdroProblem, found: DistancesResult, gap: float) -> CurveResult:
@@ -326,38 +293,10 @@ def _of_distances(problem: WdroProblem, found: DistancesResult, gap: float) -> C
     cost, w = problem.cost, problem.samples.w
     low = np.minimum([b.lower for b in found.brackets], cost.label_cost)
     high = np.minimum([b.upper for b in found.brackets], cost.label_cost)
-    least, most = _knapsacks(problem, high, w), _knapsacks(problem, low, w)
-    radius = np.unique(np.concatenate([[0.0, problem.radius], least[0], most[0]]))
+    least, most = knapsack_steps(problem, high, w, upper=False), knapsack_steps(problem, low, w, upper=True)
+    radius = np.unique(np.concatenate([[problem.radius], least[0], most[0]]))
     radius = radius[radius <= problem.radius]
-    lower, upper = _read(problem, least, radius), _read(problem, most, radius)
-    slack = _OUTWARD * (1 + radius.size)
-    lower, upper = (
-        np.maximum(lower - slack * (lower > 0), 0.0),
-        np.minimum(upper + slack * (upper > 0), float(math.fsum(w))),
-    )
-    closed = bool((upper - lower <= gap).all()) if math.isfinite(cost.order) else found.exact
+    lower, upper = read_steps(problem, least, radius, upper=False), read_steps(problem, most, radius, upper=True)
+    closed = bool((widths_up(lower, upper) <= gap).all()) if math.isfinite(cost.order) else found.exact
     reason = Reason.GAP_CLOSED if closed else found.reason if found.reason is not Reason.GAP_CLOSED else Reason.STALLED
     return CurveResult(problem, reason, radius, lower, upper, gap, found.seconds, found.solves, 0, found.notices)
-
-
-def _knapsacks(problem: WdroProblem, distance: Array, w: Array) -> tuple[Array, Array]:
-    """Breakpoints ``(radius, value)``: nearest samples first; for order inf the steps."""
-    order = np.argsort(distance, kind="stable")
-    order = order[np.isfinite(distance[order]) & (w[order] > 0)]
-    value = np.cumsum(w[order])
-    if not math.isfinite(problem.cost.order):
-        return distance[order], value
-    power = problem.cost.power
-    return np.cumsum(w[order] * distance[order] ** power) ** (1.0 / power), value
-
-
-def _read(problem: WdroProblem, steps: tuple[Array, Array], radius: Array) -> Array:
-    """The values at radii."""
-    at, value = steps
-    if not math.isfinite(problem.cost.order):
-        reached = np.searchsorted(at, radius, side="right")
-        return np.concatenate([[0.0], value])[reached]
-    power = problem.cost.power
-    free = float(value[at <= 0].max(initial=0.0))
-    budget, height = np.concatenate([[0.0], at[at > 0] ** power]), np.concatenate([[free], value[at > 0]])
-    return np.asarray(np.interp(radius**power, budget, height))

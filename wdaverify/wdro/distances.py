@@ -20,14 +20,18 @@ from wdaverify.problem import Loss, WdroProblem
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put
 from wdaverify.wdro.log import ended
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
+from wdaverify.wdro.reproduced import nearest_reproduced
 from wdaverify.wdro.result import Reason, SampleBracket
-from wdaverify.wdro.run import Options, Run
-from wdaverify.wdro.verify import check_family
+from wdaverify.wdro.run import Run
+from wdaverify.wdro.verify import check_asked, check_family
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import Witness
+from wdaverify.witness.single import Flip, flips
 
 _FARTHEST = 1e6
 """On the whole space nothing beyond this is looked at; a distance of more is left open above."""
@@ -37,7 +41,9 @@ _FARTHEST = 1e6
 class DistancesResult:
     """Per sample a bracket of its distance (upper inf: no error is known, lower inf: there is none) and the nearest error found.
 
-    ``points [N]`` are inputs ``[n]`` at distance ``upper``, None where there is none; ``classes [N]`` what the network says there.
+    ``points [N]`` are inputs ``[n]`` at distance ``upper``, None where there is none; ``classes [N]`` what the network says there,
+    ``float32 [N]`` whether they are errors in float32 too. Where the gap leaves room for it a point is a little farther than the
+    nearest error known, so that it is.
     """
 
     problem: WdroProblem
@@ -49,6 +55,7 @@ class DistancesResult:
     seconds: float
     solves: int
     notices: tuple[str, ...]
+    float32: tuple[Flip | None, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -100,54 +107,71 @@ def distances(
     seed: int = 0,
     progress: Report | None = None,
     journal: Journal | None = None,
+    reproduced: bool = True,
 ) -> DistancesResult:
     """The distance of every sample to its nearest error, bracketed to ``gap``.
 
     Args:
         problem: a zero-one question; its radius says where the attacks look first, its order and label cost do not matter.
         solver, gap, time_limit, jobs, device, seed, progress, journal: as ``verify``; the bracket that progress tells is the widest one.
+        reproduced: look for errors that float32 reproduces within the gap; if not, the nearest ones stand as they were found.
 
     Raises:
         ProblemError: another loss, or an option outside what is accepted.
 
     A KeyboardInterrupt ends the run with the brackets so far.
     """
+    options = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed)
+    check_asked(problem, journal, progress)
     if problem.loss is not Loss.ZERO_ONE:
         raise ProblemError(f"distances are those of the zero-one loss, not {problem.loss.value}")
-    if not gap > 0 or not math.isfinite(gap):
-        raise ProblemError(f"gap {gap}: a finite number > 0 is accepted")
     asked = replace(problem, cost=replace(problem.cost, order=1, label_cost=math.inf), radius=max(problem.radius, 1e-3))
-    options = Options(solver, gap, time_limit, jobs, None, device, seed, False)
     check_family(asked, options)
-    choose(solver)
+    choose(options.solver)
     begun = time.monotonic()
     recall = None if journal is None else Recall(journal, asked, options, "distances")
-    run = Run(asked, options, Workers(asked.network, solver, jobs), progress, recall=recall)
+    run = Run(asked, options, Workers(asked.network, options.solver, options.jobs), progress, recall=recall)
     try:
-        with one_thread():
+        with one_thread(), deciding_until(run.deadline):
             refuse_overflow(asked)
             search = _DistanceSearch(run, stay_put(asked))
             reason = _searched(run, search)
+            brackets, points = search.per_sample(), search.nearest()
+            if reproduced:
+                brackets, points, reason = nearest_reproduced(run, brackets, points, reason)
     finally:
         run.workers.close()
     run.state("end", 0, reason)
-    points = search.nearest()
     logits = [None if p is None else asked.network.forward(p[None, :])[0] for p in points]
     result = DistancesResult(
         problem=asked,
         reason=reason,
-        brackets=search.per_sample(),
+        brackets=brackets,
         points=points,
         classes=tuple(
             None if z is None else _wrong_class(z, int(y)) for z, y in zip(logits, asked.samples.y, strict=True)
         ),
-        gap_asked=gap,
+        gap_asked=options.gap,
         seconds=time.monotonic() - begun,
         solves=sum(run.solves.values()),
         notices=(*asked.network.notices, *run.notices()),
+        float32=_in_float32(asked, points),
     )
     ended("distances", result.reason.value, _widest(result.brackets), result.solves, result.seconds, result.notices)
     return result
+
+
+def _in_float32(problem: WdroProblem, points: Sequence[Array | None]) -> tuple[Flip | None, ...]:
+    """What float32 makes of the points."""
+    out: list[Flip | None] = [None] * len(points)
+    there = [(i, point) for i, point in enumerate(points) if point is not None]
+    if there:
+        at = np.array([i for i, _ in there])
+        for i, flip in zip(
+            at, flips(problem.network, np.stack([p for _, p in there]), problem.samples.y[at]), strict=True
+        ):
+            out[i] = flip
+    return tuple(out)
 
 
 def _widest(brackets: Sequence[SampleBracket]) -> tuple[float, float]:
@@ -171,8 +195,9 @@ def _searched(run: Run, search: _DistanceSearch) -> Reason:
             outcome = launch(
                 run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline, everyone=True
             )
-            for part in portions(outcome.sample.size, run.deadline):
-                search.offer(outcome.sample[part], outcome.point[part])
+            with deciding_until(run.valuing):
+                for part in portions(outcome.sample.size, run.deadline):
+                    search.offer(outcome.sample[part], outcome.point[part])
             if run.recall is not None and outcome.finished and time.monotonic() < run.deadline:
                 run.recall.keep_attacks(outcome.device, {})
         return search.search()

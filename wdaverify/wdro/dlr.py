@@ -4,7 +4,8 @@
 
 so that proven lower bounds of ``h_i`` at some levels are atoms from above, as points are from below, and both sides are a
 restricted master. The interval that widens the bracket most is halved next. With four classes or more the loss is unbounded
-near ties of three logits above the label's; whether the support holds one is decided first.
+near ties of three logits above the label's; whether the support holds one is looked for first, and found is only what
+rationals show (``wdaverify.witness.tie``): near a tie the loss may be as large as it likes and yet be bounded.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from bisect import insort
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
@@ -26,25 +28,31 @@ from wdaverify.rounding import float_up
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import budget, fill_pool, portions
+from wdaverify.wdro.ceiling import ceiling
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Run
+from wdaverify.wdro.ties import find_tie
 from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import within_reach
+from wdaverify.witness.tie import Tie
 
-_LARGE = 1e3
-"""A loss beyond this next to a tie of three logits shows that the loss grows without bound there."""
 _DIRECTIONS = 64
 _OFFERED = 8
 """How many of them are offered as atoms."""
 _SHORT = 1e-7
 """A point that falls short of its level by more is near a tie."""
-_CLEARLY = 1e-2
-"""How far above the label's a tie is looked for first, relative to the largest logit of a sample."""
+_ABOVE = (1e-2, 0.0, 1e-5)
+"""How far above the label's ties are looked for, relative to the largest logit of a sample; the last where the one before it
+was found and is none."""
 _ENDLESS = 1e9
 """Levels beyond this are not asked for."""
+_DOUBT = (
+    "a solver's point is close to a tie of three logits above the label's, which could be neither proved in rationals nor "
+    "excluded: V may be +inf; the bracket holds"
+)
 _SCALES = 10.0 ** -np.arange(1, 11)
 _NARROWEST = 1e-3
 """No interval of levels is halved that is narrower than this share of the gap."""
@@ -81,6 +89,8 @@ class DlrSearch:
         """Samples and levels that a solver could say nothing of."""
         self._power = self._problem.cost.power if math.isfinite(self._problem.cost.order) else 1
         self._answered = 0
+        self.tie: Tie | None = None
+        """Where the loss is shown to have no bound."""
         self._asking = 0.0
         """The multiplier at which questions are chosen."""
         self._take_up()
@@ -200,11 +210,37 @@ class DlrSearch:
             verdict = self._run.verdict()
             return verdict if verdict is Reason.THRESHOLD_DECIDED else Reason.UNBOUNDED
         self._update()
+        self._refine()
+        if self._run.verdict() is None and self._lower_tops():
+            self._refine()
+        return self._run.verdict() or Reason.STALLED
+
+    def _refine(self) -> None:
+        """Ask for levels until nothing is left to ask."""
         for task, answer in self._run.work(self._draw, self._tell):
             self._take(task, answer)
             self._run.next_round()
             self._update()
-        return self._run.verdict() or Reason.STALLED
+
+    def _lower_tops(self) -> bool:
+        """Whether our own bounds say more of the largest losses of samples that widen the bracket than the solver did."""
+        lower, finite, known = False, math.isfinite(self._problem.cost.order), dict[int, float]()
+        for sample in np.flatnonzero(self._width() > 0).tolist():
+            if self._run.verdict() is not None:
+                break
+            label = int(self._problem.samples.y[sample])
+            if (
+                label not in known or not finite
+            ):  # where the whole support is within reach, one sample speaks for its label
+                bound = partial(self._screen.functionals, sample)
+                known[label] = ceiling(bound, self._problem.network.n_outputs, label)
+            top = max(known[label], math.nextafter(self._levels[sample][0][0], math.inf))
+            if top < self._top[sample]:
+                lower = True
+                for twin in self._twins.of(sample).tolist():
+                    self._learn(twin, top, math.inf)
+        self._update()
+        return lower
 
     def _tell(self) -> None:
         self._run.tell("solve", lambda: int(np.count_nonzero(self._width() > 0)))
@@ -300,7 +336,7 @@ class DlrSearch:
         self._levels[sample] = out
 
     def _decide(self) -> bool:
-        """Whether the loss is unbounded: a tie of three logits above the label's, with points of large loss around it."""
+        """Whether the loss is shown to have no bound: a tie of three logits above the label's, in rationals."""
         problem = self._problem
         samples = np.flatnonzero(self._twins.weight > 0)
         if math.isfinite(problem.cost.order):  # one sample speaks for its label
@@ -308,15 +344,30 @@ class DlrSearch:
         size = float(np.abs(problem.network.forward(problem.samples.x)).max())
         for sample in samples.tolist():
             region, bounds, _ = self._screen.region(sample, 0.0, float(self._screen.reach[sample]))
-            for least in (_CLEARLY * size, 0.0):
+            near = True
+            for least in _ABOVE:
                 if self._run.verdict() is not None:
                     return False
-                question = Level(sample, int(problem.samples.y[sample]), math.inf, region, bounds, least)
+                if not near:
+                    break
+                question = Level(sample, int(problem.samples.y[sample]), math.inf, region, bounds, least * size)
                 effort = Effort(_LEAST_GAP, self._run.remaining(), self._run.options.seed, None, None)
-                for point in self._asked(Task(sample, question, effort)):
-                    if self._around(sample, point) > _LARGE:
-                        return True
+                points = self._asked(Task(sample, question, effort))
+                if any(self._shown(sample, point) for point in points):
+                    return True
+                near = bool(points) or least > 0
         return False
+
+    def _shown(self, sample: int, point: Array) -> bool:
+        """Whether a point leads to a tie that shows that there is no bound; the loss around it is offered either way."""
+        self._around(sample, point)
+        run = self._run
+        self.tie = find_tie(self._problem, sample, point, seed=run.options.seed, deadline=run.deadline)
+        if self.tie is None:
+            run.doubt = _DOUBT
+        else:
+            self._around(sample, np.array([float(value) for value in self.tie.point]))
+        return self.tie is not None
 
     def _asked(self, task: Task) -> list[Array]:
         """The points of the answer to one question."""
@@ -327,15 +378,15 @@ class DlrSearch:
             points += list(answer.points)
         return points
 
-    def _around(self, sample: int, point: Array) -> float:
-        """Offer the best of random points around one at or near a tie, whose own loss may not be defined; the largest loss seen.
+    def _around(self, sample: int, point: Array) -> None:
+        """Offer the best of random points around one at or near a tie, whose own loss may not be defined.
 
         Every order of logits that tie at a point is that of points nearby, where the network is not degenerate.
         """
         problem = self._problem
         rng = np.random.default_rng(self._run.options.seed)
         moves = rng.normal(size=(_SCALES.size * _DIRECTIONS, point.size)) * np.repeat(_SCALES, _DIRECTIONS)[:, None]
-        near = np.clip(point + moves, problem.support.lower, problem.support.upper)
+        near = np.clip(np.vstack([point, point + moves]), problem.support.lower, problem.support.upper)
         near = within_reach(problem, np.full(len(near), sample), near)
         value = loss_bounds(problem, near, np.full(len(near), problem.samples.y[sample]))[0]
         paid = self.multiplier * problem.cost.distance(near - problem.samples.x[sample]) ** self._power
@@ -343,7 +394,6 @@ class DlrSearch:
         twins = self._twins.of(sample)
         self.offer(np.repeat(twins, best.size), np.tile(near[best], (twins.size, 1)))
         self._update()
-        return float(value.max(initial=-math.inf))
 
     def per_sample(self) -> tuple[SampleBracket, ...]:
         """The brackets of phi_i at the multiplier."""

@@ -20,7 +20,7 @@ from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
 from wdaverify.pieces import Pieces
 from wdaverify.problem import Support, WdroProblem
-from wdaverify.rounding import dot_error
+from wdaverify.rounding import dot_error, underflow
 from wdaverify.transport.ray import Ray
 from wdaverify.wdro.run import Run
 from wdaverify.witness.enclosure import functionals_enclosure
@@ -47,20 +47,26 @@ class Horizon:
         problem, pieces = self._problem, self._pieces
         blocks, x = problem.network.blocks, problem.samples.x
         first = blocks[0]
-        size = np.abs(x) @ np.abs(first.weight).T + np.abs(first.bias)
-        e = np.abs(x @ first.weight.T + first.bias)
-        e = e + dot_error(x.shape[1] + 2) * size + 2 * (np.abs(x) @ first.weight_error.T + first.bias_error)
-        for block in blocks[1:]:
-            grow = np.abs(block.weight) + 2 * block.weight_error
-            e = (e @ grow.T + np.abs(block.bias) + 2 * block.bias_error) * (1 + dot_error(e.shape[1] + 2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.abs(x) @ np.abs(first.weight).T + np.abs(first.bias)
+            e = np.abs(x @ first.weight.T + first.bias) + underflow(2 * x.shape[1])
+            e = e + dot_error(x.shape[1] + 2) * size + 2 * (np.abs(x) @ first.weight_error.T + first.bias_error)
+            for block in blocks[1:]:
+                grow = np.abs(block.weight) + 2 * block.weight_error
+                e = (e @ grow.T + np.abs(block.bias) + 2 * block.bias_error) * (1 + dot_error(e.shape[1] + 2))
+                e = e + underflow(e.shape[1] + block.weight.shape[1])
+        e = np.where(np.isnan(e), math.inf, e)
         out = np.full(len(problem.samples), -math.inf)
         step = max(1, 2**22 // (pieces.per_sample * problem.network.n_outputs))
         for start in range(0, len(problem.samples), step):
             samples = np.arange(start, min(start + step, len(problem.samples)))
             items = pieces.of_samples(samples)
             rows = np.abs(pieces.rows(items.reshape(-1)))
-            spread = np.einsum("bqk,bk->bq", rows, np.repeat(e[samples], pieces.per_sample, axis=0)).max(axis=1)
-            spread = spread * (1 + dot_error(rows.shape[2] + 2)) + pieces.offset[items.reshape(-1)]
+            with np.errstate(over="ignore", invalid="ignore"):
+                spread = np.einsum("bqk,bk->bq", rows, np.repeat(e[samples], pieces.per_sample, axis=0)).max(axis=1)
+                spread = spread * (1 + dot_error(rows.shape[2] + 2)) + underflow(rows.shape[2])
+                spread = spread + pieces.offset[items.reshape(-1)]
+            spread = np.where(np.isnan(spread), math.inf, spread)
             out[samples] = np.nextafter(spread.reshape(items.shape).max(axis=1), np.inf)
         if pieces.entropy:
             out = np.maximum(out, 0.0) + math.nextafter(math.log(problem.network.n_outputs), math.inf) + 1e-12
@@ -133,7 +139,7 @@ class Horizon:
                 spare = (multiplier - s) * (1 - 1e-12)
                 out = room / spare if spare > 0 else np.full(room.size, math.inf)
             else:
-                out = (s + np.sqrt(s * s + 4 * multiplier * room)) / (2 * multiplier)
+                out = 0.5 * ((s + np.hypot(s, 2 * math.sqrt(multiplier) * np.sqrt(room))) / multiplier)
         return np.where(np.isfinite(out), out * (1 + 1e-9), math.inf)
 
     def far_points(self, gap: float) -> list[tuple[int, Array]]:
@@ -160,9 +166,9 @@ def _without_biases(network: ReluNetwork) -> ReluNetwork:
     layers: list[Layer] = []
     for layer in network.layers:
         if isinstance(layer, Affine):
-            layers.append(replace(layer, bias=readonly(np.zeros_like(layer.bias))))
+            layers.append(replace(layer, bias=np.zeros_like(layer.bias)))
         elif isinstance(layer, Diagonal):
-            layers.append(replace(layer, shift=readonly(np.zeros_like(layer.shift))))
+            layers.append(replace(layer, shift=np.zeros_like(layer.shift)))
         else:
             layers.append(layer)
     return replace(network, layers=tuple(layers), name=f"{network.name} without biases")

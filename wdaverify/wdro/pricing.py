@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Effort, Inner
 from wdaverify.engines.screening import Ints, Screen, Screened
 from wdaverify.network.model import Array
+from wdaverify.rounding import float_up, squares_up
 from wdaverify.transport.models import UpperModel
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import fill_pool
@@ -131,8 +133,8 @@ class Pricing:
             return np.full(len(self.pieces), math.inf)
         cost = np.repeat(self._screen.reach, self._per_sample)
         if self._power != 1:
-            cost = np.nextafter(cost**self._power, math.inf)
-        label_cost = math.nextafter(problem.cost.label_cost**self._power, math.inf) if self.pieces.moved.any() else 0.0
+            cost = squares_up(cost)
+        label_cost = float_up(Fraction(problem.cost.label_cost) ** self._power) if self.pieces.moved.any() else 0.0
         return np.where(self.pieces.moved, np.nextafter(cost + label_cost, math.inf), cost)
 
     def _nothing_open(self) -> _Open:
@@ -162,7 +164,7 @@ class Pricing:
     def _attained(self, sample: int) -> float:
         """``lower_i`` of one sample, from its best atom."""
         atom = self._pool.best(sample, self.multiplier)
-        return math.nextafter(atom.value - self.multiplier * atom.cost, -math.inf)
+        return math.nextafter(atom.value - self.multiplier * atom.cost * (1 + 2.0**-50), -math.inf)
 
     def upper(self) -> Array:
         """``upper_i`` at the multiplier, ``[N]``; never below ``lower_i``."""
@@ -203,7 +205,7 @@ class Pricing:
         self._run.rivals_screened += screened.items.size
         if self.proofs is not None:
             for item, k in zip(items.tolist(), source.tolist(), strict=True):
-                self.proofs.screened(item, self.multiplier, screened.inner[k], screened.outer[k])
+                self.proofs.screened(item, self.multiplier, screened.inner[k], screened.middle[k], screened.outer[k])
 
     def recalled(self) -> Iterator[tuple[float, Array, Array, Array]]:
         """Each multiplier that a journal knows facts of, with ``lower, upper`` and its checked part there, ``[N]``."""
@@ -318,13 +320,21 @@ class Pricing:
         return float(self._lower[question.sample]) > before + self.tolerance
 
     def proofs_at(self, multiplier: float) -> tuple[Proof, ...]:
-        """What bounds every item of a sample with weight at a multiplier."""
+        """What bounds every item of a sample with weight at a multiplier: made for it, or for where its upper bounds come from."""
         assert self.proofs is not None
         out: list[Proof] = []
         for item in np.flatnonzero(self._weights[self._sample] > 0).tolist():
             sample, rival = int(self._sample[item]), int(self.pieces.code[item])
-            out += self.proofs.of(item, sample, rival, multiplier, float(self._screen.reach[sample]))
+            out += self.proofs.of(
+                item, sample, rival, self._sources(item, multiplier), float(self._screen.reach[sample])
+            )
         return tuple(out)
+
+    def _sources(self, item: int, multiplier: float) -> list[float]:
+        """The multipliers of the proven values that bound an item at a multiplier."""
+        at = self._all.points(item)[0]
+        right = int(np.searchsorted(at, multiplier, side="right"))
+        return [float(lam) for lam in at[max(right - 1, 0) : right + 1]]
 
     def _add_points(self, item: int, question: Inner, points: Array) -> float:
         """Re-evaluate the points into atoms; the best value of the question that they attain, rounded down."""
@@ -346,11 +356,12 @@ class Pricing:
         twins = self._twins.of(question.sample)
         fill_pool(problem, self._pool, np.repeat(twins, len(points)), np.tile(points, (twins.size, 1)))
         if self._power != 1:
-            costs = np.nextafter(costs**self._power, math.inf)
+            costs = squares_up(costs)
         if self.pieces.entropy:
             value = loss_bounds(problem, points, np.full(len(points), question.label, np.int64))[0]
         else:
             row = self.pieces.rows(np.array([item]))[0]
             value = functionals_enclosure(problem.network, points, row, np.zeros((len(points), 1)))[0][:, 0]
-        attained = value - question.multiplier * costs if question.multiplier else value
+        with np.errstate(over="ignore", invalid="ignore"):
+            attained = value - question.multiplier * costs * (1 + 2.0**-50) if question.multiplier else value
         return float(np.nextafter(attained.max(), -math.inf))

@@ -13,9 +13,13 @@ from wdaverify.certify.proof import Proof, Tree
 
 @dataclass(eq=False)
 class _Cover:
-    """One item at one multiplier: edges of closed shells below ``near`` and beyond ``far``, and the best trees between."""
+    """One item at one multiplier: edges of closed shells below and beyond what is left, and the best trees there.
+
+    ``middle``: edges of the shells in what is left, as screening bounded them.
+    """
 
     inner: list[float]
+    middle: list[float]
     outer: list[float]
     trees: tuple[Tree, ...] = ()
     bound: float = math.inf
@@ -34,13 +38,15 @@ class MarginProofs:
     _again: dict[tuple[int, float], _Cover] = field(default_factory=dict)
     """Screenings at a multiplier that has trees already: they take their place where their own trees prove more."""
 
-    def screened(self, item: int, multiplier: float, inner: list[float], outer: list[float]) -> None:
-        """Shells that bounds alone close."""
+    def screened(
+        self, item: int, multiplier: float, inner: list[float], middle: list[float], outer: list[float]
+    ) -> None:
+        """Shells that bounds alone close, and those they leave."""
         known = self._covers.setdefault(item, {})
         if multiplier in known and known[multiplier].trees and outer:
-            self._again[item, multiplier] = _Cover(inner, outer)
+            self._again[item, multiplier] = _Cover(inner, middle, outer)
         else:
-            known[multiplier] = _Cover(inner, outer)
+            known[multiplier] = _Cover(inner, middle, outer)
 
     def answered(self, item: int, multiplier: float, bound: float, proof: Proof) -> None:
         """The trees of the shell that was left; of several answers the best is kept."""
@@ -55,27 +61,24 @@ class MarginProofs:
         """Trees of an earlier run that cover the whole reach; of several the best are kept."""
         known = self._covers.setdefault(item, {})
         if multiplier not in known or bound < known[multiplier].bound:
-            known[multiplier] = _Cover([0.0], [], trees, bound)
+            known[multiplier] = _Cover([0.0], [], [], trees, bound)
 
     def whole(self, item: int, multiplier: float) -> tuple[Tree, ...]:
         """The trees from the sample to the whole reach; none where no question was answered."""
         cover = self._covers[item][multiplier]
         return self._trees(cover) if cover.trees else ()
 
-    def of(self, item: int, sample: int, rival: int, multiplier: float, reach: float) -> list[Proof]:
-        """The proofs that may bound the item best at a multiplier: made for it, or for the nearest on both sides."""
+    def of(self, item: int, sample: int, rival: int, multipliers: Sequence[float], reach: float) -> list[Proof]:
+        """The proofs made for any of the multipliers; what no proof was made for is bounded from 0 on, as without a cost."""
         known = self._covers.get(item, {})
-        whole = [lam for lam, cover in known.items() if cover.trees or not cover.outer]
-        chosen = {lam for lam in known if lam == multiplier}
-        chosen |= {max(lam for lam in whole if lam <= multiplier)} if any(lam <= multiplier for lam in whole) else set()
-        chosen |= {min(lam for lam in whole if lam >= multiplier)} if any(lam >= multiplier for lam in whole) else set()
-        out = [Proof(sample, rival, lam, self._trees(known[lam])) for lam in sorted(chosen)]
-        if not any(lam <= multiplier for lam in chosen):
-            out.append(Proof(sample, rival, multiplier, tuple(_bare((0.0, reach), self.neurons))))
+        made = sorted({lam for lam in multipliers if lam in known})
+        out = [Proof(sample, rival, lam, self._trees(known[lam])) for lam in made]
+        if len(made) < len(set(multipliers)):
+            out.append(Proof(sample, rival, 0.0, tuple(_bare((0.0, reach), self.neurons))))
         return out
 
     def _trees(self, cover: _Cover) -> tuple[Tree, ...]:
-        between = cover.trees or _bare((cover.inner[-1], cover.outer[0]) if cover.outer else (), self.neurons)
+        between = cover.trees or _bare(cover.middle, self.neurons)
         return (*_bare(cover.inner, self.neurons), *between, *_bare(cover.outer, self.neurons))
 
 

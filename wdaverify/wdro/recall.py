@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,7 @@ from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
 from wdaverify.pieces import Ints, Pieces
 from wdaverify.problem import Loss, WdroProblem
-
-if TYPE_CHECKING:
-    from wdaverify.wdro.run import Options
+from wdaverify.wdro.options import Options
 
 _MIP = ("highs", "gurobi")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 from wdaverify.certify.certificate import Certificate
+from wdaverify.digits import down, places, up
 from wdaverify.problem import WdroProblem
 from wdaverify.transport.ray import Ray
 from wdaverify.witness.evaluate import Atom
+from wdaverify.witness.tie import Tie
 
 __all__ = [
     "Atom",
@@ -44,7 +47,7 @@ class Reason(StrEnum):
     STALLED = "stalled"
     """No question is left that would narrow the bracket (solver tolerances are reached)."""
     UNBOUNDED = "unbounded"
-    """The supremum is +inf (DLR: three logits tie above the label's)."""
+    """The supremum is +inf, proven (DLR: three logits tie above the label's, in rationals)."""
     NUMERICAL = "numerical"
     """A solver's bound contradicted a re-evaluated point by more than 1e-6."""
 
@@ -112,9 +115,11 @@ class VerificationResult:
 
     ``multiplier`` is the dual multiplier that attains ``upper`` (None at radius 0, where V is the nominal loss), so that
     ``upper = multiplier * radius^p + sum_i w_i per_sample[i].upper`` for the margin loss. ``attacks`` maps the name of
-    each attack to the re-evaluated value of its distribution, a lower bound of V. ``transport_cost`` is
+    each attack to the re-evaluated value of its distribution, a lower bound of V (zero-one: it may exceed ``lower`` by as much as
+    was paid, within the gap, for atoms that are errors in float32 too). ``transport_cost`` is
     ``(sum w d^p)^(1/p)`` of the atoms, rounded up, at most the radius. ``certificate`` shows the bracket, where one was asked
-    for (``wdaverify.certify.certificate.write``).
+    for (``wdaverify.certify.certificate.write``). ``tie`` shows that V is +inf, where that is the reason; ``lower`` is then still
+    the finite value of the distribution exported.
     """
 
     problem: WdroProblem
@@ -139,6 +144,7 @@ class VerificationResult:
     notices: tuple[str, ...]
     rays: tuple[Ray, ...] = ()
     certificate: Certificate | None = None
+    tie: Tie | None = None
 
     @property
     def gap(self) -> float:
@@ -147,22 +153,26 @@ class VerificationResult:
 
     @property
     def decision(self) -> str | None:
-        """Whether ``V <= threshold``: "yes", "no" or "undecided", by the bracket alone; None where no threshold was asked for."""
-        return None if self.threshold is None else decided(self.lower, self.upper, self.threshold)
+        """Whether ``V <= threshold``: "yes", "no" or "undecided", by the bracket or since V is +inf; None: none was asked for."""
+        lower = math.inf if self.reason is Reason.UNBOUNDED else self.lower
+        return None if self.threshold is None else decided(lower, self.upper, self.threshold)
 
     @property
     def answered(self) -> bool:
-        """Whether what was asked is answered: the threshold is decided, or where there is none the gap is closed."""
+        """Whether what was asked is answered: the threshold is decided, or where there is none the gap is closed or V is +inf."""
         if self.reason is Reason.THRESHOLD_UNDECIDED:
             return False
-        return self.status is Status.EXACT or self.reason is Reason.THRESHOLD_DECIDED
+        return self.status is Status.EXACT or self.reason in (Reason.THRESHOLD_DECIDED, Reason.UNBOUNDED)
 
     @property
     def value(self) -> float:
-        """V, known to the gap asked for. A bracket that is still open has no value: asking for it raises."""
+        """V, known to the gap asked for; +inf where that is proven. A bracket that is still open has no value: asking for it raises."""
+        if self.reason is Reason.UNBOUNDED:
+            return math.inf
         if self.status is not Status.EXACT:
+            digits = places(self.lower, self.upper)
             raise ValueError(
-                f"no value: the bracket [{self.lower:.9g}, {self.upper:.9g}] is open ({self.reason.value}); "
+                f"no value: the bracket [{down(self.lower, digits)}, {up(self.upper, digits)}] is open ({self.reason.value}); "
                 "read lower and upper, or give more time"
             )
         return 0.5 * (self.lower + self.upper)

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from wdaverify.digits import up_to
 from wdaverify.engines.base import Answer
 from wdaverify.problem import WdroProblem
 from wdaverify.wdro.dispatch import Dispatch
 from wdaverify.wdro.log import LOGGER, began
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, SampleBracket
@@ -22,6 +24,8 @@ from wdaverify.wdro.workers import Task, Workers
 _LONGEST = 20
 _FIRST_SLICE = 2.0
 """Seconds that a question gets on its first try; each further try gets four times as many, and goes on where the last one ended."""
+_VALUING_SHARE = 0.5
+"""The share of a time limit after which points of the attacks are no longer decided exactly."""
 _TICK = 0.2
 _JOURNAL_TICK = 1.0
 _WIDEST = 5
@@ -29,24 +33,6 @@ _NOISE = 1e-12
 """A bound raised by less was rounded, not wrong."""
 SHORTFALL = 1e-6
 """By how much a solver's bound may fall short of a re-evaluated point before the run counts as numerically broken."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked of the run; see ``wdaverify.wdro.verify.verify``."""
-
-    solver: str
-    gap: float
-    time_limit: float | None
-    jobs: int | None
-    threshold: float | None
-    device: str
-    seed: int
-    mip_start: bool
-    certificate: bool = False
-    memory_limit: float | None = None
-    branching: bool = True
-    """Whether cells may branch; if not, the roots of their trees are all that is solved."""
 
 
 class Pace:
@@ -94,6 +80,8 @@ class Run:
     device: str = "cpu"
     lost: str = ""
     """Why there is nobody left to solve."""
+    doubt: str = ""
+    """What keeps the bracket open where no question is left, if it is not the tolerances of a solver."""
     recall: Recall | None = None
     widest: Callable[[int], list[SampleBracket]] | None = None
     """The samples that add most to the width, for whoever looks on."""
@@ -109,6 +97,12 @@ class Run:
         """The time (``time.monotonic``) at which the run must stop; inf if never."""
         limit = self.options.time_limit
         return math.inf if limit is None else self.begun + limit
+
+    @property
+    def valuing(self) -> float:
+        """When points of the attacks are no longer decided exactly (``time.monotonic``): what is left is for bounds."""
+        limit = self.options.time_limit
+        return math.inf if limit is None else self.begun + _VALUING_SHARE * limit
 
     @property
     def memory(self) -> float:
@@ -215,7 +209,7 @@ class Run:
         out = []
         if self.largest_shortfall > _NOISE:
             out.append(
-                f"{self.raised} solver bound(s) were raised to a re-evaluated point, by at most {self.largest_shortfall:.2g}"
+                f"{self.raised} solver bound(s) were raised to a re-evaluated point, by at most {up_to(self.largest_shortfall, 2)}"
             )
         if self.lost:
             out.append(f"{self.lost}; what was proven is in the bracket, and with --run in the journal")

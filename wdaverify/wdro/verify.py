@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from wdaverify.bounds.threads import one_thread
 from wdaverify.errors import ExecutorLostError, ProblemError
+from wdaverify.given import called, instance
 from wdaverify.journal.store import Journal
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
@@ -19,12 +20,14 @@ from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.dlr import DlrSearch
 from wdaverify.wdro.log import LOGGER, ended
 from wdaverify.wdro.margin import MarginSearch
+from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, Status, VerificationResult
-from wdaverify.wdro.run import Options, Run
+from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
+from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import nominal_bracket
 
 _PROOF_SHARE = 0.9
@@ -69,8 +72,8 @@ def verify(
         time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends. With a certificate the search ends
             at four fifths of it, and the rest is the checker's.
         jobs: worker processes; None solves in this process, where nobody watches the solver: one that hangs or runs on past
-            its time holds up the run and its time limit, and ``memory_limit`` bounds the search tree alone (a script that
-            asks for processes needs the usual ``if __name__ == "__main__":``).
+            its time holds up the run and its time limit, and ``memory_limit`` bounds the search tree alone. Processes never run
+            the caller's script again: it needs no ``if __name__ == "__main__":``.
         threshold: stop as soon as the bracket decides ``V <= threshold``.
         device: where the attacks run: ``auto``, ``cpu`` or ``cuda``.
         seed: of the attacks and the solvers.
@@ -92,23 +95,36 @@ def verify(
 
     A KeyboardInterrupt ends the run with the bracket so far (reason ``interrupted``) instead of being raised.
     """
-    inner = _PROOF_SHARE * gap if certificate else gap
-    limit = _SEARCH_SHARE * time_limit if certificate and time_limit is not None else time_limit
-    options = Options(
-        solver, inner, limit, jobs, threshold, device, seed, mip_start, certificate, memory_limit, branching
+    asked = Options(
+        solver=solver,
+        gap=gap,
+        time_limit=time_limit,
+        jobs=jobs,
+        threshold=threshold,
+        device=device,
+        seed=seed,
+        mip_start=mip_start,
+        certificate=certificate,
+        memory_limit=memory_limit,
+        branching=branching,
     )
-    _check(options)
-    check_family(problem, options)
-    choice = choose(solver)
+    check_asked(problem, journal, progress)
+    check_family(problem, asked)
+    choice, solver = choose(asked.solver), asked.solver
     if problem.loss is Loss.DLR and solver == "auto":
         choice, solver = replace(choose("gurobi"), asked="auto"), "gurobi"
+    limit = asked.time_limit
+    options = asked
+    if asked.certificate:
+        options = replace(
+            asked, gap=_PROOF_SHARE * asked.gap, time_limit=None if limit is None else _SEARCH_SHARE * limit
+        )
+    workers = Workers(problem.network, solver, asked.jobs, asked.memory_limit, executor, slots)
     recall = None if journal is None else Recall(journal, problem, options)
-    run = Run(
-        problem, options, Workers(problem.network, solver, jobs, memory_limit, executor, slots), progress, recall=recall
-    )
+    run = Run(problem, options, workers, progress, recall=recall)
     try:
-        with one_thread():
-            result = _verify(run, choice, gap, math.inf if time_limit is None else run.begun + time_limit)
+        with one_thread(), deciding_until(run.deadline):
+            result = _verify(run, choice, asked.gap, math.inf if limit is None else run.begun + limit)
     finally:
         run.workers.close()
     what, reason = f"verify: {result.status.value}", f"{result.reason.value} ({result.detail})"
@@ -117,29 +133,16 @@ def verify(
     return result
 
 
-def _check(options: Options) -> None:
-    if not (math.isfinite(options.gap) and options.gap > 0):
-        raise ProblemError(f"gap {options.gap}: a finite number > 0 is accepted")
-    if options.time_limit is not None and not options.time_limit >= 0:
-        raise ProblemError(f"time limit {options.time_limit}: a number of seconds >= 0 is accepted")
-    if options.threshold is not None and math.isnan(options.threshold):
-        raise ProblemError("the threshold is not a number")
-    if options.mip_start and options.solver in ("auto", "cells"):
-        raise ProblemError(
-            "a MIP start needs a MIP solver, and the cell engine has none: drop it, or ask for highs or gurobi"
-        )
-    if options.certificate and options.solver not in ("auto", "cells"):
-        raise ProblemError(
-            f"a certificate needs the trees of the cell engine, and {options.solver} keeps none: use --solver cells (the default)"
-        )
-    if not options.branching and options.solver not in ("auto", "cells"):
-        raise ProblemError(
-            f"{options.solver} branches by itself; to solve without branching, ask for cells (the default)"
-        )
-    if options.memory_limit is not None and not options.memory_limit > 0:
-        raise ProblemError(f"memory limit {options.memory_limit}: a number of bytes > 0 is accepted")
-    if options.seed < 0:
-        raise ProblemError(f"seed {options.seed}: a number >= 0 is accepted")
+def check_asked(problem: object, journal: object = None, progress: object = None) -> None:
+    """Refuse what is no question, no journal or no function.
+
+    Raises:
+        ProblemError: one of them.
+    """
+    instance("problem", problem, WdroProblem, "WdroProblem(network, samples, cost, support, loss, radius) makes one")
+    if journal is not None:
+        instance("journal", journal, Journal, "with Journal(folder) as journal: opens one")
+    called("progress", progress)
 
 
 def check_family(problem: WdroProblem, options: Options) -> None:
@@ -181,7 +184,8 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
     nominal = nominal_bracket(problem)
     if problem.radius == 0:  # V(0) is the nominal loss; the dual infimum need not be attained there
         run.narrow(*nominal)
-        return _certified(run, conclude(run, choice, None, Reason.GAP_CLOSED, {}), None, gap, until)
+        reason = run.verdict() or Reason.GAP_CLOSED
+        return _certified(run, conclude(run, choice, None, reason, {}), None, gap, until)
     attacks: dict[str, float] = {}
     search: Search | None = None
     try:
@@ -190,7 +194,8 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
         run.tell("attack", lambda: len(problem.samples))
         if run.verdict() is None:
             run.workers.warm()
-        attacks.update(_attack(run, search))
+        with deciding_until(run.valuing):
+            attacks.update(_attack(run, search))
         reason = search.search()
     except KeyboardInterrupt:
         run.workers.close()

@@ -21,14 +21,13 @@ from threadpoolctl import threadpool_limits
 from wdaverify.engines.base import Answer, Effort, Engine, Inner, Question
 from wdaverify.engines.registry import make_engine
 from wdaverify.errors import ProblemError
+from wdaverify.given import called, instance, whole
 from wdaverify.network.model import ReluNetwork
 from wdaverify.wdro.parcel import Parcel
 from wdaverify.wdro.parts import divided, gathered
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-_MOST = 1024
-"""More processes than any machine has cores for them."""
 _PATIENCE = 0.5
 """Seconds that processes have to end when asked to."""
 _ALLOWANCE = 2.5e8
@@ -72,7 +71,7 @@ def _cap(memory: float) -> None:
 
     with open("/proc/self/status", encoding="ascii") as status:
         now = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmData"))
-    most = int(now + memory + _ALLOWANCE)
+    most = int(min(now + memory + _ALLOWANCE, sys.maxsize))
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
@@ -134,10 +133,13 @@ class Workers:
         """No process is started yet.
 
         Raises:
-            ProblemError: a number of processes that is not accepted, or none can be started from this one.
+            ProblemError: an executor or slots that cannot be used, or no process can be started from this one.
         """
-        if jobs is not None and not 1 <= jobs <= _MOST:
-            raise ProblemError(f"jobs {jobs}: 1 to {_MOST} processes are accepted, or None for this process alone")
+        if executor is not None:
+            instance("executor", executor, Executor, "it is one of concurrent.futures, or made like one")
+        called("slots", slots)
+        if slots is not None and executor is None:
+            raise ProblemError("slots says how many tasks an executor can take, and there is none; give executor= too")
         if jobs is not None and executor is None and current_process().daemon:
             raise ProblemError(
                 f"jobs {jobs}: this is a daemonic process (a worker of multiprocessing.Pool, say), which may start none; "
@@ -145,7 +147,7 @@ class Workers:
             )
         self._network, self._solver, self._jobs, self._memory = network, solver, jobs, memory
         self._foreign, self._slots = executor, slots
-        self._count = max(1, slots()) if slots is not None else jobs or 1
+        self._count = self._free() if slots is not None else jobs or 1
         self._token = secrets.token_hex(16)
         self._executor: Executor | None = None
         self._parcel: Parcel | None = None
@@ -164,8 +166,13 @@ class Workers:
             ExecutorLostError: there is nobody left.
         """
         if self._slots is not None:
-            self._count = max(1, self._slots())
+            self._count = self._free()
         return 1 if self._jobs is None and not self.foreign else self.jobs + 1
+
+    def _free(self) -> int:
+        """How many tasks the executor can work on now, at least 1."""
+        assert self._slots is not None
+        return max(1, whole("slots()", self._slots(), "a number of tasks", lambda _: True))
 
     @property
     def own_bounds(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
+from wdaverify.rounding import squares_down, squares_up
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.knapsack import KnapsackSolution, knapsack_lower, knapsack_upper
 
@@ -22,9 +23,9 @@ def bought(problem: WdroProblem, distances: Array, *, upper: bool) -> KnapsackSo
     if not math.isfinite(cost.order):
         free = np.where(distances <= problem.radius, 0.0, math.inf)
         return solve(free, weights, Fraction(0))
-    prices = distances**cost.power
+    prices = distances
     if cost.power != 1:
-        prices = np.maximum(np.nextafter(prices, 0.0 if upper else math.inf), 0.0)
+        prices = squares_down(distances) if upper else squares_up(distances)
     return solve(prices, weights, Fraction(problem.radius) ** cost.power)
 
 
@@ -56,7 +57,7 @@ def widths(problem: WdroProblem, low: Array, high: Array) -> tuple[Array, float]
     lam = bought(problem, high, upper=False).multiplier
 
     def phi(distance: Array) -> Array:
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             paid = np.where(np.isfinite(distance), lam * distance**cost.power, math.inf)
         return np.clip(1.0 - paid, 0.0, None)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -37,6 +38,10 @@ _LEAST_GAP = 1e-10
 """No distance is asked for more exactly than this: solvers do not deliver it."""
 
 
+_BEYOND = math.inf
+"""Stands in the multiplier's place of a fact that says of a distance that it is more than the value, not just as much."""
+_DOUBT = 2.0**10
+"""How many times its rounding a ball must be clear of errors where a checker follows: there a sign lost is the whole ball lost."""
 _STRICT = 1e-8
 """The margin asked of points across the boundary, relative to the clean margin, where none was found on it."""
 
@@ -46,10 +51,10 @@ class ZeroOneSearch:
 
     def __init__(self, run: Run, witness: Witness) -> None:
         self._run, self._problem = run, run.problem
-        self._screen, self._twins = (
-            Screen(self._problem, run.deadline, slopes=not run.options.certificate),
-            Twins(self._problem.samples),
-        )
+        proving = run.options.certificate
+        doubt = _DOUBT if proving else 1.0
+        self._screen = Screen(self._problem, run.deadline, slopes=not proving, doubt=doubt)
+        self._twins = Twins(self._problem.samples)
         count = len(self._problem.samples)
         if not self._problem.support.bounded:
             self._screen.reach = np.full(count, enough(self._problem, run.options.gap))
@@ -63,6 +68,7 @@ class ZeroOneSearch:
         self.high = np.where(wrong, 0.0, math.inf)
         """Distances of errors found, by moves alone; ``label_cost`` may be less."""
         self._low = np.zeros(self._sample.size)
+        """Proven of the distances; at order inf, where a double decides, of the least doubles not below them (``_at_least``)."""
         self._own = np.zeros(self._sample.size)
         self._tries = np.zeros(self._sample.size, np.int64)
         self._done = np.zeros(self._sample.size, np.bool_)
@@ -88,8 +94,11 @@ class ZeroOneSearch:
         for part in portions(sample.size, self._run.deadline):
             self.offer(sample[part], point[part])
         known = recall.facts(self._screen.pieces)
-        np.maximum.at(self._low, known.item, known.value)
-        np.maximum.at(self._own, known.item[known.checked], known.value[known.checked])
+        value = known.value
+        if not math.isfinite(self._problem.cost.order):
+            value = np.where(known.multiplier == _BEYOND, np.nextafter(value, math.inf), value)
+        np.maximum.at(self._low, known.item, value)
+        np.maximum.at(self._own, known.item[known.checked], value[known.checked])
         np.maximum.at(self._tries, known.item, known.tries)
         if self._proofs is not None:
             for item, value, trees in zip(known.item.tolist(), known.value.tolist(), known.trees, strict=True):
@@ -119,8 +128,8 @@ class ZeroOneSearch:
             recall.keep(
                 self._screen.pieces,
                 items[known],
-                low[known],
-                multiplier=0.0,
+                self._at_least(low[known]),
+                multiplier=0.0 if math.isfinite(self._problem.cost.order) else _BEYOND,
                 checked=answer is None or answer.checked,
                 vouched="screening" if answer is None else answer.vouched_by,
                 tries=0 if answer is None else int(self._tries[items[0]]),
@@ -133,6 +142,12 @@ class ZeroOneSearch:
         order = np.argsort(-self._gathered_widths()[0], kind="stable")[:count]
         brackets = self.per_sample()
         return [brackets[i] for i in order.tolist()]
+
+    def _at_least(self, low: Array) -> Array:
+        """What lower bounds ``[B]`` say of the distances themselves: at order inf, that they are more than the double before."""
+        if math.isfinite(self._problem.cost.order):
+            return low
+        return np.asarray(np.where((low > 0) & np.isfinite(low), np.nextafter(low, 0.0), low))
 
     def low(self) -> Array:
         """Proven lower bounds of the distances, ``[N]``; never above the upper ones."""
@@ -167,6 +182,13 @@ class ZeroOneSearch:
         if witness.lower > self.witness.lower:
             self.witness = witness
         self._run.narrow(self.witness.lower, math.inf)
+
+    def with_errors(self, errors: Mapping[int, tuple[Array, float]]) -> Witness:
+        """What the knapsack buys with these errors and their distances, by sample, in place of the nearest ones."""
+        high, nearest = self.high.copy(), list(self._nearest)
+        for sample, (point, distance) in errors.items():
+            nearest[sample], high[sample] = point, distance
+        return evaluate(self._problem, distribution(self._problem, self._knapsack(high, upper=False), high, nearest))
 
     def offer(self, sample: Ints, point: Array) -> None:
         """Take the nearest errors among points ``[M, n]`` of samples ``[M]``."""
@@ -256,8 +278,8 @@ class ZeroOneSearch:
         sample, options = int(self._sample[item]), self._run.options
         begun = time.perf_counter()
         far = min(float(self.high[sample]), float(self._screen.reach[sample]), self._cap())
-        low = float(self._low[item]) if self._proofs is None else self._proofs.ball[item]
-        near = min(low, far)
+        low = self._at_least(self._low[[item]])[0] if self._proofs is None else self._proofs.ball[item]
+        near = min(float(low), far)
         if self._run.workers.own_bounds:
             bounds: HiddenBounds = ()
             region = self._screen.shell(sample, near, far)
@@ -337,7 +359,7 @@ class ZeroOneSearch:
 
     def per_sample(self) -> tuple[SampleBracket, ...]:
         """The brackets of the distances."""
-        low, own = self.low(), self._own_low()
+        low, own = self._at_least(self.low()), self._at_least(self._own_low())
         return tuple(
             SampleBracket(i, float(w), float(a), float(b), Voucher.CHECKED if mine >= a else Voucher.SOLVER)
             for i, (w, a, b, mine) in enumerate(zip(self._problem.samples.w, low, self.high, own, strict=True))

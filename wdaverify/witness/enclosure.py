@@ -95,6 +95,6 @@ def _diagonal(layer: Diagonal, centre: Array, radius: Array) -> tuple[Array, Arr
     inexact = (layer.factor != 1) | (layer.divisor != 1)
     error = np.where(inexact, 4 * UNIT_ROUNDOFF * np.abs(scaled), 0.0)
     error = error + np.where(layer.shift != 0, 2 * UNIT_ROUNDOFF * np.abs(shifted), 0.0)
-    size = np.where(inexact, np.abs(layer.factor) / np.abs(layer.divisor), 1.0)
-    lost = np.where(inexact, _TINY * (1 + 1 / np.abs(layer.divisor)), 0.0)
-    return shifted, (radius * size + error) * (1 + 16 * UNIT_ROUNDOFF) + lost
+    carried = np.where(inexact, radius * np.abs(layer.factor) / np.abs(layer.divisor), radius)  # f / d alone may vanish
+    lost = np.where(inexact, _TINY + _TINY / np.abs(layer.divisor), 0.0)
+    return shifted, (carried + error) * (1 + 16 * UNIT_ROUNDOFF) + lost

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.exact import exact_dot
+from wdaverify.ground import euclidean
 from wdaverify.network.model import Array, readonly
 from wdaverify.problem import GroundCost, Norm, WdroProblem
-from wdaverify.rounding import dot_error, float_down, float_up
+from wdaverify.rounding import dot_error, float_down, float_up, underflow
 from wdaverify.transport.distribution import Distribution
 from wdaverify.witness.losses import float32_losses, loss_bounds
+from wdaverify.witness.single import Flip
 
 IntArray = NDArray[np.int64]
 
@@ -35,7 +37,8 @@ class Atom:
     """One atom of a distribution: ``weight`` of ``sample`` sits at ``point [n]``, ``distance`` away (rounded up).
 
     ``loss`` is re-evaluated (rounded down; exact for zero-one); ``loss_float32`` is the loss in a plain float32
-    forward; ``label`` is the atom's own, another than the sample's where labels move.
+    forward; ``label`` is the atom's own, another than the sample's where labels move. ``float32`` says of an atom of zero-one loss 1
+    whether it is an error in float32 too; None: no such atom, or nobody looked (``witness.single.flips``).
     """
 
     sample: int
@@ -45,6 +48,7 @@ class Atom:
     loss_float32: float
     point: Array
     label: int
+    float32: Flip | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +114,7 @@ def evaluate(problem: WdroProblem, distribution: Distribution) -> Witness:
 
 
 def clean_losses(problem: WdroProblem) -> tuple[Array, Array]:
-    """Bounds ``(lower [N], upper [N])`` of the losses at the samples; equal for zero-one."""
+    """Bounds ``(lower [N], upper [N])`` of the losses at the samples; equal for zero-one, if in time."""
     return loss_bounds(problem, problem.samples.x, problem.samples.y)
 
 
@@ -183,12 +187,9 @@ def _scaled_up(cost: GroundCost, size: Array) -> Array:
             return np.asarray(size.max(axis=1, initial=0.0))
         if cost.norm is Norm.ONE:
             return np.array([_sum_up(row) for row in size.tolist()], np.float64)
-        largest = size.max(axis=1, initial=0.0)
-        unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-        part = size / unit[:, None]
-        out = unit * np.sqrt((part * part).sum(axis=1)) * (1 + dot_error(n + 4))
         alone = (size > 0).sum(axis=1) <= 1
-        return np.asarray(np.where(alone, largest, out))
+        out = euclidean(size) * (1 + dot_error(n + 4)) + underflow(1)
+        return np.asarray(np.where(alone, size.max(axis=1, initial=0.0), out))
 
 
 def _sum_up(terms: list[float]) -> float:

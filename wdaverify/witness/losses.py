@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
-from wdaverify.witness.decide import errors
+from wdaverify.witness.decide import error_bounds
 from wdaverify.witness.enclosure import functionals_enclosure, margins_enclosure, rival_margin
 
 IntArray = NDArray[np.int64]
 
 
 def loss_bounds(problem: WdroProblem, x: Array, y: IntArray) -> tuple[Array, Array]:
-    """Bounds ``(lower [B], upper [B])`` of the loss at ``x [B, n]`` with labels ``y [B]``; equal for zero-one."""
+    """Bounds ``(lower [B], upper [B])`` of the loss at ``x [B, n]`` with labels ``y [B]``; equal for zero-one, if in time."""
     network = problem.network
     match problem.loss:
         case Loss.ZERO_ONE:
-            decided = errors(network, x, y).astype(np.float64)
-            return decided, decided
+            surely, possibly = error_bounds(network, x, y)
+            return surely.astype(np.float64), possibly.astype(np.float64)
         case Loss.MARGIN:
             return rival_margin(network, x, y)
         case Loss.HINGE:

@@ -33,12 +33,12 @@ def push_across(
     start: Array = np.clip(np.asarray(x, dtype=np.float64), support.lower, support.upper)
     if _is_error(network, start, y, support):
         return start
-    directions = _directions(network, start, x_clean, y, support, cost, loose)
-    if not len(directions):
+    ways = directions(network, start, x_clean, y, support, cost, loose)
+    if not len(ways):
         return None
     scale = max(float(np.abs(start).max()), float(np.abs(start - x_clean).max())) or 1.0
     steps = _STEPS * scale
-    tried = np.clip(start + steps[None, :, None] * directions[:, None, :], support.lower, support.upper)
+    tried = np.clip(start + steps[None, :, None] * ways[:, None, :], support.lower, support.upper)
     flat = tried.reshape(-1, start.size)
     lower, upper = rival_margin(network, flat, np.full(len(flat), y, dtype=np.int64))
     inside = support.contains(flat)
@@ -48,7 +48,7 @@ def push_across(
         first = certain[found].argmax(axis=1)
         distance = cost.distance(tried[found, first] - x_clean)
         k = int(distance.argmin())
-        return _bisect(network, start, directions[found[k]], float(steps[first[k]]), y, support)
+        return _bisect(network, start, ways[found[k]], float(steps[first[k]]), y, support)
     undecided = np.flatnonzero((upper >= 0) & inside)
     for m in undecided[np.argsort(cost.distance(flat[undecided] - x_clean), kind="stable")][:_UNDECIDED]:
         if _is_error(network, flat[m], y, support):
@@ -74,7 +74,7 @@ def _bisect(network: ReluNetwork, start: Array, direction: Array, far: float, y:
     return across
 
 
-def _directions(
+def directions(
     network: ReluNetwork, x: Array, x_clean: Array, y: int, support: Support, cost: GroundCost, loose: NDArray[np.bool_]
 ) -> Array:
     """Directions ``[D, n]`` of unit norm with room in the support: outward from the sample, and along the gradients.

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.rows import TINY, LinearProgram, Rows
 from wdaverify.encoding.weak_duality import proven
-from wdaverify.ground import Norm
+from wdaverify.ground import Norm, euclidean
 from wdaverify.network.model import Array, Block
-from wdaverify.rounding import dot_error
+from wdaverify.rounding import dot_error, underflow
 from wdaverify.solvers.lp import LpSession, LpStatus
 from wdaverify.solvers.qp import nearest
 
@@ -175,9 +176,15 @@ def within_ball(rows: CellRows, region: Region, still: Array) -> Array | None:
         if point is None:
             continue
         point = np.clip(point, region.lower, region.upper)
-        if float(region.cost.distance(point - region.centre)) <= region.far * (1 - 1e-12):
+        if surely_within(region, point):
             return np.asarray(point)
     return None
+
+
+def surely_within(region: Region, points: Array) -> NDArray[np.bool_]:
+    """Whether points ``[..., n]`` lie within the region's ball, whatever the distance rounded; ``[...]``."""
+    edge = region.far * (1 - 1e-12) - underflow(2 * region.lower.size)
+    return np.asarray(region.cost.distance(points - region.centre) <= edge)
 
 
 def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool:
@@ -192,7 +199,7 @@ def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool
     if point is None:
         return False
     moved = (point - region.centre) * region.cost.scale(n)
-    length = float(np.sqrt((moved**2).sum()))
+    length = float(euclidean(np.abs(moved)))
     if length <= region.far:
         return False
     line = moved / length * region.cost.scale(n) * (1 - 1e-12)
@@ -200,7 +207,12 @@ def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool
     solution = LpSession(program, curved=True).solve()
     if solution.rows is None:
         return False
-    reach = float(line @ region.centre) + 1e-12 * float(np.abs(line) @ np.abs(region.centre)) + region.far
+    reach = (
+        float(line @ region.centre)
+        + 1e-12 * float(np.abs(line) @ np.abs(region.centre))
+        + region.far
+        + underflow(2 * n)
+    )
     return proven(line, loose, region.lower, region.upper, solution.rows) > reach
 
 
@@ -213,6 +225,7 @@ def cell_error(blocks: Sequence[Block], rows: CellRows, region: Region) -> Array
         block, terms = blocks[k], 4 + sum(block.weight.shape[1] for block in blocks[: k + 1])
         weight = np.abs(block.weight)
         carried = weight @ carried + 2 * (block.weight_error @ (bound + carried) + block.bias_error)
+        carried = carried + underflow(2 * terms) * (1 + size.sum())  # products of tiny weights, times the input
         bound = weight @ bound + np.abs(block.bias)
         totals.append(dot_error(2 * terms) * bound + 1.001 * carried)
         on = np.zeros(bound.size)

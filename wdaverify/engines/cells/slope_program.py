@@ -13,7 +13,7 @@ from wdaverify.encoding.rows import TINY, LinearProgram, Rows
 from wdaverify.encoding.slope import slope_model
 from wdaverify.encoding.weak_duality import proven
 from wdaverify.engines.base import Slope
-from wdaverify.ground import Norm
+from wdaverify.ground import Norm, euclidean
 from wdaverify.network.model import Array, Block
 from wdaverify.solvers.lp import LpSession, LpStatus
 
@@ -147,7 +147,7 @@ class SlopeProgram:
         added = False
         for columns, centre, far, scale in cuts:
             moved = scale * (true[columns] - centre)
-            length = float(np.sqrt((moved**2).sum()))
+            length = float(euclidean(np.abs(moved)))
             if length <= far * (1 + _LONG):
                 continue
             line = moved / length * scale * (1 - 1e-12)

@@ -24,13 +24,13 @@ from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.flatness import no_interior
-from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, within_ball
+from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, surely_within, within_ball
 from wdaverify.engines.cells.search import PseudoCosts
 from wdaverify.engines.cells.slope_program import SlopeProgram
 from wdaverify.errors import SolverError
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import Array, Block, graph_of
-from wdaverify.rounding import UNIT_ROUNDOFF
+from wdaverify.rounding import UNIT_ROUNDOFF, underflow
 from wdaverify.witness.slope import slopes_at
 
 _BATCH = 16
@@ -147,8 +147,7 @@ class SlopeHunt:
         """Keep the point with the largest sure slope, if it beats the incumbent."""
         points = np.clip(points, self._least, self._most)
         if math.isfinite(self._region.far):
-            inside = self._cost.distance(points - self._region.centre) <= self._region.far * (1 - 1e-12)
-            points = points[inside]
+            points = points[surely_within(self._region, points)]
         if self._region.rows is not None and len(points):
             points = points[self._region.rows.hold(points)]
         if not len(points):
@@ -320,7 +319,7 @@ def _forked(node: _Node, at: int) -> _Fork:
 
 def _inner(region: Region) -> tuple[Array, Array]:
     """The box without its border, which may have been rounded outward."""
-    off = 16 * UNIT_ROUNDOFF * (np.abs(region.centre) + (0.5 * region.upper - 0.5 * region.lower))
+    off = 16 * UNIT_ROUNDOFF * (np.abs(region.centre) + (0.5 * region.upper - 0.5 * region.lower)) + underflow(8)
     off = np.where(region.lower < region.upper, off, 0.0)
     return np.minimum(region.lower + off, region.centre), np.maximum(region.upper - off, region.centre)
 

@@ -6,6 +6,9 @@ import json
 import shlex
 from typing import Any
 
+import numpy as np
+
+from wdaverify.report.box import box_text
 from wdaverify.report.page import words
 from wdaverify.report.page.content import Command, Facts
 from wdaverify.report.page.document import Document, number
@@ -106,7 +109,8 @@ def facts(document: Document) -> Facts:
     rows = [("Network", f"{network['name']}: {words.widths(network)}, {words.count(network['relus'], 'ReLU')}", "")]
     rows.append(("Network SHA-256", data["network_sha256"], "code"))
     if data.get("samples"):
-        rows.append(("Samples", f"{data['samples']['count']} from {data['samples']['source']}", ""))
+        rows.append(("Samples", f"the first {data['samples']['count']} of {data['samples']['source']}", ""))
+        rows += _reading(data.get("files") or _NONE)
         rows.append(("Samples SHA-256", _samples_sha256(data), "code"))
     if "loss" in data:
         rows.append(("Loss", f"{data['loss']}: {words.meaning(data['loss'])}", ""))
@@ -115,11 +119,32 @@ def facts(document: Document) -> Facts:
         rows.append(("Wasserstein order", plain(number(data["order"])), ""))
         rows.append(("Labels", _labels(data), ""))
     if "support" in data:
-        rows.append(("Support", words.space(data["support"], network["inputs"]), ""))
+        rows.append(("Support", _support_text(data["support"], network["inputs"]), ""))
     if document.kind == "lipschitz":
         rows.append(("Region", _region(data), ""))
         rows.append(("Measure", _measure(data), ""))
     return Facts("What was asked", tuple(rows))
+
+
+def _reading(files: Json) -> list[tuple[str, str, str]]:
+    """What whoever asked chose about reading the samples, where that is not what is read by itself."""
+    out = []
+    if files.get("label_column") is not None:
+        out.append(("Label column", f"{files['label_column']} (--label-column)", ""))
+    if files.get("clip"):
+        out.append(("Clipping", "samples outside the support were moved onto it (--clip)", ""))
+    return out
+
+
+def _support_text(support: Json, features: int) -> str:
+    """The support in full, or the first sides of a box where there are many different ones."""
+    text = words.space(support, features)
+    if support["kind"] == "box" and (isinstance(support["lower"], list) or isinstance(support["upper"], list)):
+        lower, upper = (
+            np.broadcast_to(np.array(support[side], dtype=np.float64), (features,)) for side in ("lower", "upper")
+        )
+        return f"{text}: {box_text(lower, upper)}"
+    return text
 
 
 def _samples_sha256(data: Json) -> str:
@@ -164,10 +189,10 @@ def again(document: Document) -> Command:
         hashes.append(("Samples SHA-256", data["samples_sha256"], "code"))
     hashes += ran(document)
     if files.get("certificate"):
-        line = _typed("recheck", network, samples, _path(files["certificate"]))
+        line = _typed("recheck", network, samples, _path(files["certificate"]), *_question_options(document, files))
         text = (
             "The proof of this answer was written to a certificate. The checker replays it without any solver, and exits "
-            "with status 0 if it holds for exactly this network and these samples:"
+            "with status 0 if it holds for exactly this network, these samples and the question that the options state:"
         )
         return Command("How to recheck", text, (line,), tuple(hashes))
     if document.kind == "lipschitz":
@@ -192,7 +217,12 @@ _COMMANDS = {
 
 
 def _options(document: Document, files: Json) -> list[str]:
-    """The options that ask the question again; a file that is not known is named in capitals."""
+    """The options that ask the question again, in the same way."""
+    return _question_options(document, files) + _run_options(document)
+
+
+def _question_options(document: Document, files: Json) -> list[str]:
+    """The options that state the question; a file that is not known is named in capitals."""
     data, out = document.data, list[str]()
     if document.kind == "curve":
         out += ["--max-radius", repr(float(data["max_radius"]))]
@@ -213,9 +243,7 @@ def _options(document: Document, files: Json) -> list[str]:
     out += ["--samples", str(data["samples"]["count"])]
     if files.get("label_column") is not None:
         out += ["--label-column", files["label_column"]]
-    if files.get("clip"):
-        out.append("--clip")
-    return out + _run_options(document)
+    return out + [f"--{flag}" for flag in ("logits", "clip") if files.get(flag)]
 
 
 def _slope_options(data: Json, files: Json) -> list[str]:
@@ -235,6 +263,7 @@ def _slope_options(data: Json, files: Json) -> list[str]:
     free = region["lower"] == "-inf" and region["kind"] == "balls"
     if not free:
         out += _support({**region, "integer": []}, files.get("support"))
+    out += ["--logits"] if files.get("logits") else []
     return [*out, "--gap", repr(float(data["gap_asked"])), "--seed", str(data["seed"])]
 
 

@@ -28,6 +28,7 @@ class Moved:
     farthest: float
     share: float
     flips: str
+    float32: str | None
 
 
 def moved_mass(data: Json) -> list[Moved]:
@@ -45,8 +46,14 @@ def moved_mass(data: Json) -> list[Moved]:
         mean = math.fsum(atom["weight"] * atom["distance"] for atom in gone) / mass if mass else 0.0
         farthest = max((atom["distance"] for atom in gone), default=0.0)
         share = spent / budget if budget else 0.0
-        out.append(Moved(original, mass, mean, farthest, share, "; ".join(_flips(gone, original))))
+        out.append(Moved(original, mass, mean, farthest, share, "; ".join(_flips(gone, original)), _least(gone)))
     return sorted(out, key=lambda row: (-row.mass, row.original["sample"]))
+
+
+def _least(gone: list[Json]) -> str | None:
+    """The least that float32 makes of the errors among atoms; None where there is none, or the document does not say."""
+    said = {atom["float32"] for atom in gone}
+    return next((flip for flip in ("no", "orders-tried", "any-order") if flip in said), None)
 
 
 def _has_moved(atom: Json, original: Json) -> bool:
@@ -91,7 +98,7 @@ def _figure(data: Json, key: str, rows: list[Moved]) -> Figure:
     left = len(rows) - len(shown)
     others = f" The {words.count(left, 'sample')} with less moved mass are left out here." if left else ""
     caption = (
-        f"{_percent(total)} of all probability mass is moved, from {len(rows)} of {words.count(data['samples']['count'], 'sample')}; "
+        f"{words.percent(total)} of all probability mass is moved, from {len(rows)} of {words.count(data['samples']['count'], 'sample')}; "
         f"for {flipped} of them a prediction or a label flips (filled bars). The line over a bar is the whole mass of its sample.{others}"
     )
     bars = [(row.original["sample"], row.mass, row.original["weight"], bool(row.flips)) for row in shown]
@@ -109,10 +116,6 @@ def _figure(data: Json, key: str, rows: list[Moved]) -> Figure:
     )
 
 
-def _percent(share: float) -> str:
-    return f"{near(100 * share, 3)} %"
-
-
 def _table(data: Json, key: str, rows: list[Moved]) -> Table:
     columns = (
         Column("Sample", True),
@@ -123,6 +126,7 @@ def _table(data: Json, key: str, rows: list[Moved]) -> Table:
         Column("Largest", True),
         Column("Of the budget", True),
         Column("Flip"),
+        Column("In float32"),
     )
     finite = math.isfinite(number(data["order"])) and number(data["radius"]) > 0
     entries = []
@@ -134,16 +138,18 @@ def _table(data: Json, key: str, rows: list[Moved]) -> Table:
                 words.whole_cell(row.original["sample"]),
                 words.whole_cell(row.original["label"]),
                 Cell(near(row.mass), row.mass),
-                Cell(_percent(share), share),
+                Cell(words.percent(share), share),
                 Cell(near(row.mean), row.mean),
                 Cell(up(row.farthest) if row.farthest else "0", row.farthest),
-                Cell(_percent(row.share), row.share) if finite else Cell("–", None),
+                Cell(words.percent(row.share), row.share) if finite else Cell("–", None),
                 Cell(row.flips or "no", row.flips),
+                words.float32_cell(row.float32),
             )
         )
     note = (
         "Moved is the probability mass that leaves the sample's own point or label; distances are ground costs. Flip: whether "
-        "the network predicts another class at the moved point than at the original, or the label itself was moved."
+        "the network predicts another class at the moved point than at the original, or the label itself was moved. "
+        + words.FLOAT32_NOTE
     )
     return Table(f"{key}-by-sample", "The worst case by sample", columns, tuple(entries), note)
 
@@ -177,10 +183,11 @@ def _atom_facts(original: Json, atom: Json) -> str:
     parts = [
         f"mass {near(atom['weight'])}",
         f"distance {small(atom['distance'], 4)}",
-        f"loss {near(number(atom['loss']))}",
+        f"loss {words.brief(number(atom['loss']), upper=False)}",
     ]
-    flips = _flips([atom], original)
-    return ", ".join([f"label {original['label']}", *parts, *(flips or ["no flip"])])
+    flips, flip = _flips([atom], original), atom["float32"]
+    single = [] if flip is None else [f"in float32: {words.IN_FLOAT32[flip]}"]
+    return ", ".join([f"label {original['label']}", *parts, *(flips or ["no flip"]), *single])
 
 
 def features(key: str, sample: int, origin: Sequence[float], point: Sequence[float]) -> Table:

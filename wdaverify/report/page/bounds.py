@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from wdaverify.digits import places
 from wdaverify.report.page import asked, atoms, ladder, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Notes, Part, Table
-from wdaverify.report.page.document import Document, number
+from wdaverify.report.page.document import Document, number, unbounded
 from wdaverify.report.page.words import Json, down, near, plain, small, up
 from wdaverify.wdro.result import decided
 
@@ -63,18 +64,16 @@ def _middle(compared: Json) -> tuple[str, str]:
 def bracket(data: Json, quantity: str, vouched: tuple[str, str], remark: str = "") -> Answer:
     """Both ends, rounded outward at digits that show the gap."""
     lower, upper = number(data["lower"]), number(data["upper"])
-    digits = words.places(lower, upper)
-    gap = upper - lower
-    known = small(gap) if not math.isnan(gap) else "–"
+    digits = places(lower, upper)
     asked_for = f" (asked for: {plain(data['gap_asked'])})" if "gap_asked" in data else ""
     return Answer(
         data["status"],
-        words.STATUS[data["status"]],
+        "unbounded" if unbounded(data) else words.STATUS[data["status"]],
         words.reason(data["reason"], data["detail"]),
         quantity,
         down(lower, digits),
         up(upper, digits),
-        known + asked_for,
+        words.gap(data) + asked_for,
         *vouched,
         remark,
         (lower, upper),
@@ -84,7 +83,8 @@ def bracket(data: Json, quantity: str, vouched: tuple[str, str], remark: str = "
 def _answer(data: Json) -> Answer:
     threshold, remark = data["threshold"], ""
     if threshold is not None:
-        decision = decided(number(data["lower"]), number(data["upper"]), threshold)
+        lower = math.inf if unbounded(data) else number(data["lower"])
+        decision = decided(lower, number(data["upper"]), threshold)
         remark = f"Is V at most the threshold {plain(threshold)}? {decision.capitalize()}."
     vouched = (data["vouched"]["lower"], data["vouched"]["upper"])
     return bracket(data, f"V({plain(data['radius'])})", vouched, remark)
@@ -135,7 +135,7 @@ def _by_sample(data: Json, key: str) -> list[Block]:
         )
         for row in rows
     )
-    multiplier = "" if data["multiplier"] is None else f" The multiplier is {near(number(data['multiplier']), 9)}."
+    multiplier = "" if data["multiplier"] is None else f" The multiplier is {plain(number(data['multiplier']))}."
     note = f"For every sample a bracket of the {quantity}.{multiplier}"
     return [Table(f"{key}-brackets", "What the upper bound is made of", columns, cells, note, folded=True)]
 

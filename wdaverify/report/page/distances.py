@@ -22,7 +22,7 @@ from wdaverify.report.page.content import (
     Table,
 )
 from wdaverify.report.page.document import Document, number
-from wdaverify.report.page.words import Json, plain, small, up
+from wdaverify.report.page.words import Json, plain, up
 
 
 def distances_part(document: Document, key: str, shape: Shape) -> Part:
@@ -37,7 +37,6 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         remark = f"The network gets sample {nearest['sample']} wrong as it is."
     elif nearest is not None:
         remark = f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
-    widest = max((words.width(row) for row in rows if number(row["lower"]) != math.inf), default=0.0)
     answer = Answer(
         status,
         words.STATUS[status],
@@ -45,7 +44,7 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         words.count(len(rows), "distance"),
         None,
         None,
-        f"at most {small(widest)} for every sample (asked for: {plain(data['gap_asked'])})",
+        f"at most {words.widest(rows)} for every sample (asked for: {plain(data['gap_asked'])})",
         "",
         "",
         remark,
@@ -80,6 +79,7 @@ def _distance_table(rows: Sequence[Json], key: str) -> Table:
         Column("Sample", True),
         Column("Label", True),
         Column("Class at the error", True),
+        Column("In float32"),
         Column("Distance, lower", True),
         Column("Distance, upper", True),
         Column("Vouched by"),
@@ -89,13 +89,17 @@ def _distance_table(rows: Sequence[Json], key: str) -> Table:
             words.whole_cell(row["sample"]),
             words.whole_cell(row["label"]),
             Cell("–", None) if row["class"] is None else words.whole_cell(row["class"]),
+            words.float32_cell(row["float32"]),
             words.low_cell(row["lower"], 9),
             words.high_cell(row["upper"], 9),
             Cell(row["vouched"], row["vouched"]),
         )
         for row in rows
     )
-    note = "An infinite lower bound means that the support holds no error; an infinite upper bound that none was found."
+    note = (
+        "An infinite lower bound means that the support holds no error; an infinite upper bound that none was found. "
+    )
+    note += words.FLOAT32_NOTE
     return Table(f"{key}-table", "Distances by sample", columns, cells, note)
 
 
@@ -110,7 +114,9 @@ def _errors(data: Json, known: Sequence[Json], key: str, shape: Shape) -> list[B
     made = []
     for k, (original, row) in enumerate(pairs):
         title = f"Sample {row['sample']}"
-        text = f"distance {small(number(row['upper']), 4)}, label {row['label']} → class {row['class']}"
+        text = f"distance {up(number(row['upper']))}, label {row['label']} → class {row['class']}"
+        if row["float32"] is not None:
+            text += f", in float32: {words.IN_FLOAT32[row['float32']]}"
         if scale is not None and shape is not None:
             images = pictures.triptych(original["point"], row["point"], shape, scale, data["network"]["input_shape"])
             named = zip(("original", "nearest error", "difference"), images, strict=True)

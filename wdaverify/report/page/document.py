@@ -66,6 +66,11 @@ def number(value: float | str) -> float:
     return float(value)
 
 
+def unbounded(result: Json) -> bool:
+    """Whether a verification shows that its value is +inf."""
+    return result["reason"] == "unbounded" and result.get("tie") is not None
+
+
 def _parsed(raw: bytes, shown: str) -> Json:
     try:
         data = json.loads(raw, parse_constant=_not_a_number, parse_float=_finite, parse_int=_whole)
@@ -121,7 +126,7 @@ def _count(data: Json, name: str) -> None:
     for k, row in enumerate(data["rows"]):
         result = row["result"]
         exact = result is not None and result["status"] == "exact" and result["reason"] != "threshold-undecided"
-        done = exact or (result is not None and result["reason"] == "threshold-decided")
+        done = exact or (result is not None and (result["reason"] == "threshold-decided" or unbounded(result)))
         if row["done"] != done or (result is not None and row["refused"] is not None):
             _refuse(name, f"row {k} contradicts its result")
     if data["done"] != all(row["done"] for row in data["rows"]):
@@ -139,7 +144,17 @@ def _kind(data: Json, name: str) -> str:
     return kind
 
 
+def _fill_in(data: Json) -> None:
+    """Older versions said of atoms and distances nothing about float32: that is unknown then."""
+    for field in ("atoms", "distances"):
+        entries = data.get(field)
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict):
+                entry.setdefault("float32", None)
+
+
 def _meet_schema(data: Json, kind: str, name: str) -> None:
+    _fill_in(data)
     try:
         error = best_match(islice(_validator(kind).iter_errors(data), _ENOUGH))
     except RecursionError:
@@ -194,6 +209,8 @@ def _points(data: Json, kind: str) -> Iterator[Sequence[float]]:
     if kind == "lipschitz":
         yield from (part["point"] for part in data["parts"] if part["point"] is not None)
     yield from (ray["direction"] for ray in data.get("rays", ()))
+    if data.get("tie") is not None:
+        yield from (data["tie"]["point"], data["tie"]["toward"])
     if data.get("cost_weights") is not None:
         yield data["cost_weights"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from wdaverify.digits import places
 from wdaverify.report.page import figures, words
 from wdaverify.report.page.content import Block, Cell, Column, Figure, Table
 from wdaverify.report.page.document import number
@@ -20,12 +21,12 @@ def ladder_blocks(ladder: Json, key: str) -> list[Block]:
     table = _ladder_table(ladder, key)
     if not (math.isfinite(lower) or math.isfinite(upper)):
         return [table]
-    digits = words.places(lower, upper)
+    digits = places(lower, upper)
     shown = min(digits, 6)
     listed = [rung for rung in ladder["rungs"] if rung["side"] != "middle"]
     listed.sort(key=lambda rung: _away(rung, lower, upper))
     rungs = [_rung(rung, shown) for rung in listed[:_RUNGS]]
-    text = f"{down(lower, shown)}" if upper - lower < 10.0**-shown else f"{down(lower, 4)} … {up(upper, 4)}"
+    text = f"{_label(lower, 4, upper=False)} … {_label(upper, 4, upper=True)}"
     sides = [words.count(sum(rung.side == side for rung in rungs), name) for side, name in _SIDES]
     name = {"bracket": "open bracket", "not-asked": "best known"}.get(ladder["status"], "exact")
     description = (
@@ -65,16 +66,21 @@ def _rung(rung: Json, digits: int) -> Rung:
     if rung["value"] is None:
         return Rung(rung["name"], rung["side"], None, "n/a")
     value = number(rung["value"])
-    text = up(value, digits) if rung["side"] == "above" else down(value, digits)
-    if abs(value) >= 1e5:
-        text = near(value)
+    text = _label(value, digits, upper=rung["side"] == "above")
     return Rung(rung["name"], rung["side"], value, text, rung["kind"] == "estimate")
+
+
+def _label(value: float, places: int, *, upper: bool) -> str:
+    """A bound as a picture has room for it."""
+    if abs(value) >= 1e5:
+        return words.brief(value, upper=upper)
+    return up(value, places) if upper else down(value, places)
 
 
 def _ladder_table(ladder: Json, key: str) -> Table:
     """Every rung with its distance to the bracket, who vouches for it, and its time; the bracket in the middle."""
     lower, upper = number(ladder["lower"]), number(ladder["upper"])
-    digits = min(words.places(lower, upper), 9)
+    digits = min(places(lower, upper), 9)
     columns = (
         Column("Bound"),
         Column("Side"),

@@ -10,13 +10,12 @@ from wdaverify.report.page import asked, figures, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Figure, Notes, Part, Table
 from wdaverify.report.page.document import Document, number
 from wdaverify.report.page.figures import Band
-from wdaverify.report.page.words import Json, down, near, plain, small, up
+from wdaverify.report.page.words import Json, down, plain, up
 
 
 def curve_part(document: Document, key: str) -> Part:
     """What ``curve`` found; its plot stands with the question, where others may join it."""
     data = document.data
-    widest = max(words.width(point) for point in data["points"])
     answer = Answer(
         "exact" if data["exact"] else "bracket",
         words.STATUS["exact" if data["exact"] else "bracket"],
@@ -24,7 +23,7 @@ def curve_part(document: Document, key: str) -> Part:
         f"V(r) for 0 ≤ r ≤ {plain(data['max_radius'])}",
         None,
         None,
-        f"at most {small(widest)} at every radius (asked for: {plain(data['gap_asked'])})",
+        f"at most {words.widest(data['points'])} at every radius (asked for: {plain(data['gap_asked'])})",
         "",
         "",
     )
@@ -45,10 +44,10 @@ def curve_part(document: Document, key: str) -> Part:
 def _curve_table(data: Json, key: str) -> Table:
     rows = tuple(
         (
-            Cell(near(point["radius"], 8), point["radius"]),
+            Cell(plain(point["radius"]), point["radius"]),
             words.low_cell(point["lower"], 9),
             words.high_cell(point["upper"], 9),
-            Cell(small(words.width(point)), words.width(point)),
+            Cell(words.gap(point), words.width(point)),
         )
         for point in data["points"]
     )
@@ -85,7 +84,7 @@ def over_radii(
             "Certificates guarantee the upper band, from the tightest to the loosest, which the picture may cut off."
         )
     described = "V over the radius. " + ". ".join(
-        f"At radius {near(radius)} the bracket is [{down(low)}, {up(high)}]"
+        f"At radius {plain(radius)} the bracket is [{down(low)}, {up(high)}]"
         for radius, low, high in _some(marks, exact)
     )
     table = _radii_table(brackets, below, above, key) if below or above else None

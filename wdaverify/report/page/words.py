@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
+from wdaverify import digits
 from wdaverify.report.page.content import Cell
 from wdaverify.report.page.document import number
-from wdaverify.report.summary import MEANING, REASONS, decimals, rounded_down, rounded_up, upward
+from wdaverify.report.summary import MEANING, REASONS
+from wdaverify.rounding import float_up
 
 Json = dict[str, Any]
 Tokens = tuple[tuple[str, str], ...]
@@ -57,6 +60,18 @@ READINGS = {
 STATUS = {"exact": "exact", "bracket": "open bracket", "not-asked": "not asked", "bounds": "lower bound only"}
 
 
+IN_FLOAT32 = {"any-order": "yes, in any order", "orders-tried": "yes, as tried", "no": "no"}
+FLOAT32_NOTE = (
+    "In float32: whether the error is one in single precision too. In any order: proved, whatever order sums are evaluated in; "
+    "as tried: in several orders of summation that were tried; no: not in all of them."
+)
+
+
+def float32_cell(flip: str | None) -> Cell:
+    """Whether an error is one in float32; a dash where the document does not say."""
+    return Cell("–", None) if flip is None else Cell(IN_FLOAT32[flip], flip)
+
+
 def reason(stated: str, detail: str) -> str:
     """Why the run ended, as a sentence; a reason unknown here stands as it is."""
     words = detail or REASONS.get(stated, stated)  # type: ignore[call-overload]
@@ -69,41 +84,57 @@ def meaning(loss: str) -> str:
     return str(MEANING[loss])  # type: ignore[index]
 
 
-def places(lower: float, upper: float) -> int:
-    """How many decimals show the gap of a bracket."""
-    gap = upper - lower
-    return decimals(gap) if not math.isnan(gap) else 6
+def down(value: float, places: int = 6) -> str:
+    """A lower bound, rounded down at the decimals shown."""
+    return _signed(digits.down(value, places))
 
 
-def down(value: float, digits: int = 6) -> str:
-    """A lower bound, rounded down at the digits shown."""
-    return _signed(rounded_down(value, digits))
+def up(value: float, places: int = 6) -> str:
+    """An upper bound, rounded up at the decimals shown."""
+    return _signed(digits.up(value, places))
 
 
-def up(value: float, digits: int = 6) -> str:
-    """An upper bound, rounded up at the digits shown."""
-    return _signed(rounded_up(value, digits))
+def brief(value: float, *, upper: bool) -> str:
+    """A bound where there is little room, rounded outward at five significant digits."""
+    return _signed((digits.up_to if upper else digits.down_to)(value, 5))
+
+
+def gap(bracket: Json) -> str:
+    """``upper - lower`` of an entry of a document, rounded up."""
+    return _signed(digits.up_to(width(bracket), 2))
 
 
 def width(bracket: Json) -> float:
-    """``upper - lower`` of an entry of a document; 0 where both are infinite."""
-    gap = number(bracket["upper"]) - number(bracket["lower"])
-    return 0.0 if math.isnan(gap) else gap
+    """The same as a double, to sort by; 0 where both are infinite."""
+    lower, upper = number(bracket["lower"]), number(bracket["upper"])
+    if math.isfinite(lower) and math.isfinite(upper):
+        return float_up(Fraction(upper) - Fraction(lower))
+    return 0.0 if lower == upper else math.inf
 
 
-def near(value: float, digits: int = 4) -> str:
+def widest(brackets: Sequence[Json]) -> str:
+    """The largest ``upper - lower`` of a document's entries, rounded up; 0 where there are none."""
+    return _signed(digits.up_to(max(map(width, brackets), default=0.0), 2))
+
+
+def near(value: float, places: int = 4) -> str:
     """A number that is no bound, at so many significant digits."""
-    return _signed(f"{value:.{digits}g}")
+    return _signed(f"{value:.{places}g}")
 
 
 def plain(value: float) -> str:
-    """A number that was given, in its shortest form."""
-    return _signed(f"{value:.12g}")
+    """A number of the question, in the shortest form that reads back to itself."""
+    return _signed(digits.stated(value))
 
 
-def small(value: float, digits: int = 2) -> str:
-    """A quantity >= 0, rounded up at so many significant digits."""
-    return _signed(upward(value, digits)) if value >= 0 else near(value, 2)
+def small(value: float, places: int = 2) -> str:
+    """A cost or a distance, rounded up at so many significant digits unless it takes fewer."""
+    return _signed(digits.at_most(value, places))
+
+
+def percent(share: float) -> str:
+    """A share at three significant digits, rounded down: 100 only where it is whole."""
+    return f"{_signed(digits.down_to(100 * share, 3))} %"
 
 
 def _signed(text: str) -> str:
@@ -111,19 +142,19 @@ def _signed(text: str) -> str:
     return text.replace("inf", "∞").replace("-", "−")
 
 
-def low_cell(value: float | str, digits: int = 6) -> Cell:
+def low_cell(value: float | str, places: int = 6) -> Cell:
     """A lower bound as an entry of a table."""
-    return Cell(down(number(value), digits), number(value))
+    return Cell(down(number(value), places), number(value))
 
 
-def high_cell(value: float | str, digits: int = 6) -> Cell:
+def high_cell(value: float | str, places: int = 6) -> Cell:
     """An upper bound as an entry of a table."""
-    return Cell(up(number(value), digits), number(value))
+    return Cell(up(number(value), places), number(value))
 
 
-def near_cell(value: float | str | None, digits: int = 4) -> Cell:
+def near_cell(value: float | str | None, places: int = 4) -> Cell:
     """A number that is no bound as an entry of a table; a dash where there is none."""
-    return Cell("–", None) if value is None else Cell(near(number(value), digits), number(value))
+    return Cell("–", None) if value is None else Cell(near(number(value), places), number(value))
 
 
 def whole_cell(value: int) -> Cell:

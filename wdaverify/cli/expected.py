@@ -1,0 +1,167 @@
+"""The question that ``recheck`` was asked, beside the one that a certificate states.
+
+What its author could choose is taken from the options, as ``verify`` takes it: the box, how many samples, the label column of a
+``.csv``, clipping. A certificate that states otherwise is refused, with the options that would ask for it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wdaverify.cli.questions import support_of
+from wdaverify.errors import CertificateError
+from wdaverify.untrusted import shown
+
+if TYPE_CHECKING:
+    from wdaverify.certify.certificate import Certificate
+    from wdaverify.problem import Support, WdroProblem
+    from wdaverify.reading import Contents, Moved, Reading
+
+_SPELLED = 8
+"""The most features of a box that is no cube whose sides a refusal spells out."""
+
+
+class _Departure(NamedTuple):
+    """What a certificate is about instead of what was asked, the options that ask for it, and what they need besides."""
+
+    said: str
+    options: tuple[str, ...]
+    needs: str = ""
+
+
+def expected_problem(
+    certificate: Certificate, path: str, network_path: str, data_path: str, asked: dict[str, Any]
+) -> tuple[WdroProblem, Reading]:
+    """The question that was asked, from the user's own files and options, and how its samples were read.
+
+    Raises:
+        InputError: a file cannot be used, or the certificate is about another question.
+    """
+    from wdaverify.network.onnx_reader import load_network
+    from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
+    from wdaverify.reading import UNMOVED, Reading, contents, moved
+    from wdaverify.samples import load_samples
+
+    _check_family(certificate, path)
+    norm, network = Norm(certificate.norm), load_network(network_path)
+    box, support = Support(certificate.support_lower, certificate.support_upper), support_of(network.n_inputs, asked)
+    if box.lower.size != network.n_inputs:
+        raise CertificateError(
+            f"{shown(path, 4096)}: its box has {box.lower.size} features, {network.name} takes {network.n_inputs}: it is about "
+            "another network; give the one that it was made for"
+        )
+    held = contents(data_path)
+    read = partial(load_samples, data_path, limit=certificate.count, label_column=certificate.label_column)
+    departures = [
+        *_of_words(certificate, asked),
+        *_of_box(box, support, path),
+        *_of_count(certificate, held, asked["limit"]),
+        *_of_labels(certificate, held, asked["label_column"]),
+    ]
+    if certificate.clip and not asked["clip"]:
+        departures += _of_clip(moved(read(), read(clip=box), norm))
+    if departures:
+        raise CertificateError(_refusal(path, departures))
+    samples = read()  # as was asked: the certificate states the same number and column
+    moves = UNMOVED
+    if asked["clip"]:
+        samples, there = read(clip=support), samples
+        moves = moved(there, samples, norm)
+    cost, loss = GroundCost(norm, certificate.order), Loss(certificate.loss)
+    problem = WdroProblem(network, samples, cost, support, loss, certificate.radius)
+    return problem, Reading(held.count, held.labels(asked["label_column"]), moves)
+
+
+def _check_family(certificate: Certificate, path: str) -> None:
+    """Refuse what no checker here knows."""
+    stated = (certificate.norm, certificate.loss, certificate.order)
+    if certificate.norm not in ("inf", "1") or certificate.loss not in ("margin", "zero-one") or certificate.order != 1:
+        raise CertificateError(
+            f"the certificate states norm, loss and order {stated}: norm inf or 1, margin or zero-one and order 1 are accepted"
+        )
+    if certificate.count < 1:
+        raise CertificateError(f"{shown(path, 4096)}: it is about {certificate.count} samples; at least 1 is accepted")
+
+
+def _of_words(certificate: Certificate, asked: dict[str, Any]) -> list[_Departure]:
+    """Where radius, norm, order or loss were asked for and differ."""
+    out = []
+    for name in ("radius", "norm", "order", "loss"):
+        stated, wanted = getattr(certificate, name), asked[name]
+        if wanted is not None and (stated if name == "radius" else str(stated)) != wanted:
+            out.append(_Departure(f"{name} {stated} instead of {wanted}", (f"--{name}", str(stated))))
+    return out
+
+
+def _of_box(box: Support, support: Support, path: str) -> list[_Departure]:
+    """Where its box is not the support that was asked for."""
+    from wdaverify.digits import stated
+    from wdaverify.report.box import box_text
+
+    low, high = box.lower, box.upper
+    if (
+        support.rows is None
+        and support.integer is None
+        and (low == support.lower).all()
+        and (high == support.upper).all()
+    ):
+        return []
+    plain = box_text(support.lower, support.upper)
+    cut = "" if support.rows is None and support.integer is None else " cut by rows or integers"
+    said = f"distributions on {box_text(low, high)} instead of {plain}{cut}"
+    if not box.bounded:
+        return [_Departure(said, ("--support", "none"))]
+    if (low == low[0]).all() and (high == high[0]).all():
+        return [_Departure(said, ("--support", stated(low[0]), stated(high[0])))]
+    if low.size <= _SPELLED:
+        sides = f"lower = {low.tolist()} and upper = {high.tolist()}"
+        return [_Departure(said, ("--support-file", "box.toml"), f"where box.toml says {sides}")]
+    code = (
+        f"import numpy, wdaverify; c = wdaverify.read_certificate({path!r}); "
+        "numpy.savez('box.npz', lower=c.support_lower, upper=c.support_upper)"
+    )
+    needs = f"where box.npz is what this writes: python -c {shlex.quote(code)}"
+    return [_Departure(said, ("--support-file", "box.npz"), needs)]
+
+
+def _of_count(certificate: Certificate, held: Contents, limit: int | None) -> list[_Departure]:
+    """Where it is about fewer samples, or more."""
+    stated, wanted = (held.count if n is None else min(n, held.count) for n in (certificate.count, limit))
+    if stated == wanted:  # where the file has too few, the checker rejects
+        return []
+    said = (
+        f"the first {stated} of the {held.count} samples instead of {'all' if limit is None else f'the first {wanted}'}"
+    )
+    return [_Departure(said, ("--samples", str(certificate.count)))]
+
+
+def _of_labels(certificate: Certificate, held: Contents, wanted: str | None) -> list[_Departure]:
+    """Where it takes another column of a ``.csv`` for the labels."""
+    stated, asked = held.labels(certificate.label_column), held.labels(wanted)
+    if stated is None or asked is None or stated.index == asked.index:
+        return []
+    said = f"labels from column {stated} instead of column {asked}"
+    return [_Departure(said, ("--label-column", stated.typed))]
+
+
+def _of_clip(moves: Moved) -> list[_Departure]:
+    """Where it moves samples."""
+    from wdaverify.digits import at_most
+
+    if not moves.samples:
+        return []
+    said = f"{moves.samples} of the samples moved onto its box (by at most {at_most(moves.cost, 6)}) instead of as they are"
+    return [_Departure(said, ("--clip",))]
+
+
+def _refusal(path: str, departures: list[_Departure]) -> str:
+    """One line with the options to paste."""
+    options = shlex.join(option for departure in departures for option in departure.options)
+    needs = "".join(f", {departure.needs}" for departure in departures if departure.needs)
+    said = "; ".join(departure.said for departure in departures)
+    return (
+        f"{shown(path, 4096)}: it is about another question than the one asked: {said}; if you mean that one, ask for it with "
+        f"{options}{needs}"
+    )
