@@ -151,7 +151,9 @@ def _of_clip(moves: Moved) -> list[_Departure]:
 
     if not moves.samples:
         return []
-    said = f"{moves.samples} of the samples moved onto its box (by at most {upward(moves.cost, 6)}) instead of as they are"
+    said = (
+        f"{moves.samples} of the samples moved onto its box (by at most {upward(moves.cost, 6)}) instead of as they are"
+    )
     return [_Departure(said, ("--clip",))]
 
 
