@@ -402,3 +402,10 @@ def test_a_defect_is_one_line_and_no_rejected_certificate(
     assert err.startswith("wdaverify: internal error: OverflowError: planted in two lines")
     assert "--log" in err
     assert err.count("\n") == 1
+
+
+def test_rays_of_the_whole_space_end_within_double_precision() -> None:
+    samples = make_samples(np.zeros((1, 1)), np.array([0]))
+    problem = WdroProblem(line(3.0, 2.0), samples, GroundCost(Norm.ONE, 1), Support.whole(1), Loss.CROSS_ENTROPY, 1e155)
+    result = verify(problem, gap=1e-308, time_limit=2)
+    assert result.lower <= result.upper

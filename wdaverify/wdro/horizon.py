@@ -17,6 +17,7 @@ import numpy as np
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
+from wdaverify.ground import LARGEST
 from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
 from wdaverify.pieces import Pieces
 from wdaverify.problem import Support, WdroProblem
@@ -155,7 +156,7 @@ class Horizon:
             if not own.size:
                 continue
             at = int(own[problem.samples.w[own].argmax()])
-            far = 32 * max(problem.radius, 1e-9) * (1 + abs(float(self._constant[at]))) / gap
+            far = min(32 * max(problem.radius, 1e-9) * (1 + abs(float(self._constant[at]))) / gap, LARGEST)
             for share in (1e-6, 1e-4, 1e-2, 1.0):
                 out.append((at, problem.samples.x[at] + share * far * ray.direction))
         return out
