@@ -158,7 +158,7 @@ def read_certificate(path: str | Path, memory: float = MEMORY) -> Certificate:
     """
     try:
         with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
-            return _read(stream, int(memory))
+            return _read(stream, int(min(memory, 2.0**62)))
     except TooLargeError as error:
         raise CertificateError(
             f"{shown(path, 4096)}: {error}; reading it may take more than {memory / 1e6:.4g} MB: if you trust where it comes "
