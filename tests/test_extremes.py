@@ -38,6 +38,7 @@ from wdaverify.engines.screening import Screen
 from wdaverify.ground import euclidean
 from wdaverify.journal.store import Journal
 from wdaverify.ladder.constants import bound_from, slopes_question
+from wdaverify.ladder.relaxed import RelaxedDual
 from wdaverify.network.model import Affine, Block, Diagonal, Layer, Relu, readonly
 from wdaverify.rounding import squares_down, squares_up
 from wdaverify.wdro.horizon import Horizon
@@ -409,3 +410,27 @@ def test_rays_of_the_whole_space_end_within_double_precision() -> None:
     problem = WdroProblem(line(3.0, 2.0), samples, GroundCost(Norm.ONE, 1), Support.whole(1), Loss.CROSS_ENTROPY, 1e155)
     result = verify(problem, gap=1e-308, time_limit=2)
     assert result.lower <= result.upper
+
+
+def test_multipliers_end_within_double_precision() -> None:
+    steep = GroundCost(Norm.TWO, 1, None, 1e-308)
+    dual = RelaxedDual(question(line(1e155, 2.0), steep, 1.0, Loss.HINGE, 1e-308), None, jobs=None, seed=0, seconds=2.0)
+    try:
+        assert dual.crown() >= 0.0
+    finally:
+        dual.close()
+    samples = make_samples(np.array([[1e155], [-1e300]]), np.array([0, 1]))
+    cost = GroundCost(Norm.INF, 2, None, 1e-308)
+    problem = WdroProblem(line(1e-320, 0.0), samples, cost, Support.whole(1), Loss.CROSS_ENTROPY, 1e-320)
+    result = verify(problem, gap=1e155, time_limit=2)
+    assert result.lower <= result.upper
+
+
+def test_memory_limits_beyond_any_memory_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proof = str(tmp_path / "a.cert")
+    asked = ["--samples", "1", "--radius", "0.05", "--jobs", "1", "--memory-limit", "1.7e308", "--quiet"]
+    assert run(["verify", *IRIS, *asked]) == 0
+    assert run(["verify", *IRIS, *asked[:6], "--certificate", proof, "--quiet"]) == 0
+    assert run(["recheck", *IRIS, proof, "--memory-limit", "1.7e308", "--quiet"]) == 0
+    assert run(["recheck", *IRIS, proof, "--memory-limit", "5e-324", "--quiet"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -10,6 +10,7 @@ and where ``phi_i(lam) >= L`` is known, only ``C_i + s t - lam t^p > L`` matters
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -129,7 +130,7 @@ class Horizon:
             return multiplier
         power = self._problem.cost.power
         least = gap / (4 * max(self._problem.radius**power, 1e-300))
-        return max(multiplier, least + (self.upper if power == 1 else 0.0))
+        return min(max(multiplier, least + (self.upper if power == 1 else 0.0)), sys.float_info.max)
 
     def reach(self, multiplier: float, lower: Array) -> Array:
         """How far from each sample anything matters at a multiplier, rounded up, ``[N]``."""
