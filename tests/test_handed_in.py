@@ -511,6 +511,7 @@ def test_masks_are_bools() -> None:
     for value in ([True, False], (True, False), np.array([True, False]), torch.tensor([True, False])):
         alike(Support([0, 0], [1, 1], None, value).integer, np.array([True, False]))
     assert Support([0, 0], [1, 1], None, [False, False]).plain
+    assert Support([-math.inf], [math.inf], None, [False]).integer is None
     refused(
         lambda v: Support([0, 0], [1, 1], None, v),
         [[0], [0, 1], [1, 0], np.array([1, 0]), "10", [True], [[True, False]], True, 1],
