@@ -10,6 +10,7 @@ import math
 import random
 import signal
 import warnings
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -293,12 +294,12 @@ def test_radii_at_their_ends(radius: float, order: float) -> None:
     assert holds(value, wrong.lower, wrong.upper)
 
 
-@pytest.mark.parametrize("gap", [QUANTUM, 1e-300, LAST])
-def test_curves_of_extreme_gaps_end(gap: float) -> None:
-    for order, label_cost in ((1, math.inf), (2, QUANTUM)):
-        cost = GroundCost(Norm.INF, order, None, label_cost)
-        result = curve(question(line(3.0, 0.75), cost, 1.0, Loss.MARGIN, 1e-3), gap=gap, time_limit=2)
-        assert (result.lower <= result.upper).all()
+def test_curves_whose_multipliers_grow_beyond_every_double_end() -> None:
+    cost = GroundCost(Norm.INF, 2, None, 1e-320)
+    samples = make_samples(np.array([[0.0], [0.5], [0.25]]), np.array([0, 0, 1]))
+    problem = WdroProblem(line(3.0, 2.0), samples, cost, Support.box(0.0, 1.0, 1), Loss.CROSS_ENTROPY, 1e-308)
+    result = curve(problem, time_limit=2)
+    assert (result.lower <= result.upper).all()
 
 
 def spread(rng: random.Random) -> float:
@@ -340,7 +341,7 @@ def any_problem(rng: random.Random) -> tuple[WdroProblem, Fraction]:
     return problem, base + bent(gain / c, c * bend, c * far, Fraction(radius), order)
 
 
-def _brackets_hold(seeds: range) -> None:
+def _brackets_hold(seeds: Sequence[int]) -> None:
     answered = 0
     for seed in seeds:
         rng = random.Random(seed)
@@ -355,12 +356,12 @@ def _brackets_hold(seeds: range) -> None:
 
 
 def test_brackets_of_any_size_hold() -> None:
-    _brackets_hold(range(6))
+    _brackets_hold([3, 53, 112, 213, 335, 356])  # 335 was answered wrongly, the others with warnings of overflow
 
 
 @pytest.mark.full
 def test_many_brackets_of_any_size_hold() -> None:
-    _brackets_hold(range(100, 400))
+    _brackets_hold(range(400))
 
 
 @pytest.mark.parametrize(
