@@ -21,7 +21,7 @@ from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.report import as_json
 from wdaverify.report.page.bounds import verification_part
 from wdaverify.report.page.document import as_document
-from wdaverify.report.summary import threshold_decision, verification_summary
+from wdaverify.report.summary import verification_summary
 from wdaverify.samples import make_samples
 from wdaverify.wdro.ceiling import ceiling
 from wdaverify.wdro.result import Reason
@@ -252,7 +252,7 @@ def test_where_a_tie_is_neither_shown_nor_excluded_the_bracket_says_so() -> None
     assert 0 < F(1, 2) - F(0.3) - F(radius) < F(1, 10**16)
     result = verify(ask(half, 0.3, radius=radius, order=math.inf), threshold=1e300, time_limit=30)
     assert (result.reason, result.upper, result.tie) == (Reason.STALLED, math.inf, None)
-    assert threshold_decision(result) == "undecided"
+    assert result.decision == "undecided"
     assert "neither proved in" in verification_summary(result)
     with pytest.raises(ValueError, match="no value"):
         _ = result.value

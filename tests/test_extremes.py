@@ -10,6 +10,7 @@ import math
 import random
 import signal
 import warnings
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from wdaverify.engines.screening import Screen
 from wdaverify.ground import euclidean
 from wdaverify.journal.store import Journal
 from wdaverify.ladder.constants import bound_from, slopes_question
+from wdaverify.ladder.relaxed import RelaxedDual
 from wdaverify.network.model import Affine, Block, Diagonal, Layer, Relu, graph_of, readonly
 from wdaverify.rounding import squares_down, squares_up
 from wdaverify.wdro.horizon import Horizon
@@ -294,12 +296,12 @@ def test_radii_at_their_ends(radius: float, order: float) -> None:
     assert holds(value, wrong.lower, wrong.upper)
 
 
-@pytest.mark.parametrize("gap", [QUANTUM, 1e-300, LAST])
-def test_curves_of_extreme_gaps_end(gap: float) -> None:
-    for order, label_cost in ((1, math.inf), (2, QUANTUM)):
-        cost = GroundCost(Norm.INF, order, None, label_cost)
-        result = curve(question(line(3.0, 0.75), cost, 1.0, Loss.MARGIN, 1e-3), gap=gap, time_limit=2)
-        assert (result.lower <= result.upper).all()
+def test_curves_whose_multipliers_grow_beyond_every_double_end() -> None:
+    cost = GroundCost(Norm.INF, 2, None, 1e-320)
+    samples = make_samples(np.array([[0.0], [0.5], [0.25]]), np.array([0, 0, 1]))
+    problem = WdroProblem(line(3.0, 2.0), samples, cost, Support.box(0.0, 1.0, 1), Loss.CROSS_ENTROPY, 1e-308)
+    result = curve(problem, time_limit=2)
+    assert (result.lower <= result.upper).all()
 
 
 def spread(rng: random.Random) -> float:
@@ -341,7 +343,7 @@ def any_problem(rng: random.Random) -> tuple[WdroProblem, Fraction]:
     return problem, base + bent(gain / c, c * bend, c * far, Fraction(radius), order)
 
 
-def _brackets_hold(seeds: range) -> None:
+def _brackets_hold(seeds: Sequence[int]) -> None:
     answered = 0
     for seed in seeds:
         rng = random.Random(seed)
@@ -356,12 +358,12 @@ def _brackets_hold(seeds: range) -> None:
 
 
 def test_brackets_of_any_size_hold() -> None:
-    _brackets_hold(range(6))
+    _brackets_hold([3, 53, 112, 213, 335, 356])  # 335 was answered wrongly, the others with warnings of overflow
 
 
 @pytest.mark.full
 def test_many_brackets_of_any_size_hold() -> None:
-    _brackets_hold(range(100, 400))
+    _brackets_hold(range(400))
 
 
 @pytest.mark.parametrize(
@@ -404,3 +406,34 @@ def test_a_defect_is_one_line_and_no_rejected_certificate(
     assert err.startswith("wdaverify: internal error: OverflowError: planted in two lines")
     assert "--log" in err
     assert err.count("\n") == 1
+
+
+def test_rays_of_the_whole_space_end_within_double_precision() -> None:
+    samples = make_samples(np.zeros((1, 1)), np.array([0]))
+    problem = WdroProblem(line(3.0, 2.0), samples, GroundCost(Norm.ONE, 1), Support.whole(1), Loss.CROSS_ENTROPY, 1e155)
+    result = verify(problem, gap=1e-308, time_limit=2)
+    assert result.lower <= result.upper
+
+
+def test_multipliers_end_within_double_precision() -> None:
+    steep = GroundCost(Norm.TWO, 1, None, 1e-308)
+    dual = RelaxedDual(question(line(1e155, 2.0), steep, 1.0, Loss.HINGE, 1e-308), None, jobs=None, seed=0, seconds=2.0)
+    try:
+        assert dual.crown() >= 0.0
+    finally:
+        dual.close()
+    samples = make_samples(np.array([[1e155], [-1e300]]), np.array([0, 1]))
+    cost = GroundCost(Norm.INF, 2, None, 1e-308)
+    problem = WdroProblem(line(1e-320, 0.0), samples, cost, Support.whole(1), Loss.CROSS_ENTROPY, 1e-320)
+    result = verify(problem, gap=1e155, time_limit=2)
+    assert result.lower <= result.upper
+
+
+def test_memory_limits_beyond_any_memory_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proof = str(tmp_path / "a.cert")
+    asked = ["--samples", "1", "--radius", "0.05", "--jobs", "1", "--memory-limit", "1.7e308", "--quiet"]
+    assert run(["verify", *IRIS, *asked]) == 0
+    assert run(["verify", *IRIS, *asked[:6], "--certificate", proof, "--quiet"]) == 0
+    assert run(["recheck", *IRIS, proof, "--memory-limit", "1.7e308", "--quiet"]) == 0
+    assert run(["recheck", *IRIS, proof, "--memory-limit", "5e-324", "--quiet"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

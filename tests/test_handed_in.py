@@ -336,6 +336,18 @@ def test_a_norm_by_its_name_is_that_norm(norm: Any) -> None:
     assert bracket.upper - bracket.lower <= 1e-6
 
 
+def test_a_norm_by_its_name_on_iris() -> None:
+    """Distances in l1 had given [0.364, 0.440]; 0.58984 is what the command line says, found in l-inf."""
+    folder = Path(__file__).parents[1] / "models"
+    net, samples = load_network(folder / "iris_8x8.onnx"), load_samples(folder / "iris_8x8.npz")
+    result = verify(
+        WdroProblem(net, samples, GroundCost("inf", 1), Support.box(0, 1, 4), "zero-one", np.float32(0.05)), gap=1e-3
+    )
+    assert result.lower <= 0.58985
+    assert result.upper >= 0.58983
+    assert result.upper - result.lower <= 1e-3
+
+
 def test_a_flag_that_is_no_flag_is_no_answer() -> None:
     proved = verify(asked(loss="margin"), certificate=np.True_)
     assert proved.certificate is not None
@@ -499,6 +511,7 @@ def test_masks_are_bools() -> None:
     for value in ([True, False], (True, False), np.array([True, False]), torch.tensor([True, False])):
         alike(Support([0, 0], [1, 1], None, value).integer, np.array([True, False]))
     assert Support([0, 0], [1, 1], None, [False, False]).plain
+    assert Support([-math.inf], [math.inf], None, [False]).integer is None
     refused(
         lambda v: Support([0, 0], [1, 1], None, v),
         [[0], [0, 1], [1, 0], np.array([1, 0]), "10", [True], [[True, False]], True, 1],

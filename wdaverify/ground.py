@@ -225,6 +225,7 @@ class Support:
             self,
             lower=array("the lower bound of the support", self.lower, infinite=True),
             upper=array("the upper bound of the support", self.upper, infinite=True),
+            integer=None if self.integer is None else mask("integer", self.integer),
         )
         if self.lower.shape != self.upper.shape or self.lower.ndim != 1:
             raise ProblemError(f"support bounds of shapes {self.lower.shape} and {self.upper.shape}: both must be [n]")
@@ -235,14 +236,13 @@ class Support:
             )
         if (self.lower > self.upper).any():
             raise ProblemError("the support is empty: LO must be at most HI in --support LO HI")
+        self._check_rows()
         if whole and (self.rows is not None or self.integer is not None):
             raise ProblemError("the whole space has no linear rows or integers; give the box that they cut")
-        self._check_rows()
 
     def _check_rows(self) -> None:
         n = self.lower.size
         if self.integer is not None:
-            settle(self, integer=mask("integer", self.integer))
             if self.integer.shape != (n,):
                 raise ProblemError(f"integer features of shape {self.integer.shape} where the support has {n} features")
             settle(self, integer=self.integer if self.integer.any() else None)

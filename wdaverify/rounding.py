@@ -3,6 +3,7 @@
 With unit roundoff ``u = 2^-53`` and ``gamma_n = n u / (1 - n u)`` (Higham 2002, section 3.1), a sum of n products
 evaluated in *any* order, fused or not, differs from the exact one by at most ``gamma_n * sum |a_k b_k|`` plus the
 underflow of its terms. ``dot_error`` doubles gamma, which pays for evaluating the bound itself in floating point.
+Underflow is gradual, as IEEE has it and numpy and torch leave it: where somebody flushes it to zero nothing here holds.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / NAME) as base:
         base.execute("CREATE TABLE diary (day TEXT)")
     base.close()
-    with pytest.raises(JournalError, match="no journal of version 2"):
+    with pytest.raises(JournalError, match="no journal of version 3"):
         Journal(tmp_path)
     assert holder(tmp_path) is None
 

@@ -133,8 +133,11 @@ def test_zero_one_takes_each_rivals_own_slope(tmp_path: Path) -> None:
     layers: Layers = [([[0.0], [1.0], [10.0]], [0.0, -1.0, -40.0])]
     question = ask(tmp_path, layers, [[0.0]], [0], 0.5, Support.box(0.0, 5.0, 1), loss="zero-one")
     found = rungs(question, "norms", "jacobian", "lipschitz", "exact")
-    for name in ("product of layer norms", "interval Jacobian", "exact Lipschitz", "exact"):
+    for name in ("product of layer norms", "interval Jacobian", "exact Lipschitz"):
         assert found[name] == pytest.approx(0.5, rel=1e-9), name
+    assert (
+        0.5 - 1e-6 <= found["exact"] <= 0.5 + 1e-9
+    )  # the atom lies within the gap beyond the tie, where float32 flips
 
 
 @pytest.mark.parametrize(

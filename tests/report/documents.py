@@ -164,7 +164,7 @@ def lipschitz() -> Json:
         notices=(),
     )
     return lipschitz_json(
-        result, {"network": "tiny.onnx", "samples": "tiny.npz", "label_column": None, "support": None}
+        result, {"network": "tiny.onnx", "samples": "tiny.npz", "label_column": None, "support": None, "logits": False}
     )
 
 

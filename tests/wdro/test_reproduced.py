@@ -181,18 +181,18 @@ def test_an_attack_says_of_its_atoms_whether_they_flip() -> None:
 
 
 def mixed(seed: int, norm: Norm, weights: np.ndarray | None) -> WdroProblem:
-    """Five features: one whole-numbered, a row over three, and one fixed where weighted."""
+    """Five features: one whole-numbered, a row over three, and one fixed where weighted; two samples a little before the boundary."""
     rng = np.random.default_rng(seed)
-    net = network(*random_layers(rng, 5, 7, 6, 3))
-    x = np.round(rng.uniform(0.1, 0.9, (4, 5)) * 64) / 64
-    x[:, 4] = rng.integers(0, 2, 4)
+    layers = random_layers(rng, 5, 7, 2)
+    x = np.round(rng.uniform(0.2, 0.8, (2, 5)) * 64) / 64
+    x[:, 4] = rng.integers(0, 2, 2)
+    z = network(*layers).forward(x)
+    layers[-1][1][1] -= float(np.float32((z[:, 1] - z[:, 0]).max() + 0.05))
     rows = LinearRows(
         readonly(np.array([[1.0, 1.0, 1.0, 0.0, 0.0]])), readonly(np.array([0.1])), readonly(np.array([2.7]))
     )
-    integer = np.array([False] * 4 + [True])
-    support = Support(readonly(np.zeros(5)), readonly(np.ones(5)), rows, integer)
-    labels = net.forward(x).argmax(axis=1)
-    asked = problem(net, x, labels, 0.1, loss=Loss.ZERO_ONE, norm=norm)
+    support = Support(readonly(np.zeros(5)), readonly(np.ones(5)), rows, np.array([False] * 4 + [True]))
+    asked = problem(network(*layers), x, [0, 0], 0.1, loss=Loss.ZERO_ONE, norm=norm)
     return replace(asked, support=support, cost=GroundCost(norm, 1, None if weights is None else readonly(weights)))
 
 
@@ -232,13 +232,14 @@ def cut(monkeypatch: pytest.MonkeyPatch, calls: int) -> list[int]:
     seen: list[int] = []
     outward = reproduced.outward
 
-    def stopped(p: WdroProblem, sample: int, *rest: Any) -> Any:
+    def stopped(p: WdroProblem, sample: np.ndarray, *rest: Any) -> Any:
         if len(seen) == calls:
             raise KeyboardInterrupt
-        seen.append(sample)
+        seen.extend(sample.tolist())
         return outward(p, sample, *rest)
 
     monkeypatch.setattr(reproduced, "outward", stopped)
+    monkeypatch.setattr(reproduced, "portion", lambda _: 1)
     return seen
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wdaverify.bounds.interval import TorchBlock, block_error, interval, lost_products, torch_blocks
+from wdaverify.bounds.interval import TorchBlock, block_error, interval, torch_blocks
 from wdaverify.bounds.region import Regions, inflate, peak
 from wdaverify.graph.functions import lower_slope
 from wdaverify.ground import GroundCost, Norm
@@ -63,6 +63,7 @@ class Crown:
         self._blocks = torch_blocks(network, self._device)
         self._norm = cost.norm
         self._widest = max(max(block.weight.shape) for block in self._blocks)
+        self._vanishing = underflow(4 * sum(block.weight.shape[0] for block in self._blocks))
 
     def pre_activations(self, regions: Regions) -> Bounds:
         """Bounds of every hidden pre-activation over each region: interval and CROWN, whichever is tighter."""
@@ -122,17 +123,17 @@ class Crown:
     ) -> tuple[Tensor, Tensor]:
         """Upper bounds of ``rows . z_last - lam cost`` where ``z_last`` is the output of block ``last``, and what they may round.
 
-        The bounds of neurons are on the device.
+        The bounds of neurons are on the device. What products of coefficients lose to underflow does not shrink with the coefficients:
+        it is charged at what they multiply.
         """
         coefficients = rows.to(self._device)
         constant = torch.zeros(rows.shape[:2], dtype=torch.float64, device=self._device)
-        size, error = torch.zeros_like(constant), torch.zeros_like(constant)
+        size, error = torch.zeros_like(constant), torch.full_like(constant, self._vanishing)
         for k in range(last, -1, -1):
             block = self._blocks[k]
             magnitude = regions.magnitude().to(self._device) if k == 0 else bounds[k - 1][1].clamp(min=0)
             weights = coefficients.abs()
             error = error + (weights @ (2 * block_error(block, magnitude))[..., None]).squeeze(-1)
-            error = error + lost_products(block, magnitude)
             added = coefficients @ block.bias
             constant, size = constant + added, size + added.abs()
             coefficients = coefficients @ block.weight
@@ -143,7 +144,9 @@ class Crown:
                 constant, size = constant + added, size + added.abs() * self._terms()
                 coefficients = positive * relaxed.slope[:, None, :] + negative * relaxed.alpha[:, None, :]
                 slip = (coefficients.abs() @ relaxed.size[..., None]).squeeze(-1)
-                error = error + 8 * UNIT_ROUNDOFF * slip + underflow(4) * relaxed.size.sum(1, keepdim=True)
+                error = error + 8 * UNIT_ROUNDOFF * slip
+            reach = magnitude if k == 0 else relaxed.size
+            error = torch.add(error, reach.sum(1, keepdim=True), alpha=underflow(block.weight.shape[0] + 4))
         top = peak(coefficients.cpu(), regions, multiplier)
         constant, size, error = constant.cpu(), size.cpu(), error.cpu()
         return top + constant, inflate(1.0001 * error) + dot_error(8 + 4 * len(self._blocks)) * (size + top.abs())

@@ -35,18 +35,13 @@ def torch_blocks(network: ReluNetwork, device: torch.device) -> tuple[TorchBlock
 def block_error(block: TorchBlock, magnitude: Tensor) -> Tensor:
     """What float64 and the fusing may be off by, ``[B, m]``: in ``W h + b``, and per unit of c in ``c W`` and ``c b``.
 
-    ``|h| <= magnitude [B, n]``. What ``c W`` and ``c b`` may lose to underflow does not shrink with c: see ``lost_products``.
+    ``|h| <= magnitude [B, n]``. What ``c W`` and ``c b`` may lose to underflow does not
+    shrink with c and is charged by whoever multiplies (``Crown``).
     """
     factor = dot_error(max(block.weight.shape) + 2)  # sums run over columns here, over rows in a backward pass
     rounding = factor * (magnitude @ block.weight.abs().T + block.bias.abs())
     fused = 2 * (magnitude @ block.weight_error.T + block.bias_error)
     return rounding + fused + underflow(max(block.weight.shape))
-
-
-def lost_products(block: TorchBlock, magnitude: Tensor) -> Tensor:
-    """What ``(c W) . h + c . b`` may lose to underflow in its products for any c, ``[B, 1]``, with ``|h| <= magnitude [B, n]``."""
-    lost = underflow(block.weight.shape[0])
-    return lost * magnitude.sum(1, keepdim=True) + 4 * lost
 
 
 def interval(block: TorchBlock, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:

@@ -193,7 +193,7 @@ def read_certificate(path: str | os.PathLike[str], memory: float = MEMORY) -> Ce
     memory = real("memory", memory, "a finite number of bytes > 0", lambda size: 0 < size < math.inf, CertificateError)
     try:
         with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
-            return _read(stream, int(memory))
+            return _read(stream, int(min(memory, 2.0**62)))
     except TooLargeError as error:
         raise CertificateError(
             f"{shown(path, 4096)}: {error}; reading it may take more than {stated(memory / 1e6)} MB: if you trust where it comes "

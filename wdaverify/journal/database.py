@@ -14,7 +14,7 @@ from pathlib import Path
 from wdaverify.errors import JournalError
 
 NAME = "journal.sqlite"
-_APPLICATION, _VERSION = 0x77646131, 2
+_APPLICATION, _VERSION = 0x77646131, 3
 _TABLES = {
     "scope": "id INTEGER PRIMARY KEY, key BLOB UNIQUE, fields TEXT",
     "sample": "id INTEGER PRIMARY KEY, key BLOB UNIQUE",

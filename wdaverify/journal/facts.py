@@ -35,11 +35,10 @@ class Point:
 class Fact:
     """A proven bound of one piece ``(label, code)`` of one sample.
 
-    ``value`` bounds the piece's ``phi(multiplier)`` from above, or its distance from below (multiplier inf: strictly); the scope says
-    which. ``checked``:
-    it was recomputed with outward rounding, else it is the word of ``vouched``. ``tries`` questions were asked for it; ``spent``
-    is the digest of the effort with which asking again proves no more, or empty. ``proof``: what shows it, or empty (where it was
-    not asked for, too).
+    ``value`` bounds the piece's ``phi(multiplier)`` from above, or its distance from below (multiplier inf: strictly); the scope
+    says which. ``checked``: it was recomputed with outward rounding, else it is the word of ``vouched``. ``tries`` questions were
+    asked for it; ``spent`` is the digest of the effort with which asking again proves no more, or empty. ``proof``: what shows it,
+    or empty (where it was not asked for, too).
     """
 
     sample: bytes

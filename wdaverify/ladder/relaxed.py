@@ -14,6 +14,7 @@ import numpy as np
 
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.engines.screening import Screen
+from wdaverify.ground import LARGEST
 from wdaverify.ladder.constants import knapsack_bound
 from wdaverify.problem import WdroProblem
 from wdaverify.transport.master import solve_master
@@ -116,7 +117,7 @@ class RelaxedDual:
                 if found >= value:
                     break
                 best, value = lam, found
-        low, high = math.log(best / 2), math.log(best * 2)
+        low, high = math.log(max(best / 2, 1e-300)), math.log(best * 2)
         for _ in range(_GOLDEN):
             for share in (0.382, 0.618):
                 lam = self._admitted(math.exp(low + share * (high - low)))
@@ -159,8 +160,9 @@ class RelaxedDual:
         return value
 
     def _admitted(self, lam: float) -> float:
-        """A multiplier at which something can be proven."""
-        return lam if self._horizon is None else self._horizon.admitted(lam, self._run.options.gap)
+        """A multiplier at which something can be proven, and whose double and logarithm are numbers."""
+        lam = lam if self._horizon is None else self._horizon.admitted(lam, self._run.options.gap)
+        return min(lam, LARGEST)
 
     def _small(self) -> float:
         """A multiplier well below every slope that the points show."""

@@ -10,6 +10,7 @@ and where ``phi_i(lam) >= L`` is known, only ``C_i + s t - lam t^p > L`` matters
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
+from wdaverify.ground import LARGEST
 from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
 from wdaverify.pieces import Pieces
 from wdaverify.problem import Support, WdroProblem
@@ -128,7 +130,7 @@ class Horizon:
             return multiplier
         power = self._problem.cost.power
         least = gap / (4 * max(self._problem.radius**power, 1e-300))
-        return max(multiplier, least + (self.upper if power == 1 else 0.0))
+        return min(max(multiplier, least + (self.upper if power == 1 else 0.0)), sys.float_info.max)
 
     def reach(self, multiplier: float, lower: Array) -> Array:
         """How far from each sample anything matters at a multiplier, rounded up, ``[N]``."""
@@ -155,7 +157,7 @@ class Horizon:
             if not own.size:
                 continue
             at = int(own[problem.samples.w[own].argmax()])
-            far = 32 * max(problem.radius, 1e-9) * (1 + abs(float(self._constant[at]))) / gap
+            far = min(32 * max(problem.radius, 1e-9) * (1 + abs(float(self._constant[at]))) / gap, LARGEST)
             for share in (1e-6, 1e-4, 1e-2, 1.0):
                 out.append((at, problem.samples.x[at] + share * far * ray.direction))
         return out

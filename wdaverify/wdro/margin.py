@@ -15,7 +15,7 @@ import numpy as np
 from wdaverify.certify.exact import exact_dot
 from wdaverify.certify.proof import Proof
 from wdaverify.engines.screening import Ints, Screen
-from wdaverify.ground import Norm
+from wdaverify.ground import LARGEST, Norm
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_up
@@ -210,7 +210,7 @@ class MarginSearch:
         if self._promised(high) <= level:
             low = high
         for _ in range(_BISECTIONS):
-            middle = 0.5 * (low + high)
+            middle = 0.5 * low + 0.5 * high
             low, high = (middle, high) if self._promised(middle) <= level else (low, middle)
         self._goal = level + _ENOUGH * (best.value - level)
         return low
@@ -222,7 +222,7 @@ class MarginSearch:
     def _scan(self, wanted: float) -> None:
         """Look by screening alone for the multiplier above the master's with the best dual."""
         self._scanned, worse, multiplier, least = True, 0, wanted, math.inf
-        while worse < 2 and self._run.verdict() is None:
+        while worse < 2 and multiplier < LARGEST and self._run.verdict() is None:
             multiplier *= _SCAN
             self._pricing.move_to(multiplier)
             self._take_upper()

@@ -50,7 +50,7 @@ class Options:
             },
         )
         if self.jobs is not None:
-            accepted = f"a number of processes from 1 to {_MOST} (None: this process alone)"
+            accepted = f"one of 1 to {_MOST} processes, or None for this process alone,"
             settle(self, jobs=whole("jobs", self.jobs, accepted, lambda jobs: 1 <= jobs <= _MOST))
         if self.threshold is not None:
             settle(self, threshold=real("threshold", self.threshold, "a number", lambda _: True))

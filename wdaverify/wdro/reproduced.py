@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.wdro.result import Reason, SampleBracket
@@ -18,16 +20,13 @@ from wdaverify.wdro.run import Run
 from wdaverify.wdro.worth import bought
 from wdaverify.wdro.zero_one import ZeroOneSearch
 from wdaverify.witness.evaluate import Atom, Witness
-from wdaverify.witness.outward import outward, said
+from wdaverify.witness.outward import Errors, outward, portion, said
 from wdaverify.witness.single import Flip
 
 _OVERTIME = 0.01
 """The share of a time limit that this may take where the search has left none."""
 _MORE = 4
 """How many even shares of what the gap leaves an atom may take; those that float32 does not reproduce are served first."""
-
-Errors = dict[int, tuple[Array, float]]
-"""A point and its distance, by sample."""
 
 
 def nearest_reproduced(
@@ -108,13 +107,13 @@ def _found(run: Run, asked: Sequence[tuple[int, Array, float]], reason: Reason) 
     """Farther errors of samples from a point, no farther than so much, until the time is over or someone interrupts."""
     found, limit = Errors(), run.options.time_limit
     until = math.inf if limit is None else max(run.deadline, time.monotonic() + _OVERTIME * limit)
+    size = portion(run.problem)
     try:
-        for sample, point, farthest in asked:
-            if reason is Reason.INTERRUPTED or time.monotonic() >= until:
+        for first in range(0, 0 if reason is Reason.INTERRUPTED else len(asked), size):
+            if time.monotonic() >= until:
                 break
-            error = outward(run.problem, sample, point, farthest)
-            if error is not None:
-                found[sample] = error
+            sample, point, farthest = zip(*asked[first : first + size], strict=True)
+            found |= outward(run.problem, np.array(sample, np.int64), np.stack(point), np.array(farthest))
     except KeyboardInterrupt:
         reason = Reason.INTERRUPTED
     return found, reason

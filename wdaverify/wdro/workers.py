@@ -30,6 +30,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 _PATIENCE = 0.5
 """Seconds that processes have to end when asked to."""
+_BEYOND = 2.0**62
+"""Bytes that no process has, and a limit of which is none."""
 _ALLOWANCE = 2.5e8
 """Bytes that libraries of solvers may take beside what is limited."""
 
@@ -65,7 +67,7 @@ def _start(network: Parcel | ReluNetwork, solver: str, memory: float | None, par
 
 def _cap(memory: float) -> None:
     """Let this process's data grow by so many bytes and the allowance for solvers, and no further."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or memory >= _BEYOND:
         return
     import resource
 

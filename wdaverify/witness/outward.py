@@ -9,32 +9,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.witness.decide import errors
 from wdaverify.witness.evaluate import Atom, distances_up, edge_of
 from wdaverify.witness.push import directions
-from wdaverify.witness.single import as_single, flips, single_margins, tried_margins
+from wdaverify.witness.single import IntArray, as_single, flips, single_margins, tried_margins
 
-_FINEST, _STEPS = 2.0**-28, 20
-"""The shortest step, as a share of the size of the points, and how many there are from that to the longest."""
-_TRIALS = 24
-"""How many points, from the nearest to the farthest, are tried in several orders of summation."""
+_FINEST, _STEPS, _LEAST_SIZE = 2.0**-28, 16, 1e-30
+"""The shortest step, as a share of the size of the points (at least so large), and how many there are from that to the longest."""
+_NEARER = 1 - 1e-12
+"""Distances that are not rounded up are held to so much less."""
+_NUMBERS = 2**14
+"""How many numbers of a layer are held at once: products so small stay on one thread, which is faster beside busy processes."""
+_UNKNOWN, _BARELY, _CLEARLY, _SURELY = -1, 0, 1, 2
+"""An error in float32: nothing known; in the orders tried; in those by more than they differ; in any order of summation."""
 
-_LEAST_SIZE = 1e-30
-_BARELY, _CLEARLY, _SURELY = 0, 1, 2
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    point: Array
-    distance: float
-    rank: int
-    """An error in any order of summation, in those tried by more than they differ, or in those tried."""
+Errors = dict[int, tuple[Array, float]]
+"""A point and its distance, by sample."""
 
 
 def said(problem: WdroProblem, atoms: Sequence[Atom]) -> tuple[Atom, ...]:
@@ -48,66 +45,72 @@ def said(problem: WdroProblem, atoms: Sequence[Atom]) -> tuple[Atom, ...]:
     return tuple(out)
 
 
-def outward(problem: WdroProblem, sample: int, point: Array, farthest: float) -> tuple[Array, float] | None:
-    """An error near ``point [n]`` no farther than ``farthest`` from its sample that float32 makes an error too, and its distance; or None.
+def portion(problem: WdroProblem) -> int:
+    """How many samples ``outward`` should be asked about at once."""
+    widest = max(problem.network.n_inputs, *(len(block.bias) for block in problem.network.blocks))
+    return max(1, _NUMBERS // (widest * (_STEPS + 1)))
 
-    The nearest found that is one in any order of summation; else the nearest that is one in those tried by more than they differ;
-    else the one that comes closest to that.
+
+def outward(problem: WdroProblem, sample: IntArray, point: Array, farthest: Array) -> Errors:
+    """Errors near ``point [M, n]`` no farther than ``farthest [M]`` from their samples ``[M]`` that float32 makes errors too.
+
+    For each the nearest found that is one in any order of summation; else the nearest that is one in those tried by more than
+    they differ; else the one that comes closest to that. Samples without any are left out.
     """
-    centre, cost, support = problem.samples.x[sample], problem.cost, problem.support
-    label = int(problem.samples.y[sample])
-    away = point - centre
-    loose = ~cost.fixed(away.size) if support.integer is None else ~(cost.fixed(away.size) | support.integer)
-    length, room = float(cost.distance(np.where(loose, away, 0.0))), farthest - float(cost.distance(away))
-    if not math.isfinite(room):
-        return None
-    straight = np.where(loose, away / (length or 1.0), 0.0)[None, :]
-    found = _along(problem, sample, _steps(point, straight if length else straight[:0], room), farthest)
-    if room > 0 and (found is None or found.rank == _BARELY):
-        ways = directions(problem.network, point, centre, label, support, cost, loose)
-        other = _along(problem, sample, _steps(point, ways, room), farthest)
-        found = other if found is None or (other is not None and other.rank > found.rank) else found
-    return None if found is None else (found.point, found.distance)
+    cost, support, centre = problem.cost, problem.support, problem.samples.x[sample]
+    loose = (
+        ~cost.fixed(centre.shape[1]) if support.integer is None else ~(cost.fixed(centre.shape[1]) | support.integer)
+    )
+    away = np.where(loose, point - centre, 0.0)
+    length, room = cost.distance(away), farthest - cost.distance(point - centre)
+    straight = away / np.where(length > 0, length, 1.0)[:, None]
+    out, rising = _best(problem, sample, _stepped(point, straight[:, None, :], room), farthest)
+    for k in np.flatnonzero((room > 0) & np.isfinite(room) & ~rising).tolist():
+        i = int(sample[k])
+        if i not in out:
+            ways = directions(problem.network, point[k], centre[k], int(problem.samples.y[i]), support, cost, loose)
+            one = slice(k, k + 1)
+            out |= _best(problem, sample[one], _stepped(point[one], ways[None], room[one]), farthest[one])[0]
+    return out
 
 
-def _steps(point: Array, ways: Array, room: float) -> Array:
-    """The point ``[n]`` itself, and others along ``ways [D, n]`` of unit norm, in geometric steps up to ``room``, ``[B, n]``."""
-    if room <= 0:
-        return point[None, :]
-    least = min(room, _FINEST * max(float(np.abs(point).max()), _LEAST_SIZE))
-    steps = np.geomspace(least, room, _STEPS)
-    return np.vstack([point[None, :], (point + steps[None, :, None] * ways[:, None, :]).reshape(-1, point.size)])
+def _stepped(point: Array, ways: Array, room: Array) -> Array:
+    """Points ``[M, n]`` themselves, and up to ``room [M]`` from them others along ``ways [M, D, n]`` of unit norm, ``[M, B, n]``."""
+    room = np.where(np.isfinite(room), np.maximum(room, 0.0), 0.0)
+    least = np.minimum(room, _FINEST * np.maximum(np.abs(point).max(axis=1), _LEAST_SIZE))
+    ratio = np.where(least > 0, room / np.where(least > 0, least, 1.0), 1.0)
+    steps = least[:, None] * ratio[:, None] ** np.linspace(0.0, 1.0, _STEPS)
+    stepped = point[:, None, None, :] + steps[:, None, :, None] * ways[:, :, None, :]
+    return np.concatenate([point[:, None, :], stepped.reshape(len(point), -1, point.shape[1])], axis=1)
 
 
-def _along(problem: WdroProblem, sample: int, points: Array, farthest: float) -> _Found | None:
-    """The best of points ``[B, n]``, moved to float32 numbers within the support's box."""
-    network, centre, label = problem.network, problem.samples.x[sample], int(problem.samples.y[sample])
-    tried = as_single(np.clip(points, problem.support.lower, problem.support.upper), centre)
-    distance = problem.cost.distance(tried - centre)
-    kept = np.flatnonzero(distance <= farthest)
-    tried = tried[kept[np.argsort(distance[kept], kind="stable")]]
-    tried = tried[problem.support.contains(tried)]
-    labels = np.full(len(tried), label, np.int64)
-    if not len(tried):
-        return None
-    lower, value = single_margins(network, tried, labels)
-    found = _first(problem, sample, tried[lower > 0], farthest, _SURELY)
-    likely = tried[value > 0]
-    if found is not None or not len(likely):
-        return found
-    likely = likely[np.unique(np.linspace(0, len(likely) - 1, min(len(likely), _TRIALS)).astype(int))]
-    least, need = tried_margins(network, likely, labels[: len(likely)])
-    found = _first(problem, sample, likely[least > need], farthest, _CLEARLY)
-    if found is None and least.max() > 0:
-        found = _first(problem, sample, likely[[int(least.argmax())]], farthest, _BARELY)
-    return found
+def _best(problem: WdroProblem, sample: IntArray, tried: Array, farthest: Array) -> tuple[Errors, NDArray[np.bool_]]:
+    """The best among points ``[M, B, n]``, moved to float32 numbers, of samples ``[M]``; and whose margins rise beyond the first's."""
+    support, centre = problem.support, problem.samples.x[sample]
+    tried = as_single(np.clip(tried, support.lower, support.upper), centre[:, None, :])
+    distance = problem.cost.distance(tried - centre[:, None, :])
+    inside = distance <= _NEARER * farthest[:, None]
+    inside[inside] = support.contains(tried[inside])
+    labels = np.broadcast_to(problem.samples.y[sample][:, None], inside.shape)
+    lower, value = np.full(inside.shape, -math.inf), np.full(inside.shape, -math.inf)
+    lower[inside], value[inside] = single_margins(problem.network, tried[inside], labels[inside])
+    rank = np.where(lower > 0, _SURELY, _UNKNOWN)
+    likely = (value > 0) & (rank.max(axis=1) < _SURELY)[:, None]
+    least, need = np.full(inside.shape, -math.inf), np.full(inside.shape, math.inf)
+    if likely.any():
+        least[likely], need[likely] = tried_margins(problem.network, tried[likely], labels[likely])
+    barely = (least > 0) & (least == least.max(axis=1, keepdims=True))
+    rank = np.where(least > need, _CLEARLY, np.where(barely, _BARELY, rank))
+    best = np.where(rank == rank.max(axis=1, keepdims=True), distance, math.inf).argmin(axis=1)
+    rows = np.flatnonzero(rank[np.arange(len(rank)), best] > _UNKNOWN)
+    rising = np.asarray(value.max(axis=1) > value[:, 0])
+    return _exactly(problem, sample[rows], tried[rows, best[rows]], farthest[rows]), rising
 
 
-def _first(problem: WdroProblem, sample: int, points: Array, farthest: float, rank: int) -> _Found | None:
-    """The first of points ``[B, n]`` of the support that is an error, and within reach, exactly."""
-    centre, label = problem.samples.x[sample], problem.samples.y[sample : sample + 1]
-    for point in points:
-        distance = float(distances_up(problem.cost, point[None, :], centre[None, :], edge_of(problem))[0])
-        if distance <= farthest and bool(errors(problem.network, point[None, :], label)[0]):
-            return _Found(point, distance, rank)
-    return None
+def _exactly(problem: WdroProblem, sample: IntArray, point: Array, farthest: Array) -> Errors:
+    """Those of points ``[M, n]`` of the support that are errors within reach, exactly."""
+    if not len(point):
+        return {}
+    distance = distances_up(problem.cost, point, problem.samples.x[sample], edge_of(problem))
+    there = errors(problem.network, point, problem.samples.y[sample]) & (distance <= farthest)
+    return {int(sample[k]): (point[k], float(distance[k])) for k in np.flatnonzero(there)}

@@ -97,7 +97,7 @@ def tried_margins(network: ReluNetwork, x: Array, y: IntArray) -> tuple[Array, A
 
 
 def as_single(x: Array, centre: Array) -> Array:
-    """Points ``[B, n]`` whose moved features are float32 numbers, rounded towards those of ``centre [n]``, or these themselves.
+    """Points ``[..., n]`` whose moved features are float32 numbers, rounded towards those of ``centre [..., n]``, or these themselves.
 
     So a point stays within every box and every ball around ``centre`` that held it.
     """

@@ -144,8 +144,12 @@ def _kind(data: Json, name: str) -> str:
     return kind
 
 
-def _fill_in(data: Json) -> None:
-    """Older versions said of atoms and distances nothing about float32: that is unknown then."""
+def _fill_in(data: Json, kind: str) -> None:
+    """Older versions said nothing of float32, which is unknown then, of ties, which they did not show, and of a final Softmax."""
+    if kind == "verification":
+        data.setdefault("tie", None)
+    if isinstance(data.get("files"), dict):
+        data["files"].setdefault("logits", False)
     for field in ("atoms", "distances"):
         entries = data.get(field)
         for entry in entries if isinstance(entries, list) else ():
@@ -154,7 +158,7 @@ def _fill_in(data: Json) -> None:
 
 
 def _meet_schema(data: Json, kind: str, name: str) -> None:
-    _fill_in(data)
+    _fill_in(data, kind)
     try:
         error = best_match(islice(_validator(kind).iter_errors(data), _ENOUGH))
     except RecursionError:
