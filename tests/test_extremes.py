@@ -434,6 +434,7 @@ def test_memory_limits_beyond_any_memory_are_none(tmp_path: Path, capsys: pytest
     asked = ["--samples", "1", "--radius", "0.05", "--jobs", "1", "--memory-limit", "1.7e308", "--quiet"]
     assert run(["verify", *IRIS, *asked]) == 0
     assert run(["verify", *IRIS, *asked[:6], "--certificate", proof, "--quiet"]) == 0
-    assert run(["recheck", *IRIS, proof, "--memory-limit", "1.7e308", "--quiet"]) == 0
-    assert run(["recheck", *IRIS, proof, "--memory-limit", "5e-324", "--quiet"]) == 2
+    one = ["recheck", *IRIS, proof, "--samples", "1", "--quiet", "--memory-limit"]
+    assert run([*one, "1.7e308"]) == 0
+    assert run([*one, "5e-324"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

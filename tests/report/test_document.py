@@ -60,7 +60,7 @@ def test_documents_from_before_float32_ties_and_heads_were_spoken_of_are_read(ki
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kind", ["verification", "distances"])
 def test_what_float32_makes_of_an_error_is_told(kind: str, form: str) -> None:
-    told = {"any-order": "yes, in any order", "orders-tried": "yes, as tried", "no": "no"}
+    told = {"any-order": "yes, in any order", "orders-tried": "yes, as tried", "barely": "barely", "no": "no"}
     for flip, words in told.items():
         made = documents.ALL[kind]()
         made["atoms" if kind == "verification" else "distances"][0]["float32"] = flip

@@ -28,6 +28,7 @@ from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side
 from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
 from wdaverify.problem import GroundCost, Norm, Support
+from wdaverify.reading import UNMOVED, Reading
 from wdaverify.report.batch import RowResult, batch_summary
 from wdaverify.report.compare import compare_summary
 from wdaverify.report.curve import curve_summary
@@ -234,7 +235,8 @@ def test_the_text_of_lipschitz_recheck_status_and_the_live_line(seed: int) -> No
         clip=False,
         label_column=None,
     )
-    said = verdict_summary(certificate, Verdict(True, *other, *one, ()), 10**6, 0.5)
+    reading = Reading(2, None, UNMOVED)
+    said = verdict_summary(certificate, Verdict(True, *other, *one, ()), asked["problem"], reading, 10**6, 0.5)
     outward(*found(r"^lower +NUMBER   proven", said), *found(r"^upper +NUMBER   proven", said), other)
     assert [tuple(map(float, pair)) for pair in found(r"^claimed +\[NUMBER, NUMBER\]", said)] == [one]
     for name, at in (("lower", 0), ("upper", 1)):

@@ -105,7 +105,11 @@ def test_brackets_are_nested(solver: str, loss: Loss, norm: Norm) -> None:
         assert after.upper <= before.upper
         assert before.elapsed <= after.elapsed
         assert before.solves <= after.solves
-    assert seen[-1].lower <= result.lower
+    spare = (
+        result.gap_asked if loss is Loss.ZERO_ONE else 0.0
+    )  # errors a little farther, which float32 reproduces, are exported
+    assert seen[-1].lower - spare <= result.lower
+    assert result.gap <= result.gap_asked
     assert result.upper <= seen[-1].upper
     assert result.value == pytest.approx(truth.value, abs=2e-6)
 
@@ -167,7 +171,10 @@ def test_ctrl_c_keeps_the_bracket(seed: int, loss: Loss, norm: Norm) -> None:
     assert result.reason in ("interrupted", "gap-closed")
     assert result.lower <= truth.upper
     assert truth.lower <= result.upper
-    assert seen[-1].lower <= result.lower
+    spare = (
+        result.gap_asked if loss is Loss.ZERO_ONE else 0.0
+    )  # errors a little farther, which float32 reproduces, are exported
+    assert seen[-1].lower - spare <= result.lower
     assert result.upper <= seen[-1].upper
 
 

@@ -196,25 +196,21 @@ def mixed(seed: int, norm: Norm, weights: np.ndarray | None) -> WdroProblem:
     return replace(asked, support=support, cost=GroundCost(norm, 1, None if weights is None else readonly(weights)))
 
 
-EVERY = [(norm, weighted, 3) for norm in Norm for weighted in (False, True)]
-
-
-@pytest.mark.parametrize(
-    ("norm", "weighted", "count"),
-    [(Norm.ONE, True, 1), *(pytest.param(*case, marks=pytest.mark.full) for case in EVERY)],
-)
-def test_rows_integers_and_fixed_features_are_kept(norm: Norm, weighted: bool, count: int) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("norm", list(Norm))
+def test_rows_integers_and_fixed_features_are_kept(norm: Norm, weighted: bool) -> None:
+    gap = 1e-4 if norm is Norm.TWO else GAP  # closer than that l2 takes long
     weights = np.array([1.0, 2.0, 0.5, np.inf, 1.0]) if weighted else None
     better = 0
-    for seed in range(count):
+    for seed in range(2):
         p = mixed(seed, norm, weights)
-        plain, result = (distances(p, gap=GAP, reproduced=asked) for asked in (False, True))
-        valid(plain, GAP)
-        valid(result, GAP)
+        plain, result = (distances(p, gap=gap, reproduced=asked) for asked in (False, True))
+        valid(plain, gap)
+        valid(result, gap)
         for i, (before, point, y) in enumerate(zip(plain.brackets, result.points, p.samples.y.tolist(), strict=True)):
             if point is None:
                 continue
-            assert result.brackets[i].upper <= before.lower + GAP
+            assert result.brackets[i].upper <= before.lower + gap
             assert point[4] in (0.0, 1.0)
             assert Fraction(1, 10) <= sum(Fraction(v) for v in point[:3].tolist()) <= Fraction(27, 10)
             assert not weighted or point[3] == p.samples.x[i, 3]

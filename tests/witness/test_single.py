@@ -105,8 +105,7 @@ def test_nothing_is_said_of_what_overflows_float32() -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         assert np.isnan(F(1e38) * F(30) - F(1e38) * F(20))
     assert single_margins(network, x, y)[0][0] == -np.inf
-    assert tried_margins(network, x, y)[0][0] == -np.inf or flips(network, x, y) == [Flip.ORDERS_TRIED]
-    assert flips(network, x, y) != [Flip.ANY_ORDER]
+    assert flips(network, x, y) == [Flip.NO]
 
 
 def test_denormals_may_be_flushed() -> None:

@@ -60,7 +60,7 @@ def random_question(seed: int, loss: Loss, norm: Norm) -> tuple[WdroProblem, Dis
     n, many = network.n_inputs, int(rng.integers(1, 7))
     x = rng.random((many, n))
     w = rng.random(many) * (rng.random(many) > 0.2)
-    w = w / (w.sum() or 1.0)
+    w = w / w.sum() if w.any() else np.full(many, 1 / many)
     y = network.forward(x).argmax(axis=1)
     y = np.where(rng.random(many) < 0.2, 0, y)
     problem = as_problem(network, x, y.tolist(), w.tolist(), float(rng.choice([0.0, 1e-9, 0.03, 0.3, 5.0])), loss, norm)
@@ -208,8 +208,9 @@ def test_the_checks_above_catch_masses_that_were_not_shrunk(seed: int, monkeypat
 
 
 def test_the_checks_above_catch_a_bound_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The masses 1/3, 0.3 and 0.1 sum to no double."""
-    problem = as_problem(STEP, readonly(np.array([[0.0, 1.0]] * 3)), [0] * 3, [1 / 3, 0.3, 0.1], 0.0, Loss.ZERO_ONE)
+    """The masses 1/3, 0.3 and 0.1 of errors sum to no double; the fourth sample is none."""
+    x = readonly(np.array([[0.0, 1.0]] * 3 + [[0.0, 0.0]]))
+    problem = as_problem(STEP, x, [0] * 4, [1 / 3, 0.3, 0.1, 1 - 1 / 3 - 0.3 - 0.1], 0.0, Loss.ZERO_ONE)
     nothing = Distribution(np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0))
     check(problem, evaluate(problem, nothing))
     monkeypatch.setattr(module, "float_down", float_up)

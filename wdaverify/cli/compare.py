@@ -64,7 +64,7 @@ def compare(
         threshold=asked["threshold"],
         mip_start=asked["mip_start"],
         certificate=certificate is not None,
-        memory_limit=bytes_of(asked["memory_limit"]),
+        memory_limit=None if asked["memory_limit"] is None else bytes_of(asked["memory_limit"]),
         **engine_of(asked),
     )
     problem = problem_of(**{**asked, "radius": max(every)})

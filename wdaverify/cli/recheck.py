@@ -16,7 +16,7 @@ from wdaverify.cli.expected import expected_problem
 from wdaverify.cli.files import check_target
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import data, expected, network, quiet, time_limit
-from wdaverify.cli.runs import time_left
+from wdaverify.cli.runs import bytes_of, time_left
 from wdaverify.cli.terminal import notes, one_line, put, say
 from wdaverify.cli.values import number
 
@@ -61,7 +61,7 @@ def recheck(
     if output is not None:
         check_target("--output", output, (network_path, data_path, certificate_path, asked["support_file"]))
     begun = time.perf_counter()
-    certificate = read_certificate(certificate_path, 1e6 * memory_limit)
+    certificate = read_certificate(certificate_path, bytes_of(memory_limit))
     problem, reading = expected_problem(certificate, certificate_path, network_path, data_path, asked)
     notes(problem.network.notices, quiet)
     left = time_left(time_limit)

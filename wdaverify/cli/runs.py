@@ -86,9 +86,9 @@ def time_left(limit: float | None) -> float | None:
     return max(0.0, limit - (time.monotonic() - line.begun))
 
 
-def bytes_of(megabytes: float | None) -> float | None:
-    """``--memory-limit`` in bytes."""
-    return None if megabytes is None else 1e6 * megabytes
+def bytes_of(megabytes: float) -> float:
+    """``--memory-limit`` in bytes, at most more than any machine has."""
+    return min(1e6 * megabytes, 2.0**62)
 
 
 def exact_run(
@@ -113,7 +113,7 @@ def exact_run(
         device=asked["device"],
         mip_start=asked["mip_start"],
         certificate=certificate,
-        memory_limit=bytes_of(asked["memory_limit"]),
+        memory_limit=None if asked["memory_limit"] is None else bytes_of(asked["memory_limit"]),
         progress=live,
         journal=journal,
     )

@@ -35,6 +35,7 @@ REASONS = {
 IN_FLOAT32 = {
     Flip.ANY_ORDER: "in error too, whatever the order of summation",
     Flip.ORDERS_TRIED: "in error too, in every order of summation tried",
+    Flip.BARELY: "barely in error",
     Flip.NO: "not in error",
 }
 

@@ -75,7 +75,7 @@ def _affordable(problem: WdroProblem, atoms: dict[int, Atom], found: Errors, roo
     flip = {atom.sample: atom.float32 for atom in said(problem, tuple(atoms.values()))}
     cost = {i: a.weight * (_paid(problem, found[i][1]) - _paid(problem, a.distance)) for i, a in atoms.items()}
     out, spent = list[int](), 0.0
-    for i in sorted(atoms, key=lambda i: (flip[i] is not Flip.NO, cost[i])):
+    for i in sorted(atoms, key=lambda i: (flip[i] in (Flip.ANY_ORDER, Flip.ORDERS_TRIED), cost[i])):
         if spent + cost[i] <= room:
             out.append(i)
             spent += cost[i]

@@ -27,8 +27,8 @@ _NEARER = 1 - 1e-12
 """Distances that are not rounded up are held to so much less."""
 _NUMBERS = 2**14
 """How many numbers of a layer are held at once: products so small stay on one thread, which is faster beside busy processes."""
-_UNKNOWN, _BARELY, _CLEARLY, _SURELY = -1, 0, 1, 2
-"""An error in float32: nothing known; in the orders tried; in those by more than they differ; in any order of summation."""
+_NO, _BARELY, _TRIED, _ANY = -1, 0, 1, 2
+"""Each ``Flip`` as a number, ``NO`` the least."""
 
 Errors = dict[int, tuple[Array, float]]
 """A point and its distance, by sample."""
@@ -61,7 +61,8 @@ def outward(problem: WdroProblem, sample: IntArray, point: Array, farthest: Arra
     loose = (
         ~cost.fixed(centre.shape[1]) if support.integer is None else ~(cost.fixed(centre.shape[1]) | support.integer)
     )
-    away = np.where(loose, point - centre, 0.0)
+    away = point - centre
+    away = np.where(loose & np.where(away > 0, point < support.upper, point > support.lower), away, 0.0)
     length, room = cost.distance(away), farthest - cost.distance(point - centre)
     straight = away / np.where(length > 0, length, 1.0)[:, None]
     out, rising = _best(problem, sample, _stepped(point, straight[:, None, :], room), farthest)
@@ -94,15 +95,15 @@ def _best(problem: WdroProblem, sample: IntArray, tried: Array, farthest: Array)
     labels = np.broadcast_to(problem.samples.y[sample][:, None], inside.shape)
     lower, value = np.full(inside.shape, -math.inf), np.full(inside.shape, -math.inf)
     lower[inside], value[inside] = single_margins(problem.network, tried[inside], labels[inside])
-    rank = np.where(lower > 0, _SURELY, _UNKNOWN)
-    likely = (value > 0) & (rank.max(axis=1) < _SURELY)[:, None]
+    rank = np.where(lower > 0, _ANY, _NO)
+    likely = (value > 0) & (rank.max(axis=1) < _ANY)[:, None]
     least, need = np.full(inside.shape, -math.inf), np.full(inside.shape, math.inf)
     if likely.any():
         least[likely], need[likely] = tried_margins(problem.network, tried[likely], labels[likely])
     barely = (least > 0) & (least == least.max(axis=1, keepdims=True))
-    rank = np.where(least > need, _CLEARLY, np.where(barely, _BARELY, rank))
+    rank = np.where(least > need, _TRIED, np.where(barely, _BARELY, rank))
     best = np.where(rank == rank.max(axis=1, keepdims=True), distance, math.inf).argmin(axis=1)
-    rows = np.flatnonzero(rank[np.arange(len(rank)), best] > _UNKNOWN)
+    rows = np.flatnonzero(rank[np.arange(len(rank)), best] > _NO)
     rising = np.asarray(value.max(axis=1) > value[:, 0])
     return _exactly(problem, sample[rows], tried[rows, best[rows]], farthest[rows]), rising
 

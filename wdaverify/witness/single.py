@@ -27,18 +27,20 @@ Singles = NDArray[np.float32]
 
 _U, _TINY, _LARGE = 2.0**-24, 2.0**-126, 2.0**126
 """Unit roundoff, the least normal number, and sizes at which a float32 may overflow."""
-_PARTS = (1, 2, 3, 4, 6, 8)
-"""The orders of summation that are tried: every sum in so many parts, one after the other; 1 is ``ReluNetwork.forward_float32``."""
+_PARTS = (1, 2, 3, 5, 2**30, 2**30 + 1)
+"""The orders of summation that are tried: every sum in so many parts, an even number of them from the last to the first; 1 is
+``ReluNetwork.forward_float32``, and the most are one part a term."""
 _PORTION = 512
 _DIAGONAL, _STORED = 8, 4
 """Roundings that a diagonal map is charged for, however it is written; those that a number which is no float32 stands for."""
 
 
 class Flip(StrEnum):
-    """Whether float32 too has a rival strictly ahead: in any order of summation, in all orders tried, or not in all of them."""
+    """Whether float32 too has a rival strictly ahead: in any order of summation; in all tried, by more than they differ, or less; or no."""
 
     ANY_ORDER = "any-order"
     ORDERS_TRIED = "orders-tried"
+    BARELY = "barely"
     NO = "no"
 
 
@@ -47,10 +49,12 @@ def flips(network: ReluNetwork, x: Array, y: IntArray) -> list[Flip]:
     out: list[Flip] = []
     for first in range(0, len(x), _PORTION):
         some, labels = x[first : first + _PORTION], y[first : first + _PORTION]
-        sure, tried = single_margins(network, some, labels)[0] > 0, tried_margins(network, some, labels)[0] > 0
-        out += [
-            Flip.NO if not t else Flip.ANY_ORDER if s else Flip.ORDERS_TRIED for s, t in zip(sure, tried, strict=True)
+        least, need = tried_margins(network, some, labels)
+        tried = [
+            Flip.ORDERS_TRIED if a > b else Flip.BARELY if a > 0 else Flip.NO for a, b in zip(least, need, strict=True)
         ]
+        sure = single_margins(network, some, labels)[0] > 0
+        out += [Flip.ANY_ORDER if s else t for s, t in zip(sure, tried, strict=True)]
     return out
 
 

@@ -53,7 +53,7 @@ def moved_mass(data: Json) -> list[Moved]:
 def _least(gone: list[Json]) -> str | None:
     """The least that float32 makes of the errors among atoms; None where there is none, or the document does not say."""
     said = {atom["float32"] for atom in gone}
-    return next((flip for flip in ("no", "orders-tried", "any-order") if flip in said), None)
+    return next((flip for flip in ("no", "barely", "orders-tried", "any-order") if flip in said), None)
 
 
 def _has_moved(atom: Json, original: Json) -> bool:
