@@ -27,7 +27,7 @@ from wdaverify.rounding import float_up
 
 _BATCH, _NUMBERS = 4096, 2**21
 """The most leaves whose bounds are gathered at a time, and about how many numbers each of their arrays may have together."""
-_PRODUCTS = 2**31
+_PRODUCTS = 2**29
 """Products that bounding the shells of a batch takes at most (one shell: whatever it takes), so that the clock is looked at."""
 Ints = NDArray[np.int64]
 
