@@ -65,7 +65,10 @@ def test_what_is_shown_is_what_is_printed(name: str) -> None:
     for now, then in zip(*keep, strict=True):
         ladder = name == "standard-and-robust" and ("checked" in now or "estimate" in now)
         found, told = values(now, ladder), values(then, ladder)
-        assert now.split()[:1] == then.split()[:1]
+        heads = [
+            NUMBER.sub("#", line.split()[0]) for line in (now, then)
+        ]  # radii are stated to the last digit, which rounding moves
+        assert heads[0] == heads[1]
         near = 2e-3 if now.startswith(("CROWN", "LP dual", "WDA", "mixture", "multiplier")) or "%" in now else NEAR
         assert found == pytest.approx(told, rel=near, abs=near), (now, then)
 
