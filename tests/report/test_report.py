@@ -262,3 +262,12 @@ def test_network_summary() -> None:
     document = as_json.network_json(synthetic.network())
     assert [layer["outputs"] for layer in document["layers"]] == [3, 3, 2]
     assert (document["relus"], document["parameters"]) == (3, 17)
+
+
+def test_a_cost_within_the_radius_is_not_printed_beyond_it() -> None:
+    """Nine digits rounded up would be more than the radius: the cost is then stated to its last digit."""
+    radius = 7.62939453125e-06
+    result = synthetic.verification(problem=synthetic.problem(radius=radius), transport_cost=math.nextafter(radius, 0))
+    text = summary.verification_summary(result)
+    [line] = [line for line in text.splitlines() if line.startswith("transport cost")]
+    assert float(line.split()[2]) == math.nextafter(radius, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from wdaverify import GroundCost, Loss, Norm, Support, WdroProblem, cli, load_network, load_samples, verify
+from wdaverify import (
+    GroundCost,
+    Loss,
+    Norm,
+    Support,
+    WdroProblem,
+    cli,
+    load_network,
+    load_samples,
+    make_samples,
+    verify,
+)
 from wdaverify.certify import checker
 from wdaverify.wdro.result import Reason, Status, decided
 
@@ -81,3 +93,15 @@ def test_several_exact_runs(files: tuple[str, str], tmp_path: Path) -> None:
 
 def test_by_a_bracket() -> None:
     assert [decided(1.0, 2.0, t) for t in (0.5, 1.0, 1.5, 2.0, 3.0)] == ["no", "undecided", "undecided", "yes", "yes"]
+
+
+def test_at_radius_0_the_brackets_of_zero_one_are_of_distances(files: tuple[str, str], tmp_path: Path) -> None:
+    """An error as it is (the tie at 0), and a point without one that is any distance away; no end is -0."""
+    right = load_network(files[0])
+    samples = make_samples([[0.0], [0.5]], [0, 1])
+    result = verify(WdroProblem(right, samples, GroundCost("inf", 1), Support.box(0, 1, 1), "zero-one", 0))
+    assert [(b.lower, b.upper) for b in result.per_sample] == [(0.0, 0.0), (0.0, math.inf)]
+    assert (result.lower, result.upper) == (0.5, 0.5)
+    clean = make_samples([[0.5]], [1])
+    none = verify(WdroProblem(right, clean, GroundCost("inf", 1), Support.box(0, 1, 1), "zero-one", 0))
+    assert (str(none.lower), str(none.upper)) == ("0.0", "0.0")

@@ -208,7 +208,10 @@ def _multiplier(result: VerificationResult) -> str:
 
 def _cost(cost: float, radius: float) -> str:
     share = f" ({percent(cost, 0.0, radius)})" if radius > 0 else ""
-    return f"{at_most(cost, 9)} of the radius {stated(radius)}{share}"
+    shown = at_most(cost, 9)
+    if float(shown) > radius >= cost:  # nine digits rounded up would say that the distribution is outside the ball
+        shown = stated(cost)
+    return f"{shown} of the radius {stated(radius)}{share}"
 
 
 def _attack_table(attacks: dict[str, float], nominal: float, upper: float, digits: int) -> str:

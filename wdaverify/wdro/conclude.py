@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import time
 
+import numpy as np
+
 from wdaverify.digits import up_to
+from wdaverify.problem import Loss
 from wdaverify.solvers.registry import Choice
 from wdaverify.wdro.attacking import stay_put
 from wdaverify.wdro.dlr import DlrSearch
@@ -105,10 +108,12 @@ def _detail(run: Run, reason: Reason) -> str:
 
 
 def _clean_brackets(run: Run) -> tuple[SampleBracket, ...]:
-    """At radius 0 the brackets are those of the losses at the samples."""
+    """At radius 0 the brackets are those of the losses at the samples; zero-one: of the distances, 0 where it is an error already."""
     from wdaverify.witness.evaluate import clean_losses
 
     low, high = clean_losses(run.problem)
+    if run.problem.loss is Loss.ZERO_ONE:
+        low, high = np.zeros(low.size), np.where(low > 0, 0.0, math.inf)
     weights = run.problem.samples.w
     return tuple(
         SampleBracket(i, float(w), float(a), float(b), Voucher.CHECKED)

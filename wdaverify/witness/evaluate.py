@@ -121,7 +121,7 @@ def clean_losses(problem: WdroProblem) -> tuple[Array, Array]:
 def nominal_bracket(problem: WdroProblem) -> tuple[float, float]:
     """Bounds of the nominal loss ``E_P[loss] = sum_i w_i loss(x_i, y_i)``, rounded outward."""
     lower, upper = clean_losses(problem)
-    return _expectation(problem.samples.w, lower), -_expectation(problem.samples.w, -upper)
+    return _expectation(problem.samples.w, lower), -_expectation(problem.samples.w, -upper) + 0.0  # 0, not -0
 
 
 def distances_up(cost: GroundCost, x: Array, origin: Array, edge: float | None = None) -> Array:
