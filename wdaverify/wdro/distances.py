@@ -125,7 +125,11 @@ def distances(
     check_asked(problem, journal, progress)
     if problem.loss is not Loss.ZERO_ONE:
         raise ProblemError(f"distances are those of the zero-one loss, not {problem.loss.value}")
-    asked = replace(problem, cost=replace(problem.cost, order=1, label_cost=math.inf), radius=max(problem.radius, 1e-3))
+    samples = replace(
+        problem.samples, w=np.full(len(problem.samples), 1 / len(problem.samples))
+    )  # weights have no say in distances
+    cost = replace(problem.cost, order=1, label_cost=math.inf)
+    asked = replace(problem, samples=samples, cost=cost, radius=max(problem.radius, 1e-3))
     check_family(asked, options)
     choose(options.solver)
     begun = time.monotonic()
@@ -143,10 +147,11 @@ def distances(
         run.workers.close()
     run.state("end", 0, reason)
     logits = [None if p is None else asked.network.forward(p[None, :])[0] for p in points]
+    weights = problem.samples.w.tolist()
     result = DistancesResult(
-        problem=asked,
+        problem=replace(asked, samples=problem.samples),
         reason=reason,
-        brackets=brackets,
+        brackets=tuple(replace(bracket, weight=weights[bracket.sample]) for bracket in brackets),
         points=points,
         classes=tuple(
             None if z is None else _wrong_class(z, int(y)) for z, y in zip(logits, asked.samples.y, strict=True)

@@ -81,6 +81,10 @@ class ZeroOneSearch:
         self._proofs = DistanceProofs(self._problem.network.n_relus) if run.options.certificate else None
         self._trees = Trees()
         self._news: set[int] = set()
+        if self._problem.cost.fixed(
+            self._problem.network.n_inputs
+        ).all():  # nothing moves: what is no error now is none anywhere
+            self._low[:] = self._own[:] = math.inf
         self._take_up()
         self._update()
 
