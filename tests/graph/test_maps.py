@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
 from wdaverify.graph.convolution import Convolution
-from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
+from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select, rows, rows_error
 
 
 def matrix(map_: LinearMap) -> np.ndarray:
@@ -95,3 +96,18 @@ def test_selected_twice_is_added_up() -> None:
     assert all(
         a.tolist() == b for a, b in zip(itertools.chain(*select._layers), ([0, 2], [0, 1], [1], [0]), strict=True)
     )
+
+
+@pytest.mark.parametrize("map_", maps(), ids=lambda m: type(m).__name__)
+def test_rows_are_those_of_the_matrix(map_: LinearMap) -> None:
+    some, want = np.array([map_.outputs - 1, 0]), matrix(map_)
+    off = rows_error(map_)
+    for got, at in ((rows(map_), slice(None)), (rows(map_, some), some)):
+        assert (np.abs(got - want[at]) <= (0.0 if off is None else off[at])).all()
+    if isinstance(map_, Diagonal):
+        exact = [Fraction(f) / Fraction(d) for f, d in zip(map_.factor.tolist(), map_.divisor.tolist(), strict=True)]
+        assert off is not None
+        for k, entry in enumerate(exact):
+            assert abs(Fraction(float(rows(map_)[k, k])) - entry) <= Fraction(float(off[k, k]))
+    else:
+        assert off is None

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.rounding import dot_error, underflow
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -247,3 +247,26 @@ class Select:
     def size(self) -> Select:
         """Itself."""
         return self
+
+
+def rows(map_: LinearMap, at: Ints | None = None) -> Array:
+    """The rows ``[r, n]`` of the matrix that a map stands for, those at ``at [r]`` or all.
+
+    Exact for maps whose entries are stored (Dense, Convolution, Select, Same); a Diagonal's quotients are rounded once or twice.
+    """
+    if isinstance(map_, Dense):
+        return map_.weight if at is None else map_.weight[at]
+    some = np.arange(map_.outputs) if at is None else at
+    unit = np.zeros((some.size, map_.outputs))
+    unit[np.arange(some.size), some] = 1.0
+    return map_.back(unit)
+
+
+def rows_error(map_: LinearMap, at: Ints | None = None) -> Array | None:
+    """By how much ``rows`` may differ from the map's own entries ``[r, n]``; None: nowhere."""
+    if isinstance(map_, Dense):
+        return None if map_.error is None else map_.error if at is None else map_.error[at]
+    if isinstance(map_, Diagonal) and map_.terms_in:
+        lost = np.diag(4 * UNIT_ROUNDOFF * np.abs(map_.factor / map_.divisor) + map_.lost_in)
+        return lost if at is None else lost[at]
+    return None

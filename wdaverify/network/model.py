@@ -218,6 +218,15 @@ class ReluNetwork:
         """
         return _balanced(self.fused)
 
+    @cached_property
+    def canonical(self) -> Graph:
+        """``blocks`` as a graph: what bounds, encodings and engines go over.
+
+        Raises:
+            NetworkError: composing consecutive affine maps overflows.
+        """
+        return graph_of(self.blocks)
+
 
 def graph_of(blocks: Sequence[Block]) -> Graph:
     """Blocks as a graph of dense maps with a ReLU between each two."""
