@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from wdaverify import ReluNetwork, Support, load_network, load_samples, make_samples
-from wdaverify.network.model import Affine, Array, Layer, Relu, readonly
+from wdaverify.graph.functions import relu
+from wdaverify.graph.maps import Dense
+from wdaverify.graph.nodes import chain
+from wdaverify.network.model import Array, readonly
 from wdaverify.problem import Samples
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -126,12 +129,12 @@ def random_network(widths: list[int], seed: int = 0) -> Callable[[int], Data]:
 
     def load(count: int) -> Data:
         rng = np.random.default_rng(seed)
-        layers: list[Layer] = []
+        layers = []
         for n, m in pairwise(widths):
             weight, bias = rng.normal(size=(m, n)) * np.sqrt(2 / n), rng.normal(size=m) * 0.1
-            layers += [Affine(readonly(weight), readonly(bias)), Relu()]
+            layers.append((Dense(weight), bias))
         name = "random " + "-".join(map(str, widths))
-        network = ReluNetwork(tuple(layers[:-1]), (widths[0],), (widths[-1],), "", name, ())
+        network = ReluNetwork(chain(layers, relu()), (widths[0],), (widths[-1],), "", name, ())
         x = rng.uniform(size=(count, widths[0]))
         return _on_unit_box(network, make_samples(x, network.forward(x).argmax(axis=1), source=name))
 

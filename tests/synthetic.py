@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from layers import Affine, Relu, network_of
 
-from wdaverify.network.model import Affine, Relu, ReluNetwork, readonly
+from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 from wdaverify.wdro.result import (
     Atom,
@@ -26,7 +27,7 @@ def network() -> ReluNetwork:
     """2-3-2 with a notice."""
     first = Affine(readonly(np.arange(6.0).reshape(3, 2)), readonly(np.zeros(3)))
     last = Affine(readonly(np.ones((2, 3))), readonly(np.array([0.0, 1.0])))
-    return ReluNetwork((first, Relu(), last), (1, 2), (2,), "a" * 64, "tiny", ("a final Softmax was dropped",))
+    return network_of((first, Relu(), last), (1, 2), (2,), "a" * 64, "tiny", ("a final Softmax was dropped",))
 
 
 def problem(**changes: Any) -> WdroProblem:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layers import Affine, Diagonal, Layer, Relu, fused_blocks, network_of
 
 from wdaverify import (
     Functionals,
@@ -36,11 +37,13 @@ from wdaverify.certify.entropy import span_constant
 from wdaverify.cli import _run as run
 from wdaverify.cli import main
 from wdaverify.engines.screening import Screen
+from wdaverify.graph.functions import relu
+from wdaverify.graph.nodes import chain
 from wdaverify.ground import euclidean
 from wdaverify.journal.store import Journal
 from wdaverify.ladder.constants import bound_from, slopes_question
 from wdaverify.ladder.relaxed import RelaxedDual
-from wdaverify.network.model import Affine, Block, Diagonal, Layer, Relu, graph_of, readonly
+from wdaverify.network.model import readonly
 from wdaverify.rounding import squares_down, squares_up
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.witness.enclosure import margins_enclosure
@@ -54,7 +57,7 @@ LAST = math.nextafter(math.inf, 0.0)
 
 def network(*layers: Layer, inputs: int = 1, outputs: int = 2) -> ReluNetwork:
     name = hashlib.sha256(repr(layers).encode()).hexdigest()
-    return ReluNetwork(layers, (inputs,), (outputs,), name, "extreme", ())
+    return network_of(layers, (inputs,), (outputs,), name, "extreme", ())
 
 
 def affine(weight: object, bias: object) -> Affine:
@@ -157,7 +160,7 @@ def test_a_tiny_weight_does_not_swallow_the_error_of_its_products() -> None:
     shells = Shells.around(GroundCost(Norm.INF, 1), np.zeros((1, 1)), np.zeros(1), one, np.zeros(1), one)
     for turn in (1, -1):
         weight, functional = np.array([[w], [v]])[::turn], np.array([[a, -b]])[:, ::turn]
-        backward = Backward(graph_of([Block(readonly(weight), readonly(np.zeros(2)), np.zeros((2, 1)), np.zeros(2))]))
+        backward = Backward(chain([(weight, np.zeros(2))], relu()))
         bound = backward.leaves(functional, np.zeros(1), shells, [], np.zeros((1, 0), np.int8), None)
         assert Fraction(float(bound[0])) >= exact
 
@@ -169,7 +172,7 @@ def test_a_factor_over_a_divisor_that_vanishes_keeps_the_error_it_carries() -> N
     for turn in (1, -1):
         first, last = np.array([[w], [v]])[::turn], np.array([[0.0, 0.0], [a, -b]])[:, ::turn]
         net = network(affine(first, [0.0, 0.0]), affine(last, [0.0, 0.0]), shrink)
-        (block,) = net.fused
+        (block,) = fused_blocks(net)
         assert abs(exact - Fraction(float(block.weight[1, 0]))) <= Fraction(float(block.weight_error[1, 0]))
         lower, upper = margins_enclosure(net, np.array([[1.0]]), np.array([0]))
         assert holds(exact, float(lower[0, 1]), float(upper[0, 1]))
@@ -179,9 +182,7 @@ def test_long_functionals_are_charged_for_every_term() -> None:
     """Logits that are biases alone: what a sum of many rounds is paid for, however few inputs and neurons there are."""
     many = 4096
     bias = np.where(np.arange(many) % 2 == 0, 1.0, 2.0**-53)
-    backward = Backward(
-        graph_of([Block(readonly(np.zeros((many, 1))), readonly(bias), np.zeros((many, 1)), np.zeros(many))])
-    )
+    backward = Backward(chain([(np.zeros((many, 1)), bias)], relu()))
     one = np.ones(1)
     shells = Shells.around(GroundCost(Norm.INF, 1), np.zeros((1, 1)), np.zeros(1), one, np.zeros(1), one)
     top = backward.leaves(np.ones((1, many)), np.zeros(1), shells, [], np.zeros((1, 0), np.int8), None)

@@ -44,15 +44,23 @@ from wdaverify import (
     write_certificate,
 )
 from wdaverify.errors import WdaverifyError
+from wdaverify.graph.convolution import Convolution
+from wdaverify.graph.functions import PiecewiseLinear, relu
+from wdaverify.graph.maps import Dense, Diagonal, Same, Select
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, chain
 from wdaverify.ladder.compare import Settings, compare
 from wdaverify.lipschitz.exact import lipschitz
 from wdaverify.lipschitz.question import LipschitzProblem, Measure
-from wdaverify.network.model import Affine, Diagonal, Relu, ReluNetwork
+from wdaverify.network.model import ReluNetwork
 from wdaverify.question_files import load_functionals, load_support, load_weights
 
 
 def affine(weight: Any = ((0.0, 0.0), (1.0, 1.0)), bias: Any = (0.0, -0.5), **changes: Any) -> ReluNetwork:
-    given = {"layers": (Affine(weight, bias),), "input_shape": (2,), "output_shape": (2,)}
+    given = {
+        "graph": changes.pop("graph") if "graph" in changes else chain([(weight, bias)], relu()),
+        "input_shape": (2,),
+        "output_shape": (2,),
+    }
     return ReluNetwork(**(given | {"sha256": "", "name": "affine", "notices": ()} | changes))
 
 
@@ -443,7 +451,7 @@ def alone(**changes: Any) -> Samples:
     return Samples(**(given | changes))
 
 
-DIAGONAL = ([1.0, 2.0], [1.0, 1.0], [0.0, 0.0])
+DIAGONAL = ([1.0, 2.0], [1.0, 1.0])
 HELD: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "lower": (lambda v: Support(v, [3.0, 3.0]).lower, [0.0, 1.0]),
     "upper": (lambda v: Support([0, 0], v).upper, [0.0, 1.0]),
@@ -453,11 +461,11 @@ HELD: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
     "cost weights": (lambda v: GroundCost("inf", 1, v).weights, [2.0, 1.0]),
     "functionals": (lambda v: Functionals(v, [0]).matrix, [[0.0, 1.0]]),
     "offsets": (lambda v: Functionals([[0, 1], [1, 0]], v).offset, [0.0, 1.0]),
-    "weight": (lambda v: Affine(v, [0.0]).weight, [[0.0, 1.0]]),
-    "bias": (lambda v: Affine([[0], [1]], v).bias, [0.0, 1.0]),
-    "factor": (lambda v: Diagonal(v, *DIAGONAL[1:]).factor, [0.0, 1.0]),
-    "divisor": (lambda v: Diagonal(DIAGONAL[0], v, DIAGONAL[2]).divisor, [2.0, 1.0]),
-    "shift": (lambda v: Diagonal(*DIAGONAL[:2], v).shift, [0.0, 1.0]),
+    "weight": (lambda v: Dense(v).weight, [[0.0, 1.0]]),
+    "bias": (lambda v: Affine((INPUT,), (Dense([[0], [1]]),), v).bias, [0.0, 1.0]),
+    "factor": (lambda v: Diagonal(v, DIAGONAL[1]).factor, [0.0, 1.0]),
+    "divisor": (lambda v: Diagonal(DIAGONAL[0], v).divisor, [2.0, 1.0]),
+    "slopes": (lambda v: PiecewiseLinear("kink", [0], [0], v).slopes, [0.0, 1.0]),
     "measure": (lambda v: Measure("functionals", ("f",), v).rows, [[0.0, 1.0]]),
     "x": (lambda v: make_samples(v, [0]).x, [[0.0, 1.0]]),
     "w": (lambda v: make_samples([[0.0], [1.0]], [0, 0], v).w, [0.0, 1.0]),
@@ -519,31 +527,37 @@ def test_masks_are_bools() -> None:
 
 
 def test_networks_of_ones_own() -> None:
-    layers = [Affine(np.ones((3, 2)), np.zeros(3)), Relu(), Affine(np.ones((2, 3)), [0, 0])]
-    net = affine(layers=layers, input_shape=[1, 2], output_shape=np.array([2]), notices=["made by hand"])
-    assert (net.layers, net.input_shape, net.output_shape) == (tuple(layers), (1, 2), (2,))
+    weights = [(np.ones((3, 2)), np.zeros(3)), (np.ones((2, 3)), [0, 0])]
+    graph = chain(weights, relu())  # type: ignore[arg-type]
+    net = affine(graph=graph, input_shape=[1, 2], output_shape=np.array([2]), notices=["made by hand"])
+    assert (net.graph, net.input_shape, net.output_shape) == (graph, (1, 2), (2,))
     assert net.notices == ("made by hand",)
-    wrong = [
-        [],
-        (Relu(),) * 2,
-        layers[:1],
-        layers[::-1],
-        None,
-        "layers",
-        [None],
-        [np.ones((2, 2))],
-        [Relu],
-        layers[0],
-        Hostile(),
-    ]
-    refused(lambda v: affine(layers=v, input_shape=(3,)), wrong)
+    first = graph.nodes[0]
+    refused(lambda v: affine(graph=v), [weights, "graph", [None], first, Hostile()])
+    refused(lambda v: affine(graph=v, input_shape=(3,)), [graph])
+    vague = Graph((Affine((INPUT,), (Dense([[1.0, 1.0]] * 2, [[0.1, 0.1]] * 2),), [0, 0]),), 2)  # type: ignore[arg-type]
+    refused(lambda v: affine(graph=v), [vague, graph.like(lambda numbers: numbers.astype(np.float32))])
+    refused(lambda v: chain(v, relu()), [[], weights[::-1], [weights[0], weights[0]], None, "layers"])
+    refused(lambda v: chain(weights, v), [None, "relu", relu, Hostile()])  # type: ignore[arg-type]
+    refused(lambda v: Graph(v, 2), [[], None, "nodes", [None], graph.nodes[::-1], first, graph.nodes[:2], Hostile()])
+    refused(lambda v: Graph(graph.nodes, v), [3, 0, "2", None, 2.5, True])
+    refused(lambda v: Affine(v, (Dense([[1]]),), [0]), [(), (0, 1), None, "0", 0, (None,)])
+    refused(lambda v: Affine((INPUT,), v, [0]), [(), None, Dense([[1]]), (np.ones((1, 1)),), "map"])
+    refused(lambda v: Elementwise(0, v), [None, relu, "relu"])
+    refused(lambda v: Elementwise(v, relu()), [None, "0", (0,), 0.5])
+    refused(lambda v: Select(v, 2), [[2], [-2], [0.5], [], [[0]], None, "0"])
+    refused(Same, [0, -1, None, "2", 1.5])
     refused(lambda v: affine(input_shape=v), [2, None, "2", (1,), (2, 2), (), [2.5], [True, 2], Hostile()])
     refused(lambda v: affine(output_shape=v), [2, None, "2", (1,), (2, 2), [0]])
     refused(lambda v: affine(sha256=v), [None, 1, b"00", Hostile()])
     refused(lambda v: affine(name=v), [None, 1, b"00"])
     refused(lambda v: affine(notices=v), [None, "alone", [1], 1])
-    refused(lambda v: Diagonal([1, 1], v, [0, 0]), [[0.0, 1.0], [1.0], [[1.0, 1.0]]])
-    refused(lambda v: Affine(v, [0, 0]), [np.ones((2, 0)), np.ones((3, 2)), np.ones(2), 1.0])
+    refused(lambda v: Diagonal([1, 1], v), [[0.0, 1.0], [1.0], [[1.0, 1.0]]])
+    refused(Dense, [np.ones((2, 0)), np.ones(2), 1.0])
+    refused(lambda v: Affine((INPUT,), (Dense(v),), [0, 0]), [np.ones((3, 2))])
+    refused(lambda v: Convolution(v, 3, 3), [np.ones((2, 3, 3)), np.ones((1, 1, 4, 1)), None, "kernel"])
+    refused(lambda v: Convolution(np.ones((2, 1, 2, 2)), 3, 3, v), [(0, 1), (1,), None, 1, (1, 1.5), "11"])
+    refused(lambda v: Convolution(np.ones((2, 1, 2, 2)), 3, 3, groups=v), [0, 3, None, 1.5])
 
 
 # Objects
@@ -796,10 +810,15 @@ def handed_in(rng: np.random.Generator, pool: list[Any], tmp_path: Path) -> None
         (make_samples, {"x": [[0.0]], "y": [0], "w": [1], "source": "a"}),
         (
             affine,
-            {"layers": (Relu(),), "input_shape": (2,), "output_shape": (2,), "sha256": "", "name": "", "notices": ()},
+            {"graph": None, "input_shape": (2,), "output_shape": (2,), "sha256": "", "name": "", "notices": ()},
         ),
-        (Affine, {"weight": [[1, 1]], "bias": [0]}),
-        (Diagonal, {"factor": [1], "divisor": [1], "shift": [0]}),
+        (Dense, {"weight": [[1, 1]], "error": None}),
+        (Diagonal, {"factor": [1], "divisor": [1], "error": None}),
+        (Convolution, {"kernel": [[[[1]]]], "height": 2, "width": 2, "stride": (1, 1), "pads": (0,) * 4, "groups": 1}),
+        (Select, {"index": [0], "inputs": 1}),
+        (Affine, {"sources": (-1,), "maps": (Dense([[1.0]]),), "bias": [0], "bias_error": None}),  # type: ignore[arg-type]
+        (Elementwise, {"source": 0, "function": relu()}),
+        (PiecewiseLinear, {"name": "kink", "breaks": [0], "values": [0], "slopes": [0, 1]}),
         (asked, dict.fromkeys(("network", "samples", "cost", "support", "loss", "radius", "functionals"), None)),
         (Measure, {"kind": "functionals", "names": ("f",), "rows": [[1, 0]]}),
         (load_samples, {"path": tmp_path / "a.npz", "limit": 1, "label_column": None, "clip": None}),

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from layers import Affine, Relu, network_of
 
 from wdaverify.attacks.ascent import Arena, Clock
 from wdaverify.attacks.geometry import Geometry, _ranking
 from wdaverify.attacks.pool import Pool
 from wdaverify.attacks.torch_network import TorchNetwork
-from wdaverify.network.model import Affine, Array, Relu, ReluNetwork, readonly
+from wdaverify.network.model import Array, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 
 
@@ -21,7 +22,7 @@ def test_gradients_are_those_of_the_network() -> None:
     rng = np.random.default_rng(9)
     maps = [(rng.normal(size=(m, n)), rng.normal(size=m)) for n, m in ((5, 7), (7, 6), (6, 4))]
     first, second, third = (Affine(readonly(weight), readonly(bias)) for weight, bias in maps)
-    net = ReluNetwork((first, Relu(), second, Relu(), third), (5,), (4,), "", "test", ())
+    net = network_of((first, Relu(), second, Relu(), third), (5,), (4,), "", "test", ())
     x, y, j = rng.normal(size=(20, 5)), rng.integers(0, 4, 20), rng.integers(0, 4, 20)
     here = TorchNetwork(tuple((b.weight, b.bias) for b in net.blocks), torch.device("cpu"))
     margin, gradient = here.margin_gradient(torch.tensor(x), torch.tensor(y), torch.tensor(j))
@@ -112,7 +113,7 @@ def test_a_budget_that_buys_every_known_crossing_reaches_samples_without_one() -
 def _arena(near: list[float], order: float, radius: float, **options: Any) -> Arena:
     """An arena on the real line, with ``z_1 - z_0 = x - 1`` at 0, where crossings at ``near`` are known."""
     count = len(near)
-    net = ReluNetwork(
+    net = network_of(
         (Affine(readonly(np.array([[0.0], [1.0]])), readonly(np.array([0.0, -1.0]))),), (1,), (2,), "", "test", ()
     )
     samples = Samples(

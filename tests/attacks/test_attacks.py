@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from layers import Affine, Layer, Relu, network_of
 from numpy.typing import NDArray
 
 import wdaverify
@@ -18,7 +19,7 @@ from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.run import run_attacks
 from wdaverify.attacks.torch_network import pick_device
 from wdaverify.errors import ProblemError
-from wdaverify.network.model import Affine, Array, Layer, Relu, ReluNetwork, readonly
+from wdaverify.network.model import Array, ReluNetwork, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 from wdaverify.transport.distribution import Distribution
 from wdaverify.wdro.attacking import launch
@@ -32,7 +33,7 @@ def network(*maps: tuple[Array, Array]) -> ReluNetwork:
     layers: list[Layer] = []
     for weight, bias in maps:
         layers += [Relu()] * bool(layers) + [Affine(readonly(weight), readonly(bias))]
-    return ReluNetwork(tuple(layers), (maps[0][0].shape[1],), (maps[-1][0].shape[0],), "", "test", ())
+    return network_of(tuple(layers), (maps[0][0].shape[1],), (maps[-1][0].shape[0],), "", "test", ())
 
 
 def random_network(rng: np.random.Generator, *widths: int) -> ReluNetwork:

@@ -8,11 +8,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from layers import Affine, Layer, Relu, network_of
 
 from wdaverify.attacks.geometry import Geometry
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.run import run_attacks
-from wdaverify.network.model import Affine, Array, Layer, Relu, ReluNetwork, readonly
+from wdaverify.network.model import Array, ReluNetwork, readonly
 from wdaverify.problem import Functionals, GroundCost, LinearRows, Loss, Norm, Samples, Support, WdroProblem
 from wdaverify.transport.distribution import Distribution
 
@@ -26,7 +27,7 @@ def network(*maps: tuple[Array, Array]) -> ReluNetwork:
     layers: list[Layer] = []
     for weight, bias in maps:
         layers += [Relu()] * bool(layers) + [Affine(readonly(weight), readonly(bias))]
-    return ReluNetwork(tuple(layers), (maps[0][0].shape[1],), (maps[-1][0].shape[0],), "", "test", ())
+    return network_of(tuple(layers), (maps[0][0].shape[1],), (maps[-1][0].shape[0],), "", "test", ())
 
 
 def random_network(rng: np.random.Generator, *widths: int) -> ReluNetwork:

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from bounds.tiny import as_network, exact_distance, exact_values, hard_network, network, on_grid, points_between
+from layers import Affine, Diagonal, Relu, layers_of
 from torch import Tensor
 
 import wdaverify.bounds.crown as crown_module
 import wdaverify.bounds.region as region_module
 from wdaverify.bounds.crown import Crown, unstable
 from wdaverify.bounds.region import Regions
-from wdaverify.network.model import Affine, Diagonal, Relu, ReluNetwork, readonly
+from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.problem import GroundCost, Norm
 
 NORMS = [Norm.INF, Norm.ONE]
@@ -67,11 +68,11 @@ def test_no_point_beats_a_bound(seed: int, norm: Norm) -> None:
 
 def test_the_random_networks_are_hard() -> None:
     nets = [hard_network(np.random.default_rng(seed)) for seed in range(12)]
-    weights = [layer.weight for net in nets for layer in net.layers if isinstance(layer, Affine)]
+    weights = [layer.weight for net in nets for layer in layers_of(net) if isinstance(layer, Affine)]
     assert any((w == 0).all(axis=1).any() for w in weights)
     assert any(np.abs(w).max() > 1e5 for w in weights)
     assert any(0 < np.abs(w).max() < 1e-4 for w in weights)
-    assert any(isinstance(layer, Diagonal) for net in nets for layer in net.layers)
+    assert any(isinstance(layer, Diagonal) for net in nets for layer in layers_of(net))
     assert any(not block.exact for net in nets for block in net.blocks)
 
 

@@ -10,11 +10,12 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
+from layers import Affine, Diagonal, Layer, Relu, blocks_of, fused_blocks, layers_of, network_of
 from numpy.typing import NDArray
 from oracles import Array, Cell
 from scipy.optimize import linprog
 
-from wdaverify.network.model import Affine, Diagonal, Layer, Relu, ReluNetwork, readonly
+from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 
 GRID = 2.0**-10
@@ -23,7 +24,7 @@ GRID = 2.0**-10
 def as_network(layers: Sequence[Layer]) -> ReluNetwork:
     """The network of the layers; the first and the last affine map tell its widths."""
     maps = [layer for layer in layers if isinstance(layer, Affine)]
-    return ReluNetwork(tuple(layers), (maps[0].weight.shape[1],), (maps[-1].weight.shape[0],), "", "tiny", ())
+    return network_of(tuple(layers), (maps[0].weight.shape[1],), (maps[-1].weight.shape[0],), "", "tiny", ())
 
 
 def network(*layers: tuple[Array, Array]) -> ReluNetwork:
@@ -37,7 +38,7 @@ def network(*layers: tuple[Array, Array]) -> ReluNetwork:
 def factors(net: ReluNetwork) -> list[Fraction]:
     """By how much the outputs of each canonical block are larger than those of the layers it is made of."""
     out, before = list[Fraction](), Fraction(1)
-    for got, was in zip(net.blocks, net.fused, strict=True):
+    for got, was in zip(blocks_of(net.canonical), fused_blocks(net), strict=True):
         at = np.unravel_index(np.abs(was.weight).argmax(), was.weight.shape)
         if was.weight[at] != 0:
             before *= Fraction(float(got.weight[at])) / Fraction(float(was.weight[at]))
@@ -50,7 +51,7 @@ def factors(net: ReluNetwork) -> list[Fraction]:
 
 def raw(net: ReluNetwork) -> list[tuple[Array, Array]]:
     """The pairs ``(W, b)`` of a network of affine maps and ReLUs, for the oracle."""
-    return [(layer.weight, layer.bias) for layer in net.layers if isinstance(layer, Affine)]
+    return [(layer.weight, layer.bias) for layer in layers_of(net) if isinstance(layer, Affine)]
 
 
 def random_layers(rng: np.random.Generator, *widths: int) -> list[tuple[Array, Array]]:
@@ -113,7 +114,7 @@ def exact_values(net: ReluNetwork, x: Array) -> tuple[list[list[Fraction]], list
     """What enters each ReLU of the canonical form, and the logits, at ``x [n]`` in rational arithmetic."""
     h = [Fraction(float(v)) for v in x]
     before: list[list[Fraction]] = []
-    for layer in net.layers:
+    for layer in layers_of(net):
         match layer:
             case Affine():
                 rows = zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)

@@ -8,13 +8,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from bounds.tiny import exact_values, hard_network, network, random_layers
+from layers import Affine, Diagonal, layers_of
 
 from wdaverify.certify.backward import Backward
 from wdaverify.certify.jacobian import jacobian, neuron_slopes, slope_down, slope_up, spectral_up
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.ground import GroundCost, Norm
-from wdaverify.network.model import Affine, Array, Diagonal, ReluNetwork, graph_of
+from wdaverify.network.model import Array, ReluNetwork, graph_of
 from wdaverify.witness.slope import slopes_at
 
 Matrix = list[list[Fraction]]
@@ -27,7 +28,7 @@ def exact_jacobian(net: ReluNetwork, x: Array) -> Matrix:
     before, _ = exact_values(net, x)
     out: Matrix = [[Fraction(int(i == j)) for j in range(net.n_inputs)] for i in range(net.n_inputs)]
     ahead = iter(before)
-    for layer in net.layers:
+    for layer in layers_of(net):
         if isinstance(layer, Affine):
             out = [
                 [sum((Fraction(w) * row[j] for w, row in zip(weights, out, strict=True)), Fraction(0)) for j in range(net.n_inputs)]

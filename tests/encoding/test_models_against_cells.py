@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bounds.tiny import best_in_cells, exact_values, network, problem, random_layers, raw
+from layers import Affine, Diagonal, Relu, network_of
 from oracles import Cell, enumerate_cells, exact_distance
 
 from wdaverify.encoding.distance import distance_model
 from wdaverify.encoding.inner import inner_model
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.engines.screening import Screen
-from wdaverify.network.model import Affine, Array, Block, Diagonal, Relu, ReluNetwork, readonly
+from wdaverify.network.model import Array, Block, ReluNetwork, readonly
 from wdaverify.problem import Norm
 from wdaverify.solvers.base import MilpLimits, MilpOutcome, MilpStatus
 from wdaverify.solvers.highs import HighsSolver
@@ -105,7 +106,7 @@ def normalised(rng: np.random.Generator) -> ReluNetwork:
 
     pixels = Diagonal(readonly(np.ones(2)), readonly(np.full(2, 255.0)), readonly(np.full(2, -0.1307)))
     layers = (pixels, Affine(readonly(w1), readonly(b1)), diagonal(5), Relu(), Affine(readonly(w2), readonly(b2)))
-    return ReluNetwork(layers, (2,), (3,), "", "normalised", ())
+    return network_of(layers, (2,), (3,), "", "normalised", ())
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -24,6 +24,7 @@ from fuzz.mutations import (
     tokens_mutated,
     zipped,
 )
+from layers import blocks_of
 from network.test_onnx_reader import CASES
 
 from wdaverify import (
@@ -39,6 +40,7 @@ from wdaverify import (
 from wdaverify.batch_file import read_rows
 from wdaverify.certify.proof import Tree
 from wdaverify.errors import CertificateError, InputError, NetworkError, ProblemError, SamplesError
+from wdaverify.graph.nodes import Affine
 from wdaverify.question_files import load_functionals, load_support, load_weights
 
 WIDTH = 3
@@ -85,12 +87,12 @@ def _network(path: Path) -> None:
     assert np.prod(net.input_shape, dtype=np.int64) == net.n_inputs >= 1
     if net.n_inputs > 1000:
         return
-    for layer in net.layers:
-        for part in vars(layer).values():
-            assert np.isfinite(part).all()
+    for node in net.graph.nodes:
+        if isinstance(node, Affine):
+            assert all(np.isfinite(part).all() for part in (node.bias, *(n for m in node.maps for n in m.numbers)))
     with np.errstate(all="ignore"):
         assert net.forward(np.zeros((1, net.n_inputs))).shape == (1, net.n_outputs)
-    assert net.blocks[-1].weight.shape[0] == net.n_outputs
+    assert blocks_of(net.canonical)[-1].weight.shape[0] == net.n_outputs
     assert all(notice.isprintable() for notice in net.notices)
 
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from wdaverify.errors import NetworkError
 from wdaverify.graph.functions import PiecewiseLinear, absolute, clip, leaky_relu, relu
 
 ONE = Fraction(1)
@@ -102,7 +103,7 @@ def test_one_slope_a_neuron() -> None:
 def test_what_is_no_continuous_function_is_refused(
     breaks: list[float], values: list[float], slopes: list[float]
 ) -> None:
-    with pytest.raises(ValueError, match=r"accepted|exactly"):
+    with pytest.raises(NetworkError, match=r"accepted|exactly"):
         PiecewiseLinear("f", np.array(breaks), np.array(values), np.array(slopes))
 
 

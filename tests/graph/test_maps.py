@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from wdaverify.errors import NetworkError
 from wdaverify.graph.convolution import Convolution
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select, rows, rows_error
 
@@ -77,7 +78,7 @@ def test_a_convolution_has_sums_of_its_windows_alone() -> None:
 
 @pytest.mark.parametrize(("kernel", "groups"), [((3, 2, 2, 2), 2), ((2, 1, 9, 1), 1), ((2, 1, 1), 1)])
 def test_windows_that_do_not_fit_are_refused(kernel: tuple[int, ...], groups: int) -> None:
-    with pytest.raises(ValueError, match=r"accepted|does not fit"):
+    with pytest.raises(NetworkError, match=r"accepted|does not fit"):
         Convolution(np.ones(kernel), 4, 4, groups=groups)
 
 

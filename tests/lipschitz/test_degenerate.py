@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from bounds.tiny import as_network, network, raw
+from layers import Affine, Diagonal, Relu, blocks_of
 from lipschitz.slopes import steepest
 from oracles import Array
 
@@ -15,7 +16,7 @@ from wdaverify.ground import GroundCost, LinearRows, Norm, Support
 from wdaverify.lipschitz.exact import lipschitz
 from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.lipschitz.result import LipschitzResult
-from wdaverify.network.model import Affine, Diagonal, Relu, ReluNetwork, readonly
+from wdaverify.network.model import ReluNetwork, readonly
 
 NORMS = list(Norm)
 EVERY = [(norm, "cells") for norm in NORMS] + [(n, s) for n in (Norm.INF, Norm.ONE) for s in ("highs", "gurobi")]
@@ -161,7 +162,7 @@ def test_divided_and_shifted_inputs(norm: Norm, seed: int) -> None:
         Affine(readonly(second), readonly(np.zeros(2))),
     ]
     net = as_network(layers)
-    assert not net.blocks[0].exact
+    assert not blocks_of(net.canonical)[0].exact
     fused = [(first / divisor, first @ shift + bias), (second, np.zeros(2))]
     truth = steepest(fused, np.eye(2), norm.value, np.full(n, -1.0), np.ones(n), together=True)
     closed_at(ask(net, norm), truth)

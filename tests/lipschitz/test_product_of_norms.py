@@ -9,13 +9,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from bounds.tiny import as_network, hard_network, network, random_layers, raw
+from layers import Affine, Diagonal, Relu, layers_of
 from lipschitz.tangents import dual, jacobians
 
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.lipschitz.definite import proven_psd, spectral_norm
 from wdaverify.lipschitz.layers import Enclosed, cost_layers, functionals, gram
 from wdaverify.lipschitz.norms import product_of_norms
-from wdaverify.network.model import Affine, Diagonal, Relu, readonly
+from wdaverify.network.model import readonly
 
 NORMS = list(Norm)
 
@@ -101,7 +102,7 @@ def test_division_by_weights_is_enclosed() -> None:
     layers = (Diagonal(readonly(np.ones(2)), readonly(np.full(2, 3.0)), readonly(np.zeros(2))),)
     layers += (Affine(readonly(np.array([[1.0, 2.0]])), readonly(np.zeros(1))), Relu())
     net = as_network(layers)
-    net = replace(net, layers=(*net.layers, Affine(readonly(np.ones((1, 1))), readonly(np.zeros(1)))))
+    net = replace(net, layers=(*layers_of(net), Affine(readonly(np.ones((1, 1))), readonly(np.zeros(1)))))
     head = cost_layers(net, GroundCost(Norm.INF, 1, np.array([7.0, 0.3])))[0]
     for mid, rad, value in zip(
         head.mid[0].tolist(), head.rad[0].tolist(), [Fraction(1, 21), Fraction(2, 3) / Fraction(0.3)], strict=True

@@ -10,8 +10,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from layers import Affine, network_of
 
-from wdaverify.network.model import Affine, Array, ReluNetwork, readonly
+from wdaverify.network.model import Array, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
 from wdaverify.rounding import running_sums, widths_up
 from wdaverify.samples import make_samples
@@ -26,7 +27,7 @@ SEEDS = [pytest.param(s, marks=[] if s < 12 else [pytest.mark.full]) for s in ra
 def question(slope: float, offset: float, count: int = 1, order: float = 1, loss: Loss = Loss.ZERO_ONE) -> WdroProblem:
     """The margin ``slope x + offset`` of class 1 on [0, 1], and samples of class 0."""
     weight, bias = readonly(np.array([[0.0], [slope]])), readonly(np.array([0.0, offset]))
-    network = ReluNetwork((Affine(weight, bias),), (1,), (2,), hashlib.sha256(b"line").hexdigest(), "line", ())
+    network = network_of((Affine(weight, bias),), (1,), (2,), hashlib.sha256(b"line").hexdigest(), "line", ())
     x = np.linspace(0, 1, count)[:, None] if count > 1 else np.zeros((1, 1))
     samples = make_samples(x, np.zeros(count, np.int64))
     return WdroProblem(network, samples, GroundCost(Norm.INF, order), Support.box(0, 1, 1), loss, 0.3)

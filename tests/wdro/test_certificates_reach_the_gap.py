@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from layers import Affine, Relu, network_of
 
 from wdaverify import GroundCost, Loss, Norm, ReluNetwork, Support, WdroProblem, make_samples, verify
 from wdaverify.bounds.crown import _Relaxation
@@ -18,7 +19,7 @@ from wdaverify.certify.backward import Backward
 from wdaverify.certify.checker import _beside
 from wdaverify.certify.peak import Shells
 from wdaverify.graph.functions import lower_slope
-from wdaverify.network.model import Affine, Relu, graph_of, readonly
+from wdaverify.network.model import graph_of, readonly
 from wdaverify.wdro.proofs import MarginProofs
 
 
@@ -29,7 +30,7 @@ def of_layers(layers: list[tuple[np.ndarray, np.ndarray]]) -> ReluNetwork:
     ends = parts[0], parts[-2]
     assert isinstance(ends[0], Affine)
     assert isinstance(ends[1], Affine)
-    return ReluNetwork(tuple(parts[:-1]), (ends[0].weight.shape[1],), (ends[1].weight.shape[0],), "0" * 64, "ties", ())
+    return network_of(tuple(parts[:-1]), (ends[0].weight.shape[1],), (ends[1].weight.shape[0],), "0" * 64, "ties", ())
 
 
 def tied(seed: int) -> WdroProblem:

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from layers import Affine, network_of
 
 from wdaverify import GroundCost, ReluNetwork, Support, WdroProblem, curve, distances, make_samples, verify
-from wdaverify.network.model import Affine
 
 
 def linear(weight: list[list[float]], bias: list[float]) -> ReluNetwork:
-    return ReluNetwork((Affine(weight, bias),), (len(weight[0]),), (len(bias),), "0" * 64, "linear", ())  # type: ignore[arg-type]
+    return network_of((Affine(weight, bias),), (len(weight[0]),), (len(bias),), "0" * 64, "linear", ())  # type: ignore[arg-type]
 
 
 SAFE = linear([[1.0], [-1.0]], [1.0, -1.0])

@@ -6,8 +6,9 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
+from layers import Affine, Diagonal, Layer, Relu, layers_of, network_of
 
-from wdaverify.network.model import Affine, Diagonal, Layer, Relu, ReluNetwork, readonly
+from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 
 Vector = list[Fraction]
@@ -19,7 +20,7 @@ def fractions(values: np.ndarray) -> Vector:
 
 def true_logits(network: ReluNetwork, x: np.ndarray) -> Vector:
     h = fractions(x)
-    for layer in network.layers:
+    for layer in layers_of(network):
         if isinstance(layer, Affine):
             rows = [fractions(row) for row in layer.weight]
             h = [
@@ -51,7 +52,7 @@ def true_distance(norm: Norm, x: np.ndarray, origin: np.ndarray) -> Fraction:
 
 
 def as_network(layers: list[Layer], n_inputs: int, n_outputs: int) -> ReluNetwork:
-    return ReluNetwork(tuple(layers), (n_inputs,), (n_outputs,), "", "test", ())
+    return network_of(tuple(layers), (n_inputs,), (n_outputs,), "", "test", ())
 
 
 def diagonal(factor: list[float], divisor: list[float], shift: list[float]) -> Diagonal:

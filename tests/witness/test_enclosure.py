@@ -6,10 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from layers import Relu
 from rationals import affine, as_network, diagonal, linear, random_network, true_margins
 
 from wdaverify.certify.exact import exact_dot, exact_error, exact_margins
-from wdaverify.network.model import Relu, readonly
+from wdaverify.network.model import readonly
 from wdaverify.witness.decide import errors
 from wdaverify.witness.enclosure import margins_enclosure, rival_margin
 

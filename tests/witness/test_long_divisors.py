@@ -6,11 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from layers import Relu
 from rationals import affine, as_network, diagonal, true_margins
 
 from wdaverify.certify import exact
 from wdaverify.certify.exact import exact_error, margin_between
-from wdaverify.network.model import Relu, ReluNetwork
+from wdaverify.network.model import ReluNetwork
 from wdaverify.witness import decide
 from wdaverify.witness.decide import errors
 from wdaverify.witness.enclosure import rival_margin
@@ -69,7 +70,7 @@ def test_a_sign_next_to_the_boundary_needs_no_common_multiple(seed: int, monkeyp
     def never(*_: object) -> None:
         raise AssertionError("a common multiple of all divisors")
 
-    monkeypatch.setattr(exact, "_diagonal", never)
+    monkeypatch.setattr(exact, "_rescaled", never)
     assert [exact_error(network, x, y) for x in points] == [value >= 0 for value in truth]
     for x, value in zip(points, truth, strict=True):
         low, high = margin_between(network, x, y)
@@ -106,7 +107,7 @@ def test_dead_neurons_leave_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     scale = diagonal([1.0] * INPUTS, deviation.tolist(), [0.0] * INPUTS)
     dead = affine(-np.ones((4, INPUTS)), -np.ones(4))
     network = as_network([scale, dead, Relu(), affine(rng.normal(size=(2, 4)), np.ones(2))], INPUTS, 2)
-    monkeypatch.setattr(exact, "_diagonal", None)
+    monkeypatch.setattr(exact, "_rescaled", None)
     assert exact_error(network, rng.random(INPUTS), 0)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from layers import Relu
 from rationals import affine, as_network, diagonal, linear, true_distance, true_margins
 
-from wdaverify.network.model import Relu, ReluNetwork
+from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import GroundCost, Norm, Support
 from wdaverify.witness.push import push_across
 

@@ -6,9 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from layers import Affine, Diagonal, Relu, layers_of
 from rationals import linear, random_network, true_margins
 
-from wdaverify.network.model import Affine, Diagonal, Relu, ReluNetwork
+from wdaverify.network.model import ReluNetwork
 from wdaverify.witness.single import Flip, as_single, flips, single_margins, tried_margins
 
 F = np.float32
@@ -37,7 +38,7 @@ def fused(terms: list[tuple[np.float32, np.float32]], bias: np.float32, rng: np.
 def forward(network: ReluNetwork, x: np.ndarray, rng: np.random.Generator, *, fma: bool) -> np.ndarray:
     """The logits in float32, every sum in an order of its own."""
     h = [F(v) for v in x]
-    for layer in network.layers:
+    for layer in layers_of(network):
         match layer:
             case Affine():
                 out = []

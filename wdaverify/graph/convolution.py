@@ -7,13 +7,17 @@ height 1; average pooling is one of ones in groups of one channel, followed by a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.errors import NetworkError
+from wdaverify.given import array, listed, settle, whole
+from wdaverify.graph.maps import unchecked
 from wdaverify.rounding import underflow
 
 Array = NDArray[np.float64]
@@ -34,14 +38,20 @@ class Convolution:
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    exact: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
+        settle(self, kernel=array("kernel", self.kernel, NetworkError))
+        for name, count, least in (("stride", 2, 1), ("pads", 4, 0), ("dilation", 2, 1)):
+            settle(self, **{name: _sizes(name, getattr(self, name), count, least)})
+        for name in ("height", "width", "groups"):
+            settle(self, **{name: whole(name, getattr(self, name), "a size from 1 on", lambda n: n > 0, NetworkError)})
         if self.kernel.ndim != 4 or self.kernel.shape[0] % self.groups or min(self.kernel.shape) < 1:
-            raise ValueError(
+            raise NetworkError(
                 f"a kernel of shape {list(self.kernel.shape)} in {self.groups} groups: [O, C / groups, kh, kw] is accepted"
             )
         if min(self.out) < 1:
-            raise ValueError(
+            raise NetworkError(
                 f"a window of {list(self.kernel.shape[2:])} does not fit an image of {self.height} x {self.width}"
             )
 
@@ -93,13 +103,19 @@ class Convolution:
         """The products of an entry."""
         return underflow(self.terms_in)
 
+    @property
+    def numbers(self) -> tuple[Array, ...]:
+        """The kernel."""
+        return (self.kernel,)
+
     def apply(self, h: Array) -> Array:
         """The convolution of images ``[..., C H W]``."""
         lead, (top, left, bottom, right) = h.shape[:-1], self.pads
-        padded = np.zeros((*lead, self.height + top + bottom, self.width + left + right, self.channels))
+        kind = np.result_type(h, self.kernel)
+        padded = np.zeros((*lead, self.height + top + bottom, self.width + left + right, self.channels), kind)
         images = np.moveaxis(h.reshape(*lead, self.channels, self.height, self.width), -3, -1)
         padded[..., top : top + self.height, left : left + self.width, :] = images
-        out = np.zeros((*lead, *self.out, self.kernel.shape[0]))
+        out = np.zeros((*lead, *self.out, self.kernel.shape[0]), kind)
         for matrix, rows, columns, taken, given in self._windows():
             out[..., given] += padded[..., rows, columns, taken] @ matrix.T
         return np.moveaxis(out, -1, -3).reshape(*lead, self.outputs)
@@ -107,7 +123,8 @@ class Convolution:
     def back(self, c: Array) -> Array:
         """The transpose: ``c [..., O H' W']`` spread over the windows."""
         lead, (top, left, bottom, right) = c.shape[:-1], self.pads
-        padded = np.zeros((*lead, self.height + top + bottom, self.width + left + right, self.channels))
+        size = (*lead, self.height + top + bottom, self.width + left + right, self.channels)
+        padded = np.zeros(size, np.result_type(c, self.kernel))
         images = np.moveaxis(c.reshape(*lead, self.kernel.shape[0], *self.out), -3, -1)
         for matrix, rows, columns, taken, given in self._windows():
             padded[..., rows, columns, taken] += images[..., given] @ matrix
@@ -132,4 +149,17 @@ class Convolution:
 
     @cached_property
     def _size(self) -> Convolution:
-        return replace(self, kernel=np.abs(self.kernel))
+        return self.like(np.abs)
+
+    def like(self, change: Callable[[Any], Any]) -> Convolution:
+        """By another kernel."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self)}
+        return unchecked(Convolution, **(kept | {"kernel": change(self.kernel)}))
+
+
+def _sizes(name: str, given: object, count: int, least: int) -> tuple[int, ...]:
+    accepted = f"a tuple of {count} whole numbers from {least} on"
+    out = listed(name, given, accepted, NetworkError)
+    if len(out) != count:
+        raise NetworkError(f"{name} of {len(out)} numbers: {accepted} is accepted")
+    return tuple(whole(name, size, f"a number from {least} on", lambda n: n >= least, NetworkError) for size in out)

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wdaverify.errors import NetworkError
+from wdaverify.given import array, settle
 from wdaverify.rounding import UNIT_ROUNDOFF
 
 Array = NDArray[np.float64]
@@ -33,23 +35,27 @@ class PiecewiseLinear:
     slopes: Array
 
     def __post_init__(self) -> None:
-        breaks, values, slopes = (np.array(v, np.float64) for v in (self.breaks, self.values, self.slopes))
+        given = (("breaks", self.breaks), ("values", self.values), ("slopes", self.slopes))
+        breaks, values, slopes = (array(f"{self.name}: {name}", value, NetworkError) for name, value in given)
         if not (
             breaks.ndim == 1 and breaks.size and values.shape == breaks.shape and slopes.shape[:1] == (breaks.size + 1,)
         ):
-            raise ValueError(f"{self.name}: breaks and values [B] with slopes [B + 1] are accepted")
-        if not all(np.isfinite(v).all() for v in (breaks, values, slopes)) or (np.diff(breaks) <= 0).any():
-            raise ValueError(f"{self.name}: breaks in ascending order and finite numbers are accepted")
+            raise NetworkError(f"{self.name}: breaks and values [B] with slopes [B + 1] are accepted")
+        if (np.diff(breaks) <= 0).any():
+            raise NetworkError(f"{self.name}: breaks in ascending order are accepted")
         for k in range(1, breaks.size):
             rise = Fraction(float(values[k])) - Fraction(float(values[k - 1]))
             run = Fraction(float(breaks[k])) - Fraction(float(breaks[k - 1]))
             if any(Fraction(s) * run != rise for s in np.unique(slopes[k]).tolist()):
-                raise ValueError(
+                raise NetworkError(
                     f"{self.name}: the slope between two breaks does not lead from one value to the next, exactly"
                 )
-        for name, array in (("breaks", breaks), ("values", values), ("slopes", slopes)):
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+        settle(self, breaks=breaks, values=values, slopes=slopes)
+
+    @property
+    def is_relu(self) -> bool:
+        """Whether phi is ``max(z, 0)``."""
+        return self.origin and np.array_equal(self.slopes, [0.0, 1.0])
 
     @property
     def origin(self) -> bool:
@@ -57,9 +63,9 @@ class PiecewiseLinear:
         return self.breaks.size == 1 and not self.breaks[0] and not self.values[0]
 
     def value(self, z: Array) -> Array:
-        """``phi(z)`` of ``z [..., m]``; where ``origin``, rounded once."""
+        """``phi(z)`` of ``z [..., m]``, of z's type; where ``origin``, rounded once."""
         if self.origin:
-            return np.asarray(np.where(z > 0, z * self.slopes[1], z * self.slopes[0]))
+            return np.asarray(np.where(z > 0, z * self.slopes[1], z * self.slopes[0]), z.dtype)
         at = np.searchsorted(self.breaks, z, side="right")
         anchor = np.maximum(at - 1, 0)
         slope = (
@@ -67,14 +73,41 @@ class PiecewiseLinear:
             if self.slopes.ndim == 1
             else np.take_along_axis(self.slopes, at.reshape(-1, z.shape[-1]), 0).reshape(z.shape)
         )
-        return np.asarray(self.values[anchor] + slope * (z - self.breaks[anchor]))
+        return np.asarray(self.values[anchor] + slope * (z - self.breaks[anchor]), z.dtype)
 
-    def rounded(self, size: Array) -> Array:
-        """What ``value`` may have rounded at ``|z| <= size [..., m]``."""
+    def exactly(self, z: Fraction, neuron: int) -> tuple[Fraction, Fraction]:
+        """``phi(z)`` of one neuron, and its slope on the right of z."""
+        breaks, values = ([Fraction(v) for v in part.tolist()] for part in (self.breaks, self.values))
+        at = sum(z >= b for b in breaks)
+        slope, anchor = Fraction(float(self._slopes_of(neuron)[at])), max(at - 1, 0)
+        return values[anchor] + slope * (z - breaks[anchor]), slope
+
+    def slope_left(self, z: Fraction, neuron: int) -> Fraction:
+        """The slope on the left of z."""
+        return Fraction(float(self._slopes_of(neuron)[sum(z > Fraction(b) for b in self.breaks.tolist())]))
+
+    def steepest(self, neuron: int) -> Fraction:
+        """The largest absolute slope of one neuron."""
+        return Fraction(float(np.abs(self._slopes_of(neuron)).max()))
+
+    def _slopes_of(self, neuron: int) -> Array:
+        return self.slopes if self.slopes.ndim == 1 else np.asarray(self.slopes[:, neuron])
+
+    def magnitude(self, size: Array) -> Array:
+        """What the numbers that ``value`` adds up come to at ``|z| <= size [..., m]``."""
         steep = np.abs(self.slopes).max(axis=0)
         far = 0.0 if self.origin else float(np.abs(self.breaks).max())
         most = 0.0 if self.origin else float(np.abs(self.values).max())
-        return np.asarray(4 * UNIT_ROUNDOFF * (most + steep * (size + far)))
+        return np.asarray(most + steep * (size + far))
+
+    def rounded(self, size: Array) -> Array:
+        """What ``value`` may have rounded at ``|z| <= size [..., m]``."""
+        return 4 * UNIT_ROUNDOFF * self.magnitude(size)
+
+    def spread(self, z: Array, radius: Array) -> Array:
+        """By how much ``value(z)`` may be off where z is by ``radius``, what it rounds left out, ``[..., m]``."""
+        least, greatest = self.slope_range(z - radius, z + radius)
+        return np.asarray(np.maximum(np.abs(least), np.abs(greatest)) * radius * (1 + 4 * UNIT_ROUNDOFF))
 
     def slope_range(self, low: Array, high: Array) -> tuple[Array, Array]:
         """The least and the greatest slope of phi on ``[l, u]``, which may be a point (then of one side)."""
@@ -89,6 +122,13 @@ class PiecewiseLinear:
             least = np.where(here, np.minimum(least, self.slopes[k + 1]), least)
             greatest = np.where(here, np.maximum(greatest, self.slopes[k + 1]), greatest)
         return least, greatest
+
+    def derivative(self, z: Array) -> Array:
+        """The slope at ``z [..., m]``, at a break that on its left: 0 at 0 for a ReLU."""
+        out = np.broadcast_to(self.slopes[0], z.shape)
+        for at, slope in zip(self.breaks.tolist(), self.slopes[1:], strict=True):
+            out = np.where(z > at, slope, out)
+        return out
 
     def reach(self, low: Array, high: Array) -> Array:
         """The largest ``|phi|`` on ``[l, u]``, rounded up."""
@@ -190,6 +230,12 @@ class _Relu(PiecewiseLinear):
 
     def value(self, z: Array) -> Array:
         return np.maximum(z, 0.0)
+
+    def rounded(self, size: Array) -> Array:
+        return np.zeros_like(size)
+
+    def spread(self, z: Array, radius: Array) -> Array:
+        return np.where(z <= -radius, 0.0, radius)
 
     def reach(self, low: Array, high: Array) -> Array:
         return np.maximum(high, 0.0)

@@ -10,19 +10,40 @@ of entries (Winograd, FFT, Strassen) is outside.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.errors import NetworkError
+from wdaverify.given import array, settle, whole
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Change = Callable[[Any], Any]
+"""From one array of stored numbers to another of its shape, of any type."""
 
 
+_Made = TypeVar("_Made")
+
+
+def unchecked(kind: type[_Made], **fields: object) -> _Made:
+    """One of ours with numbers of any type, infinite ones too, as they are: what is derived from numbers once checked."""
+    out = object.__new__(kind)
+    settle(out, **fields)
+    return out
+
+
+def errors(given: object) -> Array | None:
+    """Errors of entries, infinite where nothing is known."""
+    return None if given is None else array("error", given, NetworkError, infinite=True)
+
+
+@runtime_checkable
 class LinearMap(Protocol):
     """``R^n -> R^m``.
 
@@ -43,6 +64,11 @@ class LinearMap(Protocol):
     @property
     def lost_in(self) -> Array | float: ...  # noqa: D102
 
+    @property
+    def numbers(self) -> tuple[Array, ...]: ...  # noqa: D102 (what is stored, if anything)
+    @property
+    def exact(self) -> bool: ...  # noqa: D102 (whether the entries are known exactly)
+
     def apply(self, h: Array) -> Array:
         """``W h`` of ``h [..., n]``, ``[..., m]``."""
         ...
@@ -55,6 +81,10 @@ class LinearMap(Protocol):
         """``|W|``, of the same structure."""
         ...
 
+    def like(self, change: Change) -> LinearMap:
+        """The same structure with every stored number changed: to single precision, to integers."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Dense:
@@ -62,6 +92,11 @@ class Dense:
 
     weight: Array
     error: Array | None = None
+
+    def __post_init__(self) -> None:
+        settle(self, weight=array("weight", self.weight, NetworkError), error=errors(self.error))
+        if self.weight.ndim != 2 or 0 in self.weight.shape:
+            raise NetworkError(f"a matrix of shape {list(self.weight.shape)}: [m, n] is accepted")
 
     @property
     def inputs(self) -> int:
@@ -93,6 +128,16 @@ class Dense:
         """A column's products."""
         return underflow(self.outputs)
 
+    @property
+    def exact(self) -> bool:
+        """Whether no entry has an error."""
+        return self.error is None
+
+    @property
+    def numbers(self) -> tuple[Array, ...]:
+        """The matrix."""
+        return (self.weight,)
+
     def apply(self, h: Array) -> Array:
         """``W h``."""
         return h @ self.weight.T
@@ -109,17 +154,34 @@ class Dense:
     def _size(self) -> Dense:
         size = np.abs(self.weight)
         if self.error is None:
-            return Dense(size)
+            return unchecked(Dense, weight=size, error=None)
         with np.errstate(over="ignore"):
-            return Dense(size + (2.001 / dot_error(min(size.shape) + 2)) * self.error)
+            return unchecked(Dense, error=None, weight=size + (2.001 / dot_error(min(size.shape) + 2)) * self.error)
+
+    def like(self, change: Change) -> Dense:
+        """The matrix changed, without its error."""
+        return unchecked(Dense, weight=change(self.weight), error=None)
 
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
-    """``x -> x * factor / divisor``, each ``[n]``; a real division, which no stored factor would be."""
+    """``x -> x * factor / divisor``, each ``[n]``; a real division, which no stored factor would be.
+
+    The quotients are known up to ``error [n]`` (None: exactly).
+    """
 
     factor: Array
     divisor: Array
+    error: Array | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: array(name, getattr(self, name), NetworkError) for name in ("factor", "divisor")}
+        settle(self, **given, error=errors(self.error))
+        if self.factor.ndim != 1 or not self.factor.size or self.divisor.shape != self.factor.shape:
+            shapes = f"factor {list(self.factor.shape)}, divisor {list(self.divisor.shape)}"
+            raise NetworkError(f"a diagonal map of {shapes}: each [n] is accepted")
+        if not self.divisor.all():
+            raise NetworkError("a diagonal map divides by 0; divisors other than 0 are accepted")
 
     @property
     def inputs(self) -> int:
@@ -134,7 +196,12 @@ class Diagonal:
     @property
     def terms_out(self) -> int:
         """A product and a quotient; none where all are 1."""
-        return 0 if (self.factor == 1).all() and (self.divisor == 1).all() else 2
+        return 0 if self.exact and (self.factor == 1).all() and (self.divisor == 1).all() else 2
+
+    @property
+    def exact(self) -> bool:
+        """Whether no quotient has an error."""
+        return self.error is None
 
     @property
     def terms_in(self) -> int:
@@ -153,6 +220,11 @@ class Diagonal:
         """The same."""
         return self.lost_out
 
+    @property
+    def numbers(self) -> tuple[Array, ...]:
+        """Factor and divisor."""
+        return self.factor, self.divisor
+
     def apply(self, h: Array) -> Array:
         """``h * factor / divisor``."""
         return h * self.factor / self.divisor
@@ -162,8 +234,21 @@ class Diagonal:
         return c * self.factor / self.divisor
 
     def size(self) -> Diagonal:
-        """Of the absolute values."""
-        return Diagonal(np.abs(self.factor), np.abs(self.divisor))
+        """Of the absolute values, each enlarged so that the factor of its sum pays for its error too."""
+        return self._size
+
+    @cached_property
+    def _size(self) -> Diagonal:
+        size = self.like(np.abs)
+        if self.error is None:
+            return size
+        with np.errstate(over="ignore"):
+            factor = size.factor + (2.001 / dot_error(4)) * self.error * size.divisor
+            return unchecked(Diagonal, factor=factor, divisor=size.divisor, error=None)
+
+    def like(self, change: Change) -> Diagonal:
+        """Factor and divisor changed, without the error."""
+        return unchecked(Diagonal, factor=change(self.factor), divisor=change(self.divisor), error=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,10 +256,15 @@ class Same:
     """The identity on ``R^width``: a connection that skips."""
 
     width: int
-    terms_out: int = 0
-    terms_in: int = 0
-    lost_out: float = 0.0
-    lost_in: float = 0.0
+    terms_out: int = field(default=0, init=False)
+    terms_in: int = field(default=0, init=False)
+    lost_out: float = field(default=0.0, init=False)
+    lost_in: float = field(default=0.0, init=False)
+    numbers: tuple[Array, ...] = field(default=(), init=False)
+    exact: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        settle(self, width=whole("width", self.width, "a size from 1 on", lambda n: n > 0, NetworkError))
 
     @property
     def inputs(self) -> int:
@@ -198,6 +288,10 @@ class Same:
         """Itself."""
         return self
 
+    def like(self, change: Change) -> Same:
+        """Itself: it stores nothing."""
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class Select:
@@ -208,9 +302,21 @@ class Select:
 
     index: Ints
     inputs: int
-    terms_out: int = 0
-    lost_out: float = 0.0
-    lost_in: float = 0.0
+    terms_out: int = field(default=0, init=False)
+    lost_out: float = field(default=0.0, init=False)
+    lost_in: float = field(default=0.0, init=False)
+    numbers: tuple[Array, ...] = field(default=(), init=False)
+    exact: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        settle(self, inputs=whole("inputs", self.inputs, "a size from 1 on", lambda n: n > 0, NetworkError))
+        index = array("index", self.index, NetworkError)
+        whole_numbers = index.ndim == 1 and index.size and (index == np.floor(index)).all()
+        if not whole_numbers or index.min() < -1 or index.max() >= self.inputs:
+            raise NetworkError(
+                f"an index of a selection from {self.inputs} numbers: whole numbers from -1 to {self.inputs - 1} are accepted"
+            )
+        settle(self, index=index.astype(np.int64))
 
     @property
     def outputs(self) -> int:
@@ -235,17 +341,21 @@ class Select:
     def apply(self, h: Array) -> Array:
         """The entries selected."""
         out: Array = h[..., self.index]
-        return out if (self.index >= 0).all() else np.where(self.index >= 0, out, 0.0)
+        return out if (self.index >= 0).all() else np.where(self.index >= 0, out, np.zeros((), h.dtype))
 
     def back(self, c: Array) -> Array:
         """The sum of what each entry gave."""
-        out = np.zeros((*c.shape[:-1], self.inputs))
+        out = np.zeros((*c.shape[:-1], self.inputs), c.dtype)
         for position, chosen in self._layers:
             out[..., chosen] += c[..., position]
         return out
 
     def size(self) -> Select:
         """Itself."""
+        return self
+
+    def like(self, change: Change) -> Select:
+        """Itself: it stores no number."""
         return self
 
 
@@ -268,5 +378,6 @@ def rows_error(map_: LinearMap, at: Ints | None = None) -> Array | None:
         return None if map_.error is None else map_.error if at is None else map_.error[at]
     if isinstance(map_, Diagonal) and map_.terms_in:
         lost = np.diag(4 * UNIT_ROUNDOFF * np.abs(map_.factor / map_.divisor) + map_.lost_in)
+        lost = lost if map_.error is None else lost + np.diag(2 * map_.error)
         return lost if at is None else lost[at]
     return None

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from wdaverify.errors import NetworkError
+from wdaverify.given import array, instance, listed, settle, whole
 from wdaverify.graph.functions import PiecewiseLinear
-from wdaverify.graph.maps import Array, LinearMap
+from wdaverify.graph.maps import Array, Change, Dense, LinearMap, errors, unchecked
 
 INPUT = -1
 """In place of a node: the point."""
@@ -31,6 +33,25 @@ class Affine:
     bias: Array
     bias_error: Array | None = None
 
+    def __post_init__(self) -> None:
+        sources = listed(
+            "sources", self.sources, "a tuple of places of earlier nodes, INPUT for the point,", NetworkError
+        )
+        maps = listed("maps", self.maps, "a tuple of linear maps, one a source,", NetworkError)
+        if not all(isinstance(m, LinearMap) for m in maps) or not 0 < len(maps) == len(sources):
+            raise NetworkError(
+                f"{len(maps)} maps of {len(sources)} sources: one linear map (Dense, Convolution, ...) a source is accepted"
+            )
+        places = tuple(
+            whole("a source", s, "the place of a node, or INPUT", lambda n: n >= INPUT, NetworkError) for s in sources
+        )
+        settle(self, sources=places, maps=tuple(maps))
+        settle(self, bias=array("bias", self.bias, NetworkError), bias_error=errors(self.bias_error))
+        if self.bias.shape != (maps[0].outputs,):
+            raise NetworkError(
+                f"a bias of shape {list(self.bias.shape)}: [{maps[0].outputs}] is accepted, as the map gives"
+            )
+
     @property
     def width(self) -> int:
         """m."""
@@ -44,6 +65,11 @@ class Elementwise:
     source: int
     function: PiecewiseLinear
 
+    def __post_init__(self) -> None:
+        place = whole("source", self.source, "the place of a node", lambda n: n >= 0, NetworkError)
+        settle(self, source=place)
+        instance("function of a node", self.function, PiecewiseLinear, "relu() makes one", NetworkError)
+
 
 Node = Affine | Elementwise
 
@@ -53,34 +79,66 @@ class Graph:
     """Nodes over points of ``inputs`` numbers.
 
     Raises:
-        ValueError: a node reads a later one, widths do not go together, or the last node is not affine.
+        NetworkError: a node reads a later one, widths do not go together, or the last node is not affine.
     """
 
     nodes: tuple[Node, ...]
     inputs: int
 
     def __post_init__(self) -> None:
+        nodes = listed("nodes", self.nodes, "a tuple of Affine and Elementwise nodes", NetworkError)
+        if not all(isinstance(node, Node) for node in nodes):
+            raise NetworkError("nodes with other entries: Affine and Elementwise are accepted")
+        settle(
+            self,
+            nodes=tuple(nodes),
+            inputs=whole("inputs", self.inputs, "a size from 1 on", lambda n: n > 0, NetworkError),
+        )
         if not self.nodes or not isinstance(self.nodes[-1], Affine):
-            raise ValueError("a graph ends in an affine node; of an elementwise one the identity makes one")
+            raise NetworkError("a graph ends in an affine node; of an elementwise one the identity makes one")
         for k, node in enumerate(self.nodes):
             sources = node.sources if isinstance(node, Affine) else (node.source,)
             if not all(INPUT <= s < k for s in sources) or len(set(sources)) < len(sources):
-                raise ValueError(f"node {k} reads {sources}: earlier nodes, each once, are accepted")
+                raise NetworkError(f"node {k} reads {sources}: earlier nodes, each once, are accepted")
             if isinstance(node, Affine):
                 found = [(m.inputs, m.outputs) for m in node.maps]
                 if found != [(self.width(s), node.width) for s in sources]:
-                    raise ValueError(
+                    raise NetworkError(
                         f"node {k}: maps {found} from {[self.width(s) for s in sources]} to {node.width} numbers"
                     )
             elif not isinstance(self.nodes[node.source] if node.source >= 0 else None, Affine):
-                raise ValueError(f"node {k}: a function of an affine node is accepted")
+                raise NetworkError(f"node {k}: a function of an affine node is accepted")
 
     def width(self, k: int) -> int:
         """How many numbers a node has."""
-        if k == INPUT:
-            return self.inputs
-        node = self.nodes[k]
-        return node.width if isinstance(node, Affine) else self.width(node.source)
+        return width_of(self.nodes, k, self.inputs)
+
+    def like(self, change: Change) -> Graph:
+        """The same graph with every stored number changed; what functions are made of stays."""
+        nodes = tuple(
+            unchecked(
+                Affine,
+                sources=node.sources,
+                maps=tuple(m.like(change) for m in node.maps),
+                bias=change(node.bias),
+                bias_error=None,
+            )
+            if isinstance(node, Affine)
+            else node
+            for node in self.nodes
+        )
+        return Graph(nodes, self.inputs)
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether every stored number is the network's own: no map and no bias is known up to an error only."""
+        affine = [node for node in self.nodes if isinstance(node, Affine)]
+        return all(node.bias_error is None and all(m.exact for m in node.maps) for node in affine)
+
+    @cached_property
+    def widest(self) -> int:
+        """The width of the widest node, or the input."""
+        return max(self.inputs, *(self.width(k) for k in range(len(self.nodes))))
 
     @property
     def outputs(self) -> int:
@@ -118,11 +176,21 @@ class Graph:
         return self.values(x)[-1]
 
 
-def chain(layers: Sequence[tuple[LinearMap, Array]], function: PiecewiseLinear) -> Graph:
-    """``(M_k, b_k)`` one after the other with a function between each two."""
+def width_of(nodes: Sequence[Node], k: int, inputs: int) -> int:
+    """How many numbers node k has, or the input."""
+    if k == INPUT:
+        return inputs
+    node = nodes[k]
+    return node.width if isinstance(node, Affine) else width_of(nodes, node.source, inputs)
+
+
+def chain(layers: Sequence[tuple[LinearMap | ArrayLike, ArrayLike]], function: PiecewiseLinear) -> Graph:
+    """``(M_k, b_k)`` one after the other with a function between each two; an array ``[m, n]`` is a dense map."""
     nodes: list[Node] = []
-    for k, (map_, bias) in enumerate(layers):
-        if k:
+    for map_, bias in layers:
+        if nodes:
             nodes.append(Elementwise(len(nodes) - 1, function))
-        nodes.append(Affine((len(nodes) - 1,), (map_,), bias))
-    return Graph(tuple(nodes), layers[0][0].inputs)
+        linear = map_ if isinstance(map_, LinearMap) else Dense(map_)  # type: ignore[arg-type]
+        nodes.append(Affine((len(nodes) - 1,), (linear,), bias))  # type: ignore[arg-type]
+    first = nodes[0] if nodes else None
+    return Graph(tuple(nodes), first.maps[0].inputs if isinstance(first, Affine) else 1)

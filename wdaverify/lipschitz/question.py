@@ -10,8 +10,9 @@ import numpy as np
 from wdaverify.encoding.cost import Region
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
 from wdaverify.given import array, instance, listed, real, settle, told, whole, word, words
+from wdaverify.graph import rewrite
 from wdaverify.ground import GroundCost, Norm, Support, check_power, check_sizes
-from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork
+from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Samples, refuse_dropped
 from wdaverify.rounding import UNIT_ROUNDOFF, underflow
 
@@ -233,25 +234,5 @@ def _pair(given: object, network: ReluNetwork) -> tuple[int, int | None]:
 
 def homogeneous(network: ReluNetwork) -> ReluNetwork:
     """``g(x, t) = t f(x / t)`` for t > 0: biases times t, which travels along; its full-dimensional cells are those of f."""
-    layers: list[Layer] = []
-    last = network.layers[-1] if network.layers else None
-    for layer in network.layers:
-        if isinstance(layer, Affine):
-            weight = np.hstack([layer.weight, layer.bias[:, None]])
-            if layer is not last:
-                weight = np.vstack([weight, np.append(np.zeros(layer.weight.shape[1]), 1.0)])
-            layers.append(Affine(weight, np.zeros(weight.shape[0])))
-        elif isinstance(layer, Diagonal):
-            factor, divisor = np.append(layer.factor, 1.0), np.append(layer.divisor, 1.0)
-            layers.append(Diagonal(factor, divisor, np.zeros(factor.size)))
-            if layer.shift.any():
-                turn = np.eye(factor.size)
-                turn[:-1, -1] = layer.shift
-                layers.append(Affine(turn, np.zeros(factor.size)))
-        else:
-            layers.append(layer)
-    if not isinstance(last, Affine):
-        keep = np.eye(network.n_outputs, network.n_outputs + 1)
-        layers.append(Affine(keep, np.zeros(network.n_outputs)))
-    name = f"{network.name}, homogeneous"
-    return replace(network, layers=tuple(layers), input_shape=(network.n_inputs + 1,), name=name)
+    graph, name = rewrite.homogeneous(network.graph), f"{network.name}, homogeneous"
+    return replace(network, graph=graph, input_shape=(network.n_inputs + 1,), name=name)

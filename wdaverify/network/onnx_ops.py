@@ -1,4 +1,4 @@
-"""Operators on the activation: each appends exact layers to the path, or moves its layout."""
+"""Operators on the activation: each appends exact nodes to the path, or moves its layout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from decimal import Context, Decimal, localcontext
 import numpy as np
 from onnx import TensorProto
 
-from wdaverify.network.model import Array, Relu
+from wdaverify.graph.functions import relu
+from wdaverify.network.model import Array
 from wdaverify.network.onnx_nodes import Node
 from wdaverify.network.onnx_path import Path
 from wdaverify.network.onnx_products import gemm, matmul
@@ -34,7 +35,7 @@ def apply(path: Path, node: Node) -> None:
 
 
 def _relu(path: Path, node: Node) -> None:
-    path.layers.append(Relu())
+    path.function(relu())
 
 
 def _elementwise(path: Path, node: Node) -> None:

@@ -1,6 +1,6 @@
-"""The path through the graph while it is read: exact layers so far, and where each feature stands in the tensor.
+"""The path through the file's graph while it is read: exact nodes so far, and where each feature stands in the tensor.
 
-The activation is a vector ``h [n]`` of features; ``layout``, of the tensor's shape with the batch axis at size 1, holds
+The activation is a node's vector ``h [n]`` of features; ``layout``, of the tensor's shape with the batch axis at size 1, holds
 at each entry the number of the feature that stands there. Weights are brought into feature order by permuting them,
 which rounds nothing.
 """
@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
-from wdaverify.network.model import Affine, Array, Diagonal, Head, Layer, Relu
+from wdaverify.graph.functions import PiecewiseLinear
+from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, width_of
+from wdaverify.graph.nodes import Node as GraphNode
+from wdaverify.graph.rewrite import reached
+from wdaverify.network.model import Array, Head
 from wdaverify.network.onnx_nodes import Node
 from wdaverify.network.onnx_tensors import Tensor
 
-MAX_IDENTITY = 2**12
-"""The widest vector that may reach a ReLU or the end without a matrix (the canonical form writes an identity there)."""
 MAX_DERIVED, DERIVED_TIMES = 2**24, 4
 """How many numbers may be made of those in the file: so many times as many, and so many beyond."""
 
@@ -53,15 +56,18 @@ class Allowance:
 
 @dataclass(eq=False)
 class Path:
-    """The network up to some node: its layers, and where each feature stands in the tensor."""
+    """The network up to some node: the graph's nodes, the one whose values the tensor holds, and where each stands in it."""
 
     layout: NDArray[np.int64]
     dtype: np.dtype[Any]
-    layers: list[Layer]
+    inputs: int
+    nodes: list[GraphNode]
     notices: list[str]
     allowance: Allowance
     head: tuple[str, Head] | None = None
-    """What the network ends in and the layers leave out: its label and kind."""
+    """What the network ends in and the graph leaves out: its label and kind."""
+    at: int = INPUT
+    """The node whose values the tensor holds."""
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -93,28 +99,40 @@ class Path:
         out[self.order] = np.broadcast_to(value, shape).reshape(-1)
         return out
 
+    def affine(self, map_: LinearMap, bias: Array | None = None) -> None:
+        """Append ``M h + bias``."""
+        shift = np.zeros(map_.outputs) if bias is None else bias
+        self.nodes.append(Affine((self.at,), (map_,), shift))
+        self.at = len(self.nodes) - 1
+
+    def function(self, function: PiecewiseLinear) -> None:
+        """Append ``function(h)``."""
+        if self.at == INPUT or not isinstance(self.nodes[self.at], Affine):
+            self.affine(Same(self.width))
+        self.nodes.append(Elementwise(self.at, function))
+        self.at = len(self.nodes) - 1
+
+    @property
+    def width(self) -> int:
+        """How many features the node has."""
+        return width_of(self.nodes, self.at, self.inputs)
+
     def diagonal(
         self, *, factor: Array | None = None, divisor: Array | None = None, shift: Array | None = None
     ) -> None:
-        """Append ``h * factor / divisor + shift``; a shift right after a matrix without bias becomes its bias."""
-        last = self.layers[-1] if self.layers else None
-        if (
-            factor is None
-            and divisor is None
-            and shift is not None
-            and isinstance(last, Affine)
-            and not last.bias.any()
-        ):
-            self.layers[-1] = Affine(last.weight, shift)
+        """Append ``h * factor / divisor + shift``; a shift right after maps without bias becomes their bias."""
+        last = self.nodes[self.at] if self.at != INPUT else None
+        if factor is None and divisor is None:
+            if shift is not None and isinstance(last, Affine) and not last.bias.any():
+                self.nodes.append(Affine(last.sources, last.maps, np.array(shift, np.float64)))
+                self.at = len(self.nodes) - 1
+            else:
+                self.affine(Same(self.width), shift)
             return
         self.allowance.take(3 * self.layout.size)
-        one, zero = np.ones(self.layout.size), np.zeros(self.layout.size)
-        parts = (
-            one if factor is None else factor,
-            one if divisor is None else divisor,
-            zero if shift is None else shift,
-        )
-        self.layers.append(Diagonal(*parts))
+        one = np.ones(self.layout.size)
+        factor, divisor = (np.array(one if part is None else part, np.float64) for part in (factor, divisor))
+        self.affine(Diagonal(factor, divisor), shift)
 
     def matrix(self, matrix: Tensor, places: NDArray[np.int64], bias: Tensor | None, shape: tuple[int, ...]) -> None:
         """Append ``matrix [m, n]`` on the features listed in ``places [n]``; the m results stand in ``shape``."""
@@ -122,49 +140,20 @@ class Path:
         weight = np.empty(matrix.shape)
         weight[:, places] = matrix
         m = matrix.shape[0]
-        self.layers.append(Affine(weight, np.zeros(m) if bias is None else bias))
+        self.affine(Dense(weight), bias)
         self.layout = np.arange(m).reshape(shape)
 
 
-def finished(path: Path, width: int) -> tuple[Layer, ...]:
-    """The layers of a path that began with ``width`` features, permuted so that the output is row-major.
-
-    Raises:
-        NetworkError: a vector wider than ``MAX_IDENTITY`` meets no matrix, or the canonical form would be too large.
-    """
-    layers = _in_output_order(path)
-    allowance = Allowance(path.allowance.most)
-    bare, first = True, width
-    for k, layer in enumerate([*layers, Relu()]):
-        if isinstance(layer, Affine):
-            bare, width = False, layer.weight.shape[0]
-            allowance.take(width * first)  # affine maps are composed from one ReLU to the next
-        elif isinstance(layer, Relu):
-            if bare and not (k and isinstance(layers[k - 1], Relu)):
-                if width > MAX_IDENTITY:
-                    raise _too_wide(width)
-                allowance.take(width * width)
-            bare, first = True, width
-    return tuple(layers)
-
-
-def _too_wide(width: int) -> NetworkError:
-    return NetworkError(
-        f"{width} numbers reach a ReLU or the output without a matrix; at most {MAX_IDENTITY} are accepted there"
-    )
-
-
-def _in_output_order(path: Path) -> list[Layer]:
-    order, layers = path.order, list(path.layers)
-    if np.array_equal(order, np.arange(order.size)):
-        return layers
-    for k in range(len(layers) - 1, -1, -1):
-        layer = layers[k]
-        if isinstance(layer, Affine):
-            layers[k] = Affine(layer.weight[order], layer.bias[order])
-            return layers
-        if isinstance(layer, Diagonal):
-            layers[k] = Diagonal(*(part[order] for part in (layer.factor, layer.divisor, layer.shift)))
-    if order.size > MAX_IDENTITY:
-        raise _too_wide(order.size)
-    return [Affine(np.eye(order.size)[order], np.zeros(order.size)), *layers]
+def finished(path: Path) -> Graph:
+    """The graph of a path, with an output in row-major order."""
+    order = path.order
+    if not np.array_equal(order, np.arange(path.width)):
+        last = path.nodes[path.at] if path.at != INPUT else None
+        if isinstance(last, Affine) and len(last.maps) == 1 and isinstance(last.maps[0], Dense):
+            path.nodes.append(Affine(last.sources, (Dense(last.maps[0].weight[order]),), last.bias[order]))
+            path.at = len(path.nodes) - 1
+        else:
+            path.affine(Select(order, path.width))
+    elif path.at == INPUT or not isinstance(path.nodes[path.at], Affine):
+        path.affine(Same(path.width))
+    return reached(path.nodes[: path.at + 1], path.inputs)

@@ -18,7 +18,8 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from wdaverify.errors import NetworkError
 from wdaverify.given import flag, path_of
-from wdaverify.network.model import Head, Layer, ReluNetwork
+from wdaverify.graph.nodes import Graph
+from wdaverify.network.model import Head, ReluNetwork
 from wdaverify.network.onnx_constants import folded
 from wdaverify.network.onnx_file import network_bytes
 from wdaverify.network.onnx_nodes import OPSETS, Node, check_operator, decode_attributes, describe
@@ -62,7 +63,7 @@ def load_network(path: str | os.PathLike[str], *, logits: bool = False) -> ReluN
     try:
         data = network_bytes(path)
         graph, opset = _parse(data)
-        features, output_shape, layers, notices, head = _convert(graph, opset)
+        features, output_shape, read, notices, head = _convert(graph, opset)
         if logits and head is None:
             raise NetworkError(
                 "the network does not end in a Softmax or LogSoftmax: its outputs are its logits; leave --logits (logits=True) out"
@@ -70,7 +71,7 @@ def load_network(path: str | os.PathLike[str], *, logits: bool = False) -> ReluN
     except (NetworkError, UnreadableError) as error:
         raise NetworkError(f"{shown(path, 4096)}: {error}") from None
     return ReluNetwork(
-        layers=layers,
+        graph=read,
         input_shape=features,
         output_shape=output_shape,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -130,17 +131,16 @@ def _texts(model: ModelProto) -> Iterator[object]:
 
 def _convert(
     graph: GraphProto, opset: int
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Layer, ...], tuple[str, ...], tuple[str, Head] | None]:
-    """Input shape, output shape, layers, notices, and the final operator that is left out."""
+) -> tuple[tuple[int, ...], tuple[int, ...], Graph, tuple[str, ...], tuple[str, Head] | None]:
+    """Input shape, output shape, the network, notices, and the final operator that is left out."""
     constants = _initializers(graph)
     source, sink = _ends(graph, constants)
     shape = _input_shape(source)
     dtype = DTYPES[source.type.tensor_type.elem_type]
     layout = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
-    path = Path(layout, dtype, [], [], Allowance.beside(sum(value.size for value in constants.values())))
+    path = Path(layout, dtype, layout.size, [], [], Allowance.beside(sum(value.size for value in constants.values())))
     _walk(graph, opset, constants, path, source.name, sink.name)
-    layers = finished(path, layout.size)
-    return _without_batch(shape), _without_batch(path.layout.shape), layers, tuple(path.notices), path.head
+    return _without_batch(shape), _without_batch(path.layout.shape), finished(path), tuple(path.notices), path.head
 
 
 def _initializers(graph: GraphProto) -> dict[str, Tensor]:

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from wdaverify.network.model import Affine, Array, Diagonal, ReluNetwork
+from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Functionals, Support, WdroProblem
 from wdaverify.report.files import check_writable as check_writable
 from wdaverify.report.files import write_text as write_text
+from wdaverify.report.layers import layers
 from wdaverify.wdro.result import Atom, AttackResult, SampleBracket, Statistics, VerificationResult
 from wdaverify.witness.tie import Tie
 
@@ -337,14 +338,11 @@ def _network(network: ReluNetwork) -> Json:
 
 
 def _layers(network: ReluNetwork) -> list[Json]:
-    width, out = network.n_inputs, []
-    for layer in network.layers:
-        before = width
-        if isinstance(layer, Affine):
-            kind, width = "affine", int(layer.weight.shape[0])
-        else:
-            kind = "diagonal" if isinstance(layer, Diagonal) else "relu"
-        out.append({"kind": kind, "inputs": before, "outputs": width})
+    """Each with the layers that it reads, from 1 (0: the input), where that is not the one before it alone."""
+    out = []
+    for k, layer in enumerate(layers(network.graph)):
+        shown: Json = {"kind": layer.kind, "inputs": layer.inputs, "outputs": layer.outputs}
+        out.append(shown if layer.sources == (k,) else {**shown, "sources": list(layer.sources)})
     return out
 
 

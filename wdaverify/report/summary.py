@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from wdaverify.digits import at_most, down, percent, places, stated, up, width
-from wdaverify.network.model import Affine, Diagonal, ReluNetwork
+from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Loss, Norm, WdroProblem
+from wdaverify.report.layers import layers
 from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
 
@@ -155,17 +156,18 @@ def _box(problem: WdroProblem) -> str:
 
 
 def _widths(network: ReluNetwork) -> str:
-    widths = [network.n_inputs, *(layer.weight.shape[0] for layer in network.layers if isinstance(layer, Affine))]
-    return "-".join(str(width) for width in widths)
+    widths = [layer.outputs for layer in layers(network.graph) if layer.kind not in ("diagonal", "relu")]
+    return "-".join(str(width) for width in (network.n_inputs, *widths))
 
 
 def _layers(network: ReluNetwork) -> str:
     names = []
-    for layer in network.layers:
-        if isinstance(layer, Affine):
-            names.append("affine {1} -> {0}".format(*layer.weight.shape))
-        else:
-            names.append(f"diagonal {layer.factor.size}" if isinstance(layer, Diagonal) else "ReLU")
+    for k, layer in enumerate(layers(network.graph)):
+        text = "ReLU" if layer.kind == "relu" else f"{layer.kind} {layer.outputs}"
+        if layer.kind not in ("relu", "diagonal"):
+            text = f"{layer.kind} {layer.inputs} -> {layer.outputs}"
+        read = " + ".join("input" if s == 0 else f"#{s}" for s in layer.sources)
+        names.append(text if layer.sources == (k,) else f"{text} of {read}")
     return ", ".join(names) or "none"
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
+from wdaverify.graph.rewrite import without_biases
 from wdaverify.ground import LARGEST
-from wdaverify.network.model import Affine, Array, Diagonal, Layer, ReluNetwork, readonly
+from wdaverify.network.model import Array, readonly
 from wdaverify.pieces import Pieces
 from wdaverify.problem import Support, WdroProblem
 from wdaverify.rounding import dot_error, underflow
@@ -38,7 +39,8 @@ class Horizon:
     def __init__(self, problem: WdroProblem) -> None:
         self._problem = problem
         self._pieces = Pieces.of(problem)
-        self._linear = _without_biases(problem.network)
+        network = problem.network
+        self._linear = replace(network, graph=without_biases(network.graph), name=f"{network.name} without biases")
         self.upper = math.inf
         self.lower = 0.0
         self.rays: tuple[Ray, ...] = ()
@@ -161,16 +163,3 @@ class Horizon:
             for share in (1e-6, 1e-4, 1e-2, 1.0):
                 out.append((at, problem.samples.x[at] + share * far * ray.direction))
         return out
-
-
-def _without_biases(network: ReluNetwork) -> ReluNetwork:
-    """The network with every bias and shift 0."""
-    layers: list[Layer] = []
-    for layer in network.layers:
-        if isinstance(layer, Affine):
-            layers.append(replace(layer, bias=np.zeros_like(layer.bias)))
-        elif isinstance(layer, Diagonal):
-            layers.append(replace(layer, shift=np.zeros_like(layer.shift)))
-        else:
-            layers.append(layer)
-    return replace(network, layers=tuple(layers), name=f"{network.name} without biases")

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.exact import one_sided
-from wdaverify.network.model import Affine, Array, Diagonal, Relu, ReluNetwork
+from wdaverify.graph.nodes import INPUT, Affine
+from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Norm, WdroProblem
 from wdaverify.witness.tie import Tie, tie_at
 
@@ -166,19 +167,17 @@ def _equations(network: ReluNetwork, point: Array, classes: tuple[int, ...], kin
 
 def _linearised(network: ReluNetwork, point: Array) -> list[tuple[Array, Array]]:
     """Values ``[m]`` and Jacobians ``[m, n]`` at the input of every ReLU and of the logits, in floating point."""
-    h, slope = point, np.eye(point.size)
-    out = list[tuple[Array, Array]]()
-    for layer in network.layers:
-        match layer:
-            case Affine():
-                h, slope = layer.weight @ h + layer.bias, layer.weight @ slope
-            case Diagonal():
-                h = h * layer.factor / layer.divisor + layer.shift
-                slope = slope * (layer.factor / layer.divisor)[:, None]
-            case Relu():
-                out.append((h, slope))
-                h, slope = np.maximum(h, 0.0), slope * (h > 0)[:, None]
-    return [*out, (h, slope)]
+    values, slopes, out = {INPUT: point}, {INPUT: np.eye(point.size)}, list[tuple[Array, Array]]()
+    for k, node in enumerate(network.graph.nodes):
+        if isinstance(node, Affine):
+            parts = list(zip(node.maps, node.sources, strict=True))
+            values[k] = sum((m.apply(values[s]) for m, s in parts), start=node.bias)
+            slopes[k] = sum((m.apply(slopes[s]) for m, s in parts), start=np.zeros((point.size, node.width)))
+        else:
+            h, slope = values[node.source], slopes[node.source]
+            out.append((h, slope.T))
+            values[k], slopes[k] = node.function.value(h), slope * node.function.derivative(h)
+    return [*out, (values[k], slopes[k].T)]
 
 
 def _pivots(rows: Array) -> list[int]:

@@ -1,10 +1,9 @@
 """Interval enclosures of logit differences at points: what float64 proves about the network in real arithmetic.
 
-Centre and radius go through the layers as the file has them (nothing fused): with ``|h - c| <= r``
+Centre and radius go through the graph as the file has it (nothing fused): with ``|h_s - c_s| <= r_s``
 
-    Affine      c' = fl(W c + b),  r' = |W| r + f (|W| |c| + |b|)        f = rounding.dot_error(n + 1)
-    Diagonal    c' = fl(c f / d + s),  r' = |f / d| r + a few units roundoff of |c f / d| and |c'|
-    Relu        c' = max(c, 0),  r' = r  (0 where c + r <= 0)
+    affine       c = fl(sum_s M_s c_s + b),  r = sum_s |M_s| r_s + f_s |M_s| |c_s| + f |b|      f = rounding.dot_error(terms and additions)
+    a function   c = fl(phi(c_s)),  r = the largest slope near c_s times r_s, + what phi rounds  (a ReLU: r_s, 0 where c_s + r_s <= 0)
 
 each radius enlarged by more than its own rounding and underflow (docs/theory.md, section 9).
 """
@@ -16,7 +15,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.network.model import Affine, Array, Diagonal, Relu, ReluNetwork
+from wdaverify.graph.nodes import INPUT, Affine
+from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
 
 IntArray = NDArray[np.int64]
@@ -65,36 +65,28 @@ def rival_margin(network: ReluNetwork, x: Array, y: IntArray) -> tuple[Array, Ar
 
 def _propagate(network: ReluNetwork, x: Array) -> tuple[Array, Array]:
     """Centre and radius ``[B, K]`` of the logits."""
-    centre, radius = x, np.zeros_like(x)
-    for layer in network.layers:
-        match layer:
-            case Affine():
-                centre, radius = _affine(layer, centre, radius)
-            case Diagonal():
-                centre, radius = _diagonal(layer, centre, radius)
-            case Relu():
-                centre = np.where(np.isfinite(centre), centre, np.nan)  # an overflow is no sign
-                radius = np.where(centre <= -radius, 0.0, radius)
-                centre = np.maximum(centre, 0.0)
-    return centre, radius
+    known, end = {INPUT: (x, np.zeros_like(x))}, INPUT
+    for end, node in enumerate(network.graph.nodes):
+        if isinstance(node, Affine):
+            known[end] = _affine(node, [known[s] for s in node.sources])
+        else:
+            centre, radius = known[node.source]
+            centre = np.where(np.isfinite(centre), centre, np.nan)  # an overflow is no sign
+            spread = node.function.spread(centre, radius) + node.function.rounded(np.abs(centre))
+            known[end] = node.function.value(centre), spread
+    return known[end]
 
 
-def _affine(layer: Affine, centre: Array, radius: Array) -> tuple[Array, Array]:
-    """One affine map; the factors on ``radius`` and on the sum pay for evaluating the new radius in floating point."""
-    terms = layer.weight.shape[1] + 1
-    factor = dot_error(terms)
-    spread = radius * (1 + 2 * factor) + factor * np.abs(centre) + _TINY
-    out = spread @ np.abs(layer.weight).T + factor * np.abs(layer.bias)
-    return centre @ layer.weight.T + layer.bias, out * (1 + 2 * factor) + terms * _TINY
-
-
-def _diagonal(layer: Diagonal, centre: Array, radius: Array) -> tuple[Array, Array]:
-    """One diagonal map; an operation by 1 or 0 rounds nothing."""
-    scaled = centre * layer.factor / layer.divisor
-    shifted = scaled + layer.shift
-    inexact = (layer.factor != 1) | (layer.divisor != 1)
-    error = np.where(inexact, 4 * UNIT_ROUNDOFF * np.abs(scaled), 0.0)
-    error = error + np.where(layer.shift != 0, 2 * UNIT_ROUNDOFF * np.abs(shifted), 0.0)
-    carried = np.where(inexact, radius * np.abs(layer.factor) / np.abs(layer.divisor), radius)  # f / d alone may vanish
-    lost = np.where(inexact, _TINY + _TINY / np.abs(layer.divisor), 0.0)
-    return shifted, (carried + error) * (1 + 16 * UNIT_ROUNDOFF) + lost
+def _affine(node: Affine, given: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """One affine node; the factors on ``radius`` and on the sums pay for evaluating the new radius in floating point."""
+    added = len(given) - 1 + bool(node.bias.any())
+    total, out, most, lost = node.bias, np.zeros(node.bias.shape), 0.0, np.zeros(())
+    for map_, (centre, radius) in zip(node.maps, given, strict=True):
+        terms = map_.terms_out + added
+        factor = dot_error(terms) if terms else 0.0
+        spread = radius * (1 + 2 * factor) + (factor * np.abs(centre) + _TINY if terms else 0.0)
+        out = out + map_.size().apply(spread)
+        total, most = total + map_.apply(centre), max(most, factor)
+        lost = lost + (map_.lost_out + terms * _TINY if map_.terms_out else 0.0)
+    out = (out + most * np.abs(node.bias)) * (1 + 4 * most)
+    return total, out + lost

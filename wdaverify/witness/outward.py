@@ -47,7 +47,7 @@ def said(problem: WdroProblem, atoms: Sequence[Atom]) -> tuple[Atom, ...]:
 
 def portion(problem: WdroProblem) -> int:
     """How many samples ``outward`` should be asked about at once."""
-    widest = max(problem.network.n_inputs, *(len(block.bias) for block in problem.network.blocks))
+    widest = problem.network.graph.widest
     return max(1, _NUMBERS // (widest * (_STEPS + 1)))
 
 

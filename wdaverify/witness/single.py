@@ -15,21 +15,27 @@ import math
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.network.model import Affine, Array, Diagonal, Relu, ReluNetwork
+from wdaverify.graph.maps import Dense, Diagonal, LinearMap
+from wdaverify.graph.nodes import INPUT, Affine, Graph
+from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
 
 IntArray = NDArray[np.int64]
-Singles = NDArray[np.float32]
+Singles = NDArray[Any]
+"""Numbers in float32."""
 
 _U, _TINY, _LARGE = 2.0**-24, 2.0**-126, 2.0**126
 """Unit roundoff, the least normal number, and sizes at which a float32 may overflow."""
 _PARTS = (1, 2, 3, 5, 2**30, 2**30 + 1)
 """The orders of summation that are tried: every sum in so many parts, an even number of them from the last to the first; 1 is
 ``ReluNetwork.forward_float32``, and the most are one part a term."""
+_FEW = 32
+"""So many parts at most of a map that is not one matrix."""
 _PORTION = 512
 _DIAGONAL, _STORED = 8, 4
 """Roundings that a diagonal map is charged for, however it is written; those that a number which is no float32 stands for."""
@@ -62,18 +68,19 @@ def single_margins(network: ReluNetwork, x: Array, y: IntArray) -> tuple[Array, 
     """``max_{j != y} z_j - z_y`` at float32(x), ``x [B, n]``, ``[B]`` each: a lower bound of what float32 makes of it; its value."""
     rows = np.arange(len(x))
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        centre = _widened(x)
-        radius = np.zeros_like(centre)
-        for layer in network.layers:
-            match layer:
-                case Affine():
-                    centre, radius = _affine(layer, centre, radius)
-                case Diagonal():
-                    centre, radius = _diagonal(layer, centre, radius)
-                case Relu():
-                    centre = np.where(np.isfinite(centre), centre, np.nan)  # an overflow is no sign
-                    radius = np.where(centre <= -radius, 0.0, radius)
-                    centre = np.maximum(centre, 0.0)
+        known, centre = {INPUT: (_widened(x), np.zeros(x.shape))}, x
+        for k, node in enumerate(network.graph.nodes):
+            if isinstance(node, Affine):
+                centre, radius = known[k] = _affine(node, [known[s] for s in node.sources])
+                continue
+            centre, radius = known[node.source]
+            centre = np.where(np.isfinite(centre), centre, np.nan)  # an overflow is no sign
+            lost = (
+                0.0
+                if node.function.is_relu
+                else _DIAGONAL * _U * node.function.magnitude(np.abs(centre) + radius) + _TINY
+            )
+            known[k] = node.function.value(centre), node.function.spread(centre, radius) + lost
         margin = centre - centre[rows, y][:, None]
         slack = (radius + radius[rows, y][:, None]) * (1 + 8 * UNIT_ROUNDOFF) + 4 * UNIT_ROUNDOFF * np.abs(margin)
         lower = margin - slack
@@ -119,29 +126,49 @@ def _widened(array: Array) -> Array:
     return np.asarray(array, np.float32).astype(np.float64)
 
 
-def _affine(layer: Affine, centre: Array, radius: Array) -> tuple[Array, Array]:
-    weight, bias = _widened(layer.weight), _widened(layer.bias)
-    exact = bool((weight == layer.weight).all() and (bias == layer.bias).all())
-    size = np.abs(centre) + radius
-    terms = np.count_nonzero(size, axis=1, keepdims=True) + (1 if exact else 1 + _STORED)
-    absolute = np.abs(weight)
-    total = size @ absolute.T + np.abs(bias)
-    factor = np.where(total < _LARGE, _gamma(terms) + dot_error(layer.weight.shape[1] + 4), math.inf)
-    lost = _TINY * (2 * terms + absolute.sum(axis=1) + size.sum(axis=1, keepdims=True))
-    return centre @ weight.T + bias, (radius @ absolute.T + factor * total) * (
-        1 + dot_error(weight.shape[1] + 8)
-    ) + lost
+def _affine(node: Affine, given: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """What float32 makes of an affine node, in any order of its sums."""
+    bias = _widened(node.bias)
+    total, most = bias, np.zeros((1, 1))
+    out, lost, overall = np.zeros(bias.shape), np.zeros(()), np.zeros(())
+    for map_, (centre, radius) in zip(node.maps, given, strict=True):
+        stored, size = map_.like(_widened), np.abs(centre) + radius
+        total, absolute = total + stored.apply(centre), stored.size()
+        terms, exact = _terms(map_, size), all((_widened(part) == part).all() for part in map_.numbers)
+        terms = terms + len(given) - 1 + bool(bias.any()) + (0 if exact and (bias == node.bias).all() else _STORED)
+        reached = absolute.apply(size)
+        factor = _gamma(terms) + dot_error(map_.terms_out + 4) * (terms > 0)
+        inexact = _rounds(map_) | (bias != 0) | (len(given) > 1)
+        out = out + absolute.apply(radius) + np.where(inexact, factor * reached, 0.0)
+        most, overall = np.maximum(most, factor), overall + reached
+        lost = lost + np.where(inexact, _vanishing(map_, absolute, size, terms), 0.0)
+    overall = overall + np.abs(bias)
+    out = (out + most * np.abs(bias)) * (1 + dot_error(max(m.terms_out for m in node.maps) + 8)) + lost
+    return total, np.where(overall < _LARGE, out, math.inf)
 
 
-def _diagonal(layer: Diagonal, centre: Array, radius: Array) -> tuple[Array, Array]:
-    """An operation by 1 or 0 rounds nothing; others are charged more than their own roundings, so that they may be written otherwise."""
-    factor, divisor, shift = _widened(layer.factor), _widened(layer.divisor), _widened(layer.shift)
-    slope = np.abs(factor) / np.abs(divisor)
-    inexact = (layer.factor != 1) | (layer.divisor != 1) | (layer.shift != 0)
-    size = (np.abs(centre) + radius) * slope + np.abs(shift)
-    charge = np.where(size < _LARGE, _DIAGONAL * _U, math.inf) * size
-    error = np.where(inexact, charge + _TINY * (2 + slope + 1 / np.abs(divisor)), 0.0)
-    return centre * factor / divisor + shift, (radius * slope + error) * (1 + 16 * UNIT_ROUNDOFF)
+def _rounds(map_: LinearMap) -> NDArray[np.bool_]:
+    """Which results a map rounds at all: an operation by 1 rounds nothing."""
+    if isinstance(map_, Diagonal):
+        return np.asarray((map_.factor != 1) | (map_.divisor != 1))
+    return np.full(map_.outputs, map_.terms_out > 0)
+
+
+def _terms(map_: LinearMap, size: Array) -> NDArray[np.int64]:
+    """How many roundings a result is charged for, ``[B, 1]``: of a matrix, where something is there to be multiplied."""
+    if isinstance(map_, Dense):
+        return np.asarray(np.count_nonzero(size, axis=1, keepdims=True))
+    more = (
+        _DIAGONAL if isinstance(map_, Diagonal) else 0
+    )  # charged more than its own, so that it may be written otherwise
+    return np.full((len(size), 1), map_.terms_out and max(map_.terms_out, more))
+
+
+def _vanishing(map_: LinearMap, absolute: LinearMap, size: Array, terms: NDArray[np.int64]) -> Array:
+    """What products and stored numbers below the normal ones may lose."""
+    if isinstance(map_, Diagonal):
+        return np.asarray(_TINY * (2 + terms + np.abs(map_.factor / map_.divisor) + 1 / np.abs(map_.divisor) + size))
+    return np.asarray(_TINY * (2 * terms + absolute.apply(np.ones(map_.inputs)) + size.sum(axis=1, keepdims=True)))
 
 
 def _gamma(terms: NDArray[np.int64]) -> Array:
@@ -152,38 +179,38 @@ def _gamma(terms: NDArray[np.int64]) -> Array:
 
 def _forwards(network: ReluNetwork, x: Singles) -> Iterator[Singles]:
     """The logits ``[B, K]`` in float32, each time with every sum in so many parts, begun from either end."""
-    layers = [_cast(layer) for layer in network.layers]
     for parts in _PARTS:
-        h = x
-        for layer in layers:
-            h = np.maximum(h, np.float32(0)) if not layer else _mapped(layer, h, parts)
-        yield h
+        yield _forward(network.single, x, parts)
 
 
-def _cast(layer: Affine | Diagonal | Relu) -> tuple[Singles, ...]:
-    """The numbers of a layer in float32: weight and bias, or factor, divisor and shift; none of a ReLU."""
-    match layer:
-        case Affine():
-            return layer.weight.astype(np.float32), layer.bias.astype(np.float32)
-        case Diagonal():
-            return tuple(part.astype(np.float32) for part in (layer.factor, layer.divisor, layer.shift))
-        case Relu():
-            return ()
+def _forward(graph: Graph, x: Singles, parts: int) -> Singles:
+    known: dict[int, Singles] = {INPUT: x}
+    for k, node in enumerate(graph.nodes):
+        if not isinstance(node, Affine):
+            known[k] = np.asarray(node.function.value(known[node.source]), np.float32)
+            continue
+        terms = [_mapped(m, known[s], parts) for s, m in zip(node.sources, node.maps, strict=True)]
+        terms = terms[:: 1 if parts % 2 else -1]
+        known[k] = np.asarray(sum(terms[1:], start=terms[0]) + node.bias, np.float32)
+    return known[len(graph.nodes) - 1]
 
 
-def _mapped(layer: tuple[Singles, ...], h: Singles, parts: int) -> Singles:
-    if len(layer) == 3:
-        factor, divisor, shift = layer
-        return np.asarray(h * factor / divisor + shift, np.float32)
-    weight, bias = layer
-    count = min(parts, h.shape[1])
-    edges = [h.shape[1] * k // max(count, 1) for k in range(count + 1)]
-    spans = list(pairwise(edges))[:: 1 if parts % 2 else -1]
-    out = (
-        np.zeros((len(h), len(bias)), np.float32)
-        if not spans
-        else h[:, slice(*spans[0])] @ weight[:, slice(*spans[0])].T
-    )
-    for first, last in spans[1:]:
-        out = out + h[:, first:last] @ weight[:, first:last].T
-    return np.asarray(out + bias, np.float32)
+def _mapped(map_: LinearMap, h: Singles, parts: int) -> Singles:
+    """A map in float32: a matrix by parts of its columns, any other by parts of what it is given."""
+    count = min(parts, h.shape[1] if isinstance(map_, Dense) else _FEW)
+    edges = [h.shape[1] * k // count for k in range(count + 1)]
+    spans = [slice(a, b) for a, b in pairwise(edges)][:: 1 if parts % 2 else -1]
+    if not map_.terms_out or isinstance(map_, Diagonal) or len(spans) < 2:
+        return np.asarray(map_.apply(h), np.float32)
+    if isinstance(map_, Dense):
+        weight = map_.weight.T
+        out = h[:, spans[0]] @ weight[spans[0]]
+        for span in spans[1:]:
+            out = out + h[:, span] @ weight[span]
+        return np.asarray(out, np.float32)
+    out = np.zeros((len(h), map_.outputs), np.float32)
+    for span in spans:
+        some = np.zeros_like(h)
+        some[:, span] = h[:, span]
+        out = out + np.asarray(map_.apply(some), np.float32)
+    return out
