@@ -131,9 +131,11 @@ class Graph:
 
     @cached_property
     def exact(self) -> bool:
-        """Whether every stored number is the network's own: no map and no bias is known up to an error only."""
+        """Whether every stored number is the network's own, a double: no map and no bias is known up to an error only."""
         affine = [node for node in self.nodes if isinstance(node, Affine)]
-        return all(node.bias_error is None and all(m.exact for m in node.maps) for node in affine)
+        stored = [part for node in affine for part in (node.bias, *(n for m in node.maps for n in m.numbers))]
+        known = all(node.bias_error is None and all(m.exact for m in node.maps) for node in affine)
+        return known and all(part.dtype == np.float64 for part in stored)
 
     @cached_property
     def widest(self) -> int:

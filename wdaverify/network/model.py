@@ -57,7 +57,9 @@ class ReluNetwork:
         way_out = "load_network(path) reads one, graph.nodes.chain makes one"
         graph = instance("graph of a network", self.graph, Graph, way_out, NetworkError)
         if not graph.exact:
-            raise NetworkError("a graph whose numbers are known up to an error; one with exact numbers is accepted")
+            raise NetworkError(
+                "a graph whose numbers are known up to an error, or are no doubles; one of exact doubles is accepted"
+            )
         for text in ("sha256", "name"):
             instance(f"{text} of a network", getattr(self, text), str, "load_network(path) gives it", NetworkError)
         settle(
