@@ -34,6 +34,7 @@ from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import GroundCost, Norm
+from wdaverify.rounding import float_down, float_up
 from wdaverify.solvers.base import MilpLimits
 from wdaverify.solvers.gurobi import GurobiSolver
 from wdaverify.solvers.highs import HighsSolver
@@ -299,7 +300,7 @@ def test_margins_are_off_by_no_more_than_their_slack(kind: str, seed: int, norm:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("seed", range(4))
 def test_what_composing_rounds_is_paid_for(seed: int, norm: Norm) -> None:
-    """Coefficients and constants of 1e8 that nearly cancel behind the next matrix, and a sum of long numbers between its own bounds."""
+    """Coefficients and constants of 1e8 that nearly cancel, with bounds as tight as can be; a sum of long numbers."""
     rng = np.random.default_rng(seed)
     large = 1e8 + rng.normal(size=(3, 1))
     twice = Dense(np.array([[0.1, -0.1, 0.0], [0.3, 0.0, -0.3], [0.0, 0.7, -0.7]]))
@@ -313,7 +314,9 @@ def test_what_composing_rounds_is_paid_for(seed: int, norm: Norm) -> None:
         v = make.function(top, relu())
         make.affine({v: Dense(rng.normal(size=(3, 3))), top: Same(3)})
         behind = make.graph()
-        region, _, bounds = asked(behind, GroundCost(norm, 1), 1)
+        region, _, _ = asked(behind, GroundCost(norm, 1), 1)
+        ends = np.array([exactly(behind, np.array([x]))[top] for x in (0.0, 1.0)])
+        bounds = [(np.vectorize(float_down)(ends.min(axis=0)), np.vectorize(float_up)(ends.max(axis=0)))]
         check_points(behind, region, bounds, [behind], 1e-11)
     make = Maker(2)
     total = make.affine({INPUT: Dense(rng.normal(size=(3, 2)))}, rng.normal(size=3))
