@@ -78,8 +78,8 @@ class HighsInner(_Session):
 
     def __init__(self, problem: WdroProblem, sample: int, rival: int, gap: float) -> None:
         region, bounds = everywhere(problem, sample), interval_bounds(problem)
-        label, blocks = int(problem.samples.y[sample]), problem.network.blocks
-        free, priced = (inner_model(blocks, bounds, region, label, rival, lam) for lam in (0.0, 1.0))
+        label, graph = int(problem.samples.y[sample]), problem.network.canonical
+        free, priced = (inner_model(graph, bounds, region, label, rival, lam) for lam in (0.0, 1.0))
         self._margin, self._price = free.objective, priced.objective - free.objective
         super().__init__(priced, gap)
 
@@ -96,8 +96,8 @@ class HighsDistance(_Session):
     def __init__(self, problem: WdroProblem, sample: int, rivals: Sequence[int], gap: float) -> None:
         builder, region = ModelBuilder(), everywhere(problem, sample)
         encoded = add_input(builder, region)
-        label, blocks = int(problem.samples.y[sample]), problem.network.blocks
-        margins = add_margins(builder, blocks, interval_bounds(problem), region, encoded, label, rivals)
+        label, graph = int(problem.samples.y[sample]), problem.network.canonical
+        margins = add_margins(builder, graph, interval_bounds(problem), region, encoded, label, rivals)
         chosen = builder.columns(np.zeros(len(rivals)), np.ones(len(rivals)), integer=True)
         builder.row(chosen, np.ones(chosen.size), 1.0, 1.0)
         for margin, pick in zip(margins, chosen, strict=True):

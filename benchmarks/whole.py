@@ -42,7 +42,7 @@ def whole_model(problem: WdroProblem) -> tuple[MilpModel, list[EncodedInput]]:
         encoded = add_input(builder, region)
         inputs.append(encoded)
         rivals = [j for j in range(problem.network.n_outputs) if j != label]
-        margins = add_margins(builder, problem.network.blocks, bounds, region, encoded, label, rivals)
+        margins = add_margins(builder, problem.network.canonical, bounds, region, encoded, label, rivals)
         chosen = builder.columns(np.zeros(len(rivals)), np.ones(len(rivals)), integer=True)
         counted = problem.loss is Loss.ZERO_ONE
         builder.row(chosen, np.ones(chosen.size), -math.inf if counted else 1.0, 1.0)

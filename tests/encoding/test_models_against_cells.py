@@ -62,7 +62,7 @@ def test_inner_optimum_is_that_of_the_cells(seed: int, norm: Norm) -> None:
         region, bounds, _ = screen.region(0, near, far)
         for rival in range(1, net.n_outputs):
             for lam in (0.0, 0.7, 6.0):
-                model = inner_model(net.blocks, bounds, region, 0, rival, lam)
+                model = inner_model(net.canonical, bounds, region, 0, rival, lam)
                 box = (np.zeros(n), np.ones(n))
                 best, _ = best_in_cells(cells, functional(net, 0, rival), lam, norm, x, near, far, *box)
                 found = upper(model)
@@ -83,7 +83,7 @@ def test_distance_is_that_of_the_cells(seed: int, norm: Norm) -> None:
     for rival in range(net.n_outputs):
         if rival == label:
             continue
-        model = distance_model(net.blocks, bounds, region, label, rival)
+        model = distance_model(net.canonical, bounds, region, label, rival)
         outcome = solve(model)
         assert outcome.status in (MilpStatus.OPTIMAL, MilpStatus.INFEASIBLE)
         nearest = min(nearest, outcome.bound - model.slack)
@@ -122,7 +122,7 @@ def test_fused_maps_are_bounded_from_above(seed: int, norm: Norm) -> None:
     cells = enumerate_cells(fused, np.zeros(2), np.full(2, 255.0))
     for rival in (1, 2):
         lam = 0.002
-        model = inner_model(net.blocks, bounds, region, 0, rival, lam)
+        model = inner_model(net.canonical, bounds, region, 0, rival, lam)
         assert 0 < model.slack < 1e-9
         best, where = best_in_cells(
             cells, functional(net, 0, rival), lam, norm, x, 0.0, float(screen.reach[0]), np.zeros(2), np.full(2, 255.0)
@@ -155,8 +155,8 @@ def test_the_slack_covers_every_network_within_the_errors(seed: int, norm: Norm)
     x = rng.uniform(size=2)
     screen = Screen(problem(vague, x, [0], norm=norm))
     region, bounds, _ = screen.region(0, 0.0, float(screen.reach[0]))
-    model = inner_model(vague.blocks, bounds, region, 0, 1, 0.5)
-    shortest = distance_model(vague.blocks, bounds, region, 0, 1)
+    model = inner_model(vague.canonical, bounds, region, 0, 1, 0.5)
+    shortest = distance_model(vague.canonical, bounds, region, 0, 1)
     found, nearest = upper(model), solve(shortest)
     assert model.slack > size
     box = (np.zeros(2), np.ones(2))
@@ -186,16 +186,16 @@ def test_only_unstable_neurons_cost_binaries(norm: Norm) -> None:
     assert open_neurons == 4
     inputs = 3 + 1 if norm is Norm.INF else 6
     input_rows = 6 if norm is Norm.INF else 1
-    model = inner_model(net.blocks, bounds, region, 0, 1, 1.0)
+    model = inner_model(net.canonical, bounds, region, 0, 1, 1.0)
     assert model.n_columns == inputs + 7 + 4 + 4
     assert int(model.integer.sum()) == 4
     assert model.n_rows == input_rows + 7 + 2 * 4
-    assert distance_model(net.blocks, bounds, region, 0, 1).n_rows == model.n_rows + 1
+    assert distance_model(net.canonical, bounds, region, 0, 1).n_rows == model.n_rows + 1
     at_the_sample = screen.region(0, 0.0, 0.0)
-    small = inner_model(net.blocks, at_the_sample[1], at_the_sample[0], 0, 1, 1.0)
+    small = inner_model(net.canonical, at_the_sample[1], at_the_sample[0], 0, 1, 1.0)
     assert int(small.integer.sum()) <= 4
     tiny = screen.region(0, 0.0, 1e-9)
-    assert inner_model(net.blocks, tiny[1], tiny[0], 0, 1, 1.0).n_columns <= model.n_columns
+    assert inner_model(net.canonical, tiny[1], tiny[0], 0, 1, 1.0).n_columns <= model.n_columns
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -205,7 +205,7 @@ def test_a_network_without_hidden_layers_is_a_linear_program(norm: Norm) -> None
     screen = Screen(problem(net, x, [0], norm=norm))
     region, bounds, open_neurons = screen.region(0, 0.0, float(screen.reach[0]))
     assert (open_neurons, len(bounds)) == (0, 0)
-    model = inner_model(net.blocks, bounds, region, 0, 1, 1.0)
+    model = inner_model(net.canonical, bounds, region, 0, 1, 1.0)
     assert not model.integer.any()
     # margin x1 + 2 x2 - 1 is 2 at (1, 1): 3/4 away under l-inf, 3/2 under l1, each worth its cost
     assert upper(model) == pytest.approx(2.0 - (0.75 if norm is Norm.INF else 1.5), abs=1e-9)
@@ -217,7 +217,7 @@ def test_points_are_read_back() -> None:
     for norm in NORMS:
         screen = Screen(problem(net, x, [0], norm=norm))
         region, bounds, _ = screen.region(0, 0.0, float(screen.reach[0]))
-        model = inner_model(net.blocks, bounds, region, 0, 1, 0.5)
+        model = inner_model(net.canonical, bounds, region, 0, 1, 0.5)
         columns = solve(model).columns
         assert columns is not None
         assert model.point(columns) == pytest.approx([1.0, 1.0], abs=1e-7)

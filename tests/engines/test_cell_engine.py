@@ -122,7 +122,7 @@ def test_the_program_of_a_shell_contains_every_point(seed: int, norm: Norm) -> N
     functional = np.zeros(net.n_outputs)
     functional[inner.rival], functional[inner.label] = 1.0, -1.0
     rooms = (shells.up[0], shells.down[0])
-    built = shell_program(net.blocks, bounds, shell, rooms, Aim(functional, 1.5, 1, 0.0))
+    built = shell_program(net.canonical, bounds, shell, rooms, Aim(functional, 1.5, 1, 0.0))
     program, moves = built.program, built.moves
     inside = (cost >= near) & (cost <= far)
     assert inside.any()

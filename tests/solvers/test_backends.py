@@ -57,7 +57,7 @@ def hard_model() -> MilpModel:
     net = network(*random_layers(rng, 8, 12, 12, 2))
     screen = Screen(problem(net, rng.uniform(size=8), [0], norm=Norm.INF))
     region, bounds, _ = screen.region(0, 0.0, float(screen.reach[0]))
-    return inner_model(net.blocks, bounds, region, 0, 1, 1.0)
+    return inner_model(net.canonical, bounds, region, 0, 1, 1.0)
 
 
 def better(a: float, b: float, model: MilpModel) -> bool:

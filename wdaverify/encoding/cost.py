@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.encoding.columns import Sums
 from wdaverify.encoding.milp import Ints, ModelBuilder
 from wdaverify.errors import SolverError
 from wdaverify.ground import GroundCost, LinearRows, Norm
-from wdaverify.network.model import Array, Block
-from wdaverify.rounding import dot_error, underflow
+from wdaverify.network.model import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,34 +46,18 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class EncodedInput:
-    """Columns of the input and of the cost.
-
-    The first pre-activation is ``W . v[index] + constant`` with the columns ``index`` and the map ``weights(W)``; the cost
-    is the sum of the columns ``cost``. ``error [m]`` is what forming ``constant`` may have rounded.
-    """
+    """Columns of the input and of the cost, which is the sum of the columns ``cost``."""
 
     inputs: Ints
     negative_inputs: Ints | None
     cost: Ints
 
-    @property
-    def index(self) -> Ints:
-        """The columns that the first block's weights act on."""
+    def sums(self, centre: Array) -> Sums:
+        """The input ``[n]`` on its columns."""
         if self.negative_inputs is None:
-            return self.inputs
-        return np.concatenate([self.inputs, self.negative_inputs])
-
-    def weights(self, block: Block) -> Array:
-        """The first block's weights on ``index``."""
-        return block.weight if self.negative_inputs is None else np.hstack([block.weight, -block.weight])
-
-    def constant(self, block: Block, region: Region) -> tuple[Array, Array]:
-        """The constant of the first pre-activation and the error of forming it, both ``[m]``."""
-        if self.negative_inputs is None:
-            return block.bias, np.zeros_like(block.bias)
-        size = np.abs(block.weight) @ np.abs(region.centre) + np.abs(block.bias)
-        error = dot_error(region.centre.size + 1) * size + underflow(region.centre.size)
-        return block.weight @ region.centre + block.bias, error
+            return Sums(self.inputs[:, None], np.ones((centre.size, 1)), np.zeros(centre.size))
+        pairs = np.stack([self.inputs, self.negative_inputs], axis=1)
+        return Sums(pairs, np.broadcast_to([1.0, -1.0], pairs.shape), centre)
 
 
 def add_input(builder: ModelBuilder, region: Region) -> EncodedInput:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from wdaverify.encoding.cost import Region, add_input
 from wdaverify.encoding.milp import MilpModel, ModelBuilder
 from wdaverify.encoding.relu import HiddenBounds, add_network
-from wdaverify.network.model import Block
+from wdaverify.graph.nodes import Graph
 
 
 def distance_model(
-    blocks: Sequence[Block],
+    graph: Graph,
     bounds: HiddenBounds,
     region: Region,
     label: int,
@@ -27,7 +25,7 @@ def distance_model(
     """
     builder = ModelBuilder()
     encoded = add_input(builder, region)
-    margin = add_network(builder, blocks, bounds, region, encoded, label, rival)
+    margin = add_network(builder, graph, bounds, region, encoded, label, rival)
     builder.row(margin.index, margin.coefficient, least - margin.offset - margin.slack, np.inf)
     return builder.build(
         maximise=False,

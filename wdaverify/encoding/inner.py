@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from wdaverify.encoding.cost import Region, add_input
 from wdaverify.encoding.milp import MilpModel, ModelBuilder
 from wdaverify.encoding.relu import HiddenBounds, add_network
-from wdaverify.network.model import Block
+from wdaverify.graph.nodes import Graph
 
 
 def inner_model(
-    blocks: Sequence[Block],
+    graph: Graph,
     bounds: HiddenBounds,
     region: Region,
     label: int,
@@ -23,7 +21,7 @@ def inner_model(
     """The model whose maximum, plus its slack, is at least the inner value of the rival on the region."""
     builder = ModelBuilder()
     encoded = add_input(builder, region)
-    margin = add_network(builder, blocks, bounds, region, encoded, label, rival)
+    margin = add_network(builder, graph, bounds, region, encoded, label, rival)
     return builder.build(
         maximise=True,
         index=np.concatenate([margin.index, encoded.cost]),

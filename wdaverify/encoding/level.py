@@ -15,18 +15,18 @@ Points where the denominator is 0 belong to every level: the model's minimum is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from wdaverify.encoding.cost import Region, add_input
 from wdaverify.encoding.milp import Ints, MilpModel, ModelBuilder
 from wdaverify.encoding.relu import HiddenBounds, add_margins
-from wdaverify.network.model import Array, Block
+from wdaverify.graph.nodes import Graph
+from wdaverify.network.model import Array
 
 
 def level_model(
-    blocks: Sequence[Block],
+    graph: Graph,
     bounds: HiddenBounds,
     region: Region,
     label: int,
@@ -37,8 +37,8 @@ def level_model(
     """The model whose minimum is at most the distance to the nearest point of the region at or above the level, ``r >= -1``."""
     builder = ModelBuilder()
     encoded = add_input(builder, region)
-    rivals = [j for j in range(blocks[-1].bias.size) if j != label]
-    margins = add_margins(builder, blocks, bounds, region, encoded, label, rivals)
+    rivals = [j for j in range(graph.outputs) if j != label]
+    margins = add_margins(builder, graph, bounds, region, encoded, label, rivals)
     size = np.array([margin.size for margin in margins])
     columns = builder.columns(-size, size)
     for column, margin in zip(columns, margins, strict=True):

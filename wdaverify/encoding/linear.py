@@ -3,11 +3,12 @@
 Nothing here needs outward rounding: what a node proves is recomputed from its multipliers (``certify.backward``), whatever
 program they come from. So rows may be missing and coefficients rounded. With ``d = x - x_i``, ``t = ||d||``:
 
+    affine          its sums over columns (``encoding.columns``); on columns of its own  z, free,  sums = z
     open neuron     W h_prev + b = h - s,   0 <= h <= u,   0 <= s <= -l,   (-l) h + u s <= u (-l);   a fixed phase is s = 0 or h = 0
     support         lower <= A x <= upper
     cross-entropy   m_j = z_j - z_y in [l_j, u_j],   e_j <= the secant of exp(m_j - M),   w <= M + tangents of log(exp(-M) + sum e_j)
 
-Columns and rows far from 1 are scaled by powers of two.
+Every function is a ReLU here. Columns and rows far from 1 are scaled by powers of two.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from wdaverify.encoding.columns import Sums, affine, owned
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints, powers
 from wdaverify.encoding.moves import Moves
 from wdaverify.encoding.rows import LinearProgram, Rows
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.ground import Norm
-from wdaverify.network.model import Array, Block
+from wdaverify.network.model import Array
 
 __all__ = ["Aim", "Entropy", "LinearProgram", "Moves", "Rows", "ShellProgram", "shell_program"]
 
@@ -92,34 +95,46 @@ class ShellProgram:
 
 
 def shell_program(
-    blocks: Sequence[Block],
+    graph: Graph,
     bounds: Sequence[tuple[Array, Array]],
     region: Region,
     rooms: tuple[Array, Array],
     aim: Aim,
 ) -> ShellProgram:
     """The program of an aim on a shell; ``rooms`` are the coordinates' rooms up and down ``[n]``."""
-    pull = _pull(blocks, bounds, aim.functional @ blocks[-1].weight)
+    pull = _pull(graph, bounds, aim.functional)
     build = _Build()
     moves = build.inputs(region, rooms, pull, aim.power if aim.multiplier is not None else 1)
-    index = moves.index
-    matrix, base = moves.on_columns(blocks[0].weight), blocks[0].weight @ region.centre + blocks[0].bias
-    first = 0
-    for k, (low, high) in enumerate(bounds):
-        alive, index, scale = build.layer(matrix, index, base, low, high, first)
-        first += low.size
-        matrix, base = blocks[k + 1].weight[:, alive] * scale, blocks[k + 1].bias
-    return build.done(moves, region, (matrix, base, index), aim)
+    values, own, number = {INPUT: moves.sums(region.centre)}, owned(graph), 0
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Affine):
+            sums = affine(node, values, lambda weight: (moves.index, moves.on_columns(weight)))
+            values[k] = build.own(sums) if k in own else sums
+        else:
+            values[k] = build.layer(values[node.source], *bounds[number], int(graph.edges[number]))
+            number += 1
+    return build.done(moves, region, values[len(graph.nodes) - 1], aim)
 
 
-def _pull(blocks: Sequence[Block], bounds: Sequence[tuple[Array, Array]], row: Array) -> Array:
+def _pull(graph: Graph, bounds: Sequence[tuple[Array, Array]], functional: Array) -> Array:
     """The gradient of a linear upper bound of the functional, ``[n]``: where the inputs are drawn."""
-    q = row
-    for block, (low, high) in zip(reversed(blocks[:-1]), reversed(bounds), strict=True):
-        chord = high / np.where(high > low, high - low, 1.0)
-        line = np.where(q > 0, chord, high > -low)
-        q = (q * np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, line))) @ block.weight
-    return np.asarray(q)
+    waiting, number = {len(graph.nodes) - 1: functional}, len(bounds)
+    for k in range(len(graph.nodes) - 1, INPUT, -1):
+        node = graph.nodes[k]
+        number -= isinstance(node, Elementwise)
+        q = waiting.pop(k, None)
+        if q is None:
+            continue
+        if isinstance(node, Affine):
+            parts = [(source, map_.back(q)) for source, map_ in zip(node.sources, node.maps, strict=True)]
+        else:
+            low, high = bounds[number]
+            chord = high / np.where(high > low, high - low, 1.0)
+            line = np.where(q > 0, chord, high > -low)
+            parts = [(node.source, q * np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, line)))]
+        for source, part in parts:
+            waiting[source] = waiting[source] + part if source in waiting else part
+    return waiting.get(INPUT, np.zeros(graph.inputs))
 
 
 @dataclass
@@ -180,11 +195,18 @@ class _Build:
             Rows.of(np.append(columns, 0)[None, :], row, np.array([0.0 if equal else -np.inf]), np.zeros(1))
         )
 
-    def layer(
-        self, matrix: Array, index: Ints, base: Array, low: Array, high: Array, first: int
-    ) -> tuple[Ints, Ints, Array]:
-        """One ReLU layer; its neurons that are not dead, their columns and the columns' scales."""
-        alive = np.flatnonzero(high > 0)
+    def own(self, sums: Sums) -> Sums:
+        """An affine node on columns of its own; bounds they need none."""
+        width = sums.base.size
+        at, scale = np.arange(width), powers(np.maximum(sums.largest(), np.abs(sums.base)))
+        column = self._add(np.full(width, -np.inf), np.full(width, np.inf))
+        rows = sums.plus(column[:, None], -scale[:, None])
+        self._chords.append(Rows.zero(rows, 1.0 / powers(rows.largest())))
+        return Sums.single(width, at, column, scale)
+
+    def layer(self, sums: Sums, low: Array, high: Array, first: int) -> Sums:
+        """One elementwise node; dead neurons have no columns."""
+        width, alive = low.size, np.flatnonzero(high > 0)
         low, high = low[alive], high[alive]
         opened = np.flatnonzero(low < 0)
         scale = powers(np.maximum(high, -low))
@@ -192,21 +214,19 @@ class _Build:
         below = self._add(np.zeros(opened.size), -low[opened] / scale[opened])
         minus = np.zeros(alive.size, np.int64)
         minus[opened] = below
-        on_below = np.where(low < 0, scale, 0.0)
-        value = np.hstack([matrix[alive], -scale[:, None], on_below[:, None]])
-        factor = 1.0 / powers(np.abs(value).max(axis=1, initial=0.0))
-        columns = np.hstack([np.broadcast_to(index, (alive.size, index.size)), above[:, None], minus[:, None]])
-        side = -base[alive] * factor
-        self._rows.append(Rows.of(columns, value * factor[:, None], side, side))
+        split = np.stack([above, minus], axis=1), np.stack([-scale, np.where(low < 0, scale, 0.0)], axis=1)
+        rows = sums.take(alive).plus(*split)
+        factor = 1.0 / powers(rows.largest())
+        self._rows.append(Rows.zero(rows, factor))
         self._neuron.append(first + alive)
         self._weight.append(factor)
-        width = high[opened] - low[opened]
-        chord = np.stack([-low[opened] / width, high[opened] / width], axis=1)
-        side = -low[opened] * (high[opened] / width) / scale[opened]
+        slope = high[opened] - low[opened]
+        chord = np.stack([-low[opened] / slope, high[opened] / slope], axis=1)
+        side = -low[opened] * (high[opened] / slope) / scale[opened]
         pair = np.stack([above[opened], below], axis=1)
         self._chords.append(Rows.of(pair, chord, np.full(opened.size, -np.inf), side))
         self._open.append((first + alive[opened], above[opened], below, scale[opened]))
-        return alive, above, scale
+        return Sums.single(width, alive, above, scale)
 
     def _count(self) -> int:
         return sum(part.lower.size for part in self._rows)
@@ -223,9 +243,9 @@ class _Build:
         self._rows.append(Rows.of(np.broadcast_to(moves.index, value.shape), value * factor[:, None], *sides))
         return first, factor
 
-    def _entropy(self, top: tuple[Array, Array, Ints], aim: Aim) -> Entropy:
+    def _entropy(self, top: Sums, aim: Aim) -> Entropy:
         """Columns and rows of the cross-entropy; the secants are those of a node, set later."""
-        matrix, base, index = top
+        (index, matrix), base = top.dense(), top.base
         assert aim.rows is not None
         assert aim.spans is not None
         low, high = aim.spans
@@ -244,9 +264,9 @@ class _Build:
         self._rows.append(Rows.of(pair, np.ones((count, 2)), np.full(count, -np.inf), np.zeros(count)))
         return Entropy(margin, power, value, first, first + count, factor, shift)
 
-    def done(self, moves: Moves, region: Region, top: tuple[Array, Array, Ints], aim: Aim) -> ShellProgram:
+    def done(self, moves: Moves, region: Region, top: Sums, aim: Aim) -> ShellProgram:
         """The program with its objective."""
-        matrix, base, index = top
+        (index, matrix), base = top.dense(), top.base
         margin, offset = aim.functional @ matrix, float(aim.functional @ base)
         row, factor, entropy = -1, 1.0, None
         if aim.multiplier is None:

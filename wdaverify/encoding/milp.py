@@ -97,6 +97,15 @@ class ModelBuilder:
         self._count += size
         return np.arange(self._count - size, self._count, dtype=np.int64)
 
+    def bounds(self) -> tuple[Array, Array]:
+        """Those of all columns so far, each ``[c]``."""
+        return np.concatenate(self._lower), np.concatenate(self._upper)
+
+    def reach(self) -> Array:
+        """How large the columns so far are, ``[c]``."""
+        lower, upper = self.bounds()
+        return np.maximum(np.abs(lower), np.abs(upper))
+
     def row(self, index: Ints, coefficient: Array, lower: float, upper: float) -> None:
         """Add ``lower <= coefficient . v[index] <= upper``; zero coefficients are left out."""
         kept = coefficient != 0
@@ -117,7 +126,7 @@ class ModelBuilder:
         """The model with the objective ``coefficient . v[index] + offset``."""
         objective = np.zeros(self._count)
         np.add.at(objective, index, coefficient)
-        lower, upper = np.concatenate(self._lower), np.concatenate(self._upper)
+        lower, upper = self.bounds()
         integer = np.concatenate(self._integer)
         scale = np.where(integer, 1.0, powers(np.maximum(np.abs(lower), np.abs(upper))))
         lower, upper = lower / scale, upper / scale

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wdaverify.encoding.columns import Sums
 from wdaverify.encoding.milp import Ints
 from wdaverify.encoding.rows import Rows
 from wdaverify.ground import Norm
@@ -67,6 +68,20 @@ class Moves:
         if self.norm is Norm.TWO:
             return moving
         return np.hstack([(moving @ self.turn)[:, None], moving * self.step])
+
+    def sums(self, centre: Array) -> Sums:
+        """The input ``[n]`` on the columns."""
+        size, first = self.unit / self.scale, np.zeros(self.inputs.size, np.int64)
+        if self.norm is Norm.ONE:
+            terms = [(self.column, size), (self.other, -size)]
+        elif self.norm is Norm.TWO:
+            terms = [(self.column, size)]
+        else:
+            terms = [(first, size * self.turn), (self.column, size * self.step)]
+        index, value = np.zeros((centre.size, len(terms)), np.int64), np.zeros((centre.size, len(terms)))
+        for k, (columns, coefficients) in enumerate(terms):
+            index[self.inputs, k], value[self.inputs, k] = columns, coefficients
+        return Sums(index, value, centre)
 
     @property
     def index(self) -> Ints:

@@ -7,24 +7,31 @@ For a neuron with pre-activation ``z`` in ``[l, u]``:
     unstable  (l < 0 < u):   h, s >= 0, delta in {0, 1},
                              W h_prev + b = h - s,   h <= u delta,   s <= -l (1 - delta)
 
-What fusing affine maps rounded travels along as an error per layer, ``e_k = E_k |h|_max + e_b + |W_k| e_(k-1)`` (ReLU is
-1-Lipschitz): bounds widen by it, and so does the answer.
+An affine node is a sum over columns (``encoding.columns``); one with columns of its own has them between what its sums can be. What the
+network's numbers may be off by, and what composing rounds, travels along as an error per node (ReLU is 1-Lipschitz),
+
+    e = sum_s E_s |v_s|_max + |M_s| e_s,  + e_b  + what is rounded
+
+by which bounds widen, and so does the answer. Every function is a ReLU here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from wdaverify.encoding.columns import Sums, affine, entries, owned
 from wdaverify.encoding.cost import EncodedInput, Region
 from wdaverify.encoding.milp import Ints, ModelBuilder
-from wdaverify.network.model import Array, Block
-from wdaverify.rounding import UNIT_ROUNDOFF, underflow
+from wdaverify.graph.nodes import INPUT, Affine, Graph
+from wdaverify.network.model import Array
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 HiddenBounds = Sequence[tuple[Array, Array]]
-"""Per hidden block the pre-activation bounds ``(lower, upper)``, each ``[m]``, rounded outward."""
+"""Per elementwise node the bounds of its argument ``(lower, upper)``, each ``[m]``, rounded outward."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +47,7 @@ class EncodedMargin:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A hidden layer as columns: what the next block acts on, and where its open neurons are.
+    """An elementwise node as columns: what others act on, and where its open neurons are.
 
     ``index`` are the columns h of the neurons ``alive``, no larger than ``magnitude [m]`` and known up to ``error [m]``. ``opened``
     are the unstable ones, ``below`` and ``phase`` their columns s and delta.
@@ -55,22 +62,51 @@ class Layer:
     phase: Ints
 
 
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """A node: its numbers on columns, which are no larger than ``reach [c]``, and what these numbers may be off by, ``[m]``.
+
+    Of an affine node that is composed ``own`` is None. Any other is columns times 1 or -1, so that composing it rounds no coefficient;
+    ``own [m]`` is how large the network's numbers are.
+    """
+
+    sums: Sums
+    error: Array
+    reach: Array
+    own: Array | None
+
+    @cached_property
+    def size(self) -> Array:
+        """How large the sums are, ``[m]``."""
+        return self.sums.most(self.reach) + np.abs(self.sums.base)
+
+    @property
+    def largest(self) -> Array:
+        """How large the network's numbers are, ``[m]``."""
+        return 1.001 * (self.size + self.error) if self.own is None else self.own
+
+    @property
+    def rounded(self) -> Array:
+        """How large what composing rounds is, ``[m]``."""
+        return self.size if self.own is None else np.abs(self.sums.base)
+
+
 def add_network(
     builder: ModelBuilder,
-    blocks: Sequence[Block],
+    graph: Graph,
     bounds: HiddenBounds,
     region: Region,
     encoded: EncodedInput,
     label: int,
     rival: int,
 ) -> EncodedMargin:
-    """Columns and rows of every hidden layer; the margin of ``rival`` over ``label`` on top of them."""
-    return add_margins(builder, blocks, bounds, region, encoded, label, [rival])[0]
+    """Columns and rows of every node; the margin of ``rival`` over ``label`` on top of them."""
+    return add_margins(builder, graph, bounds, region, encoded, label, [rival])[0]
 
 
 def add_margins(
     builder: ModelBuilder,
-    blocks: Sequence[Block],
+    graph: Graph,
     bounds: HiddenBounds,
     region: Region,
     encoded: EncodedInput,
@@ -78,10 +114,9 @@ def add_margins(
     rivals: Sequence[int],
 ) -> list[EncodedMargin]:
     """The same with the margins of several rivals."""
-    layers = add_hidden(builder, blocks, bounds, region, encoded)
-    layer = layers[-1] if layers else None
-    weights, index, constant, error = _affine(blocks[-1], layer, region, encoded)
-    magnitude = _column_magnitude(layer, region, encoded)
+    _, top = _add_nodes(builder, graph, bounds, region, encoded)
+    (index, weights), constant, error = top.sums.dense(), top.sums.base, top.error
+    magnitude = top.reach[index]
     out = []
     for rival in rivals:
         coefficient = weights[rival] - weights[label]
@@ -95,49 +130,72 @@ def add_margins(
 
 def add_hidden(
     builder: ModelBuilder,
-    blocks: Sequence[Block],
+    graph: Graph,
     bounds: HiddenBounds,
     region: Region,
     encoded: EncodedInput,
 ) -> list[Layer]:
-    """Columns and rows of every hidden layer."""
-    layers: list[Layer] = []
-    for block, (low, high) in zip(blocks[:-1], bounds, strict=True):
-        weights, index, constant, error = _affine(block, layers[-1] if layers else None, region, encoded)
-        low, high = np.nextafter(low - error, -np.inf), np.nextafter(high + error, np.inf)
-        layers.append(_add_layer(builder, weights, index, constant, (low, high), error))
-    return layers
+    """Columns and rows of every node but for the sums that the last one is; its elementwise nodes."""
+    return _add_nodes(builder, graph, bounds, region, encoded)[0]
 
 
-def _affine(
-    block: Block, layer: Layer | None, region: Region, encoded: EncodedInput
-) -> tuple[Array, Ints, Array, Array]:
-    """Weights on columns, the columns, the constant and the error ``[m]`` of one block's pre-activation."""
-    if layer is None:
-        constant, rounded = encoded.constant(block, region)
-        error = rounded + block.weight_error @ region.magnitude() + block.bias_error + _lost(block)
-        return encoded.weights(block), encoded.index, constant, 2 * error
-    error = block.weight_error @ layer.magnitude + block.bias_error + np.abs(block.weight) @ layer.error + _lost(block)
-    return block.weight[:, layer.alive], layer.index, block.bias, 2 * error
+def _add_nodes(
+    builder: ModelBuilder, graph: Graph, bounds: HiddenBounds, region: Region, encoded: EncodedInput
+) -> tuple[list[Layer], _Known]:
+    """The elementwise nodes, and the last node."""
+    point = _Known(encoded.sums(region.centre), np.zeros(graph.inputs), builder.reach(), region.magnitude())
+    known, layers, own = {INPUT: point}, list[Layer](), owned(graph)
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Affine):
+            sums, reach = affine(node, {source: known[source].sums for source in node.sources}), builder.reach()
+            composed = _Known(sums, _error(node, sums, known, reach), reach, None)
+            known[k] = _on_own(builder, composed) if k in own else composed
+            continue
+        (low, high), source = bounds[len(layers)], known[node.source]
+        low, high = np.nextafter(low - source.error, -np.inf), np.nextafter(high + source.error, np.inf)
+        layer = _add_layer(builder, source.sums, (low, high), source.error)
+        layers.append(layer)
+        single = Sums.single(low.size, layer.alive, layer.index)
+        known[k] = _Known(single, layer.error, builder.reach(), layer.magnitude)
+    return layers, known[len(graph.nodes) - 1]
 
 
-def _lost(block: Block) -> float:
-    """What the products that make up an error may themselves lose to underflow."""
-    return 0.0 if block.exact else underflow(2 * block.weight.shape[1])
+def _error(node: Affine, sums: Sums, known: Mapping[int, _Known], reach: Array) -> Array:
+    """What the sums of an affine node may be off by, ``[m]``."""
+    terms, lost, off, rounded, carried = 1, np.zeros(node.width), list[Array](), list[Array](), list[Array]()
+    for source, map_ in zip(node.sources, node.maps, strict=True):
+        given, (matrix, wrong) = known[source], entries(map_)
+        terms, lost = terms + max(map_.terms_out, 1), lost + map_.lost_out
+        off += [] if wrong is None else [wrong.most(given.largest)]
+        rounded += [matrix.most(given.rounded)] if given.rounded.any() else []
+        carried += [matrix.most(given.error)] if given.error.any() else []
+    off += [] if node.bias_error is None else [node.bias_error]
+    if rounded:
+        off.insert(0, lost * (1 + reach[sums.index].sum(axis=1)))
+        off.insert(0, dot_error(terms) * sum(rounded, np.abs(node.bias)))
+    error = sum(off + carried, np.zeros(node.width))
+    return np.asarray(2 * (error + underflow(2 * terms)) if error.any() else error)
 
 
-def _column_magnitude(layer: Layer | None, region: Region, encoded: EncodedInput) -> Array:
-    if layer is not None:
-        return layer.magnitude[layer.alive]
-    size = region.magnitude() + np.abs(region.centre)
-    return size if encoded.negative_inputs is None else np.concatenate([size, size])
+def _on_own(builder: ModelBuilder, composed: _Known) -> _Known:
+    """The same on columns of its own, between what its sums and the network's numbers can be."""
+    sums = composed.sums
+    lost = dot_error(sums.value.shape[1] + 2) * composed.size + underflow(sums.value.shape[1])
+    ends = [np.where(sums.value == 0, 0.0, sums.value * side[sums.index]) for side in builder.bounds()]
+    low = np.minimum(*ends).sum(axis=1) + sums.base - (lost + composed.error)
+    high = np.maximum(*ends).sum(axis=1) + sums.base + (lost + composed.error)
+    columns = builder.columns(low, high)
+    for k, column in enumerate(columns):
+        index, value = sums.row(k)
+        side = float(-sums.base[k])
+        builder.row(np.append(index, column), np.append(value, -1.0), side, side)
+    single = Sums.single(low.size, np.arange(low.size), columns)
+    return _Known(single, composed.error, builder.reach(), np.maximum(np.abs(low), np.abs(high)))
 
 
 def _add_layer(
     builder: ModelBuilder,
-    weights: Array,
-    index: Ints,
-    constant: Array,
+    sums: Sums,
     bounds: tuple[Array, Array],
     error: Array,
 ) -> Layer:
@@ -150,11 +208,12 @@ def _add_layer(
     below = builder.columns(np.zeros(opened.size), -low[opened])
     minus = {int(neuron): int(column) for neuron, column in zip(opened, below, strict=True)}
     for column, neuron in zip(columns, alive, strict=True):
-        side, s = float(-constant[neuron]), minus.get(int(neuron))
+        side, s = float(-sums.base[neuron]), minus.get(int(neuron))
+        index, value = sums.row(int(neuron))
         if s is None:
-            builder.row(np.append(index, column), np.append(weights[neuron], -1.0), side, side)
+            builder.row(np.append(index, column), np.append(value, -1.0), side, side)
         else:
-            builder.row(np.append(index, [column, s]), np.append(weights[neuron], [-1.0, 1.0]), side, side)
+            builder.row(np.append(index, [column, s]), np.append(value, [-1.0, 1.0]), side, side)
     phase = builder.columns(np.zeros(opened.size), np.ones(opened.size), integer=True)
     for k, neuron in enumerate(opened):
         above = columns[np.searchsorted(alive, neuron)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wdaverify.encoding.columns import Sums
 from wdaverify.encoding.milp import Ints
 from wdaverify.network.model import Array
 
@@ -30,6 +31,12 @@ class Rows:
         kept = np.abs(value) > TINY
         start = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int64)
         return cls(lower, upper, start, np.broadcast_to(index, value.shape)[kept].astype(np.int64), value[kept])
+
+    @classmethod
+    def zero(cls, sums: Sums, factor: Array) -> Rows:
+        """``sums = 0``, each row times its factor."""
+        side = -sums.base * factor
+        return cls.of(sums.index, sums.value * factor[:, None], side, side)
 
     @classmethod
     def stacked(cls, parts: Sequence[Rows]) -> Rows:

@@ -25,7 +25,7 @@ from wdaverify.encoding.milp import Ints, MilpModel, ModelBuilder
 from wdaverify.encoding.relu import HiddenBounds, Layer, add_hidden
 from wdaverify.errors import SolverError
 from wdaverify.ground import GroundCost, Norm, euclidean
-from wdaverify.network.model import Array, Block
+from wdaverify.network.model import Array, Block, graph_of
 from wdaverify.rounding import dot_error, underflow
 
 
@@ -66,7 +66,7 @@ def slope_model(
         raise SolverError("an integer program has one functional, or the columns' sums of several")
     builder = ModelBuilder()
     point = _point(builder, region)
-    hidden = tuple(add_hidden(builder, blocks, bounds, region, point))
+    hidden = tuple(add_hidden(builder, graph_of(blocks), bounds, region, point))
     for block, layer in zip(blocks, hidden, strict=False):
         _tie(builder, block, layer)
     index, weight, size, stretch, off = _direction(builder, blocks[0], region.cost, still)

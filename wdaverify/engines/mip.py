@@ -63,40 +63,36 @@ class MipEngine:
         return Answer(bound, points, name, closed, outcome.nodes, outcome.seconds, outcome.detail, False)
 
     def _encode(self, question: Inner | Distance | Level) -> MilpModel:
-        blocks = self._network.blocks
+        graph = self._network.canonical
         if isinstance(question, Level):
             return level_model(
-                blocks, question.bounds, question.region, question.label, question.level, least=question.least
+                graph, question.bounds, question.region, question.label, question.level, least=question.least
             )
         if isinstance(question, Distance):
             return distance_model(
-                blocks, question.bounds, question.region, question.label, question.rival, least=question.least
+                graph, question.bounds, question.region, question.label, question.rival, least=question.least
             )
         if question.functional is not None or question.entropy or question.region.cost.order == 2:
             raise SolverError("integer models answer margins at order 1 alone; use --solver cells")
-        return inner_model(
-            blocks, question.bounds, question.region, question.label, question.rival, question.multiplier
-        )
+        return inner_model(graph, question.bounds, question.region, question.label, question.rival, question.multiplier)
 
     def _start(self, model: MilpModel, question: Inner | Distance | Level, point: Array) -> dict[int, float]:
         """A MIP start: the inputs and the phase of every open neuron at the point (the solver completes the rest)."""
-        values: dict[int, float] = {}
+        start: dict[int, float] = {}
         if model.negative_inputs is None:
-            values.update(zip(model.inputs.tolist(), point.tolist(), strict=True))
+            start.update(zip(model.inputs.tolist(), point.tolist(), strict=True))
         else:
             delta = point - model.centre
-            values.update(zip(model.inputs.tolist(), np.maximum(delta, 0).tolist(), strict=True))
-            values.update(zip(model.negative_inputs.tolist(), np.maximum(-delta, 0).tolist(), strict=True))
-        phases: list[float] = []
-        h = point
-        for block, (low, high) in zip(self._network.blocks[:-1], question.bounds, strict=True):
-            z = block.weight @ h + block.bias
-            phases += (z[(low < 0) & (high > 0)] > 0).astype(np.float64).tolist()
-            h = np.maximum(z, 0.0)
+            start.update(zip(model.inputs.tolist(), np.maximum(delta, 0).tolist(), strict=True))
+            start.update(zip(model.negative_inputs.tolist(), np.maximum(-delta, 0).tolist(), strict=True))
+        graph = self._network.canonical
+        values, phases = graph.values(point), list[float]()
+        for k, (low, high) in zip(graph.elementwise, question.bounds, strict=True):
+            phases += (values[k][(low < 0) & (high > 0)] > 0).astype(np.float64).tolist()
         columns = np.flatnonzero(model.integer).tolist()
         if len(columns) == len(phases):
-            values.update(zip(columns, phases, strict=True))
-        return {column: value / float(model.scale[column]) for column, value in values.items()}
+            start.update(zip(columns, phases, strict=True))
+        return {column: value / float(model.scale[column]) for column, value in start.items()}
 
     def _none(self) -> Array:
         return np.zeros((0, self._network.n_inputs))

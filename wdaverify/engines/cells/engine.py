@@ -286,7 +286,7 @@ class _Hunt:
         least = question.least if isinstance(question, Distance) else 0.0
         aim = Aim(self._functional, multiplier, self._power, least, self._margins, spans)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the LP
-            program = shell_program(self._network.blocks, bounds, part, rooms, aim)
+            program = shell_program(self._network.canonical, bounds, part, rooms, aim)
 
         def proven(node: Node) -> float:
             return float(self._prove(shell, [node])[0])
