@@ -96,10 +96,11 @@ class Convolution:
     def apply(self, h: Array) -> Array:
         """The convolution of images ``[..., C H W]``."""
         lead, (top, left, bottom, right) = h.shape[:-1], self.pads
-        padded = np.zeros((*lead, self.height + top + bottom, self.width + left + right, self.channels))
+        kind = np.result_type(h, self.kernel)
+        padded = np.zeros((*lead, self.height + top + bottom, self.width + left + right, self.channels), kind)
         images = np.moveaxis(h.reshape(*lead, self.channels, self.height, self.width), -3, -1)
         padded[..., top : top + self.height, left : left + self.width, :] = images
-        out = np.zeros((*lead, *self.out, self.kernel.shape[0]))
+        out = np.zeros((*lead, *self.out, self.kernel.shape[0]), kind)
         for matrix, rows, columns, taken, given in self._windows():
             out[..., given] += padded[..., rows, columns, taken] @ matrix.T
         return np.moveaxis(out, -1, -3).reshape(*lead, self.outputs)
@@ -107,7 +108,8 @@ class Convolution:
     def back(self, c: Array) -> Array:
         """The transpose: ``c [..., O H' W']`` spread over the windows."""
         lead, (top, left, bottom, right) = c.shape[:-1], self.pads
-        padded = np.zeros((*lead, self.height + top + bottom, self.width + left + right, self.channels))
+        size = (*lead, self.height + top + bottom, self.width + left + right, self.channels)
+        padded = np.zeros(size, np.result_type(c, self.kernel))
         images = np.moveaxis(c.reshape(*lead, self.kernel.shape[0], *self.out), -3, -1)
         for matrix, rows, columns, taken, given in self._windows():
             padded[..., rows, columns, taken] += images[..., given] @ matrix

@@ -239,7 +239,7 @@ class Select:
 
     def back(self, c: Array) -> Array:
         """The sum of what each entry gave."""
-        out = np.zeros((*c.shape[:-1], self.inputs))
+        out = np.zeros((*c.shape[:-1], self.inputs), c.dtype)
         for position, chosen in self._layers:
             out[..., chosen] += c[..., position]
         return out
