@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.graph.maps import Dense, LinearMap
-from wdaverify.graph.nodes import INPUT, Affine, Graph
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 
 Floats = NDArray[np.float32]
 Line = Callable[[int, Floats], Floats]
@@ -37,9 +37,12 @@ class Single:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.spans = tuple(slice(a, b) for a, b in pairwise(graph.edges.tolist()))
+        sources = [node.sources if isinstance(node, Affine) else (node.source,) for node in graph.nodes]
+        last = {source: k for k, some in enumerate(sources) for source in some}
+        self._spent = [[source for source in some if last[source] == k] for k, some in enumerate(sources)]
         with np.errstate(over="ignore"):
             self._affine = {
-                k: (tuple(_cast(map_) for map_ in node.maps), node.bias.astype(np.float32))
+                k: (tuple(zip(node.sources, map(_cast, node.maps), strict=True)), node.bias.astype(np.float32))
                 for k, node in enumerate(graph.nodes)
                 if isinstance(node, Affine)
             }
@@ -49,36 +52,40 @@ class Single:
 
         Neurons on which nothing depends have coefficients 0.
         """
-        waiting, number = {len(self.graph.nodes) - 1: rows}, len(self.spans)
+        nodes, number = self.graph.nodes, len(self.spans)
+        waiting = {len(nodes) - 1: rows}
 
         def give(node: int, value: Floats) -> None:
             waiting[node] = waiting[node] + value if node in waiting else value
 
-        for k in range(len(self.graph.nodes) - 1, INPUT, -1):
-            node, given = self.graph.nodes[k], waiting.pop(k, None)
-            if not isinstance(node, Affine):
+        for k in range(len(nodes) - 1, INPUT, -1):
+            node, given = nodes[k], waiting.pop(k, None)
+            if isinstance(node, Elementwise):
                 number -= 1
                 none = np.zeros((constant.size, self.graph.width(k)), np.float32) if given is None else given
                 give(node.source, line(number, none))
             elif given is not None:
-                maps, bias = self._affine[k]
+                parts, bias = self._affine[k]
                 constant += given @ bias
-                for source, map_ in zip(node.sources, maps, strict=True):
+                for source, map_ in parts:
                     give(source, map_.back(given))
         return waiting[INPUT]
 
     def forward(self, x: Floats, line: Line) -> Floats:
         """The output ``[B, K]`` at inputs ``[B, n]``."""
-        values, number = list[Floats](), 0
+        values, value, number = {INPUT: x}, x, 0
         for k, node in enumerate(self.graph.nodes):
-            if isinstance(node, Affine):
-                maps, bias = self._affine[k]
-                terms = [m.apply(x if s == INPUT else values[s]) for s, m in zip(node.sources, maps, strict=True)]
-                values.append(sum(terms[1:], start=terms[0]) + bias)
-            else:
-                values.append(line(number, values[node.source]))
+            if isinstance(node, Elementwise):
+                value = line(number, values[node.source])
                 number += 1
-        return values[-1]
+            else:
+                parts, value = self._affine[k]
+                for source, map_ in parts:
+                    value = map_.apply(values[source]) + value
+            values[k] = value
+            for source in self._spent[k]:
+                del values[source]
+        return value
 
 
 @dataclass(frozen=True, eq=False)
