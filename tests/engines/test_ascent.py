@@ -9,15 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bounds.tiny import network, random_layers
-from certify.prover import on_phases
 from engines.cellwise import true_distance, true_value
+from graph.graphs import on_phases, relu_graph
 from oracles import Array, Cell
+from scipy.optimize import linprog
 
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Distance, Effort, Inner
 from wdaverify.engines.cells.ascent import Climbed, Multipliers, _Slope
 from wdaverify.engines.cells.engine import CellEngine, _Hunt
 from wdaverify.engines.cells.tree import Node
+from wdaverify.graph.nodes import INPUT, Elementwise, Graph
 from wdaverify.problem import GroundCost, Norm
 
 NORMS = [Norm.INF, Norm.ONE]
@@ -28,16 +30,27 @@ COUNTS = [8, pytest.param(30, marks=pytest.mark.full)]
 
 
 class Case:
-    """A tiny network, a question, and the engine's parts over two shells of it."""
+    """A tiny network, or a graph in its place, a question, and the engine's parts over two shells of it."""
 
     def __init__(
-        self, seed: int, norm: Norm, *, distance: bool, power: int = 1, widths: tuple[int, ...] = (2, 5, 4, 3)
+        self,
+        seed: int,
+        norm: Norm,
+        *,
+        distance: bool,
+        power: int = 1,
+        widths: tuple[int, ...] = (2, 5, 4, 3),
+        graph: Graph | None = None,
     ):
-        self.rng = rng = np.random.default_rng(seed)
+        self.rng, self.layered = np.random.default_rng(seed), graph is None
+        rng = self.rng
         self.net = network(*random_layers(rng, *widths))
+        if graph is not None:
+            self.net.__dict__["canonical"] = graph
+        self.graph = self.net.canonical
         n = widths[0]
         self.centre = rng.uniform(0.1, 0.9, n)
-        label = int(self.net.forward(self.centre[None])[0].argmax())
+        label = int(self.graph.forward(self.centre[None])[0].argmax())
         self.functional = np.zeros(widths[-1])
         self.functional[label], self.functional[(label + 1) % widths[-1]] = -1.0, 1.0
         cost = GroundCost(norm, power, np.exp(rng.normal(size=n) * 0.5) if seed % 2 else None)
@@ -49,7 +62,7 @@ class Case:
         )
         self.power = 1 if distance else power
         engine = CellEngine(self.net)
-        self.hunt = _Hunt(self.net, engine._backward, self.question, PLAIN)
+        self.hunt = _Hunt(self.net, engine._backward, engine._single, self.question, PLAIN)
         self.edges = np.array([0.0, 0.3 * reach, reach])
         self.hunt._lay_out(self.edges[:-1], self.edges[1:])
         self.ascent, self.tightener = self.hunt._ascent()
@@ -67,20 +80,17 @@ class Case:
 
     def leaf(self, phases: Array) -> Cell:
         """The network with every phase fixed."""
-        made = on_phases(self.net.blocks, phases)
+        weight, shift, *output = on_phases(self.graph, phases)
         sign = -phases[:, None].astype(float)
-        return Cell(sign * made.G, -sign[:, 0] * made.g, made.F, made.f)
+        return Cell(sign * weight, -sign[:, 0] * shift, *output)
 
     def _patterns(self, shell: int) -> Array:
         """Full sets of phases that occur at points of a shell ``[P, M]``."""
-        z, out = self.rng.uniform(size=(4000, self.centre.size)), []
-        far = self.region.cost.distance(z - self.centre)
-        z = z[(far >= self.edges[shell]) & (far <= self.edges[shell + 1])]
-        for block in self.net.blocks[:-1]:
-            z = z @ block.weight.T + block.bias
-            out.append(z > 0)
-            z = np.maximum(z, 0)
-        return np.unique(np.where(np.concatenate(out, axis=1), 1, -1).astype(np.int8), axis=0)
+        x = self.rng.uniform(size=(4000, self.centre.size))
+        far = self.region.cost.distance(x - self.centre)
+        values = self.graph.values(x[(far >= self.edges[shell]) & (far <= self.edges[shell + 1])])
+        on = np.concatenate([values[k] > 0 for k in self.graph.elementwise], axis=1)
+        return np.unique(np.where(on, 1, -1).astype(np.int8), axis=0)
 
     def nodes(self, count: int) -> tuple[Array, Array]:
         """Some nodes of each shell: shells in order ``[B]``, phases that occur in part or whole ``[B, M]``; roots first."""
@@ -107,10 +117,67 @@ class Case:
 
     def relaxed(self, shell: Array, phases: Array) -> Array:
         """The values of the linear programs; inf where one is empty."""
+        if not self.layered:
+            return np.array([self._relaxed(int(k), row) for k, row in zip(shell, phases, strict=True)])
         made = [self.hunt._relaxation(part) for part in self.hunt._shells]
         return np.array(
             [made[k].bound(row, made[k].unknown(), math.inf, 60.0).bound for k, row in zip(shell, phases, strict=True)]
         )
+
+    def _relaxed(self, shell: int, phases: Array) -> float:
+        """Over x, every node's values, distances along the axes ``[n]`` and in all."""
+        part, graph, low, high = self.part(shell), self.graph, *self.hunt._shells[shell].flat
+        n, first, total = graph.inputs, {INPUT: 0}, graph.inputs
+        for k in range(len(graph.nodes)):
+            first[k], total = total, total + graph.width(k)
+        size, t, columns = total, total + n, np.eye(total + n + 1)
+        at = {k: columns[first[k] :][: graph.width(k)] for k in first}
+        same, right, below, most = list[Array](), list[Array](), list[Array](), list[Array]()
+
+        def less(rows: Array, bound: Array | float) -> None:
+            below.append(rows)
+            most.append(np.broadcast_to(bound, len(rows)))
+
+        def equal(rows: Array, value: Array | float) -> None:
+            same.append(rows)
+            right.append(np.broadcast_to(value, len(rows)))
+
+        for k, node in enumerate(graph.nodes):
+            if not isinstance(node, Elementwise):
+                parts = [m.apply(np.eye(m.inputs)).T @ at[s] for s, m in zip(node.sources, node.maps, strict=True)]
+                equal(at[k] - sum(parts), node.bias)
+                continue
+            span = slice(*graph.edges[graph.elementwise.index(k) :][:2])
+            z, v = at[node.source], at[k]
+            least = np.where(phases[span] > 0, np.maximum(low[span], 0), low[span])
+            top = np.where(phases[span] < 0, np.minimum(high[span], 0), high[span])
+            opened = (least < 0) & (top > 0)
+            active = ~opened & (least >= 0)
+            dead = ~opened & ~active
+            equal((v - z)[active], 0.0)
+            equal(v[dead], 0.0)
+            less(-z[active], -least[active])
+            less(z[dead], top[dead])
+            less((z - v)[opened], 0.0)
+            less(-v[opened], 0.0)
+            chord = (top / np.where(opened, top - least, 1))[opened]
+            less(v[opened] - chord[:, None] * z[opened], -chord * least[opened])
+        scale, moves = part.cost.scale(n)[:, None], columns[size:t]
+        less(scale * at[INPUT] - moves, scale[:, 0] * self.centre)
+        less(-scale * at[INPUT] - moves, -scale[:, 0] * self.centre)
+        less(moves - columns[t] if self.region.norm is Norm.INF else moves.sum(axis=0)[None] - columns[t], 0.0)
+        goal = self.functional @ at[len(graph.nodes) - 1]
+        if isinstance(self.question, Distance):
+            less(-goal[None], 0.0)
+            goal = columns[t]
+        else:
+            goal = LAM * columns[t] - goal
+        box = [(0, 1)] * n + [(None, None)] * (total - n) + [(0, None)] * n + [(part.near, part.far)]
+        found = linprog(
+            goal, np.concatenate(below), np.concatenate(most), np.concatenate(same), np.concatenate(right), box
+        )
+        assert found.status in (0, 2), found.message
+        return float(found.fun) if found.status == 0 else math.inf
 
     def near(self, shell: Array, bound: Array) -> Array:
         """Bounds of a distance are at least the near end."""
@@ -127,10 +194,15 @@ class Case:
         return self.hunt._prove_all(shell, made)
 
 
-def cases(seed: int, norm: Norm) -> Iterator[Case]:
+def layered(seed: int, norm: Norm) -> Iterator[Case]:
     yield Case(seed, norm, distance=False)
     yield Case(seed, norm, distance=False, power=2)
     yield Case(seed, norm, distance=True)
+
+
+def cases(seed: int, norm: Norm) -> Iterator[Case]:
+    yield from layered(seed, norm)
+    yield Case(seed, norm, distance=seed % 2 == 0, widths=(2, 3), graph=relu_graph(seed))
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -259,7 +331,7 @@ def test_it_goes_on_from_a_linear_program(count: int, norm: Norm) -> None:
     """Rows of linear programs are mostly of the ascent's form (measured: 97 %), and then one step gives their value."""
     short = list[Array]()
     for seed in range(count):
-        for case in cases(seed, norm):
+        for case in layered(seed, norm):
             shell, phases = case.nodes(12)
             made = [case.hunt._relaxation(part) for part in case.hunt._shells]
             nodes = [

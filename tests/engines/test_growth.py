@@ -32,6 +32,8 @@ from wdaverify.engines.cells.growth import Growth
 from wdaverify.engines.cells.ledger import leaves
 from wdaverify.engines.cells.search import Search
 from wdaverify.engines.cells.tree import Node
+from wdaverify.graph.nodes import Graph
+from wdaverify.graph.single import Single
 from wdaverify.network.model import ReluNetwork, graph_of
 from wdaverify.problem import GroundCost, LinearRows, Norm
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
@@ -483,13 +485,14 @@ def test_what_single_precision_cannot_hold_is_left_to_linear_programs(
     seed: int, norm: Norm, grown: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net, inner, distance, value, nearest = asked(seed, norm)
-    begin = Ascent.__init__
+    begin = Single.__init__
 
-    def large(self: Ascent, *given: object) -> None:
-        begin(self, *given)
-        self._weights[0] = np.where(self._weights[0] > 0, np.float32(np.inf), self._weights[0])
+    def large(self: Single, graph: Graph) -> None:
+        begin(self, graph)
+        (first,), bias = self._affine[0]
+        self._affine[0] = (replace(first, weight=np.where(first.weight > 0, np.float32(np.inf), first.weight)),), bias
 
-    monkeypatch.setattr(Ascent, "__init__", large)
+    monkeypatch.setattr(Single, "__init__", large)
     for question, truth in ((inner, value), (distance, nearest)):
         answer = CellEngine(net).answer(question, PROVEN)
         assert exact(answer, truth, question)
@@ -518,7 +521,7 @@ def plain(seed: int, norm: Norm) -> tuple[ReluNetwork, Region, Array]:
 
 def growable(net: ReluNetwork, question: Inner | Distance) -> bool:
     engine = CellEngine(net)
-    return _Hunt(net, engine._backward, question, PLAIN)._growable
+    return _Hunt(net, engine._backward, engine._single, question, PLAIN)._growable
 
 
 @pytest.mark.parametrize("norm", [*NORMS, Norm.TWO])
@@ -541,7 +544,7 @@ def test_other_questions_are_not_grown_and_answered_all_the_same(
     inner, distance = Inner(0, 0, 1, region, (), LAM), Distance(0, 0, 1, region, ())
     if kind == "memory":
         engine = CellEngine(net)
-        assert not _Hunt(net, engine._backward, inner, replace(PLAIN, memory=0.0))._growable
+        assert not _Hunt(net, engine._backward, engine._single, inner, replace(PLAIN, memory=0.0))._growable
         assert growable(net, inner) is growable(net, distance) is (norm is not Norm.TWO)
         return
     if kind == "least":
@@ -608,7 +611,7 @@ def test_leaves_of_mixed_shells_are_proven_as_shell_by_shell(seed: int, norm: No
     net, inner, far, _, _ = asked(seed, norm)
     question = far if distance else inner
     rng = np.random.default_rng(seed)
-    hunt = _Hunt(net, CellEngine(net)._backward, question, PLAIN)
+    hunt = _Hunt(net, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
     edges = np.sort(np.append(rng.uniform(0, inner.region.far, 4), [0.0, inner.region.far]))
     hunt._lay_out(edges[:-1], edges[1:])
     stacked = Shells.stacked([shell.shells for shell in hunt._shells])
@@ -661,7 +664,7 @@ def test_every_leaf_is_closed_or_open_or_stuck(seed: int, norm: Norm, distance: 
     net, inner, far, _, _ = asked(seed, norm)
     question = far if distance else inner
     for room in (0.0, 30.0, 300.0, math.inf):
-        hunt = _Hunt(net, CellEngine(net)._backward, question, PLAIN)
+        hunt = _Hunt(net, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
         edges = np.linspace(0.0, inner.region.far, 4)
         hunt._lay_out(edges[:-1], edges[1:])
         roots = {k: Node.unknown(net.n_relus) for k in range(3)}

@@ -109,6 +109,51 @@ def residual_convolution(seed: int) -> Graph:
     return make.graph()
 
 
+def relu_graph(seed: int) -> Graph:
+    """2 inputs, 3 outputs, 6 to 12 neurons, each of which counts, ReLUs alone: what the search goes over.
+
+    In turn: skips from an affine node, a ReLU and the input; a convolution with average pooling and a skip past all of it; a
+    concatenation with max pooling.
+    """
+    rng = np.random.default_rng(seed)
+    make, normal = Maker(2), lambda *shape: rng.normal(size=shape).astype(np.float32).astype(float)
+    weight = 2 * normal(4, 2)
+    first = make.affine({INPUT: Dense(weight)}, -(weight * rng.uniform(size=(4, 2))).sum(axis=1))
+    v = make.function(first, relu())
+    match seed % 3:
+        case 0:
+            z = make.affine({v: Dense(normal(4, 4)), first: Same(4), INPUT: Dense(normal(4, 2))}, normal(4) / 2)
+            last: dict[int, LinearMap] = {make.function(z, relu()): Dense(normal(3, 4)), v: Dense(normal(3, 4))}
+        case 1:
+            z = make.affine({v: Convolution(normal(2, 1, 2, 2), 2, 2, pads=(0, 0, 1, 1))}, normal(8) / 2)
+            pool = make.affine({make.function(z, relu()): Convolution(np.ones((2, 1, 2, 2)), 2, 2, groups=2)})
+            mean = make.affine({pool: Diagonal(np.array([1.5, -0.5]), np.full(2, 0.75))})
+            last = {mean: Dense(normal(3, 2)), first: Dense(normal(3, 4) / 2)}
+        case _:
+            z = make.affine({make.concatenated([v, INPUT, first]): Dense(normal(3, 10))}, normal(3) / 2)
+            last = {make.maximum(z, [(0, 1), (1, 2)]): Dense(normal(3, 2)), v: Dense(normal(3, 4))}
+    make.affine(last, normal(3) / 4)
+    return make.graph()
+
+
+def on_phases(graph: Graph, phases: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where ReLUs have these phases ``[M]``: what they are applied to, ``G x + g``, and the output ``F x + f``."""
+    forms, rows, shifts = {INPUT: (np.eye(graph.inputs), np.zeros(graph.inputs))}, [], []
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Elementwise):
+            weight, shift = forms[node.source]
+            on = phases[sum(map(len, shifts)) :][: len(shift)] > 0
+            rows.append(weight)
+            shifts.append(shift)
+            forms[k] = on[:, None] * weight, on * shift
+        else:
+            forms[k] = np.zeros((node.width, graph.inputs)), node.bias
+            for source, map_ in zip(node.sources, node.maps, strict=True):
+                matrix = map_.apply(np.eye(map_.inputs)).T
+                forms[k] = forms[k][0] + matrix @ forms[source][0], forms[k][1] + matrix @ forms[source][1]
+    return np.concatenate(rows), np.concatenate(shifts), *forms[len(graph.nodes) - 1]
+
+
 def exactly(graph: Graph, x: np.ndarray) -> list[list[Fraction]]:
     """Every node's values at one point, in rationals, from the matrix that each map stands for."""
     out: list[list[Fraction]] = []

@@ -21,7 +21,7 @@ from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.exact import exact_dot
 from wdaverify.certify.proof import MalformedProofError, Phases, Place, Proof, Tree
 from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
-from wdaverify.network.model import Array, graph_of
+from wdaverify.network.model import Array
 from wdaverify.problem import Norm, WdroProblem
 from wdaverify.rounding import float_up
 
@@ -125,8 +125,8 @@ def _batches(
     Raises:
         MalformedProofError: a tree that is none, or a number that is not finite.
     """
-    backward = Backward(graph_of(problem.network.blocks))
-    weights = sum(block.weight.size for block in problem.network.blocks)
+    graph = problem.network.canonical
+    backward, weights = Backward(graph), graph.products
     width = 2 + 3 * backward.neurons + problem.samples.x.shape[1] + problem.network.n_outputs
     most_leaves = max(1, min(_BATCH, _NUMBERS // width, _PRODUCTS // (weights + 1)))
     most_shells = max(1, _PRODUCTS // (backward.neurons * weights + 1))

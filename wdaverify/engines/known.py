@@ -25,7 +25,7 @@ class KnownBounds:
 
     def __init__(self, network: ReluNetwork, crown: Crown, regions: Callable[[Ints, Array, Array], Regions]) -> None:
         self._crown, self._regions = crown, regions
-        self._widths = [block.weight.shape[0] for block in network.blocks[:-1]]
+        self._widths = np.diff(network.canonical.edges).tolist()
         self._row: dict[Key, int] = {}
         self._table = torch.empty((0, 2 * sum(self._widths)), dtype=torch.float64)
 

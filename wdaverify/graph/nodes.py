@@ -162,6 +162,11 @@ class Graph:
         """The number M of neurons: entries that a function is applied to."""
         return int(self.edges[-1])
 
+    @property
+    def products(self) -> int:
+        """How many products going through all maps once takes: of a chain of matrices their entries."""
+        return sum(m.outputs * m.terms_out for node in self.nodes if isinstance(node, Affine) for m in node.maps)
+
     def values(self, x: Array) -> list[Array]:
         """Every node at points ``x [..., n]``, in float64."""
         out: list[Array] = []

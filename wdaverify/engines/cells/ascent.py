@@ -2,7 +2,7 @@
 
 A node is a set of phases; its multipliers are nu of a proof (``certify.backward``), written by what a neuron is there:
 
-    open, q > 0     nu = q u / (u - l)          q = W^T nu of the next layer, which the chord bounds
+    open, q > 0     nu = q u / (u - l)          q, the coefficient of its value, which the chord bounds
     open, q < 0     nu = alpha q                0 <= alpha <= 1, a line through 0
     active          nu = q + beta               beta >= 0: z >= 0 by a branch, or z >= l by bounds
     dead            nu = -beta                  likewise (z <= 0, z <= u)
@@ -10,13 +10,14 @@ A node is a set of phases; its multipliers are nu of a proof (``certify.backward
 The bound is concave in what is free, its gradient one forward pass from the input that attains it; Adam climbs (alpha-beta-CROWN,
 arXiv 2103.06624). The weighted mean of those inputs approaches a solution of the linear program. For a distance the price of
 moving is free too, ``-max (functional . z - price t) / price`` for any price, and known for given alpha and beta.
+
+Every function of the graph is a ReLU; q is the sum of what the consumers of a neuron's value give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,8 @@ from wdaverify.certify.backward import HiddenBounds
 from wdaverify.certify.proof import Phases
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.peaks import Floats, Peak
-from wdaverify.network.model import Array, Block
+from wdaverify.graph.single import Single
+from wdaverify.network.model import Array
 
 _RATE = 0.2
 """Adam's step in alpha; beta takes half of it."""
@@ -86,7 +88,7 @@ class Ascent:
 
     def __init__(
         self,
-        blocks: Sequence[Block],
+        graph: Single,
         functional: Array,
         centre: Array,
         bounds: Sequence[HiddenBounds],
@@ -94,19 +96,13 @@ class Ascent:
         multiplier: float | None,
     ) -> None:
         with np.errstate(over="ignore"):  # what is infinite in single precision bounds nothing
-            self._weights = [block.weight.astype(np.float32) for block in blocks]
-            self._biases = [block.bias.astype(np.float32) for block in blocks]
             self._low, self._high = (
                 np.stack([np.concatenate([pair[side][0] for pair in shell]) for shell in bounds]).astype(np.float32)
                 for side in (0, 1)
             )
         self._shells, self._peak_of = self._low.shape[0], np.arange(self._low.shape[0])
-        self._back = [np.ascontiguousarray(weight.T) for weight in self._weights]
-        self._functional = functional.astype(np.float32)
+        self._graph, self._functional = graph, functional.astype(np.float32)
         self._centre, self._peaks, self._multiplier = centre.astype(np.float32), tuple(peaks), multiplier
-        sizes = [weight.shape[0] for weight in self._weights[:-1]]
-        edges = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self._spans = [slice(int(a), int(b)) for a, b in pairwise(edges)]
 
     def lay(self, shell: Ints, low: Array, high: Array) -> Ints:
         """Numbers, until the next call, of nodes that have bounds of their own ``[B, M]`` on shells in ascending order."""
@@ -129,15 +125,17 @@ class Ascent:
         price = free.price if self._multiplier is not None else (1.0 / margin).astype(np.float32)
         given = (nu / margin[:, None]).astype(np.float32)
         alpha, beta = free.alpha, free.beta
-        above: Floats = np.broadcast_to(self._functional, (phases.shape[0], self._functional.size))
-        for k in range(len(self._spans), 0, -1):
-            span = self._spans[k - 1]
-            q, at = above @ self._weights[k], given[:, span]
-            side = sides.made[:, span]
+
+        def line(number: int, q: Floats) -> Floats:
+            span = self._graph.spans[number]
+            at, side = given[:, span], sides.made[:, span]
             some = (q < 0) & sides.open[:, span]
             alpha[:, span] = np.where(some, np.clip(at / np.where(some, q, 1), 0, 1), alpha[:, span])
             beta[:, span] = np.maximum(np.where(side > 0, at - q, np.where(side < 0, -at, 0)), 0)
-            above = at
+            return at
+
+        with np.errstate(all="ignore"):
+            self._graph.back(self._rows(shell.size), np.zeros(shell.size, np.float32), line)
         return Multipliers(alpha, beta, price)
 
     def climb(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: float) -> Climbed:
@@ -203,42 +201,49 @@ class Ascent:
         floor = np.maximum(np.where(made > 0, low, np.where(made < 0, -high, 0)), 0)
         return _Sides(made, low, high, opened, low >= 0, chord, floor)
 
+    def _rows(self, count: int) -> Floats:
+        """The functional ``[B, K]``."""
+        return np.broadcast_to(self._functional, (count, self._functional.size))
+
     def _written(self, free: Multipliers, sides: _Sides) -> _Written:
         """The backward pass."""
         count = free.alpha.shape[0]
         q_all, nu_all = np.empty_like(free.alpha), np.empty_like(free.alpha)
         constant = np.zeros(count, np.float32)
         beta = free.beta * sides.made
-        nu: Floats = np.broadcast_to(self._functional, (count, self._functional.size))
-        for k in range(len(self._spans), 0, -1):
-            span = self._spans[k - 1]
-            constant += nu @ self._biases[k]
-            q = nu @ self._weights[k]
+
+        def line(number: int, q: Floats) -> Floats:
+            nonlocal constant
+            span = self._graph.spans[number]
             opened, chord = sides.open[:, span], sides.chord[:, span]
             rising = opened & (q > 0)
             slope = np.where(rising, chord, np.where(opened, free.alpha[:, span], sides.active[:, span]))
-            nu = q * slope + beta[:, span]
+            nu: Floats = q * slope + beta[:, span]
             constant -= np.where(rising, q * chord * sides.low[:, span], 0).sum(axis=1)
             constant -= (free.beta[:, span] * sides.floor[:, span]).sum(axis=1)
             q_all[:, span], nu_all[:, span] = q, nu
-        constant += nu @ self._biases[0]
-        return _Written(constant, q_all, nu_all, nu @ self._weights[0])
+            return nu
+
+        pull = self._graph.back(self._rows(count), constant, line)
+        return _Written(constant, q_all, nu_all, pull)
 
     def _slope(self, shell: Ints, free: Multipliers, sides: _Sides) -> _Slope:
         """The bound, and which way it falls: one pass back, the peak of what is left, one pass forward."""
         written = self._written(free, sides)
         bound, moved, price = self._top(shell, written, free)
         alpha, beta = np.empty_like(free.alpha), np.empty_like(free.beta)
-        z = (moved + self._centre) @ self._back[0] + self._biases[0]
-        for k, span in enumerate(self._spans):
+
+        def line(number: int, z: Floats) -> Floats:
+            span = self._graph.spans[number]
             q, opened = written.q[:, span], sides.open[:, span]
             falling = opened & (q <= 0)
             alpha[:, span] = np.where(falling, z * q, 0)
             beta[:, span] = z * sides.made[:, span] - sides.floor[:, span]
             chord = sides.chord[:, span] * (z - sides.low[:, span])
-            line = z * np.where(falling, free.alpha[:, span], sides.active[:, span].astype(np.float32))
-            h = np.where(opened & ~falling, chord, line)
-            z = np.asarray(h @ self._back[k + 1] + self._biases[k + 1], np.float32)
+            below = z * np.where(falling, free.alpha[:, span], sides.active[:, span].astype(np.float32))
+            return np.where(opened & ~falling, chord, below)
+
+        self._graph.forward(moved + self._centre, line)
         return _Slope(bound, alpha, beta, price, moved)
 
     @property

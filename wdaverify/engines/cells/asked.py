@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from wdaverify.engines.base import Distance, Inner
+from wdaverify.graph.nodes import Graph
 from wdaverify.ground import LinearRows
-from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.network.model import Array
 
 _ROUNDED = 1e-12
 """How much farther than the farthest ball rounding may take a point."""
@@ -19,12 +20,12 @@ _NEAR_ROW = 1e-7
 
 
 class Asked:
-    """A question about a network. ``margins [J, K]`` are the rows of a cross-entropy, else None."""
+    """A question about a graph. ``margins [J, K]`` are the rows of a cross-entropy, else None."""
 
-    def __init__(self, network: ReluNetwork, question: Inner | Distance) -> None:
-        self._network, self._question = network, question
-        self.functional = _functional(question, network.n_outputs)
-        self.margins = _margins(question, network.n_outputs)
+    def __init__(self, graph: Graph, question: Inner | Distance) -> None:
+        self._graph, self._question = graph, question
+        self.functional = _functional(question, graph.outputs)
+        self.margins = _margins(question, graph.outputs)
         finite = math.isfinite(question.region.cost.order)
         self.power = question.region.cost.power if isinstance(question, Inner) and finite else 1
 
@@ -45,7 +46,7 @@ class Asked:
         point = self.point(displacement)
         if region.rows is not None and not _nearly(region.rows, point):
             return math.inf
-        z = self._logits(point)
+        z = self._graph.forward(point)
         distance = float(region.cost.distance(point - region.centre))
         if not math.isfinite(region.cost.order) and distance > region.far * (1 + _ROUNDED):
             return math.inf  # where an integer was rounded to
@@ -60,7 +61,7 @@ class Asked:
     def likeliest(self, displacements: Array) -> Array:
         """The one of the displacements ``[B, n]`` whose value is least, or whose margin is closest to it."""
         region = self._question.region
-        margin = self._logits(region.centre + displacements) @ self.functional
+        margin = self._graph.forward(region.centre + displacements) @ self.functional
         size = np.abs(displacements) * region.cost.scale(displacements.shape[1])
         far = size.max(axis=1) if region.cost.norm == "inf" else size.sum(axis=1)
         if isinstance(self._question, Inner):
@@ -68,12 +69,6 @@ class Asked:
         else:
             worth = np.where(margin >= 0, far, region.far - margin)
         return np.asarray(displacements[int(worth.argmin())])
-
-    def _logits(self, points: Array) -> Array:
-        h = points
-        for block in self._network.blocks[:-1]:
-            h = np.maximum(h @ block.weight.T + block.bias, 0.0)
-        return np.asarray(h @ self._network.blocks[-1].weight.T + self._network.blocks[-1].bias)
 
 
 def _functional(question: Inner | Distance, classes: int) -> Array:

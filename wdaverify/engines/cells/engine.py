@@ -26,8 +26,9 @@ from wdaverify.engines.cells.shells import Cutter, Shell
 from wdaverify.engines.cells.tightening import Tightener
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
 from wdaverify.errors import SolverError
+from wdaverify.graph.single import Single
 from wdaverify.ground import Norm
-from wdaverify.network.model import Array, ReluNetwork, graph_of
+from wdaverify.network.model import Array, ReluNetwork
 
 _WIDEST = 600.0
 """Margins beyond this in size are not given to the exponential."""
@@ -55,7 +56,7 @@ class CellEngine:
 
     def __init__(self, network: ReluNetwork) -> None:
         self._network = network
-        self._backward = Backward(graph_of(network.blocks))
+        self._backward, self._single = Backward(network.canonical), Single(network.canonical)
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Search within the effort; what is left open widens the bound."""
@@ -66,23 +67,26 @@ class CellEngine:
 
             return SlopeHunt(self._network.blocks, question, effort).answer()
         rows = question.region.rows
-        backward = self._backward if rows is None else Backward(graph_of(self._network.blocks), rows)
-        return _Hunt(self._network, backward, question, effort).answer()
+        backward = self._backward if rows is None else Backward(self._network.canonical, rows)
+        return _Hunt(self._network, backward, self._single, question, effort).answer()
 
 
 class _Hunt:
     """One question on its way to an answer."""
 
-    def __init__(self, network: ReluNetwork, backward: Backward, question: Inner | Distance, effort: Effort) -> None:
+    def __init__(
+        self, network: ReluNetwork, backward: Backward, single: Single, question: Inner | Distance, effort: Effort
+    ) -> None:
         self._begun = time.perf_counter()
-        self._network, self._backward, self._question, self._effort = network, backward, question, effort
+        self._network, self._backward, self._single = network, backward, single
+        self._question, self._effort = question, effort
         region = question.region
         self._known = dict[int, Tree]()
         self._shells: list[Shell] = []
         self._halves: list[Shell] = []
         self._solves = 0
         self._least_width = (region.far - region.near) * _NARROWEST
-        self._asked = asked = Asked(network, question)
+        self._asked = asked = Asked(network.canonical, question)
         self._functional, self._margins, self._power = asked.functional, asked.margins, asked.power
         integer = np.zeros(0, np.int64) if region.integer is None else np.flatnonzero(region.integer)
         self._cutter = Cutter(backward, region)
@@ -244,9 +248,9 @@ class _Hunt:
             assert peak is not None
             peaks.append(peak)
         bounds, centre = [shell.bounds for shell in self._shells], self._question.region.centre
-        blocks, functional = self._network.blocks, self._functional
-        tightener = Tightener(blocks, functional, centre, peaks, multiplier, self._power)
-        return Ascent(blocks, functional, centre, bounds, peaks, multiplier), tightener
+        single, functional = self._single, self._functional
+        tightener = Tightener(single, functional, centre, peaks, multiplier, self._power)
+        return Ascent(single, functional, centre, bounds, peaks, multiplier), tightener
 
     @property
     def _count(self) -> int:
@@ -271,7 +275,7 @@ class _Hunt:
 
     def _bytes_of_a_node(self) -> float:
         """A row, phases, what branching looks at, what tightens bounds where trees are grown, and Python's own share."""
-        neurons, layers = self._backward.neurons, len(self._network.blocks) - 1
+        neurons, layers = self._backward.neurons, len(self._single.spans)
         tight = _ROWS_OF_A_NODE * layers * (neurons + 8.0) if self._growable else 0.0
         return 1000.0 + 8.0 * (2 + neurons) + 17.0 * neurons + tight
 

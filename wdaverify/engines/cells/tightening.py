@@ -2,10 +2,11 @@
 
     s z_k  <=  min over alpha, mu of  ( max_x  mu (functional . z - price ||x - c||^p - level)  +  s z_k )
 
-over the relaxation at the node, layer after layer. The ascent begins where that of the node's own bound ended: with a large mu
-its problem is that one, pulled a little towards the neuron. It steers, and proves nothing: the rows (``certify.tightened``) are
-evaluated in double precision by whoever uses them. That hidden bounds gain from slopes of their own is Xu et al., arXiv
-2011.13824; that they gain from what is asked, Kotha et al., arXiv 2302.01404.
+over the relaxation at the node, layer after layer; a layer is an elementwise node of the graph, whose functions are ReLUs. The
+ascent begins where that of the node's own bound ended: with a large mu its problem is that one, pulled a little towards the
+neuron. It steers, and proves nothing: the rows (``certify.tightened``) are evaluated in double precision by whoever uses them.
+That hidden bounds gain from slopes of their own is Xu et al., arXiv 2011.13824; that they gain from what is asked, Kotha et
+al., arXiv 2302.01404.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from wdaverify.certify.proof import Phases, Tightening
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Multipliers
 from wdaverify.engines.cells.peaks import Floats, Peak
-from wdaverify.network.model import Array, Block
+from wdaverify.graph.single import Single
+from wdaverify.network.model import Array
 
 _STEPS = 3
 _RATE, _RATE_OF_MU = 0.5, 0.4
@@ -62,32 +64,25 @@ class Tightener:
 
     def __init__(
         self,
-        blocks: Sequence[Block],
+        graph: Single,
         functional: Array,
         centre: Array,
         peaks: Sequence[Peak],
         multiplier: float | None,
         power: int,
     ) -> None:
-        with np.errstate(over="ignore"):
-            self._weights = [block.weight.astype(np.float32) for block in blocks]
-            self._biases = [block.bias.astype(np.float32) for block in blocks]
-        self._back = [np.ascontiguousarray(weight.T) for weight in self._weights]
-        self._functional, self._centre = functional.astype(np.float32), centre.astype(np.float32)
+        self._graph, self._functional, self._centre = graph, functional.astype(np.float32), centre.astype(np.float32)
         self._peaks, self._multiplier, self._power = tuple(peaks), multiplier, power
         self._neurons = int(np.clip(_MANY / np.sqrt(centre.size), _FEWEST, _NEURONS))
-        rows = 2 * self._neurons * (len(blocks) - 1)
-        each = rows * (sum(weight.size for weight in self._weights) + _OF_AN_INPUT * centre.size)
-        self.most = max(1, int(_PRODUCTS / each))
-        edges = np.cumsum([0, *(weight.shape[0] for weight in self._weights[:-1])])
-        self._spans = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+        rows = 2 * self._neurons * len(graph.spans)
+        self.most = max(1, int(_PRODUCTS / (rows * (graph.graph.products + _OF_AN_INPUT * centre.size))))
 
     def rows(self, leaves: Leaves, level: float) -> list[Tightening | None]:
         """Rows for each node; None where none would gain. The level is finite."""
         low, high = leaves.low.copy(), leaves.high.copy()
         made: list[_Made] = []
         with np.errstate(all="ignore"):  # what overflows single precision promises nothing
-            for layer, span in enumerate(self._spans):
+            for layer, span in enumerate(self._graph.spans):
                 node, neuron = _costliest(leaves.costs[:, span], low[:, span], high[:, span], self._neurons)
                 neuron += span.start
                 node, neuron = np.repeat(node, 2), np.repeat(neuron, 2)
@@ -111,8 +106,10 @@ class Tightener:
         index, low, high = np.arange(node.size), ranges[0][node], ranges[1][node]
         beta = leaves.free.beta[node] * leaves.made[node]
         floor = np.maximum(np.where(beta > 0, low, -high), 0) * np.abs(beta)
-        spared = [floor[:, span].sum(axis=1) for span in self._spans]
-        items = _Items.of(leaves.peak[node], layer, neuron - self._spans[layer].start, side, low, high, beta, spared)
+        spared = [floor[:, span].sum(axis=1) for span in self._graph.spans]
+        items = _Items.of(
+            leaves.peak[node], layer, neuron - self._graph.spans[layer].start, side, low, high, beta, spared
+        )
         width = high[index, neuron] - low[index, neuron]
         excess = np.maximum(leaves.excess[node], np.float32(_TINY))
         mu: Floats = np.clip(np.float32(_SHARE) * width / excess, np.float32(_LEAST), np.float32(_MOST))
@@ -135,22 +132,23 @@ class Tightener:
     def _written(self, items: _Items, alpha: Floats, mu: Floats) -> _Written:
         """The backward pass."""
         q_all, constant, index = np.empty_like(alpha), np.zeros_like(mu), np.arange(mu.size)
-        nu: Floats = mu[:, None] * self._functional
-        for k in range(len(self._spans), 0, -1):
-            span = self._spans[k - 1]
-            constant += nu @ self._biases[k]
-            q = nu @ self._weights[k]
+
+        def line(number: int, q: Floats) -> Floats:
+            nonlocal constant
+            span = self._graph.spans[number]
             opened, chord = items.open[:, span], items.chord[:, span]
             rising = opened & (q > 0)
-            nu = q * np.where(rising, chord, np.where(opened, alpha[:, span], items.active[:, span]))
+            nu: Floats = q * np.where(rising, chord, np.where(opened, alpha[:, span], items.active[:, span]))
             nu += mu[:, None] * items.beta[:, span]
-            constant -= mu * items.spared[k - 1]
+            constant -= mu * items.spared[number]
             constant -= np.where(rising, q * chord * items.low[:, span], 0).sum(axis=1)
-            if k - 1 == items.layer:
+            if number == items.layer:
                 nu[index, items.neuron] += items.sign
             q_all[:, span] = q
-        constant += nu @ self._biases[0]
-        return _Written(constant, q_all, nu @ self._weights[0])
+            return nu
+
+        pull = self._graph.back(mu[:, None] * self._functional, constant, line)
+        return _Written(constant, q_all, pull)
 
     def _slope(self, items: _Items, alpha: Floats, mu: Floats, level: np.float32) -> tuple[Floats, Floats, Floats]:
         """The bound ``[R]``, and how it grows in alpha ``[R, M]`` and mu ``[R]``: beta goes with mu."""
@@ -158,16 +156,19 @@ class Tightener:
         value, moved, t = self._peak(items.peak, written.pull, mu * multiplier)
         value = value + written.constant + written.pull @ self._centre
         slope, in_mu = np.empty_like(alpha), np.zeros_like(mu)
-        z = (moved + self._centre) @ self._back[0] + self._biases[0]
-        for k, span in enumerate(self._spans):
+
+        def line(number: int, z: Floats) -> Floats:
+            nonlocal in_mu
+            span = self._graph.spans[number]
             q, opened = written.q[:, span], items.open[:, span]
             falling = opened & (q <= 0)
             slope[:, span] = np.where(falling, z * q, 0)
-            in_mu += (items.beta[:, span] * z).sum(axis=1) - items.spared[k]
+            in_mu += (items.beta[:, span] * z).sum(axis=1) - items.spared[number]
             chord = items.chord[:, span] * (z - items.low[:, span])
-            line = z * np.where(falling, alpha[:, span], items.active[:, span])
-            h = np.where(opened & ~falling, chord, line)
-            z = np.asarray(h @ self._back[k + 1] + self._biases[k + 1], np.float32)
+            below = z * np.where(falling, alpha[:, span], items.active[:, span])
+            return np.where(opened & ~falling, chord, below)
+
+        z = self._graph.forward(moved + self._centre, line)
         in_mu += z @ self._functional - multiplier * t**self._power - level
         return value - mu * level, slope, in_mu
 
