@@ -9,9 +9,9 @@ Which line stands for an elementwise node's function, the caller says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,8 +107,4 @@ def _cast(map_: LinearMap) -> _Map:
     if isinstance(map_, Dense):
         weight = map_.weight.astype(np.float32)
         return _Dense(weight, np.ascontiguousarray(weight.T))
-    parts: Any = map_  # a frozen dataclass, as all maps are: its indices, sizes and counts stay as they are
-    given = {field.name: getattr(parts, field.name) for field in fields(parts)}
-    numbers = {k: v.astype(np.float32) for k, v in given.items() if getattr(v, "dtype", None) == np.float64}
-    out: _Map = replace(parts, **numbers)
-    return out
+    return cast(_Map, map_.like(lambda numbers: numbers.astype(np.float32)))
