@@ -370,7 +370,7 @@ def test_agrees_with_onnxruntime(tmp_path: Path, name: str) -> None:
 
 
 def test_every_accepted_operator_is_compared() -> None:
-    seen = {proto.op_type for nodes, *_ in CASES.values() for proto in nodes}
+    seen = {proto.op_type for nodes, *_ in (*CASES.values(), *JOINED.values()) for proto in nodes}
     assert set(OPERATORS) - seen == {"Softmax", "LogSoftmax"}  # these have tests of their own
 
 
@@ -645,9 +645,9 @@ MODEL_REFUSALS: dict[str, tuple[Callable[[onnx.ModelProto], object], tuple[str, 
     "attribute": (lambda m: m.graph.node[0].attribute.add(name="gamma", type=1), ("'g' (Gemm)", "'gamma'", "alpha")),
     "attribute type": (lambda m: m.graph.node[0].attribute.add(name="alpha", type=2), ("'g' (Gemm)", "alpha")),
     "undefined tensor": (lambda m: m.graph.node[0].input.__setitem__(0, "ghost"), ("'g' (Gemm)", "'ghost'")),
-    "other output": (lambda m: setattr(m.graph.output[0], "name", "ghost"), ("output 'ghost'", "'y'")),
+    "other output": (lambda m: setattr(m.graph.output[0], "name", "ghost"), ("output 'ghost'", "no node gives")),
     "same initializer twice": (lambda m: m.graph.initializer.append(m.graph.initializer[0]), ("'W'", "twice")),
-    "output overwrites": (lambda m: m.graph.node[0].output.__setitem__(0, "W"), ("'g' (Gemm)", "'W'", "earlier")),
+    "output overwrites": (lambda m: m.graph.node[0].output.__setitem__(0, "W"), ("output 'y'", "no node gives")),
     "wrong width": (reshaped_input("N", 5), ("'g' (Gemm)", "4 numbers", "[1, 5]")),
 }
 
@@ -664,21 +664,6 @@ NODE_REFUSALS: dict[str, tuple[Sequence[onnx.NodeProto], Mapping[str, Any], Sequ
     "unnamed": ([node("Conv", ["x", "c"], ["y"])], {"c": TWO}, [1, 2], 13, ("node #0 with output 'y' (Conv)",)),
     "line break": ([node("Si\ng", ["x"], ["y"], name="a\nb")], {}, [1, 2], 13, (r"a\nb", r"Si\ng")),
     "subgraph": ([node("If", ["x"], ["y"], name="i")], {}, [1, 2], 13, ("'i' (If)",)),
-    "branch": (
-        [node("Relu", ["x"], ["a"], name="r"), node("Add", ["a", "x"], ["y"], name="skip")],
-        {},
-        [1, 2],
-        13,
-        ("'skip' (Add)", "'x'", "'r' (Relu)", "branch"),
-    ),
-    "doubled": ([node("Add", ["x", "x"], ["y"], name="d")], {}, [1, 2], 13, ("'d' (Add)", "twice")),
-    "side output": (
-        [node("Relu", ["x"], ["y"]), node("Relu", ["y"], ["z"], name="side")],
-        {},
-        [1, 2],
-        13,
-        ("output 'y'", "'z'"),
-    ),
     "mask used": (
         [node("Dropout", ["x"], ["a", "mask"], name="d"), node("Add", ["a", "mask"], ["y"])],
         {},
@@ -832,6 +817,61 @@ NODE_REFUSALS: dict[str, tuple[Sequence[onnx.NodeProto], Mapping[str, Any], Sequ
 def test_refused_nodes(tmp_path: Path, name: str) -> None:
     nodes, constants, shape, opset, words = NODE_REFUSALS[name]
     refused(tmp_path, build_model(nodes, constants, shape, opset=opset), *words)
+
+
+JOINED: dict[str, tuple[list[onnx.NodeProto], list[int]]] = {
+    "skip": ([node("Relu", ["x"], ["a"]), node("Add", ["a", "x"], ["y"])], [1, 4]),
+    "doubled": ([node("Add", ["x", "x"], ["y"])], [1, 4]),
+    "nothing": ([node("Relu", ["x"], ["a"]), node("Sub", ["a", "a"], ["b"]), node("Relu", ["b"], ["y"])], [1, 4]),
+    "three": ([node("Relu", ["x"], ["a"]), node("Sum", ["a", "x", "a"], ["y"])], [1, 4]),
+    "side output": ([node("Relu", ["x"], ["y"]), node("Relu", ["y"], ["z"])], [1, 4]),
+    "positive part less": ([node("Relu", ["x"], ["a"]), node("Sub", ["x", "a"], ["y"])], [1, 4]),
+    "turned": (
+        [
+            node("Transpose", ["x"], ["t"]),
+            node("Relu", ["x"], ["a"]),
+            node("Sub", ["a", "t"], ["b"]),
+            node("Relu", ["b"], ["y"]),
+        ],
+        [1, 1],
+    ),
+    "square turned": (
+        [node("Transpose", ["x"], ["t"], perm=[0, 2, 1]), node("Relu", ["x"], ["a"]), node("Sub", ["a", "t"], ["y"])],
+        [1, 2, 2],
+    ),
+    "broadcast": (
+        [node("Transpose", ["x"], ["t"], perm=[0, 2, 1]), node("Relu", ["t"], ["a"]), node("Add", ["x", "a"], ["y"])],
+        [1, 1, 3],
+    ),
+    "concatenated": ([node("Relu", ["x"], ["a"]), node("Concat", ["x", "C", "a"], ["y"], axis=1)], [1, 4]),
+    "concatenated with itself": ([node("Concat", ["x", "x"], ["a"], axis=-1), node("Relu", ["a"], ["y"])], [1, 2, 2]),
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_several_computed_tensors(tmp_path: Path, name: str) -> None:
+    nodes, shape = JOINED[name]
+    path = write_model(tmp_path / "net.onnx", build_model(nodes, {"C": numbers(1, 3)}, shape))
+    net = load_network(path)
+    points = np.random.default_rng(7).normal(size=(20, net.n_inputs)).astype(np.float32).astype(np.float64)
+    want = outside(path, points)
+    for got in (net.forward(points), net.canonical.forward(points), net.forward_float32(points)):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+
+
+def test_joined_tensors_have_to_fit(tmp_path: Path) -> None:
+    turned = node("Transpose", ["x"], ["t"], perm=[0, 2, 1])
+    for last in (node("Concat", ["x", "t"], ["y"], name="j", axis=1), node("Concat", ["x"], ["y"], name="j", axis=3)):
+        refused(tmp_path, build_model([turned, last], {}, [1, 2, 3]), "'j' (Concat)", "shapes")
+    refused(
+        tmp_path,
+        build_model([turned, node("Add", ["x", "t"], ["y"], name="j")], {}, [1, 2, 3]),
+        "'j' (Add)",
+        "broadcast",
+    )
+    refused(
+        tmp_path, build_model([node("Mul", ["x", "x"], ["y"], name="j")], {}, [1, 2]), "'j' (Mul)", "2 computed tensors"
+    )
 
 
 def test_wide_vectors_need_no_matrix(tmp_path: Path) -> None:

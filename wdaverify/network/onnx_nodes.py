@@ -43,6 +43,7 @@ OPERATORS: dict[str, tuple[int, int, _Attributes]] = {
         },
     ),
     "Cast": (1, 1, {"to": _ALL, "saturate": _since(19), "round_mode": _since(24)}),
+    "Concat": (1, 2**10, {"axis": _ALL}),
     "Constant": (
         0,
         0,
@@ -61,6 +62,7 @@ OPERATORS: dict[str, tuple[int, int, _Attributes]] = {
     "Softmax": (1, 1, {"axis": _ALL}),
     "Squeeze": (1, 2, {"axes": _before(13)}),
     "Sub": (2, 2, _BROADCAST),
+    "Sum": (1, 2**10, {}),
     "Transpose": (1, 1, {"perm": _ALL}),
     "Unsqueeze": (1, 2, {"axes": _before(13)}),
 }
@@ -72,17 +74,22 @@ _Value = int | float | str | tuple[int, ...] | tuple[float, ...] | Tensor
 class Node:
     """One operator with its constant inputs at hand.
 
-    ``constants[k]`` is input k if it is a constant, else None; ``active`` is the number of the input that carries the
-    activation, or None if every input is constant.
+    ``constants[k]`` is input k if it is a constant, else None; ``moving`` are the numbers of the inputs that are computed from the
+    network's input, ``active`` the first of them (None if every input is constant).
     """
 
     op: str
     label: str
     opset: int
     constants: tuple[Tensor | None, ...]
-    active: int | None
+    moving: tuple[int, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, _Value]
+
+    @property
+    def active(self) -> int | None:
+        """The first computed input."""
+        return self.moving[0] if self.moving else None
 
     def refused(self, reason: str) -> NetworkError:
         """The error to raise; ``reason`` says what was found and what is accepted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Context, Decimal, localcontext
 
 import numpy as np
@@ -11,8 +11,9 @@ from onnx import TensorProto
 
 from wdaverify.graph.functions import relu
 from wdaverify.network.model import Array
+from wdaverify.network.onnx_joins import JOINS
 from wdaverify.network.onnx_nodes import Node
-from wdaverify.network.onnx_path import Path
+from wdaverify.network.onnx_path import Path, Place
 from wdaverify.network.onnx_products import gemm, matmul
 from wdaverify.network.onnx_shapes import REARRANGEMENTS, rearranged
 from wdaverify.network.onnx_tensors import DTYPES, FLOATS, Tensor, type_name
@@ -20,17 +21,25 @@ from wdaverify.network.onnx_tensors import DTYPES, FLOATS, Tensor, type_name
 DROPPED_AT_THE_END = ("LogSoftmax", "Softmax")
 
 
-def apply(path: Path, node: Node) -> None:
-    """Append ``node`` to ``path``.
+def apply(path: Path, node: Node, given: Sequence[Place]) -> None:
+    """Append ``node``, of whose inputs those that are computed are ``given``, to ``path``: its result is then at hand.
 
     Raises:
-        NetworkError: the node is not an affine map of the whole feature vector, a ReLU, or a move of numbers.
+        NetworkError: the node is not an affine map, a piecewise-linear function, or a move of numbers.
     """
+    if node.op in JOINS and (len(given) > 1 or node.op not in _HANDLERS):
+        JOINS[node.op](path, node, given)
+        return
+    if len(given) > 1:
+        raise node.refused(f"it reads {len(given)} computed tensors; accepted is one, with constants beside it")
+    path.take(given[0])
     if node.op in REARRANGEMENTS:
         if node.active != 0:
             raise node.refused("the activation is its shape; a constant shape is accepted")
         path.layout = rearranged(node, path.layout)
     else:
+        if not path.permuted:
+            path.ordered()
         _HANDLERS[node.op](path, node)
 
 

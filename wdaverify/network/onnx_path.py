@@ -54,9 +54,21 @@ class Allowance:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A computed tensor: the node whose features it holds (``INPUT``: the network's own), where each stands in it, and its type.
+
+    An entry of ``layout`` is the number of a feature; several entries may hold one feature, and some features none.
+    """
+
+    at: int
+    layout: NDArray[np.int64]
+    dtype: np.dtype[Any]
+
+
 @dataclass(eq=False)
 class Path:
-    """The network up to some node: the graph's nodes, the one whose values the tensor holds, and where each stands in it."""
+    """The network up to some node: the graph's nodes, and the tensor at hand (``Place``)."""
 
     layout: NDArray[np.int64]
     dtype: np.dtype[Any]
@@ -68,6 +80,29 @@ class Path:
     """What the network ends in and the graph leaves out: its label and kind."""
     at: int = INPUT
     """The node whose values the tensor holds."""
+
+    def take(self, place: Place) -> None:
+        """Make a computed tensor the one at hand."""
+        self.at, self.layout, self.dtype = place.at, place.layout, place.dtype
+
+    @property
+    def place(self) -> Place:
+        """The tensor at hand."""
+        return Place(self.at, self.layout, self.dtype)
+
+    @property
+    def permuted(self) -> bool:
+        """Whether the tensor holds every feature of its node once."""
+        return self.layout.size == self.width and np.array_equal(np.sort(self.order), np.arange(self.width))
+
+    def ordered(self) -> int:
+        """The node of the tensor's entries in row-major order: its own, or one that selects them."""
+        order = self.order
+        if not np.array_equal(order, np.arange(self.width)):
+            self.allowance.take(order.size)
+            self.affine(Select(order, self.width))
+            self.layout = np.arange(order.size).reshape(self.layout.shape)
+        return self.at
 
     @property
     def order(self) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from wdaverify.network.onnx_constants import folded
 from wdaverify.network.onnx_file import network_bytes
 from wdaverify.network.onnx_nodes import OPSETS, Node, check_operator, decode_attributes, describe
 from wdaverify.network.onnx_ops import DROPPED_AT_THE_END, apply
-from wdaverify.network.onnx_path import Allowance, Path, finished
+from wdaverify.network.onnx_path import Allowance, Path, Place, finished
 from wdaverify.network.onnx_tensors import DTYPES, FLOATS, MAX_RANK, Tensor, decode_tensor, quoted, type_name
 from wdaverify.network.onnx_wire import check_structure
 from wdaverify.untrusted import UnreadableError, file_name, shown
@@ -197,22 +197,23 @@ def _input_shape(source: ValueInfoProto) -> tuple[int, ...]:
 
 
 def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Path, source: str, sink: str) -> None:
-    """Follow the one path from ``source`` to ``sink``, appending to ``path``."""
-    current = source
-    reader: dict[str, str] = {}
-    used = {name for proto in graph.node for name in proto.input} | {sink}
+    """Append every node that the output needs to ``path``, whose tensor at hand is the output at the end."""
+    tensors = {source: path.place}
+    needed = _needed(graph, sink)
     for proto, label in _labelled(graph):
+        if not any(name in needed for name in proto.output):
+            continue
         check_operator(proto, label, opset)
-        active = _active_input(proto, label, constants, current, reader)
+        moving = _moving(proto, label, constants, tensors)
         operands = tuple(constants.get(name) for name in proto.input)
-        node = Node(proto.op_type, label, opset, operands, active, tuple(proto.output), decode_attributes(proto, label))
+        node = Node(proto.op_type, label, opset, operands, moving, tuple(proto.output), decode_attributes(proto, label))
         for name in node.outputs:
-            if name and (name in constants or name in reader or name == current):
+            if name and (name in constants or name in tensors):
                 raise node.refused(f"output {quoted(name)} is the name of an earlier tensor")
         for name in node.outputs[1:]:
-            if name in used and name:
-                raise node.refused(f"its second output {quoted(name)} is used; single-path graphs are accepted")
-        if active is None:
+            if name in needed and name:
+                raise node.refused(f"its second output {quoted(name)} is used; nodes with one output are accepted")
+        if not moving:
             out = folded(node)
             if node.op == "Constant":
                 path.allowance.store(out.size)
@@ -222,11 +223,20 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
             continue
         if node.op in DROPPED_AT_THE_END and node.outputs[0] != sink:
             raise node.refused("accepted as the last operator of the network only")
-        apply(path, node)
-        reader[current] = label
-        current = node.outputs[0]
-    if current != sink:
-        raise NetworkError(f"output {quoted(sink)} is not the end of the one path, which is {quoted(current)}")
+        apply(path, node, [tensors[proto.input[k]] for k in moving])
+        tensors[node.outputs[0]] = path.place
+    if sink not in tensors:
+        raise NetworkError(f"output {quoted(sink)} is what no node gives from the input; a computed output is accepted")
+    path.take(tensors[sink])
+
+
+def _needed(graph: GraphProto, sink: str) -> set[str]:
+    """The tensors that the output is computed from, itself among them."""
+    needed = {sink}
+    for proto in reversed(graph.node):
+        if any(name in needed for name in proto.output):
+            needed.update(proto.input)
+    return needed - {""}
 
 
 def _labelled(graph: GraphProto) -> Iterator[tuple[NodeProto, str]]:
@@ -234,27 +244,17 @@ def _labelled(graph: GraphProto) -> Iterator[tuple[NodeProto, str]]:
         yield proto, describe(proto, position)
 
 
-def _active_input(
-    proto: NodeProto, label: str, constants: dict[str, Tensor], current: str, reader: dict[str, str]
-) -> int | None:
-    """The number of the input that is the activation ``current``, or None if all are constants.
+def _moving(proto: NodeProto, label: str, constants: dict[str, Tensor], tensors: dict[str, Place]) -> tuple[int, ...]:
+    """The numbers of the inputs that are computed from the network's input.
 
     Raises:
-        NetworkError: the node reads two activations, an earlier one, or a tensor that nothing gives.
+        NetworkError: the node reads a tensor that nothing gives.
     """
-    moving = [k for k, name in enumerate(proto.input) if name and name not in constants]
+    moving = tuple(k for k, name in enumerate(proto.input) if name and name not in constants)
     for k in moving:
-        name = proto.input[k]
-        if name in reader:
-            raise NetworkError(
-                f"{label}: it reads {quoted(name)}, which {reader[name]} reads too: a branch; "
-                "single-path graphs are accepted"
-            )
-        if name != current:
-            raise NetworkError(f"{label}: it reads {quoted(name)}, which no earlier node on the path gives")
-    if len(moving) > 1:
-        raise NetworkError(f"{label}: it reads {quoted(current)} twice: a branch; single-path graphs are accepted")
-    return moving[0] if moving else None
+        if proto.input[k] not in tensors:
+            raise NetworkError(f"{label}: it reads {quoted(proto.input[k])}, which no earlier node gives")
+    return moving
 
 
 def _without_batch(shape: tuple[int, ...]) -> tuple[int, ...]:
