@@ -125,6 +125,34 @@ def exactly(graph: Graph, x: np.ndarray) -> list[list[Fraction]]:
     return out
 
 
+def gradients(graph: Graph, x: np.ndarray) -> list[list[list[Fraction]]] | None:
+    """Every node's Jacobian ``[m][n]`` at one point, in rationals, from the inputs on; None where one that moves is at a break."""
+    values, out = exactly(graph, x), list[list[list[Fraction]]]()
+    start = [[Fraction(int(i == j)) for j in range(graph.inputs)] for i in range(graph.inputs)]
+    for node in graph.nodes:
+        if isinstance(node, Elementwise):
+            slopes = [_slope(node.function, z, k) for k, z in enumerate(values[node.source])]
+            if any(s is None and any(row) for s, row in zip(slopes, out[node.source], strict=True)):
+                return None
+            out.append([[(s or 0) * v for v in row] for s, row in zip(slopes, out[node.source], strict=True)])
+            continue
+        columns = []
+        for j in range(graph.inputs):
+            total = [Fraction(0)] * node.width
+            for source, map_ in zip(node.sources, node.maps, strict=True):
+                given = [row[j] for row in (start if source == INPUT else out[source])]
+                total = [a + b for a, b in zip(total, _applied(map_, given), strict=True)]
+            columns.append(total)
+        out.append([list(row) for row in zip(*columns, strict=True)])
+    return out
+
+
+def _slope(function: PiecewiseLinear, z: Fraction, neuron: int) -> Fraction | None:
+    slopes = function.slopes if function.slopes.ndim == 1 else function.slopes[:, neuron]
+    breaks = [Fraction(v) for v in function.breaks.tolist()]
+    return None if z in breaks else Fraction(float(slopes[sum(z > b for b in breaks)]))
+
+
 def _applied(map_: LinearMap, given: list[Fraction]) -> list[Fraction]:
     if isinstance(map_, Diagonal):
         scales = zip(map_.factor.tolist(), map_.divisor.tolist(), strict=True)

@@ -32,8 +32,9 @@ def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort
     """The bound is the solver's word; the point lies in the interior of a cell. A back-end that breaks down proves nothing."""
     begun = time.perf_counter()
     none = np.zeros((0, question.region.lower.size))
-    bounds = Backward(graph_of(blocks)).pre_activations(shell_of(question.region))
-    slopes = neuron_slopes(blocks, bounds, question.region.cost, question.still)
+    graph = graph_of(blocks)
+    bounds = Backward(graph).pre_activations(shell_of(question.region))
+    slopes = neuron_slopes(graph, bounds, question.region.cost, question.still)
     single = [(low[0], high[0]) for low, high in bounds]
     best, point, nodes, name = -math.inf, none, 0, "none"
     try:
@@ -55,7 +56,7 @@ def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort
             found, flatness = _inside(blocks, question, phases)
             if found is not None:
                 value = float(
-                    slopes_at(blocks, found[None, :], question.rows, question.region.cost, question.still)[0][0]
+                    slopes_at(graph, found[None, :], question.rows, question.region.cost, question.still)[0][0]
                 )
                 if value > best:
                     best, point = value, found[None, :]

@@ -77,7 +77,7 @@ class PiecewiseLinear:
         return np.asarray(4 * UNIT_ROUNDOFF * (most + steep * (size + far)))
 
     def slope_range(self, low: Array, high: Array) -> tuple[Array, Array]:
-        """The least and the greatest slope of phi on ``[l, u]``, which may be a point (then of one side)."""
+        """The least and the greatest slope of phi within ``[l, u]``, which may be a point (then of one side)."""
         least = greatest = np.broadcast_to(self.slopes[0], low.shape)
         least, greatest = (
             np.where(low < self.breaks[0], least, np.inf),
@@ -85,7 +85,7 @@ class PiecewiseLinear:
         )
         for k, at in enumerate(self.breaks.tolist()):
             following = self.breaks[k + 1] if k + 1 < self.breaks.size else np.inf
-            here = (high >= at) & (low < following)
+            here = ((high > at) | (low >= at)) & (low < following)
             least = np.where(here, np.minimum(least, self.slopes[k + 1]), least)
             greatest = np.where(here, np.maximum(greatest, self.slopes[k + 1]), greatest)
         return least, greatest
@@ -190,6 +190,13 @@ class _Relu(PiecewiseLinear):
 
     def value(self, z: Array) -> Array:
         return np.maximum(z, 0.0)
+
+    def rounded(self, size: Array) -> Array:
+        return np.zeros_like(size)
+
+    def slope_range(self, low: Array, high: Array) -> tuple[Array, Array]:
+        on = low >= 0
+        return on.astype(np.float64), (on | ~(high <= 0)).astype(np.float64)
 
     def reach(self, low: Array, high: Array) -> Array:
         return np.maximum(high, 0.0)

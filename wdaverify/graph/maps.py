@@ -249,6 +249,13 @@ class Select:
         return self
 
 
+def known(map_: LinearMap) -> tuple[LinearMap, LinearMap | None]:
+    """``|W|`` of the entries as stored, and by how much each may be off (None: not at all)."""
+    if isinstance(map_, Dense) and map_.error is not None:
+        return Dense(np.abs(map_.weight)), Dense(map_.error)
+    return map_.size(), None
+
+
 def rows(map_: LinearMap, at: Ints | None = None) -> Array:
     """The rows ``[r, n]`` of the matrix that a map stands for, those at ``at [r]`` or all.
 

@@ -79,7 +79,8 @@ class SlopeHunt:
         self._begun = time.perf_counter()
         self._blocks, self._question, self._effort = blocks, question, effort
         self._region, self._rows, self._still = question.region, question.rows, question.still
-        self._backward = Backward(graph_of(blocks))
+        self._graph = graph_of(blocks)
+        self._backward = Backward(self._graph)
         self._sizes = [block.weight.shape[0] for block in blocks[:-1]]
         self._edges = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
         self._shell = shell_of(self._region)
@@ -152,7 +153,7 @@ class SlopeHunt:
             points = points[self._region.rows.hold(points)]
         if not len(points):
             return
-        lower = slopes_at(self._blocks, points, self._rows, self._cost, self._still)[0]
+        lower = slopes_at(self._graph, points, self._rows, self._cost, self._still)[0]
         best = int(lower.argmax())
         if lower[best] > self.incumbent:
             self.incumbent, self.point = float(lower[best]), points[best]
@@ -213,9 +214,9 @@ class SlopeHunt:
         local = [(np.minimum(low, high), np.maximum(low, high)) for low, high in bounds]
         pull: list[Array] = []
         rows = np.broadcast_to(self._rows, (len(made), *self._rows.shape))
-        centre, radius = jacobian(self._blocks, local, rows, pull)
+        centre, radius = jacobian(self._graph, local, rows, pull=pull)
         cheap = slope_up(centre, radius, self._cost, self._still)
-        slopes = neuron_slopes(self._blocks, local, self._cost, self._still)
+        slopes = neuron_slopes(self._graph, local, self._cost, self._still)
         if at_root and self._sizes:
             self._program = self._make_program(local, slopes)
         for k, node in enumerate(made):
