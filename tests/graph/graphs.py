@@ -93,6 +93,39 @@ def random_graph(seed: int) -> Graph:
     return make.graph()
 
 
+def relu_graph(seed: int, *, short: bool = False) -> Graph:
+    """1 or 2 inputs and up to a dozen ReLUs: skips, concatenations, maxima, LeakyReLUs and Clips of ReLUs, quotients.
+
+    Numbers are short dyadic ones, often tied, or drawn from a normal distribution.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = lambda *shape: np.round(rng.normal(size=shape) * 2) / 2 if short else rng.normal(size=shape)  # noqa: E731 (a formula)
+    make = Maker(1 + seed % 2)
+    z = make.affine({INPUT: Dense(drawn(2, make.inputs))}, drawn(2))
+    for _ in range(2):
+        v, w = make.function(z, relu()), make.width(z)
+        match rng.choice(["layer", "skip", "concatenation", "maximum", "leaky", "clip", "scaled"]):
+            case "layer":
+                z = make.affine({v: Dense(drawn(3, w))}, drawn(3))
+            case "skip":
+                z = make.affine({v: Dense(drawn(w, w)), z: Same(w), INPUT: Dense(drawn(w, make.inputs))}, drawn(w))
+            case "concatenation":
+                z = make.affine({make.concatenated([v, INPUT]): Dense(drawn(2, w + make.inputs))}, drawn(2))
+            case "maximum":
+                z = make.maximum(z, [(0, 1), (1, w - 1)])
+            case "leaky":
+                u = make.function(make.affine({z: Dense(-np.eye(w))}), relu())
+                z = make.affine({v: Dense(drawn(2, w)), u: Dense(drawn(2, w))}, drawn(2))
+            case "clip":
+                u = make.function(make.affine({z: Same(w)}, np.full(w, -0.5)), relu())
+                z = make.affine({make.affine({v: Same(w), u: Dense(-np.eye(w))}): Dense(drawn(2, w))}, drawn(2))
+            case "scaled":
+                scaled = make.affine({v: Diagonal(np.ones(w), rng.choice([3.0, -7.0, 4.0], size=w))})
+                z = make.affine({scaled: Dense(drawn(2, w)), z: Dense(drawn(2, w))}, drawn(2))
+    make.affine({make.function(z, relu()): Dense(drawn(2, make.width(z))), z: Dense(drawn(2, make.width(z)))}, drawn(2))
+    return make.graph()
+
+
 def residual_convolution(seed: int) -> Graph:
     """1 x 3 x 3 images: convolution, ReLU, convolution with a skip, LeakyReLU, average pooling, a head."""
     rng = np.random.default_rng(seed)

@@ -13,7 +13,7 @@ from graph.graphs import FUNCTIONS, Maker, exactly, gradients, random_graph, res
 from wdaverify.certify import jacobian as module
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.jacobian import jacobian, neuron_slopes
-from wdaverify.graph.functions import absolute, relu
+from wdaverify.graph.functions import PiecewiseLinear, absolute, relu
 from wdaverify.graph.maps import Dense, Diagonal, Same
 from wdaverify.graph.nodes import INPUT, Elementwise, Graph
 from wdaverify.ground import GroundCost, Norm
@@ -136,6 +136,23 @@ def test_what_neurons_are_worth() -> None:
     middle, radius = jacobian(make.graph(), bounds, np.ones((1, 1, 1)), pull=pull)
     assert [float(part[0, 0]) for part in pull] == pytest.approx([4.0, 0.0, 3.0])
     assert float(middle[0, 0, 0] + radius[0, 0, 0]) == pytest.approx(4.0)
+
+
+def test_adding_up_paths_is_paid_for() -> None:
+    """``x + 2^-60 x``: no double is 1 + 2^-60."""
+    make = Maker(1)
+    make.affine({INPUT: Same(1), make.affine({INPUT: Dense(np.array([[2.0**-60]]))}): Same(1)})
+    middle, radius = jacobian(make.graph(), [], np.ones((1, 1, 1)))
+    assert abs(1 + Fraction(2) ** -60 - Fraction(float(middle[0, 0, 0]))) <= Fraction(float(radius[0, 0, 0])) < 2**-50
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_slopes_up_to_a_break_are_those_within(function: PiecewiseLinear) -> None:
+    at = function.breaks[:1]
+    left, right = function.slopes[:1], function.slopes[1:2]
+    for low, high, few in ((at, at, right), (at, at + 2.0**-9, right), (at - 1.0, at, left)):
+        assert function.slope_range(low, high) == (few, few)
+    assert function.slope_range(at - 1.0, at + 2.0**-9) == (min(left, right), max(left, right))
 
 
 FAULTS = {

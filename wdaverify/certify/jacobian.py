@@ -91,17 +91,18 @@ def _back(map_: LinearMap, c: Array) -> Array:
 
 def _gated(centre: Array, radius: Array, least: Array, greatest: Array) -> tuple[Array, Array]:
     """Times slopes within ``[least, greatest]``, each ``[B, m]``: as it is where they are 1, 0 where they are 0."""
-    none = ((least == 0) & (greatest == 0))[:, None, :]
-    middle, loose = np.where(none, 0.0, centre), np.where(none, 0.0, radius)
-    batch, neuron = np.nonzero((least != greatest) | ((least != 0) & (least != 1)))
-    if batch.size:
-        at = batch, slice(None), neuron
-        ends = centre[at] - radius[at], centre[at] + radius[at]
-        products = [end * slope[batch, neuron, None] for end in ends for slope in (least, greatest)]
-        bottom, top = reduce(np.minimum, products), reduce(np.maximum, products)
-        middle[at] = 0.5 * (top + bottom)
-        loose[at] = 0.5 * (top - bottom) + 8 * UNIT_ROUNDOFF * (np.abs(bottom) + np.abs(top)) + underflow(2)
-    return middle, loose
+    one, none = least == 1, greatest == 0
+    bottom, top = np.minimum(centre - radius, 0.0), np.maximum(centre + radius, 0.0)
+    loose: Array | float = underflow(0)
+    if not ((one | (least == 0)) & (none | (greatest == 1))).all():
+        ends = [end * slope[:, None, :] for end in (centre - radius, centre + radius) for slope in (least, greatest)]
+        bottom, top = reduce(np.minimum, ends), reduce(np.maximum, ends)
+        loose = 8 * UNIT_ROUNDOFF * (np.abs(bottom) + np.abs(top)) + underflow(2)
+        one, none = one & (greatest == 1), none & (least == 0)
+    one, none = one[:, None, :], none[:, None, :]
+    spread = 0.5 * (top - bottom) * (1 + 8 * UNIT_ROUNDOFF) + loose
+    middle = np.where(one, centre, np.where(none, 0.0, 0.5 * (top + bottom)))
+    return middle, np.where(one, radius, np.where(none, 0.0, spread))
 
 
 def slope_up(centre: Array, radius: Array, cost: GroundCost, still: Array | None = None) -> Array:

@@ -11,6 +11,7 @@ of entries (Winograd, FFT, Strassen) is outside.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Protocol
 
@@ -267,6 +268,16 @@ def rows(map_: LinearMap, at: Ints | None = None) -> Array:
     unit = np.zeros((some.size, map_.outputs))
     unit[np.arange(some.size), some] = 1.0
     return map_.back(unit)
+
+
+def rationals(map_: LinearMap, at: Ints, columns: Ints) -> list[dict[int, Fraction]]:
+    """The rows ``at`` in rationals, each as its entries other than 0 in some columns; without what they may be off."""
+    if isinstance(map_, Diagonal):
+        kept = set(columns.tolist())
+        scales = ((j, Fraction(float(map_.factor[j])) / Fraction(float(map_.divisor[j]))) for j in at.tolist())
+        return [{j: scale} if scale and j in kept else {} for j, scale in scales]
+    table = rows(map_, at)[:, columns]
+    return [{int(columns[i]): Fraction(float(row[i])) for i in np.flatnonzero(row)} for row in table]
 
 
 def rows_error(map_: LinearMap, at: Ints | None = None) -> Array | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.graph.functions import PiecewiseLinear
-from wdaverify.graph.maps import Array, LinearMap
+from wdaverify.graph.maps import Array, LinearMap, known
 
 INPUT = -1
 """In place of a node: the point."""
@@ -35,6 +35,11 @@ class Affine:
     def width(self) -> int:
         """m."""
         return int(self.bias.size)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the numbers are the network's own, with nothing rounded."""
+        return self.bias_error is None and all(known(map_)[1] is None for map_ in self.maps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +87,12 @@ class Graph:
         node = self.nodes[k]
         return node.width if isinstance(node, Affine) else self.width(node.source)
 
+    def source(self, k: int) -> int:
+        """What the function of an elementwise node is applied to."""
+        node = self.nodes[k]
+        assert isinstance(node, Elementwise)
+        return node.source
+
     @property
     def outputs(self) -> int:
         """The width of the last node."""
@@ -101,6 +112,11 @@ class Graph:
     def neurons(self) -> int:
         """The number M of neurons: entries that a function is applied to."""
         return int(self.edges[-1])
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether every affine node is."""
+        return all(node.exact for node in self.nodes if isinstance(node, Affine))
 
     def values(self, x: Array) -> list[Array]:
         """Every node at points ``x [..., n]``, in float64."""

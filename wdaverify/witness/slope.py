@@ -7,6 +7,8 @@ of the input reaches through active neurons is constant on the cell and has no s
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,15 +41,16 @@ def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Arr
     sure: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     bounds = []
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for k, node in enumerate(graph.nodes):
+        for k, node in enumerate(graph.nodes[: max(graph.elementwise, default=INPUT) + 1]):
             if isinstance(node, Affine):
                 states[k] = _affine(node, [states[s] for s in node.sources])
                 continue
             z, slip, moves = states[node.source]
-            clear = np.logical_and.reduce([np.abs(z - at) > slip for at in node.function.breaks.tolist()])
+            clear = reduce(np.logical_and, [np.abs(z - at) > slip for at in node.function.breaks.tolist()])
             sure = np.asarray(sure & (clear | (moves == 0)).all(axis=1))
             bounds.append((z, z))
-            steep = np.abs(np.stack(node.function.slope_range(z - slip, z + slip))).max(axis=0)
+            least, greatest = node.function.slope_range(z - slip, z + slip)
+            steep = np.maximum(np.abs(least), np.abs(greatest))
             off = np.where(steep > 0, slip * steep, 0.0) + node.function.rounded(np.abs(z) + slip) + underflow(1)
             states[k] = node.function.value(z), off, np.where(steep > 0, moves, 0.0)
     return bounds, sure
@@ -56,8 +59,8 @@ def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Arr
 def _affine(node: Affine, sources: list[_State]) -> _State:
     """An affine node's state from its sources'."""
     terms = max(map_.terms_out for map_ in node.maps) + len(sources) + 3
-    total, size = np.zeros_like(node.bias), np.abs(node.bias)
-    slip, moves = np.full(node.width, underflow(terms)), np.zeros(node.width)
+    slip: Array | float = underflow(terms)
+    total, size, moves = node.bias, np.abs(node.bias), list[Array]()
     for map_, (h, off, moving) in zip(node.maps, sources, strict=True):
         stored, unknown = known(map_)
         most = np.abs(h) + off
@@ -65,7 +68,8 @@ def _affine(node: Affine, sources: list[_State]) -> _State:
         slip = slip + stored.apply(off) + map_.lost_out
         if unknown is not None:
             slip = slip + 2 * unknown.apply(most)
-        moves = np.maximum(moves, np.where(map_.size().apply(moving) == 0, 0.0, _FAR))
-    bias_error = 0.0 if node.bias_error is None else node.bias_error
-    slip = slip + 2 * bias_error + dot_error(terms) * size
-    return total + node.bias, slip * (1 + dot_error(4 + 4 * len(sources))), moves
+        moves.append(np.where(map_.size().apply(moving) == 0, 0.0, _FAR))
+    if node.bias_error is not None:
+        slip = slip + 2 * node.bias_error
+    slip = np.asarray((slip + dot_error(terms) * size) * (1 + dot_error(4 + 4 * len(sources))))
+    return total, slip, reduce(np.maximum, moves)
