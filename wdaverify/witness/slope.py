@@ -21,8 +21,6 @@ from wdaverify.rounding import dot_error, underflow
 
 _FAR = float(np.finfo(np.float64).max)
 """How far a feature is moved to see what it reaches: no product of it with anything but 0 vanishes."""
-_State = tuple[Array, Array, Array]
-"""A node's values at the points, by how much they may be off, and ``_FAR`` where they move (else 0), each ``[B, m]``."""
 
 
 def slopes_at(graph: Graph, points: Array, rows: Array, cost: GroundCost, still: Array) -> tuple[Array, Array]:
@@ -36,40 +34,41 @@ def slopes_at(graph: Graph, points: Array, rows: Array, cost: GroundCost, still:
 
 def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Array, Array]], NDArray[np.bool_]]:
     """Per elementwise node bounds ``(l, u)`` ``[B, m]`` between the same breaks as at the points, and whether all are sure, ``[B]``."""
-    moves = np.broadcast_to(np.where(still > 0, 0.0, _FAR), points.shape)
-    states: dict[int, _State] = {INPUT: (points, np.zeros_like(points), moves)}
+    values = {INPUT: (points, np.zeros_like(points))}
+    moves = {INPUT: np.broadcast_to(np.where(still > 0, 0.0, _FAR), points.shape)}  # _FAR where a number moves, else 0
     sure: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     bounds = []
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for k, node in enumerate(graph.nodes[: max(graph.elementwise, default=INPUT) + 1]):
             if isinstance(node, Affine):
-                states[k] = _affine(node, [states[s] for s in node.sources])
+                both = list(zip(node.sources, node.maps, strict=True))
+                values[k] = affine_enclosure(node, [values[s] for s in node.sources])
+                moves[k] = reduce(np.maximum, (np.where(m.size().apply(moves[s]) == 0, 0.0, _FAR) for s, m in both))
                 continue
-            z, slip, moves = states[node.source]
-            clear = reduce(np.logical_and, [np.abs(z - at) > slip for at in node.function.breaks.tolist()])
-            sure = np.asarray(sure & (clear | (moves == 0)).all(axis=1))
+            z, slip = values[node.source]
+            clear = reduce(np.logical_and, (np.abs(z - at) > slip for at in node.function.breaks.tolist()))
+            sure = np.asarray(sure & (clear | (moves[node.source] == 0)).all(axis=1))
             bounds.append((z, z))
             least, greatest = node.function.slope_range(z - slip, z + slip)
             steep = np.maximum(np.abs(least), np.abs(greatest))
             off = np.where(steep > 0, slip * steep, 0.0) + node.function.rounded(np.abs(z) + slip) + underflow(1)
-            states[k] = node.function.value(z), off, np.where(steep > 0, moves, 0.0)
+            values[k] = node.function.value(z), off
+            moves[k] = np.where(steep > 0, moves[node.source], 0.0)
     return bounds, sure
 
 
-def _affine(node: Affine, sources: list[_State]) -> _State:
-    """An affine node's state from its sources'."""
+def affine_enclosure(node: Affine, sources: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """An affine node's values ``[B, m]`` and by how much they may be off, from those of its sources."""
     terms = max(map_.terms_out for map_ in node.maps) + len(sources) + 3
     slip: Array | float = underflow(terms)
-    total, size, moves = node.bias, np.abs(node.bias), list[Array]()
-    for map_, (h, off, moving) in zip(node.maps, sources, strict=True):
+    total, size = node.bias, np.abs(node.bias)
+    for map_, (h, off) in zip(node.maps, sources, strict=True):
         stored, unknown = known(map_)
         most = np.abs(h) + off
         total, size = total + map_.apply(h), size + stored.apply(most)
         slip = slip + stored.apply(off) + map_.lost_out
         if unknown is not None:
             slip = slip + 2 * unknown.apply(most)
-        moves.append(np.where(map_.size().apply(moving) == 0, 0.0, _FAR))
     if node.bias_error is not None:
         slip = slip + 2 * node.bias_error
-    slip = np.asarray((slip + dot_error(terms) * size) * (1 + dot_error(4 + 4 * len(sources))))
-    return total, slip, reduce(np.maximum, moves)
+    return total, np.asarray((slip + dot_error(terms) * size) * (1 + dot_error(4 + 4 * len(sources))))
