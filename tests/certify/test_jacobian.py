@@ -15,7 +15,7 @@ from wdaverify.certify.jacobian import jacobian, neuron_slopes, slope_down, slop
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.ground import GroundCost, Norm
-from wdaverify.network.model import Array, ReluNetwork, graph_of
+from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.witness.slope import slopes_at
 
 Matrix = list[list[Fraction]]
@@ -53,14 +53,14 @@ def test_encloses_the_jacobian_of_every_point(seed: int) -> None:
     """Boxes of every size, networks with weights of 1e6 and divisions."""
     rng = np.random.default_rng(seed)
     net = hard_network(rng)
-    n, blocks = net.n_inputs, net.blocks
+    n, graph = net.n_inputs, net.canonical
     middle, half = rng.uniform(-1, 1, n), rng.uniform(0, 1, n) * 10.0 ** rng.integers(-6, 1)
     lower, upper = middle - half, middle + half
-    bounds = Backward(graph_of(blocks)).pre_activations(shell_of(box_region(lower, upper)))
+    bounds = Backward(graph).pre_activations(shell_of(box_region(lower, upper)))
     rows = rng.normal(size=(2, net.n_outputs))
     pull: list[Array] = []
-    centre, radius = jacobian(blocks, bounds, rows[None], pull)
-    assert [part.shape for part in pull] == [(1, block.weight.shape[0]) for block in blocks[:-1]]
+    centre, radius = jacobian(graph, bounds, rows[None], pull=pull)
+    assert [part.shape for part in pull] == [(1, graph.width(k)) for k in graph.elementwise]
     for _ in range(10):
         exact = exact_jacobian(net, np.clip(rng.uniform(lower, upper), lower, upper))
         for r, row in enumerate(rows.tolist()):
@@ -75,8 +75,8 @@ def test_encloses_the_jacobian_of_every_point(seed: int) -> None:
 def test_is_tight_where_no_phase_is_open(seed: int) -> None:
     net = network(*random_layers(np.random.default_rng(seed), 3, 5, 4, 2))
     x = np.random.default_rng(seed).uniform(-1, 1, 3)
-    bounds = Backward(graph_of(net.blocks)).pre_activations(shell_of(box_region(x, x)))
-    centre, radius = jacobian(net.blocks, bounds, np.eye(2)[None])
+    bounds = Backward(net.canonical).pre_activations(shell_of(box_region(x, x)))
+    centre, radius = jacobian(net.canonical, bounds, np.eye(2)[None])
     exact = np.array([[float(v) for v in row] for row in exact_jacobian(net, x)])
     assert np.abs(centre[0] - exact).max() < 1e-13
     assert radius.max() < 1e-12
@@ -161,8 +161,8 @@ def test_spectral_norm_from_above_in_rationals(seed: int) -> None:
 def test_neuron_slopes_bound_every_gradient(norm: Norm) -> None:
     net = network(*random_layers(np.random.default_rng(3), 3, 6, 5, 2))
     region = box_region(np.full(3, -1.0), np.ones(3))
-    bounds = Backward(graph_of(net.blocks)).pre_activations(shell_of(region))
-    slopes = neuron_slopes(net.blocks, bounds, GroundCost(norm, 1), np.zeros(3))
+    bounds = Backward(net.canonical).pre_activations(shell_of(region))
+    slopes = neuron_slopes(net.canonical, bounds, GroundCost(norm, 1), np.zeros(3))
     order = {Norm.INF: 1, Norm.ONE: np.inf, Norm.TWO: 2}[norm]
     for x in np.random.default_rng(0).uniform(-1, 1, (200, 3)):
         first, second = net.blocks[0].weight, net.blocks[1].weight
@@ -177,7 +177,7 @@ def test_a_slope_at_a_point(seed: int) -> None:
     net = network(*random_layers(np.random.default_rng(seed), 2, 5, 4, 3))
     x = np.random.default_rng(seed).uniform(-1, 1, (20, 2))
     for norm in NORMS:
-        low, high = slopes_at(net.blocks, x, np.eye(3), GroundCost(norm, 1), np.zeros(2))
+        low, high = slopes_at(net.canonical, x, np.eye(3), GroundCost(norm, 1), np.zeros(2))
         true = np.array([np.linalg.norm(np.array(exact_jacobian(net, p), dtype=float), ORDERS[norm]) for p in x])
         assert (low <= true * (1 + 1e-14)).all()
         assert (true * (1 - 1e-14) <= high).all()
@@ -190,11 +190,11 @@ def test_no_slope_is_claimed_on_a_kink() -> None:
     one = np.eye(1)
     cost, moves = GroundCost(Norm.INF, 1), np.zeros(1)
     points = np.array([[0.1], [np.nextafter(0.1, 1)], [0.0], [0.5], [np.nan], [np.inf]])
-    low, high = slopes_at(net.blocks, points, one, cost, moves)
+    low, high = slopes_at(net.canonical, points, one, cost, moves)
     assert (low[[0, 1, 2, 4, 5]] == -math.inf).all()
     assert (high[[0, 1, 2, 4, 5]] == math.inf).all()
     assert low[3] == pytest.approx(4.0, rel=1e-12)
     fixed = network((np.array([[0.0, 1.0], [1.0, 0.0]]), np.zeros(2)), (np.array([[5.0, 2.0]]), np.zeros(1)))
     point = np.array([[0.5, 0.0]])
-    assert slopes_at(fixed.blocks, point, one, cost, np.zeros(2))[0][0] == -math.inf
-    assert slopes_at(fixed.blocks, point, one, cost, np.array([0.0, 1.0]))[0][0] == pytest.approx(2.0, rel=1e-12)
+    assert slopes_at(fixed.canonical, point, one, cost, np.zeros(2))[0][0] == -math.inf
+    assert slopes_at(fixed.canonical, point, one, cost, np.array([0.0, 1.0]))[0][0] == pytest.approx(2.0, rel=1e-12)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bounds.tiny import network, random_layers
 from engines.cellwise import true_distance, true_value
-from graph.graphs import on_phases, relu_graph
+from graph.graphs import on_phases, steered_graph
 from oracles import Array, Cell
 from scipy.optimize import linprog
 
@@ -202,7 +202,7 @@ def layered(seed: int, norm: Norm) -> Iterator[Case]:
 
 def cases(seed: int, norm: Norm) -> Iterator[Case]:
     yield from layered(seed, norm)
-    yield Case(seed, norm, distance=seed % 2 == 0, widths=(2, 3), graph=relu_graph(seed))
+    yield Case(seed, norm, distance=seed % 2 == 0, widths=(2, 3), graph=steered_graph(seed))
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from engines.test_ascent import LAM, NORMS, Case, layered
-from graph.graphs import relu_graph
+from graph.graphs import steered_graph
 from oracles import Array
 
 import wdaverify.engines.cells.tightening as tightening
@@ -23,7 +23,7 @@ STEP = 2e-3
 def cases(seed: int, norm: Norm) -> Iterator[Case]:
     yield from layered(seed, norm)
     for distance in (False, True):
-        yield Case(seed, norm, distance=distance, widths=(2, 3), graph=relu_graph(seed))
+        yield Case(seed, norm, distance=distance, widths=(2, 3), graph=steered_graph(seed))
 
 
 def with_leaves(seed: int, norm: Norm) -> Iterator[tuple[Case, Leaves, Array, float]]:

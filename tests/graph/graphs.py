@@ -93,6 +93,39 @@ def random_graph(seed: int) -> Graph:
     return make.graph()
 
 
+def relu_graph(seed: int, *, short: bool = False) -> Graph:
+    """1 or 2 inputs and up to a dozen ReLUs: skips, concatenations, maxima, LeakyReLUs and Clips of ReLUs, quotients.
+
+    Numbers are short dyadic ones, often tied, or drawn from a normal distribution.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = lambda *shape: np.round(rng.normal(size=shape) * 2) / 2 if short else rng.normal(size=shape)  # noqa: E731 (a formula)
+    make = Maker(1 + seed % 2)
+    z = make.affine({INPUT: Dense(drawn(2, make.inputs))}, drawn(2))
+    for _ in range(2):
+        v, w = make.function(z, relu()), make.width(z)
+        match rng.choice(["layer", "skip", "concatenation", "maximum", "leaky", "clip", "scaled"]):
+            case "layer":
+                z = make.affine({v: Dense(drawn(3, w))}, drawn(3))
+            case "skip":
+                z = make.affine({v: Dense(drawn(w, w)), z: Same(w), INPUT: Dense(drawn(w, make.inputs))}, drawn(w))
+            case "concatenation":
+                z = make.affine({make.concatenated([v, INPUT]): Dense(drawn(2, w + make.inputs))}, drawn(2))
+            case "maximum":
+                z = make.maximum(z, [(0, 1), (1, w - 1)])
+            case "leaky":
+                u = make.function(make.affine({z: Dense(-np.eye(w))}), relu())
+                z = make.affine({v: Dense(drawn(2, w)), u: Dense(drawn(2, w))}, drawn(2))
+            case "clip":
+                u = make.function(make.affine({z: Same(w)}, np.full(w, -0.5)), relu())
+                z = make.affine({make.affine({v: Same(w), u: Dense(-np.eye(w))}): Dense(drawn(2, w))}, drawn(2))
+            case "scaled":
+                scaled = make.affine({v: Diagonal(np.ones(w), rng.choice([3.0, -7.0, 4.0], size=w))})
+                z = make.affine({scaled: Dense(drawn(2, w)), z: Dense(drawn(2, w))}, drawn(2))
+    make.affine({make.function(z, relu()): Dense(drawn(2, make.width(z))), z: Dense(drawn(2, make.width(z)))}, drawn(2))
+    return make.graph()
+
+
 def residual_convolution(seed: int) -> Graph:
     """1 x 3 x 3 images: convolution, ReLU, convolution with a skip, LeakyReLU, average pooling, a head."""
     rng = np.random.default_rng(seed)
@@ -109,7 +142,7 @@ def residual_convolution(seed: int) -> Graph:
     return make.graph()
 
 
-def relu_graph(seed: int) -> Graph:
+def steered_graph(seed: int) -> Graph:
     """2 inputs, 3 outputs, 6 to 12 neurons, each of which counts, ReLUs alone: what the search goes over.
 
     In turn: skips from an affine node, a ReLU and the input; a convolution with average pooling and a skip past all of it; a
@@ -168,6 +201,34 @@ def exactly(graph: Graph, x: np.ndarray) -> list[list[Fraction]]:
             total = [a + b for a, b in zip(total, _applied(map_, given), strict=True)]
         out.append(total)
     return out
+
+
+def gradients(graph: Graph, x: np.ndarray) -> list[list[list[Fraction]]] | None:
+    """Every node's Jacobian ``[m][n]`` at one point, in rationals, from the inputs on; None where one that moves is at a break."""
+    values, out = exactly(graph, x), list[list[list[Fraction]]]()
+    start = [[Fraction(int(i == j)) for j in range(graph.inputs)] for i in range(graph.inputs)]
+    for node in graph.nodes:
+        if isinstance(node, Elementwise):
+            slopes = [_slope(node.function, z, k) for k, z in enumerate(values[node.source])]
+            if any(s is None and any(row) for s, row in zip(slopes, out[node.source], strict=True)):
+                return None
+            out.append([[(s or 0) * v for v in row] for s, row in zip(slopes, out[node.source], strict=True)])
+            continue
+        columns = []
+        for j in range(graph.inputs):
+            total = [Fraction(0)] * node.width
+            for source, map_ in zip(node.sources, node.maps, strict=True):
+                given = [row[j] for row in (start if source == INPUT else out[source])]
+                total = [a + b for a, b in zip(total, _applied(map_, given), strict=True)]
+            columns.append(total)
+        out.append([list(row) for row in zip(*columns, strict=True)])
+    return out
+
+
+def _slope(function: PiecewiseLinear, z: Fraction, neuron: int) -> Fraction | None:
+    slopes = function.slopes if function.slopes.ndim == 1 else function.slopes[:, neuron]
+    breaks = [Fraction(v) for v in function.breaks.tolist()]
+    return None if z in breaks else Fraction(float(slopes[sum(z > b for b in breaks)]))
 
 
 def _applied(map_: LinearMap, given: list[Fraction]) -> list[Fraction]:

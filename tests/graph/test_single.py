@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graph.graphs import Maker, exactly, random_graph, relu_graph, residual_convolution
+from graph.graphs import Maker, exactly, random_graph, residual_convolution, steered_graph
 from graph.test_maps import maps
 
 from wdaverify.graph.functions import relu
@@ -118,7 +118,7 @@ def test_products_are_counted() -> None:
         ).products
         == 18
     )
-    skips, convolutions, joined = (relu_graph(seed).products for seed in range(3))
+    skips, convolutions, joined = (steered_graph(seed).products for seed in range(3))
     assert skips == 4 * 2 + 4 * 4 + 4 * 2 + 3 * 4 + 3 * 4
     assert convolutions == 4 * 2 + 8 * 4 + 2 * 4 + 2 * 2 + 3 * 2 + 3 * 4
     assert joined == 4 * 2 + 3 * 10 + 2 * 3 + 3 * 2 + 3 * 4

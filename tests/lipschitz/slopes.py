@@ -6,6 +6,8 @@ It shares no code with the package: ``oracles.enumerate_cells``, scipy's LPs for
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -59,8 +61,13 @@ def gains(jacobian: Array, rows: Array, norm: str, scale: Array, still: Array, *
     return float(np.linalg.norm(matrix, {"inf": 1, "1": np.inf, "2": 2}[norm], axis=1).max())
 
 
-def steepest(
-    weights: Weights,
+def steepest(weights: Weights, rows: Array, norm: str, lower: Array, upper: Array, **asked: Any) -> float:
+    """``largest`` of a chain of layers."""
+    return largest(enumerate_cells(weights, lower, upper), rows, norm, lower, upper, **asked)
+
+
+def largest(
+    cells: Sequence[Cell],
     rows: Array,
     norm: str,
     lower: Array,
@@ -79,7 +86,7 @@ def steepest(
     weigh = np.ones(lower.size) if scale is None else scale
     still = lower == upper
     best = 0.0
-    for cell in enumerate_cells(weights, lower, upper):
+    for cell in cells:
         depth = deepest(cell, lower, upper, cut)
         if FLAT < depth < DEEP:
             raise OracleError(f"a cell is {depth} deep")

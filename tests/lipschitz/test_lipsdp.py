@@ -15,13 +15,21 @@ from oracles import Array, enumerate_cells
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.lipschitz import lipsdp as module
 from wdaverify.lipschitz.layers import Enclosed
-from wdaverify.lipschitz.lipsdp import MOST_RELUS, lipsdp
+from wdaverify.lipschitz.lipsdp import MOST_RELUS, LipSdp
 from wdaverify.lipschitz.multipliers import Inequality
-from wdaverify.lipschitz.norms import product_of_norms
+from wdaverify.lipschitz.norms import product_of_norms as product_over
 from wdaverify.network.model import ReluNetwork
 
 L2 = GroundCost(Norm.TWO, 1)
 MARGINS = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]])
+
+
+def lipsdp(net: ReluNetwork, rows: Array, cost: GroundCost, *, deadline: float = math.inf) -> LipSdp:
+    return module.lipsdp(net.canonical, rows, cost, deadline=deadline)
+
+
+def product_of_norms(net: ReluNetwork, rows: Array, cost: GroundCost) -> Array:
+    return product_over(net.canonical, rows, cost)
 
 
 def exact(matrix: object) -> Enclosed:

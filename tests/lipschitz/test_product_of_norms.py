@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from bounds.tiny import as_network, hard_network, network, random_layers, raw
-from layers import Affine, Diagonal, Relu, layers_of
+from layers import Affine, Diagonal, Relu
 from lipschitz.tangents import dual, jacobians
 
+from wdaverify.graph.nodes import INPUT
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.lipschitz.definite import proven_psd, spectral_norm
-from wdaverify.lipschitz.layers import Enclosed, cost_layers, functionals, gram
+from wdaverify.lipschitz.layers import Enclosed, cost_layers, functionals, gram, times
 from wdaverify.lipschitz.norms import product_of_norms
 from wdaverify.network.model import readonly
 
@@ -32,7 +32,7 @@ def test_above_every_gradient(norm: Norm, seed: int) -> None:
     net = network(*random_layers(rng, int(rng.integers(1, 4)), *rng.integers(1, 7, size=1 + seed % 3).tolist(), 3))
     weights = np.where(rng.random(net.n_inputs) < 0.3, math.inf, rng.uniform(0.2, 5, net.n_inputs))
     rows = rng.normal(size=(4, 3))
-    bound = product_of_norms(net, rows, GroundCost(norm, 1, weights))
+    bound = product_of_norms(net.canonical, rows, GroundCost(norm, 1, weights))
     steepest = dual(rows @ jacobians(raw(net), rng.normal(size=(2000, net.n_inputs)) * 3), norm.value, weights).max(
         axis=0
     )
@@ -45,7 +45,7 @@ def test_one_layer_is_the_dual_norm(norm: Norm) -> None:
     rng = np.random.default_rng(5)
     (weight, bias), scale = random_layers(rng, 7, 4)[0], np.array([1.0, 2.0, math.inf, 0.5, 3.0, 1.0, 7.0])
     rows = rng.normal(size=(6, 4))
-    bound = product_of_norms(network((weight, bias)), rows, GroundCost(norm, 1, scale))
+    bound = product_of_norms(network((weight, bias)).canonical, rows, GroundCost(norm, 1, scale))
     assert bound == pytest.approx(dual(rows @ weight, norm.value, scale), rel=1e-12)
 
 
@@ -57,7 +57,7 @@ def test_is_the_product_of_numpys_norms(norm: Norm) -> None:
     order = {"inf": np.inf, "1": 1, "2": 2}[norm.value]
     want = dual(rows @ layers[2][0], norm.value, np.ones(4))
     want = want * np.linalg.norm(layers[0][0], order) * np.linalg.norm(layers[1][0], order)
-    bound = product_of_norms(network(*layers), rows, GroundCost(norm, 1))
+    bound = product_of_norms(network(*layers).canonical, rows, GroundCost(norm, 1))
     assert bound == pytest.approx(want, rel=1e-8)
     assert (bound >= want * (1 - 1e-14)).all()
     assert bound[1] == 0
@@ -70,7 +70,7 @@ def test_rounded_outward(norm: Norm) -> None:
     for _ in range(50):
         row = rng.normal(size=(1, 6)) * 2.0 ** rng.integers(-30, 30, size=6)
         net = network((row, np.zeros(1)))
-        bound = Fraction(float(product_of_norms(net, np.ones((1, 1)), GroundCost(norm, 1))[0]))
+        bound = Fraction(float(product_of_norms(net.canonical, np.ones((1, 1)), GroundCost(norm, 1))[0]))
         moduli = [abs(Fraction(v)) for v in row[0].tolist()]
         if norm is Norm.TWO:
             assert bound**2 >= sum(m * m for m in moduli)
@@ -81,10 +81,10 @@ def test_rounded_outward(norm: Norm) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_nothing_to_bound(norm: Norm) -> None:
     net = network(*random_layers(np.random.default_rng(8), 3, 4, 2))
-    assert product_of_norms(net, np.zeros((0, 2)), GroundCost(norm, 1)).shape == (0,)
-    assert product_of_norms(net, np.eye(2), GroundCost(norm, 1, np.full(3, math.inf))).tolist() == [0.0, 0.0]
+    assert product_of_norms(net.canonical, np.zeros((0, 2)), GroundCost(norm, 1)).shape == (0,)
+    assert product_of_norms(net.canonical, np.eye(2), GroundCost(norm, 1, np.full(3, math.inf))).tolist() == [0.0, 0.0]
     huge = network((np.full((2, 2), 1e200), np.zeros(2)), (np.full((1, 2), 1e200), np.zeros(1)))
-    assert product_of_norms(huge, np.array([[1.0], [0.0]]), GroundCost(norm, 1)).tolist() == [math.inf, 0.0]
+    assert product_of_norms(huge.canonical, np.array([[1.0], [0.0]]), GroundCost(norm, 1)).tolist() == [math.inf, 0.0]
 
 
 def test_weight_error_is_paid_for() -> None:
@@ -96,14 +96,17 @@ def test_weight_error_is_paid_for() -> None:
     assert (np.abs(worst @ worst.T - gram(enclosed).mid) <= gram(enclosed).rad).all()
     moved = functionals(np.array([[1.0, -1.0]]), enclosed)
     assert (np.abs(np.array([[1.0, -1.0]]) @ worst - moved.mid) <= moved.rad).all()
+    twice = times(enclosed, enclosed)
+    assert (np.abs(worst @ worst - twice.mid) <= twice.rad).all()
+    assert (np.abs((matrix - 0.25) @ (matrix + 0.25) - twice.mid) <= twice.rad).all()
 
 
 def test_division_by_weights_is_enclosed() -> None:
     layers = (Diagonal(readonly(np.ones(2)), readonly(np.full(2, 3.0)), readonly(np.zeros(2))),)
     layers += (Affine(readonly(np.array([[1.0, 2.0]])), readonly(np.zeros(1))), Relu())
     net = as_network(layers)
-    net = replace(net, layers=(*layers_of(net), Affine(readonly(np.ones((1, 1))), readonly(np.zeros(1)))))
-    head = cost_layers(net, GroundCost(Norm.INF, 1, np.array([7.0, 0.3])))[0]
+    net = as_network([*layers, Affine(np.ones((1, 1)), np.zeros(1))])
+    head = cost_layers(net.canonical, GroundCost(Norm.INF, 1, np.array([7.0, 0.3])))[0][INPUT]
     for mid, rad, value in zip(
         head.mid[0].tolist(), head.rad[0].tolist(), [Fraction(1, 21), Fraction(2, 3) / Fraction(0.3)], strict=True
     ):
@@ -118,7 +121,7 @@ def test_hard_networks(seed: int) -> None:
     rows = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]])
     x = rng.normal(size=(500, net.n_inputs)) * 10.0 ** rng.integers(-2, 4, size=(500, 1))
     for norm in NORMS:
-        bound = product_of_norms(net, rows, GroundCost(norm, 1))
+        bound = product_of_norms(net.canonical, rows, GroundCost(norm, 1))
         for r in range(2):
             gradient = net.gradient(x, np.repeat(rows[r : r + 1], len(x), axis=0))
             assert dual(gradient, norm.value, np.ones(net.n_inputs)).max() <= bound[r] * (1 + 1e-12)

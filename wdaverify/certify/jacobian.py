@@ -1,22 +1,27 @@
 """Interval Jacobians: what the gradient may be on a region whose pre-activations are bounded, batched, rounded outward.
 
-With ``D_k = diag(phase)``, the phase 1 where ``l >= 0``, 0 where ``u <= 0``, either in between,
+Backward over the nodes of a graph, as centre and radius (docs/theory.md, section 7):
 
-    rows . J = rows . W_L D_(L-1) W_(L-1) ... D_1 W_1
+    affine         g_s += g M_s         for each of its sources s
+    elementwise    g_source += g D      D = diag(slopes), each within what its function has on [l, u]
 
-is enclosed from the last layer to the first as centre and radius (docs/theory.md, section 7). A gradient's *slope* is its
+For a ReLU that is its phase: 1 where ``l >= 0``, 0 where ``u <= 0``, either in between. A gradient's *slope* is its
 largest gain, the induced norm ``max { ||rows J u|| : ||a u|| <= 1 }`` in the norm of the ground cost, both sides the same.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.graph.maps import LinearMap, known
+from wdaverify.graph.nodes import INPUT, Elementwise, Graph
 from wdaverify.ground import GroundCost, Norm
-from wdaverify.network.model import Array, Block
+from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 _CHUNK = 2**22
@@ -24,41 +29,80 @@ _CHUNK = 2**22
 
 
 def jacobian(
-    blocks: Sequence[Block], bounds: Sequence[tuple[Array, Array]], rows: Array, pull: list[Array] | None = None
+    graph: Graph,
+    bounds: Sequence[tuple[Array, Array]],
+    rows: Array,
+    target: int | None = None,
+    pull: list[Array] | None = None,
 ) -> tuple[Array, Array]:
-    """Centre and radius ``[B, R, n]`` of ``rows . J`` for rows ``[B, R, m]`` of the pre-activations after ``len(bounds)`` ReLUs.
+    """Centre and radius ``[B, R, n]`` of ``rows . J`` for rows ``[B, R, m]`` of the target, an affine node (None: the output).
 
-    bounds: per hidden block before that ``(l, u)``, each ``[B, m_k]``. A list ``pull`` is given, per hidden block, the largest size
-    ``[B, m_k]`` of the derivative by each neuron's output.
+    bounds: per elementwise node before the target ``(l, u)``, each ``[B, m_k]``. A list ``pull`` is given, per node of these, the
+    largest size ``[B, m_k]`` of the derivative by each neuron's output.
     """
-    centre, radius = np.asarray(rows, np.float64), np.zeros(rows.shape)
+    last = len(graph.nodes) - 1 if target is None else target
+    exact = np.asarray(rows, np.float64)
+    waiting = {last: (exact, np.zeros(exact.shape))}
+    number = bisect_left(graph.elementwise, last)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for k in range(len(bounds), -1, -1):
-            block, terms = blocks[k], blocks[k].weight.shape[0]
-            weight, size = np.abs(block.weight), np.abs(centre) + radius
-            slip = _times(radius, weight) + dot_error(terms + 4) * _times(size, weight)
-            if not block.exact:
-                slip = slip + 2 * _times(size, block.weight_error)
-            centre, radius = _times(centre, block.weight), slip * (1 + dot_error(terms + 4)) + underflow(terms)
-            if k > 0:
+        for k in range(last, INPUT, -1):
+            node, given = graph.nodes[k], waiting.pop(k, None)
+            if isinstance(node, Elementwise):
+                number -= 1
+                low, high = bounds[number]
                 if pull is not None:
-                    pull.insert(0, (np.abs(centre) + radius).max(axis=1))
-                centre, radius = _gated(centre, radius, *bounds[k - 1])
-    return centre, radius
+                    none = np.zeros(low.shape)
+                    pull.insert(0, none if given is None else (np.abs(given[0]) + given[1]).max(axis=1))
+                if given is not None:
+                    _add(waiting, node.source, *_gated(*given, *node.function.slope_range(low, high)))
+            elif given is not None:
+                for source, map_ in zip(node.sources, node.maps, strict=True):
+                    _add(waiting, source, *_through(map_, *given))
+    none = np.zeros((*exact.shape[:2], graph.inputs))
+    return waiting.get(INPUT, (none, none))
 
 
-def _times(left: Array, right: Array) -> Array:
-    """``[B, R, m]`` times ``[m, n]`` as one product of matrices, which is many times faster than B of them."""
-    return np.asarray((left.reshape(-1, right.shape[0]) @ right).reshape(*left.shape[:2], right.shape[1]))
+def _add(waiting: dict[int, tuple[Array, Array]], node: int, centre: Array, radius: Array) -> None:
+    """What one of a node's consumers makes of it, added to what others did."""
+    if node in waiting:
+        before, loose = waiting[node]
+        centre = before + centre
+        radius = (loose + radius + 2 * UNIT_ROUNDOFF * np.abs(centre)) * (1 + 8 * UNIT_ROUNDOFF)
+    waiting[node] = centre, radius
 
 
-def _gated(centre: Array, radius: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """Times a phase: as it is, 0, or anything between the two."""
-    active, dead = (low >= 0)[:, None, :], (high <= 0)[:, None, :]
+def _through(map_: LinearMap, centre: Array, radius: Array) -> tuple[Array, Array]:
+    """``c W`` of an interval ``[B, R, m]``."""
+    stored, off = known(map_)
+    slip = _back(stored, radius)
+    if map_.terms_in:
+        size, factor = np.abs(centre) + radius, dot_error(map_.terms_in + 4)
+        slip = slip + factor * _back(stored, size)
+        if off is not None:
+            slip = slip + 2 * _back(off, size)
+        slip = slip * (1 + factor) + map_.lost_in
+    return _back(map_, centre), slip
+
+
+def _back(map_: LinearMap, c: Array) -> Array:
+    """``map_.back`` of all rows at once: one product of matrices is many times faster than B of them."""
+    return map_.back(c.reshape(-1, map_.outputs)).reshape(*c.shape[:2], map_.inputs)
+
+
+def _gated(centre: Array, radius: Array, least: Array, greatest: Array) -> tuple[Array, Array]:
+    """Times slopes within ``[least, greatest]``, each ``[B, m]``: as it is where they are 1, 0 where they are 0."""
+    one, none = least == 1, greatest == 0
     bottom, top = np.minimum(centre - radius, 0.0), np.maximum(centre + radius, 0.0)
-    spread = 0.5 * (top - bottom) * (1 + 8 * UNIT_ROUNDOFF) + underflow(0)
-    out = np.where(active, centre, np.where(dead, 0.0, 0.5 * (top + bottom)))
-    return out, np.where(active, radius, np.where(dead, 0.0, spread))
+    loose: Array | float = underflow(0)
+    if not ((one | (least == 0)) & (none | (greatest == 1))).all():
+        ends = [end * slope[:, None, :] for end in (centre - radius, centre + radius) for slope in (least, greatest)]
+        bottom, top = reduce(np.minimum, ends), reduce(np.maximum, ends)
+        loose = 8 * UNIT_ROUNDOFF * (np.abs(bottom) + np.abs(top)) + underflow(2)
+        one, none = one & (greatest == 1), none & (least == 0)
+    one, none = one[:, None, :], none[:, None, :]
+    spread = 0.5 * (top - bottom) * (1 + 8 * UNIT_ROUNDOFF) + loose
+    middle = np.where(one, centre, np.where(none, 0.0, 0.5 * (top + bottom)))
+    return middle, np.where(one, radius, np.where(none, 0.0, spread))
 
 
 def slope_up(centre: Array, radius: Array, cost: GroundCost, still: Array | None = None) -> Array:
@@ -97,20 +141,22 @@ def slope_down(centre: Array, radius: Array, cost: GroundCost, still: Array | No
 
 
 def neuron_slopes(
-    blocks: Sequence[Block], bounds: Sequence[tuple[Array, Array]], cost: GroundCost, still: Array | None
+    graph: Graph, bounds: Sequence[tuple[Array, Array]], cost: GroundCost, still: Array | None
 ) -> list[Array]:
-    """Per hidden block how fast each pre-activation may change, ``[B, m]``: the slope of its own gradient."""
+    """Per elementwise node how fast what its function is applied to may change, ``[B, m]``: the slope of its own gradient."""
     out = []
     batch = bounds[0][0].shape[0] if bounds else 0
-    for k in range(len(bounds)):
-        width = blocks[k].weight.shape[0]
+    widest = max(graph.width(k) for k in range(INPUT, len(graph.nodes)))
+    for k in graph.elementwise:
+        node, width = graph.nodes[k], graph.width(k)
+        assert isinstance(node, Elementwise)
         eye = np.broadcast_to(np.eye(width), (batch, width, width))
-        step = max(1, _CHUNK // (width * max(block.weight.shape[1] for block in blocks)))
+        step = max(1, _CHUNK // (width * widest))
         parts = []
         for first in range(0, batch, step):
             at = slice(first, first + step)
-            local = [(low[at], high[at]) for low, high in bounds[:k]]
-            centre, radius = jacobian(blocks, local, eye[at])
+            local = [(low[at], high[at]) for low, high in bounds]
+            centre, radius = jacobian(graph, local, eye[at], node.source)
             alone = (centre.shape[0] * width, 1, centre.shape[2])
             parts.append(slope_up(centre.reshape(alone), radius.reshape(alone), cost, still).reshape(-1, width))
         out.append(np.concatenate(parts))

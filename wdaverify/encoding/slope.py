@@ -3,13 +3,13 @@
 Next to the point x the direction u goes through the network with the same phases (docs/theory.md, section 7):
 
     first input     ||a u|| <= 1                        (l2: its box, and tangents that others add; Q a u for W_1 / a = L Q)
-    open neuron     W v_prev = v - w,   |v| <= A delta,   |w| <= A (1 - delta)         A: its own slope on the region
-    one functional  max c . v;   several, cost l1:  max sum_k p_k + n_k,  (rows W v)_k = p_k - n_k,  p_k <= Y_k sigma_k, ...
+    open neuron     v_source = v - w,   |v| <= A delta,   |w| <= A (1 - delta)         A: its own slope on the region
+    one functional  max c . v;   several, cost l1:  max sum_k p_k + n_k,  (rows v)_k = p_k - n_k,  p_k <= Y_k sigma_k, ...
 
-with the hidden layers and their phases delta as in ``relu``. The bilinear ``delta (W v_prev)`` is exact at integer delta, and
-no sign of the gradient needs a binary: u takes it. Neurons of a layer whose pre-activations are multiples of each other share
-their phase, or have opposite ones, in the interior of every cell. Cells without an interior are not all cut off by that: who
-solves the program asks of every answer whether its cell has one.
+with the neurons and their phases delta as in ``relu``, every function being one; an affine node is a sum over its sources' columns. The
+bilinear ``delta v_source`` is exact at integer delta, and no sign of the gradient needs a binary: u takes it. Neurons of a node
+whose pre-activations are multiples of each other share their phase, or have opposite ones, in the interior of every cell. Cells
+without an interior are not all cut off by that: who solves the program asks of every answer whether its cell has one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from wdaverify.encoding.cost import EncodedInput, Region
 from wdaverify.encoding.milp import Ints, MilpModel, ModelBuilder
 from wdaverify.encoding.relu import HiddenBounds, Layer, add_hidden
 from wdaverify.errors import SolverError
+from wdaverify.graph.maps import LinearMap, Same, known, rows_error
+from wdaverify.graph.maps import rows as rows_of
+from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.ground import GroundCost, Norm, euclidean
-from wdaverify.network.model import Array, Block, graph_of
+from wdaverify.network.model import Array
 from wdaverify.rounding import dot_error, underflow
 
 
@@ -33,7 +36,7 @@ from wdaverify.rounding import dot_error, underflow
 class SlopeColumns:
     """Where the parts of a slope program are.
 
-    Per hidden layer ``hidden``; ``along`` are the columns v of its living neurons, ``across`` the columns w of its open ones.
+    Per elementwise node ``hidden``; ``along`` are the columns v of its living neurons, ``across`` the columns w of its open ones.
     ``direction`` are the columns of u (l1: of its positive parts, then its negative ones; l2: of its image, if that is narrower),
     which are no longer than 1 after ``stretch``; ``signs`` are the columns of sigma.
     """
@@ -47,8 +50,31 @@ class SlopeColumns:
     signs: Ints
 
 
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """A node's derivative along u: ``weight [m, c]`` on the columns ``index [c]``, no larger than ``reach [c]``, up to ``loose [m]``.
+
+    ``plain``: each is one column up to its sign, or 0.
+    """
+
+    index: Ints
+    weight: Array
+    reach: Array
+    loose: Array
+    plain: bool
+
+    @property
+    def size(self) -> Array:
+        """How large it may be, ``[m]``."""
+        return np.asarray(np.abs(self.weight) @ self.reach + self.loose)
+
+
+_Part = tuple[LinearMap, _Sums]
+"""A map, and what it is applied to."""
+
+
 def slope_model(
-    blocks: Sequence[Block],
+    graph: Graph,
     bounds: HiddenBounds,
     slopes: Sequence[Array],
     region: Region,
@@ -57,7 +83,7 @@ def slope_model(
 ) -> tuple[MilpModel, SlopeColumns]:
     """The model whose maximum plus its slack is at least the slope of ``rows [R, K]`` on the region.
 
-    ``slopes [m]`` per hidden block bound those of its pre-activations; features where ``still [n]`` do not move.
+    ``slopes [m]`` per elementwise node bound those of what it is applied to; features where ``still [n]`` do not move.
 
     Raises:
         SolverError: several rows with another cost than l1 (one problem a row answers l-inf), or an overflow.
@@ -66,26 +92,28 @@ def slope_model(
         raise SolverError("an integer program has one functional, or the columns' sums of several")
     builder = ModelBuilder()
     point = _point(builder, region)
-    hidden = tuple(add_hidden(builder, graph_of(blocks), bounds, region, point))
-    for block, layer in zip(blocks, hidden, strict=False):
-        _tie(builder, block, layer)
-    index, weight, size, stretch, off = _direction(builder, blocks[0], region.cost, still)
-    direction = index
+    hidden = tuple(add_hidden(builder, graph, bounds, region, point))
+    for k, layer in zip(graph.elementwise, hidden, strict=True):
+        _tie(builder, graph, graph.source(k), layer)
+    direction, stretch, entering = _direction(builder, graph, region.cost, still)
+    states = dict[int, _Sums]()
     along: list[Ints] = []
     across: list[Ints] = []
-    loose = 2 * (blocks[0].weight_error @ size) + off
-    for k, layer in enumerate(hidden):
-        v, w = _layer(builder, layer, weight, index, slopes[k], loose)
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Affine):
+            both = zip(node.sources, node.maps, strict=True)
+            states[k] = _summed([entering[k] if s == INPUT else (map_, states[s]) for s, map_ in both])
+            continue
+        layer, most = hidden[len(along)], slopes[len(along)]
+        v, w = _layer(builder, layer, states[node.source], most)
         along.append(v)
         across.append(w)
-        index, weight = v, blocks[k + 1].weight[:, layer.alive]
-        size = slopes[k]
-        loose = 2 * (blocks[k + 1].weight_error @ size)
-    reach = size[hidden[-1].alive] if hidden else np.zeros(index.size) + size.max(initial=0.0)
-    goal = rows @ weight
+        states[k] = _Sums(v, np.eye(most.size)[:, layer.alive], most[layer.alive], np.zeros(most.size), True)
+    last = states[len(graph.nodes) - 1]
+    index, goal = last.index, rows @ last.weight
     with np.errstate(over="ignore", invalid="ignore"):
-        size = np.abs(rows) @ np.abs(weight) @ reach
-        slack = dot_error(rows.shape[1] + index.size + 8) * size + np.abs(rows) @ loose
+        size = np.abs(rows) @ np.abs(last.weight) @ last.reach
+        slack = dot_error(rows.shape[1] + index.size + 8) * size + np.abs(rows) @ last.loose
     if not (np.isfinite(size) & np.isfinite(slack)).all():
         raise SolverError("slopes of this network overflow double precision; rescale its weights")
     if rows.shape[0] == 1:
@@ -132,41 +160,76 @@ def _point(builder: ModelBuilder, region: Region) -> EncodedInput:
 
 
 def _direction(
-    builder: ModelBuilder, block: Block, cost: GroundCost, still: Array
-) -> tuple[Ints, Array, Array, Array, Array]:
-    """Columns of u, the first block's weights on them, the largest ``|u| [n]``, the columns' stretch, the weights' error ``[m]``."""
-    m, n = block.weight.shape
+    builder: ModelBuilder, graph: Graph, cost: GroundCost, still: Array
+) -> tuple[Ints, Array, dict[int, _Part]]:
+    """Columns of u, their stretch, and by node that reads the input what is to be applied to what."""
+    n = graph.inputs
     free = np.flatnonzero(~(cost.fixed(n) | (still > 0)))
     scale = cost.scale(n)[free]
     longest = np.where(scale == 1, 1.0, np.nextafter(1 / scale, np.inf))
-    size, none = np.zeros(n), np.zeros(m)
-    size[free] = longest
-    weight = block.weight[:, free]
+    unit, none = np.eye(n)[:, free], np.zeros(n)
+    affine = [(k, node) for k, node in enumerate(graph.nodes) if isinstance(node, Affine) and INPUT in node.sources]
+    readers = {k: node.maps[node.sources.index(INPUT)] for k, node in affine}
+    if cost.norm is Norm.TWO and free.size > sum(map_.outputs for map_ in readers.values()):
+        return _turned(builder, readers, free, scale)
     if cost.norm is Norm.ONE:
         above, below = (builder.columns(np.zeros(free.size), longest) for _ in range(2))
-        both = np.concatenate([above, below])
-        builder.row(both, np.tile(scale, 2), -np.inf, 1.0)
-        return both, np.hstack([weight, -weight]), size, np.tile(scale, 2), none
-    if cost.norm is Norm.TWO and free.size > m:
-        return _turned(builder, weight / scale, size)
-    return builder.columns(-longest, longest), weight, size, scale, none
+        both, scale = np.concatenate([above, below]), np.tile(scale, 2)
+        builder.row(both, scale, -np.inf, 1.0)
+        state = _Sums(both, np.hstack([unit, -unit]), np.tile(longest, 2), none, True)
+    else:
+        both = builder.columns(-longest, longest)
+        state = _Sums(both, unit, longest, none, True)
+    return both, scale, {k: (map_, state) for k, map_ in readers.items()}
 
 
-def _turned(builder: ModelBuilder, weight: Array, size: Array) -> tuple[Ints, Array, Array, Array, Array]:
-    """The image ``Q u`` in m dimensions, with ``weight = L Q``: no longer than u, up to what Q lacks of orthonormal rows."""
+def _turned(
+    builder: ModelBuilder, readers: dict[int, LinearMap], free: Ints, scale: Array
+) -> tuple[Ints, Array, dict[int, _Part]]:
+    """The image ``Q u`` in m dimensions, with all readers' weights ``L Q``: no longer than u, up to what Q lacks of orthonormal rows."""
+    weight = np.vstack([rows_of(map_)[:, free] for map_ in readers.values()]) / scale
     m, n = weight.shape
     q, triangle = np.linalg.qr(weight.T)
     turn, inner = q.T, triangle.T
     skew = np.abs(np.eye(m) - turn @ q).sum(axis=1).max(initial=0.0) + m * dot_error(n + 4)
     longest = np.full(m, 1 + skew)
     rest = np.abs(weight - inner @ turn) + dot_error(m + 8) * (np.abs(inner) @ np.abs(turn) + np.abs(weight))
-    stretch = np.full(m, 1 / (1 + skew))
-    return builder.columns(-longest, longest), inner, size, stretch, 1.001 * euclidean(rest) + underflow(1)
+    loose = 1.001 * euclidean(rest) + underflow(1)
+    columns, parts, first = builder.columns(-longest, longest), dict[int, _Part](), 0
+    for k, map_ in readers.items():
+        own, off = slice(first, first + map_.outputs), rows_error(map_)
+        lost = loose[own] if off is None else loose[own] + 2 * (off[:, free] @ np.nextafter(1 / scale, np.inf))
+        parts[k] = Same(map_.outputs), _Sums(columns, inner[own], longest, lost, False)
+        first += map_.outputs
+    return columns, np.full(m, 1 / (1 + skew)), parts
 
 
-def _layer(
-    builder: ModelBuilder, layer: Layer, weight: Array, index: Ints, slopes: Array, loose: Array
-) -> tuple[Ints, Ints]:
+def _summed(parts: list[_Part]) -> _Sums:
+    """The sum of maps of derivatives; composing two maps, or adding up at one column, rounds."""
+    index = np.unique(np.concatenate([given.index for _, given in parts]))
+    width, terms = parts[0][0].outputs, 4 + len(parts) + max(map_.terms_out for map_, _ in parts) + index.size
+    weight, reach, loose, rounded = (
+        np.zeros((width, index.size)),
+        np.zeros(index.size),
+        np.zeros(width),
+        np.zeros(width),
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        for map_, given in parts:
+            at, off, stored = np.searchsorted(index, given.index), rows_error(map_), known(map_)[0]
+            weight[:, at] += map_.apply(given.weight.T).T
+            reach[at] = given.reach
+            loose = loose + stored.apply(given.loose) + (0.0 if off is None else 2 * (off @ given.size))
+            rounded = rounded + stored.apply(np.abs(given.weight) @ given.reach) * dot_error(terms)
+            rounded = rounded + map_.lost_out * given.reach.sum()
+    apart = index.size == sum(given.index.size for _, given in parts)
+    if not apart or not all(given.plain or not map_.terms_out for map_, given in parts):
+        loose = loose * (1 + dot_error(terms)) + rounded
+    plain = apart and all(given.plain and not map_.terms_out for map_, given in parts) and len(parts) == 1
+    return _Sums(index, weight, reach, loose, plain)
+
+
+def _layer(builder: ModelBuilder, layer: Layer, given: _Sums, slopes: Array) -> tuple[Ints, Ints]:
     """``v`` of the living neurons and ``w`` of the open ones, with their rows."""
     alive, opened = layer.alive, layer.opened
     v = builder.columns(-slopes[alive], slopes[alive])
@@ -175,8 +238,8 @@ def _layer(
     for column, neuron in zip(v.tolist(), alive.tolist(), strict=True):
         ends = [column] if neuron not in place else [column, int(w[place[neuron]])]
         parts = np.array([-1.0, 1.0][: len(ends)])
-        side = float(loose[neuron])
-        builder.row(np.append(index, ends), np.append(weight[neuron], parts), -side, side)
+        side = float(given.loose[neuron])
+        builder.row(np.append(given.index, ends), np.append(given.weight[neuron], parts), -side, side)
     for k, neuron in enumerate(opened.tolist()):
         most, phase = float(slopes[neuron]), int(layer.phase[k])
         here, there = int(v[np.searchsorted(alive, neuron)]), int(w[k])
@@ -200,11 +263,13 @@ def _absolute(builder: ModelBuilder, index: Ints, goal: Array, most: Array, loos
     return np.concatenate([above, below]), signs
 
 
-def _tie(builder: ModelBuilder, block: Block, layer: Layer) -> None:
-    """The phases of open neurons whose pre-activations are multiples of each other."""
-    if not block.exact or layer.opened.size < 2:
+def _tie(builder: ModelBuilder, graph: Graph, source: int, layer: Layer) -> None:
+    """The phases of open neurons whose pre-activations are multiples of each other, as sums of what their node reads."""
+    node = graph.nodes[source]
+    assert isinstance(node, Affine)
+    if layer.opened.size < 2 or not node.exact or any(rows_error(map_) is not None for map_ in node.maps):
         return
-    table = np.hstack([block.weight, block.bias[:, None]])[layer.opened]
+    table = np.hstack([*(rows_of(map_, layer.opened) for map_ in node.maps), node.bias[layer.opened, None]])
     pivot = np.abs(table[:, :-1]).argmax(axis=1)
     scale = table[np.arange(pivot.size), pivot]
     shape = table / np.where(scale == 0, 1.0, scale)[:, None]

@@ -33,7 +33,7 @@ class MipEngine:
     def answer(self, question: Question, effort: Effort) -> Answer:
         """One solve; a back-end that breaks down proves nothing."""
         if isinstance(question, Slope):
-            return slope_answer(self._network.blocks, self._solver, question, effort)
+            return slope_answer(self._network.canonical, self._solver, question, effort)
         if not all(np.isfinite(side).all() for pair in question.bounds for side in pair):
             trivial = math.inf if isinstance(question, Inner) else -math.inf
             detail = "pre-activation bounds overflow double precision"

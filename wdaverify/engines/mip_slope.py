@@ -17,7 +17,8 @@ from wdaverify.engines.cells.flatness import no_interior
 from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import SolverError
-from wdaverify.network.model import Array, Block, graph_of
+from wdaverify.graph.nodes import Graph
+from wdaverify.network.model import Array
 from wdaverify.solvers.base import MilpLimits, MilpStatus, outward
 from wdaverify.solvers.registry import solve
 from wdaverify.witness.slope import slopes_at
@@ -28,16 +29,16 @@ _NEITHER = "a cell was met that has neither a sure interior nor a proof that it 
 _OPEN = "the solver's bound is further from what its point gives than the gap"
 
 
-def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort: Effort) -> Answer:
+def slope_answer(graph: Graph, solver: str, question: Slope, effort: Effort) -> Answer:
     """The bound is the solver's word; the point lies in the interior of a cell. A back-end that breaks down proves nothing."""
     begun = time.perf_counter()
     none = np.zeros((0, question.region.lower.size))
-    bounds = Backward(graph_of(blocks)).pre_activations(shell_of(question.region))
-    slopes = neuron_slopes(blocks, bounds, question.region.cost, question.still)
+    bounds = Backward(graph).pre_activations(shell_of(question.region))
+    slopes = neuron_slopes(graph, bounds, question.region.cost, question.still)
     single = [(low[0], high[0]) for low, high in bounds]
     best, point, nodes, name = -math.inf, none, 0, "none"
     try:
-        model, at = slope_model(blocks, single, [s[0] for s in slopes], question.region, question.rows, question.still)
+        model, at = slope_model(graph, single, [s[0] for s in slopes], question.region, question.rows, question.still)
         for _ in range(_FLAT_CELLS):
             left = effort.seconds - (time.perf_counter() - begun)
             name, outcome = solve(
@@ -52,10 +53,10 @@ def slope_answer(blocks: tuple[Block, ...], solver: str, question: Slope, effort
             if outcome.columns is None:
                 return _answer(bound, point, name, outcome.status is not MilpStatus.TIME_LIMIT, nodes, begun)
             phases = _phases(single, at, outcome.columns)
-            found, flatness = _inside(blocks, question, phases)
+            found, flatness = _inside(graph, question, phases)
             if found is not None:
                 value = float(
-                    slopes_at(blocks, found[None, :], question.rows, question.region.cost, question.still)[0][0]
+                    slopes_at(graph, found[None, :], question.rows, question.region.cost, question.still)[0][0]
                 )
                 if value > best:
                     best, point = value, found[None, :]
@@ -82,11 +83,11 @@ def _phases(bounds: list[tuple[Array, Array]], at: SlopeColumns, columns: Array)
     return out
 
 
-def _inside(blocks: tuple[Block, ...], question: Slope, phases: list[Array]) -> tuple[Array | None, bool]:
+def _inside(graph: Graph, question: Slope, phases: list[Array]) -> tuple[Array | None, bool]:
     """A point deep in a cell if it has one, and whether it is proved to have none."""
-    rows = cell_rows(blocks, phases, question.still)
+    rows = cell_rows(graph, phases, question.still)
     depth = deepest(rows, question.region, question.still)
-    if no_interior(blocks, rows, depth, question.region, question.still):
+    if no_interior(graph, rows, depth, question.region, question.still):
         return None, True
     return depth.point if depth.slack > FLAT else None, False
 

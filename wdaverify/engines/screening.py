@@ -139,9 +139,9 @@ class Screen:
         """
         assert self._logits is not None
         low, high = (side[sample][:, None, :] for side in self._logits)
-        blocks, terms = self._problem.network.blocks, rows.shape[2]
+        terms = rows.shape[2]
         hidden = [(a.numpy(), b.numpy()) for a, b in bounds]
-        centre, radius = jacobian(blocks, hidden, rows)
+        centre, radius = jacobian(self._problem.network.canonical, hidden, rows)
         count, each, n = centre.shape
         slope = slope_up(centre.reshape(-1, 1, n), radius.reshape(-1, 1, n), self._problem.cost).reshape(count, each)
         near, far = shell[0][:, None], shell[1][:, None]

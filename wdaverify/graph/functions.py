@@ -110,7 +110,7 @@ class PiecewiseLinear:
         return np.asarray(np.maximum(np.abs(least), np.abs(greatest)) * radius * (1 + 4 * UNIT_ROUNDOFF))
 
     def slope_range(self, low: Array, high: Array) -> tuple[Array, Array]:
-        """The least and the greatest slope of phi on ``[l, u]``, which may be a point (then of one side)."""
+        """The least and the greatest slope of phi within ``[l, u]``, which may be a point (then of one side)."""
         least = greatest = np.broadcast_to(self.slopes[0], low.shape)
         least, greatest = (
             np.where(low < self.breaks[0], least, np.inf),
@@ -118,7 +118,7 @@ class PiecewiseLinear:
         )
         for k, at in enumerate(self.breaks.tolist()):
             following = self.breaks[k + 1] if k + 1 < self.breaks.size else np.inf
-            here = (high >= at) & (low < following)
+            here = ((high > at) | (low >= at)) & (low < following)
             least = np.where(here, np.minimum(least, self.slopes[k + 1]), least)
             greatest = np.where(here, np.maximum(greatest, self.slopes[k + 1]), greatest)
         return least, greatest
@@ -236,6 +236,10 @@ class _Relu(PiecewiseLinear):
 
     def spread(self, z: Array, radius: Array) -> Array:
         return np.where(z <= -radius, 0.0, radius)
+
+    def slope_range(self, low: Array, high: Array) -> tuple[Array, Array]:
+        on = low >= 0
+        return on.astype(np.float64), (on | ~(high <= 0)).astype(np.float64)
 
     def reach(self, low: Array, high: Array) -> Array:
         return np.maximum(high, 0.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -359,6 +360,13 @@ class Select:
         return self
 
 
+def known(map_: LinearMap) -> tuple[LinearMap, LinearMap | None]:
+    """``|W|`` of the entries as stored, and by how much each may be off (None: not at all)."""
+    if isinstance(map_, Dense) and map_.error is not None:
+        return Dense(np.abs(map_.weight)), Dense(map_.error)
+    return map_.size(), None
+
+
 def rows(map_: LinearMap, at: Ints | None = None) -> Array:
     """The rows ``[r, n]`` of the matrix that a map stands for, those at ``at [r]`` or all.
 
@@ -370,6 +378,16 @@ def rows(map_: LinearMap, at: Ints | None = None) -> Array:
     unit = np.zeros((some.size, map_.outputs))
     unit[np.arange(some.size), some] = 1.0
     return map_.back(unit)
+
+
+def rationals(map_: LinearMap, at: Ints, columns: Ints) -> list[dict[int, Fraction]]:
+    """The rows ``at`` in rationals, each as its entries other than 0 in some columns; without what they may be off."""
+    if isinstance(map_, Diagonal):
+        kept = set(columns.tolist())
+        scales = ((j, Fraction(float(map_.factor[j])) / Fraction(float(map_.divisor[j]))) for j in at.tolist())
+        return [{j: scale} if scale and j in kept else {} for j, scale in scales]
+    table = rows(map_, at)[:, columns]
+    return [{int(columns[i]): Fraction(float(row[i])) for i in np.flatnonzero(row)} for row in table]
 
 
 def rows_error(map_: LinearMap, at: Ints | None = None) -> Array | None:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from wdaverify.errors import NetworkError
 from wdaverify.given import array, instance, listed, settle, whole
 from wdaverify.graph.functions import PiecewiseLinear
-from wdaverify.graph.maps import Array, Change, Dense, LinearMap, errors, unchecked
+from wdaverify.graph.maps import Array, Change, Dense, LinearMap, errors, known, unchecked
 
 INPUT = -1
 """In place of a node: the point."""
@@ -56,6 +56,11 @@ class Affine:
     def width(self) -> int:
         """m."""
         return int(self.bias.size)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the numbers are the network's own, with nothing rounded."""
+        return self.bias_error is None and all(known(map_)[1] is None for map_ in self.maps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +146,12 @@ class Graph:
     def widest(self) -> int:
         """The width of the widest node, or the input."""
         return max(self.inputs, *(self.width(k) for k in range(len(self.nodes))))
+
+    def source(self, k: int) -> int:
+        """What the function of an elementwise node is applied to."""
+        node = self.nodes[k]
+        assert isinstance(node, Elementwise)
+        return node.source
 
     @property
     def outputs(self) -> int:

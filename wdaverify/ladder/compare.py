@@ -330,12 +330,15 @@ class _Climb:
         self._bound(NAMES[name], Side.ABOVE, value, seconds, f"{size}{'; ' + detail if detail else ''}")
 
     def _by_norms(self, question: LipschitzProblem) -> tuple[Array | None, str]:
-        return product_of_norms(question.network, question.measure.rows, question.cost), "over all of R^n"
+        return product_of_norms(question.network.canonical, question.measure.rows, question.cost), "over all of R^n"
 
     def _by_lipsdp(self, question: LipschitzProblem) -> tuple[Array | None, str]:
         limit = self._limit()
         deadline = math.inf if limit is None else time.monotonic() + limit
-        found = lipsdp(question.network, question.measure.rows, question.cost, deadline=deadline)
+        try:
+            found = lipsdp(question.network.canonical, question.measure.rows, question.cost, deadline=deadline)
+        except ProblemError as refused:
+            return None, str(refused)
         if not np.isfinite(found.constants).all():
             missing = int((~np.isfinite(found.constants)).sum())
             return None, f"{missing} of {found.constants.size} functionals without a bound: {found.why}"

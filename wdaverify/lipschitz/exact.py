@@ -23,10 +23,11 @@ from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.slopes import shell_of
 from wdaverify.errors import ProblemError
 from wdaverify.given import called, flag, instance
+from wdaverify.graph.nodes import INPUT, Graph
 from wdaverify.ground import Norm
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
-from wdaverify.network.model import Array, Block, graph_of, readonly
+from wdaverify.network.model import Array, readonly
 from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.dispatch import Dispatch
 from wdaverify.wdro.options import Options
@@ -69,7 +70,7 @@ class _State:
     Items with the same ``region`` share an incumbent; ``samples, lower, points`` are by that.
     """
 
-    blocks: tuple[Block, ...]
+    graph: Graph
     each: bool
     items: list[_Item]
     samples: list[int | None]
@@ -167,8 +168,8 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
     Items of a region (of all facets of R^n) share an incumbent, unless each stands for itself. Regions that the deadline leaves
     over share the bound of the box around them.
     """
-    blocks = problem.asked().blocks
-    backward = Backward(graph_of(blocks))
+    graph = problem.asked().canonical
+    backward = Backward(graph)
     items: list[_Item] = []
     regions = problem.regions()
     samples, lower = list[int | None](), list[float]()
@@ -180,8 +181,8 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
         still = problem.still(region)
         if shared is None and time.monotonic() > deadline:
             hull = _hull(regions[k:])
-            shared = _uppers(blocks, backward, hull, problem.still(hull), parts)
-        uppers = shared or _uppers(blocks, backward, region, still, parts)
+            shared = _uppers(graph, backward, hull, problem.still(hull), parts)
+        uppers = shared or _uppers(graph, backward, region, still, parts)
         inside = region.rows is None or bool(region.rows.hold(region.centre[None, :])[0])
         for (name, rows), upper in zip(parts, uppers, strict=True):
             group = (None if problem.around is None else k, name if each else None)
@@ -193,32 +194,33 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
                 attained.append(group[1])
             items.append(_Item(at, name, Slope(len(items), rows, region, still), upper))
             if shared is None and inside:
-                low = float(slopes_at(blocks, region.centre[None, :], rows, region.cost, still)[0][0])
+                low = float(slopes_at(graph, region.centre[None, :], rows, region.cost, still)[0][0])
                 if low > lower[at]:
                     lower[at], points[at], attained[at] = low, region.centre, name
-    return _State(blocks, each, items, samples, np.array(lower), points, attained, workers, deadline)
+    return _State(graph, each, items, samples, np.array(lower), points, attained, workers, deadline)
 
 
 def interval_constants(problem: LipschitzProblem) -> Array:
     """What interval Jacobians alone prove of each row on the whole region, ``[R]`` (as FastLip, arXiv 1804.09699)."""
-    blocks = problem.asked().blocks
-    backward, rows = Backward(graph_of(blocks)), [("", row[None, :]) for row in problem.measure.rows]
-    each = [_uppers(blocks, backward, region, problem.still(region), rows) for region in problem.regions()]
+    graph = problem.asked().canonical
+    backward, rows = Backward(graph), [("", row[None, :]) for row in problem.measure.rows]
+    each = [_uppers(graph, backward, region, problem.still(region), rows) for region in problem.regions()]
     out: Array = np.array(each).max(axis=0)
     return out
 
 
 def _uppers(
-    blocks: tuple[Block, ...], backward: Backward, region: Region, still: Array, parts: list[tuple[str, Array]]
+    graph: Graph, backward: Backward, region: Region, still: Array, parts: list[tuple[str, Array]]
 ) -> list[float]:
     """What the interval Jacobian of a region proves of each part."""
     bounds = backward.pre_activations(shell_of(region))
     rows = np.concatenate([part[1] for part in parts])
     count = parts[0][1].shape[0]  # one row a part, or one part of all rows
     out: list[float] = []
-    step = max(1, _CHUNK // (max(block.weight.shape[1] for block in blocks) * count)) * count
+    widest = max(graph.width(k) for k in range(INPUT, len(graph.nodes)))
+    step = max(1, _CHUNK // (widest * count)) * count
     for first in range(0, len(rows), step):
-        centre, radius = jacobian(blocks, bounds, rows[None, first : first + step])
+        centre, radius = jacobian(graph, bounds, rows[None, first : first + step])
         shape = (-1, count, centre.shape[2])
         out += slope_up(centre.reshape(shape), radius.reshape(shape), region.cost, still).tolist()
     return out
@@ -272,7 +274,7 @@ def _take(state: _State, item: _Item, answer: Answer, gap: float) -> None:
         state.solves[answer.vouched_by] += 1
         state.own = state.own and answer.checked
     for point in answer.points:
-        low = float(slopes_at(state.blocks, point[None, :], question.rows, question.region.cost, question.still)[0][0])
+        low = float(slopes_at(state.graph, point[None, :], question.rows, question.region.cost, question.still)[0][0])
         if low > state.lower[region]:
             state.lower[region], state.points[region], state.attained[region] = low, point, item.name
     if answer.closed and answer.vouched_by != "none" and not _settled(state, item, gap):

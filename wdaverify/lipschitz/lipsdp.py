@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from wdaverify.errors import ProblemError
+from wdaverify.graph.nodes import INPUT, Elementwise, Graph
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.lipschitz.layers import Enclosed, cost_layers, functionals
 from wdaverify.lipschitz.multipliers import Inequality
 from wdaverify.lipschitz.norms import product_of_norms
-from wdaverify.network.model import Array, ReluNetwork, readonly
+from wdaverify.network.model import Array, readonly
 from wdaverify.rounding import float_up
 
 MOST_RELUS = 256
@@ -46,29 +48,48 @@ class LipSdp:
 
 
 def lipsdp(
-    network: ReluNetwork, rows: Array, cost: GroundCost, *, deadline: float = math.inf, row_seconds: float = 120.0
+    graph: Graph, rows: Array, cost: GroundCost, *, deadline: float = math.inf, row_seconds: float = 120.0
 ) -> LipSdp:
     """Upper bounds of the constants of ``rows . f``, rows ``[R, K]``, on all of R^n against ``||a * (x - x')||``.
 
     The l2 constant, times the square root of the number of free features for the l-inf norm. ``deadline`` is a
     ``time.monotonic()``; ``row_seconds`` bounds what a solver may take for one functional. Rows that are multiples of
     each other share one program. A network without hidden layers has its dual norm instead.
+
+    Raises:
+        ProblemError: the network is no single path of affine maps and ReLUs.
     """
     begun = time.monotonic()
-    layers = cost_layers(network, cost)
+    layers = _single_path(graph, cost)
     hidden, last = layers[:-1], layers[-1]
     relus = sum(layer.mid.shape[0] for layer in hidden)
     if relus > MOST_RELUS:
         out, why = np.full(len(rows), math.inf), f"{relus} hidden ReLUs: at most {MOST_RELUS} are attempted"
         return _result(out, why, begun)
     if not hidden:
-        return _result(product_of_norms(network, rows, cost), "", begun)
+        return _result(product_of_norms(graph, rows, cost), "", begun)
     out, reasons = _l2_constants(hidden, last, rows, _Clock(deadline, row_seconds))
     if cost.norm is Norm.INF:
         features = layers[0].mid.shape[1]
         with np.errstate(over="ignore"):
             out = np.where(out > 0, np.nextafter(out * np.nextafter(math.sqrt(features), math.inf), math.inf), 0.0)
     return _result(out, "; ".join(f"{reason} ({count} of {len(rows)})" for reason, count in reasons.items()), begun)
+
+
+def _single_path(graph: Graph, cost: GroundCost) -> list[Enclosed]:
+    """The matrices one after the other."""
+    layers = cost_layers(graph, cost)
+    functions = [node.function for node in graph.nodes if isinstance(node, Elementwise)]
+    bent = [f.name for f in functions if (f.slopes < 0).any() or (f.slopes > 1).any()]
+    several = [k for k, layer in enumerate(layers) if list(layer) != [k - 1 if k else INPUT]]
+    if bent or several:
+        found = (
+            f"the function {bent[0]}" if bent else f"layer {several[0] + 1}, which reads more than the layer before it"
+        )
+        raise ProblemError(
+            f"LipSDP of a network with {found}: a single path of affine maps and ReLUs is accepted; ask for the exact constant instead"
+        )
+    return [layer[k - 1 if k else INPUT] for k, layer in enumerate(layers)]
 
 
 def _result(constants: Array, why: str, begun: float) -> LipSdp:

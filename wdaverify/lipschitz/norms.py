@@ -1,35 +1,51 @@
-"""The product of layer norms: the classical bound of a functional's Lipschitz constant.
+"""The product of layer norms: the classical bound of a functional's Lipschitz constant, added up over the paths of a graph.
 
-    |c . f(x) - c . f(x')|  <=  ||c W_L||_(r*) ||W_(L-1)||_(r -> r) ... ||W_1 / a||_(r -> r) ||a * (x - x')||_r
+    |c . f(x) - c . f(x')|  <=  sum_k ||c W_k||_(r*) L_k ||a * (x - x')||_r,     L_j = sum_k ||W_jk||_(r -> r) L_k
 
-with induced norms: the largest row sum of moduli for r = inf, the largest column sum for r = 1, the spectral norm for
-r = 2 (definite.py); a ReLU is 1-Lipschitz in every one of them.
+over the functions k that are read, with ``L = 1`` at the input; in a chain that is a product. Induced norms are the largest row sum of
+moduli for r = inf, the largest column sum for r = 1, the spectral norm for r = 2 (definite.py); a ReLU is 1-Lipschitz in every one of
+them, and any other function as much as its steepest slope.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from wdaverify.graph.nodes import INPUT, Elementwise, Graph
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.lipschitz.definite import spectral_norm
 from wdaverify.lipschitz.layers import TINY, Enclosed, cost_layers, functionals
-from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.network.model import Array
 from wdaverify.rounding import dot_error
 
 
-def product_of_norms(network: ReluNetwork, rows: Array, cost: GroundCost) -> Array:
+def product_of_norms(graph: Graph, rows: Array, cost: GroundCost) -> Array:
     """Upper bounds ``[R]`` of the constants of ``rows . f``, rows ``[R, K]``, on all of R^n; inf where they overflow.
 
     Against ``||a * (x - x')||`` in the cost's norm and weights. With no hidden layer it is the dual norm, rounded up.
     """
-    *hidden, last = cost_layers(network, cost)
-    out = dual_norm(functionals(rows, last), cost.norm)
-    for layer in reversed(hidden):
-        norm = _induced(layer, cost.norm)
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            exact_zero = (out == 0) | (norm == 0)
-            out = np.where(exact_zero, 0.0, np.nextafter(out * norm, np.inf))
-    return np.asarray(out)
+    *hidden, last = cost_layers(graph, cost)
+    constants = {INPUT: 1.0}
+    for number, (k, layer) in enumerate(zip(graph.elementwise, hidden, strict=True)):
+        node = graph.nodes[k]
+        assert isinstance(node, Elementwise)
+        steep = float(np.abs(node.function.slopes).max())
+        paths = [_times(np.array(_induced(matrix, cost.norm)), constants[s]) for s, matrix in layer.items()]
+        constants[number] = float(_times(_total(paths), steep))
+    return _total([_times(dual_norm(functionals(rows, part), cost.norm), constants[s]) for s, part in last.items()])
+
+
+def _times(norms: Array, constant: float) -> Array:
+    """Products, rounded up; 0 where a factor is, exactly where the other is 1."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        out = norms if constant == 1 else np.nextafter(norms * constant, np.inf)
+        return np.where((norms == 0) | (constant == 0), 0.0, out)
+
+
+def _total(paths: list[Array]) -> Array:
+    """The sum over what reads different nodes, rounded up."""
+    with np.errstate(over="ignore"):
+        return paths[0] if len(paths) == 1 else np.asarray(np.sum(paths, axis=0) * (1 + dot_error(len(paths))))
 
 
 def dual_norm(rows: Enclosed, norm: Norm) -> Array:

@@ -1,8 +1,9 @@
 """The whole space: how far from a sample anything can matter, and what directions to infinity are worth.
 
-With ``f0`` the network without biases, ``e_1 = |W_1 x_i + b_1|``, ``e_(k+1) = |W_(k+1)| e_k + |b_(k+1)|`` and ``d = x - x_i``
+With ``f0`` the network without biases and ``d = x - x_i``, each node differs by ``c +- e`` from what it is without them at d: the input
+by ``c = x_i, e = 0``, an affine node by ``c = sum_s M_s c_s + b, e = sum_s |M_s| e_s``, a ReLU by 0 +- (|c| + e). At the output
 
-    |f(x) - f0(d)| <= e,    so  c . f(x) + b  <=  C_i + s ||d||,    C_i = |c| e + b,    s = max_(||u|| <= 1) c . f0(u)
+    |f(x) - f0(d)| <= e := |c| + e,    so  c . f(x) + b  <=  C_i + s ||d||,    C_i = |c| e + b,    s = max_(||u|| <= 1) c . f0(u)
 
 and where ``phi_i(lam) >= L`` is known, only ``C_i + s t - lam t^p > L`` matters (docs/theory.md, section 6).
 """
@@ -18,6 +19,7 @@ import numpy as np
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
+from wdaverify.graph.nodes import INPUT, Affine
 from wdaverify.graph.rewrite import without_biases
 from wdaverify.ground import LARGEST
 from wdaverify.network.model import Array, readonly
@@ -28,6 +30,7 @@ from wdaverify.transport.ray import Ray
 from wdaverify.wdro.run import Run
 from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up
+from wdaverify.witness.slope import affine_enclosure
 
 _SLICE = 10.0
 _TRIES = 6
@@ -48,17 +51,18 @@ class Horizon:
 
     def _constants(self) -> Array:
         """``C_i``, the largest over the pieces of each sample, rounded up, ``[N]``."""
-        problem, pieces = self._problem, self._pieces
-        blocks, x = problem.network.blocks, problem.samples.x
-        first = blocks[0]
+        problem, pieces, graph = self._problem, self._pieces, self._problem.network.canonical
+        x = problem.samples.x
+        apart = {INPUT: (x, np.zeros_like(x))}
         with np.errstate(over="ignore", invalid="ignore"):
-            size = np.abs(x) @ np.abs(first.weight).T + np.abs(first.bias)
-            e = np.abs(x @ first.weight.T + first.bias) + underflow(2 * x.shape[1])
-            e = e + dot_error(x.shape[1] + 2) * size + 2 * (np.abs(x) @ first.weight_error.T + first.bias_error)
-            for block in blocks[1:]:
-                grow = np.abs(block.weight) + 2 * block.weight_error
-                e = (e @ grow.T + np.abs(block.bias) + 2 * block.bias_error) * (1 + dot_error(e.shape[1] + 2))
-                e = e + underflow(e.shape[1] + block.weight.shape[1])
+            for k, node in enumerate(graph.nodes):
+                if isinstance(node, Affine):
+                    apart[k] = affine_enclosure(node, [apart[s] for s in node.sources])
+                else:
+                    middle, off = apart[node.source]
+                    apart[k] = np.zeros_like(middle), (np.abs(middle) + off) * (1 + dot_error(0))
+            middle, off = apart[len(graph.nodes) - 1]
+            e = (np.abs(middle) + off) * (1 + dot_error(0))
         e = np.where(np.isnan(e), math.inf, e)
         out = np.full(len(problem.samples), -math.inf)
         step = max(1, 2**22 // (pieces.per_sample * problem.network.n_outputs))

@@ -1,55 +1,74 @@
 """The slope of a network at a point, re-evaluated: what float64 proves of it in real arithmetic.
 
-A point whose pre-activations are all surely not 0 lies in the interior of its activation cell, and every cell around it in a
+A point whose pre-activations are all surely not at a break lies in the interior of its activation cell, and every cell around it in a
 convex region is full-dimensional there; so the slope at the point counts (docs/theory.md, section 7). A neuron that no change
 of the input reaches through active neurons is constant on the cell and has no say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.jacobian import jacobian, slope_down, slope_up
+from wdaverify.graph.maps import known
+from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.ground import GroundCost
-from wdaverify.network.model import Array, Block
+from wdaverify.network.model import Array
 from wdaverify.rounding import dot_error, underflow
 
+_FAR = float(np.finfo(np.float64).max)
+"""How far a feature is moved to see what it reaches: no product of it with anything but 0 vanishes."""
 
-def slopes_at(
-    blocks: Sequence[Block], points: Array, rows: Array, cost: GroundCost, still: Array
-) -> tuple[Array, Array]:
-    """Bounds ``(lower [B], upper [B])`` of the slope of ``rows [R, K]`` at points ``[B, n]``; -inf and inf where a neuron may be at 0."""
-    bounds, sure = phases_at(blocks, points, still)
+
+def slopes_at(graph: Graph, points: Array, rows: Array, cost: GroundCost, still: Array) -> tuple[Array, Array]:
+    """Bounds ``(lower [B], upper [B])`` of the slope of ``rows [R, K]`` at points ``[B, n]``; -inf and inf where one may be at a break."""
+    bounds, sure = phases_at(graph, points, still)
     wide = np.broadcast_to(rows, (len(points), *rows.shape))
-    centre, radius = jacobian(blocks, bounds, wide)
+    centre, radius = jacobian(graph, bounds, wide)
     low, high = slope_down(centre, radius, cost, still), slope_up(centre, radius, cost, still)
     return np.where(sure, low, -np.inf), np.where(sure, high, np.inf)
 
 
-def phases_at(
-    blocks: Sequence[Block], points: Array, still: Array
-) -> tuple[list[tuple[Array, Array]], NDArray[np.bool_]]:
-    """Per hidden block bounds ``(l, u)`` ``[B, m]`` whose signs are those at the points, and whether all are sure, ``[B]``."""
-    h, off = points, np.zeros_like(points)
-    moves = np.broadcast_to(~(still > 0), points.shape)
+def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Array, Array]], NDArray[np.bool_]]:
+    """Per elementwise node bounds ``(l, u)`` ``[B, m]`` between the same breaks as at the points, and whether all are sure, ``[B]``."""
+    values = {INPUT: (points, np.zeros_like(points))}
+    moves = {INPUT: np.broadcast_to(np.where(still > 0, 0.0, _FAR), points.shape)}  # _FAR where a number moves, else 0
     sure: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
     bounds = []
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for block in blocks[:-1]:
-            size, terms = np.abs(h) + off, block.weight.shape[1]
-            weight = np.abs(block.weight)
-            slip = off @ weight.T + 2 * (size @ block.weight_error.T + block.bias_error)
-            slip = slip + dot_error(terms + 4) * (size @ weight.T + np.abs(block.bias)) + underflow(terms + 4)
-            z = h @ block.weight.T + block.bias
-            slip = slip * (1 + dot_error(8))
-            reached = (moves.astype(np.float64) @ ((block.weight != 0) | (block.weight_error != 0)).T) > 0
-            active = z > slip
-            sure = np.asarray(sure & (active | (z < -slip) | ~reached).all(axis=1))
-            bounds.append((np.where(active, 1.0, -1.0), np.where(active, 1.0, -1.0)))
-            on = active | (~reached & (z > 0))
-            h, off = np.where(on, z, 0.0), np.where(on | (np.abs(z) <= slip), slip, 0.0)
-            moves = active & reached
+        for k, node in enumerate(graph.nodes[: max(graph.elementwise, default=INPUT) + 1]):
+            if isinstance(node, Affine):
+                both = list(zip(node.sources, node.maps, strict=True))
+                values[k] = affine_enclosure(node, [values[s] for s in node.sources])
+                moves[k] = reduce(np.maximum, (np.where(m.size().apply(moves[s]) == 0, 0.0, _FAR) for s, m in both))
+                continue
+            z, slip = values[node.source]
+            clear = reduce(np.logical_and, (np.abs(z - at) > slip for at in node.function.breaks.tolist()))
+            sure = np.asarray(sure & (clear | (moves[node.source] == 0)).all(axis=1))
+            bounds.append((z, z))
+            least, greatest = node.function.slope_range(z - slip, z + slip)
+            steep = np.maximum(np.abs(least), np.abs(greatest))
+            off = np.where(steep > 0, slip * steep, 0.0) + node.function.rounded(np.abs(z) + slip) + underflow(1)
+            values[k] = node.function.value(z), off
+            moves[k] = np.where(steep > 0, moves[node.source], 0.0)
     return bounds, sure
+
+
+def affine_enclosure(node: Affine, sources: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """An affine node's values ``[B, m]`` and by how much they may be off, from those of its sources."""
+    terms = max(map_.terms_out for map_ in node.maps) + len(sources) + 3
+    slip: Array | float = underflow(terms)
+    total, size = node.bias, np.abs(node.bias)
+    for map_, (h, off) in zip(node.maps, sources, strict=True):
+        stored, unknown = known(map_)
+        most = np.abs(h) + off
+        total, size = total + map_.apply(h), size + stored.apply(most)
+        slip = slip + stored.apply(off) + map_.lost_out
+        if unknown is not None:
+            slip = slip + 2 * unknown.apply(most)
+    if node.bias_error is not None:
+        slip = slip + 2 * node.bias_error
+    return total, np.asarray((slip + dot_error(terms) * size) * (1 + dot_error(4 + 4 * len(sources))))

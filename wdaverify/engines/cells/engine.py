@@ -65,7 +65,7 @@ class CellEngine:
         if isinstance(question, Slope):
             from wdaverify.engines.cells.slopes import SlopeHunt
 
-            return SlopeHunt(self._network.blocks, question, effort).answer()
+            return SlopeHunt(self._network.canonical, question, effort).answer()
         rows = question.region.rows
         backward = self._backward if rows is None else Backward(self._network.canonical, rows)
         return _Hunt(self._network, backward, self._single, question, effort).answer()

@@ -7,7 +7,7 @@ of strict rows with ``sum y_r row_r <= 0`` everywhere in the box. A cell of whic
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -16,39 +16,42 @@ from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.encoding.rows import TINY
 from wdaverify.engines.cells.interior import FLAT, CellRows, Depth, cell_error, rows_size
-from wdaverify.network.model import Array, Block
+from wdaverify.graph.maps import rationals
+from wdaverify.graph.nodes import INPUT, Elementwise, Graph
+from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF
 
+_Coefficients = dict[int, Fraction]
 _SUPPORT = 24
 """The most multipliers that a proof in rationals may use."""
 
 
-def no_interior(blocks: Sequence[Block], rows: CellRows, depth: Depth, region: Region, still: Array) -> bool:
+def no_interior(graph: Graph, rows: CellRows, depth: Depth, region: Region, still: Array) -> bool:
     """Whether a cell is proved to have no interior in the region: it is empty, or flat, or a constant neuron is on its other side."""
-    if depth.slack < 0 and depth.most < -_row_error(blocks, rows, region, still):
+    if depth.slack < 0 and depth.most < -_row_error(graph, rows, region, still):
         return True
-    if depth.slack <= FLAT and flat(blocks, rows, depth.multipliers, region, still):
+    if depth.slack <= FLAT and flat(graph, rows, depth.multipliers, region, still):
         return True
-    return all(block.exact for block in blocks) and _misplaced(blocks, rows, region, still)
+    return graph.exact and _misplaced(graph, rows, region, still)
 
 
-def _row_error(blocks: Sequence[Block], rows: CellRows, region: Region, still: Array) -> float:
+def _row_error(graph: Graph, rows: CellRows, region: Region, still: Array) -> float:
     """By how much any row of the LP of ``deepest`` may be off, in its units, anywhere in the box."""
     size = region.magnitude()
     scale = np.abs(rows.matrix[:, ~(still > 0)]).sum(axis=1)
-    off = float((cell_error(blocks, rows, region) / scale).max(initial=0.0)) + TINY * float(size.sum())
+    off = float((cell_error(graph, rows, region) / scale).max(initial=0.0)) + TINY * float(size.sum())
     largest = float((np.abs(rows.constant) / scale).max(initial=0.0)) + float(size.sum()) + rows_size(region)
     if region.rows is not None and (region.rows.lower == region.rows.upper).any():
         return math.inf  # rows without slack
     return 1.001 * off + 16 * UNIT_ROUNDOFF * largest
 
 
-def _misplaced(blocks: Sequence[Block], rows: CellRows, region: Region, still: Array) -> bool:
+def _misplaced(graph: Graph, rows: CellRows, region: Region, still: Array) -> bool:
     """Whether a neuron that no moving feature reaches has, in rationals, the other sign wherever the scale (if there is one) is > 0."""
     moves = np.flatnonzero(~(still > 0)).tolist()
     scale = np.flatnonzero((still > 0) & (region.lower < region.upper)).tolist()
     for layer, neuron, sign in rows.idle:
-        slopes, constant = _exact_row(blocks, rows.active, layer, neuron, sign)
+        slopes, constant = _exact_row(graph, rows.active, layer, neuron, sign)
         if any(slopes[k] for k in moves):
             continue
         top = _farthest(dict(enumerate(slopes)), constant, region)
@@ -57,21 +60,21 @@ def _misplaced(blocks: Sequence[Block], rows: CellRows, region: Region, still: A
     return False
 
 
-def flat(blocks: Sequence[Block], rows: CellRows, multipliers: Array, region: Region, still: Array) -> bool:
+def flat(graph: Graph, rows: CellRows, multipliers: Array, region: Region, still: Array) -> bool:
     """Whether multipliers near these prove, in rationals, that no point of the box satisfies every strict row."""
-    if not all(block.exact for block in blocks):
+    if not graph.exact:
         return False
     size = np.abs(multipliers)
     chosen = np.flatnonzero(size > 1e-13 * size.max(initial=0.0))
     if not 0 < chosen.size <= _SUPPORT:
         return False
     table = [
-        _exact_row(blocks, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()
+        _exact_row(graph, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()
     ]
     moves = np.flatnonzero(~(still > 0)).tolist()
     if not all(any(row[0][k] for k in moves) for row in table):
         return False  # a row that is constant after all says nothing of an interior
-    if _cancels(blocks, rows, size, chosen, region):
+    if _cancels(graph, rows, size, chosen, region):
         return True
     plain = [Fraction(float(v)) for v in size[chosen]]
     cancelled = np.abs(size[chosen] @ np.array([[float(v) for v in row[0]] for row in table]))
@@ -82,32 +85,32 @@ def flat(blocks: Sequence[Block], rows: CellRows, multipliers: Array, region: Re
     return False
 
 
-def _cancels(blocks: Sequence[Block], rows: CellRows, size: Array, chosen: Ints, region: Region) -> bool:
+def _cancels(graph: Graph, rows: CellRows, size: Array, chosen: Ints, region: Region) -> bool:
     """Whether the rows of later layers are made up, in rationals, of the active rows of those before (however small the weights)."""
     largest = float(size[chosen].max())
     y = {(rows.layer[r], rows.neuron[r]): Fraction(float(size[r])) for r in chosen}
     signs = {
         (k, j): Fraction(float(sign)) for k, j, sign in zip(rows.layer, rows.neuron, rows.sign.tolist(), strict=True)
     }
-    incoming: dict[int, Fraction] = {}
-    constant = Fraction(0)
-    for k in range(len(rows.active) - 1, -1, -1):
-        totals: dict[int, Fraction] = {}
-        for j in {j for layer, j in y if layer == k} | set(incoming):
-            came, sign, own = incoming.get(j, Fraction(0)), signs.get((k, j)), y.get((k, j), Fraction(0))
-            if sign is not None and came:
-                rest = abs(float(sign * own + came))
-                if rest <= max(1e-7 * abs(float(came)), 1e-12 * largest) and -came * sign >= 0:
-                    own = -came * sign
-            total = came + (own * sign if sign is not None else Fraction(0))
-            if total:
-                totals[j] = total
-        block = blocks[k]
-        constant += sum((v * Fraction(float(block.bias[j])) for j, v in totals.items()), Fraction(0))
-        below = range(block.weight.shape[1]) if k == 0 else rows.active[k - 1]
-        weights = {j: block.weight[j].tolist() for j in totals}
-        incoming = {i: sum((v * Fraction(weights[j][i]) for j, v in totals.items()), Fraction(0)) for i in below}
-    return _farthest(incoming, constant, region) <= 0
+    readers: dict[int, list[int]] = {}
+    for number, k in enumerate(graph.elementwise):
+        readers.setdefault(graph.source(k), []).append(number)
+
+    def made_up(k: int, came: _Coefficients) -> _Coefficients:
+        """What later rows leave of a node's values, with its own rows, chosen so as to cancel it where they nearly do."""
+        for number in readers.get(k, []):
+            for j in {j for layer, j in y if layer == number} | set(came):
+                before, sign, own = came.get(j, Fraction(0)), signs.get((number, j)), y.get((number, j), Fraction(0))
+                if sign is None:
+                    continue
+                rest = abs(float(sign * own + before))
+                if before and rest <= max(1e-7 * abs(float(before)), 1e-12 * largest) and -before * sign >= 0:
+                    own = -before * sign
+                came[j] = before + own * sign
+        return came
+
+    slopes, constant = _on_cell(graph, rows.active, {}, made_up)
+    return _farthest(slopes, constant, region) <= 0
 
 
 def _farthest(slopes: dict[int, Fraction], constant: Fraction, region: Region) -> Fraction:
@@ -117,18 +120,42 @@ def _farthest(slopes: dict[int, Fraction], constant: Fraction, region: Region) -
 
 
 def _exact_row(
-    blocks: Sequence[Block], active: Sequence[list[int]], layer: int, neuron: int, sign: float
+    graph: Graph, active: Sequence[list[int]], layer: int, neuron: int, sign: float
 ) -> tuple[list[Fraction], Fraction]:
     """``sign`` times a neuron's pre-activation on a cell, in rationals."""
-    g = {neuron: Fraction(sign)}
+    start = {graph.source(graph.elementwise[layer]): {neuron: Fraction(sign)}}
+    slopes, constant = _on_cell(graph, active, start, lambda _, came: came)
+    return [slopes.get(i, Fraction(0)) for i in range(graph.inputs)], constant
+
+
+def _on_cell(
+    graph: Graph,
+    active: Sequence[list[int]],
+    waiting: dict[int, _Coefficients],
+    settled: Callable[[int, _Coefficients], _Coefficients],
+) -> tuple[_Coefficients, Fraction]:
+    """Coefficients of nodes' values as those of the input and a constant on a cell; of each affine node's they are settled first."""
     constant = Fraction(0)
-    for k in range(layer, -1, -1):
-        block = blocks[k]
-        constant += sum((v * Fraction(float(block.bias[j])) for j, v in g.items()), Fraction(0))
-        below = range(block.weight.shape[1]) if k == 0 else active[k - 1]
-        weights = {j: block.weight[j].tolist() for j in g}
-        g = {i: sum((v * Fraction(weights[j][i]) for j, v in g.items()), Fraction(0)) for i in below}
-    return [g.get(i, Fraction(0)) for i in range(blocks[0].weight.shape[1])], constant
+    for k in range(len(graph.nodes) - 1, INPUT, -1):
+        node, given = graph.nodes[k], waiting.pop(k, {})
+        if isinstance(node, Elementwise):
+            _add(waiting, node.source, given)
+            continue
+        given = {j: v for j, v in settled(k, given).items() if v}
+        constant += sum((v * Fraction(float(node.bias[j])) for j, v in given.items()), Fraction(0))
+        for source, map_ in zip(node.sources, node.maps, strict=True) if given else ():
+            alive = active[graph.elementwise.index(source)] if source in graph.elementwise else range(map_.inputs)
+            entries = rationals(map_, np.array(list(given), np.int64), np.array(alive, np.int64))
+            for v, row in zip(given.values(), entries, strict=True):
+                _add(waiting, source, {i: v * w for i, w in row.items()})
+    return waiting.get(INPUT, {}), constant
+
+
+def _add(waiting: dict[int, _Coefficients], node: int, given: _Coefficients) -> None:
+    """Coefficients of a node's values from one of its consumers."""
+    total = waiting.setdefault(node, {})
+    for i, v in given.items():
+        total[i] = total.get(i, Fraction(0)) + v
 
 
 def _null_vector(table: list[list[Fraction]]) -> list[Fraction] | None:

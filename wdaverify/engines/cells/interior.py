@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.rows import TINY, LinearProgram, Rows
 from wdaverify.encoding.weak_duality import proven
+from wdaverify.graph.maps import known
+from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.ground import Norm, euclidean
-from wdaverify.network.model import Array, Block
+from wdaverify.network.model import Array
 from wdaverify.rounding import dot_error, underflow
 from wdaverify.solvers.lp import LpSession, LpStatus
 from wdaverify.solvers.qp import nearest
@@ -33,8 +35,8 @@ _DEPTHS = (1e-2, 1e-4, 1e-6, 1e-8)
 class CellRows:
     """The strict rows ``G x + g > 0`` of a cell: ``matrix [r, n]``, ``constant [r]``, and each row's layer, neuron and sign.
 
-    ``active`` are the active neurons of every hidden block, those that are constant on the cell among them; ``idle`` are the
-    constant ones' layer, neuron and sign.
+    A layer is an elementwise node by its number. ``active`` are the active neurons of each, those that are constant on the cell among
+    them; ``idle`` are the constant ones' layer, neuron and sign.
     """
 
     matrix: Array
@@ -46,15 +48,24 @@ class CellRows:
     idle: list[tuple[int, int, float]]
 
 
-def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) -> CellRows:
-    """The rows of a cell given by the phases (1 active, else dead) of every hidden block.
+def cell_rows(graph: Graph, phases: Sequence[Array], still: Array) -> CellRows:
+    """The rows of a cell given by the phases (1 active, else dead) of every elementwise node, each a ReLU.
 
     Neurons that are constant on the cell, however the features move that are not ``still [n]``, are left out.
     """
-    G, g, moves = blocks[0].weight, blocks[0].bias, ~(still > 0)
-    matrix, constant, layer, neuron, signs = [], [], [], [], []
+    n, moves = graph.inputs, ~(still > 0)
+    matrix, constant, layer, neuron, signs = [], [], list[int](), list[int](), list[Array]()
     idle: list[tuple[int, int, float]] = []
-    for k, phase in enumerate(phases):
+    last = np.zeros(n + 1)
+    last[n] = 1.0
+    values = {INPUT: np.eye(n + 1, n)}  # of every node on the cell G^T [n, m] and, as a last row, g
+    for at, node in enumerate(graph.nodes):
+        if isinstance(node, Affine):
+            terms = [map_.apply(values[s]) for s, map_ in zip(node.sources, node.maps, strict=True)]
+            values[at] = sum(terms[1:], start=terms[0]) + np.outer(last, node.bias)
+            continue
+        k, phase = len(signs), phases[len(signs)]
+        G, g = values[node.source][:n].T, values[node.source][n]
         sign = np.where(phase > 0, 1.0, -1.0)
         moved = (G[:, moves] != 0).any(axis=1)
         kept = np.flatnonzero(moved)
@@ -64,10 +75,7 @@ def cell_rows(blocks: Sequence[Block], phases: Sequence[Array], still: Array) ->
         layer += [k] * kept.size
         neuron += kept.tolist()
         signs.append(sign[kept])
-        on = (phase > 0).astype(np.float64)
-        following = blocks[k + 1]
-        G, g = following.weight @ (on[:, None] * G), following.weight @ (on * g) + following.bias
-    n = blocks[0].weight.shape[1]
+        values[at] = values[node.source] * (phase > 0)
     return CellRows(
         np.concatenate(matrix) if matrix else np.zeros((0, n)),
         np.concatenate(constant) if constant else np.zeros(0),
@@ -187,12 +195,12 @@ def surely_within(region: Region, points: Array) -> NDArray[np.bool_]:
     return np.asarray(region.cost.distance(points - region.centre) <= edge)
 
 
-def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool:
+def misses_ball(graph: Graph, rows: CellRows, region: Region) -> bool:
     """Whether the closed cell is proved to lie beyond the region's l2 ball, by a tangent of the ball at its nearest point."""
     n = region.lower.size
     scale = np.abs(rows.matrix).sum(axis=1)
     table, side = rows.matrix / scale[:, None], -rows.constant / scale
-    error = cell_error(blocks, rows, region) / scale + TINY * region.magnitude().sum()  # rows leave tiny entries out
+    error = cell_error(graph, rows, region) / scale + TINY * region.magnitude().sum()  # rows leave tiny entries out
     index = np.broadcast_to(np.arange(n), table.shape)
     loose = Rows.of(index, table, side - error, np.full(side.size, np.inf))
     point = nearest(LinearProgram(np.zeros(n), region.lower, region.upper, loose), region.centre, region.cost.scale(n))
@@ -216,19 +224,34 @@ def misses_ball(blocks: Sequence[Block], rows: CellRows, region: Region) -> bool
     return proven(line, loose, region.lower, region.upper, solution.rows) > reach
 
 
-def cell_error(blocks: Sequence[Block], rows: CellRows, region: Region) -> Array:
-    """What forming the rows of a cell, from blocks that may be off themselves, may have lost at most anywhere in the box, ``[r]``."""
+def cell_error(graph: Graph, rows: CellRows, region: Region) -> Array:
+    """What forming the rows of a cell, from maps that may be off themselves, may have lost at most anywhere in the box, ``[r]``."""
     size = region.magnitude()
-    bound, carried = size, np.zeros(size.size)
-    totals = []
-    for k, active in enumerate(rows.active):
-        block, terms = blocks[k], 4 + sum(block.weight.shape[1] for block in blocks[: k + 1])
-        weight = np.abs(block.weight)
-        carried = weight @ carried + 2 * (block.weight_error @ (bound + carried) + block.bias_error)
-        carried = carried + underflow(2 * terms) * (1 + size.sum())  # products of tiny weights, times the input
-        bound = weight @ bound + np.abs(block.bias)
-        totals.append(dot_error(2 * terms) * bound + 1.001 * carried)
+    states = {
+        INPUT: (size, np.zeros(size.size), 4)
+    }  # per node the largest values, what they may be off, and the terms of their sums
+    totals = list[Array]()
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Affine):
+            states[k] = _carried(node, [states[s] for s in node.sources], 1 + float(size.sum()))
+            continue
+        bound, off, terms = states[node.source]
         on = np.zeros(bound.size)
-        on[active] = 1.0
-        bound, carried = on * bound, on * carried
+        on[rows.active[len(totals)]] = 1.0
+        totals.append(dot_error(2 * terms) * bound + 1.001 * off)
+        states[k] = on * bound, on * off, terms
     return np.array([totals[k][j] for k, j in zip(rows.layer, rows.neuron, strict=True)])
+
+
+def _carried(node: Affine, sources: list[tuple[Array, Array, int]], size: float) -> tuple[Array, Array, int]:
+    """An affine node's state in ``cell_error`` from its sources'; the input is no larger than ``size``."""
+    terms = max(t + map_.terms_out for map_, (_, _, t) in zip(node.maps, sources, strict=True)) + len(sources) - 1
+    bound = np.abs(node.bias)
+    off = np.zeros(node.width) if node.bias_error is None else 2 * node.bias_error
+    for map_, (before, loose, _) in zip(node.maps, sources, strict=True):
+        stored, unknown = known(map_)
+        bound = bound + stored.apply(before)
+        off = off + stored.apply(loose) + map_.lost_out * size
+        if unknown is not None:
+            off = off + 2 * unknown.apply(before + loose)
+    return bound, off + underflow(2 * terms) * size, terms  # products of tiny weights, times the input

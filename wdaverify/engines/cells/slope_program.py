@@ -13,8 +13,9 @@ from wdaverify.encoding.rows import TINY, LinearProgram, Rows
 from wdaverify.encoding.slope import slope_model
 from wdaverify.encoding.weak_duality import proven
 from wdaverify.engines.base import Slope
+from wdaverify.graph.nodes import Graph
 from wdaverify.ground import Norm, euclidean
-from wdaverify.network.model import Array, Block
+from wdaverify.network.model import Array
 from wdaverify.solvers.lp import LpSession, LpStatus
 
 _ROUNDS = 6
@@ -35,12 +36,10 @@ class Found:
 class SlopeProgram:
     """One question's relaxation, kept in an LP session."""
 
-    def __init__(
-        self, blocks: tuple[Block, ...], bounds: list[tuple[Array, Array]], slopes: list[Array], question: Slope
-    ) -> None:
+    def __init__(self, graph: Graph, bounds: list[tuple[Array, Array]], slopes: list[Array], question: Slope) -> None:
         region = question.region
         flat = replace(region, integer=None)
-        self._model, self._at = slope_model(blocks, bounds, slopes, flat, question.rows, question.still)
+        self._model, self._at = slope_model(graph, bounds, slopes, flat, question.rows, question.still)
         model = self._model
         self._own = Rows(model.row_lower, model.row_upper, model.start, model.index, model.coefficient)
         self._rows, self._cuts = self._own, list[Rows]()

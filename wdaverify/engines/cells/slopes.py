@@ -28,8 +28,9 @@ from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ba
 from wdaverify.engines.cells.search import PseudoCosts
 from wdaverify.engines.cells.slope_program import SlopeProgram
 from wdaverify.errors import SolverError
+from wdaverify.graph.nodes import Graph
 from wdaverify.ground import GroundCost, Norm
-from wdaverify.network.model import Array, Block, graph_of
+from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, underflow
 from wdaverify.witness.slope import slopes_at
 
@@ -75,13 +76,11 @@ class _Fork:
 class SlopeHunt:
     """One slope question on its way to an answer."""
 
-    def __init__(self, blocks: tuple[Block, ...], question: Slope, effort: Effort) -> None:
+    def __init__(self, graph: Graph, question: Slope, effort: Effort) -> None:
         self._begun = time.perf_counter()
-        self._blocks, self._question, self._effort = blocks, question, effort
+        self._graph, self._question, self._effort = graph, question, effort
         self._region, self._rows, self._still = question.region, question.rows, question.still
-        self._backward = Backward(graph_of(blocks))
-        self._sizes = [block.weight.shape[0] for block in blocks[:-1]]
-        self._edges = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
+        self._backward = Backward(graph)
         self._shell = shell_of(self._region)
         scale = (self._still > 0) & (self._region.lower < self._region.upper)  # at 0 it stands for points at infinity
         self._least, self._most = _inner(self._region)
@@ -152,7 +151,7 @@ class SlopeHunt:
             points = points[self._region.rows.hold(points)]
         if not len(points):
             return
-        lower = slopes_at(self._blocks, points, self._rows, self._cost, self._still)[0]
+        lower = slopes_at(self._graph, points, self._rows, self._cost, self._still)[0]
         best = int(lower.argmax())
         if lower[best] > self.incumbent:
             self.incumbent, self.point = float(lower[best]), points[best]
@@ -213,10 +212,10 @@ class SlopeHunt:
         local = [(np.minimum(low, high), np.maximum(low, high)) for low, high in bounds]
         pull: list[Array] = []
         rows = np.broadcast_to(self._rows, (len(made), *self._rows.shape))
-        centre, radius = jacobian(self._blocks, local, rows, pull)
+        centre, radius = jacobian(self._graph, local, rows, pull=pull)
         cheap = slope_up(centre, radius, self._cost, self._still)
-        slopes = neuron_slopes(self._blocks, local, self._cost, self._still)
-        if at_root and self._sizes:
+        slopes = neuron_slopes(self._graph, local, self._cost, self._still)
+        if at_root and self._graph.neurons:
             self._program = self._make_program(local, slopes)
         for k, node in enumerate(made):
             node.bound = min(node.bound, float(cheap[k])) if there[k] else -math.inf
@@ -253,7 +252,7 @@ class SlopeHunt:
     def _settle(self, node: _Node, bounds: HiddenBounds) -> None:
         """A cell: a point of its interior, or a proof that it has none, or its bound is kept."""
         phases = [np.where(low[0] >= 0, 1, -1) for low, _ in bounds]
-        rows = cell_rows(self._blocks, phases, self._still)
+        rows = cell_rows(self._graph, phases, self._still)
         try:
             depth = deepest(rows, self._region, self._still)
         except SolverError as error:
@@ -267,8 +266,8 @@ class SlopeHunt:
             self._try(point[None, :])
         if node.bound <= self.incumbent + self._effort.gap:
             return
-        gone = no_interior(self._blocks, rows, depth, self._region, self._still)
-        if not gone and not (ball and misses_ball(self._blocks, rows, self._region)):
+        gone = no_interior(self._graph, rows, depth, self._region, self._still)
+        if not gone and not (ball and misses_ball(self._graph, rows, self._region)):
             self._why = _ROUNDED if node.bound <= self.incumbent * (1 + _CLOSE) else _NEITHER
             self._residual = max(self._residual, node.bound)
         node.bound = -math.inf  # no longer open
@@ -289,7 +288,7 @@ class SlopeHunt:
             return None
         single = [(low[0], high[0]) for low, high in bounds]
         try:
-            return SlopeProgram(self._blocks, single, [s[0] for s in slopes], self._question)
+            return SlopeProgram(self._graph, single, [s[0] for s in slopes], self._question)
         except SolverError as error:
             self._why = str(error)
             return None
