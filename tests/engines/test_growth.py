@@ -489,8 +489,9 @@ def test_what_single_precision_cannot_hold_is_left_to_linear_programs(
 
     def large(self: Single, graph: Graph) -> None:
         begin(self, graph)
-        (first,), bias = self._affine[0]
-        self._affine[0] = (replace(first, weight=np.where(first.weight > 0, np.float32(np.inf), first.weight)),), bias
+        ((source, first),), bias = self._affine[0]
+        weight = np.where(first.weight > 0, np.float32(np.inf), first.weight)
+        self._affine[0] = ((source, replace(first, weight=weight)),), bias
 
     monkeypatch.setattr(Single, "__init__", large)
     for question, truth in ((inner, value), (distance, nearest)):

@@ -12,7 +12,17 @@ from wdaverify.graph.maps import Dense, LinearMap, Same
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, chain
 from wdaverify.graph.single import Floats, Single
 
-GRAPHS = [*(random_graph(seed) for seed in range(12)), *(residual_convolution(seed) for seed in range(2))]
+
+def shared() -> Graph:
+    """Coefficients that two nodes are given as they are, and one of them more besides."""
+    rng, make = np.random.default_rng(3), Maker(2)
+    first, second = (make.affine({INPUT: Dense(rng.normal(size=(3, 2)))}) for _ in range(2))
+    third = make.affine({first: Dense(rng.normal(size=(3, 3)))}, rng.normal(size=3))
+    make.affine({first: Same(3), second: Same(3), third: Same(3)}, rng.normal(size=3))
+    return make.graph()
+
+
+GRAPHS = [shared(), *(random_graph(seed) for seed in range(12)), *(residual_convolution(seed) for seed in range(2))]
 
 
 def single(*shape: int) -> Floats:
@@ -44,7 +54,7 @@ def test_back_is_the_transpose_of_forward(graph: Graph) -> None:
     rng, made = np.random.default_rng(0), Single(graph)
     slopes, shifts = rng.normal(size=(2, graph.neurons)).astype(np.float32)
     x, rows, asked = single(4, graph.inputs), single(4, graph.outputs), list[int]()
-    constant = single(4)
+    constant, given = single(4), rows.copy()
     before = constant.copy()
 
     def below(number: int, q: Floats) -> Floats:
@@ -57,6 +67,7 @@ def test_back_is_the_transpose_of_forward(graph: Graph) -> None:
 
     pull = made.back(rows, constant, below)
     assert pull.dtype == constant.dtype == np.float32
+    np.testing.assert_array_equal(rows, given)
     assert asked == list(range(len(made.spans)))[::-1]
     out = made.forward(x, lambda k, z: z * slopes[made.spans[k]] + shifts[made.spans[k]])
     told, got = (rows * out).sum(axis=1), constant - before + (pull * x).sum(axis=1)
