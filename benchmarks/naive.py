@@ -23,6 +23,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+from chains import weights
 from outcome import Outcome, RefusedError
 from threadpoolctl import threadpool_limits
 
@@ -95,12 +96,12 @@ def processes(count: int, module: str, width: int = 1) -> Iterator[list[ProcessP
 
 def steepest(problem: WdroProblem) -> float:
     """The largest slope of a rival's margin at a sample, in the norm dual to the cost's; 1 where all are 0."""
-    network, most = problem.network, 0.0
+    network, layers, most = problem.network, weights(problem.network), 0.0
     for x, label in zip(problem.samples.x, problem.samples.y.tolist(), strict=True):
         slope, value = np.eye(network.n_inputs), x
-        for k, block in enumerate(network.blocks):
-            value, slope = block.weight @ value + block.bias, block.weight @ slope
-            if k + 1 < len(network.blocks):
+        for k, (weight, bias) in enumerate(layers):
+            value, slope = weight @ value + bias, weight @ slope
+            if k + 1 < len(layers):
                 slope, value = slope * (value > 0)[:, None], np.maximum(value, 0.0)
         margin = np.abs(slope - slope[label])
         size = margin.sum(axis=1) if problem.cost.norm is Norm.INF else margin.max(axis=1)

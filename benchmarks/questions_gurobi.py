@@ -14,6 +14,7 @@ from functools import cache
 import gurobipy
 import numpy as np
 import torch
+from chains import weights
 from gurobi_ml import add_predictor_constr
 from gurobipy import GRB
 from outcome import RefusedError, Solved
@@ -33,11 +34,11 @@ def _environment() -> gurobipy.Env:
 def sequential(network: ReluNetwork) -> torch.nn.Sequential:
     """The canonical form as torch layers, float64."""
     layers: list[torch.nn.Module] = []
-    for block in network.blocks:
-        linear = torch.nn.Linear(*block.weight.shape[::-1], dtype=torch.float64)
+    for weight, bias in weights(network):
+        linear = torch.nn.Linear(*weight.shape[::-1], dtype=torch.float64)
         with torch.no_grad():
-            linear.weight.copy_(torch.tensor(block.weight))
-            linear.bias.copy_(torch.tensor(block.bias))
+            linear.weight.copy_(torch.tensor(weight))
+            linear.bias.copy_(torch.tensor(bias))
         layers += [linear, torch.nn.ReLU()]
     return torch.nn.Sequential(*layers[:-1])
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import highspy
 import numpy as np
+from chains import weights
 from outcome import RefusedError, Solved
 
 from wdaverify import WdroProblem
@@ -31,9 +32,9 @@ def interval_bounds(problem: WdroProblem) -> HiddenBounds:
     """Pre-activation bounds over the support by interval arithmetic; a neuron is dead or active from ``_NOTHING`` on."""
     low, high, tiny = problem.support.lower, problem.support.upper, float(np.finfo(np.float64).tiny)
     out = []
-    for block in problem.network.blocks[:-1]:
-        up, down = np.maximum(block.weight, 0.0), np.minimum(block.weight, 0.0)
-        low, high = up @ low + down @ high + block.bias, up @ high + down @ low + block.bias
+    for weight, bias in weights(problem.network)[:-1]:
+        up, down = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
+        low, high = up @ low + down @ high + bias, up @ high + down @ low + bias
         dead = high <= _NOTHING
         low, high = np.where(~dead & (low >= -_NOTHING), tiny, low), np.where(dead, -_NOTHING, high)
         low = np.minimum(low, high)

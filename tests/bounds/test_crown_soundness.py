@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bounds.tiny import as_network, exact_distance, exact_values, hard_network, network, on_grid, points_between
-from layers import Affine, Diagonal, Relu, layers_of
+from layers import Affine, Diagonal, Relu, blocks_of, layers_of
 from torch import Tensor
 
 import wdaverify.bounds.crown as crown_module
@@ -73,7 +73,7 @@ def test_the_random_networks_are_hard() -> None:
     assert any(np.abs(w).max() > 1e5 for w in weights)
     assert any(0 < np.abs(w).max() < 1e-4 for w in weights)
     assert any(isinstance(layer, Diagonal) for net in nets for layer in layers_of(net))
-    assert any(not block.exact for net in nets for block in net.blocks)
+    assert any(not block.exact for net in nets for block in blocks_of(net.canonical))
 
 
 # A check that notices nothing is worth nothing: each of these faults must be seen.
@@ -149,7 +149,7 @@ def _linear_shortfalls(norm: Norm) -> int:
             regions, (), torch.eye(4, dtype=torch.float64)[None], None
         )[0]
         for row, bound in enumerate(upper_bound.tolist()):
-            best = (net.blocks[0].weight[row] > 0).astype(float)
+            best = (blocks_of(net.canonical)[0].weight[row] > 0).astype(float)
             count += exact_values(net, best)[1][row] > Fraction(bound)
     return count
 

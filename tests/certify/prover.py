@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from layers import Block, blocks_of
 from oracles import Array
 from scipy.optimize import linprog
 
@@ -17,7 +18,6 @@ from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.proof import WRITTEN, Proof, Tree
 from wdaverify.certify.upper import farthest
-from wdaverify.network.model import Block, graph_of
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.witness.evaluate import Atom
 
@@ -66,8 +66,8 @@ class Prover:
 
     def __init__(self, problem: WdroProblem) -> None:
         self.problem = problem
-        self.blocks = problem.network.blocks
-        self.backward = Backward(graph_of(self.blocks))
+        self.blocks = blocks_of(problem.network.canonical)
+        self.backward = Backward(problem.network.canonical)
 
     def proof(self, i: int, j: int, lam: float) -> Proof:
         far = float(farthest(self.problem)[i])

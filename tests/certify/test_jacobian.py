@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from bounds.tiny import exact_values, hard_network, network, random_layers
-from layers import Affine, Diagonal, layers_of
+from layers import Affine, Diagonal, blocks_of, layers_of
 
 from wdaverify.certify.backward import Backward
 from wdaverify.certify.jacobian import jacobian, neuron_slopes, slope_down, slope_up, spectral_up
@@ -165,8 +165,8 @@ def test_neuron_slopes_bound_every_gradient(norm: Norm) -> None:
     slopes = neuron_slopes(net.canonical, bounds, GroundCost(norm, 1), np.zeros(3))
     order = {Norm.INF: 1, Norm.ONE: np.inf, Norm.TWO: 2}[norm]
     for x in np.random.default_rng(0).uniform(-1, 1, (200, 3)):
-        first, second = net.blocks[0].weight, net.blocks[1].weight
-        on = first @ x + net.blocks[0].bias > 0
+        first, second = blocks_of(net.canonical)[0].weight, blocks_of(net.canonical)[1].weight
+        on = first @ x + blocks_of(net.canonical)[0].bias > 0
         assert (np.linalg.norm(first, order, axis=1) <= slopes[0][0]).all()
         assert (np.linalg.norm(second @ (on[:, None] * first), order, axis=1) <= slopes[1][0]).all()
 

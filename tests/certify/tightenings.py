@@ -16,7 +16,7 @@ from oracles import Array
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import BARE, TIGHTENED, WRITTEN, Phases, Tightening, Tree
 from wdaverify.certify.tightened import Asked, Nodes
-from wdaverify.network.model import ReluNetwork, graph_of
+from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import GroundCost, Norm
 
 
@@ -75,7 +75,7 @@ def setting(seed: int, norm: Norm, power: int = 1, *, distance: bool = False, wh
     rng = np.random.default_rng([seed, power])
     n = int(rng.integers(2, 4))
     net = network(*random_layers(rng, n, *[int(v) for v in rng.integers(3, 6, int(rng.integers(1, 4)))], 3))
-    backward = Backward(graph_of(net.blocks))
+    backward = Backward(net.canonical)
     centre = on_grid(rng.uniform(size=n))
     points = on_grid(
         np.clip(centre + (rng.uniform(size=(1500, n)) - 0.5) * rng.choice([0.1, 0.5, 2.0], (1500, 1)), 0, 1)

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bounds.tiny import best_in_cells, exact_values, network, problem, random_layers, raw
-from layers import Affine, Diagonal, Relu, network_of
+from layers import Affine, Diagonal, Relu, blocks_of, network_of
 from oracles import Cell, enumerate_cells, exact_distance
 
 from wdaverify.encoding.distance import distance_model
 from wdaverify.encoding.inner import inner_model
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.engines.screening import Screen
-from wdaverify.network.model import Array, Block, ReluNetwork, readonly
+from wdaverify.network.model import Array, ReluNetwork, readonly
 from wdaverify.problem import Norm
 from wdaverify.solvers.base import MilpLimits, MilpOutcome, MilpStatus
 from wdaverify.solvers.highs import HighsSolver
@@ -114,11 +114,11 @@ def normalised(rng: np.random.Generator) -> ReluNetwork:
 def test_fused_maps_are_bounded_from_above(seed: int, norm: Norm) -> None:
     rng = np.random.default_rng(seed)
     net = normalised(rng)
-    assert not net.blocks[0].exact
+    assert not blocks_of(net.canonical)[0].exact
     x = rng.uniform(0, 255, size=2)
     screen = Screen(problem(net, x, [0], norm=norm, upper=255.0))
     region, bounds, _ = screen.region(0, 0.0, float(screen.reach[0]))
-    fused = [(block.weight, block.bias) for block in net.blocks]
+    fused = [(block.weight, block.bias) for block in blocks_of(net.canonical)]
     cells = enumerate_cells(fused, np.zeros(2), np.full(2, 255.0))
     for rival in (1, 2):
         lam = 0.002
@@ -137,11 +137,18 @@ def test_fused_maps_are_bounded_from_above(seed: int, norm: Norm) -> None:
 
 def with_errors(net: ReluNetwork, size: float) -> ReluNetwork:
     """The same network, claiming that every entry of every block may be off by ``size``."""
-    blocks = tuple(
-        Block(b.weight, b.bias, np.full_like(b.weight, size), np.full_like(b.bias, size)) for b in net.blocks
+    nodes = tuple(
+        replace(
+            node,
+            maps=tuple(Dense(rows(m), np.full((m.outputs, m.inputs), size)) for m in node.maps),
+            bias_error=np.full(node.width, size),
+        )
+        if isinstance(node, AffineNode)
+        else node
+        for node in net.canonical.nodes
     )
     vague = replace(net)
-    vague.__dict__["blocks"] = blocks
+    vague.__dict__["canonical"] = Graph(nodes, net.n_inputs)
     return vague
 
 

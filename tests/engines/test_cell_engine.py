@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bounds.tiny import best_in_cells, network, problem, random_layers, raw
+from layers import blocks_of
 from oracles import enumerate_cells, exact_distance
 
 from wdaverify import verify
@@ -18,7 +19,7 @@ from wdaverify.encoding.milp import ModelBuilder
 from wdaverify.engines.base import Distance, Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.engines.screening import Screen
-from wdaverify.network.model import ReluNetwork, graph_of
+from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import GroundCost, Norm
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
@@ -118,7 +119,7 @@ def test_the_program_of_a_shell_contains_every_point(seed: int, norm: Norm) -> N
     shells = Shells.around(
         GroundCost(norm, 1), region.centre[None], region.lower, region.upper, np.array([near]), np.array([far])
     )
-    bounds = [(low[0], high[0]) for low, high in Backward(graph_of(net.blocks)).pre_activations(shells)]
+    bounds = [(low[0], high[0]) for low, high in Backward(net.canonical).pre_activations(shells)]
     functional = np.zeros(net.n_outputs)
     functional[inner.rival], functional[inner.label] = 1.0, -1.0
     rooms = (shells.up[0], shells.down[0])
@@ -135,7 +136,7 @@ def test_the_program_of_a_shell_contains_every_point(seed: int, norm: Norm) -> N
         else:
             v[moves.column], v[moves.other] = np.maximum(d, 0) / moves.unit, np.maximum(-d, 0) / moves.unit
         h, first, at = x, 0, 0
-        for block, (_, high) in zip(net.blocks[:-1], bounds, strict=True):
+        for block, (_, high) in zip(blocks_of(net.canonical)[:-1], bounds, strict=True):
             z = block.weight @ h + block.bias
             h = np.maximum(z, 0)
             for i in np.flatnonzero(high > 0):

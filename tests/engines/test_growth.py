@@ -34,7 +34,7 @@ from wdaverify.engines.cells.search import Search
 from wdaverify.engines.cells.tree import Node
 from wdaverify.graph.nodes import Graph
 from wdaverify.graph.single import Single
-from wdaverify.network.model import ReluNetwork, graph_of
+from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import GroundCost, LinearRows, Norm
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
@@ -99,7 +99,7 @@ def valid(answer: Answer, truth: float, question: Inner | Distance) -> bool:
 
 def shown(net: ReluNetwork, question: Inner | Distance, proof: Proof, power: int = 1) -> float:
     """What the leaves of a proof show, outward, by ``Backward`` alone; also that its shells lie end to end."""
-    region, backward = question.region, Backward(graph_of(net.blocks))
+    region, backward = question.region, Backward(net.canonical)
     assert (proof.trees[0].near, proof.trees[-1].far) == (region.near, region.far)
     assert all(a.far == b.near for a, b in pairwise(proof.trees))
     functional = np.zeros(net.n_outputs)

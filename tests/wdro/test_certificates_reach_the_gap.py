@@ -19,7 +19,7 @@ from wdaverify.certify.backward import Backward
 from wdaverify.certify.checker import _beside
 from wdaverify.certify.peak import Shells
 from wdaverify.graph.functions import lower_slope
-from wdaverify.network.model import graph_of, readonly
+from wdaverify.network.model import readonly
 from wdaverify.wdro.proofs import MarginProofs
 
 
@@ -107,7 +107,7 @@ def test_search_and_checker_follow_one_rule_without_a_jump() -> None:
 def test_bounds_of_a_shell_depend_on_rounding_by_rounding_alone(seed: int) -> None:
     """A shell's box moved by a rounding moves every bound by little, ties or not."""
     asked = tied(seed)
-    backward, x = Backward(graph_of(asked.network.blocks)), asked.samples.x[:1]
+    backward, x = Backward(asked.network.canonical), asked.samples.x[:1]
     spread = np.array([0.25, 0.25 * (1 + 1e-15), 0.25 * (1 - 1e-15)])
     many = np.repeat(x, 3, axis=0)
     shells = Shells.around(asked.cost, many, asked.support.lower, asked.support.upper, np.zeros(3), spread)
