@@ -15,6 +15,9 @@ from wdaverify.encoding.distance import distance_model
 from wdaverify.encoding.inner import inner_model
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.engines.screening import Screen
+from wdaverify.graph.maps import Dense, rows
+from wdaverify.graph.nodes import Affine as AffineNode
+from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array, ReluNetwork, readonly
 from wdaverify.problem import Norm
 from wdaverify.solvers.base import MilpLimits, MilpOutcome, MilpStatus

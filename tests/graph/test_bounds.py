@@ -11,8 +11,9 @@ from graph.graphs import exactly, random_graph, residual_convolution
 from wdaverify.certify import backward as module
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.graph.convolution import Convolution
+from wdaverify.graph.functions import relu
 from wdaverify.graph.maps import Dense
-from wdaverify.graph.nodes import Affine, Graph
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.ground import GroundCost, Norm
 
 SEEDS = [*range(12), *(pytest.param(s, marks=pytest.mark.full) for s in range(12, 200))]
@@ -119,3 +120,20 @@ def test_a_planted_fault_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(AssertionError):
         look()
+
+
+def test_what_is_given_for_neurons_that_nothing_reads_counts() -> None:
+    """A lift of a neuron behind which there is nothing: ``z = x`` on [0, 1], of which the largest is 1."""
+    one = Dense(np.ones((1, 1)))
+    graph = Graph(
+        (Affine((INPUT,), (one,), np.zeros(1)), Elementwise(0, relu()), Affine((INPUT,), (one,), np.zeros(1))), 1
+    )
+    backward, cost = Backward(graph), GroundCost(Norm.INF, 1)
+    shells = Shells.around(cost, np.zeros((1, 1)), np.zeros(1), np.ones(1), np.zeros(1), np.ones(1))
+    bounds, phases, zero = backward.pre_activations(shells), np.zeros((1, 1), np.int8), np.zeros((1, 1))
+    for lift in (1.0, -1.0):
+        lines = module.Lines(zero, zero, np.full((1, 1), lift))
+        top = float(backward.leaves(zero, np.zeros(1), shells, bounds, phases, None, lines=lines)[0])
+        assert max(0.0, lift) <= top <= max(0.0, lift) + 1e-9
+    least = backward.leaves(np.ones((1, 1)), np.zeros(1), shells, bounds, phases, np.full((1, 1), -3.0))
+    assert 1 <= float(least[0]) <= 4 + 1e-9

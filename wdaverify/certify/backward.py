@@ -226,8 +226,10 @@ class Backward:
                     if number < len(bounds):
                         low, high, vacant = _allowed(bounds[number], phases[:, self._span(number)])
                         empty |= vacant
-                        if k in run.waiting:
-                            self._elementwise(node, self._span(number), *run.waiting.pop(k), low, high, choose, run)
+                        if k in run.waiting or not isinstance(choose, _ByRule):  # nu counts where nothing waits too
+                            none = np.zeros((*rows.shape[:2], low.shape[1])), None
+                            given = run.waiting.pop(k, none)
+                            self._elementwise(node, self._span(number), *given, low, high, choose, run)
                 elif k in run.waiting:
                     self._affine(k, node, *run.waiting.pop(k), run)
             q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
