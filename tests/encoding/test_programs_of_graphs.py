@@ -318,6 +318,12 @@ def test_what_composing_rounds_is_paid_for(seed: int, norm: Norm) -> None:
         ends = np.array([exactly(behind, np.array([x]))[top] for x in (0.0, 1.0)])
         bounds = [(np.vectorize(float_down)(ends.min(axis=0)), np.vectorize(float_up)(ends.max(axis=0)))]
         check_points(behind, region, bounds, [behind], 1e-11)
+    make = Maker(1)
+    small = make.affine({INPUT: Dense(rng.normal(size=(3, 1)))})
+    make.affine({INPUT: Dense(np.round(large)), small: Same(3)})
+    added = make.graph()
+    region, _, bounds = asked(added, GroundCost(norm, 1), 1)
+    check_points(added, region, bounds, [added], 1e-11)
     make = Maker(2)
     total = make.affine({INPUT: Dense(rng.normal(size=(3, 2)))}, rng.normal(size=3))
     v = make.function(total, relu())

@@ -85,11 +85,6 @@ class _Known:
         """How large the network's numbers are, ``[m]``."""
         return 1.001 * (self.size + self.error) if self.own is None else self.own
 
-    @property
-    def rounded(self) -> Array:
-        """How large what composing rounds is, ``[m]``."""
-        return self.size if self.own is None else np.abs(self.sums.base)
-
 
 def add_network(
     builder: ModelBuilder,
@@ -163,11 +158,13 @@ def _add_nodes(
 def _error(node: Affine, sums: Sums, known: Mapping[int, _Known], reach: Array) -> Array:
     """What the sums of an affine node may be off by, ``[m]``."""
     terms, lost, off, rounded, carried = 1, np.zeros(node.width), list[Array](), list[Array](), list[Array]()
+    exact = all(known[source].own is not None for source in node.sources)  # no column has two coefficients to add up
     for source, map_ in zip(node.sources, node.maps, strict=True):
         given, (matrix, wrong) = known[source], entries(map_)
         terms, lost = terms + max(map_.terms_out, 1), lost + map_.lost_out
         off += [] if wrong is None else [wrong.most(given.largest)]
-        rounded += [matrix.most(given.rounded)] if given.rounded.any() else []
+        size = np.abs(given.sums.base) if exact else given.size
+        rounded += [matrix.most(size)] if size.any() else []
         carried += [matrix.most(given.error)] if given.error.any() else []
     off += [] if node.bias_error is None else [node.bias_error]
     if rounded:
