@@ -169,8 +169,7 @@ class WdroProblem:
             radius=real("radius", self.radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
         )
         check_power("radius", self.radius, self.cost.order, "rescale the features")
-        if not network.blocks:  # composing the blocks here refuses a network whose weights overflow
-            raise ProblemError(f"{network.name} has no layers")
+        _ = network.canonical  # refuses a network whose weights overflow when composed
         if len(samples) == 0:
             raise SamplesError(f"{samples.source}: no samples; at least one is needed")
         self._check_loss()

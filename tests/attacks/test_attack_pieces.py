@@ -24,7 +24,7 @@ def test_gradients_are_those_of_the_network() -> None:
     first, second, third = (Affine(readonly(weight), readonly(bias)) for weight, bias in maps)
     net = network_of((first, Relu(), second, Relu(), third), (5,), (4,), "", "test", ())
     x, y, j = rng.normal(size=(20, 5)), rng.integers(0, 4, 20), rng.integers(0, 4, 20)
-    here = TorchNetwork(tuple((b.weight, b.bias) for b in net.blocks), torch.device("cpu"))
+    here = TorchNetwork(net.canonical, torch.device("cpu"))
     margin, gradient = here.margin_gradient(torch.tensor(x), torch.tensor(y), torch.tensor(j))
     functional = np.eye(4)[j] - np.eye(4)[y]
     assert margin.numpy() == pytest.approx((functional * net.forward(x)).sum(axis=1), abs=1e-12)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import cvxpy as cp
 import numpy as np
 import pytest
-import torch
+from bounds.tiny import highest
 
-from wdaverify.bounds.region import Regions, peak
 from wdaverify.network.model import Array
 from wdaverify.problem import GroundCost, Norm
 
@@ -28,10 +27,7 @@ class Case:
     lam: float | None
 
     def bound(self) -> float:
-        one = [torch.tensor(v, dtype=torch.float64) for v in (self.lower, self.upper, [self.near], [self.far])]
-        regions = Regions.around(self.cost, torch.tensor(self.x)[None], (one[0], one[1]), one[2], one[3])
-        lam = None if self.lam is None else torch.tensor([self.lam], dtype=torch.float64)
-        return float(peak(torch.tensor(self.a)[None, None], regions, lam)[0, 0])
+        return highest(self.cost, self.a, self.x, self.lower, self.upper, self.near, self.far, self.lam)
 
     def distance(self, d: Array) -> Array:
         n = self.x.size

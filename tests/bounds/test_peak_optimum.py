@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
+from bounds.tiny import highest
 from scipy.optimize import linprog
 
-from wdaverify.bounds.region import Regions, peak
 from wdaverify.network.model import Array
 from wdaverify.problem import GroundCost, Norm
 
@@ -49,12 +48,7 @@ def test_peak_is_the_optimum(norm: Norm, priced: bool) -> None:
         a = rng.normal(size=n) * 10.0 ** rng.integers(-2, 3)
         a[rng.integers(n)] = 0.0 if case % 5 == 0 else a[0]
         lam = float(np.abs(a).sum() * rng.choice([0.0, 0.1, 0.4, 1.0, 3.0])) if priced else 0.0
-        box = tuple(torch.tensor(side) for side in (lower, upper))
-        regions = Regions.around(
-            GroundCost(norm, 1), torch.tensor(x)[None], box, *torch.tensor([[near], [far]], dtype=torch.float64)
-        )
-        multiplier = torch.tensor([lam], dtype=torch.float64) if priced else None
-        found = float(peak(torch.tensor(a)[None, None], regions, multiplier)[0, 0])
+        found = highest(GroundCost(norm, 1), a, x, lower, upper, near, far, lam if priced else None)
         best = by_linprog(a, x, (lower, upper), norm, near, far, lam)
         scale = 1 + float(np.abs(a).max())
         assert found >= best - 1e-10 * scale
@@ -66,9 +60,6 @@ def test_peak_is_the_optimum(norm: Norm, priced: bool) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_slope_below_the_multiplier_stays_at_the_sample(norm: Norm) -> None:
     """Dual norm at most lam and near 0: the best point is the sample itself."""
-    x = torch.tensor([[0.5, 0.25]], dtype=torch.float64)
-    box = (torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64))
-    regions = Regions.around(GroundCost(norm, 1), x, box, torch.zeros(1).double(), torch.ones(1).double())
-    a = torch.tensor([[[1.0, -2.0]]], dtype=torch.float64)
+    a, x = np.array([1.0, -2.0]), np.array([0.5, 0.25])
     lam = 3.0 if norm is Norm.INF else 2.0
-    assert float(peak(a, regions, torch.tensor([lam]).double())[0, 0]) == pytest.approx(0.0, abs=1e-12)
+    assert highest(GroundCost(norm, 1), a, x, np.zeros(2), np.ones(2), 0.0, 1.0, lam) == pytest.approx(0.0, abs=1e-12)

@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from oracles import Array, Cell
 from scipy.optimize import linprog
 
+from wdaverify.certify.backward import Backward, Shells
+from wdaverify.graph.maps import Dense
+from wdaverify.graph.nodes import INPUT, Graph
+from wdaverify.graph.nodes import Affine as AffineNode
 from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 
@@ -87,6 +91,24 @@ def hard_network(rng: np.random.Generator) -> ReluNetwork:
     if rng.random() < 0.8:
         layers.pop()
     return as_network(layers)
+
+
+def highest(
+    cost: GroundCost,
+    a: Array,
+    x: Array,
+    lower: Array,
+    upper: Array,
+    near: float,
+    far: float,
+    lam: float | None,
+) -> float:
+    """The bound of ``max a.x - lam ||x - centre||^p`` over a shell: that of a network of one row."""
+    graph = Graph((AffineNode((INPUT,), (Dense(a[None]),), np.zeros(1)),), a.size)
+    shell = Shells.around(cost, x[None], lower, upper, np.array([near]), np.array([far]))
+    none = np.zeros((1, 0), np.int8)
+    power = 1 if lam is None else cost.power
+    return float(Backward(graph).leaves(np.ones((1, 1)), np.array([lam or 0.0]), shell, [], none, None, power=power)[0])
 
 
 def problem(

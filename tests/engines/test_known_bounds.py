@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from bounds.tiny import network, problem, random_layers
 
-from wdaverify.bounds.crown import Bounds, Crown
-from wdaverify.bounds.region import Regions
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.engines import known as known_module
 from wdaverify.engines.screening import Screen
 from wdaverify.problem import Norm, WdroProblem
@@ -22,15 +20,15 @@ def question(norm: Norm) -> WdroProblem:
 
 
 def counted(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many regions each call bounds."""
+    """How many shells each call bounds."""
     sizes: list[int] = []
-    bound = Crown.pre_activations
+    bound = Backward.pre_activations
 
-    def pre_activations(self: Crown, regions: Regions) -> Bounds:
-        sizes.append(len(regions))
-        return bound(self, regions)
+    def pre_activations(self: Backward, shells: Shells) -> HiddenBounds:
+        sizes.append(len(shells))
+        return bound(self, shells)
 
-    monkeypatch.setattr(Crown, "pre_activations", pre_activations)
+    monkeypatch.setattr(Backward, "pre_activations", pre_activations)
     return sizes
 
 
@@ -46,10 +44,10 @@ def test_shells_get_their_own_bounds_however_little_is_kept(
         sample = rng.integers(0, 4, 7)
         near, far = np.zeros(7), rng.choice([0.1, 0.2, 0.4], 7)
         told = screen._known.of(sample, near, far)
-        direct = screen._crown.pre_activations(screen._regions(sample, near, far))
+        direct = screen._pre_activations(sample, near, far)
         for (low, high), (least, most) in zip(told, direct, strict=True):
-            torch.testing.assert_close(low, least, rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(high, most, rtol=1e-12, atol=1e-12)
+            assert np.array_equal(low, least)
+            assert np.array_equal(high, most)
 
 
 def test_no_shell_is_bounded_twice_at_any_multiplier(monkeypatch: pytest.MonkeyPatch) -> None:

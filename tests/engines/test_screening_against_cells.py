@@ -10,8 +10,7 @@ import pytest
 from bounds.tiny import best_in_cells, network, problem, random_layers, raw
 from oracles import Cell, enumerate_cells, exact_distance
 
-from wdaverify.bounds.crown import Bounds, Crown
-from wdaverify.bounds.region import Regions
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.engines.screening import Screen
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import GroundCost, Loss, Norm, WdroProblem
@@ -140,13 +139,13 @@ def test_one_region_serves_the_samples_of_all_labels(norm: Norm, monkeypatch: py
     x = rng.uniform(size=(5, 4))
     screen = Screen(problem(net, x, list(range(5)), norm=norm), -math.inf)
     asked: list[int] = []
-    whole = Crown.pre_activations
+    whole = Backward.pre_activations
 
-    def counted(crown: Crown, regions: Regions) -> Bounds:
-        asked.append(len(regions))
-        return whole(crown, regions)
+    def counted(backward: Backward, shells: Shells) -> HiddenBounds:
+        asked.append(len(shells))
+        return whole(backward, shells)
 
-    monkeypatch.setattr(Crown, "pre_activations", counted)
+    monkeypatch.setattr(Backward, "pre_activations", counted)
     values = screen.box_values()
     assert asked == [1]
     z = net.forward(rng.uniform(size=(20_000, 4)))

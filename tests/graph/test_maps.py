@@ -95,7 +95,7 @@ def test_selected_twice_is_added_up() -> None:
     assert select.back(np.array([1.0, 2.0, 4.0])).tolist() == [3.0, 4.0]
     assert (select.terms_in, Select(np.array([1, 0]), 2).terms_in) == (2, 0)
     assert all(
-        a.tolist() == b for a, b in zip(itertools.chain(*select._layers), ([0, 2], [0, 1], [1], [0]), strict=True)
+        a.tolist() == b for a, b in zip(itertools.chain(*select.layers), ([0, 2], [0, 1], [1], [0]), strict=True)
     )
 
 

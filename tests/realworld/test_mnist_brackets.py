@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from wdaverify import WdroProblem, load_network, make_samples, verify
-from wdaverify.bounds.crown import Crown
-from wdaverify.bounds.region import Regions
+from wdaverify.certify.backward import Backward, Shells
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import GroundCost, Loss, Norm, Support
 from wdaverify.wdro.result import VerificationResult
@@ -80,23 +78,20 @@ def test_published_margins_of_256x2(realworld: Path) -> None:
     rows = [row for row in rows if row["net"] == "mnist-net_256x2"][:8]
     assert rows
     net = load_network(realworld / "networks" / "mnist-net_256x2.onnx")
-    crown = Crown(net, GroundCost(Norm.INF, 1))
+    backward, none = Backward(net.canonical), np.zeros((9, net.n_relus), np.int8)
     x, y = mnist(realworld, 1 + max(row["mnist_test_index0"] for row in rows))
-    box = (torch.zeros(784, dtype=torch.float64), torch.ones(784, dtype=torch.float64))
     for row in rows:
         image, label, eps = x[row["mnist_test_index0"]], int(row["label"]), float(row["eps"])
         assert int(y[row["mnist_test_index0"]]) == label
-        centre = torch.tensor(image)[None]
-        regions = Regions.around(
-            GroundCost(Norm.INF, 1),
-            centre,
-            box,
-            torch.zeros(1, dtype=torch.float64),
-            torch.full((1,), eps, dtype=torch.float64),
+        shells = Shells.around(
+            GroundCost(Norm.INF, 1), image[None], np.zeros(784), np.ones(784), np.zeros(1), np.array([eps])
         )
-        rivals = [j for j in range(10) if j != label]
-        functionals = torch.eye(10, dtype=torch.float64)[rivals] - torch.eye(10, dtype=torch.float64)[label]
-        proven = float(crown.functional(regions, crown.pre_activations(regions), functionals[None], None).max())
+        functionals = np.delete(np.eye(10), label, axis=0) - np.eye(10)[label]
+        bounds = [
+            (np.repeat(low, 9, axis=0), np.repeat(high, 9, axis=0)) for low, high in backward.pre_activations(shells)
+        ]
+        nine = shells.take(np.zeros(9, np.int64))
+        proven = float(backward.leaves(functionals, np.zeros(9), nine, bounds, none, None).max())
         attained = climb(net, image, label, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1))
         least, most = float(row["worst_margin_lb"]), float(row["worst_margin_ub"])
         assert attained <= proven

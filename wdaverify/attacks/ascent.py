@@ -101,7 +101,7 @@ class Arena:
         """Copy the problem to ``device`` and evaluate the clean points."""
         recast = Recast.of(problem)
         radius = _safe_radius(recast)
-        network = TorchNetwork(recast.maps, device, recast.fixed)
+        network = TorchNetwork(recast.graph, device, recast.fixed)
         fixed = None if recast.fixed is None else torch.tensor(recast.fixed, device=device)
         lower, upper, centre = (_tensor(v, device) for v in (recast.lower, recast.upper, recast.centre))
         geometry = Geometry(problem.cost.norm, lower, upper, fixed)

@@ -1,8 +1,8 @@
-"""Affine maps with relu between them as float64 torch tensors: batched margins and gradients, by a backward pass of our own.
+"""A graph of affine nodes and relu as float64 torch tensors: batched margins and gradients, by a backward pass of our own.
 
-With maps ``(W_k, b_k)``, ``a_k = W_k h_(k-1) + b_k``, ``h_k = relu(a_k)``, ``c = e_j - e_y`` (docs/theory.md, section 10)
+With ``z_k = sum_s M_s v_s + b``, ``v = relu(z)`` and the output ``z_L`` (docs/theory.md, section 10)
 
-    m_j(x) = c . a_L(x),    grad m_j = W_1^T D_1 W_2^T D_2 ... W_L^T c,    D_k = diag[a_k > 0]
+    m_j(x) = c . z_L(x),    c = e_j - e_y;    from c on, in reverse,   g_s += M_s^T g   and   g_z = [v > 0] g_v
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wdaverify.attacks.recast import Maps
+from wdaverify.attacks.torch_maps import on_device, tensor
 from wdaverify.errors import ProblemError
+from wdaverify.graph.nodes import INPUT, Affine, Graph
 
 
 def pick_device(name: str) -> torch.device:
@@ -30,21 +31,24 @@ def pick_device(name: str) -> torch.device:
 
 
 class TorchNetwork:
-    """A network on a device, for the attacks only: what they find is evaluated again before it counts."""
+    """A network whose functions are all ReLUs, on a device, for the attacks only: what they find is evaluated again before it counts."""
 
-    def __init__(self, maps: Maps, device: torch.device, fixed: NDArray[np.bool_] | None = None) -> None:
-        """Copy the maps to ``device``, weights ``[m, n]`` in both orientations; gradients are 0 where ``fixed [n]``."""
+    def __init__(self, graph: Graph, device: torch.device, fixed: NDArray[np.bool_] | None = None) -> None:
+        """Copy the graph to ``device``; gradients are 0 where ``fixed [n]``."""
         self.device = device
-        self.n_inputs = maps[0][0].shape[1]
+        self.n_inputs = graph.inputs
         self.evaluations = 0
-        self._weight = [torch.tensor(weight, dtype=torch.float64, device=device) for weight, _ in maps]
-        self._transposed = [w.t().contiguous() for w in self._weight]
-        self._bias = [torch.tensor(bias, dtype=torch.float64, device=device) for _, bias in maps]
+        self._nodes = graph.nodes
+        affine = {k: node for k, node in enumerate(graph.nodes) if isinstance(node, Affine)}
+        self._maps = {k: [on_device(m, device) for m in node.maps] for k, node in affine.items()}
+        self._bias = {k: tensor(node.bias, device) for k, node in affine.items()}
+        read = [s for node in graph.nodes for s in (node.sources if isinstance(node, Affine) else (node.source,))]
+        self._shared = {s for s in read if read.count(s) > 1}
         self._fixed = None if fixed is None else torch.tensor(fixed, device=device)
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits ``[B, K]`` of points ``[B, n]``."""
-        return self._forward(x)[0]
+        return self._forward(x)[-1]
 
     def margins(self, x: Tensor, label: Tensor) -> Tensor:
         """All margins ``z_j - z_y`` ``[B, K]`` of points ``[B, n]`` with labels ``[B]``; ``-inf`` at ``j = y``."""
@@ -54,20 +58,41 @@ class TorchNetwork:
 
     def margin_gradient(self, x: Tensor, label: Tensor, rival: Tensor) -> tuple[Tensor, Tensor]:
         """``m_j`` ``[B]`` and its gradient ``[B, n]`` at points ``[B, n]``, labels and rivals ``[B]``; relu'(0) = 0."""
-        z, active = self._forward(x)
-        value = z.gather(1, rival.unsqueeze(1)).squeeze(1) - z.gather(1, label.unsqueeze(1)).squeeze(1)
-        last = self._weight[-1]
-        g = last.index_select(0, rival) - last.index_select(0, label)
-        for weight, h in zip(reversed(self._weight[:-1]), reversed(active), strict=True):
-            g = g.mul_(h > 0) @ weight
+        values = self._forward(x)
+        value = values[-1].gather(1, rival.unsqueeze(1)).squeeze(1) - values[-1].gather(1, label.unsqueeze(1)).squeeze(
+            1
+        )
+        last = len(self._nodes) - 1
+        waiting: dict[int, Tensor] = {}
+        for k in range(last, INPUT, -1):
+            node = self._nodes[k]
+            if not isinstance(node, Affine):
+                if k in waiting:
+                    _give(waiting, node.source, waiting.pop(k).mul_(values[k] > 0))
+            elif k == last or k in waiting:
+                g = waiting.pop(k, None)
+                for s, m in zip(node.sources, self._maps[k], strict=True):
+                    _give(waiting, s, m.rows(rival) - m.rows(label) if g is None else m.back(g))
+        g = waiting.get(INPUT)
+        g = torch.zeros_like(x) if g is None else g
         return value, g if self._fixed is None else g.masked_fill_(self._fixed, 0.0)
 
-    def _forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits ``[B, K]`` and the post-activations of every hidden block."""
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        """The values of every node; those of an affine node that one relu alone reads are the relu's."""
         self.evaluations += x.shape[0]
-        active: list[Tensor] = []
-        h = x
-        for weight, bias in zip(self._transposed[:-1], self._bias[:-1], strict=True):
-            h = torch.addmm(bias, h, weight).relu_()
-            active.append(h)
-        return torch.addmm(self._bias[-1], h, self._transposed[-1]), active
+        values: list[Tensor] = []
+        for k, node in enumerate(self._nodes):
+            if isinstance(node, Affine):
+                z = self._bias[k]
+                for s, m in zip(node.sources, self._maps[k], strict=True):
+                    z = m.apply(x if s == INPUT else values[s], z)
+                values.append(z)
+            else:
+                z = values[node.source]
+                values.append(z.relu() if node.source in self._shared else z.relu_())
+        return values
+
+
+def _give(waiting: dict[int, Tensor], node: int, g: Tensor) -> None:
+    """The derivative by a node's values from one of its consumers."""
+    waiting[node] = waiting[node] + g if node in waiting else g

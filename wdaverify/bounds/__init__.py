@@ -1,1 +1,1 @@
-"""Bounds on pre-activations and margins over regions, batched in torch on the CPU, rounded outward."""
+"""What batched bounds and attacks need beside the bounds themselves, which are `certify.backward`: processes on one thread."""

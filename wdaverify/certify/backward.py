@@ -10,8 +10,8 @@ For one leaf (a shell, phases) and any numbers ``nu``, one a neuron, in reverse 
 bounds a functional of the output less tau ||x - c||^p, since ``v = phi(z)`` and ``z = sum_s M_s v_s + b`` may be added with any
 multiplier. Pre-activation bounds ``l, u`` are the same bound of ``+z`` and ``-z`` with ``nu`` chosen by rule (CROWN, arXiv 1811.00866) or 0
 (intervals). A ReLU's rule has no jump (``graph.functions.lower_slope``): whoever follows it finds the same bounds, however they round.
-``nu`` is what is stored, exactly; what other coefficients are rounded by, their slip, goes on through the maps of absolute
-values, and is charged at the largest value that it multiplies.
+``nu`` is what is stored, exactly; what other coefficients are rounded by, their slip, is charged at the largest value that it
+multiplies: at once where that is known, else the slip goes on through the maps of absolute values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.peak import Price, Shells, peak, unreachable
+from wdaverify.certify.peak import Price, Shells, dot, largest, peak, unreachable
 from wdaverify.certify.proof import Phases
 from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import LinearMap
@@ -89,7 +89,12 @@ class _Along:
         return function.along(q, low, high, lines.slopes[:, None, span]) + added, lift
 
 
-_Choice = Callable[[slice, PiecewiseLinear, Array, Array, Array], tuple[Array, Array | None]]
+def _none(span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array) -> tuple[None, None]:
+    """nu is 0: intervals."""
+    return None, None
+
+
+_Choice = Callable[[slice, PiecewiseLinear, Array, Array, Array], tuple[Array | None, Array | None]]
 """From neurons, their function, q ``[B, R, m]`` and ``l, u`` ``[B, 1, m]`` to nu, and how much of it is a lift (None: nothing)."""
 
 
@@ -135,6 +140,11 @@ class Backward:
         """The number M of neurons."""
         return self._graph.neurons
 
+    def numbers(self, rows: int) -> int:
+        """How many doubles an array of a pass holds for one shell, with so many functionals or those of a layer's neurons."""
+        most = max((2 * self._graph.width(k) for k in self._graph.elementwise), default=1)
+        return max(rows, most) * self._widest
+
     def pre_activations(self, shells: Shells, phases: Phases | None = None) -> HiddenBounds:
         """``l <= z <= u`` of every neuron on each shell, where phases ``[S, M]`` are given on their side of it.
 
@@ -142,9 +152,9 @@ class Backward:
         """
         bounds: HiddenBounds = []
         for number, k in enumerate(self._graph.elementwise):
-            source = self._source(k)
+            source = self._node(k).source
             size = self._graph.width(k)
-            unit = np.concatenate([np.eye(size), -np.eye(size)])
+            unit = np.concatenate([np.eye(size), -np.eye(size)])[None]
             step = max(1, _CHUNK // (2 * size * self._widest))
             parts = []
             for first in range(0, len(shells), step):
@@ -152,11 +162,9 @@ class Backward:
                 local = [(low[piece], high[piece]) for low, high in bounds]
                 some = shells.take(piece)
                 none = np.zeros((len(some), self.neurons), np.int8) if phases is None else phases[piece]
-                rows = np.broadcast_to(unit, (len(some), *unit.shape))
-                top = self._pass(source, rows, some, local, none, _ByRule(), None)
+                top = self._pass(source, unit, some, local, none, _ByRule(), None)
                 if number > 0:
-                    zeros = np.zeros((len(some), self.neurons))
-                    top = np.minimum(top, self._pass(source, rows, some, local, none, _Given(zeros), None))
+                    top = np.minimum(top, self._pass(source, unit, some, local, none, _none, None))
                 parts.append(top)
             top = np.concatenate(parts)
             if phases is None:
@@ -177,11 +185,13 @@ class Backward:
         power: int = 1,
         rho: Array | None = None,
         lines: Lines | None = None,
+        doubt: float = 1.0,
     ) -> Array:
         """Upper bounds ``[L]`` of ``functional . f(x) + lift . z - tau ||x - c||^power`` on leaves; -inf where a leaf is empty.
 
         functional ``[L, K]``, tau ``[L] >= 0``, shells and bounds one a leaf, phases ``[L, M]``, nu ``[L, M]`` (None: by rule),
         rho ``[L, r]`` (None: 0) multipliers of the support's rows; with lines nu is along them, and theirs is the lift (else 0).
+        What may have been rounded is charged ``doubt`` times, so that whoever rounds otherwise finds no more.
         """
         step = max(1, _CHUNK // self._widest)
         out = np.empty(len(shells))
@@ -193,13 +203,13 @@ class Backward:
             rows = functional[at, None, :]
             price = Price(tau[at], power, None if rho is None else rho[at])
             last = len(self._graph.nodes) - 1
-            out[at] = self._pass(last, rows, shells.take(at), local, phases[at], choose, price)[:, 0]
+            out[at] = self._pass(last, rows, shells.take(at), local, phases[at], choose, price, doubt)[:, 0]
         return out
 
-    def _source(self, k: int) -> int:
+    def _node(self, k: int) -> Elementwise:
         node = self._graph.nodes[k]
         assert isinstance(node, Elementwise)
-        return node.source
+        return node
 
     def _span(self, number: int) -> slice:
         """Where the neurons of an elementwise node stand among all."""
@@ -214,36 +224,42 @@ class Backward:
         phases: Phases,
         choose: _Choice,
         price: Price | None,
+        doubt: float = 1.0,
     ) -> Array:
-        """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``."""
+        """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``, or ``[1, R, m]`` for all."""
         zero = np.zeros(rows.shape[:2])
         run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), unreachable(shells)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            reach: dict[int, Array] = {INPUT: largest(shells)}
+            sides: dict[int, tuple[Array, Array]] = {}
+            for number, (k, side) in enumerate(zip(self._graph.elementwise, bounds, strict=False)):
+                low, high, vacant = _allowed(side, phases[:, self._span(number)])
+                empty |= vacant
+                sides[k] = low[:, None, :], high[:, None, :]
+                reach[k] = self._node(k).function.reach(*sides[k])
             for k in range(target, INPUT, -1):
                 node = self._graph.nodes[k]
-                if isinstance(node, Elementwise):
-                    number = self._number[k]
-                    if number < len(bounds):
-                        low, high, vacant = _allowed(bounds[number], phases[:, self._span(number)])
-                        empty |= vacant
-                        if k in run.waiting or not isinstance(choose, _ByRule):  # nu counts where nothing waits too
-                            none = np.zeros((*rows.shape[:2], low.shape[1])), None
-                            given = run.waiting.pop(k, none)
-                            self._elementwise(node, self._span(number), *given, low, high, choose, run)
-                elif k in run.waiting:
-                    self._affine(k, node, *run.waiting.pop(k), run)
-            q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
-            slip = np.zeros_like(q) if slip is None else slip
-            if price is not None and price.rho is not None:
-                q, slip, extra, sized = self._with_rows(q, slip, price.rho)
-                run.add(extra, sized)
-            top, spread = peak(q, slip, shells, price)
+                if isinstance(node, Affine):
+                    if k in run.waiting:
+                        self._affine(k, node, *run.waiting.pop(k), reach, run)
+                elif k in run.waiting or (k in sides and not isinstance(choose, _ByRule)):
+                    none = np.zeros((*rows.shape[:2], self._graph.width(k))), None
+                    p, slip = run.waiting.pop(k, none)  # nu counts where nothing waits too
+                    span = self._span(self._number[k])
+                    self._elementwise(node, span, p, slip, *sides[k], reach[k], choose, run)
+            top = spread = zero
+            if price is not None or INPUT in run.waiting:
+                q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
+                if price is not None and price.rho is not None:
+                    q, slip, extra, sized = self._with_rows(q, slip, price.rho)
+                    run.add(extra, sized)
+                top, spread = peak(q, slip, shells, price)
             rounding = dot_error(4 * self._terms + 8) * (run.size + spread)
-            bound = run.total + top + 1.001 * (run.error + rounding) + underflow(4 * self._terms)
+            bound = run.total + top + 1.001 * doubt * (run.error + rounding) + underflow(4 * self._terms)
         bound = np.where(np.isfinite(bound), bound, np.inf)
         return np.where(empty[:, None], -np.inf, bound)
 
-    def _affine(self, k: int, node: Affine, p: Array, slip: Array | None, run: _Sum) -> None:
+    def _affine(self, k: int, node: Affine, p: Array, slip: Array | None, reach: dict[int, Array], run: _Sum) -> None:
         size = np.abs(p)
         run.add(p @ node.bias, size @ np.abs(node.bias))
         if node.bias_error is not None:
@@ -255,7 +271,12 @@ class Backward:
             if map_.terms_in:
                 factor = dot_error(map_.terms_in + 2)  # of the sum: times one tiny coefficient it would vanish
                 carried = size if slip is None else size + slip * (1.001 / factor)
-                lost = absolute.back(carried) * factor + map_.lost_in
+                if source in reach:
+                    most = absolute.apply(reach[source]) + map_.lost_out
+                    run.error = run.error + factor * dot(carried, most) + (map_.lost_in * reach[source]).sum(-1)
+                    lost = None
+                else:
+                    lost = absolute.back(carried) * factor + map_.lost_in
             run.give(source, map_.back(p), lost)
 
     @staticmethod
@@ -266,22 +287,23 @@ class Backward:
         slip: Array | None,
         low: Array,
         high: Array,
+        reach: Array,
         choose: _Choice,
         run: _Sum,
     ) -> None:
-        low, high = low[:, None, :], high[:, None, :]
         nu, lift = choose(span, node.function, q, low, high)
-        rest = nu if lift is None else nu - lift
+        rest = np.zeros(1) if nu is None else nu if lift is None else nu - lift
         gain, rounded = node.function.gain(q, rest, low, high)
         run.add(gain.sum(-1), np.abs(gain).sum(-1))
         if lift is not None:
             rounded = rounded + 2 * UNIT_ROUNDOFF * (np.abs(rest) * np.maximum(np.abs(low), np.abs(high)))
         if slip is not None:
-            rounded = rounded + slip * node.function.reach(low, high)
+            rounded = rounded + slip * reach
         run.error = run.error + rounded.sum(-1)
-        run.give(node.source, nu, None)
+        if nu is not None:
+            run.give(node.source, nu, None)
 
-    def _with_rows(self, q: Array, slip: Array, rho: Array) -> tuple[Array, Array, Array, Array]:
+    def _with_rows(self, q: Array, slip: Array | None, rho: Array) -> tuple[Array, Array, Array, Array]:
         """``q - A^T rho``, its slip, ``max rho . v`` over ``lower <= v <= upper`` and its size, for ``lower <= A x <= upper``."""
         rows = self._rows
         assert rows is not None
@@ -291,7 +313,8 @@ class Backward:
         less = (rho @ rows.matrix)[:, None, :]
         lost = dot_error(rho.shape[1] + 2) * (np.abs(rho) @ np.abs(rows.matrix))[:, None, :] + underflow(rho.shape[1])
         out = q - less
-        return out, slip + lost + 2 * UNIT_ROUNDOFF * np.abs(out), gain.sum(-1), np.abs(gain).sum(-1)
+        lost = lost + 2 * UNIT_ROUNDOFF * np.abs(out) + (0.0 if slip is None else slip)
+        return out, lost, gain.sum(-1), np.abs(gain).sum(-1)
 
 
 def _allowed(bounds: tuple[Array, Array], phases: Phases) -> tuple[Array, Array, NDArray[np.bool_]]:

@@ -87,7 +87,7 @@ class Price:
 
 @dataclass(frozen=True, eq=False)
 class _Shell:
-    """Shells in cost units, broadcast against functionals: up, down ``[B, R, n]``; near, far ``[B, 1]``."""
+    """Shells in cost units: up, down ``[B, 1, n]``; near, far ``[B, 1]``."""
 
     up: Array
     down: Array
@@ -97,16 +97,28 @@ class _Shell:
     """Coordinates whose room leaves 0 out, if any."""
 
 
-def peak(q: Array, slip: Array, shells: Shells, price: Price | None) -> tuple[Array, Array]:
+def dot(rows: Array, points: Array) -> Array:
+    """``rows . points`` ``[B, R]`` of rows ``[B, R, n]`` or ``[1, R, n]`` and points ``[B, 1, n]``."""
+    return np.asarray((rows @ np.swapaxes(points, 1, 2))[..., 0])
+
+
+def largest(shells: Shells) -> Array:
+    """The largest ``|x_k|`` on each shell, ``[B, 1, n]``, roughly."""
+    return np.asarray(np.abs(shells.centre) + np.maximum(np.abs(shells.up), np.abs(shells.down)))[:, None, :]
+
+
+def peak(q: Array, slip: Array | None, shells: Shells, price: Price | None) -> tuple[Array, Array]:
     """``max q.x`` less the price over the shells ``[B, R]``, and the sizes that its rounding grows with.
 
-    q ``[B, R, n]`` is known up to ``slip``; without a price only the shell counts.
+    q ``[B, R, n]``, or ``[1, R, n]`` for all shells, is known up to ``slip`` (None: paid for); without a price only the shell counts.
     """
-    centre, size = shells.centre[:, None, :], np.abs(q)
     tau = np.zeros((len(shells), 1)) if price is None else price.tau[:, None]
     power = 1 if price is None else price.power
+    free, lead = price is None or not price.tau.any(), (len(shells), *q.shape[1:])
+    if not (free and ((shells.up >= 0) & (shells.down >= 0)).all()):
+        q = np.broadcast_to(q, lead)
+    centre, size = shells.centre[:, None, :], np.abs(q)
     shell, pull = _in_cost_units(q, shells)
-    free = price is None
     slope = _slope(shells.cost.norm, pull, shell, tau) if power == 2 else tau
     if shell.forced is not None and shells.cost.norm is not Norm.TWO:
         slope = _least(shells.cost.norm, pull, shell, tau, power)
@@ -119,14 +131,13 @@ def peak(q: Array, slip: Array, shells: Shells, price: Price | None) -> tuple[Ar
             paid, kept = _scaled(pull, shell, tau, power)
     far, travel = shell.far, _travel(paid, shell, tau, power)
     reach = np.maximum(np.abs(shells.up), np.abs(shells.down))[:, None, :]
-    if shells.cost.weights is not None:
-        slip = slip + SMALLEST_SUBNORMAL * shells.cost.scale(
-            q.shape[-1]
-        )  # what dividing by the weights lost to underflow
-    lost = (slip * (np.abs(centre) + reach)).sum(-1)
-    moved = 3 * (size * reach).sum(-1) + 3 * np.abs(kept) + 3 * np.abs(paid) * far
-    spread = (size * np.abs(centre)).sum(-1) + 2 * moved + 2 * (tau * far if power == 1 else tau * far * far)
-    return (q * centre).sum(-1) + kept + travel + 1.001 * lost, spread
+    if shells.cost.weights is not None:  # dividing by them lost to underflow
+        less = SMALLEST_SUBNORMAL * shells.cost.scale(q.shape[-1])[None, None]
+        slip = less if slip is None else slip + less
+    lost = 0.0 if slip is None else dot(slip, largest(shells))
+    moved = 3 * dot(size, reach) + 3 * np.abs(kept) + 3 * np.abs(paid) * far
+    spread = dot(size, np.abs(centre)) + 2 * moved + 2 * (tau * far if power == 1 else tau * far * far)
+    return dot(q, centre) + kept + travel + 1.001 * lost, spread
 
 
 def unreachable(shells: Shells) -> NDArray[np.bool_]:
@@ -193,10 +204,7 @@ def _in_cost_units(q: Array, shells: Shells) -> tuple[_Shell, Array]:
     if some:
         total = _size(shells.cost.norm, np.maximum(np.maximum(-up, -down), 0.0))
         near = np.minimum(np.maximum(near, (total * (1 - 2.0**-30) - underflow(up.shape[-1]))[:, None]), far)
-    shape = q.shape
-    wide = [np.broadcast_to(side[:, None, :], shape) for side in (up, down)]
-    mask = np.broadcast_to(forced[:, None, :], shape) if some else None
-    return _Shell(wide[0], wide[1], near, far, mask), pull
+    return _Shell(up[:, None, :], down[:, None, :], near, far, forced[:, None, :] if some else None), pull
 
 
 def _slope(norm: Norm, pull: Array, shell: _Shell, tau: Array) -> Array:
@@ -218,9 +226,10 @@ def _slope(norm: Norm, pull: Array, shell: _Shell, tau: Array) -> Array:
 
 def _shared(pull: Array, shell: _Shell, slope: Array, *, free: bool) -> tuple[Array, Array]:
     """l-inf: what the distance pays ``[B, R]``, and what is kept."""
-    size, room = np.abs(pull), np.where(pull > 0, shell.up, shell.down)
     if free:
-        return np.zeros(size.shape[:2]), (size * room).sum(-1)
+        kept = dot(np.maximum(pull, 0.0), shell.up) - dot(np.minimum(pull, 0.0), shell.down)
+        return np.zeros_like(kept), kept
+    size, room = np.abs(pull), np.where(pull > 0, shell.up, shell.down)
     share = _shares(size, room, slope, shell.near)
     return share.sum(-1), ((size - share) * room).sum(-1)
 
@@ -262,7 +271,7 @@ def _capped(pull: Array, shell: _Shell, slope: Array) -> tuple[Array, Array]:
         return mu, np.where(shell.down < 0, above, np.where(shell.up < 0, below, free)).sum(-1)
     pulls, room = np.concatenate([pull, -pull], axis=-1), np.concatenate([shell.up, shell.down], axis=-1)
     paid = _threshold(pulls, room, slope, shell.near, shell.far)
-    return paid, (np.maximum(pulls - paid[..., None], 0.0) * room).sum(-1)
+    return paid, dot(np.maximum(pulls - paid[..., None], 0.0), room)
 
 
 def _kept(rest: Array, shell: _Shell) -> Array:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from wdaverify.bounds.crown import Bounds, Crown
-from wdaverify.bounds.region import Regions
-from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.certify.backward import HiddenBounds
+from wdaverify.graph.nodes import Graph
+from wdaverify.network.model import Array
 
 Ints = NDArray[np.int64]
 Key = tuple[int, float, float]
@@ -21,30 +20,30 @@ _NUMBERS = 2**23
 
 
 class KnownBounds:
-    """What ``Crown.pre_activations`` says of shells ``(sample, near, far)``; ``regions`` makes them."""
+    """What ``bound`` says of a graph's neurons on shells ``(sample, near, far)``, each ``[B]``."""
 
-    def __init__(self, network: ReluNetwork, crown: Crown, regions: Callable[[Ints, Array, Array], Regions]) -> None:
-        self._crown, self._regions = crown, regions
-        self._widths = np.diff(network.canonical.edges).tolist()
+    def __init__(self, graph: Graph, bound: Callable[[Ints, Array, Array], HiddenBounds]) -> None:
+        self._bound, self._edges = bound, graph.edges.tolist()
         self._row: dict[Key, int] = {}
-        self._table = torch.empty((0, 2 * sum(self._widths)), dtype=torch.float64)
+        self._table = np.empty((0, 2, graph.neurons))
 
-    def of(self, sample: Ints, near: Array, far: Array) -> Bounds:
+    def of(self, sample: Ints, near: Array, far: Array) -> HiddenBounds:
         """Bounds over the shells ``[B]``."""
         keys: list[Key] = list(zip(sample.tolist(), near.tolist(), far.tolist(), strict=True))
         fresh = self._fresh(keys)
-        if (len(self._row) + len(fresh)) * self._table.shape[1] > _NUMBERS:
+        if 2 * (len(self._row) + len(fresh)) * self._edges[-1] > _NUMBERS:
             self._row.clear()
             fresh = self._fresh(keys)
         if fresh:
             first = len(self._row)
             self._grow(first + len(fresh))
             at = np.fromiter(fresh.values(), np.int64, len(fresh))
-            bounds = self._crown.pre_activations(self._regions(sample[at], near[at], far[at]))
-            if bounds:
-                self._table[first : first + at.size] = torch.cat([side for pair in bounds for side in pair], dim=1)
+            bounds = self._bound(sample[at], near[at], far[at])
+            for (begin, end), sides in zip(pairwise(self._edges), bounds, strict=True):
+                self._table[first : first + at.size, :, begin:end] = np.stack(sides, axis=1)
             self._row.update(zip(fresh, range(first, first + at.size), strict=True))
-        return self._split(self._table[torch.tensor([self._row[key] for key in keys], dtype=torch.int64)])
+        table = self._table[[self._row[key] for key in keys]]
+        return [(table[:, 0, begin:end], table[:, 1, begin:end]) for begin, end in pairwise(self._edges)]
 
     def _fresh(self, keys: list[Key]) -> dict[Key, int]:
         """The keys that are not known, each with one of its positions."""
@@ -52,10 +51,6 @@ class KnownBounds:
 
     def _grow(self, rows: int) -> None:
         if rows > self._table.shape[0]:
-            wider = torch.empty((max(rows, 2 * self._table.shape[0]), self._table.shape[1]), dtype=torch.float64)
+            wider = np.empty((max(rows, 2 * self._table.shape[0]), *self._table.shape[1:]))
             wider[: self._table.shape[0]] = self._table
             self._table = wider
-
-    def _split(self, table: Tensor) -> Bounds:
-        sides = torch.split(table, [width for width in self._widths for _ in range(2)], dim=1)
-        return tuple(zip(sides[::2], sides[1::2], strict=True))

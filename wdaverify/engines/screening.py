@@ -1,4 +1,4 @@
-"""Screening: what batched CROWN bounds settle before any solve (docs/theory.md, section 3).
+"""Screening: what batched backward passes settle before any solve (docs/theory.md, section 3).
 
 Each piece of a sample's loss is bounded over shells of the distance. A shell whose bound does not beat the incumbent is dropped;
 what is left is the hull of the surviving shells, usually far smaller than the support and with far fewer open neurons.
@@ -11,14 +11,11 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from wdaverify.bounds.crown import Bounds, Crown, unstable
-from wdaverify.bounds.region import Regions
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
-from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.known import KnownBounds
 from wdaverify.ground import euclidean
 from wdaverify.network.model import Array
@@ -29,6 +26,8 @@ from wdaverify.witness.enclosure import functionals_enclosure
 
 Ints = NDArray[np.int64]
 
+_NUMBERS = 2**19
+"""The most doubles that one batch holds per array: the deadline is looked at between batches."""
 _SHELLS = 8
 _ROUNDS = 4
 _WORTHWHILE = 0.9
@@ -70,7 +69,6 @@ class Screen:
         deadline: float = math.inf,
         *,
         slopes: bool = True,
-        device: str = "cpu",
         doubt: float = 1.0,
     ) -> None:
         self._problem, self._deadline = problem, deadline
@@ -79,13 +77,8 @@ class Screen:
             slopes or problem.cost.norm is Norm.INF
         )  # what holds on a path from the sample must hold on the ball
         self.pieces, self.rounds = Pieces.of(problem), _ROUNDS
-        self._crown = Crown(problem.network, problem.cost, torch.device(device), doubt)
-        self._known = KnownBounds(problem.network, self._crown, self._regions)
-        self._x = torch.tensor(problem.samples.x, dtype=torch.float64)
-        self._support = (
-            torch.tensor(problem.support.lower, dtype=torch.float64),
-            torch.tensor(problem.support.upper, dtype=torch.float64),
-        )
+        self._doubt, self._backward = doubt, Backward(problem.network.canonical)
+        self._known = KnownBounds(problem.network.canonical, self._pre_activations)
         self.reach = self._reach()
 
     def until(self, deadline: float) -> None:
@@ -98,13 +91,18 @@ class Screen:
         reach = _length_up(self._problem.cost, np.maximum(support.upper - x, x - support.lower))
         return reach if math.isfinite(self._problem.cost.order) else np.minimum(reach, self._problem.radius)
 
-    def _regions(self, sample: Ints, near: Array, far: Array) -> Regions:
-        cost = self._problem.cost
-        return Regions.around(cost, self._x[sample], self._support, torch.tensor(near), torch.tensor(far))
+    def _around(self, sample: Ints, near: Array, far: Array) -> Shells:
+        support = self._problem.support
+        return Shells.around(
+            self._problem.cost, self._problem.samples.x[sample], support.lower, support.upper, near, far
+        )
+
+    def _pre_activations(self, sample: Ints, near: Array, far: Array) -> HiddenBounds:
+        return self._backward.pre_activations(self._around(sample, near, far))
 
     def _bound(self, sample: Ints, rows: Array, near: Array, far: Array, lam: float | None) -> Array:
         """Upper bounds ``[B, R]`` of ``rows . z - lam * distance^p`` on the shells; inf for what the deadline left out."""
-        step = self._crown.batch(rows.shape[1])
+        step = max(1, _NUMBERS // self._backward.numbers(rows.shape[1]))
         parts = []
         for k in range(0, sample.size, step):
             piece = slice(k, k + step)
@@ -115,11 +113,18 @@ class Screen:
         return np.concatenate(parts) if parts else np.zeros(rows.shape[:2])
 
     def _bound_piece(self, sample: Ints, rows: Array, near: Array, far: Array, lam: float | None) -> Array:
-        regions = self._regions(sample, near, far)
         bounds = self._known.of(sample, np.zeros(near.size) if self._balls else near, far)
-        multiplier = None if lam is None else torch.full((sample.size,), lam, dtype=torch.float64)
-        upper = self._crown.functional(regions, bounds, torch.tensor(rows), multiplier).numpy()
-        upper = np.asarray(np.where(np.isnan(upper), math.inf, upper))
+        at = np.repeat(np.arange(sample.size), rows.shape[1])
+        upper = self._backward.leaves(
+            rows.reshape(at.size, -1),
+            np.full(at.size, lam or 0.0),
+            self._around(sample, near, far).take(at),
+            [(low[at], high[at]) for low, high in bounds],
+            np.zeros((at.size, self._backward.neurons), np.int8),
+            None,
+            power=1 if lam is None else self._problem.cost.power,
+            doubt=self._doubt,
+        ).reshape(rows.shape[:2])
         if self._logits is None:
             return upper
         out: Array = np.minimum(upper, self._from_centre(sample, rows, bounds, (near, far), lam))
@@ -131,7 +136,7 @@ class Screen:
         return np.asarray(self._bound(np.array([sample], np.int64), rows[None], np.zeros(1), far, None)[0])
 
     def _from_centre(
-        self, sample: Ints, rows: Array, bounds: Bounds, shell: tuple[Array, Array], lam: float | None
+        self, sample: Ints, rows: Array, bounds: HiddenBounds, shell: tuple[Array, Array], lam: float | None
     ) -> Array:
         """``rows . z(x_i) + max S t - lam t^p`` over the shell, with S the slope on the whole ball that it cuts, ``[B, R]``.
 
@@ -140,8 +145,7 @@ class Screen:
         assert self._logits is not None
         low, high = (side[sample][:, None, :] for side in self._logits)
         terms = rows.shape[2]
-        hidden = [(a.numpy(), b.numpy()) for a, b in bounds]
-        centre, radius = jacobian(self._problem.network.canonical, hidden, rows)
+        centre, radius = jacobian(self._problem.network.canonical, bounds, rows)
         count, each, n = centre.shape
         slope = slope_up(centre.reshape(-1, 1, n), radius.reshape(-1, 1, n), self._problem.cost).reshape(count, each)
         near, far = shell[0][:, None], shell[1][:, None]
@@ -277,15 +281,12 @@ class Screen:
 
     def region(self, sample: int, near: float, far: float) -> tuple[Region, HiddenBounds, int]:
         """The region of one question within its box, its pre-activation bounds, and how many neurons they leave open."""
-        regions = self._regions(np.array([sample]), np.array([near]), np.array([far]))
-        bounds: Bounds = self._crown.pre_activations(regions)
-        region = replace(
-            self.shell(sample, near, far),
-            lower=np.asarray(regions.lower[0].numpy()),
-            upper=np.asarray(regions.upper[0].numpy()),
-        )
-        hidden = [(np.asarray(low[0].numpy()), np.asarray(high[0].numpy())) for low, high in bounds]
-        return region, hidden, int(unstable(bounds)[0]) if bounds else 0
+        shells = self._around(np.array([sample]), np.array([near]), np.array([far]))
+        region, hidden = self.shell(sample, near, far), self._backward.pre_activations(shells)
+        lower = np.maximum(region.lower, np.nextafter(region.centre - shells.down[0], -np.inf))
+        upper = np.minimum(region.upper, np.nextafter(region.centre + shells.up[0], np.inf))
+        open_ = sum(int(((low < 0) & (high > 0)).sum()) for low, high in hidden)
+        return replace(region, lower=lower, upper=upper), [(low[0], high[0]) for low, high in hidden], open_
 
 
 def _length_up(cost: GroundCost, room: Array) -> Array:
@@ -353,7 +354,7 @@ class _Shells:
 
         An item that was bounded before stays as it is where the time was too short to bound all its shells anew.
         """
-        whole = np.isfinite(values).all(axis=1) | np.isinf(self.alive[items])
+        whole = (values < math.inf).all(axis=1) | np.isinf(self.alive[items])
         items, edges, values, bar = items[whole], edges[whole], values[whole], bar[whole]
         beats: NDArray[np.bool_] = np.greater(values, bar[:, None])
         some: NDArray[np.bool_] = np.asarray(beats.any(axis=1))

@@ -327,10 +327,10 @@ class Select:
     @property
     def terms_in(self) -> int:
         """How often one entry is selected at most; sums of one term round nothing."""
-        return len(self._layers) if len(self._layers) > 1 else 0
+        return len(self.layers) if len(self.layers) > 1 else 0
 
     @cached_property
-    def _layers(self) -> tuple[tuple[Ints, Ints], ...]:
+    def layers(self) -> tuple[tuple[Ints, Ints], ...]:
         """Positions and what they select, so many at a time that no entry is selected twice."""
         at = np.flatnonzero(self.index >= 0)
         order = at[np.argsort(self.index[at], kind="stable")]
@@ -347,7 +347,7 @@ class Select:
     def back(self, c: Array) -> Array:
         """The sum of what each entry gave."""
         out = np.zeros((*c.shape[:-1], self.inputs), c.dtype)
-        for position, chosen in self._layers:
+        for position, chosen in self.layers:
             out[..., chosen] += c[..., position]
         return out
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wdaverify.attacks.outcome import AttackOutcome
-from wdaverify.attacks.torch_network import pick_device
 from wdaverify.digits import down_to, stated, up_to
 from wdaverify.errors import ProblemError
 from wdaverify.given import instance, listed, real, settle, told, words
@@ -372,7 +371,7 @@ class _Climb:
             return
         limit = self._limit()
         if problem.loss is Loss.ZERO_ONE:
-            value = crown_zero_one(problem, math.inf if limit is None else begun + limit, self._device())
+            value = crown_zero_one(problem, math.inf if limit is None else begun + limit)
             detail = "distances from balls without an error"
         elif problem.radius == 0:
             value, detail = nominal_bracket(problem)[1], ""
@@ -427,13 +426,8 @@ class _Climb:
                 jobs=settings.jobs,
                 seed=settings.seed,
                 seconds=self._limit(),
-                device=self._device(),
             )
         return self._relaxed
-
-    def _device(self) -> str:
-        """Where CROWN multiplies: where the attacks run."""
-        return pick_device(self._settings.device).type
 
     # the middle
 

@@ -47,7 +47,6 @@ class RelaxedDual:
         jobs: int | None,
         seed: int,
         seconds: float | None,
-        device: str = "cpu",
     ) -> None:
         size = float(np.abs(clean_losses(problem)[1]).max(initial=1.0))
         gap = _TOLERANCE * max(size, 1.0)
@@ -64,7 +63,7 @@ class RelaxedDual:
         self._horizon = Horizon(problem) if endless else None
         if self._horizon is not None:
             self._horizon.look(self._run)
-        self._screen = Screen(problem, self._run.deadline, slopes=False, device=device)
+        self._screen = Screen(problem, self._run.deadline, slopes=False)
         self._pricing = Pricing(self._run, self._screen, self._pool, self._horizon)
         self._values: dict[float, float] = {}
 
@@ -170,11 +169,11 @@ class RelaxedDual:
         return 1e-4 * max(size, 1e-6) / max(self._problem.radius, 1e-6)
 
 
-def crown_zero_one(problem: WdroProblem, deadline: float, device: str = "cpu") -> float:
+def crown_zero_one(problem: WdroProblem, deadline: float) -> float:
     """The knapsack of the distances that CROWN proves by balls without an error."""
     count = len(problem.samples)
     clean = clean_losses(problem)[1]
-    screen = Screen(problem, deadline, slopes=False, device=device)
+    screen = Screen(problem, deadline, slopes=False)
     if not problem.support.bounded and math.isfinite(problem.cost.order):
         screen.reach = np.full(count, 1e3 * max(problem.radius, 1e-3))
     right = np.flatnonzero(clean < 1)

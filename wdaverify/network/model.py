@@ -8,7 +8,6 @@ affine maps fused (what that rounds is kept as an error per entry), hidden numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -18,9 +17,8 @@ from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
 from wdaverify.given import instance, listed, settle, whole, words
-from wdaverify.graph.functions import relu
-from wdaverify.graph.maps import Dense, Diagonal, rows, rows_error
-from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node
+from wdaverify.graph.maps import Diagonal
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.graph.rewrite import canonical
 
 Array = NDArray[np.float64]
@@ -145,46 +143,6 @@ class ReluNetwork:
             NetworkError: composing consecutive affine maps overflows.
         """
         return canonical(self.graph)
-
-    @cached_property
-    def blocks(self) -> tuple[Block, ...]:
-        """The canonical form of a chain, block by block."""
-        out = []
-        for node in self.canonical.nodes:
-            if isinstance(node, Affine):
-                (map_,), weight = node.maps, rows(node.maps[0])
-                error, off = rows_error(map_), node.bias_error
-                none = np.zeros_like(weight), np.zeros_like(node.bias)
-                out.append(
-                    Block(weight, node.bias, none[0] if error is None else error, none[1] if off is None else off)
-                )
-        return tuple(out)
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """One affine map of a chain, ``(W +- weight_error) x + (b +- bias_error)``."""
-
-    weight: Array
-    bias: Array
-    weight_error: Array
-    bias_error: Array
-
-    @property
-    def exact(self) -> bool:
-        """Whether the stored numbers are the network's own, with nothing rounded."""
-        return not (self.weight_error.any() or self.bias_error.any())
-
-
-def graph_of(blocks: Sequence[Block]) -> Graph:
-    """Blocks as a graph of dense maps with a ReLU between each two."""
-    nodes: list[Node] = []
-    for block in blocks:
-        if nodes:
-            nodes.append(Elementwise(len(nodes) - 1, relu()))
-        error, bias_error = (None, None) if block.exact else (block.weight_error, block.bias_error)
-        nodes.append(Affine((len(nodes) - 1,), (Dense(block.weight, error),), block.bias, bias_error))
-    return Graph(tuple(nodes), int(blocks[0].weight.shape[1]))
 
 
 def _shape(name: str, given: object) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.certificate import packed_trees, unpacked_trees
 from wdaverify.certify.proof import Tree
+from wdaverify.graph.maps import Dense, LinearMap
+from wdaverify.graph.nodes import Affine, Graph
 from wdaverify.journal.facts import Fact, Point, digest
 from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
@@ -221,14 +223,37 @@ def _fields(problem: WdroProblem) -> dict[str, str]:
     if support.rows is not None:
         box += [_bytes(support.rows.matrix), _bytes(support.rows.lower), _bytes(support.rows.upper)]
     box.append(b"" if support.integer is None else _bytes(support.integer))
-    network = [part for block in problem.network.blocks for part in (_bytes(block.weight), _bytes(block.bias))]
-    shape = [repr(block.weight.shape) for block in problem.network.blocks]
     return {
-        "network": digest(*network, *shape, problem.network.sha256).hex(),
+        "network": digest(*_network(problem.network.canonical), problem.network.sha256).hex(),
         "support": digest(*box).hex(),
         "norm": cost.norm.value,
         "weights": "none" if cost.weights is None else digest(_bytes(cost.weights)).hex(),
     }
+
+
+def _network(graph: Graph) -> list[bytes | str]:
+    """What a graph is made of: stored numbers, node by node, then what else makes its maps (of matrices in a chain their shapes)."""
+    numbers, shapes = list[bytes | str](), list[bytes | str]()
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Affine):
+            numbers += [_bytes(part) for part in (*(n for m in node.maps for n in m.numbers), node.bias)]
+            if node.sources == (k - 1,) and isinstance(node.maps[0], Dense):
+                shapes.append(repr(node.maps[0].weight.shape))
+            else:
+                shapes += [repr(node.sources), *(part for m in node.maps for part in _made_of(m))]
+    return [*numbers, *shapes]
+
+
+def _made_of(map_: LinearMap) -> list[bytes | str]:
+    out: list[bytes | str] = [type(map_).__name__]
+    stored: Any = map_  # a dataclass, as all maps are
+    for name in (field.name for field in fields(stored)):
+        value = getattr(map_, name)
+        if isinstance(value, np.ndarray):
+            out += [name, repr(value.shape), _bytes(value)]
+        elif isinstance(value, int | tuple):
+            out += [name, repr(value)]
+    return out
 
 
 def _distance_fields(problem: WdroProblem, fields: dict[str, str]) -> dict[str, str]:
