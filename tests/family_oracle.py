@@ -1,10 +1,10 @@
 """An independent oracle for tiny networks and the whole family of questions: orders, norms, losses, label costs, supports.
 
-It shares no code with the package. ``exact`` is the perspective program of docs/theory.md (section 9): one block of
-columns per (sample, label, activation cell, piece of the loss), a linear program where the cost is linear and a cone
-program elsewhere. ``by_simplices`` is a second route for one or two features, a branch and bound over simplices of the
-cells, and the only route for cross-entropy, which is not concave in perspective; ``by_knapsack`` is a second route for
-zero-one.
+It shares no code with the package (of a graph it takes the numbers). ``exact`` is the perspective program of
+docs/theory.md (section 9): one block of columns per (sample, label, activation cell, piece of the loss), a linear
+program where the cost is linear and a cone program elsewhere. ``by_simplices`` is a second route for one or two
+features, a branch and bound over simplices of the cells, and the only route for cross-entropy, which is not concave
+in perspective; ``by_knapsack`` is a second route for zero-one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from typing import Literal, NamedTuple
 
 import cvxpy as cp
 import numpy as np
+from graph.cells import enumerate_graph, forward_graph
 from numpy.typing import NDArray
 from oracles import Cell, OracleError, enumerate_cells, forward
 from scipy import sparse
 from scipy.optimize import linprog, nnls
 from scipy.special import logsumexp
+
+from wdaverify.graph.nodes import Graph
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -52,8 +55,8 @@ MASS_TOLERANCE = 1e-8
 class Question:
     """``sup { E_Q[loss] : Q on the support, W_p(Q, P) <= radius }`` with ``P = sum_i w_i delta_(x_i, y_i)``."""
 
-    weights: Weights
-    """``[(W [m, n], b [m]), ...]`` with a ReLU between each two."""
+    weights: Weights | Graph
+    """``[(W [m, n], b [m]), ...]`` with a ReLU between each two, or a graph, of which the numbers alone are used."""
     x: Array
     y: Labels
     w: Array
@@ -117,6 +120,16 @@ def _check(question: Question) -> None:
         raise ValueError("a sample with a fraction in an integer feature")
 
 
+def _classes(question: Question) -> int:
+    return question.weights.outputs if isinstance(question.weights, Graph) else question.weights[-1][1].size
+
+
+def _outputs(question: Question, points: Array) -> Array:
+    if isinstance(question.weights, Graph):
+        return forward_graph(question.weights, points)
+    return forward(question.weights, points)
+
+
 def _scale(question: Question) -> Array:
     """The cost weights, 0 for features that may not move."""
     if question.cost_weights is None:
@@ -136,20 +149,20 @@ def _labels(question: Question, i: int) -> list[int]:
     own, kappa = int(question.y[i]), question.label_cost
     if question.loss == "linear" or math.isinf(kappa) or (math.isinf(question.order) and kappa > question.radius):
         return [own]
-    return [own, *(j for j in range(question.weights[-1][1].size) if j != own)]
+    return [own, *(j for j in range(_classes(question)) if j != own)]
 
 
 def _pieces(question: Question, label: int) -> list[_Piece]:
     if question.functionals is not None:
         return [_Piece(label, c, float(offset)) for c, offset in zip(*question.functionals, strict=True)]
-    eye = np.eye(question.weights[-1][1].size)
+    eye = np.eye(_classes(question))
     offset = 1.0 if question.loss == "hinge" else 0.0
     return [_Piece(label, eye[j] - eye[label], offset) for j in range(len(eye)) if j != label]
 
 
 def _values(question: Question, points: Array, label: int) -> Array:
     """The loss at points ``[B, n]`` with one label."""
-    z = forward(question.weights, points)
+    z = _outputs(question, points)
     if question.functionals is not None:
         F, offset = question.functionals
         out: Array = (z @ F.T + offset).max(axis=1)
@@ -229,6 +242,8 @@ def _half_spaces(part: _Part) -> tuple[Array, Array]:
 
 @functools.lru_cache(maxsize=4096)
 def _cells(question: Question, lower: tuple[float, ...], upper: tuple[float, ...]) -> list[Cell]:
+    if isinstance(question.weights, Graph):
+        return enumerate_graph(question.weights, np.array(lower), np.array(upper))
     return enumerate_cells(question.weights, np.array(lower), np.array(upper))
 
 
@@ -600,7 +615,7 @@ def exact(question: Question) -> tuple[float, float]:
 def distance(question: Question, i: int) -> float:
     """``min ||c * (x - x_i)||`` over points of the support with some ``z_j >= z_y``; 0 at an error, inf if none."""
     x, label = question.x[i], int(question.y[i])
-    z = forward(question.weights, x[None, :])[0]
+    z = _outputs(question, x[None, :])[0]
     if np.delete(z, label).max() >= z[label]:
         return 0.0
     best, eye = math.inf, np.eye(z.size)

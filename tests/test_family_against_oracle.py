@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from builders import write_mlp
 from family_oracle import Question, distance, exact, random_question
+from graph.cells import forward_graph
+from graph.graphs import family_graph
 
-from wdaverify import WdroProblem, load_network, verify
+from wdaverify import ReluNetwork, WdroProblem, load_network, verify
+from wdaverify.graph.nodes import Graph
 from wdaverify.problem import Functionals, GroundCost, LinearRows, Loss, Norm, Support
 from wdaverify.samples import make_samples
 from wdaverify.wdro.distances import distances
@@ -27,10 +30,15 @@ EXTRAS = ("label_cost", "cost_weights", "rows", "integer")
 
 def put(question: Question, folder: Path) -> WdroProblem:
     """The question as a user asks it, through an ONNX file."""
-    path = folder / "network.onnx"
-    write_mlp(path, list(question.weights), dtype=np.float64)
+    if isinstance(question.weights, Graph):
+        shapes = (question.weights.inputs,), (question.weights.outputs,)
+        network = ReluNetwork(question.weights, *shapes, "", "graph", ())
+    else:
+        path = folder / "network.onnx"
+        write_mlp(path, list(question.weights), dtype=np.float64)
+        network = load_network(path)
     return WdroProblem(
-        network=load_network(path),
+        network=network,
         samples=make_samples(question.x, question.y, question.w),
         cost=GroundCost(Norm(question.norm), question.order, question.cost_weights, question.label_cost),
         support=Support(
@@ -131,3 +139,17 @@ def test_tiny_time_limits_leave_valid_brackets(order: float, loss: str, tmp_path
             result = verify(problem, gap=1e-7, time_limit=limit)
             assert result.lower <= high + tolerance(question)
             assert result.upper >= low - tolerance(question)
+
+
+GRAPHS = [pytest.param(s, marks=[] if s < 60 else [pytest.mark.full], id=f"graph{s}") for s in range(600)]
+CORNERS = [(norm, order, loss) for loss in (*LINEAR_LOSSES, "cross-entropy") for order in ORDERS for norm in NORMS]
+
+
+@pytest.mark.parametrize("seed", GRAPHS)
+def test_graphs(seed: int, tmp_path: Path) -> None:
+    """Skips, concatenations, max pooling, clips, slopes of one's own, absolute values and convolutions, one corner of the family each."""
+    norm, order, loss = CORNERS[(7 * seed) % len(CORNERS)]
+    question = random_question(seed, norm=norm, order=order, loss=loss)
+    graph = family_graph(seed, question.lower.size, len(question.weights[-1][1]))
+    y = forward_graph(graph, question.x).argmax(axis=1)
+    agree(replace(question, weights=graph, y=np.where(np.arange(len(y)) % 4 == 3, question.y, y)), tmp_path)

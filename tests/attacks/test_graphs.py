@@ -9,7 +9,6 @@ import pytest
 import torch
 from graph.graphs import exactly, random_graph, residual_convolution
 from graph.test_maps import maps, matrix
-from layers import Affine as Layer
 
 from wdaverify.attacks import torch_network
 from wdaverify.attacks.recast import Recast
@@ -134,8 +133,7 @@ def test_a_map_that_torch_does_not_know_is_refused() -> None:
 def asked(graph: Graph, loss: Loss, weights: Array | None, functionals: Functionals | None) -> WdroProblem:
     """A question about a network whose canonical form is the graph."""
     rng, n, classes = np.random.default_rng(3), graph.inputs, graph.outputs
-    layer = Layer(readonly(np.zeros((classes, n))), readonly(np.zeros(classes)))
-    net = ReluNetwork((layer,), (n,), (classes,), "", "graph", ())
+    net = ReluNetwork(graph, (n,), (classes,), "", "graph", ())
     net.__dict__["canonical"] = graph
     x = rng.uniform(size=(4, n))
     samples = Samples(readonly(x), graph.forward(x).argmax(axis=1), readonly(np.full(4, 0.25)), "", "test")

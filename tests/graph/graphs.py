@@ -169,6 +169,48 @@ def steered_graph(seed: int) -> Graph:
     return make.graph()
 
 
+def family_graph(seed: int, n: int, classes: int) -> Graph:
+    """At most 9 breaks on n inputs: a residual, clips, max pooling and a concatenation, a convolution with a pool and a skip, absolute
+    values, slopes of every neuron's own.
+    """
+    rng = np.random.default_rng((seed, n, classes))
+    make, normal = Maker(n), lambda *shape: np.round(rng.normal(size=shape) * 64) / 64
+    first = make.affine({INPUT: Dense(2 * normal(3, n))}, normal(3) / 2)
+    last: dict[int, LinearMap]
+    match seed % 6:
+        case 0:
+            v = make.function(first, relu())
+            w = make.function(
+                make.affine({v: Dense(normal(2, 3)), first: Dense(normal(2, 3))}, normal(2)), leaky_relu(0.125)
+            )
+            last = {w: Dense(normal(classes, 2)), first: Dense(normal(classes, 3))}
+        case 1:
+            v = make.function(first, clip(-0.5, 0.75))
+            w = make.function(make.affine({v: Dense(normal(2, 3))}, normal(2)), relu())
+            last = {w: Dense(normal(classes, 2)), v: Dense(normal(classes, 3)), INPUT: Dense(normal(classes, n))}
+        case 2:
+            v = make.function(make.maximum(first, [(0, 1), (1, 2)]), leaky_relu(0.25))
+            joined = make.concatenated([v, INPUT, first])
+            w = make.function(make.affine({joined: Dense(normal(3, 5 + n))}, normal(3)), relu())
+            last = {w: Dense(normal(classes, 3))}
+        case 3:
+            z = make.affine({first: Convolution(normal(2, 1, 1, 2), 1, 3)}, normal(4) / 2)
+            pool = make.affine({make.function(z, relu()): Convolution(np.ones((2, 1, 1, 2)), 1, 2, groups=2)})
+            mean = make.affine({pool: Diagonal(np.ones(2), np.full(2, 3.0)), z: Select(np.array([3, 0]), 4)})
+            last = {make.function(mean, absolute()): Dense(normal(classes, 2)), mean: Dense(normal(classes, 2))}
+        case 4:
+            v = make.function(first, absolute())
+            joined = make.concatenated([first, v])
+            w = make.function(make.affine({joined: Dense(normal(3, 6))}, normal(3)), relu())
+            last = {w: Dense(normal(classes, 3)), joined: Dense(normal(classes, 6))}
+        case _:
+            v = make.function(first, leaky_relu(np.array([0.5, -0.25, 2.0])))
+            w = make.function(make.affine({v: Dense(normal(3, 3)), INPUT: Dense(normal(3, n))}, normal(3)), relu())
+            last = {w: Dense(normal(classes, 3)), v: Dense(normal(classes, 3))}
+    make.affine(last, normal(classes))
+    return make.graph()
+
+
 def on_phases(graph: Graph, phases: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Where ReLUs have these phases ``[M]``: what they are applied to, ``G x + g``, and the output ``F x + f``."""
     forms, rows, shifts = {INPUT: (np.eye(graph.inputs), np.zeros(graph.inputs))}, [], []

@@ -28,7 +28,6 @@ from wdaverify.network.model import ReluNetwork
 from wdaverify.samples import make_samples
 
 NORMS = list(Norm)
-PROGRAMS = pytest.mark.xfail(reason="hidden layers of a graph are no program yet", strict=True)
 
 
 def seeds(quick: int, complete: int) -> list[object]:
@@ -77,7 +76,6 @@ MANY_FLAT = {(15, Norm.ONE, True), (57, Norm.ONE, True)}
 """Graphs with more flat cells than an integer program cuts off: the bracket holds and may stay open."""
 
 
-@PROGRAMS
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("norm", [Norm.INF, Norm.ONE])
 @pytest.mark.parametrize("seed", seeds(4, 60))
