@@ -11,7 +11,7 @@ import pytest
 from bounds.tiny import network, problem
 from graph.graphs import Maker, exactly, gradients, random_graph, relu_graph, residual_convolution
 from lipschitz.tangents import dual
-from lipschitz.test_graphs import standing_for
+from lipschitz.test_slopes_of_graphs import standing_for
 
 from wdaverify.errors import ProblemError
 from wdaverify.graph.convolution import Convolution
