@@ -24,7 +24,7 @@ from fuzz.mutations import (
     tokens_mutated,
     zipped,
 )
-from layers import blocks_of
+from network.operators import OPERATIONS
 from network.test_onnx_reader import CASES
 
 from wdaverify import (
@@ -78,7 +78,8 @@ def _half(structured: Callable[[Rng, bytes], bytes]) -> Callable[[Rng, bytes, Se
 @cache
 def _models() -> tuple[bytes, ...]:
     """One small model for every accepted operator and form, and bundled ones."""
-    small = [build_model(*case[:3], opset=case[3]).SerializeToString() for case in CASES.values()]
+    cases = [*CASES.values(), *OPERATIONS.values()]
+    small = [build_model(*case[:3], opset=case[3]).SerializeToString() for case in cases]
     return (*small, (MODELS / "iris_8x8.onnx").read_bytes())
 
 
@@ -92,7 +93,7 @@ def _network(path: Path) -> None:
             assert all(np.isfinite(part).all() for part in (node.bias, *(n for m in node.maps for n in m.numbers)))
     with np.errstate(all="ignore"):
         assert net.forward(np.zeros((1, net.n_inputs))).shape == (1, net.n_outputs)
-    assert blocks_of(net.canonical)[-1].weight.shape[0] == net.n_outputs
+    assert net.canonical.outputs == net.n_outputs
     assert all(notice.isprintable() for notice in net.notices)
 
 

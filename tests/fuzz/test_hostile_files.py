@@ -429,10 +429,9 @@ def test_data_in_another_file_are_never_opened(place: str, tmp_path: Path) -> No
         [("Relu", "y", "y")],
         [("Relu", "x", "x"), ("Relu", "x", "y")],
         [("Relu", "x", "a"), ("Relu", "a", "x"), ("Relu", "x", "y")],
-        [("Relu", "b", "y"), ("Relu", "x", "b")],
     ],
 )
-def test_a_graph_in_a_circle_or_out_of_order_is_refused(nodes: list[tuple[str, str, str]], tmp_path: Path) -> None:
+def test_a_graph_in_a_circle_is_refused(nodes: list[tuple[str, str, str]], tmp_path: Path) -> None:
     model = build_model([helper.make_node(kind, [a], [b]) for kind, a, b in nodes], {}, [1, 4])
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
     refused(tmp_path / "a.onnx")

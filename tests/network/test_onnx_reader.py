@@ -14,12 +14,13 @@ import onnxruntime
 import pytest
 from builders import build_model, write_mlp, write_model
 from layers import Affine, Block, Diagonal, Layer, Relu, blocks_of, fused_blocks, layers_of
+from network.operators import OPERATIONS
 from onnx import TensorProto, helper, numpy_helper
 
 from wdaverify.errors import NetworkError
 from wdaverify.graph.nodes import Affine as AffineNode
 from wdaverify.network.model import ReluNetwork
-from wdaverify.network.onnx_nodes import OPERATORS
+from wdaverify.network.onnx_ops import OPERATORS
 from wdaverify.network.onnx_reader import load_network
 
 Node = Callable[..., onnx.NodeProto]
@@ -370,8 +371,12 @@ def test_agrees_with_onnxruntime(tmp_path: Path, name: str) -> None:
 
 
 def test_every_accepted_operator_is_compared() -> None:
-    seen = {proto.op_type for nodes, *_ in (*CASES.values(), *JOINED.values()) for proto in nodes}
-    assert set(OPERATORS) - seen == {"Softmax", "LogSoftmax"}  # these have tests of their own
+    seen = {proto.op_type for nodes, *_ in (*CASES.values(), *JOINED.values(), *OPERATIONS.values()) for proto in nodes}
+    assert set(OPERATORS) - seen == {
+        "Softmax",
+        "LogSoftmax",
+        "com.microsoft.FusedGemm",
+    }  # these have tests of their own
 
 
 @pytest.mark.parametrize(
@@ -619,8 +624,14 @@ MODEL_REFUSALS: dict[str, tuple[Callable[[onnx.ModelProto], object], tuple[str, 
     "many axes": (resized(*[1] * 100), ("initializer 'W'", "100 axes")),
     "nan": (replaced(0, np.where(np.arange(24).reshape(4, 6) == 8, np.nan, W)), ("'W'", "nan", "[1, 2]")),
     "inf": (replaced(1, np.full(6, np.inf, dtype=np.float32)), ("'B'", "inf", "[0]")),
-    "float16": (replaced(0, W.astype(np.float16)), ("initializer 'W'", "FLOAT16", "float32 and float64")),
-    "bfloat16": (lambda m: setattr(m.graph.initializer[0], "data_type", TensorProto.BFLOAT16), ("'W'", "BFLOAT16")),
+    "float8": (
+        lambda m: setattr(m.graph.initializer[0], "data_type", TensorProto.FLOAT8E5M2),
+        ("initializer 'W'", "FLOAT8E5M2", "FLOAT, DOUBLE, FLOAT16 and BFLOAT16"),
+    ),
+    "bfloat16 of four bytes": (
+        lambda m: setattr(m.graph.initializer[0], "data_type", TensorProto.BFLOAT16),
+        ("'W'", "48 are stored"),
+    ),
     "unknown type": (lambda m: setattr(m.graph.initializer[0], "data_type", 999), ("'W'", "number 999")),
     "mixed types": (replaced(0, W.astype(np.float64)), ("'g' (Gemm)", "float64", "float32")),
     "integer weights": (replaced(0, W.astype(np.int64)), ("'g' (Gemm)", "int64")),
@@ -637,7 +648,11 @@ MODEL_REFUSALS: dict[str, tuple[Callable[[onnx.ModelProto], object], tuple[str, 
     "empty input": (reshaped_input("N", 0), ("input 'x'", "features")),
     "huge input": (reshaped_input("N", 2**40), ("input 'x'", "2^20")),
     "no shape": (lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"), ("input 'x'", "shape")),
-    "half input": (lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 10), ("input 'x'", "FLOAT16")),
+    "integer input": (lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 7), ("input 'x'", "INT64")),
+    "bytes in arithmetic": (
+        lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", TensorProto.UINT8),
+        ("'g' (Gemm)", "uint8", "a Cast"),
+    ),
     "old operators": (lambda m: setattr(m.opset_import[0], "version", 1), ("operator set version 1", "6 to")),
     "new operators": (lambda m: setattr(m.opset_import[0], "version", 99), ("operator set version 99",)),
     "no operator set": (lambda m: m.ClearField("opset_import"), ("operator set version none",)),
@@ -660,7 +675,13 @@ def test_refused_models(tmp_path: Path, name: str) -> None:
 
 TWO = np.array([1.0, 2.0], dtype=np.float32)
 NODE_REFUSALS: dict[str, tuple[Sequence[onnx.NodeProto], Mapping[str, Any], Sequence[Any], int, tuple[str, ...]]] = {
-    "unknown": ([node("Sigmoid", ["x"], ["y"], name="s")], {}, [1, 2], 13, ("'s' (Sigmoid)", "accepted are Add, ")),
+    "unknown": (
+        [node("Sigmoid", ["x"], ["y"], name="s")],
+        {},
+        [1, 2],
+        13,
+        ("'s' (Sigmoid)", "accepted are Abs, Add, "),
+    ),
     "unnamed": ([node("Conv", ["x", "c"], ["y"])], {"c": TWO}, [1, 2], 13, ("node #0 with output 'y' (Conv)",)),
     "line break": ([node("Si\ng", ["x"], ["y"], name="a\nb")], {}, [1, 2], 13, (r"a\nb", r"Si\ng")),
     "subgraph": ([node("If", ["x"], ["y"], name="i")], {}, [1, 2], 13, ("'i' (If)",)),
@@ -705,15 +726,14 @@ NODE_REFUSALS: dict[str, tuple[Sequence[onnx.NodeProto], Mapping[str, Any], Sequ
     "no broadcast": ([node("Add", ["x", "c"], ["y"], name="a")], {"c": numbers(3)}, [1, 2], 13, ("'a' (Add)", "[3]")),
     "division by zero": ([node("Div", ["x", "c"], ["y"], name="d")], {"c": 0 * TWO}, [1, 2], 13, ("'d' (Div)", "zero")),
     "reciprocal": ([node("Div", ["c", "x"], ["y"], name="d")], {"c": TWO}, [1, 2], 13, ("'d' (Div)", "affine")),
-    "several rows": (
+    "rows of other numbers": (
         [node("MatMul", ["x", "W"], ["y"], name="m")],
         {"W": W},
-        [1, 3, 4],
+        [1, 4, 3],
         13,
-        ("'m' (MatMul)", "[1, 3, 4]", "flatten"),
+        ("'m' (MatMul)", "4 numbers", "[1, 4, 3]"),
     ),
     "stacked": ([node("MatMul", ["x", "W"], ["y"], name="m")], {"W": numbers(2, 4, 3)}, [1, 4], 13, ("'m' (MatMul)",)),
-    "outer product": ([node("MatMul", ["W", "x"], ["y"], name="m")], {"W": numbers(3, 1)}, [1, 4], 13, ("(MatMul)",)),
     "gemm rank": ([node("Gemm", ["x", "W"], ["y"], name="g")], {"W": W}, [4], 13, ("'g' (Gemm)", "two axes")),
     "gemm C": ([node("Gemm", ["x", "W", "C"], ["y"], name="g")], {"W": W, "C": W}, [1, 4], 13, ("C of shape [4, 6]",)),
     "gemm active C": (
@@ -774,19 +794,19 @@ NODE_REFUSALS: dict[str, tuple[Sequence[onnx.NodeProto], Mapping[str, Any], Sequ
         13,
         ("'c' (Cast)", "INT64"),
     ),
-    "inexact cast": (
-        [node("Cast", ["d"], ["c"], name="c", to=TensorProto.FLOAT), node("Add", ["x", "c"], ["y"])],
+    "cast of parts": (
+        [node("Cast", ["d"], ["c"], name="c", to=TensorProto.INT64), node("Add", ["x", "c"], ["y"])],
         {"d": np.array([0.1])},
         [1, 4],
         13,
         ("'c' (Cast)", "changes its numbers"),
     ),
-    "constant arithmetic": (
-        [node("Mul", ["c", "c"], ["d"], name="k"), node("Add", ["x", "d"], ["y"])],
+    "constant product": (
+        [node("MatMul", ["c", "c"], ["d"], name="k"), node("Add", ["x", "d"], ["y"])],
         {"c": TWO},
         [1, 2],
         13,
-        ("'k' (Mul)", "constants only"),
+        ("'k' (MatMul)", "constants only"),
     ),
     "constant without value": (
         [node("Constant", [], ["c"], name="k"), node("Add", ["x", "c"], ["y"])],
@@ -890,6 +910,102 @@ def test_wide_vectors_need_no_matrix(tmp_path: Path) -> None:
         )
         == 0
     )
+
+
+def test_nodes_in_any_order(tmp_path: Path) -> None:
+    nodes, constants, shape, opset, _ = CASES["normalise-inside"]
+    straight, turned = (
+        loaded(tmp_path, build_model(some, constants, shape, opset=opset)) for some in (nodes, nodes[::-1])
+    )
+    points = numbers(5, 12).astype(np.float64)
+    np.testing.assert_array_equal(straight.forward(points), turned.forward(points))
+
+
+@pytest.mark.parametrize("code", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+@pytest.mark.parametrize("raw", [True, False])
+def test_weights_of_two_bytes_are_the_real_numbers_they_are(tmp_path: Path, code: int, raw: bool) -> None:
+    bits = np.arange(0, 2**15, 1366, dtype=np.uint16)[:16].reshape(4, 4)
+    want = bits.view(np.float16).astype(np.float32)
+    if code == TensorProto.BFLOAT16:
+        want = (bits.astype(np.uint32) << 16).view(np.float32)
+    model = build_model([node("MatMul", ["x", "W"], ["y"])], {}, ["N", 4])
+    tensor = TensorProto(name="W", data_type=code, dims=[4, 4])
+    if raw:
+        tensor.raw_data = bits.astype("<u2").tobytes()
+    else:
+        tensor.int32_data.extend(bits.ravel().tolist())
+    model.graph.initializer.append(tensor)
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.elem_type = code
+    net = loaded(tmp_path, model)
+    (weight,) = [map_ for part in net.graph.nodes if isinstance(part, AffineNode) for map_ in part.maps]
+    np.testing.assert_array_equal(weight.numbers[0], want.T)
+    assert len(net.notices) == 1
+    assert "real numbers they are" in net.notices[0]
+
+
+def test_half_precision_inside_a_float32_graph(tmp_path: Path) -> None:
+    nodes = [
+        node("Cast", ["x"], ["h"], name="down", to=TensorProto.FLOAT16),
+        node("MatMul", ["h", "W"], ["m"]),
+        node("Cast", ["m"], ["y"], to=TensorProto.FLOAT),
+    ]
+    path = write_model(tmp_path / "net.onnx", build_model(nodes, {"W": W.astype(np.float16)}, [1, 4]))
+    net = load_network(path)
+    agrees(path, net, tolerance=4e-3)
+    assert [word in notice for word, notice in zip(("FLOAT16", "'down'"), net.notices, strict=True)] == [True, True]
+
+
+def test_an_input_of_bytes(tmp_path: Path) -> None:
+    model = build_model(
+        [node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), node("MatMul", ["f", "W"], ["y"])], {"W": W}, [1, 4]
+    )
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    path = write_model(tmp_path / "net.onnx", model)
+    net = load_network(path)
+    points = np.random.default_rng(0).integers(256, size=(9, 4), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(str(path))
+    want = np.array([session.run(None, {"x": p[None]})[0].ravel() for p in points])
+    np.testing.assert_allclose(net.forward(points.astype(np.float64)), want, rtol=1e-5, atol=1e-3)
+    assert "UINT8" in net.notices[0]
+
+
+@pytest.mark.parametrize(("activation", "extra"), [("Relu", {}), ("LeakyRelu", {"activation_alpha": 0.25})])
+def test_a_gemm_that_onnxruntime_fused(tmp_path: Path, activation: str, extra: dict[str, float]) -> None:
+    fused = node("FusedGemm", ["x", "W", "B"], ["y"], domain="com.microsoft", activation=activation, **extra)
+    model = build_model([fused], {"W": W, "B": B}, ["N", 4])
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    path = write_model(tmp_path / "net.onnx", model)
+    points = np.random.default_rng(7).uniform(-2, 2, size=(20, 4)).astype(np.float32).astype(np.float64)
+    np.testing.assert_allclose(load_network(path).forward(points), outside(path, points), atol=1e-5)
+
+
+def test_arithmetic_on_constants_is_told_where_it_rounds(tmp_path: Path) -> None:
+    def notices(op: str, **constants: np.ndarray) -> tuple[str, ...]:
+        nodes = [node(op, list(constants), ["c"], name="k"), node("Mul", ["x", "c"], ["y"])]
+        return loaded(tmp_path, build_model(nodes, constants, [1, 2])).notices
+
+    third = np.array([1 / 3, 0.1], np.float32)
+    for op, constants in {
+        "Add": {"a": third, "b": 1000 * TWO},
+        "Sub": {"a": third, "b": 1000 * TWO},
+        "Mul": {"a": third, "b": third},
+        "Div": {"a": third, "b": np.array([3.0, 7.0], np.float32)},
+        "Sqrt": {"a": third},
+    }.items():
+        (said,) = notices(op, **constants)
+        assert "'k'" in said
+        assert "float32" in said
+    for op, constants in {
+        "Add": {"a": TWO, "b": third[::-1] * 0 + 3},
+        "Sub": {"a": third, "b": third},
+        "Mul": {"a": third, "b": TWO},
+        "Div": {"a": third, "b": TWO},
+        "Sqrt": {"a": TWO * TWO},
+        "Neg": {"a": third},
+        "Max": {"a": third, "b": TWO},
+    }.items():
+        assert notices(op, **constants) == ()
 
 
 def test_operator_set_6(tmp_path: Path) -> None:

@@ -1,65 +1,73 @@
-"""Operators on several computed tensors: sums, differences and concatenations, each an affine node of several sources."""
+"""Operators on several computed tensors: sums, differences, concatenations and the larger of two."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from wdaverify.graph.functions import relu
 from wdaverify.graph.maps import Diagonal, LinearMap, Same, Select
-from wdaverify.graph.nodes import Affine, width_of
-from wdaverify.network.onnx_nodes import Node
+from wdaverify.graph.nodes import width_of
+from wdaverify.network.onnx_nodes import EVERY, Node, Operator
 from wdaverify.network.onnx_path import Path, Place
+from wdaverify.network.onnx_reductions import Read, summed
 
 
-def _sum(path: Path, node: Node, given: Sequence[Place]) -> None:
-    """``a + b`` or ``a - b`` of computed tensors that broadcast to one shape."""
-    if node.opset < 7 and len({place.layout.shape for place in given}) > 1:
+def broadcast(node: Node, given: Sequence[Place]) -> list[Place]:
+    """Computed tensors brought to the one shape that they broadcast to."""
+    shapes = [place.layout.shape for place in given]
+    if node.opset < 7 and len(set(shapes)) > 1:
         raise node.refused(
             "computed tensors of different shapes; those of one shape are accepted before operator set 7"
         )
-    first = given[0]
-    for place in given[1:]:
-        try:
-            shape = np.broadcast_shapes(first.layout.shape, place.layout.shape)
-        except ValueError:
-            shapes = [list(p.layout.shape) for p in given]
-            raise node.refused(f"computed tensors of shapes {shapes}, which do not broadcast to one") from None
-        sign = -1.0 if node.op == "Sub" else 1.0
-        wide = [Place(p.at, np.broadcast_to(p.layout, shape), p.dtype) for p in (first, place)]
-        joined(path, wide, (1.0, sign))
-        first = path.place
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise node.refused(
+            f"computed tensors of shapes {[list(s) for s in shapes]}, which do not broadcast to one"
+        ) from None
+    return [Place(place.at, np.broadcast_to(place.layout, shape), place.dtype) for place in given]
 
 
 def joined(path: Path, given: Sequence[Place], signs: Sequence[float]) -> None:
     """The signed sum of tensors of one shape, entry by entry, at hand in row-major order."""
-    parts: dict[int, list[tuple[LinearMap, float]]] = {}
+    shape, size = given[0].layout.shape, given[0].layout.size
+    parts: dict[int, list[tuple[Place, float]]] = {}
     for place, sign in zip(given, signs, strict=True):
-        width = width_of(path.nodes, place.at, path.inputs)
-        order = place.layout.reshape(-1)
-        path.allowance.take(order.size)
-        map_: LinearMap = Same(width) if np.array_equal(order, np.arange(width)) else Select(order, width)
-        parts.setdefault(place.at, []).append((map_, sign))
+        path.allowance.take(size)
+        parts.setdefault(place.at, []).append((place, sign))
     sources, maps = list[int](), list[LinearMap]()
     for at, some in parts.items():
-        for k, (map_, sign) in enumerate(some):  # a source is read once: the second time by a node that passes it on
-            source = at
-            if k:
-                path.take(Place(at, given[0].layout, given[0].dtype))
-                path.affine(Same(map_.inputs))
-                source = path.at
-            if sign != 1:
-                size = map_.outputs
-                if isinstance(map_, Select):
-                    path.take(Place(source, given[0].layout, given[0].dtype))
-                    path.affine(map_)
-                    source = path.at
-                map_ = Diagonal(np.full(size, sign), np.ones(size))
-            sources.append(source)
-            maps.append(map_)
-    path.nodes.append(Affine(tuple(sources), tuple(maps), np.zeros(maps[0].outputs)))
-    path.at, path.dtype = len(path.nodes) - 1, given[0].dtype
-    path.layout = np.arange(maps[0].outputs).reshape(given[0].layout.shape)
+        (first, sign), width = some[0], width_of(path.nodes, at, path.inputs)
+        order = first.layout.reshape(-1)
+        same = np.array_equal(order, np.arange(width))
+        source = at
+        map_: LinearMap = Same(width) if same else Select(order, width)
+        if len(some) > 1:  # a source is read once
+            path.take(first)
+            summed(path, np.stack([place.layout.reshape(-1) for place, _ in some]), [sign for _, sign in some])
+            source, map_ = path.at, Same(size)
+        elif sign != 1:
+            path.take(first)
+            path.selected(order)
+            source, map_ = path.at, Diagonal(np.full(size, sign), np.ones(size))
+        sources.append(source)
+        maps.append(map_)
+    path.joint(tuple(sources), tuple(maps))
+    path.dtype, path.layout = given[0].dtype, np.arange(size).reshape(shape)
+
+
+def added(path: Path, node: Node, given: Sequence[Place]) -> None:
+    """``a + b + ...`` or ``a - b`` of computed tensors that broadcast to one shape."""
+    joined(path, broadcast(node, given), [-1.0 if node.op == "Sub" and k else 1.0 for k in range(len(given))])
+
+
+def larger(path: Path, a: Place, b: Place, least: bool = False) -> None:
+    """``max(a, b) = b + relu(a - b)`` of tensors of one shape, or ``min(a, b) = b - relu(b - a)``."""
+    joined(path, (a, b), (-1.0, 1.0) if least else (1.0, -1.0))
+    path.function(relu())
+    joined(path, (b, path.place), (1.0, -1.0 if least else 1.0))
 
 
 def _concatenation(path: Path, node: Node, given: Sequence[Place]) -> None:
@@ -101,9 +109,4 @@ def _concatenation(path: Path, node: Node, given: Sequence[Place]) -> None:
         path.diagonal(shift=bias.reshape(-1))
 
 
-JOINS: dict[str, Callable[[Path, Node, Sequence[Place]], None]] = {
-    "Add": _sum,
-    "Concat": _concatenation,
-    "Sub": _sum,
-    "Sum": _sum,
-}
+JOINS: dict[str, Operator[Read]] = {"Concat": Operator(_concatenation, 1, 2**10, {"axis": EVERY})}

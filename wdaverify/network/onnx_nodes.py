@@ -1,10 +1,11 @@
-"""Nodes of an ONNX graph: the closed list of operators with the inputs and attributes that each may have."""
+"""Nodes of an ONNX graph, and what is said of an operator: the inputs and attributes that it may have, by version."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from onnx import AttributeProto, NodeProto
 
@@ -14,58 +15,35 @@ from wdaverify.network.onnx_tensors import Tensor, decode_tensor, quoted
 OPSETS = range(6, 29)
 """The versions of the standard operator set whose meaning was checked for every accepted operator."""
 
-_ALL = OPSETS
-_Attributes = dict[str, range]
+EVERY = OPSETS
+Attributes = Mapping[str, range]
+"""Attribute -> operator-set versions that have it."""
 
 
-def _since(version: int) -> range:
+def since(version: int) -> range:
+    """That version and those behind it."""
     return range(version, OPSETS.stop)
 
 
-def _before(version: int) -> range:
+def before(version: int) -> range:
+    """The versions in front of that one."""
     return range(OPSETS.start, version)
 
 
-_BROADCAST: _Attributes = {"broadcast": _before(7), "axis": _before(7)}
+_Read = TypeVar("_Read")
 
-# operator -> (least and greatest number of inputs, attribute -> operator-set versions that have it)
-OPERATORS: dict[str, tuple[int, int, _Attributes]] = {
-    "Add": (2, 2, _BROADCAST),
-    "BatchNormalization": (
-        5,
-        5,
-        {
-            "epsilon": _ALL,
-            "momentum": _ALL,
-            "is_test": _before(7),
-            "spatial": _before(9),
-            "training_mode": _since(14),
-        },
-    ),
-    "Cast": (1, 1, {"to": _ALL, "saturate": _since(19), "round_mode": _since(24)}),
-    "Concat": (1, 2**10, {"axis": _ALL}),
-    "Constant": (
-        0,
-        0,
-        {"value": _ALL} | {f"value_{kind}": _since(12) for kind in ("float", "floats", "int", "ints")},
-    ),
-    "Div": (2, 2, _BROADCAST),
-    "Dropout": (1, 3, {"is_test": _before(7), "ratio": _before(12), "seed": _since(12)}),
-    "Flatten": (1, 1, {"axis": _ALL}),
-    "Gemm": (2, 3, {"alpha": _ALL, "beta": _ALL, "transA": _ALL, "transB": _ALL, "broadcast": _before(7)}),
-    "Identity": (1, 1, {}),
-    "LogSoftmax": (1, 1, {"axis": _ALL}),
-    "MatMul": (2, 2, {}),
-    "Mul": (2, 2, _BROADCAST),
-    "Relu": (1, 1, {}),
-    "Reshape": (2, 2, {"allowzero": _since(14)}),
-    "Softmax": (1, 1, {"axis": _ALL}),
-    "Squeeze": (1, 2, {"axes": _before(13)}),
-    "Sub": (2, 2, _BROADCAST),
-    "Sum": (1, 2**10, {}),
-    "Transpose": (1, 1, {"perm": _ALL}),
-    "Unsqueeze": (1, 2, {"axes": _before(13)}),
-}
+
+@dataclass(frozen=True)
+class Operator(Generic[_Read]):
+    """What reads an operator, the least and the greatest number of its inputs, and its attributes."""
+
+    read: _Read
+    least: int
+    most: int
+    attributes: Attributes = field(default_factory=dict)
+    many: bool = False
+    """Whether every output is a tensor of its own; otherwise the first is, and no other may be used."""
+
 
 _Value = int | float | str | tuple[int, ...] | tuple[float, ...] | Tensor
 
@@ -128,6 +106,13 @@ class Node:
             raise self.refused(f"attribute {name} is not a list of integers")
         return whole
 
+    def text(self, name: str, default: str, accepted: Sequence[str]) -> str:
+        """An attribute that is one of the words accepted."""
+        value = self.attributes.get(name, default)
+        if value not in accepted:
+            raise self.refused(f"attribute {name} is {quoted(str(value))}; accepted are {', '.join(accepted)}")
+        return str(value)
+
     def operand(self, k: int) -> Tensor | None:
         """Constant input k, or None if it is left out."""
         return self.constants[k] if k < len(self.constants) else None
@@ -144,6 +129,11 @@ class Node:
         return tuple(int(v) for v in value.reshape(-1))
 
 
+def operator_name(proto: NodeProto) -> str:
+    """The operator, with its domain in front unless that is the standard one."""
+    return proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+
+
 def describe(proto: NodeProto, position: int) -> str:
     """How messages name a node: by its name, else by its place and output."""
     plain = proto.op_type.isidentifier() and proto.op_type.isascii() and len(proto.op_type) <= 60
@@ -151,33 +141,6 @@ def describe(proto: NodeProto, position: int) -> str:
     if proto.name:
         return f"node {quoted(proto.name)} ({operator})"
     return f"node #{position} with output {quoted(proto.output[0] if proto.output else '')} ({operator})"
-
-
-def check_operator(proto: NodeProto, label: str, opset: int) -> None:
-    """Refuse a node whose operator, domain, attributes or number of inputs are outside the closed list.
-
-    Raises:
-        NetworkError: names the node, the operator and what is accepted.
-    """
-    if proto.domain not in ("", "ai.onnx"):
-        raise NetworkError(f"{label}: domain {quoted(proto.domain)}; only standard ONNX operators are accepted")
-    if proto.op_type not in OPERATORS:
-        raise NetworkError(
-            f"{label}: this operator is not accepted; accepted are {', '.join(OPERATORS)}; "
-            "rewrite or re-export the network with these"
-        )
-    least, most, known = OPERATORS[proto.op_type]
-    if not least <= len(proto.input) <= most:
-        raise NetworkError(f"{label}: {len(proto.input)} inputs; accepted are {least} to {most}")
-    if not proto.output or not proto.output[0]:
-        raise NetworkError(f"{label}: the node has no output")
-    for attribute in proto.attribute:
-        if opset not in known.get(attribute.name, range(0)):
-            has = [name for name, versions in known.items() if opset in versions]
-            raise NetworkError(
-                f"{label}: attribute {quoted(attribute.name)} in operator set {opset}; "
-                f"accepted are {', '.join(has) if has else 'none'}"
-            )
 
 
 def decode_attributes(proto: NodeProto, label: str) -> dict[str, _Value]:

@@ -1,144 +1,76 @@
-"""Operators on the activation: each appends exact nodes to the path, or moves its layout."""
+"""The closed list of operators: how each is read where what it reads is computed from the network's input."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from decimal import Context, Decimal, localcontext
+from collections.abc import Sequence
 
 import numpy as np
-from onnx import TensorProto
+from onnx import NodeProto, TensorProto
 
-from wdaverify.graph.functions import relu
-from wdaverify.network.model import Array
+from wdaverify.errors import NetworkError
+from wdaverify.network.onnx_arithmetic import ARITHMETIC
+from wdaverify.network.onnx_constants import CONSTANTS
+from wdaverify.network.onnx_functions import FUNCTIONS
 from wdaverify.network.onnx_joins import JOINS
-from wdaverify.network.onnx_nodes import Node
+from wdaverify.network.onnx_nodes import EVERY, Node, Operator, before, operator_name, since
 from wdaverify.network.onnx_path import Path, Place
-from wdaverify.network.onnx_products import gemm, matmul
-from wdaverify.network.onnx_shapes import REARRANGEMENTS, rearranged
-from wdaverify.network.onnx_tensors import DTYPES, FLOATS, Tensor, type_name
+from wdaverify.network.onnx_products import PRODUCTS
+from wdaverify.network.onnx_reductions import REDUCTIONS, Read
+from wdaverify.network.onnx_selections import SELECTIONS, SPLIT, split
+from wdaverify.network.onnx_shapes import SHAPES
+from wdaverify.network.onnx_tensors import DTYPES, FLOATS, HALVES, quoted, type_name
+from wdaverify.network.onnx_windows import WINDOWS
 
 DROPPED_AT_THE_END = ("LogSoftmax", "Softmax")
 
 
-def apply(path: Path, node: Node, given: Sequence[Place]) -> None:
-    """Append ``node``, of whose inputs those that are computed are ``given``, to ``path``: its result is then at hand.
+def apply(path: Path, node: Node, given: Sequence[Place]) -> list[Place]:
+    """Append ``node``, of whose inputs those that are computed are ``given``, to ``path``: its outputs, the first one at hand.
 
     Raises:
         NetworkError: the node is not an affine map, a piecewise-linear function, or a move of numbers.
     """
-    if node.op in JOINS and (len(given) > 1 or node.op not in _HANDLERS):
-        JOINS[node.op](path, node, given)
-        return
-    if len(given) > 1:
-        raise node.refused(f"it reads {len(given)} computed tensors; accepted is one, with constants beside it")
-    path.take(given[0])
-    if node.op in REARRANGEMENTS:
-        if node.active != 0:
-            raise node.refused("the activation is its shape; a constant shape is accepted")
-        path.layout = rearranged(node, path.layout)
-    else:
-        if not path.permuted:
-            path.ordered()
-        _HANDLERS[node.op](path, node)
-
-
-def _relu(path: Path, node: Node) -> None:
-    path.function(relu())
-
-
-def _elementwise(path: Path, node: Node) -> None:
-    """``h + c``, ``h - c``, ``c - h``, ``h * c``, ``h / c``; a quotient is kept as a divisor, never inverted."""
-    first = node.active == 0
-    if node.op == "Div" and not first:
+    if node.op not in (*MOVES, "Split", "Cast") and any(place.dtype.kind != "f" for place in given):
         raise node.refused(
-            "a constant divided by the activation is not affine; accepted is the activation by a constant"
+            f"it computes with the input as {given[0].dtype}; a Cast to a floating-point type first is accepted"
         )
-    value = path.weight(node, 1 if first else 0)
-    if node.opset < 7:
-        value = _aligned(node, value, path.layout.shape)
-    c = path.scattered(node, value)
-    match node.op:
-        case "Add":
-            path.diagonal(shift=c)
-        case "Sub" if first:
-            path.diagonal(shift=-c)
-        case "Sub":
-            path.diagonal(factor=np.full(c.size, -1.0), shift=c)
-        case "Mul":
-            path.diagonal(factor=c)
-        case _:
-            if not c.all():
-                raise node.refused("the divisor has a zero; nonzero constants are accepted")
-            path.diagonal(divisor=c)
+    if node.op in COMPUTED:
+        COMPUTED[node.op].read(path, node, given)
+        return [path.place]
+    if node.op not in MOVES and node.op != "Split":
+        raise node.refused("it reads what is computed from the network's input; accepted are constants")
+    if len(given) == 1 and node.active != 0:
+        raise node.refused("the activation is its shape; a constant shape is accepted")
+    path.only(node, given)
+    parts = split(node, path.layout) if node.op == "Split" else [MOVES[node.op].read(node, path.layout)]
+    for part in parts:
+        if not np.may_share_memory(part, path.layout):
+            path.allowance.take(part.size)
+    return [Place(path.at, part, path.dtype) for part in parts]
 
 
-def _aligned(node: Node, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Operator set 6: equal shapes, or ``broadcast`` of the second input from ``axis`` on (default: the last axes)."""
-    if node.flag("broadcast") and node.active == 0:
-        axis = node.integer("axis", len(shape) - value.ndim)
-        value = value.reshape(value.shape + (1,) * (len(shape) - axis - value.ndim))
-        if axis >= 0 and axis + value.ndim == len(shape):
-            return value
-    elif value.shape == shape:
-        return value
-    raise node.refused(f"a constant of shape {list(value.shape)} does not broadcast to the activation's {list(shape)}")
-
-
-def _batch_normalization(path: Path, node: Node) -> None:
-    """``(h - mean) * fl(scale / sqrt(var + epsilon)) + B`` along axis 1, fl to the nearest double."""
-    if node.flag("training_mode") or (node.opset < 7 and not node.flag("is_test")) or any(node.outputs[1:]):
-        raise node.refused("training mode; the inference form is accepted: export the network in evaluation mode")
-    if not node.flag("spatial", 1):
-        raise node.refused("spatial is 0; accepted is 1 (one mean and variance per channel)")
-    rank = path.layout.ndim
-    if node.active != 0 or rank < 2:
-        raise node.refused(f"the activation must be its input 0, of shape [N, C, ...], not {list(path.layout.shape)}")
-    channels = path.layout.shape[1]
-    scale, offset, mean, variance = (path.weight(node, k) for k in (1, 2, 3, 4))
-    for k, part in enumerate((scale, offset, mean, variance), 1):
-        if part.shape != (channels,):
-            raise node.refused(f"input {k} has shape {list(part.shape)}, not [{channels}] as the activation's channels")
-    factor = _multiplier(node, scale, variance, node.number("epsilon", float(np.float32(1e-5))))
-    along = (channels,) + (1,) * (rank - 2)
-    path.diagonal(shift=-path.scattered(node, mean.reshape(along)))
-    path.diagonal(factor=path.scattered(node, factor.reshape(along)), shift=path.scattered(node, offset.reshape(along)))
-    path.notices.append(
-        f"{node.label}: scale / sqrt(variance + epsilon), rounded to the nearest double, is taken as the weight"
-    )
-
-
-def _multiplier(node: Node, scale: Tensor, variance: Tensor, epsilon: float) -> Array:
-    """``scale / sqrt(variance + epsilon)`` ``[C]``, each the nearest double of a 60-digit value."""
-    out = np.empty(scale.size)
-    with localcontext(Context(prec=60)):
-        for k in range(scale.size):
-            spread = Decimal(float(variance[k])) + Decimal(epsilon)
-            if spread <= 0:
-                raise node.refused(
-                    f"variance + epsilon is {float(spread):.6g} in channel {k}; a positive number is accepted"
-                )
-            out[k] = float(Decimal(float(scale[k])) / spread.sqrt())
-    return out
-
-
-def _dropout(path: Path, node: Node) -> None:
+def _dropout(path: Path, node: Node, given: Sequence[Place]) -> None:
+    path.take(given[0])
     mode = node.operand(2)
     if node.active != 0 or (mode is not None and bool(mode.any())) or (node.opset < 7 and not node.flag("is_test")):
         raise node.refused("training mode; the inference form is accepted: export the network in evaluation mode")
 
 
-def _cast(path: Path, node: Node) -> None:
+def _cast(path: Path, node: Node, given: Sequence[Place]) -> None:
+    path.take(given[0])
     code = node.integer("to", 0)
     if code not in FLOATS:
-        raise node.refused(f"a cast of the activation to {type_name(code)}; accepted are FLOAT and DOUBLE")
-    if code == TensorProto.FLOAT and path.dtype == np.float64:
-        path.notices.append(f"{node.label}: the rounding of a cast to float32 is left out; it is taken as the identity")
+        raise node.refused(f"a cast of the activation to {type_name(code)}; accepted are floating-point types")
+    if code != TensorProto.DOUBLE and (path.dtype == np.float64 or code in HALVES):
+        kind = "float32" if code == TensorProto.FLOAT else type_name(code)
+        path.notices.append(f"{node.label}: the rounding of a cast to {kind} is left out; it is taken as the identity")
     path.dtype = DTYPES[code]
 
 
-def _softmax(path: Path, node: Node) -> None:
+def _softmax(path: Path, node: Node, given: Sequence[Place]) -> None:
     """Left out, and told: it moves no margin's sign, and logits are what margins are defined on."""
+    path.at_hand(given[0])
     shape = path.layout.shape
     axis = node.integer("axis", -1 if node.opset >= 13 else 1)
     lowest = -len(shape) if node.opset >= 11 else 0
@@ -153,17 +85,33 @@ def _softmax(path: Path, node: Node) -> None:
     path.head = node.label, "softmax" if node.op == "Softmax" else "log-softmax"
 
 
-_HANDLERS: dict[str, Callable[[Path, Node], None]] = {
-    "Add": _elementwise,
-    "BatchNormalization": _batch_normalization,
-    "Cast": _cast,
-    "Div": _elementwise,
-    "Dropout": _dropout,
-    "Gemm": gemm,
-    "LogSoftmax": _softmax,
-    "MatMul": matmul,
-    "Mul": _elementwise,
-    "Relu": _relu,
-    "Softmax": _softmax,
-    "Sub": _elementwise,
+_TAIL: dict[str, Operator[Read]] = {
+    "Cast": Operator(_cast, 1, 1, {"to": EVERY, "saturate": since(19), "round_mode": since(24)}),
+    "Dropout": Operator(_dropout, 1, 3, {"is_test": before(7), "ratio": before(12), "seed": since(12)}),
+    "LogSoftmax": Operator(_softmax, 1, 1, {"axis": EVERY}),
+    "Softmax": Operator(_softmax, 1, 1, {"axis": EVERY}),
 }
+MOVES = SHAPES | SELECTIONS
+COMPUTED = ARITHMETIC | FUNCTIONS | JOINS | PRODUCTS | REDUCTIONS | WINDOWS | _TAIL
+OPERATORS: dict[str, Operator[object]] = dict(sorted({**MOVES, **COMPUTED, **CONSTANTS, "Split": SPLIT}.items()))  # type: ignore[arg-type]
+"""By name."""
+
+
+def check_operator(proto: NodeProto, label: str, opset: int) -> None:
+    """Refuse a node whose operator, domain, attributes or number of inputs are outside the closed list.
+
+    Raises:
+        NetworkError: names the node, the operator and what is accepted.
+    """
+    operator = OPERATORS[operator_name(proto)]
+    if not operator.least <= len(proto.input) <= operator.most:
+        raise NetworkError(f"{label}: {len(proto.input)} inputs; accepted are {operator.least} to {operator.most}")
+    if not proto.output or not proto.output[0]:
+        raise NetworkError(f"{label}: the node has no output")
+    for attribute in proto.attribute:
+        if opset not in operator.attributes.get(attribute.name, range(0)):
+            has = [name for name, versions in operator.attributes.items() if opset in versions]
+            raise NetworkError(
+                f"{label}: attribute {quoted(attribute.name)} in operator set {opset}; "
+                f"accepted are {', '.join(has) if has else 'none'}"
+            )

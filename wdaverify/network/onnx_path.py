@@ -8,6 +8,7 @@ which rounds nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,14 +96,34 @@ class Path:
         """Whether the tensor holds every feature of its node once."""
         return self.layout.size == self.width and np.array_equal(np.sort(self.order), np.arange(self.width))
 
-    def ordered(self) -> int:
-        """The node of the tensor's entries in row-major order: its own, or one that selects them."""
-        order = self.order
+    def ordered(self) -> None:
+        """Make the tensor at hand one whose entries are a node's, in row-major order."""
+        shape = self.layout.shape
+        self.selected(self.order)
+        self.layout = self.layout.reshape(shape)
+
+    def selected(self, order: NDArray[np.int64]) -> None:
+        """Make the features ``order [m]`` of the node at hand, -1 for 0, a tensor ``[m]``: of it, or of one that selects them."""
         if not np.array_equal(order, np.arange(self.width)):
             self.allowance.take(order.size)
             self.affine(Select(order, self.width))
-            self.layout = np.arange(order.size).reshape(self.layout.shape)
-        return self.at
+        self.layout = np.arange(order.size)
+
+    def at_hand(self, place: Place) -> None:
+        """Take a computed tensor, as one that holds every feature of its node once."""
+        self.take(place)
+        if not self.permuted:
+            self.ordered()
+
+    def only(self, node: Node, given: Sequence[Place]) -> None:
+        """Take the one computed tensor of a node, its first input."""
+        if len(given) > 1:
+            raise node.refused(f"it reads {len(given)} computed tensors; accepted is one, with constants beside it")
+        if node.active != 0:
+            raise node.refused(
+                f"what is computed is its input {node.active}; accepted is its first one, constants beside it"
+            )
+        self.take(given[0])
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -140,6 +161,15 @@ class Path:
         self.nodes.append(Affine((self.at,), (map_,), shift))
         self.at = len(self.nodes) - 1
 
+    def joint(self, sources: tuple[int, ...], maps: tuple[LinearMap, ...]) -> None:
+        """Append the sum of maps of several nodes."""
+        self.nodes.append(Affine(sources, maps, np.zeros(maps[0].outputs)))
+        self.at = len(self.nodes) - 1
+
+    def negated(self) -> None:
+        """Append ``-h``."""
+        self.diagonal(factor=np.full(self.width, -1.0))
+
     def function(self, function: PiecewiseLinear) -> None:
         """Append ``function(h)``."""
         if self.at == INPUT or not isinstance(self.nodes[self.at], Affine):
@@ -164,8 +194,8 @@ class Path:
             else:
                 self.affine(Same(self.width), shift)
             return
-        self.allowance.take(3 * self.layout.size)
-        one = np.ones(self.layout.size)
+        self.allowance.take(3 * self.width)
+        one = np.ones(self.width)
         factor, divisor = (np.array(one if part is None else part, np.float64) for part in (factor, divisor))
         self.affine(Diagonal(factor, divisor), shift)
 

@@ -7,25 +7,26 @@ happens in ``wdaverify.network.onnx_*`` only.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
 
 import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from wdaverify.errors import NetworkError
 from wdaverify.given import flag, path_of
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Head, ReluNetwork
-from wdaverify.network.onnx_constants import folded
+from wdaverify.network.onnx_constants import folded, shape_of
 from wdaverify.network.onnx_file import network_bytes
-from wdaverify.network.onnx_nodes import OPSETS, Node, check_operator, decode_attributes, describe
-from wdaverify.network.onnx_ops import DROPPED_AT_THE_END, apply
+from wdaverify.network.onnx_nodes import OPSETS, Node, decode_attributes, describe, operator_name
+from wdaverify.network.onnx_ops import DROPPED_AT_THE_END, OPERATORS, apply, check_operator
 from wdaverify.network.onnx_path import Allowance, Path, Place, finished
-from wdaverify.network.onnx_tensors import DTYPES, FLOATS, MAX_RANK, Tensor, decode_tensor, quoted, type_name
+from wdaverify.network.onnx_tensors import DTYPES, FLOATS, HALVES, MAX_RANK, Tensor, decode_tensor, quoted, type_name
 from wdaverify.network.onnx_wire import check_structure
 from wdaverify.untrusted import UnreadableError, file_name, shown
 
@@ -136,11 +137,30 @@ def _convert(
     constants = _initializers(graph)
     source, sink = _ends(graph, constants)
     shape = _input_shape(source)
-    dtype = DTYPES[source.type.tensor_type.elem_type]
+    kind = source.type.tensor_type.elem_type
+    dtype = np.dtype(np.uint8) if kind == TensorProto.UINT8 else DTYPES[kind]
     layout = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
     path = Path(layout, dtype, layout.size, [], [], Allowance.beside(sum(value.size for value in constants.values())))
+    _tell_of_halves(graph, path.notices)
+    if kind == TensorProto.UINT8:
+        path.notices.append(
+            f"input {quoted(source.name)} has type UINT8: the network is taken for all real inputs; integers from 0 to 255 are "
+            "for the support to say"
+        )
     _walk(graph, opset, constants, path, source.name, sink.name)
     return _without_batch(shape), _without_batch(path.layout.shape), finished(path), tuple(path.notices), path.head
+
+
+def _tell_of_halves(graph: GraphProto, notices: list[str]) -> None:
+    """What numbers of two bytes are taken for."""
+    kinds = {tensor.data_type for tensor in graph.initializer if tensor.data_type in HALVES}
+    kinds |= {value.type.tensor_type.elem_type for value in graph.input if value.type.tensor_type.elem_type in HALVES}
+    if kinds:
+        names = " and ".join(sorted(type_name(kind) for kind in kinds))
+        notices.append(
+            f"numbers of type {names} are taken as the real numbers they are, and arithmetic is real: a runtime that computes in "
+            "that type differs by its roundings"
+        )
 
 
 def _initializers(graph: GraphProto) -> dict[str, Tensor]:
@@ -164,10 +184,11 @@ def _ends(graph: GraphProto, constants: dict[str, Tensor]) -> tuple[ValueInfoPro
                 f"the graph has {len(values)} {what}s ({names}); single-path graphs with one are accepted"
             )
         tensor = values[0].type.tensor_type
-        if not values[0].type.HasField("tensor_type") or tensor.elem_type not in FLOATS:
+        accepted = (*FLOATS, TensorProto.UINT8) if what == "input" else FLOATS
+        if not values[0].type.HasField("tensor_type") or tensor.elem_type not in accepted:
             raise NetworkError(
-                f"{what} {quoted(values[0].name)} has type {type_name(tensor.elem_type)}; "
-                "float32 and float64 tensors are accepted"
+                f"{what} {quoted(values[0].name)} has type {type_name(tensor.elem_type)}; tensors of "
+                f"{', '.join(type_name(code) for code in accepted)} are accepted"
             )
     return inputs[0], graph.output[0]
 
@@ -200,42 +221,103 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
     """Append every node that the output needs to ``path``, whose tensor at hand is the output at the end."""
     tensors = {source: path.place}
     needed = _needed(graph, sink)
-    for proto, label in _labelled(graph):
-        if not any(name in needed for name in proto.output):
-            continue
+    used = [(proto, label) for proto, label in _labelled(graph) if any(name in needed for name in proto.output)]
+    _check_all(used)
+    used = _in_order(used, {*constants, *tensors})
+    for proto, label in used:
         check_operator(proto, label, opset)
         moving = _moving(proto, label, constants, tensors)
         operands = tuple(constants.get(name) for name in proto.input)
-        node = Node(proto.op_type, label, opset, operands, moving, tuple(proto.output), decode_attributes(proto, label))
-        for name in node.outputs:
-            if name and (name in constants or name in tensors):
-                raise node.refused(f"output {quoted(name)} is the name of an earlier tensor")
-        for name in node.outputs[1:]:
-            if name in needed and name:
-                raise node.refused(f"its second output {quoted(name)} is used; nodes with one output are accepted")
-        if not moving:
-            out = folded(node)
-            if node.op == "Constant":
-                path.allowance.store(out.size)
-            else:
-                path.allowance.take(out.size)
-            constants[node.outputs[0]] = out
+        node = Node(
+            operator_name(proto), label, opset, operands, moving, tuple(proto.output), decode_attributes(proto, label)
+        )
+        _check_outputs(node, needed, {*constants, *tensors})
+        if not moving or node.op in ("Shape", "Size"):
+            shapes = [tensors[proto.input[k]].layout.shape for k in moving] + [
+                c.shape for c in operands if c is not None
+            ]
+            parts = [shape_of(node, shapes[0])] if node.op in ("Shape", "Size") else folded(node, path.notices)
+            for name, out in zip(node.outputs, parts, strict=False):
+                if not name:
+                    continue
+                if node.op == "Constant":
+                    path.allowance.store(out.size)
+                else:
+                    path.allowance.take(out.size)
+                constants[name] = out
             continue
         if node.op in DROPPED_AT_THE_END and node.outputs[0] != sink:
             raise node.refused("accepted as the last operator of the network only")
-        apply(path, node, [tensors[proto.input[k]] for k in moving])
-        tensors[node.outputs[0]] = path.place
+        made = apply(path, node, [tensors[proto.input[k]] for k in moving])
+        tensors.update({name: place for name, place in zip(node.outputs, made, strict=False) if name})
     if sink not in tensors:
         raise NetworkError(f"output {quoted(sink)} is what no node gives from the input; a computed output is accepted")
     path.take(tensors[sink])
 
 
+def _in_order(nodes: Sequence[tuple[NodeProto, str]], known: set[str]) -> list[tuple[NodeProto, str]]:
+    """The nodes, each behind those that it reads; what reads itself comes last."""
+    made = {name for proto, _ in nodes for name in proto.output} - known
+    readers: dict[str, list[int]] = {}
+    waits = [0] * len(nodes)
+    for k, (proto, _) in enumerate(nodes):
+        for name in {*proto.input} & made:
+            readers.setdefault(name, []).append(k)
+            waits[k] += 1
+    ready = [k for k, count in enumerate(waits) if not count]
+    heapq.heapify(ready)
+    order = list[int]()
+    given = set[str]()
+    while ready:
+        k = heapq.heappop(ready)
+        order.append(k)
+        for name in {*nodes[k][0].output} - given:
+            given.add(name)
+            for reader in readers.get(name, []):
+                waits[reader] -= 1
+                if not waits[reader]:
+                    heapq.heappush(ready, reader)
+    placed = {*order}
+    return [nodes[k] for k in (*order, *(k for k in range(len(nodes)) if k not in placed))]
+
+
+def _check_all(nodes: Sequence[tuple[NodeProto, str]]) -> None:
+    """Refuse all nodes of other operators at once, with what is accepted."""
+    unknown = [
+        label if proto.domain in ("", "ai.onnx") else f"{label} of domain {quoted(proto.domain)}"
+        for proto, label in nodes
+        if operator_name(proto) not in OPERATORS
+    ]
+    accepted = f"accepted are {', '.join(OPERATORS)}; rewrite or re-export the network with these"
+    if len(unknown) == 1:
+        raise NetworkError(f"{unknown[0]}: this operator is not accepted; {accepted}")
+    if unknown:
+        shown = ", ".join(unknown[:4]) + (f" and {len(unknown) - 4} more" if len(unknown) > 4 else "")
+        raise NetworkError(f"{len(unknown)} nodes have operators that are not accepted: {shown}; {accepted}")
+
+
+def _check_outputs(node: Node, needed: set[str], known: set[str]) -> None:
+    """Refuse outputs that are not read, or are named as another tensor."""
+    named = [name for name in node.outputs if name]
+    for name in named:
+        if name in known or named.count(name) > 1:
+            raise node.refused(f"output {quoted(name)} is the name of an earlier tensor")
+    for name in node.outputs[1:]:
+        if name in needed and name and not OPERATORS[node.op].many:
+            raise node.refused(f"its second output {quoted(name)} is used; nodes with one output are accepted")
+
+
 def _needed(graph: GraphProto, sink: str) -> set[str]:
     """The tensors that the output is computed from, itself among them."""
-    needed = {sink}
-    for proto in reversed(graph.node):
-        if any(name in needed for name in proto.output):
-            needed.update(proto.input)
+    makers: dict[str, list[NodeProto]] = {}
+    for proto in graph.node:
+        for name in proto.output:
+            makers.setdefault(name, []).append(proto)
+    needed, waiting = {sink}, [sink]
+    while waiting:
+        for proto in makers.pop(waiting.pop(), []):
+            waiting += {*proto.input} - needed - {""}
+            needed |= {*proto.input}
     return needed - {""}
 
 

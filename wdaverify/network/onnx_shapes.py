@@ -1,21 +1,14 @@
-"""Operators that move numbers without computing: each acts alike on constants and on the layout of the activation."""
+"""Operators that give a tensor another shape or order: each acts alike on constants and on the layout of the activation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-from wdaverify.network.onnx_nodes import Node
+from wdaverify.network.onnx_nodes import EVERY, Node, Operator, before, since
 from wdaverify.network.onnx_tensors import MAX_RANK, Tensor
 
-
-def rearranged(node: Node, array: Tensor) -> Tensor:
-    """What ``node`` makes of ``array``: the same numbers in another shape or order.
-
-    Raises:
-        NetworkError: the node's axes or shape do not fit ``array``.
-    """
-    return REARRANGEMENTS[node.op](node, array)
+Rearrangement = Callable[[Node, Tensor], Tensor]
 
 
 def _identity(node: Node, array: Tensor) -> Tensor:
@@ -101,11 +94,20 @@ def _transpose(node: Node, array: Tensor) -> Tensor:
     return array.transpose(perm)
 
 
-REARRANGEMENTS: dict[str, Callable[[Node, Tensor], Tensor]] = {
-    "Flatten": _flatten,
-    "Identity": _identity,
-    "Reshape": _reshape,
-    "Squeeze": _squeeze,
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
+def axis_of(node: Node, rank: int, default: int) -> int:
+    """The attribute ``axis``, as counted from 0."""
+    axis = node.integer("axis", default)
+    lowest = -rank if node.opset >= 11 else 0
+    if not lowest <= axis < rank:
+        raise node.refused(f"axis {axis} of {rank} axes; accepted are {lowest} to {rank - 1}")
+    return axis % rank
+
+
+SHAPES: dict[str, Operator[Rearrangement]] = {
+    "Flatten": Operator(_flatten, 1, 1, {"axis": EVERY}),
+    "Identity": Operator(_identity, 1, 1),
+    "Reshape": Operator(_reshape, 2, 2, {"allowzero": since(14)}),
+    "Squeeze": Operator(_squeeze, 1, 2, {"axes": before(13)}),
+    "Transpose": Operator(_transpose, 1, 1, {"perm": EVERY}),
+    "Unsqueeze": Operator(_unsqueeze, 1, 2, {"axes": before(13)}),
 }

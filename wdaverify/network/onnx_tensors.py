@@ -23,9 +23,15 @@ _STORAGE: dict[int, tuple[str, str]] = {
     TensorProto.INT64: ("int64_data", "<i8"),
     TensorProto.INT32: ("int32_data", "<i4"),
     TensorProto.BOOL: ("int32_data", "|b1"),
+    TensorProto.FLOAT16: ("int32_data", "<u2"),
+    TensorProto.BFLOAT16: ("int32_data", "<u2"),
 }
-DTYPES: dict[int, np.dtype[Any]] = {code: np.dtype(form).newbyteorder("=") for code, (_, form) in _STORAGE.items()}
-FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+"""Types of two bytes, whose numbers are kept as those of single precision that they are; stored as their bits."""
+DTYPES: dict[int, np.dtype[Any]] = {
+    code: np.dtype("f4" if code in HALVES else form).newbyteorder("=") for code, (_, form) in _STORAGE.items()
+}
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, *HALVES)
 
 
 def quoted(name: str) -> str:
@@ -45,13 +51,17 @@ def decode_tensor(tensor: TensorProto, what: str) -> Tensor:
         NetworkError: external or segmented data, another type, a size that the stored bytes do not have, NaN or Inf.
     """
     if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
-        raise NetworkError(f"{what} keeps its data in another file, which is never opened; save the model in one file")
+        where = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        raise NetworkError(
+            f"{what} keeps its data in another file, {quoted(where)}, which is never opened; save the model in one file: "
+            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(path), path)"
+        )
     if tensor.HasField("segment"):
         raise NetworkError(f"{what} is stored in segments; save it whole")
     if tensor.data_type not in _STORAGE:
         raise NetworkError(
-            f"{what} has type {type_name(tensor.data_type)}; accepted are float32 and float64 weights "
-            "(int64, int32 and bool for shapes and flags); convert the model to float32"
+            f"{what} has type {type_name(tensor.data_type)}; accepted are weights of FLOAT, DOUBLE, FLOAT16 and BFLOAT16 "
+            "(INT64, INT32 and BOOL for shapes and flags); convert the model to float32"
         )
     shape = _shape(tensor, what)
     values = _values(tensor, math.prod(shape), what).reshape(shape)
@@ -88,6 +98,24 @@ def _values(tensor: TensorProto, count: int, what: str) -> Tensor:
             f"{what} claims shape {list(tensor.dims)}, {count} numbers, but {stored:g} are stored; the file is damaged"
         )
     dtype = DTYPES[tensor.data_type]
+    if tensor.data_type in HALVES:
+        given = np.frombuffer(tensor.raw_data, form) if raw else np.array(getattr(tensor, field), np.int64)
+        if ((given < 0) | (given >= 2**16)).any():
+            raise NetworkError(f"{what} has numbers of more than two bytes; the file is damaged")
+        bits = given.astype(np.uint16)
+        if tensor.data_type == TensorProto.FLOAT16:
+            return bits.view(np.float16).astype(dtype)
+        return (bits.astype(np.uint32) << 16).view(np.float32)
     if raw:
         return np.frombuffer(tensor.raw_data, dtype=form).astype(dtype)
     return np.array(getattr(tensor, field), dtype=dtype)
+
+
+def rounded_to(values: Tensor, code: int) -> Tensor:
+    """Numbers rounded to the nearest of a type, ties to even; of two bytes as those of single precision that they are."""
+    if code == TensorProto.FLOAT16:
+        return values.astype(np.float16).astype(np.float32)
+    if code == TensorProto.BFLOAT16:
+        bits = values.astype(np.float32).view(np.uint32)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+    return values.astype(DTYPES[code])
