@@ -25,7 +25,7 @@ class InputError(WdaverifyError):
 
 
 class NetworkError(InputError):
-    """The network file cannot be read as a single-path ReLU network."""
+    """The network file cannot be read as affine maps and piecewise-linear functions, or a graph of one's own is none."""
 
 
 class SamplesError(InputError):
