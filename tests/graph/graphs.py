@@ -229,10 +229,10 @@ def on_phases(graph: Graph, phases: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return np.concatenate(rows), np.concatenate(shifts), *forms[len(graph.nodes) - 1]
 
 
-def exactly(graph: Graph, x: np.ndarray) -> list[list[Fraction]]:
+def exactly(graph: Graph, x: np.ndarray | list[Fraction]) -> list[list[Fraction]]:
     """Every node's values at one point, in rationals, from the matrix that each map stands for."""
     out: list[list[Fraction]] = []
-    point = [Fraction(float(v)) for v in x]
+    point = [v if isinstance(v, Fraction) else Fraction(float(v)) for v in x]
     for node in graph.nodes:
         if isinstance(node, Elementwise):
             out.append([_value(node.function, z, k) for k, z in enumerate(out[node.source])])
