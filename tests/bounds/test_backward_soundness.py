@@ -40,8 +40,9 @@ def functionals(backward: Backward, shells: Shells, bounds: HiddenBounds, rows: 
     at = np.repeat(np.arange(count), each)
     wide = [(low[at], high[at]) for low, high in bounds]
     none = np.zeros((at.size, backward.neurons), np.int8)
-    top = backward.leaves(rows.reshape(-1, outputs), tau[at], shells.take(at), wide, none, None)
-    return top.reshape(count, each)
+    top = backward.leaves(rows.reshape(-1, outputs), tau[at], shells.take(at), wide, none, None).reshape(count, each)
+    together = backward.leaves(rows, tau, shells, bounds, none[:count], None)
+    return np.minimum(top, together)
 
 
 def violations(net: ReluNetwork, norm: Norm, seed: int, points: int = 10) -> list[str]:
@@ -265,9 +266,13 @@ def test_a_shell_has_the_same_bounds_in_any_company(
     def found(some: Shells) -> list[Array]:
         bounds = backward.pre_activations(some)
         sides = [side for pair in bounds for side in pair]
-        return [*sides, *(functionals(backward, some, bounds, rows[: len(some)], np.full(9, t)) for t in (0.0, 2.0))]
+        none = np.zeros((len(some), backward.neurons), np.int8)
+        tops = (backward.leaves(rows[: len(some)], np.full(len(some), t), some, bounds, none, None) for t in (0.0, 2.0))
+        single = backward.leaves(rows[: len(some), 0], np.full(len(some), 2.0), some, bounds, none, None)
+        return [*sides, *tops, single]
 
     together = found(shells)
+    np.testing.assert_allclose(together[-1], together[-2][:, 0], rtol=1e-12, atol=1e-12)
     alone = [found(shells.take(slice(k, k + 1))) for k in range(9)]
     monkeypatch.setattr(module, "_CHUNK", 1)
     for whole, pieces, parts in zip(together, found(shells), zip(*alone, strict=True), strict=True):

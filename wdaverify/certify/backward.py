@@ -129,9 +129,12 @@ class Backward:
     def __init__(self, graph: Graph, rows: LinearRows | None = None) -> None:
         self._graph, self._rows = graph, rows
         self._number = {k: number for number, k in enumerate(graph.elementwise)}
-        self._absolute: dict[int, tuple[LinearMap, ...]] = {
-            k: tuple(m.size() for m in node.maps) for k, node in enumerate(graph.nodes) if isinstance(node, Affine)
+        self._beside: dict[int, tuple[list[LinearMap], list[Array]]] = {
+            k: ([m.size() for m in node.maps], [np.full((1, 1, m.inputs), m.lost_in) for m in node.maps])
+            for k, node in enumerate(graph.nodes)
+            if isinstance(node, Affine)
         }
+        """Of an affine node its maps' absolute values, and what a result of ``back`` may lose to underflow."""
         widths = [graph.inputs, *(graph.width(k) for k in range(len(graph.nodes)))]
         self._widest, self._terms = max(widths), sum(widths) + (0 if rows is None else rows.lower.size)
 
@@ -189,22 +192,23 @@ class Backward:
     ) -> Array:
         """Upper bounds ``[L]`` of ``functional . f(x) + lift . z - tau ||x - c||^power`` on leaves; -inf where a leaf is empty.
 
-        functional ``[L, K]``, tau ``[L] >= 0``, shells and bounds one a leaf, phases ``[L, M]``, nu ``[L, M]`` (None: by rule),
-        rho ``[L, r]`` (None: 0) multipliers of the support's rows; with lines nu is along them, and theirs is the lift (else 0).
+        functional ``[L, K]``, or ``[L, R, K]`` for R bounds a leaf, tau ``[L] >= 0``, shells and bounds one a leaf, phases ``[L, M]``,
+        nu ``[L, M]`` (None: by rule), rho ``[L, r]`` (None: 0) multipliers of the support's rows; with lines nu is along them, and
+        theirs is the lift (else 0).
         What may have been rounded is charged ``doubt`` times, so that whoever rounds otherwise finds no more.
         """
-        step = max(1, _CHUNK // self._widest)
-        out = np.empty(len(shells))
+        wide = functional if functional.ndim == 3 else functional[:, None, :]
+        step = max(1, _CHUNK // (self._widest * wide.shape[1]))
+        out = np.empty(wide.shape[:2])
         for first in range(0, len(shells), step):
             at = slice(first, first + step)
             local = [(low[at], high[at]) for low, high in bounds]
             choose: _Choice = _ByRule() if nu is None else _Given(nu[at])
             choose = choose if lines is None else _Along(lines.take(at))
-            rows = functional[at, None, :]
             price = Price(tau[at], power, None if rho is None else rho[at])
             last = len(self._graph.nodes) - 1
-            out[at] = self._pass(last, rows, shells.take(at), local, phases[at], choose, price, doubt)[:, 0]
-        return out
+            out[at] = self._pass(last, wide[at], shells.take(at), local, phases[at], choose, price, doubt)
+        return out if functional.ndim == 3 else out[:, 0]
 
     def _node(self, k: int) -> Elementwise:
         node = self._graph.nodes[k]
@@ -266,17 +270,17 @@ class Backward:
             run.error = run.error + 2 * (size @ node.bias_error)
         if slip is not None:
             run.error = run.error + slip @ np.abs(node.bias)
-        for source, map_, absolute in zip(node.sources, node.maps, self._absolute[k], strict=True):
+        for source, map_, absolute, vanished in zip(node.sources, node.maps, *self._beside[k], strict=True):
             lost = None if slip is None else absolute.back(slip)
             if map_.terms_in:
                 factor = dot_error(map_.terms_in + 2)  # of the sum: times one tiny coefficient it would vanish
                 carried = size if slip is None else size + slip * (1.001 / factor)
                 if source in reach:
                     most = absolute.apply(reach[source]) + map_.lost_out
-                    run.error = run.error + factor * dot(carried, most) + (map_.lost_in * reach[source]).sum(-1)
+                    run.error = run.error + factor * dot(carried, most) + dot(vanished, reach[source])
                     lost = None
                 else:
-                    lost = absolute.back(carried) * factor + map_.lost_in
+                    lost = absolute.back(carried) * factor + vanished
             run.give(source, map_.back(p), lost)
 
     @staticmethod

@@ -99,7 +99,8 @@ class _Shell:
 
 def dot(rows: Array, points: Array) -> Array:
     """``rows . points`` ``[B, R]`` of rows ``[B, R, n]`` or ``[1, R, n]`` and points ``[B, 1, n]``."""
-    return np.asarray((rows @ np.swapaxes(points, 1, 2))[..., 0])
+    out: Array = rows @ points.transpose(0, 2, 1)
+    return out[..., 0]
 
 
 def largest(shells: Shells) -> Array:
@@ -114,9 +115,9 @@ def peak(q: Array, slip: Array | None, shells: Shells, price: Price | None) -> t
     """
     tau = np.zeros((len(shells), 1)) if price is None else price.tau[:, None]
     power = 1 if price is None else price.power
-    free, lead = price is None or not price.tau.any(), (len(shells), *q.shape[1:])
-    if not (free and ((shells.up >= 0) & (shells.down >= 0)).all()):
-        q = np.broadcast_to(q, lead)
+    free = price is None or not price.tau.any()
+    if len(q) < len(shells) and not (free and min(shells.up.min(), shells.down.min()) >= 0):
+        q = np.broadcast_to(q, (len(shells), *q.shape[1:]))
     centre, size = shells.centre[:, None, :], np.abs(q)
     shell, pull = _in_cost_units(q, shells)
     slope = _slope(shells.cost.norm, pull, shell, tau) if power == 2 else tau

@@ -114,17 +114,16 @@ class Screen:
 
     def _bound_piece(self, sample: Ints, rows: Array, near: Array, far: Array, lam: float | None) -> Array:
         bounds = self._known.of(sample, np.zeros(near.size) if self._balls else near, far)
-        at = np.repeat(np.arange(sample.size), rows.shape[1])
         upper = self._backward.leaves(
-            rows.reshape(at.size, -1),
-            np.full(at.size, lam or 0.0),
-            self._around(sample, near, far).take(at),
-            [(low[at], high[at]) for low, high in bounds],
-            np.zeros((at.size, self._backward.neurons), np.int8),
+            rows,
+            np.full(sample.size, lam or 0.0),
+            self._around(sample, near, far),
+            bounds,
+            np.zeros((sample.size, self._backward.neurons), np.int8),
             None,
             power=1 if lam is None else self._problem.cost.power,
             doubt=self._doubt,
-        ).reshape(rows.shape[:2])
+        )
         if self._logits is None:
             return upper
         out: Array = np.minimum(upper, self._from_centre(sample, rows, bounds, (near, far), lam))
