@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from builders import build_model, write_model
@@ -241,4 +243,79 @@ def test_a_final_softmax_over_rows_is_refused(tmp_path: Path) -> None:
     nodes = [make("MatMul", ["x", "W"], ["m"]), make("Softmax", ["m"], ["y"])]
     path = write_model(tmp_path / "net.onnx", build_model(nodes, {"W": numbers(4, 5)}, S))
     with pytest.raises(NetworkError, match="class axis"):
+        load_network(path)
+
+
+def batched(*nodes: onnx.NodeProto, shape: Sequence[int] = (3, 4), opset: int = 13, **constants: np.ndarray) -> Case:
+    return nodes, constants, shape, opset
+
+
+BATCHES: dict[str, Case] = {
+    "dense": batched(make("Gemm", ["x", "W", "B"], ["a"]), make("Relu", ["a"], ["y"]), W=numbers(4, 5), B=numbers(5)),
+    "convolution": batched(
+        make("Conv", ["x", "K"], ["c"]),
+        make("MaxPool", ["c"], ["p"], kernel_shape=[2, 2]),
+        make("Shape", ["p"], ["s"]),
+        make("Gather", ["s", "zero"], ["n"]),
+        make("Concat", ["n", "rest"], ["to"], axis=0),
+        make("Reshape", ["p", "to"], ["f"]),
+        make("MatMul", ["f", "W"], ["y"]),
+        shape=[2, 4, 7, 6],
+        K=K,
+        zero=ints(0),
+        rest=ints(-1),
+        W=numbers(96, 3),
+    ),
+    "reshapes": batched(
+        make("Reshape", ["x", "s"], ["a"]),
+        make("Transpose", ["a"], ["b"], perm=[0, 2, 1]),
+        make("Concat", ["b", "b"], ["c"], axis=2),
+        make("ReduceMean", ["c"], ["d"], axes=[2], keepdims=0),
+        make("Reshape", ["c", "t"], ["e"]),
+        make("Concat", ["d", "e"], ["y"], axis=-1),
+        s=ints(3, 2, 2),
+        t=ints(-1, 8),
+    ),
+    "flattened": batched(
+        make("Flatten", ["x"], ["a"]), make("Sub", ["a", "c"], ["y"]), shape=[4, 2, 3], c=numbers(1, 6)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_a_fixed_batch_is_read_as_one_sample(tmp_path: Path, name: str) -> None:
+    nodes, constants, shape, opset = BATCHES[name]
+    path = write_model(tmp_path / "net.onnx", build_model(nodes, constants, shape, opset=opset))
+    net = load_network(path)
+    assert f"batch of {shape[0]}" in net.notices[0]
+    x = np.random.default_rng(7).uniform(-2, 2, size=shape).astype(np.float32)
+    want = onnxruntime.InferenceSession(str(path)).run(None, {"x": x})[0].reshape(shape[0], -1)
+    np.testing.assert_allclose(net.forward(x.reshape(shape[0], -1).astype(np.float64)), want, atol=1e-5)
+
+
+MIXED: dict[str, Case] = {
+    "turned": batched(make("Transpose", ["x"], ["t"]), make("ReduceSum", ["t", "a"], ["y"]), shape=[4, 1], a=ints(1)),
+    "flattened": batched(make("Flatten", ["x"], ["y"], axis=0)),
+    "reshaped": batched(make("Reshape", ["x", "s"], ["y"]), s=ints(1, -1)),
+    "reshaped more": batched(make("Reshape", ["x", "s"], ["y"]), s=ints(-1, 2)),
+    "summed": batched(make("ReduceSum", ["x", "a"], ["y"]), a=ints(0)),
+    "summed over all": batched(make("ReduceSum", ["x"], ["y"])),
+    "multiplied": batched(make("MatMul", ["W", "x"], ["y"]), W=numbers(1, 3)),
+    "multiplied in another place": batched(make("MatMul", ["x", "W"], ["y"]), W=numbers(1, 4, 5)),
+    "turned and multiplied": batched(make("Gemm", ["x", "W"], ["y"], transA=1), shape=[4, 1], W=numbers(4, 5)),
+    "einsum": batched(make("Einsum", ["x", "W"], ["y"], equation="bi,ij->bj"), W=numbers(4, 5)),
+    "added in another place": batched(make("Add", ["x", "c"], ["y"]), c=numbers(1, 1, 4)),
+    "concatenated": batched(make("Concat", ["x", "x"], ["y"], axis=0)),
+    "first alone": batched(make("Gather", ["x", "i"], ["y"], axis=0), i=ints(0)),
+    "squeezed": batched(make("Squeeze", ["x"], ["y"]), shape=[3, 1]),
+    "a border": batched(make("Pad", ["x", "p"], ["y"]), p=ints(1, 0, 0, 0)),
+    "ranks": batched(make("Unsqueeze", ["x", "a"], ["u"]), make("Add", ["u", "x"], ["y"]), shape=[3, 4], a=ints(1)),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_samples_of_a_fixed_batch_see_none_of_each_other(tmp_path: Path, name: str) -> None:
+    nodes, constants, shape, opset = MIXED[name]
+    path = write_model(tmp_path / "net.onnx", build_model(nodes, constants, shape, opset=opset))
+    with pytest.raises(NetworkError, match="see each other|rows of as many"):
         load_network(path)

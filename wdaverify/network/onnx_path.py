@@ -82,6 +82,8 @@ class Path:
     allowance: Allowance
     head: tuple[str, Head] | None = None
     """What the network ends in and the graph leaves out: its label and kind."""
+    batch: int = 1
+    """How many samples the file takes at once: one of them is read."""
     at: int = INPUT
     """The node whose values the tensor holds."""
 

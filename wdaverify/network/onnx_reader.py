@@ -21,6 +21,7 @@ from wdaverify.errors import NetworkError
 from wdaverify.given import flag, path_of
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Head, ReluNetwork
+from wdaverify.network.onnx_batch import check_apart, of_one
 from wdaverify.network.onnx_constants import folded, shape_of
 from wdaverify.network.onnx_file import network_bytes
 from wdaverify.network.onnx_nodes import OPSETS, Node, decode_attributes, describe, operator_name
@@ -136,12 +137,17 @@ def _convert(
     """Input shape, output shape, the network, notices, and the final operator that is left out."""
     constants = _initializers(graph)
     source, sink = _ends(graph, constants)
-    shape = _input_shape(source)
+    shape, batch = _input_shape(source)
     kind = source.type.tensor_type.elem_type
     dtype = np.dtype(np.uint8) if kind == TensorProto.UINT8 else DTYPES[kind]
     layout = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
     path = Path(layout, dtype, layout.size, [], [], Allowance.beside(sum(value.size for value in constants.values())))
     _tell_of_halves(graph, path.notices)
+    path.batch = batch
+    if batch > 1:
+        path.notices.append(
+            f"input {quoted(source.name)} takes a fixed batch of {batch}: the network is that of one sample"
+        )
     if kind == TensorProto.UINT8:
         path.notices.append(
             f"input {quoted(source.name)} has type UINT8: the network is taken for all real inputs; integers from 0 to 255 are "
@@ -193,8 +199,8 @@ def _ends(graph: GraphProto, constants: dict[str, Tensor]) -> tuple[ValueInfoPro
     return inputs[0], graph.output[0]
 
 
-def _input_shape(source: ValueInfoProto) -> tuple[int, ...]:
-    """The input's shape with the batch axis, the first of two or more axes, at size 1."""
+def _input_shape(source: ValueInfoProto) -> tuple[tuple[int, ...], int]:
+    """The input's shape with the batch axis, the first of two or more axes, at size 1; and how many samples the file fixes."""
     tensor = source.type.tensor_type
     label = f"input {quoted(source.name)}"
     if not tensor.HasField("shape") or not 1 <= len(tensor.shape.dim) <= MAX_RANK:
@@ -203,18 +209,15 @@ def _input_shape(source: ValueInfoProto) -> tuple[int, ...]:
         )
     sizes = [int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim]
     shown = "[" + ", ".join("?" if size is None else str(size) for size in sizes) + "]"
+    batch = 1
     if len(sizes) > 1:
-        if sizes[0] not in (None, 1):
-            raise NetworkError(
-                f"{label} has shape {shown}, a fixed batch of {sizes[0]}; accepted is 1 or a symbolic one"
-            )
-        sizes[0] = 1
+        batch, sizes[0] = sizes[0] or 1, 1
     shape = tuple(size for size in sizes if size is not None)
     if len(shape) != len(sizes):
         raise NetworkError(f"{label} has shape {shown}; only the batch axis, the first of two or more, may be symbolic")
     if not 1 <= math.prod(shape) <= MAX_FEATURES:
         raise NetworkError(f"{label} has shape {shown}; 1 to 2^20 features are accepted")
-    return shape
+    return shape, batch
 
 
 def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Path, source: str, sink: str) -> None:
@@ -233,7 +236,8 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
         )
         _check_outputs(node, needed, {*constants, *tensors})
         if not moving or node.op in ("Shape", "Size"):
-            shapes = [tensors[proto.input[k]].layout.shape for k in moving] + [
+            shapes = [(path.batch, *tensors[proto.input[k]].layout.shape[1:]) for k in moving if path.batch > 1]
+            shapes += [tensors[proto.input[k]].layout.shape for k in moving] + [
                 c.shape for c in operands if c is not None
             ]
             parts = [shape_of(node, shapes[0])] if node.op in ("Shape", "Size") else folded(node, path.notices)
@@ -248,7 +252,10 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
             continue
         if node.op in DROPPED_AT_THE_END and node.outputs[0] != sink:
             raise node.refused("accepted as the last operator of the network only")
-        made = apply(path, node, [tensors[proto.input[k]] for k in moving])
+        given = [tensors[proto.input[k]] for k in moving]
+        made = apply(path, of_one(node, path.batch), given)
+        if path.batch > 1:
+            check_apart(node, path.batch, given, made)
         tensors.update({name: place for name, place in zip(node.outputs, made, strict=False) if name})
     if sink not in tensors:
         raise NetworkError(f"output {quoted(sink)} is what no node gives from the input; a computed output is accepted")
