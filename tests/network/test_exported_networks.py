@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def equal(path: Path, net: ReluNetwork) -> None:
 
 
 def test_networks_of_relus_equal_onnxruntime(exports: Path) -> None:
+    entries = json.loads((exports / "manifest.json").read_text())
+    assert {path.name for path in exports.glob("*.onnx")} == {entry["file"] for entry in entries}
     files = named(exports, "load")
     assert {*NOT_YET} < {*files}
     for name in files:
@@ -84,3 +87,11 @@ def test_weights_in_another_file_are_named_with_the_way_out(exports: Path) -> No
     for name in named(exports, "load with --external-data"):
         with pytest.raises(NetworkError, match=r"'.*\.onnx\.data'.*external_data=False"):
             load_network(exports / name)
+
+
+def test_weights_in_a_file_beside_the_model_are_read_where_asked(exports: Path) -> None:
+    for name in named(exports, "load with --external-data"):
+        net = load_network(exports / name, external_data=True)
+        equal(exports / name, net)
+        parts = (exports / name).read_bytes() + (exports / f"{name}.data").read_bytes()
+        assert net.sha256 == hashlib.sha256(parts).hexdigest()

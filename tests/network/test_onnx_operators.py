@@ -317,5 +317,5 @@ MIXED: dict[str, Case] = {
 def test_samples_of_a_fixed_batch_see_none_of_each_other(tmp_path: Path, name: str) -> None:
     nodes, constants, shape, opset = MIXED[name]
     path = write_model(tmp_path / "net.onnx", build_model(nodes, constants, shape, opset=opset))
-    with pytest.raises(NetworkError, match="see each other|rows of as many"):
+    with pytest.raises(NetworkError, match=r"see each other|rows of as many"):
         load_network(path)
