@@ -66,8 +66,53 @@ def chain(count: int, *make: Callable[[str, str], NodeProto]) -> list[NodeProto]
     return [make[k % len(make)](names[k], names[k + 1]) for k in range(count)]
 
 
-def op(kind: str, *constants: str) -> Callable[[str, str], NodeProto]:
-    return lambda a, b: helper.make_node(kind, [a, *constants], [b])
+def op(kind: str, *constants: str, **attributes: object) -> Callable[[str, str], NodeProto]:
+    return lambda a, b: helper.make_node(kind, [a, *constants], [b], **attributes)
+
+
+def repeating() -> dict[str, onnx.ModelProto]:
+    """Operators whose result is of any size that the file claims, or that are many on the same numbers."""
+    f, far = np.float32, 2**30
+    small, image = np.ones((1, 1, 2, 2), f), [1, 1, 1000, 1000]
+    filled = [helper.make_node("ConstantOfShape", ["s"], [f"c{k}"]) for k in range(999)]
+    outer = [helper.make_node("Mul", ["a", "b"], [f"c{k}"]) for k in range(999)]
+    squares = [helper.make_node("Mul", [f"i{k}"] * 2, [f"i{k + 1}"]) for k in range(5000)]
+    squares.append(helper.make_node("Gather", ["x", "i5000"], ["y"], axis=1))
+    needed = helper.make_node("Sum", [f"c{k}" for k in range(999)], ["c"])
+    add = helper.make_node("Add", ["x", "c"], ["y"])
+    pool = {"kernel_shape": [500, 500]}
+    return {
+        "one number, many times": build_model(chain(3, op("Tile", "r")), {"r": np.array([1, 2**40])}, [1, 1]),
+        "many numbers, many times": build_model(chain(99, op("Tile", "r")), {"r": np.array([1, 2])}, [1, 2**12]),
+        "expanded": build_model(chain(1, op("Expand", "s")), {"s": np.array([2**20, 2**20])}, [1, 1]),
+        "expanded and computed with": build_model(
+            chain(200, op("Expand", "s"), op("Relu")), {"s": np.array([2**10, 2**11])}, [1, 1]
+        ),
+        "gathered": build_model(chain(99, op("Gather", "i", axis=1)), {"i": np.zeros(WIDE, np.int64)}, [1, 4]),
+        "a border of no end": build_model(chain(1, op("Conv", "K", pads=[far] * 4)), {"K": small}, image),
+        "a padded border": build_model(chain(1, op("Pad", "p")), {"p": np.array([0, far, 0, far])}, [1, 4]),
+        "windows in windows": build_model(chain(1, op("MaxPool", **pool)), {}, image),
+        "means in windows": build_model(chain(1, op("AveragePool", **pool)), {}, image),
+        "strides apart": build_model(chain(1, op("ConvTranspose", "K", strides=[far, far])), {"K": small}, image),
+        "strides too far": build_model(chain(1, op("ConvTranspose", "K", strides=[2**13, 2**13])), {"K": small}, image),
+        "enlarged": build_model(chain(1, op("Upsample", "s")), {"s": np.full(4, 4096, f)}, image, opset=9),
+        "largest of largest": build_model(chain(999, op("Max", "c"), op("Abs")), {"c": np.ones(1, f)}, [1, WIDE]),
+        "sums over all": build_model(
+            chain(999, op("ReduceSum", "a"), op("Expand", "s")),
+            {"a": np.array([1]), "s": np.array([1, WIDE])},
+            [1, WIDE],
+        ),
+        "filled constants": build_model([*filled, needed, add], {"s": np.array([2**11, 2**12])}, [1, 4]),
+        "products of constants": build_model(
+            [*outer, needed, add], {"a": np.ones((2**11, 1), f), "b": np.ones((1, 2**12), f)}, [1, 4]
+        ),
+        "integers": build_model(squares, {"i0": np.ones(2**12, np.int64)}, [1, 4]),
+        "a range": build_model(
+            [helper.make_node("Range", ["a", "b", "c"], ["r"]), helper.make_node("Gather", ["x", "r"], ["y"], axis=1)],
+            {"a": np.array(0), "b": np.array(2**60), "c": np.array(1)},
+            [1, 4],
+        ),
+    }
 
 
 def networks() -> Iterator[tuple[str, bytes]]:
@@ -94,6 +139,7 @@ def networks() -> Iterator[tuple[str, bytes]]:
     claim = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=[2**20, 2**10], raw_data=b"\0" * 8)
     models["terabytes of nothing"] = build_model(chain(1, op("Relu")), {}, [1, 4])
     models["terabytes of nothing"].graph.initializer.append(claim)
+    models |= repeating()
     for name, model in models.items():
         yield name, model.SerializeToString()
     yield "empty nodes", field(7, field(1, b"") * (4 * WIDE))

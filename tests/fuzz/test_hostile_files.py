@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from builders import build_model
 from fuzz import broad_trees
@@ -150,7 +151,7 @@ def test_bombs_are_refused_with_little_memory_to_spare(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert len(lines) == 60
+    assert len(lines) == 78
     for name, said in lines:
         assert said.startswith("refused: "), f"{name}: {said}"
         assert "allocate" not in said, f"{name}: {said}"
@@ -420,6 +421,74 @@ def test_data_in_another_file_are_never_opened(place: str, tmp_path: Path) -> No
     model.graph.initializer.append(tensor)
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
     refused(tmp_path / "a.onnx", "another file", "never opened")
+
+
+def beside(folder: Path, **named: str) -> Path:
+    """A model whose weights [4, 2] are in another file."""
+    model = build_model([helper.make_node("MatMul", ["x", "W"], ["y"])], {}, [1, 4])
+    tensor = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=[4, 2], data_location=TensorProto.EXTERNAL)
+    for key, value in named.items():
+        tensor.external_data.add(key=key, value=value)
+    model.graph.initializer.append(tensor)
+    (folder / "a.onnx").write_bytes(model.SerializeToString())
+    return folder / "a.onnx"
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"location": "/etc/passwd"}, "not the name of a file beside the model"),
+        ({"location": "../weights.bin"}, "not the name of a file beside the model"),
+        ({"location": "sub/weights.bin"}, "not the name of a file beside the model"),
+        ({"location": "..\\weights.bin"}, "not the name of a file beside the model"),
+        ({"location": "C:weights.bin"}, "not the name of a file beside the model"),
+        ({"location": "."}, "not the name of a file beside the model"),
+        ({"location": ".."}, "not the name of a file beside the model"),
+        ({"location": ""}, "not the name of a file beside the model"),
+        ({"location": "a\0b"}, "not the name of a file beside the model"),
+        ({}, "not the name of a file beside the model"),
+        ({"location": "link"}, "which is a link"),
+        ({"location": "none"}, "no such file"),
+        ({"location": "sub"}, "directory"),
+        ({"location": "weights.bin", "offset": "8"}, "24 bytes|6 are stored"),
+        ({"location": "weights.bin", "offset": "-8"}, "from -8 on"),
+        ({"location": "weights.bin", "offset": "9" * 19}, "which has 32"),
+        ({"location": "weights.bin", "length": "33"}, "33 bytes from 0 on"),
+        ({"location": "weights.bin", "length": "16"}, "4 are stored"),
+        ({"location": "weights.bin", "offset": "two"}, "'two'"),
+        ({"location": "weights.bin", "offset": "9" * 5000}, "a number of bytes"),
+    ],
+)
+def test_data_beside_the_model_are_read_from_plain_files_there_alone(
+    named: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.bin").write_bytes(np.arange(8, dtype="<f4").tobytes())
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "weights.bin").write_bytes(bytes(32))
+    (tmp_path / "link").symlink_to(tmp_path / "weights.bin")
+    path = beside(tmp_path, **named)
+    with pytest.raises(NetworkError, match=words) as caught:
+        load_network(path, external_data=True)
+    assert str(caught.value).isprintable()
+    good = load_network(beside(tmp_path, location="weights.bin"), external_data=True)
+    assert good.forward(np.eye(4)).ravel().tolist() == list(range(8))
+
+
+def test_data_beside_the_model_are_not_read_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bytes for many tensors count as often as they are taken."""
+    (tmp_path / "weights.bin").write_bytes(bytes(32))
+    path = beside(tmp_path, location="weights.bin")
+    monkeypatch.setattr("wdaverify.network.onnx_external.MAX_BYTES", 31)
+    with pytest.raises(NetworkError, match="at most 31"):
+        load_network(path, external_data=True)
+    monkeypatch.setattr("wdaverify.network.onnx_external.MAX_BYTES", 40)
+    load_network(path, external_data=True)
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer.add().CopyFrom(model.graph.initializer[0])
+    model.graph.initializer[1].name = "V"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(NetworkError, match="40 of all tensors"):
+        load_network(path, external_data=True)
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,8 @@ class Select:
         chosen = self.index[order]
         first = np.searchsorted(chosen, chosen, side="left")
         turn = np.arange(chosen.size) - first
-        return tuple((order[turn == k], chosen[turn == k]) for k in range(int(turn.max(initial=-1)) + 1))
+        by, cuts = np.argsort(turn, kind="stable"), np.cumsum(np.bincount(turn))[:-1]
+        return tuple(zip(np.split(order[by], cuts), np.split(chosen[by], cuts), strict=True)) if at.size else ()
 
     def apply(self, h: Array) -> Array:
         """The entries selected."""

@@ -17,7 +17,7 @@ from wdaverify.network.onnx_selections import MAX_MADE, SELECTIONS, pad_value, p
 from wdaverify.network.onnx_shapes import SHAPES, axis_of
 from wdaverify.network.onnx_tensors import DTYPES, Tensor, refuse_non_finite, rounded_to, type_name
 
-_MOST = 2**16
+_MOST = 2**12
 """How many integers are computed with: as Python's, which do not overflow."""
 
 
@@ -77,8 +77,8 @@ def _operands(node: Node) -> list[Tensor]:
 
 def _whole(node: Node, values: object, dtype: np.dtype[Any]) -> Tensor:
     """Python's integers in the type of the file."""
-    values, limits = np.asarray(values, object), np.iinfo(dtype)
-    if any(not limits.min <= v <= limits.max for v in values.reshape(-1).tolist()):
+    values, low, high = np.asarray(values, object), int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    if any(not low <= v <= high for v in values.reshape(-1).tolist()):
         raise node.refused(f"a result beyond {dtype}; smaller integers are accepted")
     return np.array(values, dtype)
 

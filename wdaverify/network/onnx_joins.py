@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wdaverify.graph.functions import relu
-from wdaverify.graph.maps import Diagonal, LinearMap, Same, Select
-from wdaverify.graph.nodes import width_of
+from wdaverify.graph.maps import Diagonal, LinearMap, Same
 from wdaverify.network.onnx_nodes import EVERY, Node, Operator
 from wdaverify.network.onnx_path import Path, Place
 from wdaverify.network.onnx_reductions import Read, summed
@@ -35,24 +34,20 @@ def joined(path: Path, given: Sequence[Place], signs: Sequence[float]) -> None:
     shape, size = given[0].layout.shape, given[0].layout.size
     parts: dict[int, list[tuple[Place, float]]] = {}
     for place, sign in zip(given, signs, strict=True):
-        path.allowance.take(size)
         parts.setdefault(place.at, []).append((place, sign))
     sources, maps = list[int](), list[LinearMap]()
-    for at, some in parts.items():
-        (first, sign), width = some[0], width_of(path.nodes, at, path.inputs)
-        order = first.layout.reshape(-1)
-        same = np.array_equal(order, np.arange(width))
-        source = at
-        map_: LinearMap = Same(width) if same else Select(order, width)
+    for some in parts.values():
+        first, sign = some[0]
+        map_: LinearMap = Same(size)
+        path.take(first)
         if len(some) > 1:  # a source is read once
-            path.take(first)
             summed(path, np.stack([place.layout.reshape(-1) for place, _ in some]), [sign for _, sign in some])
-            source, map_ = path.at, Same(size)
         elif sign != 1:
-            path.take(first)
-            path.selected(order)
-            source, map_ = path.at, Diagonal(np.full(size, sign), np.ones(size))
-        sources.append(source)
+            path.selected(path.order)
+            map_ = Diagonal(np.full(size, sign), np.ones(size))
+        elif not np.array_equal(path.order, np.arange(path.width)):
+            map_ = path.selection(path.order)
+        sources.append(path.at)
         maps.append(map_)
     path.joint(tuple(sources), tuple(maps))
     path.dtype, path.layout = given[0].dtype, np.arange(size).reshape(shape)

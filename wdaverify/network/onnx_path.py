@@ -28,6 +28,9 @@ from wdaverify.network.onnx_tensors import Tensor
 MAX_DERIVED, DERIVED_TIMES = 2**24, 4
 """How many numbers may be made of those in the file: so many times as many, and so many beyond."""
 
+MAX_COPIES = 2**14
+"""How often one number may stand in a tensor that is computed with."""
+
 
 @dataclass(eq=False)
 class Allowance:
@@ -79,6 +82,8 @@ class Path:
     allowance: Allowance
     head: tuple[str, Head] | None = None
     """What the network ends in and the graph leaves out: its label and kind."""
+    batch: int = 1
+    """How many samples the file takes at once: one of them is read."""
     at: int = INPUT
     """The node whose values the tensor holds."""
 
@@ -105,8 +110,7 @@ class Path:
     def selected(self, order: NDArray[np.int64]) -> None:
         """Make the features ``order [m]`` of the node at hand, -1 for 0, a tensor ``[m]``: of it, or of one that selects them."""
         if not np.array_equal(order, np.arange(self.width)):
-            self.allowance.take(order.size)
-            self.affine(Select(order, self.width))
+            self.affine(self.selection(order))
         self.layout = np.arange(order.size)
 
     def at_hand(self, place: Place) -> None:
@@ -114,6 +118,21 @@ class Path:
         self.take(place)
         if not self.permuted:
             self.ordered()
+
+    def selection(self, order: NDArray[np.int64]) -> Select:
+        """The map of the node at hand to its features ``order [m]``, -1 for 0.
+
+        Raises:
+            NetworkError: one is taken so often that its coefficient would be a long sum.
+        """
+        self.allowance.take(order.size)
+        often = int(np.bincount(order + 1)[1:].max(initial=0))
+        if often > MAX_COPIES:
+            raise NetworkError(
+                f"one number is repeated {often} times in a tensor; up to {MAX_COPIES} times are accepted: let the network "
+                "compute with it before it is expanded"
+            )
+        return Select(order, self.width)
 
     def only(self, node: Node, given: Sequence[Place]) -> None:
         """Take the one computed tensor of a node, its first input."""
@@ -157,12 +176,14 @@ class Path:
 
     def affine(self, map_: LinearMap, bias: Array | None = None) -> None:
         """Append ``M h + bias``."""
+        self.allowance.take(map_.outputs)
         shift = np.zeros(map_.outputs) if bias is None else bias
         self.nodes.append(Affine((self.at,), (map_,), shift))
         self.at = len(self.nodes) - 1
 
     def joint(self, sources: tuple[int, ...], maps: tuple[LinearMap, ...]) -> None:
         """Append the sum of maps of several nodes."""
+        self.allowance.take(maps[0].outputs)
         self.nodes.append(Affine(sources, maps, np.zeros(maps[0].outputs)))
         self.at = len(self.nodes) - 1
 
@@ -189,6 +210,7 @@ class Path:
         last = self.nodes[self.at] if self.at != INPUT else None
         if factor is None and divisor is None:
             if shift is not None and isinstance(last, Affine) and not last.bias.any():
+                self.allowance.take(shift.size)
                 self.nodes.append(Affine(last.sources, last.maps, np.array(shift, np.float64)))
                 self.at = len(self.nodes) - 1
             else:

@@ -7,30 +7,32 @@ happens in ``wdaverify.network.onnx_*`` only.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 
 import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto
 
 from wdaverify.errors import NetworkError
 from wdaverify.given import flag, path_of
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Head, ReluNetwork
+from wdaverify.network.onnx_batch import check_apart, of_one
 from wdaverify.network.onnx_constants import folded, shape_of
+from wdaverify.network.onnx_ends import ends_of, input_shape, input_type, told_of_types
+from wdaverify.network.onnx_external import Beside
 from wdaverify.network.onnx_file import network_bytes
-from wdaverify.network.onnx_nodes import OPSETS, Node, decode_attributes, describe, operator_name
+from wdaverify.network.onnx_nodes import OPSETS, Node, decode_attributes, operator_name
 from wdaverify.network.onnx_ops import DROPPED_AT_THE_END, OPERATORS, apply, check_operator
+from wdaverify.network.onnx_order import check_all, in_order, labelled, needed_for
 from wdaverify.network.onnx_path import Allowance, Path, Place, finished
-from wdaverify.network.onnx_tensors import DTYPES, FLOATS, HALVES, MAX_RANK, Tensor, decode_tensor, quoted, type_name
+from wdaverify.network.onnx_tensors import Tensor, decode_tensor, quoted
 from wdaverify.network.onnx_wire import check_structure
 from wdaverify.untrusted import UnreadableError, file_name, shown
 
-MAX_FEATURES = 2**20
 MAX_NODES = 10_000
 
 
@@ -43,28 +45,30 @@ _DROPPED: dict[Head, str] = {
 """What a final operator that is left out means for the losses of the logits."""
 
 
-def load_network(path: str | os.PathLike[str], *, logits: bool = False) -> ReluNetwork:
+def load_network(path: str | os.PathLike[str], *, logits: bool = False, external_data: bool = False) -> ReluNetwork:
     """Read a ReLU network; its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
 
     Args:
         path: the ONNX file.
         logits: whether the network meant is the one in front of the file's final Softmax or LogSoftmax. Otherwise that is left
             out too, but the network says so (``head``), and questions about its own outputs are refused.
+        external_data: whether weights may be read from other files: plain ones in the folder of the model, nowhere else.
 
     Returns:
         The network with one batch axis left out of its shapes; ``sha256`` is of the file's bytes (of a ``.onnx.gz``: of what it
-        unpacks to), ``notices`` says what was taken otherwise than written (a final Softmax, a batch normalisation's
-        multiplier, a narrowing cast).
+        unpacks to; then of the files of weights, by name), ``notices`` says what was taken otherwise than written (a final Softmax,
+        a batch normalisation's multiplier, a narrowing cast, constants that are computed).
 
     Raises:
         NetworkError: the file cannot be read, or holds anything but one path of accepted operators, or ``logits`` are asked for
             where no Softmax stands behind them; one line of text.
     """
     path, logits = FilePath(path_of("network", path, NetworkError)), flag("logits", logits, NetworkError)
+    beside = Beside(path.parent) if flag("external_data", external_data, NetworkError) else None
     try:
         data = network_bytes(path)
         graph, opset = _parse(data)
-        features, output_shape, read, notices, head = _convert(graph, opset)
+        features, output_shape, read, notices, head = _convert(graph, opset, beside)
         if logits and head is None:
             raise NetworkError(
                 "the network does not end in a Softmax or LogSoftmax: its outputs are its logits; leave --logits (logits=True) out"
@@ -75,7 +79,7 @@ def load_network(path: str | os.PathLike[str], *, logits: bool = False) -> ReluN
         graph=read,
         input_shape=features,
         output_shape=output_shape,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=hashlib.sha256(data).hexdigest() if beside is None else beside.digest(data),
         name=file_name(path),
         notices=(*notices, *(() if head is None else (_told(head, logits),))),
         head=None if head is None or logits else head[1],
@@ -131,100 +135,40 @@ def _texts(model: ModelProto) -> Iterator[object]:
 
 
 def _convert(
-    graph: GraphProto, opset: int
+    graph: GraphProto, opset: int, beside: Beside | None
 ) -> tuple[tuple[int, ...], tuple[int, ...], Graph, tuple[str, ...], tuple[str, Head] | None]:
     """Input shape, output shape, the network, notices, and the final operator that is left out."""
-    constants = _initializers(graph)
-    source, sink = _ends(graph, constants)
-    shape = _input_shape(source)
-    kind = source.type.tensor_type.elem_type
-    dtype = np.dtype(np.uint8) if kind == TensorProto.UINT8 else DTYPES[kind]
+    constants = _initializers(graph, beside)
+    source, sink = ends_of(graph, constants)
+    shape, batch = input_shape(source)
+    dtype = input_type(source)
     layout = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
     path = Path(layout, dtype, layout.size, [], [], Allowance.beside(sum(value.size for value in constants.values())))
-    _tell_of_halves(graph, path.notices)
-    if kind == TensorProto.UINT8:
-        path.notices.append(
-            f"input {quoted(source.name)} has type UINT8: the network is taken for all real inputs; integers from 0 to 255 are "
-            "for the support to say"
-        )
+    path.batch = batch
+    path.notices += told_of_types(graph, source, batch)
     _walk(graph, opset, constants, path, source.name, sink.name)
     return _without_batch(shape), _without_batch(path.layout.shape), finished(path), tuple(path.notices), path.head
 
 
-def _tell_of_halves(graph: GraphProto, notices: list[str]) -> None:
-    """What numbers of two bytes are taken for."""
-    kinds = {tensor.data_type for tensor in graph.initializer if tensor.data_type in HALVES}
-    kinds |= {value.type.tensor_type.elem_type for value in graph.input if value.type.tensor_type.elem_type in HALVES}
-    if kinds:
-        names = " and ".join(sorted(type_name(kind) for kind in kinds))
-        notices.append(
-            f"numbers of type {names} are taken as the real numbers they are, and arithmetic is real: a runtime that computes in "
-            "that type differs by its roundings"
-        )
-
-
-def _initializers(graph: GraphProto) -> dict[str, Tensor]:
+def _initializers(graph: GraphProto, beside: Beside | None) -> dict[str, Tensor]:
     if graph.sparse_initializer:
         raise NetworkError("the graph has sparse initializers; dense ones are accepted")
     constants: dict[str, Tensor] = {}
     for tensor in graph.initializer:
         if not tensor.name or tensor.name in constants:
             raise NetworkError(f"initializer {quoted(tensor.name)} has no name, or one that occurs twice")
-        constants[tensor.name] = decode_tensor(tensor, f"initializer {quoted(tensor.name)}")
+        what = f"initializer {quoted(tensor.name)}"
+        constants[tensor.name] = decode_tensor(tensor if beside is None else beside.whole(tensor, what), what)
     return constants
-
-
-def _ends(graph: GraphProto, constants: dict[str, Tensor]) -> tuple[ValueInfoProto, ValueInfoProto]:
-    """The one input that is not a constant, and the one output."""
-    inputs = [value for value in graph.input if value.name not in constants]
-    for what, values in (("input", inputs), ("output", list(graph.output))):
-        if len(values) != 1:
-            names = ", ".join(quoted(value.name) for value in values[:8]) or "none"
-            raise NetworkError(
-                f"the graph has {len(values)} {what}s ({names}); single-path graphs with one are accepted"
-            )
-        tensor = values[0].type.tensor_type
-        accepted = (*FLOATS, TensorProto.UINT8) if what == "input" else FLOATS
-        if not values[0].type.HasField("tensor_type") or tensor.elem_type not in accepted:
-            raise NetworkError(
-                f"{what} {quoted(values[0].name)} has type {type_name(tensor.elem_type)}; tensors of "
-                f"{', '.join(type_name(code) for code in accepted)} are accepted"
-            )
-    return inputs[0], graph.output[0]
-
-
-def _input_shape(source: ValueInfoProto) -> tuple[int, ...]:
-    """The input's shape with the batch axis, the first of two or more axes, at size 1."""
-    tensor = source.type.tensor_type
-    label = f"input {quoted(source.name)}"
-    if not tensor.HasField("shape") or not 1 <= len(tensor.shape.dim) <= MAX_RANK:
-        raise NetworkError(
-            f"{label} has no shape, or none with 1 to {MAX_RANK} axes; [n], [1, n], [N, 1, 28, 28] are accepted"
-        )
-    sizes = [int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim]
-    shown = "[" + ", ".join("?" if size is None else str(size) for size in sizes) + "]"
-    if len(sizes) > 1:
-        if sizes[0] not in (None, 1):
-            raise NetworkError(
-                f"{label} has shape {shown}, a fixed batch of {sizes[0]}; accepted is 1 or a symbolic one"
-            )
-        sizes[0] = 1
-    shape = tuple(size for size in sizes if size is not None)
-    if len(shape) != len(sizes):
-        raise NetworkError(f"{label} has shape {shown}; only the batch axis, the first of two or more, may be symbolic")
-    if not 1 <= math.prod(shape) <= MAX_FEATURES:
-        raise NetworkError(f"{label} has shape {shown}; 1 to 2^20 features are accepted")
-    return shape
 
 
 def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Path, source: str, sink: str) -> None:
     """Append every node that the output needs to ``path``, whose tensor at hand is the output at the end."""
     tensors = {source: path.place}
-    needed = _needed(graph, sink)
-    used = [(proto, label) for proto, label in _labelled(graph) if any(name in needed for name in proto.output)]
-    _check_all(used)
-    used = _in_order(used, {*constants, *tensors})
-    for proto, label in used:
+    needed = needed_for(graph, sink)
+    used = [(proto, label) for proto, label in labelled(graph) if any(name in needed for name in proto.output)]
+    check_all(used)
+    for proto, label in in_order(used, {*constants, *tensors}):
         check_operator(proto, label, opset)
         moving = _moving(proto, label, constants, tensors)
         operands = tuple(constants.get(name) for name in proto.input)
@@ -233,7 +177,8 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
         )
         _check_outputs(node, needed, {*constants, *tensors})
         if not moving or node.op in ("Shape", "Size"):
-            shapes = [tensors[proto.input[k]].layout.shape for k in moving] + [
+            shapes = [(path.batch, *tensors[proto.input[k]].layout.shape[1:]) for k in moving if path.batch > 1]
+            shapes += [tensors[proto.input[k]].layout.shape for k in moving] + [
                 c.shape for c in operands if c is not None
             ]
             parts = [shape_of(node, shapes[0])] if node.op in ("Shape", "Size") else folded(node, path.notices)
@@ -248,52 +193,14 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
             continue
         if node.op in DROPPED_AT_THE_END and node.outputs[0] != sink:
             raise node.refused("accepted as the last operator of the network only")
-        made = apply(path, node, [tensors[proto.input[k]] for k in moving])
+        given = [tensors[proto.input[k]] for k in moving]
+        made = apply(path, of_one(node, path.batch), given)
+        if path.batch > 1:
+            check_apart(node, path.batch, given, made)
         tensors.update({name: place for name, place in zip(node.outputs, made, strict=False) if name})
     if sink not in tensors:
         raise NetworkError(f"output {quoted(sink)} is what no node gives from the input; a computed output is accepted")
     path.take(tensors[sink])
-
-
-def _in_order(nodes: Sequence[tuple[NodeProto, str]], known: set[str]) -> list[tuple[NodeProto, str]]:
-    """The nodes, each behind those that it reads; what reads itself comes last."""
-    made = {name for proto, _ in nodes for name in proto.output} - known
-    readers: dict[str, list[int]] = {}
-    waits = [0] * len(nodes)
-    for k, (proto, _) in enumerate(nodes):
-        for name in {*proto.input} & made:
-            readers.setdefault(name, []).append(k)
-            waits[k] += 1
-    ready = [k for k, count in enumerate(waits) if not count]
-    heapq.heapify(ready)
-    order = list[int]()
-    given = set[str]()
-    while ready:
-        k = heapq.heappop(ready)
-        order.append(k)
-        for name in {*nodes[k][0].output} - given:
-            given.add(name)
-            for reader in readers.get(name, []):
-                waits[reader] -= 1
-                if not waits[reader]:
-                    heapq.heappush(ready, reader)
-    placed = {*order}
-    return [nodes[k] for k in (*order, *(k for k in range(len(nodes)) if k not in placed))]
-
-
-def _check_all(nodes: Sequence[tuple[NodeProto, str]]) -> None:
-    """Refuse all nodes of other operators at once, with what is accepted."""
-    unknown = [
-        label if proto.domain in ("", "ai.onnx") else f"{label} of domain {quoted(proto.domain)}"
-        for proto, label in nodes
-        if operator_name(proto) not in OPERATORS
-    ]
-    accepted = f"accepted are {', '.join(OPERATORS)}; rewrite or re-export the network with these"
-    if len(unknown) == 1:
-        raise NetworkError(f"{unknown[0]}: this operator is not accepted; {accepted}")
-    if unknown:
-        shown = ", ".join(unknown[:4]) + (f" and {len(unknown) - 4} more" if len(unknown) > 4 else "")
-        raise NetworkError(f"{len(unknown)} nodes have operators that are not accepted: {shown}; {accepted}")
 
 
 def _check_outputs(node: Node, needed: set[str], known: set[str]) -> None:
@@ -305,25 +212,6 @@ def _check_outputs(node: Node, needed: set[str], known: set[str]) -> None:
     for name in node.outputs[1:]:
         if name in needed and name and not OPERATORS[node.op].many:
             raise node.refused(f"its second output {quoted(name)} is used; nodes with one output are accepted")
-
-
-def _needed(graph: GraphProto, sink: str) -> set[str]:
-    """The tensors that the output is computed from, itself among them."""
-    makers: dict[str, list[NodeProto]] = {}
-    for proto in graph.node:
-        for name in proto.output:
-            makers.setdefault(name, []).append(proto)
-    needed, waiting = {sink}, [sink]
-    while waiting:
-        for proto in makers.pop(waiting.pop(), []):
-            waiting += {*proto.input} - needed - {""}
-            needed |= {*proto.input}
-    return needed - {""}
-
-
-def _labelled(graph: GraphProto) -> Iterator[tuple[NodeProto, str]]:
-    for position, proto in enumerate(graph.node):
-        yield proto, describe(proto, position)
 
 
 def _moving(proto: NodeProto, label: str, constants: dict[str, Tensor], tensors: dict[str, Place]) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ def summed(path: Path, groups: Groups, signs: Sequence[float] | None = None) -> 
 
 def greatest(path: Path, groups: Groups) -> None:
     """Append the largest numbers of the columns, ``[m]``; a column has one at least, and -1 never wins."""
-    path.allowance.take(groups.size)
+    path.allowance.take(4 * groups.size)
     groups = np.take_along_axis(groups, np.argsort(groups < 0, axis=0, kind="stable"), axis=0)
     groups = groups[: int((groups >= 0).sum(axis=0).max())]
     while len(groups) > 1:

@@ -54,7 +54,8 @@ def decode_tensor(tensor: TensorProto, what: str) -> Tensor:
         where = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         raise NetworkError(
             f"{what} keeps its data in another file, {quoted(where)}, which is never opened; save the model in one file: "
-            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(path), path)"
+            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(path), path); "
+            "load_network(path, external_data=True) reads files beside the model"
         )
     if tensor.HasField("segment"):
         raise NetworkError(f"{what} is stored in segments; save it whole")

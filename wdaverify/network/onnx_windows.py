@@ -216,9 +216,9 @@ def _counts(node: Node, windows: _Windows, groups: Groups) -> NDArray[np.int64]:
     """How many numbers each mean is of: those on the image, or on the border that ``pads`` makes as well."""
     if not node.flag("count_include_pad"):
         return np.asarray((groups >= 0).sum(axis=0))
-    given = node.integers("pads")
-    half = len(given) // 2 if given else 0
-    ends = windows.end if not given else _two(given[half:], 0)
+    auto = node.text("auto_pad", "NOTSET", _AUTO)
+    pads = (node.integers("pads") if auto == "NOTSET" else None) or (0, 0, 0, 0)
+    ends = windows.end if auto.startswith("SAME") else _two(pads[len(pads) // 2 :], 0)
     if any(end > own for end, own in zip(windows.end, ends, strict=True)):
         raise node.refused(
             "count_include_pad with windows that ceil_mode lets reach over the border; one of the two is accepted"

@@ -1,0 +1,97 @@
+"""Every network of a collection that real exporters wrote: read and equal to onnxruntime, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from wdaverify.errors import NetworkError
+from wdaverify.network.model import ReluNetwork
+from wdaverify.network.onnx_reader import load_network
+
+onnxruntime.set_default_logger_severity(4)
+
+# files that hold a network of ReLUs, and what stands in the way of reading it
+NOT_YET = {
+    "head_logits_and_features_ts.onnx": "2 outputs",
+    "head_logits_and_probs_dy.onnx": "2 outputs",
+    "head_one_sigmoid_ts.onnx": "(Sigmoid)",
+    "skl_cut_scaler_logits.onnx": "(Scaler)",
+    "skl_linearsvc.onnx": "2 outputs",
+    "skl_mlp_nozipmap.onnx": "2 outputs",
+    "skl_mlp_op11.onnx": "2 outputs",
+    "skl_mlp_pipeline_std.onnx": "2 outputs",
+    "skl_mlp_probs_only.onnx": "UNDEFINED",
+    "skl_mlp_regressor_std.onnx": "(Scaler)",
+    "skl_string_labels.onnx": "STRING",
+    "tf_sigmoid.onnx": "(Sigmoid)",
+}
+TYPES = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(float16)": "f2", "tensor(uint8)": "u1"}
+
+
+def named(exports: Path, *expected: str) -> list[str]:
+    entries = json.loads((exports / "manifest.json").read_text())
+    return [entry["file"] for entry in entries if entry["expected"] in expected]
+
+
+def equal(path: Path, net: ReluNetwork) -> None:
+    """The graph, its canonical form and plain single precision, at 20 points, up to rounding in the type of the file."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    source = session.get_inputs()[0]
+    shape, kind = [d if isinstance(d, int) else 1 for d in source.shape], np.dtype(TYPES[source.type])
+    points = np.random.default_rng(3).uniform(-1, 2, size=(20, net.n_inputs)) * (100 if kind == np.uint8 else 1)
+    points = np.abs(points).astype(kind) if kind == np.uint8 else points.astype(kind)
+    want = np.array([session.run(None, {source.name: p.reshape(shape)})[0].ravel() for p in points], np.float64)
+    x = points.astype(np.float64)
+    found = [net.forward(x), net.canonical.forward(x)] + [net.forward_float32(x).astype(np.float64)] * (
+        kind != np.float64
+    )
+    halves = any("FLOAT16" in notice for notice in net.notices)
+    eps = float(np.finfo(np.float16 if halves else kind if kind.kind == "f" else np.float32).eps)
+    for got in found:
+        if net.head is not None:
+            got = got - np.logaddexp.reduce(got, axis=1, keepdims=True)
+            got = np.exp(got) if net.head == "softmax" else got
+        atol = (8 if halves else 100) * eps * max(1.0, float(np.abs(want).max()))
+        np.testing.assert_allclose(got, want, rtol=0, atol=atol, err_msg=path.name)
+
+
+def test_networks_of_relus_equal_onnxruntime(exports: Path) -> None:
+    entries = json.loads((exports / "manifest.json").read_text())
+    assert {path.name for path in exports.glob("*.onnx")} == {entry["file"] for entry in entries}
+    files = named(exports, "load")
+    assert {*NOT_YET} < {*files}
+    for name in files:
+        if name not in NOT_YET:
+            equal(exports / name, load_network(exports / name))
+
+
+def test_others_are_refused_in_one_line(exports: Path) -> None:
+    others = named(exports, "refuse", "load with smooth functions", "load with --external-data")
+    for name in (*others, *NOT_YET):
+        with pytest.raises(NetworkError) as caught:
+            load_network(exports / name)
+        text = str(caught.value)
+        assert "accepted" in text or "never opened" in text, text
+        assert text.isprintable()
+        assert len(text) < 1500
+        assert NOT_YET.get(name, "") in text
+
+
+def test_weights_in_another_file_are_named_with_the_way_out(exports: Path) -> None:
+    for name in named(exports, "load with --external-data"):
+        with pytest.raises(NetworkError, match=r"'.*\.onnx\.data'.*external_data=False"):
+            load_network(exports / name)
+
+
+def test_weights_in_a_file_beside_the_model_are_read_where_asked(exports: Path) -> None:
+    for name in named(exports, "load with --external-data"):
+        net = load_network(exports / name, external_data=True)
+        equal(exports / name, net)
+        parts = (exports / name).read_bytes() + (exports / f"{name}.data").read_bytes()
+        assert net.sha256 == hashlib.sha256(parts).hexdigest()

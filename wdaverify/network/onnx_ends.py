@@ -1,0 +1,81 @@
+"""What goes into a graph and what comes out: the one input and the one output, their types and shapes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, TensorProto, ValueInfoProto
+
+from wdaverify.errors import NetworkError
+from wdaverify.network.onnx_tensors import DTYPES, FLOATS, HALVES, MAX_RANK, Tensor, quoted, type_name
+
+MAX_FEATURES = 2**20
+
+
+def ends_of(graph: GraphProto, constants: dict[str, Tensor]) -> tuple[ValueInfoProto, ValueInfoProto]:
+    """The one input that is not a constant, and the one output."""
+    inputs = [value for value in graph.input if value.name not in constants]
+    for what, values in (("input", inputs), ("output", list(graph.output))):
+        if len(values) != 1:
+            names = ", ".join(quoted(value.name) for value in values[:8]) or "none"
+            raise NetworkError(
+                f"the graph has {len(values)} {what}s ({names}); single-path graphs with one are accepted"
+            )
+        tensor = values[0].type.tensor_type
+        accepted = (*FLOATS, TensorProto.UINT8) if what == "input" else FLOATS
+        if not values[0].type.HasField("tensor_type") or tensor.elem_type not in accepted:
+            raise NetworkError(
+                f"{what} {quoted(values[0].name)} has type {type_name(tensor.elem_type)}; tensors of "
+                f"{', '.join(type_name(code) for code in accepted)} are accepted"
+            )
+    return inputs[0], graph.output[0]
+
+
+def input_shape(source: ValueInfoProto) -> tuple[tuple[int, ...], int]:
+    """The input's shape with the batch axis, the first of two or more axes, at size 1; and how many samples the file fixes."""
+    tensor = source.type.tensor_type
+    label = f"input {quoted(source.name)}"
+    if not tensor.HasField("shape") or not 1 <= len(tensor.shape.dim) <= MAX_RANK:
+        raise NetworkError(
+            f"{label} has no shape, or none with 1 to {MAX_RANK} axes; [n], [1, n], [N, 1, 28, 28] are accepted"
+        )
+    sizes = [int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim]
+    shown = "[" + ", ".join("?" if size is None else str(size) for size in sizes) + "]"
+    batch = 1
+    if len(sizes) > 1:
+        batch, sizes[0] = sizes[0] or 1, 1
+    shape = tuple(size for size in sizes if size is not None)
+    if len(shape) != len(sizes):
+        raise NetworkError(f"{label} has shape {shown}; only the batch axis, the first of two or more, may be symbolic")
+    if not 1 <= math.prod(shape) <= MAX_FEATURES:
+        raise NetworkError(f"{label} has shape {shown}; 1 to 2^20 features are accepted")
+    return shape, batch
+
+
+def input_type(source: ValueInfoProto) -> np.dtype[Any]:
+    """The type of the input's numbers."""
+    kind = source.type.tensor_type.elem_type
+    return np.dtype(np.uint8) if kind == TensorProto.UINT8 else DTYPES[kind]
+
+
+def told_of_types(graph: GraphProto, source: ValueInfoProto, batch: int) -> list[str]:
+    """What numbers of two bytes, an input of bytes and a fixed batch are taken for."""
+    out = list[str]()
+    kinds = {tensor.data_type for tensor in graph.initializer if tensor.data_type in HALVES}
+    kinds |= {value.type.tensor_type.elem_type for value in graph.input if value.type.tensor_type.elem_type in HALVES}
+    if kinds:
+        names = " and ".join(sorted(type_name(kind) for kind in kinds))
+        out.append(
+            f"numbers of type {names} are taken as the real numbers they are, and arithmetic is real: a runtime that computes in "
+            "that type differs by its roundings"
+        )
+    if batch > 1:
+        out.append(f"input {quoted(source.name)} takes a fixed batch of {batch}: the network is that of one sample")
+    if source.type.tensor_type.elem_type == TensorProto.UINT8:
+        out.append(
+            f"input {quoted(source.name)} has type UINT8: the network is taken for all real inputs; integers from 0 to 255 are "
+            "for the support to say"
+        )
+    return out
