@@ -13,6 +13,7 @@ from builders import build_model, write_model
 from network.operators import IMAGE, OPERATIONS, Case, K, S, ints, make, numbers, one
 
 from wdaverify.errors import NetworkError
+from wdaverify.graph.nodes import Affine
 from wdaverify.network.onnx_reader import load_network
 
 onnxruntime.set_default_logger_severity(4)
@@ -319,3 +320,23 @@ def test_samples_of_a_fixed_batch_see_none_of_each_other(tmp_path: Path, name: s
     path = write_model(tmp_path / "net.onnx", build_model(nodes, constants, shape, opset=opset))
     with pytest.raises(NetworkError, match=r"see each other|rows of as many"):
         load_network(path)
+
+
+@pytest.mark.parametrize("name", ["global average", "AveragePool pads", "ReduceMean both"])
+def test_means_are_sums_over_whole_numbers(tmp_path: Path, name: str) -> None:
+    """Nothing is rounded: what is stored are ones, and the counts that are divided by."""
+    nodes, constants, shape, opset = OPERATIONS[name]
+    net = load_network(write_model(tmp_path / "net.onnx", build_model(nodes, constants, shape, opset=opset)))
+    numbers = [part for node in net.graph.nodes if isinstance(node, Affine) for m in node.maps for part in m.numbers]
+    assert numbers
+    assert all(((part == np.rint(part)) & (part >= 1)).all() for part in numbers)
+    assert sum((part > 1).any() for part in numbers) == 1
+
+
+@pytest.mark.parametrize(("kernel", "pads", "relus"), [([2, 2], [0, 0, 0, 0], 3 * 9 * 4), ([3, 3], [1, 1, 1, 1], 1048)])
+def test_a_window_of_k_numbers_takes_k_minus_1_relus(
+    tmp_path: Path, kernel: list[int], pads: list[int], relus: int
+) -> None:
+    case = one("MaxPool", IMAGE, 13, kernel_shape=kernel, pads=pads, strides=[2, 2] if kernel == [2, 2] else [1, 1])
+    net = load_network(write_model(tmp_path / "net.onnx", build_model(*case[:3])))
+    assert net.n_relus == relus
