@@ -205,10 +205,15 @@ def width_of(nodes: Sequence[Node], k: int, inputs: int) -> int:
 def chain(layers: Sequence[tuple[LinearMap | ArrayLike, ArrayLike]], function: PiecewiseLinear) -> Graph:
     """``(M_k, b_k)`` one after the other with a function between each two; an array ``[m, n]`` is a dense map."""
     nodes: list[Node] = []
-    for map_, bias in layers:
+    accepted = "a list of pairs (matrix or linear map, bias)"
+    for pair in listed("layers", layers, accepted, NetworkError):
+        parts = listed("a layer", pair, accepted, NetworkError)
+        if len(parts) != 2:
+            raise NetworkError(f"a layer of {len(parts)} parts: {accepted} is accepted")
+        map_, bias = parts
         if nodes:
             nodes.append(Elementwise(len(nodes) - 1, function))
-        linear = map_ if isinstance(map_, LinearMap) else Dense(map_)  # type: ignore[arg-type]
-        nodes.append(Affine((len(nodes) - 1,), (linear,), bias))  # type: ignore[arg-type]
+        linear = map_ if isinstance(map_, LinearMap) else Dense(map_)
+        nodes.append(Affine((len(nodes) - 1,), (linear,), bias))
     first = nodes[0] if nodes else None
     return Graph(tuple(nodes), first.maps[0].inputs if isinstance(first, Affine) else 1)
