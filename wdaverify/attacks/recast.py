@@ -74,14 +74,11 @@ def _followed(
     assert isinstance(last, Affine)
     dense = [m for m in last.maps if isinstance(m, Dense)]
     if len(dense) == len(last.maps):
-        before, sources, maps, bias = (
-            graph.nodes[:-1],
-            last.sources,
-            [matrix @ m.weight for m in dense],
-            matrix @ last.bias,
-        )
+        before, sources, bias = graph.nodes[:-1], last.sources, matrix @ last.bias
+        maps = [matrix @ m.weight for m in dense]
     else:
-        before, sources, maps, bias = graph.nodes, (len(graph.nodes) - 1,), [matrix], np.zeros(len(matrix))
+        before, sources, bias = graph.nodes, (len(graph.nodes) - 1,), np.zeros(len(matrix))
+        maps = [matrix]
     long = np.concatenate([[0.0], (bias + offset).reshape(-1)])
     node = Affine(sources, tuple(Dense(tall(m)) for m in maps), long)
     rival = 1 + at.reshape(-1)[:, None] * len(bias) + np.arange(len(bias))
@@ -90,16 +87,10 @@ def _followed(
 
 def _scaled(graph: Graph, s: Array) -> Graph:
     """The graph of ``x~ = s x``."""
-    readers = [
-        (n, m)
-        for n in graph.nodes
-        if isinstance(n, Affine)
-        for t, m in zip(n.sources, n.maps, strict=True)
-        if t == INPUT
-    ]
-    if not all(isinstance(m, Dense) for _, m in readers):
-        ones = np.ones(graph.inputs)
-        front = Affine((INPUT,), (Diagonal(ones, s),), np.zeros(graph.inputs))
+    affine = [node for node in graph.nodes if isinstance(node, Affine)]
+    readers = [m for node in affine for t, m in zip(node.sources, node.maps, strict=True) if t == INPUT]
+    if not all(isinstance(m, Dense) for m in readers):
+        front = Affine((INPUT,), (Diagonal(np.ones_like(s), s),), np.zeros_like(s))
         return Graph((front, *(_later(node) for node in graph.nodes)), graph.inputs)
     return Graph(tuple(_divided(node, s) for node in graph.nodes), graph.inputs)
 
