@@ -20,8 +20,8 @@ from outcome import Outcome
 from workloads import Workload
 
 from wdaverify import DistancesResult, Loss, VerificationResult, WdroProblem
-from wdaverify.bounds.threads import one_thread
 from wdaverify.engines.screening import Screen
+from wdaverify.engines.threads import one_thread
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import fill_pool, launch, stay_put
 from wdaverify.wdro.distances import _DistanceSearch

@@ -24,7 +24,7 @@ from wdaverify.attacks import polish, wda, wda_pp
 from wdaverify.attacks.ascent import Arena, Clock, Schedule
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.torch_network import pick_device
-from wdaverify.bounds.threads import one_thread
+from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.ground import LARGEST
 from wdaverify.network.model import Array

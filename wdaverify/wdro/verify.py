@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 
-from wdaverify.bounds.threads import one_thread
+from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ExecutorLostError, ProblemError
 from wdaverify.given import called, instance
 from wdaverify.journal.store import Journal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from wdaverify.bounds.threads import one_thread
+from wdaverify.engines.threads import one_thread
 
 
 def blas() -> set[int]:
