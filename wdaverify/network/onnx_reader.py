@@ -46,7 +46,7 @@ _DROPPED: dict[Head, str] = {
 
 
 def load_network(path: str | os.PathLike[str], *, logits: bool = False, external_data: bool = False) -> ReluNetwork:
-    """Read a ReLU network; its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
+    """Read a network of affine maps and piecewise-linear functions; its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
 
     Args:
         path: the ONNX file.
@@ -60,7 +60,7 @@ def load_network(path: str | os.PathLike[str], *, logits: bool = False, external
         a batch normalisation's multiplier, a narrowing cast, constants that are computed).
 
     Raises:
-        NetworkError: the file cannot be read, or holds anything but one path of accepted operators, or ``logits`` are asked for
+        NetworkError: the file cannot be read, or holds anything but accepted operators, or ``logits`` are asked for
             where no Softmax stands behind them; one line of text.
     """
     path, logits = FilePath(path_of("network", path, NetworkError)), flag("logits", logits, NetworkError)
