@@ -1,6 +1,6 @@
-"""Reading a network from an ONNX file: a closed list of operators on a single path, and nothing rounded on the way.
+"""Reading a network from an ONNX file: a closed list of operators, and nothing rounded on the way that is not told.
 
-Whatever is outside the list is refused by name, with what is accepted (``onnx_nodes.OPERATORS``). Importing onnx
+Whatever is outside the list is refused by name, with what is accepted (``onnx_ops.OPERATORS``). Importing onnx
 happens in ``wdaverify.network.onnx_*`` only.
 """
 
@@ -46,7 +46,9 @@ _DROPPED: dict[Head, str] = {
 
 
 def load_network(path: str | os.PathLike[str], *, logits: bool = False, external_data: bool = False) -> ReluNetwork:
-    """Read a network of affine maps and piecewise-linear functions; its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
+    """Read a network of affine maps and piecewise-linear functions.
+
+    Its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
 
     Args:
         path: the ONNX file.
