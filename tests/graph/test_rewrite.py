@@ -16,6 +16,8 @@ from wdaverify.graph.maps import Dense, Diagonal, Same
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.graph.rewrite import canonical, fused, homogeneous, relus, without_biases
 from wdaverify.ground import GroundCost, Norm
+from wdaverify.network.model import ReluNetwork
+from wdaverify.witness.enclosure import margins_enclosure
 
 FEW = range(12)
 
@@ -141,3 +143,34 @@ def test_clips_are_flat_far_out() -> None:
     make = Maker(1)
     make.affine({make.function(make.affine({INPUT: Dense([[2.0]])}), clip(-1.0, 2.0)): Same(1)})  # type: ignore[arg-type]
     assert exactly(without_biases(make.graph()), np.array([3.0]))[-1] == [0]
+
+
+def test_two_nodes_that_become_one_are_read_twice() -> None:
+    """``relu(z)`` and ``relu(relu(z))`` of one reader."""
+    make = Maker(2)
+    first = make.function(make.affine({INPUT: Dense(np.eye(2))}, np.array([0.5, -0.5])), relu())
+    again = make.function(make.affine({first: Same(2)}), relu())
+    make.affine({first: Dense(np.array([[1.0, 2.0]])), again: Dense(np.array([[-3.0, 0.5]]))})
+    graph = make.graph()
+    assert canonical(graph).neurons == 2
+    for x in points(graph, 0):
+        assert exactly(relus(graph), x)[-1] == exactly(graph, x)[-1]
+        np.testing.assert_allclose(canonical(graph).forward(x), [float(v) for v in exactly(graph, x)[-1]], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-3.4028234663852886e38, 0.3), (-1e10, 0.3), (-np.inf, 1e300), (-0.4, 1e300)]
+)
+def test_ends_that_are_far_cost_nothing(low: float, high: float) -> None:
+    make = Maker(2)
+    clipped = make.function(make.affine({INPUT: Dense(np.eye(2))}), clip(low, high))
+    make.affine({clipped: Dense(np.array([[1.0, -1.0], [0.5, 1.0]]))})
+    graph, x = make.graph(), np.array([0.1, 0.7])
+    want = [float(v) for v in exactly(graph, x)[-1]]
+    for form in (graph, canonical(graph)):
+        np.testing.assert_allclose(form.forward(x), want, rtol=0, atol=1e-15)
+    net = ReluNetwork(graph, (2,), (2,), "", "clipped", ())
+    lower, upper = margins_enclosure(net, x[None], np.array([0]))
+    assert float(upper[0, 1] - lower[0, 1]) < 1e-14
+    tiny = make.graph().forward(x * 1e-200)
+    np.testing.assert_allclose(tiny, np.array([[1.0, -1.0], [0.5, 1.0]]) @ (x * 1e-200), rtol=1e-14, atol=0)

@@ -1077,3 +1077,42 @@ def test_damaged_bytes_never_escape_as_another_exception(tmp_path: Path) -> None
         refusals += [got] if isinstance(got, str) else []
     assert len(refusals) > 50
     assert all(text.isprintable() for text in refusals)
+
+
+def test_found_by_a_hostile_reading(tmp_path: Path) -> None:
+    """A fixed batch that a Flatten mixes, a policy of Resize that is not read, vectors times vectors, a ReLU beside its own."""
+    mixed = [
+        node("Flatten", ["x"], ["f"], name="m", axis=-2),
+        node("ReduceMax", ["f"], ["r"], axes=[1]),
+        node("Sub", ["f", "r"], ["y"]),
+    ]
+    refused(tmp_path, build_model(mixed, {}, [2, 3]), "'m' (Flatten)", "fixed batch")
+    keep = node(
+        "Resize",
+        ["x", "", "", "s"],
+        ["y"],
+        name="k",
+        mode="nearest",
+        nearest_mode="floor",
+        keep_aspect_ratio_policy="not_larger",
+    )
+    keep.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+    refused(tmp_path, build_model([keep], {"s": ints(1, 2, 3, 4)}, [1, 2, 3, 2], opset=18), "'k' (Resize)", "stretch")
+    vectors = write_model(
+        tmp_path / "vectors.onnx", build_model([node("MatMul", ["W", "x"], ["y"])], {"W": numbers(4)}, [4])
+    )
+    net = load_network(vectors)
+    np.testing.assert_allclose(net.forward(np.eye(4))[:, 0], numbers(4), rtol=1e-6)
+    beside = [node("Relu", ["x"], ["r"]), node("Relu", ["r"], ["q"]), node("Concat", ["r", "q"], ["y"], axis=1)]
+    path = write_model(tmp_path / "beside.onnx", build_model(beside, {}, ["N", 3]))
+    points = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32).astype(np.float64)
+    np.testing.assert_array_equal(load_network(path).canonical.forward(points), outside(path, points))
+
+
+def test_tensors_without_end_are_refused(tmp_path: Path) -> None:
+    doubled = [node("Concat", [f"a{k}" if k else "x"] * 2, [f"a{k + 1}"], axis=1) for k in range(40)]
+    last = node("Slice", ["a40", "from", "to", "axis"], ["y"])
+    small = {"from": ints(0), "to": ints(3), "axis": ints(1)}
+    refused(tmp_path, build_model([*doubled, last], small, ["N", 3]), "would take more than")
+    spread = [node("Expand", ["x", "shape"], ["y"])]
+    refused(tmp_path, build_model(spread, {"shape": ints(1, 4096, 4096)}, ["N", 1, 1]), "repeated")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,15 @@ class PiecewiseLinear:
                 )
         settle(self, breaks=breaks, values=values, slopes=slopes)
 
+    @cached_property
+    def through(self) -> tuple[bool, ...]:
+        """Of each piece, whether its line goes through 0, exactly: values there are products."""
+        out = []
+        for k, slope in enumerate(self.slopes):
+            at, value = (Fraction(float(part[max(k - 1, 0)])) for part in (self.breaks, self.values))
+            out.append(all(Fraction(s) * at == value for s in np.unique(slope).tolist()))
+        return tuple(out)
+
     @property
     def is_relu(self) -> bool:
         """Whether phi is ``max(z, 0)``."""
@@ -73,7 +83,8 @@ class PiecewiseLinear:
             if self.slopes.ndim == 1
             else np.take_along_axis(self.slopes, at.reshape(-1, z.shape[-1]), 0).reshape(z.shape)
         )
-        return np.asarray(self.values[anchor] + slope * (z - self.breaks[anchor]), z.dtype)
+        moved = self.values[anchor] + slope * np.where(slope == 0, 0.0, z - self.breaks[anchor])
+        return np.asarray(np.where(np.asarray(self.through)[at], slope * z, moved), z.dtype)
 
     def exactly(self, z: Fraction, neuron: int) -> tuple[Fraction, Fraction]:
         """``phi(z)`` of one neuron, and its slope on the right of z."""
@@ -96,9 +107,9 @@ class PiecewiseLinear:
     def magnitude(self, size: Array) -> Array:
         """What the numbers that ``value`` adds up come to at ``|z| <= size [..., m]``."""
         steep = np.abs(self.slopes).max(axis=0)
-        far = 0.0 if self.origin else float(np.abs(self.breaks).max())
-        most = 0.0 if self.origin else float(np.abs(self.values).max())
-        return np.asarray(most + steep * (size + far))
+        if all(line or not slope.any() for line, slope in zip(self.through, self.slopes, strict=True)):
+            return np.asarray(steep * size)  # products, and values as they are stored
+        return np.asarray(np.abs(self.values).max() + steep * (size + np.abs(self.breaks).max()))
 
     def rounded(self, size: Array) -> Array:
         """What ``value`` may have rounded at ``|z| <= size [..., m]``."""

@@ -1,6 +1,6 @@
 """From a network as its file has it to the form that bounds, encodings and engines go over: the same function.
 
-    relus       every function as ReLUs of affine nodes:  phi(z) = v_1 - s_0 b_1 + s_0 z + sum_i (s_i - s_(i-1)) relu(z - b_i)
+    relus       every function as ReLUs of affine nodes:  phi(z) = s z + t + sum (s_i - s_(i-1)) relu(+-(z - b_i)), s z + t a piece
     fused       two affine nodes in a row as one, where matrices allow; what that rounds is kept as an error per entry
     balanced    hidden nodes whose numbers are far from 1 brought back to size by powers of two (``graph.balance``)
 
@@ -21,7 +21,7 @@ from wdaverify.graph.balance import balanced
 from wdaverify.graph.functions import PiecewiseLinear, relu
 from wdaverify.graph.fuse import Fused, after
 from wdaverify.graph.maps import Array, Dense, Diagonal, LinearMap, Same, Select, rows
-from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node, width_of
 
 
 def canonical(graph: Graph) -> Graph:
@@ -91,7 +91,13 @@ def relus(graph: Graph) -> Graph:
     out = _Nodes()
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Affine):
-            out.place[k] = out.add(replace(node, sources=tuple(out.place[s] for s in node.sources)))
+            places = list[int]()
+            for s in (
+                out.place[source] for source in node.sources
+            ):  # two nodes that have become one are read by another name
+                width = width_of(out.nodes, s, graph.inputs)
+                places.append(out.add(Affine((s,), (Same(width),), np.zeros(width))) if s in places else s)
+            out.place[k] = out.add(replace(node, sources=tuple(places)))
         elif node.function.is_relu:
             before = _passed_on(out, out.place[node.source])
             out.place[k] = before if before is not None else out.add(Elementwise(out.place[node.source], relu()))
@@ -121,20 +127,28 @@ def _by_relus(out: _Nodes, source: int, function: PiecewiseLinear, width: int) -
         )
     parts: dict[int, LinearMap] = {}
     if exact:
-        if slopes[0].any():
-            parts[source] = _scaling(slopes[0])
-        for at, step in zip(function.breaks.tolist(), steps, strict=True):
-            shifted = source if at == 0 else out.add(Affine((source,), (Same(width),), np.full(width, -at)))
+        base = function.through.index(True) if True in function.through else 0
+        if slopes[base].any():
+            parts[source] = _scaling(slopes[base])
+        for i, (at, step) in enumerate(zip(function.breaks.tolist(), steps, strict=True)):
+            turn = (
+                -1.0 if i < base else 1.0
+            )  # relu(b - z) on the left of the piece that all is added to, relu(z - b) on its right
+            moved = _scaling(np.full(width, turn)), np.full(width, -turn * at)
+            shifted = source if at == 0 and turn > 0 else out.add(Affine((source,), (moved[0],), moved[1] + 0.0))
             parts[out.add(Elementwise(shifted, relu()))] = _scaling(step)
     else:  # phi(z) = s_1 relu(z) - s_0 relu(-z)
+        base = 0
         parts[out.add(Elementwise(source, relu()))] = _scaling(slopes[1])
         turned = out.add(Affine((source,), (_scaling(np.full(width, -1.0)),), np.zeros(width)))
         parts[out.add(Elementwise(turned, relu()))] = _scaling(-slopes[0])
-    base = function.values[0] - slopes[0] * function.breaks[0]
-    value, first = Fraction(float(function.values[0])), Fraction(float(function.breaks[0]))
-    if any(value - Fraction(s) * first != Fraction(b) for s, b in zip(slopes[0].tolist(), base.tolist(), strict=True)):
-        raise NetworkError(f"{function.name}: its line on the left meets 0 at no double; move the function into a bias")
-    return out.add(Affine(tuple(parts), tuple(parts.values()), base))
+    anchor = max(base - 1, 0)
+    level = function.values[anchor] - slopes[base] * function.breaks[anchor]
+    value, first = Fraction(float(function.values[anchor])), Fraction(float(function.breaks[anchor]))
+    sides = zip(slopes[base].tolist(), level.tolist(), strict=True)
+    if any(value - Fraction(s) * first != Fraction(b) for s, b in sides):
+        raise NetworkError(f"{function.name}: a line that meets 0 at no double; move the function into a bias")
+    return out.add(Affine(tuple(parts), tuple(parts.values()), level))
 
 
 def _differ(a: Array, b: Array, step: Array) -> bool:

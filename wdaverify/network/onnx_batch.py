@@ -73,7 +73,7 @@ _BY_CHANNEL = ("BatchNormalization", "Conv", "ConvTranspose")
 _APART: dict[str, _Apart] = {
     "Concat": _axis(1),
     "Einsum": lambda node, batch, rank: False,
-    "Flatten": lambda node, batch, rank: node.integer("axis", 1) % (rank + 1) != 0,
+    "Flatten": lambda node, batch, rank: node.integer("axis", 1) not in (0, -rank),
     "Gather": _axis(0),
     "Gemm": _rows,
     "MatMul": _rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,6 +83,7 @@ def _concatenation(path: Path, node: Node, given: Sequence[Place]) -> None:
     if any(s[:axis] + s[axis + 1 :] != shapes[0][:axis] + shapes[0][axis + 1 :] for s in shapes):
         raise node.refused(f"tensors of shapes {[list(s) for s in shapes]} do not fit along axis {axis}")
     whole = tuple(sum(s[axis] for s in shapes) if k == axis else size for k, size in enumerate(shapes[0]))
+    path.allowance.take((1 + len(given)) * math.prod(whole))
     bias, spread, at = np.zeros(whole), list[Place](), 0
     for k, shape in enumerate(shapes):
         where = (slice(None),) * axis + (slice(at, at + shape[axis]),)

@@ -235,12 +235,13 @@ def finished(path: Path) -> Graph:
     """The graph of a path, with an output in row-major order."""
     order = path.order
     if not np.array_equal(order, np.arange(path.width)):
+        map_ = path.selection(order)
         last = path.nodes[path.at] if path.at != INPUT else None
         if isinstance(last, Affine) and len(last.maps) == 1 and isinstance(last.maps[0], Dense):
             path.nodes.append(Affine(last.sources, (Dense(last.maps[0].weight[order]),), last.bias[order]))
             path.at = len(path.nodes) - 1
         else:
-            path.affine(Select(order, path.width))
+            path.affine(map_)
     elif path.at == INPUT or not isinstance(path.nodes[path.at], Affine):
         path.affine(Same(path.width))
     return reached(path.nodes[: path.at + 1], path.inputs)

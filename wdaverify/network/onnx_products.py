@@ -119,7 +119,7 @@ def _matmul(path: Path, node: Node, given: Sequence[Place]) -> None:
     if layout.ndim == 1:
         out = out[..., 0] if left else out[..., 0, :]
     if constant.ndim == 1:
-        out = out[..., 0, :] if left else out[..., 0]
+        out = out[..., 0, :] if left and layout.ndim > 1 else out[..., 0]
     path.layout = out
 
 

@@ -108,6 +108,7 @@ def _resize(node: Node, array: Tensor) -> Tensor:
     if node.op == "Resize" and node.opset >= 11:
         counted = node.text("coordinate_transformation_mode", "half_pixel", tuple(_PLACES))
         node.text("nearest_mode", "round_prefer_floor", _PLACES[counted])
+    node.text("keep_aspect_ratio_policy", "stretch", ("stretch",))
     if node.flag("antialias") or node.integers("axes") is not None:
         raise node.refused("antialias or axes; factors of all axes, without antialias, are accepted")
     at = 2 if node.op == "Resize" and node.opset >= 11 else 1

@@ -235,12 +235,16 @@ def _network(graph: Graph) -> list[bytes | str]:
     """What a graph is made of: stored numbers, node by node, then what else makes its maps (of matrices in a chain their shapes)."""
     numbers, shapes = list[bytes | str](), list[bytes | str]()
     for k, node in enumerate(graph.nodes):
-        if isinstance(node, Affine):
-            numbers += [_bytes(part) for part in (*(n for m in node.maps for n in m.numbers), node.bias)]
-            if node.sources == (k - 1,) and isinstance(node.maps[0], Dense):
-                shapes.append(repr(node.maps[0].weight.shape))
-            else:
-                shapes += [repr(node.sources), *(part for m in node.maps for part in _made_of(m))]
+        if not isinstance(node, Affine):
+            if node.source != k - 1:
+                shapes.append(f"{k} of {node.source}")
+            continue
+        numbers += [_bytes(part) for part in (*(n for m in node.maps for n in m.numbers), node.bias)]
+        if node.sources == (k - 1,) and isinstance(node.maps[0], Dense) and node.exact:
+            shapes.append(repr(node.maps[0].weight.shape))
+        else:
+            shapes += [repr(node.sources), *(part for m in node.maps for part in _made_of(m))]
+            shapes.append(b"" if node.bias_error is None else _bytes(node.bias_error))
     return [*numbers, *shapes]
 
 
