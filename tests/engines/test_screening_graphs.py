@@ -10,7 +10,7 @@ from graph.graphs import random_graph, residual_convolution
 
 from wdaverify.engines.screening import Screen
 from wdaverify.graph.nodes import Graph
-from wdaverify.network.model import Affine, ReluNetwork, readonly
+from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 
 GRAPHS = {**{f"random {seed}": random_graph(seed) for seed in range(12)}, "convolution": residual_convolution(0)}
@@ -19,8 +19,7 @@ GRAPHS = {**{f"random {seed}": random_graph(seed) for seed in range(12)}, "convo
 def asked(graph: Graph, norm: Norm) -> WdroProblem:
     """A question about a network whose canonical form is the graph."""
     n, classes = graph.inputs, graph.outputs
-    layer = Affine(readonly(np.zeros((classes, n))), readonly(np.zeros(classes)))
-    net = ReluNetwork((layer,), (n,), (classes,), "", "graph", ())
+    net = ReluNetwork(graph, (n,), (classes,), "", "graph", ())
     net.__dict__["canonical"] = graph
     x = np.random.default_rng(0).uniform(size=(3, n))
     samples = Samples(readonly(x), graph.forward(x).argmax(axis=1), readonly(np.full(3, 1 / 3)), "", "test")

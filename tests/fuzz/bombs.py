@@ -118,13 +118,9 @@ def repeating() -> dict[str, onnx.ModelProto]:
 def networks() -> Iterator[tuple[str, bytes]]:
     f = np.float32
     two, square = np.array(2, f), np.ones((300, 300), f)
-    column, row = np.ones((WIDE, 1), f), np.ones((1, WIDE), f)
     models: dict[str, onnx.ModelProto] = {
         "one factor, many wide nodes": build_model(chain(1000, op("Mul", "c")), {"c": two}, [1, WIDE]),
         "one matrix, many nodes": build_model(chain(9000, op("MatMul", "W")), {"W": square}, [1, 300]),
-        "narrow, then wide": build_model(
-            [*chain(2, op("MatMul", "a"), op("MatMul", "b"))], {"a": column, "b": row}, [1, WIDE]
-        ),
         "identities": build_model(chain(1001, op("Relu"), op("Mul", "c")), {"c": two}, [1, 4096]),
         "a wide input": build_model(chain(1, op("Relu")), {}, [1, 2**24]),
         "too many nodes": build_model(chain(20_000, op("Identity")), {}, [1, 4]),

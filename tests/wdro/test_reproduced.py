@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bounds.tiny import network, problem, random_layers
+from layers import fused_blocks
 from witness.rationals import true_distance, true_margins
 
 from wdaverify import GroundCost, Loss, Norm, Support, WdroProblem, distances, load_network, load_samples, verify
@@ -36,8 +37,8 @@ def is_error(p: WdroProblem, x: np.ndarray, y: int) -> bool:
 def flips_here(p: WdroProblem, x: np.ndarray, y: int) -> bool:
     """In float32 numbers of our own, layer by layer."""
     h = np.asarray(x, np.float32)
-    for block in p.network.fused:
-        h = block.weight.astype(np.float32) @ (h if block is p.network.fused[0] else np.maximum(h, np.float32(0)))
+    for k, block in enumerate(fused_blocks(p.network)):
+        h = block.weight.astype(np.float32) @ (np.maximum(h, np.float32(0)) if k else h)
         h = h + block.bias.astype(np.float32)
     return int(h.argmax()) != y
 

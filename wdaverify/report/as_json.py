@@ -338,12 +338,11 @@ def _network(network: ReluNetwork) -> Json:
 
 
 def _layers(network: ReluNetwork) -> list[Json]:
-    """Each with the layers that it reads, from 1 (0: the input), where that is not the one before it alone."""
-    out = []
-    for k, layer in enumerate(layers(network.graph)):
-        shown: Json = {"kind": layer.kind, "inputs": layer.inputs, "outputs": layer.outputs}
-        out.append(shown if layer.sources == (k,) else {**shown, "sources": list(layer.sources)})
-    return out
+    """Each with the layers that it reads, counted from 1; 0 is the input."""
+    return [
+        {"kind": layer.kind, "inputs": layer.inputs, "outputs": layer.outputs, "sources": list(layer.sources)}
+        for layer in layers(network.graph)
+    ]
 
 
 def _field(value: object) -> str:

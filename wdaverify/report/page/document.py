@@ -145,11 +145,18 @@ def _kind(data: Json, name: str) -> str:
 
 
 def _fill_in(data: Json, kind: str) -> None:
-    """Older versions said nothing of float32, which is unknown then, of ties, which they did not show, and of a final Softmax."""
+    """Older versions said nothing of float32, which is unknown then, of ties, which they did not show, of a final Softmax, and of what a
+    layer reads, which was the one before it.
+    """
     if kind == "verification":
         data.setdefault("tie", None)
     if isinstance(data.get("files"), dict):
         data["files"].setdefault("logits", False)
+    network = data.get("network")
+    found = network.get("layers") if isinstance(network, dict) else None
+    for k, layer in enumerate(found if isinstance(found, list) else ()):
+        if isinstance(layer, dict):
+            layer.setdefault("sources", [k])
     for field in ("atoms", "distances"):
         entries = data.get(field)
         for entry in entries if isinstance(entries, list) else ():
