@@ -121,7 +121,6 @@ def networks() -> Iterator[tuple[str, bytes]]:
     models: dict[str, onnx.ModelProto] = {
         "one factor, many wide nodes": build_model(chain(1000, op("Mul", "c")), {"c": two}, [1, WIDE]),
         "one matrix, many nodes": build_model(chain(9000, op("MatMul", "W")), {"W": square}, [1, 300]),
-        "identities": build_model(chain(1001, op("Relu"), op("Mul", "c")), {"c": two}, [1, 4096]),
         "a wide input": build_model(chain(1, op("Relu")), {}, [1, 2**24]),
         "too many nodes": build_model(chain(20_000, op("Identity")), {}, [1, 4]),
     }
