@@ -17,7 +17,8 @@ from wdaverify.network.onnx_selections import MAX_MADE, SELECTIONS, pad_value, p
 from wdaverify.network.onnx_shapes import SHAPES, axis_of
 from wdaverify.network.onnx_tensors import DTYPES, Tensor, refuse_non_finite, rounded_to, type_name
 
-_MOST = 2**12
+_MOST, _WIDE = 2**12, 2**21
+"""The most integers, and the most floats, that constants are computed to."""
 """How many integers are computed with: as Python's, which do not overflow."""
 
 
@@ -70,7 +71,7 @@ def _operands(node: Node) -> list[Tensor]:
         shape = np.broadcast_shapes(*(part.shape for part in parts))
     except ValueError:
         raise node.refused(f"constants of shapes {[list(p.shape) for p in parts]} do not broadcast to one") from None
-    if math.prod(shape) > (MAX_MADE if parts[0].dtype.kind == "f" else _MOST):
+    if math.prod(shape) > (_WIDE if parts[0].dtype.kind == "f" else _MOST):
         raise node.refused(f"constants that broadcast to shape {list(shape)}; smaller ones are accepted")
     return [np.broadcast_to(part, shape) for part in parts]
 
