@@ -19,7 +19,6 @@ from wdaverify.network.onnx_tensors import DTYPES, Tensor, refuse_non_finite, ro
 
 _MOST, _WIDE = 2**12, 2**21
 """The most integers, and the most floats, that constants are computed to."""
-"""How many integers are computed with: as Python's, which do not overflow."""
 
 
 def folded(node: Node, notices: list[str]) -> list[Tensor]:
