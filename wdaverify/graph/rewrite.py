@@ -92,9 +92,7 @@ def relus(graph: Graph) -> Graph:
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Affine):
             places = list[int]()
-            for s in (
-                out.place[source] for source in node.sources
-            ):  # two nodes that have become one are read by another name
+            for s in (out.place[source] for source in node.sources):  # what was two nodes and is one has a second name
                 width = width_of(out.nodes, s, graph.inputs)
                 places.append(out.add(Affine((s,), (Same(width),), np.zeros(width))) if s in places else s)
             out.place[k] = out.add(replace(node, sources=tuple(places)))
@@ -131,9 +129,7 @@ def _by_relus(out: _Nodes, source: int, function: PiecewiseLinear, width: int) -
         if slopes[base].any():
             parts[source] = _scaling(slopes[base])
         for i, (at, step) in enumerate(zip(function.breaks.tolist(), steps, strict=True)):
-            turn = (
-                -1.0 if i < base else 1.0
-            )  # relu(b - z) on the left of the piece that all is added to, relu(z - b) on its right
+            turn = -1.0 if i < base else 1.0  # relu(b - z) left of the base piece, relu(z - b) right of it
             moved = _scaling(np.full(width, turn)), np.full(width, -turn * at)
             shifted = source if at == 0 and turn > 0 else out.add(Affine((source,), (moved[0],), moved[1] + 0.0))
             parts[out.add(Elementwise(shifted, relu()))] = _scaling(step)
