@@ -114,5 +114,5 @@ def test_certificates_journals_and_the_other_commands(files: tuple[Path, Path], 
     assert run("compare", *files, "--radius", 0.05, "--output", out) == 0
     Draft202012Validator(as_json.schema("compare")).validate(json.loads(out.read_text()))
     assert "a single path of affine maps and ReLUs is accepted" in out.read_text()  # LipSDP
-    batch.write_text(f'[[job]]\nnetwork = "{files[0]}"\ndata = "{files[1]}"\nradius = 0.05\nloss = "dlr"\n')
+    batch.write_text(f'[[job]]\nnetwork = "{files[0]}"\ndata = "{files[1]}"\nradius = 0.05\nloss = "hinge"\n')
     assert run("batch", batch) == 0

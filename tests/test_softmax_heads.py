@@ -63,7 +63,7 @@ def test_the_network_says_what_it_ends_in(files: dict[str, str], capsys: pytest.
     assert meant.head is None
     assert "as asked" in meant.notices[0]
     assert load_network(files["plain"]).head is None
-    with pytest.raises(NetworkError, match="does not end in a Softmax or LogSoftmax"):
+    with pytest.raises(NetworkError, match="does not end in a Softmax, LogSoftmax, Sigmoid or ArgMax"):
         load_network(files["plain"], logits=True)
     assert run("info", files["net"]) == 0
     assert f"{files['head']}, which the layers leave out" in capsys.readouterr().out
@@ -207,12 +207,11 @@ def test_recheck_says_whose_margins_it_proves(files: dict[str, str], capsys: pyt
 @pytest.mark.parametrize(
     ("nodes", "words"),
     [
-        ([("Sigmoid", {})], "Sigmoid"),
-        ([("ArgMax", {})], "ArgMax"),
+        ([("Sigmoid", {})], "of 2 scores, each by itself"),
+        ([("ArgMax", {})], "class axis"),
         ([("Exp", {})], "Exp"),
-        ([("Softmax", {}), ("Identity", {})], "last operator"),
-        ([("Softmax", {}), ("Flatten", {})], "last operator"),
-        ([("Softmax", {}), ("LogSoftmax", {})], "last operator"),
+        ([("Softmax", {}), ("Abs", {})], "last operator"),
+        ([("Softmax", {}), ("LogSoftmax", {})], "reads probabilities"),
         ([("Softmax", {"axis": 0})], "class axis"),
         ([("Softmax", {"axis": 2})], "class axis"),
     ],

@@ -144,7 +144,10 @@ def refuse_dropped(network: ReluNetwork, what: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class WdroProblem:
-    """One question; the constructor refuses what cannot be answered."""
+    """One question; the constructor refuses what cannot be answered.
+
+    A network of one output z is that of two classes with the scores 0 and z, but for the linear loss.
+    """
 
     network: ReluNetwork
     samples: Samples
@@ -168,6 +171,9 @@ class WdroProblem:
             loss=Loss.of(self.loss),
             radius=real("radius", self.radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
         )
+        if network.n_outputs == 1 and self.loss is not Loss.LINEAR:
+            network = network.two_classes()
+            settle(self, network=network)
         check_power("radius", self.radius, self.cost.order, "rescale the features")
         _ = network.canonical  # refuses a network whose weights overflow when composed
         if len(samples) == 0:
@@ -212,11 +218,6 @@ class WdroProblem:
             raise ProblemError(
                 f"the loss dlr with label cost {stated(self.cost.label_cost)}: its labels are fixed; leave --label-cost out, "
                 "or ask for --loss margin"
-            )
-        elif network.n_outputs < 2:
-            raise ProblemError(
-                f"{network.name} has {network.n_outputs} output: the loss {self.loss.value} needs at least 2 classes; "
-                "give the network one logit per class (a single logit z becomes the pair 0, z), or a linear loss (--functionals)"
             )
 
     def _check_labels(self) -> None:

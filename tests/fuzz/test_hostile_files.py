@@ -424,7 +424,7 @@ def test_data_in_another_file_are_never_opened(place: str, tmp_path: Path) -> No
     tensor.external_data.add(key="location", value=place)
     model.graph.initializer.append(tensor)
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
-    refused(tmp_path / "a.onnx", "another file", "never opened")
+    refused(tmp_path / "a.onnx", "another file", "not opened unasked")
 
 
 def beside(folder: Path, **named: str) -> Path:
@@ -490,6 +490,8 @@ def test_data_beside_the_model_are_not_read_without_end(tmp_path: Path, monkeypa
     model = onnx.load(path, load_external_data=False)
     model.graph.initializer.add().CopyFrom(model.graph.initializer[0])
     model.graph.initializer[1].name = "V"
+    model.graph.node[0].output[0] = "h"
+    model.graph.node.append(helper.make_node("Add", ["h", "V"], ["y"]))
     path.write_bytes(model.SerializeToString())
     with pytest.raises(NetworkError, match="40 of all tensors"):
         load_network(path, external_data=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 from runtime import equal_to_onnxruntime
 
@@ -46,8 +48,8 @@ COVERED = {
 
 # file -> what the refusal names
 REFUSED = {
-    "eran_ffnnSIGMOID__Point_6x200.onnx": ("6 nodes", "node 'Sigmoid_6' (Sigmoid)", "and 2 more", "accepted are"),
-    "marabou_oneInput_twoBranches.onnx": ("2 outputs", "'Y'", "'add1'"),
+    "eran_ffnnSIGMOID__Point_6x200.onnx": ("6 nodes", "node 'Sigmoid_6' (Sigmoid)", "and 2 more", "last operator"),
+    "marabou_oneInput_twoBranches.onnx": ("2 outputs", "'Y'", "'add1'", "--output-name"),
 }
 
 
@@ -70,6 +72,18 @@ def test_others_are_refused_by_name(realworld: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
     for word in (name, *REFUSED[name]):
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Y", "add1"])
+def test_of_two_outputs_one_is_named(realworld: Path, name: str) -> None:
+    path = realworld / "networks" / "marabou_oneInput_twoBranches.onnx"
+    net = load_network(path, output_name=name)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (source,) = session.get_inputs()
+    points = np.random.default_rng(1).uniform(-3, 3, size=(40, net.n_inputs)).astype(np.float32)
+    batch = [np.broadcast_to(point, source.shape) for point in points]  # of two, fixed
+    want = [session.run([name], {source.name: both})[0][0] for both in batch]
+    np.testing.assert_allclose(net.forward(points), want, atol=1e-5)
 
 
 def test_instances_equal_onnxruntime(instances: Path) -> None:

@@ -164,7 +164,16 @@ def lipschitz() -> Json:
         notices=(),
     )
     return lipschitz_json(
-        result, {"network": "tiny.onnx", "samples": "tiny.npz", "label_column": None, "support": None, "logits": False}
+        result,
+        {
+            "network": "tiny.onnx",
+            "samples": "tiny.npz",
+            "label_column": None,
+            "support": None,
+            "logits": False,
+            "output_name": None,
+            "external_data": False,
+        },
     )
 
 

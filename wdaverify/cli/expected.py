@@ -10,7 +10,7 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wdaverify.cli.questions import support_of
+from wdaverify.cli.questions import network_of, support_of
 from wdaverify.errors import CertificateError
 from wdaverify.untrusted import shown
 
@@ -39,13 +39,12 @@ def expected_problem(
     Raises:
         InputError: a file cannot be used, or the certificate is about another question.
     """
-    from wdaverify.network.onnx_reader import load_network
     from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
     from wdaverify.reading import UNMOVED, Reading, contents, moved
     from wdaverify.samples import load_samples
 
     _check_family(certificate, path)
-    norm, network = Norm(certificate.norm), load_network(network_path)
+    norm, network = Norm(certificate.norm), network_of(network_path, asked)
     box, support = Support(certificate.support_lower, certificate.support_upper), support_of(network.n_inputs, asked)
     if box.lower.size != network.n_inputs:
         raise CertificateError(

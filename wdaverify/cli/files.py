@@ -105,5 +105,7 @@ def files_of(question: dict[str, Any], certificate: str | None = None) -> dict[s
         cost_weights=question["cost_weights"],
         functionals=question["functionals"],
         logits=question["logits"],
+        output_name=question["output_name"],
+        external_data=question["external_data"],
         certificate=certificate,
     )

@@ -9,8 +9,19 @@ import click
 from wdaverify.cli.exits import exit_status
 from wdaverify.cli.files import check_target
 from wdaverify.cli.group import CONTEXT, cli
-from wdaverify.cli.options import engine, label_column, logits, network, output, page_file, quiet, time_limit
-from wdaverify.cli.questions import support_of
+from wdaverify.cli.options import (
+    engine,
+    external_data,
+    label_column,
+    logits,
+    network,
+    output,
+    output_name,
+    page_file,
+    quiet,
+    time_limit,
+)
+from wdaverify.cli.questions import network_of, support_of
 from wdaverify.cli.runs import engine_of
 from wdaverify.cli.terminal import live_line, notes, say
 from wdaverify.cli.values import number, side, whole
@@ -25,6 +36,8 @@ _FILES = (
     ("label_column", "label_column"),
     ("support", "support_file"),
     ("logits", "logits"),
+    ("output_name", "output_name"),
+    ("external_data", "external_data"),
 )
 """What a Lipschitz constant was asked from, and the options that said so."""
 
@@ -46,6 +59,8 @@ _FILES = (
 @click.option("--samples", "limit", type=whole(1), metavar="N", help="The first N samples of --around; default all.")
 @label_column
 @logits
+@output_name
+@external_data
 @click.option("--outputs", metavar="I,J-K,...", help="Gradients of the outputs I, and of the differences J minus K.")
 @click.option("--margins", metavar="Y|all", help="Gradients of z_j - z_Y for every rival j of the class Y, or of all.")
 @click.option("--each", is_flag=True, help="Bracket every functional by itself, not only the largest.")
@@ -100,7 +115,6 @@ def _slopes(
 ) -> LipschitzProblem:
     """The question about a Lipschitz constant that the options ask."""
     from wdaverify.lipschitz.question import LipschitzProblem, Measure
-    from wdaverify.network.onnx_reader import load_network
     from wdaverify.problem import GroundCost, Norm, Support
     from wdaverify.samples import load_samples
 
@@ -110,7 +124,7 @@ def _slopes(
         raise InputError("--samples and --label-column say which samples of --around DATA count, and there is none")
     if outputs is not None and margins is not None:
         raise InputError("--outputs and --margins are two measures; give one of them, or none for the operator norm")
-    network = load_network(network_path, logits=options["logits"])
+    network = network_of(network_path, options)
     given = click.get_current_context().get_parameter_source("support") is not click.core.ParameterSource.DEFAULT
     if around is not None and not given and options["support_file"] is None:
         support = Support.whole(network.n_inputs)
@@ -120,6 +134,7 @@ def _slopes(
     if outputs is not None:
         measure = Measure.outputs(network, _outputs(outputs))
     if margins is not None:
+        network = network.two_classes() if network.n_outputs == 1 else network
         measure = Measure.margins(network, _labels(margins, network.n_outputs))
     cost = GroundCost(Norm(norm), 1)
     if around is None or within is None:
@@ -147,6 +162,4 @@ def _labels(text: str, classes: int) -> list[int]:
         labels = [int(text)]
     else:
         raise InputError(f"--margins {text}: a class from 0 to {classes - 1} is accepted, or all")
-    if classes < 2:
-        raise InputError(f"--margins {text}: a network with one output has no rivals; use --outputs 0")
     return labels

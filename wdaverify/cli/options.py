@@ -46,7 +46,13 @@ def page_file(what: str) -> _Option:
     return click.option("--report", metavar="FILE.html", help=f"Write the {what} as a page, whole or not at all.")
 
 
-logits = click.option("--logits", is_flag=True, help="The network is meant without its final Softmax or LogSoftmax.")
+logits = click.option(
+    "--logits", is_flag=True, help="The network is meant without its final Softmax, LogSoftmax, Sigmoid or ArgMax."
+)
+output_name = click.option(
+    "--output-name", metavar="NAME", help="The tensor of the file that is meant; default its outputs."
+)
+external_data = click.option("--external-data", is_flag=True, help="Read weights from files beside the network's.")
 
 _QUESTION: dict[str, _Option] = {
     "network": network,
@@ -95,6 +101,8 @@ _QUESTION: dict[str, _Option] = {
     ),
     "label-column": label_column,
     "logits": logits,
+    "output-name": output_name,
+    "external-data": external_data,
     "clip": click.option("--clip", is_flag=True, help="Move samples outside the support onto it."),
     "device": click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where attacks run."
@@ -139,7 +147,7 @@ def expected(command: _Command) -> _Command:
     return _STATED(_all(*(_QUESTION[name] for name in _READ))(command))
 
 
-_READ = ("support", "support-file", "samples", "label-column", "clip")
+_READ = ("support", "support-file", "samples", "label-column", "logits", "output-name", "external-data", "clip")
 
 
 def engine(gap: str = "Stop at this absolute gap.") -> Callable[[_Command], _Command]:

@@ -12,19 +12,31 @@ from wdaverify.cli.terminal import notes
 from wdaverify.errors import InputError
 
 if TYPE_CHECKING:
+    from wdaverify.network.model import ReluNetwork
     from wdaverify.problem import GroundCost, Support, WdroProblem
+
+
+def network_of(path: str, options: dict[str, Any]) -> ReluNetwork:
+    """The network that the options mean."""
+    from wdaverify.network.onnx_reader import load_network
+
+    return load_network(
+        path,
+        logits=options.get("logits", False),
+        external_data=options["external_data"],
+        output_name=options["output_name"],
+    )
 
 
 def problem_of(*, network_path: str, data_path: str, radius: float, output: str | None, **options: Any) -> WdroProblem:
     """Read and check everything before any work starts; the output path first."""
-    from wdaverify.network.onnx_reader import load_network
     from wdaverify.problem import Loss, WdroProblem
     from wdaverify.question_files import load_functionals
     from wdaverify.samples import load_samples
 
     if output is not None:
         check_target("--output", output, (network_path, data_path))
-    network = load_network(network_path, logits=options["logits"])
+    network = network_of(network_path, options)
     cost = _cost(network.n_inputs, options)
     support = support_of(network.n_inputs, options)
     if options["clip"] and not support.bounded:
@@ -37,7 +49,7 @@ def problem_of(*, network_path: str, data_path: str, radius: float, output: str 
         clip=support if options["clip"] else None,
     )
     problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius, functionals)
-    notes(network.notices, options["quiet"])
+    notes(problem.network.notices, options["quiet"])
     return problem
 
 

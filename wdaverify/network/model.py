@@ -8,7 +8,7 @@ affine maps fused (what that rounds is kept as an error per entry), hidden numbe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
 from wdaverify.given import instance, listed, settle, whole, words
-from wdaverify.graph.maps import Diagonal
+from wdaverify.graph.maps import Diagonal, Select
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.graph.rewrite import canonical
 
@@ -31,7 +31,7 @@ def readonly(array: NDArray[np.generic] | Array) -> Array:
     return out
 
 
-Head = Literal["softmax", "log-softmax"]
+Head = Literal["softmax", "log-softmax", "sigmoid", "argmax"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +129,17 @@ class ReluNetwork:
                 for source, part in parts:
                     waiting[source] = waiting[source] + part if source in waiting else part
             return waiting.get(INPUT, np.zeros_like(np.asarray(x, np.float64)))
+
+    def two_classes(self) -> ReluNetwork:
+        """Of a network with one output z, the logit of class 1: the one with the scores 0 and z."""
+        last = len(self.graph.nodes) - 1
+        pair = Affine((last,), (Select(np.array([-1, 0]), 1),), np.zeros(2))
+        graph = Graph((*self.graph.nodes, pair), self.n_inputs)
+        said = (
+            f"the one output z of {self.name} is taken for the logit of class 1: two classes with the scores 0 and z, where a tie "
+            "is an error"
+        )
+        return replace(self, graph=graph, output_shape=(2,), notices=(*self.notices, said))
 
     @cached_property
     def single(self) -> Graph:

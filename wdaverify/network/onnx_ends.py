@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from onnx import GraphProto, TensorProto, ValueInfoProto
 
 from wdaverify.errors import NetworkError
-from wdaverify.network.onnx_tensors import DTYPES, FLOATS, HALVES, MAX_RANK, Tensor, quoted, type_name
+from wdaverify.network.onnx_tensors import DTYPES, FLOATS, HALVES, MAX_RANK, quoted, type_name
 
 MAX_FEATURES = 2**20
 
 
-def ends_of(graph: GraphProto, constants: dict[str, Tensor]) -> tuple[ValueInfoProto, ValueInfoProto]:
-    """The one input that is not a constant, and the one output."""
+def input_of(graph: GraphProto, constants: Collection[str]) -> ValueInfoProto:
+    """The one input that is not a constant."""
     inputs = [value for value in graph.input if value.name not in constants]
-    for what, values in (("input", inputs), ("output", list(graph.output))):
-        if len(values) != 1:
-            names = ", ".join(quoted(value.name) for value in values[:8]) or "none"
-            raise NetworkError(
-                f"the graph has {len(values)} {what}s ({names}); single-path graphs with one are accepted"
-            )
-        tensor = values[0].type.tensor_type
-        accepted = (*FLOATS, TensorProto.UINT8) if what == "input" else FLOATS
-        if not values[0].type.HasField("tensor_type") or tensor.elem_type not in accepted:
-            raise NetworkError(
-                f"{what} {quoted(values[0].name)} has type {type_name(tensor.elem_type)}; tensors of "
-                f"{', '.join(type_name(code) for code in accepted)} are accepted"
-            )
-    return inputs[0], graph.output[0]
+    if len(inputs) != 1:
+        names = ", ".join(quoted(value.name) for value in inputs[:8]) or "none"
+        raise NetworkError(f"the graph has {len(inputs)} inputs ({names}); graphs with one are accepted")
+    tensor, accepted = inputs[0].type.tensor_type, (*FLOATS, TensorProto.UINT8)
+    if not inputs[0].type.HasField("tensor_type") or tensor.elem_type not in accepted:
+        raise NetworkError(
+            f"input {quoted(inputs[0].name)} has type {type_name(tensor.elem_type)}; tensors of "
+            f"{', '.join(type_name(code) for code in accepted)} are accepted"
+        )
+    source: ValueInfoProto = inputs[0]
+    return source
+
+
+def outputs_of(graph: GraphProto, wanted: str | None, tensors: Collection[str]) -> list[str]:
+    """The outputs of the file, or the tensor that was asked for by its name."""
+    outputs = [value.name for value in graph.output]
+    if wanted is None:
+        if not outputs:
+            raise NetworkError("the graph has no outputs; one at least is accepted")
+        return outputs
+    if wanted not in tensors:
+        names = ", ".join(quoted(name) for name in outputs[:8]) or "none"
+        raise NetworkError(
+            f"--output-name {wanted}: no node of the file gives a tensor of that name; its outputs are {names}"
+        )
+    return [wanted]
 
 
 def input_shape(source: ValueInfoProto) -> tuple[tuple[int, ...], int]:

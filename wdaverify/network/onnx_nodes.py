@@ -45,7 +45,7 @@ class Operator(Generic[_Read]):
     """Whether every output is a tensor of its own; otherwise the first is, and no other may be used."""
 
 
-_Value = int | float | str | tuple[int, ...] | tuple[float, ...] | Tensor
+_Value = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,7 @@ class Node:
     opset: int
     constants: tuple[Tensor | None, ...]
     moving: tuple[int, ...]
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, _Value]
 
@@ -105,6 +106,13 @@ class Node:
         if len(whole) != len(value):
             raise self.refused(f"attribute {name} is not a list of integers")
         return whole
+
+    def numbers(self, name: str, default: float | None = None) -> tuple[float, ...]:
+        """An attribute that is a list of finite numbers; left out, the one number ``default``."""
+        value = self.attributes.get(name, () if default is None else (default,))
+        if not isinstance(value, tuple) or not all(isinstance(v, float) and math.isfinite(v) for v in value):
+            raise self.refused(f"attribute {name} is not a list of finite numbers, which is accepted")
+        return tuple(v for v in value if isinstance(v, float))
 
     def text(self, name: str, default: str, accepted: Sequence[str]) -> str:
         """An attribute that is one of the words accepted."""
@@ -171,6 +179,8 @@ def _value(attribute: AttributeProto, label: str) -> _Value:
             return tuple(float(v) for v in attribute.floats)
         case AttributeProto.INTS:
             return tuple(int(v) for v in attribute.ints)
+        case AttributeProto.STRINGS:
+            return tuple(text.decode("utf-8", errors="replace") for text in attribute.strings)
         case AttributeProto.TENSOR:
             return decode_tensor(attribute.t, f"{label}: attribute {quoted(attribute.name)}")
         case _:

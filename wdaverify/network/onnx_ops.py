@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto, TensorProto
@@ -13,7 +13,8 @@ from wdaverify.network.onnx_arithmetic import ARITHMETIC
 from wdaverify.network.onnx_constants import CONSTANTS
 from wdaverify.network.onnx_functions import FUNCTIONS
 from wdaverify.network.onnx_joins import JOINS
-from wdaverify.network.onnx_nodes import EVERY, Node, Operator, before, operator_name, since
+from wdaverify.network.onnx_linear import LINEAR
+from wdaverify.network.onnx_nodes import EVERY, Node, Operator, before, since
 from wdaverify.network.onnx_path import Path, Place
 from wdaverify.network.onnx_products import PRODUCTS
 from wdaverify.network.onnx_reductions import REDUCTIONS, Read
@@ -21,8 +22,6 @@ from wdaverify.network.onnx_selections import SELECTIONS, SPLIT, split
 from wdaverify.network.onnx_shapes import SHAPES
 from wdaverify.network.onnx_tensors import DTYPES, FLOATS, HALVES, quoted, type_name
 from wdaverify.network.onnx_windows import WINDOWS
-
-DROPPED_AT_THE_END = ("LogSoftmax", "Softmax")
 
 
 def apply(path: Path, node: Node, given: Sequence[Place]) -> list[Place]:
@@ -37,7 +36,7 @@ def apply(path: Path, node: Node, given: Sequence[Place]) -> list[Place]:
         )
     if node.op in COMPUTED:
         COMPUTED[node.op].read(path, node, given)
-        return [path.place]
+        return [path.place] * (2 if COMPUTED[node.op].many else 1)
     if node.op not in MOVES and node.op != "Split":
         raise node.refused("it reads what is computed from the network's input; accepted are constants")
     if len(given) == 1 and node.active != 0:
@@ -68,42 +67,22 @@ def _cast(path: Path, node: Node, given: Sequence[Place]) -> None:
     path.dtype = DTYPES[code]
 
 
-def _softmax(path: Path, node: Node, given: Sequence[Place]) -> None:
-    """Left out, and told: it moves no margin's sign, and logits are what margins are defined on."""
-    path.at_hand(given[0])
-    shape = path.layout.shape
-    axis = node.integer("axis", -1 if node.opset >= 13 else 1)
-    lowest = -len(shape) if node.opset >= 11 else 0
-    if not lowest <= axis < max(len(shape), 1):
-        raise node.refused(f"axis {axis} for shape {list(shape)}; the class axis is accepted")
-    start = axis % len(shape) if shape else 0
-    over = shape[start : start + 1] if node.opset >= 13 else shape[start:]
-    if math.prod(over) != path.layout.size:
-        raise node.refused(
-            f"axis {axis} of shape {list(shape)} is not the class axis; accepted is {node.op} over all classes"
-        )
-    path.head = node.label, "softmax" if node.op == "Softmax" else "log-softmax"
-
-
-_TAIL: dict[str, Operator[Read]] = {
+_OTHERS: dict[str, Operator[Read]] = {
     "Cast": Operator(_cast, 1, 1, {"to": EVERY, "saturate": since(19), "round_mode": since(24)}),
     "Dropout": Operator(_dropout, 1, 3, {"is_test": before(7), "ratio": before(12), "seed": since(12)}),
-    "LogSoftmax": Operator(_softmax, 1, 1, {"axis": EVERY}),
-    "Softmax": Operator(_softmax, 1, 1, {"axis": EVERY}),
 }
 MOVES = SHAPES | SELECTIONS
-COMPUTED = ARITHMETIC | FUNCTIONS | JOINS | PRODUCTS | REDUCTIONS | WINDOWS | _TAIL
+COMPUTED = ARITHMETIC | FUNCTIONS | JOINS | LINEAR | PRODUCTS | REDUCTIONS | WINDOWS | _OTHERS
 OPERATORS: dict[str, Operator[object]] = dict(sorted({**MOVES, **COMPUTED, **CONSTANTS, "Split": SPLIT}.items()))  # type: ignore[arg-type]
 """By name."""
 
 
-def check_operator(proto: NodeProto, label: str, opset: int) -> None:
-    """Refuse a node whose operator, domain, attributes or number of inputs are outside the closed list.
+def check_operator(proto: NodeProto, label: str, opset: int, operator: Operator[Any]) -> None:
+    """Refuse a node whose attributes or number of inputs are none of its operator's.
 
     Raises:
         NetworkError: names the node, the operator and what is accepted.
     """
-    operator = OPERATORS[operator_name(proto)]
     if not operator.least <= len(proto.input) <= operator.most:
         raise NetworkError(f"{label}: {len(proto.input)} inputs; accepted are {operator.least} to {operator.most}")
     if not proto.output or not proto.output[0]:

@@ -10,7 +10,32 @@ from onnx import GraphProto, NodeProto
 from wdaverify.errors import NetworkError
 from wdaverify.network.onnx_nodes import describe, operator_name
 from wdaverify.network.onnx_ops import OPERATORS
+from wdaverify.network.onnx_tails import HEADS
 from wdaverify.network.onnx_tensors import quoted
+
+
+def makers_of(graph: GraphProto) -> dict[str, tuple[NodeProto, str]]:
+    """The node that gives a tensor, the first if several do, with the name that messages give it."""
+    makers: dict[str, tuple[NodeProto, str]] = {}
+    for proto, label in labelled(graph):
+        for name in proto.output:
+            makers.setdefault(name, (proto, label))
+    makers.pop("", None)
+    return makers
+
+
+def computed_from(graph: GraphProto, source: str) -> set[str]:
+    """The tensors that are computed from the input, itself among them."""
+    readers: dict[str, list[NodeProto]] = {}
+    for proto in graph.node:
+        for name in {*proto.input}:
+            readers.setdefault(name, []).append(proto)
+    computed, waiting = {source}, [source]
+    while waiting:
+        for proto in readers.pop(waiting.pop(), []):
+            waiting += {*proto.output} - computed - {""}
+            computed |= {*proto.output}
+    return computed - {""}
 
 
 def needed_for(graph: GraphProto, sink: str) -> set[str]:
@@ -66,9 +91,14 @@ def check_all(nodes: Sequence[tuple[NodeProto, str]]) -> None:
         for proto, label in nodes
         if operator_name(proto) not in OPERATORS
     ]
-    accepted = f"accepted are {', '.join(OPERATORS)}; rewrite or re-export the network with these"
-    if len(unknown) == 1:
-        raise NetworkError(f"{unknown[0]}: this operator is not accepted; {accepted}")
     if unknown:
+        if all(operator_name(proto) in (*OPERATORS, *HEADS) for proto, _ in nodes):
+            reason = "accepted as the last operator of the network only, of its scores"
+            way = "re-export the network with others, or name the tensor in front with --output-name NAME (output_name=NAME)"
+        else:
+            accepted = f"accepted are {', '.join(OPERATORS)}, and behind the scores {', '.join(HEADS)}"
+            reason = f"{'this operator is' if len(unknown) == 1 else 'these operators are'} not accepted; {accepted}"
+            way = "rewrite or re-export the network with these"
         shown = ", ".join(unknown[:4]) + (f" and {len(unknown) - 4} more" if len(unknown) > 4 else "")
-        raise NetworkError(f"{len(unknown)} nodes have operators that are not accepted: {shown}; {accepted}")
+        many = f"{len(unknown)} nodes, " if len(unknown) > 1 else ""
+        raise NetworkError(f"{many}{shown}: {reason}; {way}")

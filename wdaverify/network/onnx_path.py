@@ -21,7 +21,7 @@ from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, width_of
 from wdaverify.graph.nodes import Node as GraphNode
 from wdaverify.graph.rewrite import reached
-from wdaverify.network.model import Array, Head
+from wdaverify.network.model import Array
 from wdaverify.network.onnx_nodes import Node
 from wdaverify.network.onnx_tensors import Tensor
 
@@ -80,8 +80,6 @@ class Path:
     nodes: list[GraphNode]
     notices: list[str]
     allowance: Allowance
-    head: tuple[str, Head] | None = None
-    """What the network ends in and the graph leaves out: its label and kind."""
     batch: int = 1
     """How many samples the file takes at once: one of them is read."""
     at: int = INPUT

@@ -9,27 +9,28 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path as FilePath
 
 import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from wdaverify.errors import NetworkError
-from wdaverify.given import flag, path_of
-from wdaverify.graph.nodes import Graph
+from wdaverify.given import flag, instance, path_of
 from wdaverify.network.model import Head, ReluNetwork
 from wdaverify.network.onnx_batch import check_apart, of_one
 from wdaverify.network.onnx_constants import folded, shape_of
-from wdaverify.network.onnx_ends import ends_of, input_shape, input_type, told_of_types
+from wdaverify.network.onnx_ends import input_of, input_shape, input_type, outputs_of, told_of_types
 from wdaverify.network.onnx_external import Beside
 from wdaverify.network.onnx_file import network_bytes
+from wdaverify.network.onnx_linear import CLASSIFIER
 from wdaverify.network.onnx_nodes import OPSETS, Node, decode_attributes, operator_name
-from wdaverify.network.onnx_ops import DROPPED_AT_THE_END, OPERATORS, apply, check_operator
-from wdaverify.network.onnx_order import check_all, in_order, labelled, needed_for
+from wdaverify.network.onnx_ops import OPERATORS, apply, check_operator
+from wdaverify.network.onnx_order import check_all, computed_from, in_order, labelled, makers_of, needed_for
 from wdaverify.network.onnx_path import Allowance, Path, Place, finished
-from wdaverify.network.onnx_tensors import Tensor, decode_tensor, quoted
+from wdaverify.network.onnx_tails import TAILS, Makers, Seen, Tail, followed, head_of, scores_of, tail_of, told
+from wdaverify.network.onnx_tensors import Tensor, decode_names, decode_tensor, quoted
 from wdaverify.network.onnx_wire import check_structure
 from wdaverify.untrusted import UnreadableError, file_name, shown
 
@@ -41,49 +42,63 @@ _DROPPED: dict[Head, str] = {
     "the probabilities; cross-entropy is -log of the label's probability, the Softmax applied once",
     "log-softmax": "it moves all of them by one number, so that zero-one, margin, hinge, dlr and cross-entropy (-log of the label's "
     "probability) are the same with it",
+    "sigmoid": "zero-one, and the distance to an error, are those of the probability against 1/2; cross-entropy is -log of the label's "
+    "probability, the Sigmoid applied once; margin and hinge are those of the logit",
+    "argmax": "zero-one, and the distance to an error, are those of the label, where a tie is an error; the other losses are those of z",
 }
 """What a final operator that is left out means for the losses of the logits."""
 
 
-def load_network(path: str | os.PathLike[str], *, logits: bool = False, external_data: bool = False) -> ReluNetwork:
+def load_network(
+    path: str | os.PathLike[str], *, logits: bool = False, external_data: bool = False, output_name: str | None = None
+) -> ReluNetwork:
     """Read a network of affine maps and piecewise-linear functions.
 
     Its meaning is real arithmetic on the weights as stored (docs/theory.md, section 1).
 
     Args:
         path: the ONNX file.
-        logits: whether the network meant is the one in front of the file's final Softmax or LogSoftmax. Otherwise that is left
-            out too, but the network says so (``head``), and questions about its own outputs are refused.
+        logits: whether the network meant is the one in front of the file's final Softmax, LogSoftmax, Sigmoid or ArgMax. Otherwise
+            that is left out too, but the network says so (``head``), and questions about its own outputs are refused.
         external_data: whether weights may be read from other files: plain ones in the folder of the model, nowhere else.
+        output_name: the tensor of the file that is meant, an output or any other that a node gives. None: the outputs, all of
+            which have to be made of one tensor of scores (labels and probabilities of scikit-learn, say).
 
     Returns:
         The network with one batch axis left out of its shapes; ``sha256`` is of the file's bytes (of a ``.onnx.gz``: of what it
-        unpacks to; then of the files of weights, by name), ``notices`` says what was taken otherwise than written (a final Softmax,
-        a batch normalisation's multiplier, a narrowing cast, constants that are computed).
+        unpacks to; then of the files of weights that were read, by name), ``notices`` says what was taken otherwise than written (a
+        final Softmax, a batch normalisation's multiplier, a narrowing cast, constants that are computed) and which tensor is verified.
 
     Raises:
-        NetworkError: the file cannot be read, or holds anything but accepted operators, or ``logits`` are asked for
-            where no Softmax stands behind them; one line of text.
+        NetworkError: the file cannot be read, or holds anything but accepted operators, there is no such tensor or several
+            are meant, or ``logits`` are asked for where nothing stands behind them; one line of text.
     """
     path, logits = FilePath(path_of("network", path, NetworkError)), flag("logits", logits, NetworkError)
     beside = Beside(path.parent) if flag("external_data", external_data, NetworkError) else None
+    if output_name is not None:
+        instance(
+            "output_name", output_name, str, "the name of a tensor, or None for the outputs of the file", NetworkError
+        )
     try:
         data = network_bytes(path)
         graph, opset = _parse(data)
-        features, output_shape, read, notices, head = _convert(graph, opset, beside)
+        features, read, seen = _convert(graph, opset, beside, output_name)
+        head = head_of(seen)
         if logits and head is None:
             raise NetworkError(
-                "the network does not end in a Softmax or LogSoftmax: its outputs are its logits; leave --logits (logits=True) out"
+                "the network does not end in a Softmax, LogSoftmax, Sigmoid or ArgMax: its outputs are its logits; leave --logits "
+                "(logits=True) out"
             )
+        body = finished(read)
     except (NetworkError, UnreadableError) as error:
         raise NetworkError(f"{shown(path, 4096)}: {error}") from None
     return ReluNetwork(
-        graph=read,
+        graph=body,
         input_shape=features,
-        output_shape=output_shape,
+        output_shape=_without_batch(read.layout.shape),
         sha256=hashlib.sha256(data).hexdigest() if beside is None else beside.digest(data),
         name=file_name(path),
-        notices=(*notices, *(() if head is None else (_told(head, logits),))),
+        notices=(*read.notices, *(() if head is None else (_told(head, logits),))),
         head=None if head is None or logits else head[1],
     )
 
@@ -137,45 +152,106 @@ def _texts(model: ModelProto) -> Iterator[object]:
 
 
 def _convert(
-    graph: GraphProto, opset: int, beside: Beside | None
-) -> tuple[tuple[int, ...], tuple[int, ...], Graph, tuple[str, ...], tuple[str, Head] | None]:
-    """Input shape, output shape, the network, notices, and the final operator that is left out."""
-    constants = _initializers(graph, beside)
-    source, sink = ends_of(graph, constants)
+    graph: GraphProto, opset: int, beside: Beside | None, wanted: str | None
+) -> tuple[tuple[int, ...], Path, list[Seen]]:
+    """Input shape, the network up to its scores, and what the outputs are of these."""
+    stored = _initializers(graph)
+    source = input_of(graph, stored)
     shape, batch = input_shape(source)
     dtype = input_type(source)
+    makers, computed = makers_of(graph), computed_from(graph, source.name)
+    tails = [tail_of(name, makers, computed) for name in outputs_of(graph, wanted, makers)]
+    sink = scores_of(tails)
+    needed = needed_for(graph, sink)
+    constants = {name: _decoded(stored[name], beside) for name in stored if name in needed}
     layout = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
     path = Path(layout, dtype, layout.size, [], [], Allowance.beside(sum(value.size for value in constants.values())))
     path.batch = batch
     path.notices += told_of_types(graph, source, batch)
-    _walk(graph, opset, constants, path, source.name, sink.name)
-    return _without_batch(shape), _without_batch(path.layout.shape), finished(path), tuple(path.notices), path.head
+    _walk(graph, opset, constants, path, source.name, sink)
+    seen = [_followed(tail, opset, path, makers, computed, stored, beside) for tail in tails]
+    path.notices += told(tails, seen)
+    if sum(size > 1 for size in path.layout.shape) > 1:
+        sizes = [*_without_batch(path.layout.shape)]
+        path.notices.append(
+            f"{quoted(sink)} of shape {sizes} is taken for {path.layout.size} classes, in row-major order"
+        )
+    return _without_batch(shape), path, seen
 
 
-def _initializers(graph: GraphProto, beside: Beside | None) -> dict[str, Tensor]:
+def _followed(
+    tail: Tail,
+    opset: int,
+    path: Path,
+    makers: Makers,
+    computed: set[str],
+    stored: dict[str, TensorProto],
+    beside: Beside | None,
+) -> Seen:
+    """What an output is of the scores at hand."""
+
+    def constant(name: str) -> Tensor:
+        if name in stored:
+            return _decoded(stored[name], beside, decode_names)
+        if name in makers and operator_name(makers[name][0]) == "Constant":
+            proto, label = makers[name]
+            check_operator(proto, label, opset, OPERATORS["Constant"])
+            made = Node("Constant", label, opset, (), (), (), tuple(proto.output), decode_attributes(proto, label))
+            return folded(made, path.notices)[0]
+        raise NetworkError(f"{quoted(name)} is computed behind the scores; a constant is accepted there")
+
+    def node_of(proto: NodeProto, label: str) -> Node:
+        op = operator_name(proto)
+        if op in TAILS:
+            check_operator(proto, label, opset, TAILS[op])
+        moving = tuple(k for k, name in enumerate(proto.input) if name in computed)
+        operands = tuple(None if name in computed or not name else constant(name) for name in proto.input)
+        attributes = decode_attributes(proto, label)
+        return of_one(
+            Node(op, label, opset, operands, moving, tuple(proto.input), tuple(proto.output), attributes), path.batch
+        )
+
+    return followed(tail, path.layout, node_of, makers, constant)
+
+
+def _initializers(graph: GraphProto) -> dict[str, TensorProto]:
     if graph.sparse_initializer:
         raise NetworkError("the graph has sparse initializers; dense ones are accepted")
-    constants: dict[str, Tensor] = {}
+    stored: dict[str, TensorProto] = {}
     for tensor in graph.initializer:
-        if not tensor.name or tensor.name in constants:
+        if not tensor.name or tensor.name in stored:
             raise NetworkError(f"initializer {quoted(tensor.name)} has no name, or one that occurs twice")
-        what = f"initializer {quoted(tensor.name)}"
-        constants[tensor.name] = decode_tensor(tensor if beside is None else beside.whole(tensor, what), what)
-    return constants
+        stored[tensor.name] = tensor
+    return stored
+
+
+def _decoded(
+    tensor: TensorProto, beside: Beside | None, decode: Callable[[TensorProto, str], Tensor] = decode_tensor
+) -> Tensor:
+    what = f"initializer {quoted(tensor.name)}"
+    return decode(tensor if beside is None else beside.whole(tensor, what), what)
 
 
 def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Path, source: str, sink: str) -> None:
-    """Append every node that the output needs to ``path``, whose tensor at hand is the output at the end."""
+    """Append every node that the scores need to ``path``, whose tensor at hand is the scores at the end."""
     tensors = {source: path.place}
     needed = needed_for(graph, sink)
     used = [(proto, label) for proto, label in labelled(graph) if any(name in needed for name in proto.output)]
     check_all(used)
     for proto, label in in_order(used, {*constants, *tensors}):
-        check_operator(proto, label, opset)
+        op = operator_name(proto)
+        check_operator(proto, label, opset, OPERATORS[op])
         moving = _moving(proto, label, constants, tensors)
         operands = tuple(constants.get(name) for name in proto.input)
         node = Node(
-            operator_name(proto), label, opset, operands, moving, tuple(proto.output), decode_attributes(proto, label)
+            op,
+            label,
+            opset,
+            operands,
+            moving,
+            tuple(proto.input),
+            tuple(proto.output),
+            decode_attributes(proto, label),
         )
         _check_outputs(node, needed, {*constants, *tensors})
         if not moving or node.op in ("Shape", "Size"):
@@ -193,7 +269,7 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
                     path.allowance.take(out.size)
                 constants[name] = out
             continue
-        if node.op in DROPPED_AT_THE_END and node.outputs[0] != sink:
+        if node.op == CLASSIFIER and node.outputs[1:2] != (sink,):
             raise node.refused("accepted as the last operator of the network only")
         given = [tensors[proto.input[k]] for k in moving]
         made = apply(path, of_one(node, path.batch), given)
@@ -203,6 +279,8 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
     if sink not in tensors:
         raise NetworkError(f"output {quoted(sink)} is what no node gives from the input; a computed output is accepted")
     path.take(tensors[sink])
+    if path.dtype.kind != "f":
+        raise NetworkError(f"output {quoted(sink)} is of type {path.dtype}; one of floating-point numbers is accepted")
 
 
 def _check_outputs(node: Node, needed: set[str], known: set[str]) -> None:

@@ -53,9 +53,9 @@ def decode_tensor(tensor: TensorProto, what: str) -> Tensor:
     if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
         where = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         raise NetworkError(
-            f"{what} keeps its data in another file, {quoted(where)}, which is never opened; save the model in one file: "
+            f"{what} keeps its data in another file, {quoted(where)}, which is not opened unasked; save the model in one file: "
             "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(path), path); "
-            "load_network(path, external_data=True) reads files beside the model"
+            "with --external-data (load_network(path, external_data=True)) files beside the model are read"
         )
     if tensor.HasField("segment"):
         raise NetworkError(f"{what} is stored in segments; save it whole")
@@ -69,6 +69,16 @@ def decode_tensor(tensor: TensorProto, what: str) -> Tensor:
     if values.dtype.kind == "f":
         refuse_non_finite(values, what)
     return values
+
+
+def decode_names(tensor: TensorProto, what: str) -> Tensor:
+    """The texts, or else the numbers, of ``tensor``: the names of classes."""
+    if tensor.data_type != TensorProto.STRING:
+        return decode_tensor(tensor, what)
+    shape = _shape(tensor, what)
+    if len(tensor.string_data) != math.prod(shape):
+        raise NetworkError(f"{what} claims shape {list(shape)}, but {len(tensor.string_data)} texts are stored")
+    return np.array([text.decode("utf-8", errors="replace") for text in tensor.string_data], object).reshape(shape)
 
 
 def refuse_non_finite(values: Tensor, what: str) -> None:

@@ -300,6 +300,8 @@ def files_json(
     cost_weights: str | None = None,
     functionals: str | None = None,
     logits: bool = False,
+    output_name: str | None = None,
+    external_data: bool = False,
     certificate: str | None = None,
 ) -> Json:
     """The files that a question was read from, and how, so that it can be asked again; ``certificate`` was written."""
@@ -312,6 +314,8 @@ def files_json(
         "cost_weights": cost_weights,
         "functionals": functionals,
         "logits": logits,
+        "output_name": output_name,
+        "external_data": external_data,
         "certificate": certificate,
     }
 

@@ -107,10 +107,13 @@ def facts(document: Document) -> Facts:
     data = document.data
     network = data["network"]
     rows = [("Network", f"{network['name']}: {words.widths(network)}, {words.count(network['relus'], 'ReLU')}", "")]
+    files = data.get("files") or _NONE
+    if files.get("output_name") is not None:
+        rows.append(("Output", f"{files['output_name']} (--output-name)", ""))
     rows.append(("Network SHA-256", data["network_sha256"], "code"))
     if data.get("samples"):
         rows.append(("Samples", f"the first {data['samples']['count']} of {data['samples']['source']}", ""))
-        rows += _reading(data.get("files") or _NONE)
+        rows += _reading(files)
         rows.append(("Samples SHA-256", _samples_sha256(data), "code"))
     if "loss" in data:
         rows.append(("Loss", f"{data['loss']}: {words.meaning(data['loss'])}", ""))
@@ -243,7 +246,7 @@ def _question_options(document: Document, files: Json) -> list[str]:
     out += ["--samples", str(data["samples"]["count"])]
     if files.get("label_column") is not None:
         out += ["--label-column", files["label_column"]]
-    return out + [f"--{flag}" for flag in ("logits", "clip") if files.get(flag)]
+    return out + _which(files) + (["--clip"] if files.get("clip") else [])
 
 
 def _slope_options(data: Json, files: Json) -> list[str]:
@@ -263,8 +266,15 @@ def _slope_options(data: Json, files: Json) -> list[str]:
     free = region["lower"] == "-inf" and region["kind"] == "balls"
     if not free:
         out += _support({**region, "integer": []}, files.get("support"))
-    out += ["--logits"] if files.get("logits") else []
-    return [*out, "--gap", repr(float(data["gap_asked"])), "--seed", str(data["seed"])]
+    return [*out, *_which(files), "--gap", repr(float(data["gap_asked"])), "--seed", str(data["seed"])]
+
+
+def _which(files: Json) -> list[str]:
+    """The options that say which network of the file is meant."""
+    name = files.get("output_name")
+    out = ["--logits"] if files.get("logits") else []
+    out += [] if name is None else [f"--output-name={name}"]
+    return out + (["--external-data"] if files.get("external_data") else [])
 
 
 def _support(support: Json, path: str | None) -> list[str]:

@@ -145,13 +145,14 @@ def _kind(data: Json, name: str) -> str:
 
 
 def _fill_in(data: Json, kind: str) -> None:
-    """Older versions said nothing of float32, which is unknown then, of ties, which they did not show, of a final Softmax, and of what a
-    layer reads, which was the one before it.
+    """Older versions said nothing of float32, which is unknown then, of ties, which they did not show, of how the network was read, and of
+    what a layer reads, which was the one before it.
     """
     if kind == "verification":
         data.setdefault("tie", None)
     if isinstance(data.get("files"), dict):
-        data["files"].setdefault("logits", False)
+        for name, plain in (("logits", False), ("output_name", None), ("external_data", False)):
+            data["files"].setdefault(name, plain)
     network = data.get("network")
     found = network.get("layers") if isinstance(network, dict) else None
     for k, layer in enumerate(found if isinstance(found, list) else ()):
