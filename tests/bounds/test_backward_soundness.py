@@ -23,6 +23,7 @@ from layers import Diagonal, Relu, blocks_of, layers_of
 from wdaverify.certify import backward as module
 from wdaverify.certify import peak as peak_module
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.boxes import Boxes
 from wdaverify.certify.peak import Price
 from wdaverify.graph.functions import relu
 from wdaverify.graph.maps import Dense, Same
@@ -123,15 +124,26 @@ def paid_at_far(genuine: object) -> object:
 
 
 def of_the_first_shell(genuine: object) -> object:
-    """What all shells share is taken for what the first one is."""
+    """What every shell has of its own is taken for what the first one has."""
 
     def broken(rows: Array, points: Array) -> object:
-        return genuine(rows, points[:1] if len(rows) == 1 else points)  # type: ignore[operator]
+        return genuine(rows, points[:1])  # type: ignore[operator]
+
+    return broken
+
+
+def short(genuine: object) -> object:
+    """Intervals that are too short by a fifth on one side."""
+
+    def broken(self: object, *given: object) -> tuple[Array, Array]:
+        low, high = genuine(self, *given)  # type: ignore[operator]
+        return low, high - 0.2 * (high - low)
 
     return broken
 
 
 FAULTS = {
+    "a short interval": (Boxes, "of", short),
     "a wrong intercept": (type(relu()), "gain", less_gain),
     "a narrow interval": (module, "_allowed", narrower),
     "a cost charged at the wrong end": (module, "peak", paid_at_far),

@@ -8,8 +8,9 @@ For one leaf (a shell, phases) and any numbers ``nu``, one a neuron, in reverse 
     at the input                   + max_x  p . x - tau ||x - c||^p                    (certify.peak)
 
 bounds a functional of the output less tau ||x - c||^p, since ``v = phi(z)`` and ``z = sum_s M_s v_s + b`` may be added with any
-multiplier. Pre-activation bounds ``l, u`` are the same bound of ``+z`` and ``-z`` with ``nu`` chosen by rule (CROWN, arXiv 1811.00866) or 0
-(intervals). A ReLU's rule has no jump (``graph.functions.lower_slope``): whoever follows it finds the same bounds, however they round.
+multiplier. Pre-activation bounds ``l, u`` are intervals (``certify.boxes``), and where these leave a function open the same bound of
+``+z`` and ``-z`` too, with ``nu`` chosen by rule (CROWN, arXiv 1811.00866). A ReLU's rule has no jump
+(``graph.functions.lower_slope``): whoever follows it finds the same bounds, however they round.
 ``nu`` is what is stored, exactly; what other coefficients are rounded by, their slip, is charged at the largest value that it
 multiplies: at once where that is known, else the slip goes on through the maps of absolute values.
 """
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.boxes import Boxes
 from wdaverify.certify.peak import Price, Shells, dot, largest, peak, unreachable
 from wdaverify.certify.proof import Phases
 from wdaverify.graph.functions import PiecewiseLinear
@@ -89,12 +91,7 @@ class _Along:
         return function.along(q, low, high, lines.slopes[:, None, span]) + added, lift
 
 
-def _none(span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array) -> tuple[None, None]:
-    """nu is 0: intervals."""
-    return None, None
-
-
-_Choice = Callable[[slice, PiecewiseLinear, Array, Array, Array], tuple[Array | None, Array | None]]
+_Choice = Callable[[slice, PiecewiseLinear, Array, Array, Array], tuple[Array, Array | None]]
 """From neurons, their function, q ``[B, R, m]`` and ``l, u`` ``[B, 1, m]`` to nu, and how much of it is a lift (None: nothing)."""
 
 
@@ -128,6 +125,7 @@ class Backward:
 
     def __init__(self, graph: Graph, rows: LinearRows | None = None) -> None:
         self._graph, self._rows = graph, rows
+        self._boxes = Boxes(graph)
         self._number = {k: number for number, k in enumerate(graph.elementwise)}
         self._beside: dict[int, tuple[list[LinearMap], list[Array]]] = {
             k: ([m.size() for m in node.maps], [np.full((1, 1, m.inputs), m.lost_in) for m in node.maps])
@@ -155,26 +153,48 @@ class Backward:
         """
         bounds: HiddenBounds = []
         for number, k in enumerate(self._graph.elementwise):
-            source = self._node(k).source
-            size = self._graph.width(k)
-            unit = np.concatenate([np.eye(size), -np.eye(size)])[None]
-            step = max(1, _CHUNK // (2 * size * self._widest))
-            parts = []
-            for first in range(0, len(shells), step):
-                piece = slice(first, first + step)
-                local = [(low[piece], high[piece]) for low, high in bounds]
-                some = shells.take(piece)
-                none = np.zeros((len(some), self.neurons), np.int8) if phases is None else phases[piece]
-                top = self._pass(source, unit, some, local, none, _ByRule(), None)
-                if number > 0:
-                    top = np.minimum(top, self._pass(source, unit, some, local, none, _none, None))
-                parts.append(top)
-            top = np.concatenate(parts)
+            node = self._node(k)
+            low, high = self._boxes.of(node.source, shells, bounds)
+            if not self._boxes.exact(node.source, shells):
+                least, greatest = node.function.slope_range(low, high)
+                self._by_rule(node.source, shells, bounds, phases, least != greatest, (low, high))
             if phases is None:
-                bounds.append((-top[:, size:], np.maximum(top[:, :size], -top[:, size:])))
+                bounds.append((low, np.maximum(low, high)))
             else:
-                bounds.append(_cut(-top[:, size:], top[:, :size], phases[:, self._span(number)]))
+                bounds.append(_cut(low, high, phases[:, self._span(number)]))
         return bounds
+
+    def _by_rule(
+        self,
+        source: int,
+        shells: Shells,
+        bounds: HiddenBounds,
+        phases: Phases | None,
+        open_: NDArray[np.bool_],
+        sides: tuple[Array, Array],
+    ) -> None:
+        """Tighten both sides ``[S, m]`` where neurons are open, ``[S, m]``, by rule; the same on a shell whichever are beside it."""
+        width, count = open_.shape[1], open_.sum(axis=1)
+        grain = max(4, width // 8)
+        room = -(-count // grain) * grain  # rows a shell has, some of them 0: alike where the counts are
+        order = np.argsort(~open_, axis=1, kind="stable")
+        for rows in np.unique(room[room > 0]).tolist():
+            chosen = np.flatnonzero(room == rows)
+            rows = min(rows, width)
+            step = max(1, _CHUNK // (2 * rows * self._widest))
+            for first in range(0, chosen.size, step):
+                at = chosen[first : first + step]
+                where = order[at, :rows]
+                unit = np.zeros((at.size, 2 * rows, width))
+                for sign, begin in ((1.0, 0), (-1.0, rows)):
+                    unit[np.arange(at.size)[:, None], np.arange(begin, begin + rows), where] = sign
+                local = [(least[at], most[at]) for least, most in bounds]
+                none = np.zeros((at.size, self.neurons), np.int8) if phases is None else phases[at]
+                top = self._pass(source, unit, shells.take(at), local, none, _ByRule(), None)
+                asked, place = np.take_along_axis(open_[at], where, 1), (at[:, None], where)
+                low, high = (side[place] for side in sides)
+                sides[0][place] = np.where(asked, np.maximum(low, -top[:, rows:]), low)
+                sides[1][place] = np.where(asked, np.minimum(high, top[:, :rows]), high)
 
     def leaves(
         self,
@@ -230,7 +250,7 @@ class Backward:
         price: Price | None,
         doubt: float = 1.0,
     ) -> Array:
-        """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``, or ``[1, R, m]`` for all."""
+        """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``."""
         zero = np.zeros(rows.shape[:2])
         run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), unreachable(shells)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -296,7 +316,7 @@ class Backward:
         run: _Sum,
     ) -> None:
         nu, lift = choose(span, node.function, q, low, high)
-        rest = np.zeros(1) if nu is None else nu if lift is None else nu - lift
+        rest = nu if lift is None else nu - lift
         gain, rounded = node.function.gain(q, rest, low, high)
         run.add(gain.sum(-1), np.abs(gain).sum(-1))
         if lift is not None:
@@ -304,8 +324,7 @@ class Backward:
         if slip is not None:
             rounded = rounded + slip * reach
         run.error = run.error + rounded.sum(-1)
-        if nu is not None:
-            run.give(node.source, nu, None)
+        run.give(node.source, nu, None)
 
     def _with_rows(self, q: Array, slip: Array | None, rho: Array) -> tuple[Array, Array, Array, Array]:
         """``q - A^T rho``, its slip, ``max rho . v`` over ``lower <= v <= upper`` and its size, for ``lower <= A x <= upper``."""

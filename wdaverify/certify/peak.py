@@ -98,7 +98,7 @@ class _Shell:
 
 
 def dot(rows: Array, points: Array) -> Array:
-    """``rows . points`` ``[B, R]`` of rows ``[B, R, n]`` or ``[1, R, n]`` and points ``[B, 1, n]``."""
+    """``rows . points`` ``[B, R]`` of rows ``[B, R, n]`` and points ``[B, 1, n]``."""
     out: Array = rows @ points.transpose(0, 2, 1)
     return out[..., 0]
 
@@ -111,13 +111,11 @@ def largest(shells: Shells) -> Array:
 def peak(q: Array, slip: Array | None, shells: Shells, price: Price | None) -> tuple[Array, Array]:
     """``max q.x`` less the price over the shells ``[B, R]``, and the sizes that its rounding grows with.
 
-    q ``[B, R, n]``, or ``[1, R, n]`` for all shells, is known up to ``slip`` (None: paid for); without a price only the shell counts.
+    q ``[B, R, n]`` is known up to ``slip`` (None: paid for); without a price only the shell counts.
     """
     tau = np.zeros((len(shells), 1)) if price is None else price.tau[:, None]
     power = 1 if price is None else price.power
     free = price is None or not price.tau.any()
-    if len(q) < len(shells) and not (free and min(shells.up.min(), shells.down.min()) >= 0):
-        q = np.broadcast_to(q, (len(shells), *q.shape[1:]))
     centre, size = shells.centre[:, None, :], np.abs(q)
     shell, pull = _in_cost_units(q, shells)
     slope = _slope(shells.cost.norm, pull, shell, tau) if power == 2 else tau

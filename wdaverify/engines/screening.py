@@ -241,7 +241,8 @@ class Screen:
 
         ``known [S]`` are distances of errors already found (inf: none); nothing beyond them matters. Returns items and lower
         ``[M]``; a rival that stays negative on the whole ball up to ``known`` (or the reach) gets that radius (at order inf the
-        double after it: the least that the distance may be when rounded up), and inf where that ball is the whole support.
+        double after it: the least that the distance may be when rounded up), and inf where that ball is the whole support. At order
+        inf that is all that matters, and no smaller ball is tried.
         """
         items = self.pieces.of_samples(samples).reshape(-1)
         sample = self.pieces.sample[items]
@@ -252,7 +253,7 @@ class Screen:
         beyond = high if math.isfinite(self._problem.cost.order) else np.nextafter(high, math.inf)
         low = np.where(top < 0, np.where(whole, math.inf, beyond), low)
         live = np.flatnonzero(top >= 0)
-        for _ in range(_ROUNDS):
+        for _ in range(_ROUNDS if math.isfinite(self._problem.cost.order) else 0):
             if live.size == 0:
                 break
             steps = low[live][:, None] + (high - low)[live][:, None] * np.arange(1, _SHELLS) / _SHELLS

@@ -232,6 +232,8 @@ class ZeroOneSearch:
         begun = time.perf_counter()
         low = self._low.reshape(-1, self._per_sample).min(axis=1)
         open_ = (low < np.minimum(np.minimum(self.high, self._screen.reach), self._cap())) | (self._proofs is not None)
+        if not math.isfinite(self._problem.cost.order):
+            open_ &= self.high > self._problem.radius  # an error within the radius is one, however near
         samples = np.flatnonzero((self._twins.weight > 0) & (self.high > 0) & open_)
         if samples.size:
             items, low = self._screen.distances(samples, np.minimum(self.high[samples], self._cap()))
