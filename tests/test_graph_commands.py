@@ -57,7 +57,7 @@ def run(*arguments: object) -> int:
 def test_info_and_documents(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", files[0]) == 0
     text = capsys.readouterr().out
-    assert all(word in text for word in ("convolution 4 -> 8", "leakyrelu", "sum", "clip"))
+    assert all(word in text for word in ("convolution 4 -> 2@2x2", "leakyrelu", "sum", "clip"))
     page, result = tmp_path / "page.html", tmp_path / "result.json"
     assert run("verify", *files, "--radius", 0.05, "--loss", "zero-one", "--output", result, "--report", page) == 0
     document = json.loads(result.read_text())

@@ -342,9 +342,15 @@ def _network(network: ReluNetwork) -> Json:
 
 
 def _layers(network: ReluNetwork) -> list[Json]:
-    """Each with the layers that it reads, counted from 1; 0 is the input."""
+    """Each with the layers that it reads, counted from 1; 0 is the input; a convolution with the shape that it gives."""
     return [
-        {"kind": layer.kind, "inputs": layer.inputs, "outputs": layer.outputs, "sources": list(layer.sources)}
+        {
+            "kind": layer.kind,
+            "inputs": layer.inputs,
+            "outputs": layer.outputs,
+            "sources": list(layer.sources),
+            "shape": None if layer.shape is None else list(layer.shape),
+        }
         for layer in layers(network.graph)
     ]
 

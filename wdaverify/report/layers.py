@@ -11,12 +11,21 @@ from wdaverify.graph.nodes import INPUT, Affine, Graph
 
 @dataclass(frozen=True)
 class Layer:
-    """What a node is, how many numbers it takes and gives, and the places (from 1; 0: the input) of the layers that it reads."""
+    """What a node is, how many numbers it takes and gives, and the places (from 1; 0: the input) of the layers that it reads.
+
+    ``shape`` is that of a convolution's results: channels, height, width.
+    """
 
     kind: str
     inputs: int
     outputs: int
     sources: tuple[int, ...]
+    shape: tuple[int, int, int] | None = None
+
+    @property
+    def gives(self) -> str:
+        """``10``, or of a convolution ``16@14x14``."""
+        return str(self.outputs) if self.shape is None else "{}@{}x{}".format(*self.shape)
 
 
 def layers(graph: Graph) -> list[Layer]:
@@ -32,9 +41,20 @@ def layers(graph: Graph) -> list[Layer]:
         else:
             kind = node.function.name.lower()
         width = sum(graph.width(s) for s in sources)
-        out.append(Layer(kind, width, graph.width(k), tuple(place[s] for s in sources)))
+        shape = _shape(node.maps[0]) if isinstance(node, Affine) and len(sources) == 1 else None
+        out.append(Layer(kind, width, graph.width(k), tuple(place[s] for s in sources), shape))
         place[k] = len(out)
     return out
+
+
+def widths(graph: Graph) -> str:
+    """``784-16@14x14-100-10``: the input, and what affine layers and convolutions give."""
+    found = [layer.gives for layer in layers(graph) if layer.kind in ("affine", "convolution")]
+    return "-".join([str(graph.inputs), *found])
+
+
+def _shape(map_: LinearMap) -> tuple[int, int, int] | None:
+    return (int(map_.kernel.shape[0]), *map_.out) if isinstance(map_, Convolution) else None
 
 
 def _kind(map_: LinearMap) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from wdaverify.digits import at_most, down, percent, places, stated, up, width
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Loss, Norm, WdroProblem
-from wdaverify.report.layers import layers
+from wdaverify.report.layers import layers, widths
 from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
 
@@ -94,7 +94,7 @@ def network_summary(network: ReluNetwork) -> str:
     """The layers in the order of the file, the counts, the shapes and the hash; ends without a newline."""
     table = [
         ("network", network.name),
-        ("layers", _layers(network)),
+        *_layers(network),
         *(() if network.head is None else (("head", f"{network.head}, which the layers leave out"),)),
         ("ReLUs", str(network.n_relus)),
         ("parameters", str(network.n_parameters)),
@@ -128,7 +128,10 @@ def question_text(problem: WdroProblem) -> str:
     table = [
         ("question", formula),
         ("", f"order {cost.order}, ground cost {norm}{weighted} with {labels}; the loss is {meaning}"),
-        ("network", f"{problem.network.name}: {_widths(problem.network)}, {_count(problem.network.n_relus, 'ReLU')}"),
+        (
+            "network",
+            f"{problem.network.name}: {widths(problem.network.graph)}, {_count(problem.network.n_relus, 'ReLU')}",
+        ),
         ("samples", f"{len(problem.samples)} from {problem.samples.source}"),
     ]
     return rows(table)
@@ -155,20 +158,18 @@ def _box(problem: WdroProblem) -> str:
     return f"a box in R^{lower.size}"
 
 
-def _widths(network: ReluNetwork) -> str:
-    widths = [layer.outputs for layer in layers(network.graph) if layer.kind not in ("diagonal", "relu")]
-    return "-".join(str(width) for width in (network.n_inputs, *widths))
-
-
-def _layers(network: ReluNetwork) -> str:
-    names = []
-    for k, layer in enumerate(layers(network.graph)):
-        text = "ReLU" if layer.kind == "relu" else f"{layer.kind} {layer.outputs}"
+def _layers(network: ReluNetwork) -> list[tuple[str, str]]:
+    """The layers in a row of words; numbered, one a line, where some layer reads others than the one before it."""
+    found, names = layers(network.graph), []
+    for k, layer in enumerate(found):
+        text = "ReLU" if layer.kind == "relu" else f"{layer.kind} {layer.gives}"
         if layer.kind not in ("relu", "diagonal"):
-            text = f"{layer.kind} {layer.inputs} -> {layer.outputs}"
+            text = f"{layer.kind} {layer.inputs} -> {layer.gives}"
         read = " + ".join("input" if s == 0 else f"#{s}" for s in layer.sources)
         names.append(text if layer.sources == (k,) else f"{text} of {read}")
-    return ", ".join(names) or "none"
+    if all(layer.sources == (k,) for k, layer in enumerate(found)):
+        return [("layers", ", ".join(names) or "none")]
+    return [("" if k else "layers", f"#{k + 1} {name}") for k, name in enumerate(names)]
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -158,6 +158,7 @@ def _fill_in(data: Json, kind: str) -> None:
     for k, layer in enumerate(found if isinstance(found, list) else ()):
         if isinstance(layer, dict):
             layer.setdefault("sources", [k])
+            layer.setdefault("shape", None)
     for field in ("atoms", "distances"):
         entries = data.get(field)
         for entry in entries if isinstance(entries, list) else ():

@@ -184,9 +184,10 @@ def count(how_many: int, noun: str, plural: str = "s") -> str:
 
 
 def widths(network: Json) -> str:
-    """``64-16-16-10``."""
-    layers = [str(layer["outputs"]) for layer in network["layers"] if layer["kind"] == "affine"]
-    return "-".join([str(network["inputs"]), *layers])
+    """``64-16-16-10``, ``784-16@14x14-100-10``."""
+    found = [layer for layer in network["layers"] if layer["kind"] in ("affine", "convolution")]
+    given = [str(layer["outputs"]) if layer["shape"] is None else "{}@{}x{}".format(*layer["shape"]) for layer in found]
+    return "-".join([str(network["inputs"]), *given])
 
 
 def space(support: Json, features: int) -> str:
