@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from wdaverify import Functionals, GroundCost, Loss, Norm, Support, WdroProblem, make_samples, verify
 from wdaverify.errors import NetworkError
 from wdaverify.network.model import ReluNetwork
 from wdaverify.network.onnx_reader import load_network
@@ -95,3 +97,39 @@ def test_weights_in_a_file_beside_the_model_are_read_where_asked(exports: Path) 
         equal(exports / name, net)
         parts = (exports / name).read_bytes() + (exports / f"{name}.data").read_bytes()
         assert net.sha256 == hashlib.sha256(parts).hexdigest()
+
+
+def _question(net: ReluNetwork, order: float) -> WdroProblem:
+    """Two samples in [0, 1]^n under the network's own labels, moved by up to 0.1 in l-inf; of one score that itself counts."""
+    x = np.random.default_rng(net.n_inputs).uniform(size=(2, net.n_inputs))
+    cost, support = GroundCost(Norm.INF, order), Support.box(0, 1, net.n_inputs)
+    if net.n_outputs > 1 or net.head is not None:
+        scores = (net.two_classes() if net.n_outputs == 1 else net).forward(x)
+        return WdroProblem(net, make_samples(x, scores.argmax(axis=1)), cost, support, Loss.MARGIN, 0.1)
+    linear = Functionals(np.ones((1, 1)), np.zeros(1))
+    return WdroProblem(net, make_samples(x, np.zeros(2, int)), cost, support, Loss.LINEAR, 0.1, linear)
+
+
+@pytest.mark.parametrize("part", [0, *(pytest.param(k, marks=pytest.mark.full) for k in range(1, 16))])
+def test_no_feasible_move_leaves_the_bracket(exports: Path, part: int) -> None:
+    """80 moves of each network, half of them to corners of the balls, valued by its float64 forward pass."""
+    rng = np.random.default_rng(part)
+    for name in [*named(exports, "load"), *SIGMOIDS][part::16]:
+        net = load_network(exports / name, output_name=NAMED.get(name))
+        for order in (1, math.inf):
+            problem = _question(net, order)
+            result = verify(problem, time_limit=4, seed=1)
+            assert result.lower <= result.upper, name
+            x, y = problem.samples.x, problem.samples.y
+            moves = rng.uniform(-0.1, 0.1, size=(80, *x.shape))
+            moves[::2] = 0.1 * np.sign(moves[::2])
+            if order == 1:  # one sample moves as far as both may on average
+                moves[1::4] *= np.array([[2.0], [0.0]])
+            z = problem.network.forward(np.clip(x + moves, 0, 1).reshape(160, -1)).reshape(80, 2, -1)
+            if problem.loss is Loss.MARGIN:
+                own = z[:, [0, 1], y]
+                z[:, [0, 1], y] = -np.inf
+                values = z.max(axis=2) - own
+            else:
+                values = z[..., 0]
+            assert values.mean(axis=1).max() <= result.upper + 1e-7 * max(1.0, abs(result.upper)), name
