@@ -24,9 +24,9 @@ def counted(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     bound = Backward.pre_activations
 
-    def pre_activations(self: Backward, shells: Shells) -> HiddenBounds:
+    def pre_activations(self: Backward, shells: Shells, *, deadline: float) -> HiddenBounds:
         sizes.append(len(shells))
-        return bound(self, shells)
+        return bound(self, shells, deadline=deadline)
 
     monkeypatch.setattr(Backward, "pre_activations", pre_activations)
     return sizes

@@ -141,9 +141,9 @@ def test_one_region_serves_the_samples_of_all_labels(norm: Norm, monkeypatch: py
     asked: list[int] = []
     whole = Backward.pre_activations
 
-    def counted(backward: Backward, shells: Shells) -> HiddenBounds:
+    def counted(backward: Backward, shells: Shells, *, deadline: float) -> HiddenBounds:
         asked.append(len(shells))
-        return whole(backward, shells)
+        return whole(backward, shells, deadline=deadline)
 
     monkeypatch.setattr(Backward, "pre_activations", counted)
     values = screen.box_values()

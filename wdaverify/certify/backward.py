@@ -17,8 +17,11 @@ multiplies: at once where that is known, else the slip goes on through the maps 
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,11 +147,12 @@ class Backward:
     def numbers(self, rows: int) -> int:
         """How many doubles an array of a pass holds for one shell, with so many functionals or those of a layer's neurons."""
         most = max((2 * self._graph.width(k) for k in self._graph.elementwise), default=1)
-        return max(rows, most) * self._widest
+        return max(rows * self._widest, min(most * self._widest, _CHUNK))
 
-    def pre_activations(self, shells: Shells, phases: Phases | None = None) -> HiddenBounds:
+    def pre_activations(self, shells: Shells, phases: Phases | None = None, deadline: float = math.inf) -> HiddenBounds:
         """``l <= z <= u`` of every neuron on each shell, where phases ``[S, M]`` are given on their side of it.
 
+        After the deadline (of ``time.monotonic``) they are intervals alone.
         A side that phases leave empty has ``l > u`` for some neuron.
         """
         bounds: HiddenBounds = []
@@ -157,7 +161,7 @@ class Backward:
             low, high = self._boxes.of(node.source, shells, bounds)
             if not self._boxes.exact(node.source, shells):
                 least, greatest = node.function.slope_range(low, high)
-                self._by_rule(node.source, shells, bounds, phases, least != greatest, (low, high))
+                self._by_rule(node.source, shells, bounds, phases, least != greatest, (low, high), deadline)
             if phases is None:
                 bounds.append((low, np.maximum(low, high)))
             else:
@@ -172,29 +176,32 @@ class Backward:
         phases: Phases | None,
         open_: NDArray[np.bool_],
         sides: tuple[Array, Array],
+        deadline: float,
     ) -> None:
         """Tighten both sides ``[S, m]`` where neurons are open, ``[S, m]``, by rule; the same on a shell whichever are beside it."""
         width, count = open_.shape[1], open_.sum(axis=1)
-        grain = max(4, width // 8)
-        room = -(-count // grain) * grain  # rows a shell has, some of them 0: alike where the counts are
+        most, grain = max(1, _CHUNK // (2 * self._widest)), max(4, width // 8)
+        # how many rows a shell has, some of them 0: shells with about as many are taken together
+        room = np.minimum(-(-count // grain) * grain, width)
         order = np.argsort(~open_, axis=1, kind="stable")
         for rows in np.unique(room[room > 0]).tolist():
             chosen = np.flatnonzero(room == rows)
-            rows = min(rows, width)
-            step = max(1, _CHUNK // (2 * rows * self._widest))
-            for first in range(0, chosen.size, step):
+            step = max(1, most // rows)
+            for first, begin in product(range(0, chosen.size, step), range(0, rows, most)):
+                if time.monotonic() > deadline:
+                    return
                 at = chosen[first : first + step]
-                where = order[at, :rows]
-                unit = np.zeros((at.size, 2 * rows, width))
-                for sign, begin in ((1.0, 0), (-1.0, rows)):
-                    unit[np.arange(at.size)[:, None], np.arange(begin, begin + rows), where] = sign
-                local = [(least[at], most[at]) for least, most in bounds]
+                where = order[at, begin : min(begin + most, rows)]
+                unit = np.zeros((at.size, 2 * where.shape[1], width))
+                for sign, place in ((1.0, np.arange(where.shape[1])), (-1.0, np.arange(where.shape[1], unit.shape[1]))):
+                    unit[np.arange(at.size)[:, None], place, where] = sign
+                local = [(near[at], far[at]) for near, far in bounds]
                 none = np.zeros((at.size, self.neurons), np.int8) if phases is None else phases[at]
                 top = self._pass(source, unit, shells.take(at), local, none, _ByRule(), None)
-                asked, place = np.take_along_axis(open_[at], where, 1), (at[:, None], where)
-                low, high = (side[place] for side in sides)
-                sides[0][place] = np.where(asked, np.maximum(low, -top[:, rows:]), low)
-                sides[1][place] = np.where(asked, np.minimum(high, top[:, :rows]), high)
+                asked, cells = np.take_along_axis(open_[at], where, 1), (at[:, None], where)
+                low, high = (side[cells] for side in sides)
+                sides[0][cells] = np.where(asked, np.maximum(low, -top[:, where.shape[1] :]), low)
+                sides[1][cells] = np.where(asked, np.minimum(high, top[:, : where.shape[1]]), high)
 
     def leaves(
         self,

@@ -26,6 +26,8 @@ from wdaverify.witness.enclosure import functionals_enclosure
 
 Ints = NDArray[np.int64]
 
+_GRACE = 0.25
+"""Seconds beyond the deadline that the bounds of neurons over the whole support may take."""
 _NUMBERS = 2**19
 """The most doubles that one batch holds per array: the deadline is looked at between batches."""
 _SHELLS = 8
@@ -71,7 +73,7 @@ class Screen:
         slopes: bool = True,
         doubt: float = 1.0,
     ) -> None:
-        self._problem, self._deadline = problem, deadline
+        self._problem, self._deadline, self._tighten_until = problem, deadline, deadline
         self._logits = _logits_at(problem) if slopes else None
         self._balls = (
             slopes or problem.cost.norm is Norm.INF
@@ -83,7 +85,7 @@ class Screen:
 
     def until(self, deadline: float) -> None:
         """Go on, until another deadline."""
-        self._deadline = deadline
+        self._deadline = self._tighten_until = deadline
 
     def _reach(self) -> Array:
         """The largest distance ``D_i`` from each sample within the support, ``[N]``, rounded up; for order inf at most the radius."""
@@ -98,7 +100,7 @@ class Screen:
         )
 
     def _pre_activations(self, sample: Ints, near: Array, far: Array) -> HiddenBounds:
-        return self._backward.pre_activations(self._around(sample, near, far))
+        return self._backward.pre_activations(self._around(sample, near, far), deadline=self._tighten_until)
 
     def _bound(self, sample: Ints, rows: Array, near: Array, far: Array, lam: float | None) -> Array:
         """Upper bounds ``[B, R]`` of ``rows . z - lam * distance^p`` on the shells; inf for what the deadline left out."""
@@ -176,7 +178,8 @@ class Screen:
     def box_values(self) -> Array:
         """Upper bounds ``[N]`` of the loss over the whole support, floor left out: phi at multiplier 0; inf if unbounded.
 
-        One region serves all samples that agree in the features that cannot change, so this is done whatever the deadline says.
+        One region serves all samples that agree in the features that cannot change, so this is done whatever the deadline says;
+        past it, bounds of neurons are tightened for a quarter of a second at most.
         """
         samples, pieces, cost = self._problem.samples, self.pieces, self._problem.cost
         if not (self._problem.support.bounded and math.isfinite(cost.order)):
@@ -188,10 +191,11 @@ class Screen:
         )
         around = np.unique(group, return_index=True)[1][present[1]]
         items, deadline = pieces.of_samples(first), self._deadline
-        self._deadline = math.inf
+        self._deadline, until = math.inf, self._tighten_until
+        self._tighten_until = max(until, time.monotonic() + _GRACE)
         near, far = np.zeros(first.size), np.full(first.size, self._widest())
         raw = self._item_bounds(items, near, far, None, around)
-        self._deadline = deadline
+        self._deadline, self._tighten_until = deadline, until
         flat = items.reshape(-1)
         whole = pieces.whole(raw.reshape(-1), flat, 0.0).reshape(items.shape)
         return np.asarray(whole.max(axis=1)[position.reshape(-1)])
