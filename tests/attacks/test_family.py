@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from layers import Affine, Layer, Relu, network_of
+from quick import one_in
 
 from wdaverify.attacks.geometry import Geometry
 from wdaverify.attacks.outcome import AttackOutcome
@@ -209,9 +210,7 @@ def test_a_linear_network_is_attacked_exactly(norm: Norm, order: float, kind: st
     assert mixture(p, out.sample, out.point) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("norm", SOME_NORMS)
+@pytest.mark.parametrize(("norm", "order", "loss"), one_in(3, SOME_NORMS, ORDERS, LOSSES))
 def test_the_mixture_is_as_good_as_a_dense_grid_in_two_dimensions(norm: Norm, order: float, loss: Loss) -> None:
     rng = np.random.default_rng(11)
     net = random_network(rng, 2, 16, 8, 3)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from family_oracle import Question, exact, random_question
+from quick import one_in
 from test_family_against_oracle import put
 
 from wdaverify import WdroProblem
@@ -89,9 +90,7 @@ def against_oracle(question: Question, folder: Path) -> Ladder:
 
 
 @pytest.mark.parametrize("seed", seeds())
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("norm", PIECEWISE)
+@pytest.mark.parametrize(("norm", "order", "loss"), one_in(2, PIECEWISE, ORDERS, LOSSES))
 def test_box(norm: str, order: float, loss: str, seed: int, tmp_path: Path) -> None:
     ladder = against_oracle(random_question(seed, norm=norm, order=order, loss=loss), tmp_path)
     present = {rung.name for rung in ladder.rungs if rung.value is not None}
@@ -99,9 +98,7 @@ def test_box(norm: str, order: float, loss: str, seed: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("seed", seeds())
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("norm", PIECEWISE)
-@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize(("norm", "order", "extra"), one_in(2, PIECEWISE, ORDERS, EXTRAS))
 def test_labels_weights_rows_and_integers(extra: str, norm: str, order: float, seed: int, tmp_path: Path) -> None:
     """Losses take turns over the seeds; the linear loss takes no label cost."""
     losses = [loss for loss in LOSSES if loss != "linear" or extra != "label_cost"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import documents
 import pytest
+from quick import one_in
 
 from wdaverify import cli
 
@@ -172,8 +173,7 @@ def test_entries_without_a_value_stay_last(visit: Open) -> None:
         assert region.locator("tbody tr td:nth-child(3)").all_inner_texts()[-2:] == ["n/a", "n/a"]
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE, 320])
-@pytest.mark.parametrize("what", ["every kind", "nasty", "many"])
+@pytest.mark.parametrize(("width", "what"), one_in(2, [DESK, PHONE, 320], ["every kind", "nasty", "many"]))
 def test_nothing_sticks_out(width: int, what: str, visit: Open) -> None:
     made = {
         "every kind": every_kind(),

@@ -1,0 +1,23 @@
+"""Which combinations of several axes run in ``make test``: one in n, so that each value of each axis meets many of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+import pytest
+
+
+def one_in(n: int, *axes: Iterable[Any]) -> list[Any]:
+    """All combinations, those whose places add up to no multiple of n marked ``full``; marks of single values stay."""
+    out = []
+    for chosen in product(*(enumerate(axis) for axis in axes)):
+        marks: list[Any] = [] if sum(place for place, _ in chosen) % n == 0 else [pytest.mark.full]
+        values = []
+        for _, value in chosen:
+            marked = isinstance(value, type(pytest.param(0)))
+            values += list(value.values) if marked else [value]
+            marks += list(value.marks) if marked else []
+        out.append(pytest.param(*values, marks=marks, id="-".join(str(value) for value in values)))
+    return out
