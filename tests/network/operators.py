@@ -209,6 +209,25 @@ SELECTIONS: dict[str, Case] = {
     "gather table": one("Gather", S, 13, {"i": ints(0, 2, 1, 1).reshape(2, 2)}, axis=1),
     "expand": one("Expand", ["N", 1, 4], 13, {"s": ints(1, 3, 1)}),
     "expand raises": one("Expand", [1, 4], 8, {"s": ints(3, 1, 1)}),
+    "depth to space": one("DepthToSpace", ["N", 8, 3, 2], 13, blocksize=2),
+    "depth to space by columns": one("DepthToSpace", ["N", 8, 3, 2], 11, blocksize=2, mode="CRD"),
+    "depth to space 9": one("DepthToSpace", [1, 9, 2, 2], 9, blocksize=3),
+    "space to depth": one("SpaceToDepth", ["N", 2, 4, 6], 13, blocksize=2),
+    "an unused region": (
+        [
+            make(
+                "Resize",
+                ["x", "region", "s"],
+                ["y"],
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            )
+        ],
+        {"region": np.zeros(0, np.float32), "s": np.array([1, 1, 2, 2], np.float32)},
+        ["N", 2, 3, 2],
+        11,
+    ),
     "tile": one("Tile", S, 13, {"r": ints(1, 2, 3)}),
     "tile relu add": (
         [

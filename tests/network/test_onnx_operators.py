@@ -43,6 +43,14 @@ def test_agrees_with_onnxruntime(tmp_path: Path, name: str) -> None:
 
 
 REFUSED: dict[str, tuple[Case, tuple[str, ...]]] = {
+    "blocks of a row": (one("DepthToSpace", ["N", 8], 13, blocksize=2), ("blocksize 2", "[N, C, H, W]")),
+    "blocks of channels": (one("DepthToSpace", ["N", 6, 2, 2], 13, blocksize=2), ("6 channels", "(DepthToSpace)")),
+    "blocks of places": (one("SpaceToDepth", ["N", 1, 3, 4], 13, blocksize=2), ("does not divide", "[1, 1, 3, 4]")),
+    "blocks in another order": (
+        one("DepthToSpace", ["N", 4, 2, 2], 13, blocksize=2, mode="RDC"),
+        ("'RDC'", "DCR, CRD"),
+    ),
+    "a list of nothing": (one("Add", ["N", 3], 13, {"c": np.zeros(0, np.float32)}), ("shape [0]", "broadcast")),
     "conv of a volume": (
         one("Conv", [1, 2, 3, 3, 3], 13, {"K": numbers(1, 2, 2, 2, 2)}),
         ("(Conv)", "[1, 2, 3, 3, 3]"),

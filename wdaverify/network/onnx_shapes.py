@@ -103,10 +103,34 @@ def axis_of(node: Node, rank: int, default: int) -> int:
     return axis % rank
 
 
+def _blocks(node: Node, array: Tensor) -> Tensor:
+    """Channels to blocks of places, or blocks of places to channels."""
+    b, rank = node.integer("blocksize", 0), array.ndim
+    if rank != 4 or b < 1:
+        raise node.refused(
+            f"blocksize {b} of shape {list(array.shape)}; one from 1 on, of images [N, C, H, W], is accepted"
+        )
+    n, channels, high, wide = array.shape
+    if node.op == "SpaceToDepth":
+        if high % b or wide % b:
+            raise node.refused(f"blocksize {b} does not divide the sides of shape {list(array.shape)}")
+        split = array.reshape(n, channels, high // b, b, wide // b, b)
+        return split.transpose(0, 3, 5, 1, 2, 4).reshape(n, channels * b * b, high // b, wide // b)
+    if channels % (b * b):
+        raise node.refused(f"blocksize {b} does not divide the {channels} channels into squares")
+    if node.text("mode", "DCR", ("DCR", "CRD")) == "DCR":
+        turned = array.reshape(n, b, b, channels // b**2, high, wide).transpose(0, 3, 4, 1, 5, 2)
+    else:
+        turned = array.reshape(n, channels // b**2, b, b, high, wide).transpose(0, 1, 4, 2, 5, 3)
+    return turned.reshape(n, channels // b**2, high * b, wide * b)
+
+
 SHAPES: dict[str, Operator[Rearrangement]] = {
+    "DepthToSpace": Operator(_blocks, 1, 1, {"blocksize": EVERY, "mode": since(11)}),
     "Flatten": Operator(_flatten, 1, 1, {"axis": EVERY}),
     "Identity": Operator(_identity, 1, 1),
     "Reshape": Operator(_reshape, 2, 2, {"allowzero": since(14)}),
+    "SpaceToDepth": Operator(_blocks, 1, 1, {"blocksize": EVERY}),
     "Squeeze": Operator(_squeeze, 1, 2, {"axes": before(13)}),
     "Transpose": Operator(_transpose, 1, 1, {"perm": EVERY}),
     "Unsqueeze": Operator(_unsqueeze, 1, 2, {"axes": before(13)}),

@@ -93,7 +93,7 @@ def _shape(tensor: TensorProto, what: str) -> tuple[int, ...]:
     shape = tuple(int(d) for d in tensor.dims)
     if len(shape) > MAX_RANK:
         raise NetworkError(f"{what} has {len(shape)} axes; at most {MAX_RANK} are accepted")
-    if any(d < 1 for d in shape):
+    if any(d < 1 for d in shape) and shape != (0,):  # a list of nothing, as of axes or of a region that is not used
         raise NetworkError(f"{what} has shape {list(shape)}; every dimension must be at least 1")
     if math.prod(shape) > MAX_ELEMENTS:
         raise NetworkError(f"{what} claims shape {list(shape)}; at most 2^31 numbers are accepted")
