@@ -70,7 +70,7 @@ def _axes(node: Node, rank: int) -> tuple[int, ...]:
     axes = node.integers("axes") if node.opset < version else node.integer_operand(1)
     if not axes:
         return () if node.flag("noop_with_empty_axes") else tuple(range(rank))
-    lowest = -rank if node.opset >= 11 else 0
+    lowest = -rank  # before operator set 11 too, where exporters write them and runtimes take them
     if any(not lowest <= axis < rank for axis in axes) or len({axis % rank for axis in axes}) < len(axes):
         raise node.refused(f"axes {list(axes)} of {rank} axes; {lowest} to {rank - 1}, each once, are accepted")
     return tuple(axis % rank for axis in axes)

@@ -18,7 +18,7 @@ def _identity(node: Node, array: Tensor) -> Tensor:
 def _flatten(node: Node, array: Tensor) -> Tensor:
     """``[d_0, ..., d_r] -> [d_0 ... d_(axis-1), d_axis ... d_r]``."""
     axis = node.integer("axis", 1)
-    lowest = -array.ndim if node.opset >= 11 else 0
+    lowest = -array.ndim
     if not lowest <= axis <= array.ndim:
         raise node.refused(f"axis {axis} for shape {list(array.shape)}; accepted are {lowest} to {array.ndim}")
     split = axis if axis >= 0 else axis + array.ndim
@@ -54,7 +54,7 @@ def _axes(node: Node, rank: int) -> tuple[int, ...] | None:
     axes = node.integers("axes") if node.opset < 13 else node.integer_operand(1)
     if axes is None:
         return None
-    lowest = -rank if node.opset >= 11 else 0
+    lowest = -rank
     if any(not lowest <= axis < rank for axis in axes):
         raise node.refused(f"axes {list(axes)}; accepted are {lowest} to {rank - 1}")
     out = tuple(axis % rank for axis in axes)
@@ -97,7 +97,7 @@ def _transpose(node: Node, array: Tensor) -> Tensor:
 def axis_of(node: Node, rank: int, default: int) -> int:
     """The attribute ``axis``, as counted from 0."""
     axis = node.integer("axis", default)
-    lowest = -rank if node.opset >= 11 else 0
+    lowest = -rank
     if not lowest <= axis < rank:
         raise node.refused(f"axis {axis} of {rank} axes; accepted are {lowest} to {rank - 1}")
     return axis % rank
