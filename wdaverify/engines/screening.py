@@ -143,20 +143,74 @@ class Screen:
 
         ``bounds`` hold on all of that ball, not on the shell alone.
         """
+        clean, slope = self._centres(sample, rows), self._slopes(bounds, rows)
+        near, far = shell[0][:, None], shell[1][:, None]
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            gain, paid = _best_gain(slope, near, far, lam, self._problem.cost)
+            out = clean + gain + 8 * UNIT_ROUNDOFF * (np.abs(clean) + slope * far + paid) + underflow(8)
+        return np.where(np.isfinite(out), out, math.inf)
+
+    def _centres(self, sample: Ints, rows: Array) -> Array:
+        """``rows . z(x_i)``, rounded up, ``[B, R]``."""
         assert self._logits is not None
         low, high = (side[sample][:, None, :] for side in self._logits)
-        terms = rows.shape[2]
-        centre, radius = jacobian(self._problem.network.canonical, bounds, rows)
-        count, each, n = centre.shape
-        slope = slope_up(centre.reshape(-1, 1, n), radius.reshape(-1, 1, n), self._problem.cost).reshape(count, each)
-        near, far = shell[0][:, None], shell[1][:, None]
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             ends = np.maximum(rows, 0.0) * high, np.minimum(rows, 0.0) * low
             size = np.abs(ends[0]).sum(-1) + np.abs(ends[1]).sum(-1)
-            clean = (ends[0] + ends[1]).sum(-1) + dot_error(2 * terms + 4) * size
-            gain, paid = _best_gain(slope, near, far, lam, self._problem.cost)
-            out = clean + gain + 8 * UNIT_ROUNDOFF * (np.abs(clean) + slope * far + paid) + underflow(2 * terms + 8)
+            terms = 2 * rows.shape[2] + 4
+            out = (ends[0] + ends[1]).sum(-1) + dot_error(terms) * size + underflow(terms)
         return np.where(np.isfinite(out), out, math.inf)
+
+    def _slopes(self, bounds: HiddenBounds, rows: Array) -> Array:
+        """How steep ``rows . z`` can be where the bounds hold, per unit of cost, rounded up, ``[B, R]``."""
+        centre, radius = jacobian(self._problem.network.canonical, bounds, rows)
+        count, each, n = centre.shape
+        slope = slope_up(centre.reshape(-1, 1, n), radius.reshape(-1, 1, n), self._problem.cost)
+        return np.asarray(slope.reshape(count, each))
+
+    def lines(self) -> tuple[Array, Array] | None:
+        """``clean, slope [M]``: on the whole support piece k is at most ``clean_k + slope_k ||x - x_i||``, its offset left out.
+
+        For a cross-entropy, the steepest of its margins counts. None where slopes are not used, the support has no end, or the time is
+        over.
+        """
+        late = time.monotonic() > self._deadline
+        if late or self._logits is None or not self._problem.support.bounded:
+            return None
+        pieces, group = self.pieces, self._groups()
+        item = np.arange(len(pieces))
+        kinds, first, which = np.unique(
+            np.stack([pieces.label, pieces.code, group[pieces.sample]]), axis=1, return_index=True, return_inverse=True
+        )
+        around = np.unique(group, return_index=True)[1]
+        slope = np.empty(first.size)
+        for g in np.unique(kinds[2]).tolist():
+            bounds = self._known.of(around[[g]], np.zeros(1), np.full(1, self._widest()))
+            mine = np.flatnonzero(kinds[2] == g)
+            rows = pieces.rows(first[mine])
+            slope[mine] = self._slopes(bounds, rows.reshape(1, -1, rows.shape[2])).reshape(mine.size, -1).max(axis=1)
+        clean = np.empty(item.size)
+        for at in np.array_split(item, -(-item.size * pieces.rows(item[:1])[0].size // _NUMBERS)):
+            raw = self._centres(pieces.sample[at], pieces.rows(at))
+            clean[at] = _log_sum_up(raw[:, None, :], np.zeros((at.size, 1)))[:, 0] if pieces.entropy else raw[:, 0]
+        return clean, np.where(np.isfinite(slope), slope, math.inf)[which.reshape(-1)]
+
+    def first_distances(self) -> Array | None:
+        """The distances to errors that these lines prove, ``[M]``, inf beyond the whole support; None where there are no lines."""
+        lines = self.lines()
+        if lines is None:
+            return None
+        below, slope, sample = np.maximum(-lines[0], 0.0), lines[1], self.pieces.sample
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+            low = np.where(slope > 0, np.nextafter(below / slope, 0.0), math.inf)
+        low = np.where((below > 0) & ~np.isnan(low), low, 0.0)
+        return np.where((low > self.reach[sample]) & self._covers(sample), math.inf, low)
+
+    def _groups(self) -> Ints:
+        """Samples that agree in the features that cannot change have one number, ``[N]``."""
+        samples = self._problem.samples
+        held = samples.x[:, self._problem.cost.fixed(samples.x.shape[1])]
+        return np.unique(held, axis=0, return_inverse=True)[1].reshape(-1)
 
     def _item_bounds(
         self, items: Ints, near: Array, far: Array, lam: float | None, around: Ints | None = None
@@ -184,8 +238,7 @@ class Screen:
         samples, pieces, cost = self._problem.samples, self.pieces, self._problem.cost
         if not (self._problem.support.bounded and math.isfinite(cost.order)):
             return np.full(samples.y.size, math.inf)
-        held = samples.x[:, cost.fixed(samples.x.shape[1])]
-        group = np.unique(held, axis=0, return_inverse=True)[1].reshape(-1)
+        group = self._groups()
         present, first, position = np.unique(
             np.stack([samples.y, group]), axis=1, return_index=True, return_inverse=True
         )

@@ -7,6 +7,7 @@ atoms. The bracket is valid at any moment, so that any limit only leaves it wide
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -92,7 +93,10 @@ class MarginSearch:
         self._goal = -math.inf
         """The dual value that is enough at the multiplier at hand; -inf: only the master's own multiplier will do."""
         self._take_upper()
-        self._take_recalled()
+        self._take_known(self._pricing.free())
+        if not run.options.certificate:
+            # a journal's facts are then those with trees: what was screened has none, and is screened again where pricing begins
+            self._take_known(self._pricing.recalled())
         run.widest = self._widest
 
     def _take_up(self) -> None:
@@ -103,11 +107,9 @@ class MarginSearch:
                 fill_pool(self._problem, self._pool, sample[part], point[part])
             self._pool.touched()
 
-    def _take_recalled(self) -> None:
-        """Begin with the best dual that a journal proves, at whichever multiplier."""
-        if self._run.options.certificate:
-            return  # its facts are those with trees: what was screened has none, and is screened again where pricing begins
-        for multiplier, lower, upper, checked in self._pricing.recalled():
+    def _take_known(self, found: Iterable[tuple[float, Array, Array, Array]]) -> None:
+        """Begin with the best dual that is known before anything is asked, at whichever multiplier."""
+        for multiplier, lower, upper, checked in found:
             value = self._dual_at(multiplier, upper)
             if value < self._best.value:
                 self._best = _Dual(value, multiplier, lower, upper, checked)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -20,8 +20,9 @@ from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Effort, Inner
 from wdaverify.engines.screening import Ints, Screen, Screened
+from wdaverify.ground import LARGEST
 from wdaverify.network.model import Array
-from wdaverify.rounding import float_up, squares_up
+from wdaverify.rounding import UNIT_ROUNDOFF, float_up, squares_up
 from wdaverify.transport.models import UpperModel
 from wdaverify.transport.pool import AtomPool
 from wdaverify.wdro.attacking import fill_pool
@@ -36,6 +37,9 @@ from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up, edge_of
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import repaired, within_reach
+
+_QUANTILES = (0.25, 0.5, 0.75, 0.9, 1.0)
+"""Of the slopes of all pieces, the multipliers at which the dual is looked at before anything is asked."""
 
 
 @dataclass(eq=False)
@@ -71,7 +75,39 @@ class Pricing:
         self._trees, self.probing = Trees(), False
         everything = np.arange(self._sample.size)
         self._learn(everything, np.repeat(screen.box_values(), self._per_sample), checked=True)
+        self._free = self._lines()
         self._asked = self._recalled()
+
+    def _lines(self) -> list[float]:
+        """Learn what slopes on the whole support prove of every piece; the multipliers at which that may be a good bound."""
+        lines = self._screen.lines()
+        if lines is None:
+            return []
+        clean, slope = lines
+        items, radius = np.flatnonzero(np.isfinite(clean) & np.isfinite(slope)), self._run.problem.radius
+        clean, slope, far = clean[items], slope[items], self._screen.reach[self._sample[items]]
+        with np.errstate(over="ignore"):
+            most = clean + slope * far + 8 * UNIT_ROUNDOFF * (np.abs(clean) + slope * far)
+        known = np.isfinite(most)
+        self._learn(items[known], self.pieces.whole(most[known], items[known], 0.0), checked=True)
+        if not math.isfinite(self._run.problem.cost.order) or not items.size:
+            return []
+        at, raw = slope, clean
+        if self._power == 2:  # S t - lam t^2 is S^2 / 4 lam at most, and lam eps^2 beside it least at lam = S / 2 eps
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore", under="ignore"):
+                at = np.clip(slope / (2 * radius), slope * 2.0**-1000, LARGEST) if radius else slope
+                gain = np.where(slope > 0, np.nextafter(slope * (0.25 * slope / at) * (1 + 2.0**-50), math.inf), 0.0)
+                raw = clean + gain + 4 * UNIT_ROUNDOFF * (np.abs(clean) + gain)
+        known = np.isfinite(at) & np.isfinite(raw)
+        items, at, raw = items[known], at[known], raw[known]
+        upper = self.pieces.whole(raw, items, at)
+        for model in (self._all, self._checked):
+            model.add_many(items, at, upper)
+        return np.unique(np.quantile(at, _QUANTILES, method="higher")).tolist() if at.size else []
+
+    def free(self) -> Iterator[tuple[float, Array, Array, Array]]:
+        """What slopes on the whole support prove at multipliers of their size, as ``recalled``."""
+        return self._known_at(self._free)
 
     def _recalled(self) -> Recalled | None:
         """Take up what a journal holds; returned for what it says of questions asked before."""
@@ -209,9 +245,10 @@ class Pricing:
 
     def recalled(self) -> Iterator[tuple[float, Array, Array, Array]]:
         """Each multiplier that a journal knows facts of, with ``lower, upper`` and its checked part there, ``[N]``."""
-        if self._asked is None:
-            return
-        for multiplier in np.unique(self._asked.multiplier).tolist():
+        return self._known_at([] if self._asked is None else np.unique(self._asked.multiplier).tolist())
+
+    def _known_at(self, multipliers: Sequence[float]) -> Iterator[tuple[float, Array, Array, Array]]:
+        for multiplier in multipliers:
             lower = np.nextafter(self._pool.lower_model(multiplier), -math.inf)
             both = [
                 model.evaluate(multiplier).reshape(-1, self._per_sample).max(axis=1)

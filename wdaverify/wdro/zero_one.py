@@ -215,6 +215,7 @@ class ZeroOneSearch:
     def search(self) -> Reason:
         """Screen every sample that can matter, then refine distances until the bracket closes or a limit is reached."""
         self._run.next_round()
+        self._take_lines()
         self._screen_all()
         self._update()
         for task, answer in self._run.work(self._draw, self._tell):
@@ -227,6 +228,13 @@ class ZeroOneSearch:
 
     def _tell(self) -> None:
         self._run.tell("solve", lambda: int(np.unique(self._sample[self._open_items()]).size))
+
+    def _take_lines(self) -> None:
+        """Begin with the distances that slopes on the whole support prove: what a margin is below 0, over its slope."""
+        low = self._screen.first_distances()
+        if low is not None:
+            self._low, self._own = np.maximum(self._low, low), np.maximum(self._own, low)
+            self._update()
 
     def _screen_all(self) -> None:
         begun = time.perf_counter()
