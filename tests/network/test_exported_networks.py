@@ -95,8 +95,9 @@ def test_weights_in_a_file_beside_the_model_are_read_where_asked(exports: Path) 
     for name in named(exports, "load with --external-data"):
         net = load_network(exports / name, external_data=True)
         equal(exports / name, net)
-        parts = (exports / name).read_bytes() + (exports / f"{name}.data").read_bytes()
-        assert net.sha256 == hashlib.sha256(parts).hexdigest()
+        model, data = (exports / name).read_bytes(), (exports / f"{name}.data").read_bytes()
+        read = f"{name}.data".encode() + b"\0" + len(data).to_bytes(8, "little") + data
+        assert net.sha256 == hashlib.sha256(model + read).hexdigest()
 
 
 def _question(net: ReluNetwork, order: float) -> WdroProblem:

@@ -50,6 +50,24 @@ REFUSED: dict[str, tuple[Case, tuple[str, ...]]] = {
         one("DepthToSpace", ["N", 4, 2, 2], 13, blocksize=2, mode="RDC"),
         ("'RDC'", "DCR, CRD"),
     ),
+    "the largest of nothing": (
+        (
+            [make("ReduceMax", ["c"], ["m"], keepdims=0), make("Add", ["x", "m"], ["y"])],
+            {"c": np.zeros(0, np.float32)},
+            ["N", 3],
+            13,
+        ),
+        ("(ReduceMax)", "a list of nothing"),
+    ),
+    "nothing resized": (
+        (
+            [make("Resize", ["c", "", "", "s"], ["m"], mode="nearest"), make("Add", ["x", "m"], ["y"])],
+            {"c": np.zeros(0, np.float32), "s": ints(3)},
+            ["N", 3],
+            13,
+        ),
+        ("(Resize)", "a list of nothing"),
+    ),
     "a list of nothing": (one("Add", ["N", 3], 13, {"c": np.zeros(0, np.float32)}), ("shape [0]", "broadcast")),
     "conv of a volume": (
         one("Conv", [1, 2, 3, 3, 3], 13, {"K": numbers(1, 2, 2, 2, 2)}),

@@ -31,6 +31,12 @@ CONSTANTS: dict[str, Any] = {
     "row": np.array([1, -1], np.int64),
     "classes": np.array([7, 5, 9], np.int32),
     "two": np.array([0, 1], np.int32),
+    "turned": np.array([2, 0, 1], np.int64),
+    "alike": np.array([0, 0, 1], np.int64),
+    "parts": np.array([0.25, 0.5, 0.75], np.float32),
+    "table": np.array([[7, 5, 9]], np.int64),
+    "unities": np.ones(2, np.float32),
+    "nothing": np.zeros(0, np.float32),
     "names": np.array(["ant", "bee", "cow"], object),
     "zero": np.array([0], np.int64),
 }
@@ -189,14 +195,61 @@ def test_scores_decide_labels_and_probabilities(tmp_path: Path, name: str) -> No
 
 
 def test_a_map_leads_back_to_its_probabilities(tmp_path: Path) -> None:
-    """``[{class: probability}]``, a sequence of maps, which no tensor type declares."""
-    zipped = node("ZipMap", ["p"], ["maps"], domain=ML, classlabels_strings=["ant", "bee", "cow"])
-    path = written(tmp_path / "net.onnx", [*PROBABILITIES, zipped, *NAMED], {"label": INT, "maps": None})
-    network = load_network(path)
+    """``[{class: probability}]``, a sequence of maps, which no tensor type declares; other names than the label's are refused."""
+
+    def zipped(names: Sequence[int]) -> Path:
+        maps = node("ZipMap", ["p"], ["maps"], domain=ML, classlabels_int64s=names)
+        return written(tmp_path / "net.onnx", [*PROBABILITIES, maps, *NAMED], {"label": INT, "maps": None})
+
+    network = load_network(zipped([7, 5, 9]))
     assert network.head == "softmax"
     [names] = [notice for notice in network.notices if "has names" in notice]
     np.testing.assert_allclose(network.forward(POINTS), POINTS @ W + B, atol=1e-5)
-    assert "0 is 'ant'" in names or "0 is '7'" in names
+    assert "0 is '7', 1 is '5', 2 is '9'" in names
+    for others in ([9, 5, 7], [0, 1, 2]):
+        with pytest.raises(NetworkError, match="different names"):
+            load_network(zipped(others))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_two_classes_of_a_logistic_regression(tmp_path: Path, rows: int) -> None:
+    """As scikit-learn's exporter writes it: scores -z and z, or z alone; probabilities 1 - p and p over their sum, in a map."""
+    first = np.stack([-ROWS[0], ROWS[0]])[2 - rows :]
+    nodes = [
+        classifier(first, post_transform="LOGISTIC", classlabels_ints=[3, 8]),
+        node("Normalizer", ["p"], ["q"], domain=ML, norm="L1"),
+        node("ZipMap", ["q"], ["maps"], domain=ML, classlabels_int64s=[3, 8]),
+    ]
+    network = load_network(written(tmp_path / "net.onnx", nodes, {"label": INT, "maps": None}))
+    assert (network.n_outputs, network.head) == (1, "sigmoid")
+    found = run(written(tmp_path / "net.onnx", nodes[:2], {"label": INT, "q": FLOAT}))
+    z = network.forward(POINTS.astype(np.float64))[:, 0]
+    np.testing.assert_allclose(found["q"][:, 1], 1 / (1 + np.exp(-z)), atol=2e-6)
+    assert (found["label"][:, 0] == np.where(z > 0, 8, 3)).all()
+
+
+def fixed(path: Path, nodes: Sequence[onnx.NodeProto], output: str, opset: int) -> Path:
+    """A file that takes two samples at once."""
+    model = onnx.load(str(written(path, nodes, {output: None}, opset)))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_behind_a_fixed_batch_samples_stay_apart(tmp_path: Path) -> None:
+    soft, label = node("Softmax", ["z"], ["p"], axis=1), node("ArgMax", ["p"], ["label"], axis=1)
+    path = fixed(tmp_path / "net.onnx", [*SCORES, soft, label, node("Cast", ["label"], ["c"], to=FLOAT)], "c", 13)
+    assert load_network(path).head == "argmax"
+    for nodes, opset in (
+        ([soft, node("Reshape", ["p", "flat"], ["q"]), node("ArgMax", ["q"], ["y"], axis=0)], 13),
+        ([soft, node("Flatten", ["p"], ["q"], axis=0), node("ArgMax", ["q"], ["y"], axis=1)], 13),
+        ([soft, node("Unsqueeze", ["p", "zero"], ["q"]), node("ArgMax", ["q"], ["y"], axis=2)], 13),
+        ([node("Softmax", ["z"], ["y"], axis=0)], 11),
+        ([node("ArgMax", ["z"], ["y"], axis=0)], 13),
+        ([node("ArgMax", ["z"], ["a"], axis=1), node("ArrayFeatureExtractor", ["classes", "a"], ["y"], domain=ML)], 13),
+    ):
+        with pytest.raises(NetworkError, match="2 samples of the fixed batch see each other"):
+            load_network(fixed(tmp_path / "net.onnx", [*SCORES, *nodes], "y", opset))
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -282,6 +335,66 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], dict[str, int | None], str]] = {
          node("Softmax", ["both"], ["p"], axis=0)],
         {"p": FLOAT},
         "class axis|1 - p",
+    ),
+    "complements of two ones": (
+        [*PAIR[:2], node("Sub", ["unities", "p"], ["n"]), node("Concat", ["n", "p"], ["both"], axis=1)],
+        {"both": FLOAT},
+        "1 - p and p",
+    ),
+    "complements of nothing": (
+        [*PAIR[:2], node("Sub", ["nothing", "p"], ["n"]), node("Concat", ["n", "p"], ["both"], axis=1)],
+        {"both": FLOAT},
+        "1 - p and p",
+    ),
+    "a label as a truth": (
+        [*SCORES, node("ArgMax", ["z"], ["a"], axis=1), node("Cast", ["a"], ["b"], to=9), node("Cast", ["b"], ["y"], to=INT)],
+        {"y": INT},
+        "cast of the label to BOOL",
+    ),
+    "a label in a byte": (
+        [*SCORES, node("ArgMax", ["z"], ["a"], axis=1), node("Cast", ["a"], ["y"], to=TensorProto.UINT8)],
+        {"y": TensorProto.UINT8},
+        "cast of the label to UINT8",
+    ),
+    "parts of names": (
+        [*SCORES, node("ArgMax", ["z"], ["a"], axis=1), node("Gather", ["parts", "a"], ["f"]), node("Cast", ["f"], ["y"], to=INT)],
+        {"y": INT},
+        "cast of the label to INT64",
+    ),
+    "names by names": (
+        [*SCORES, node("ArgMax", ["z"], ["a"], axis=1), node("Gather", ["turned", "a"], ["t"]), node("Gather", ["names", "t"], ["y"])],
+        {"y": TEXT},
+        "by the number of the class",
+    ),
+    "names by a classifier's": (
+        [classifier(ROWS, classlabels_ints=[2, 0, 1]), node("Gather", ["names", "label"], ["y"])],
+        {"y": TEXT},
+        "by the number of the class",
+    ),
+    "one name for two": (
+        [*SCORES, node("ArgMax", ["z"], ["a"], axis=1), node("Gather", ["alike", "a"], ["y"])],
+        {"y": INT},
+        "one name",
+    ),
+    "a row of names": (
+        [*SCORES, node("ArgMax", ["z"], ["a"], axis=1), node("Gather", ["table", "a"], ["y"])],
+        {"y": INT},
+        "by the number of the class",
+    ),
+    "names of both kinds": (
+        [classifier(ROWS, classlabels_strings=["a", "b", "c"])],
+        {"label": INT},
+        "names of 3 classes",
+    ),
+    "normalised scores": (
+        [*SCORES, node("Normalizer", ["z"], ["q"], domain=ML, norm="L1"), node("ArgMax", ["q"], ["y"], axis=1)],
+        {"y": INT},
+        "Normalizer.*not accepted",
+    ),
+    "normalised by another norm": (
+        [*PROBABILITIES, node("Normalizer", ["p"], ["q"], domain=ML, norm="L2"), node("ArgMax", ["q"], ["y"], axis=1)],
+        {"y": INT},
+        "norm L2 of probabilities",
     ),
     "too few names": (
         [*SCORES, node("ArgMax", ["z"], ["a"], axis=1), node("ArrayFeatureExtractor", ["two", "a"], ["label"], domain=ML)],

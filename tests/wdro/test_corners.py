@@ -6,9 +6,21 @@ import math
 
 import numpy as np
 import pytest
-from layers import Affine, network_of
+from layers import Affine, Relu, network_of
 
-from wdaverify import GroundCost, ReluNetwork, Support, WdroProblem, curve, distances, make_samples, verify
+from wdaverify import (
+    GroundCost,
+    ReluNetwork,
+    Support,
+    WdroProblem,
+    curve,
+    distances,
+    make_samples,
+    recheck,
+    verify,
+)
+from wdaverify.graph.functions import clip
+from wdaverify.graph.nodes import chain
 
 
 def linear(weight: list[list[float]], bias: list[float]) -> ReluNetwork:
@@ -54,3 +66,38 @@ def test_dlr_of_three_classes_that_tie_in_the_support() -> None:
     result = verify(problem, gap=1e-3, time_limit=5)
     assert result.lower <= -0.4 <= result.upper <= np.nextafter(1, 2)
     assert result.lower >= -0.4 - 1e-9
+
+
+@pytest.mark.parametrize("radius", [0.875, 0.88, 1.0, 2.0])
+def test_a_radius_beyond_the_support_finds_no_error_where_none_is(radius: float) -> None:
+    """z = x - 2 on [0, 1] for label 0, at order inf."""
+    samples = make_samples([[0.125]], [0])
+    problem = WdroProblem(
+        linear([[0.0], [1.0]], [0.0, -2.0]), samples, GroundCost("inf", "inf"), Support.box(0, 1, 1), "01", radius
+    )
+    result = verify(problem)
+    assert (result.status, result.lower, result.upper) == ("exact", 0.0, 0.0)
+
+
+def test_rounding_wider_than_the_gap_is_said() -> None:
+    """1e12 max(0, x + 0.1) - 1e12 max(0, x + 0.1) is 0, and its roundings are not."""
+    pair = Affine([[1.0], [1.0]], [0.1, 0.1]), Relu(), Affine([[0.0, 0.0], [1e12, -1e12]], [0.0, 0.0])
+    network = network_of(pair, (1,), (2,), "0" * 64, "pair", ())
+    problem = WdroProblem(network, make_samples([[0.3]], [0]), GroundCost("inf", 1), Support.box(0, 1, 1), "margin", 0)
+    result = verify(problem)
+    assert (result.status, result.reason) == ("bracket", "stalled")
+    assert result.lower <= 0 <= result.upper
+    assert "rounding" in result.detail
+
+
+def test_a_certificate_that_claims_no_upper_bound_is_proved_for_the_lower_one() -> None:
+    """Products beyond the largest double: nothing is known above, and nothing is claimed."""
+    first = np.array([[1.0, 1.0], [-2.0, 0.0]]) * 2.0**60, np.array([-2.0, 0.0]) * 2.0**60
+    second = np.array([[1.0, 2.0], [2.0, 1.0]]) * 1e290, np.array([1.0, 1.0]) * 1e290
+    network = ReluNetwork(chain([first, second], clip(0.0, 1.0)), (2,), (2,), "0" * 64, "large", ())
+    samples = make_samples([[0.625, 0.75]], [0])
+    problem = WdroProblem(network, samples, GroundCost("1", 1), Support.box(0, 1, 2), "margin", 0.5)
+    result = verify(problem, certificate=True)
+    assert result.certificate is not None
+    assert result.upper == math.inf
+    assert recheck(result.certificate, problem).proved

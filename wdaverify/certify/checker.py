@@ -66,7 +66,8 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
         except TimeoutError as error:
             late["upper"] = str(error)
         except MalformedProofError as error:
-            reasons.append(str(error))
+            if certificate.upper < math.inf:  # else nothing is claimed
+                reasons.append(str(error))
         if not upper <= certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
             (unproven if late["upper"] else reasons).append(_short("upper", certificate.upper, upper, late["upper"]))
         if not lower >= certificate.lower - _TOLERANCE * max(1.0, abs(certificate.lower)):

@@ -88,10 +88,14 @@ class Screen:
         self._deadline = self._tighten_until = deadline
 
     def _reach(self) -> Array:
-        """The largest distance ``D_i`` from each sample within the support, ``[N]``, rounded up; for order inf at most the radius."""
+        """How far from each sample anything matters, ``[N]``: the whole support; for order inf at most the radius."""
+        whole = self._whole()
+        return whole if math.isfinite(self._problem.cost.order) else np.minimum(whole, self._problem.radius)
+
+    def _whole(self) -> Array:
+        """The largest distance ``D_i`` from each sample within the support, ``[N]``, rounded up."""
         support, x = self._problem.support, self._problem.samples.x
-        reach = _length_up(self._problem.cost, np.maximum(support.upper - x, x - support.lower))
-        return reach if math.isfinite(self._problem.cost.order) else np.minimum(reach, self._problem.radius)
+        return _length_up(self._problem.cost, np.maximum(support.upper - x, x - support.lower))
 
     def _around(self, sample: Ints, near: Array, far: Array) -> Shells:
         support = self._problem.support
@@ -325,7 +329,7 @@ class Screen:
 
     def _covers(self, sample: Ints) -> NDArray[np.bool_]:
         """Whether the reach of samples takes in the whole support."""
-        return np.asarray(self.reach[sample] >= self._reach()[sample]) & math.isfinite(self._problem.cost.order)
+        return np.asarray(self.reach[sample] >= self._whole()[sample])
 
     def whole_support(self, sample: int, far: float) -> bool:
         """Whether a ball of this radius around a sample holds the whole support."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from wdaverify.errors import NetworkError
 from wdaverify.network.onnx_nodes import Node
 from wdaverify.network.onnx_path import Place
 
@@ -32,10 +33,26 @@ def check_apart(node: Node, batch: int, given: Sequence[Place], made: Sequence[P
     elif node.op not in _BY_CHANNEL:
         apart &= constant <= rank
     if not apart:
-        raise node.refused(
-            f"it may let the {batch} samples of the fixed batch see each other; what keeps them apart along the first axis is "
-            "accepted, or a batch of 1 or a symbolic one: export the network with that"
-        )
+        raise _seeing(node, batch)
+
+
+def check_tail_apart(node: Node, batch: int, rank: int) -> None:
+    """The same of a node behind the scores, of which few are known to keep samples apart: those along another axis.
+
+    Raises:
+        NetworkError: it may let them see each other.
+    """
+    default = 0 if node.op == "ArgMax" else -1 if node.opset >= 13 else 1
+    along = node.op in ("ArgMax", "LogSoftmax", "Softmax") and node.integer("axis", default) % max(rank, 1) != 0
+    if not along and node.op not in ("Cast", "Identity", "Sigmoid"):
+        raise _seeing(node, batch)
+
+
+def _seeing(node: Node, batch: int) -> NetworkError:
+    return node.refused(
+        f"it may let the {batch} samples of the fixed batch see each other; what keeps them apart along the first axis is "
+        "accepted, or a batch of 1 or a symbolic one: export the network with that"
+    )
 
 
 def of_one(node: Node, batch: int) -> Node:

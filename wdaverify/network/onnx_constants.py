@@ -29,6 +29,8 @@ def folded(node: Node, notices: list[str]) -> list[Tensor]:
     """
     moves = SHAPES.get(node.op) or SELECTIONS.get(node.op)
     source = node.operand(0)
+    if source is not None and not source.size and node.op not in ("Cast", "Concat", "Identity", "Reshape"):
+        raise node.refused("it reads a list of nothing; at least one number is accepted")
     if source is not None and moves is not None:
         return [moves.read(node, source)]
     if source is not None and node.op == "Split":

@@ -41,7 +41,7 @@ def outputs_of(graph: GraphProto, wanted: str | None, tensors: Collection[str]) 
     if wanted not in tensors:
         names = ", ".join(quoted(name) for name in outputs[:8]) or "none"
         raise NetworkError(
-            f"--output-name {wanted}: no node of the file gives a tensor of that name; its outputs are {names}"
+            f"--output-name {quoted(wanted)}: no node of the file gives a tensor of that name; its outputs are {names}"
         )
     return [wanted]
 

@@ -39,8 +39,10 @@ class Beside:
                 "one in the folder of the model is accepted"
             )
         data = self._bytes(where, what)
-        start, length = (_number(named.get(key, default), what) for key, default in (("offset", "0"), ("length", "-1")))
-        length = len(data) - start if length < 0 else length
+        start, length = (
+            _number(named.get(key, default), what) for key, default in (("offset", "0"), ("length", str(len(data))))
+        )
+        length = max(0, len(data) - start) if "length" not in named else length
         self.taken += max(0, length)
         if start < 0 or length < 0 or start + length > len(data) or self.taken > MAX_BYTES:
             raise NetworkError(
@@ -66,10 +68,11 @@ class Beside:
         return self.read[name]
 
     def digest(self, data: bytes) -> str:
-        """The sum of the model's bytes, and behind them those of the files read, by name."""
+        """The sum of the model's bytes, and behind them of the files read: name, 0, eight bytes of length, and the bytes, by name."""
         out = hashlib.sha256(data)
         for name in sorted(self.read):
-            out.update(self.read[name])
+            part = self.read[name]
+            out.update(name.encode() + b"\0" + len(part).to_bytes(8, "little") + part)
         return out.hexdigest()
 
 

@@ -170,7 +170,7 @@ def _convert(
     path.notices += told_of_types(graph, source, batch)
     _walk(graph, opset, constants, path, source.name, sink)
     seen = [_followed(tail, opset, path, makers, computed, stored, beside) for tail in tails]
-    path.notices += told(tails, seen)
+    path.notices += told(tails, seen, wanted)
     if sum(size > 1 for size in path.layout.shape) > 1:
         sizes = [*_without_batch(path.layout.shape)]
         path.notices.append(
@@ -211,7 +211,7 @@ def _followed(
             Node(op, label, opset, operands, moving, tuple(proto.input), tuple(proto.output), attributes), path.batch
         )
 
-    return followed(tail, path.layout, node_of, makers, constant)
+    return followed(tail, path.layout, node_of, makers, constant, path.batch)
 
 
 def _initializers(graph: GraphProto) -> dict[str, TensorProto]:

@@ -12,10 +12,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from wdaverify.errors import NetworkError
 from wdaverify.network.model import Head
+from wdaverify.network.onnx_batch import check_tail_apart
 from wdaverify.network.onnx_linear import CLASSIFIER
 from wdaverify.network.onnx_nodes import EVERY, Node, Operator, before, operator_name, since
 from wdaverify.network.onnx_shapes import SHAPES, axis_of
@@ -45,12 +46,18 @@ class Seen:
     at: NDArray[np.int64]
     count: int
     head: tuple[str, Head] | None = None
-    classes: tuple[str, ...] | None = None
+    classes: tuple[int | float | str, ...] | None = None
 
     @property
     def named(self) -> bool:
         """Whether the file calls the classes otherwise than by their numbers."""
-        return self.classes is not None and self.classes != tuple(map(str, range(len(self.classes))))
+        return self.classes is not None and self.classes != tuple(range(len(self.classes)))
+
+    def of_names(self, node: Node, classes: Sequence[int | float | str]) -> Seen:
+        """With names, which tell the classes apart."""
+        if len({*classes}) < len(classes):
+            raise node.refused(f"two classes have one name, of {len(classes)}; names that tell them apart are accepted")
+        return replace(self, classes=tuple(classes))
 
 
 def tail_of(output: str, makers: Makers, computed: set[str]) -> Tail:
@@ -117,8 +124,9 @@ def followed(
     node_of: Callable[[NodeProto, str], Node],
     makers: Makers,
     constant: Callable[[str], Tensor],
+    batch: int,
 ) -> Seen:
-    """What the scores become, whose tensor has the shape of ``layout``.
+    """What the scores of one sample become, whose tensor has the shape of ``layout``; the file takes ``batch`` at once.
 
     Raises:
         NetworkError: probabilities that are not those of the classes, or something else than a label of the largest.
@@ -126,6 +134,8 @@ def followed(
     seen = Seen("scores", np.arange(layout.size).reshape(layout.shape), layout.size)
     for proto, label in tail.nodes:
         node = node_of(proto, label)
+        if batch > 1 and node.op != CLASSIFIER:
+            check_tail_apart(node, batch, seen.at.ndim)
         if node.op == "Concat":
             seen = _complement(node, seen, constant(makers[node.inputs[0]][0].input[0]))
         elif node.op == CLASSIFIER:
@@ -135,16 +145,23 @@ def followed(
     return seen
 
 
-def told(tails: Sequence[Tail], seen: Sequence[Seen]) -> list[str]:
-    """Which tensor is verified where the outputs are others, and what the file calls the classes."""
+def told(tails: Sequence[Tail], seen: Sequence[Seen], wanted: str | None) -> list[str]:
+    """Which tensor is verified where the outputs are others or one was asked for, and what the file calls the classes."""
     out, shown = list[str](), [tail for tail, what in zip(tails, seen, strict=True) if tail.nodes]
     if len(tails) > 1 or any(what.kind in ("label", "map") for what in seen):
         names = ", ".join(quoted(tail.output) for tail in shown[:_SHOWN])
         made = f"output {names} is" if len(shown) == 1 else f"outputs {names} are"
         out.append(f"{made} made of {quoted(tails[0].scores)}, the scores, which are what is verified")
+    elif wanted is not None:
+        out.append(f"of the tensors of the file {quoted(wanted)} is verified, as asked")
     named = next((what for what in seen if what.named), None)
     if named is not None and named.classes is not None:
-        names = ", ".join(f"{k} is {quoted(name)}" for k, name in enumerate(named.classes[:_SHOWN]))
+        texts = [*map(str, named.classes)]
+        if any(what.classes is not None and [*map(str, what.classes)] != texts for what in seen):
+            raise NetworkError(
+                "two outputs have different names for the classes; one is accepted: say which with --output-name"
+            )
+        names = ", ".join(f"{k} is {quoted(str(name))}" for k, name in enumerate(named.classes[:_SHOWN]))
         more = ", ..." if len(named.classes) > _SHOWN else ""
         out.append(f"the file has names for its classes: of the labels of samples, {names}{more}")
     return out
@@ -198,7 +215,7 @@ def _complement(node: Node, seen: Seen, one: Tensor) -> Seen:
     """``1 - p`` and ``p`` of the probability of class 1, along the class axis."""
     axis = axis_of(node, seen.at.ndim, 1)
     sigmoid = seen.head is not None and seen.head[1] == "sigmoid"
-    if not (sigmoid and seen.count == 1) or (one != 1).any():
+    if not (sigmoid and seen.count == 1) or one.size != 1 or one.ndim > seen.at.ndim or (one != 1).any():
         raise node.refused("it joins what is computed behind the scores; 1 - p and p of a Sigmoid are accepted there")
     shape = [2 if k == axis else size for k, size in enumerate(seen.at.shape)]
     return replace(seen, at=np.arange(2).reshape(shape), count=2)
@@ -218,7 +235,7 @@ def _largest(node: Node, seen: Seen) -> Seen:
 
 def _classifier(node: Node, seen: Seen, tail: Tail) -> Seen:
     """Probabilities of a LinearClassifier, or its label."""
-    seen = replace(seen, classes=_labels(node, max(2, seen.count)))
+    seen = seen.of_names(node, _labels(node, max(2, seen.count)))
     label = node.outputs[0]
     if tail.output == label or any(label in proto.input for proto, _ in tail.nodes[1:2]):
         return replace(seen, kind="label", head=(node.label, "argmax"))
@@ -228,34 +245,44 @@ def _classifier(node: Node, seen: Seen, tail: Tail) -> Seen:
             f"post_transform LOGISTIC of {seen.count} scores, each by itself; its label is accepted: --output-name "
             f"{node.outputs[0]}"
         )
-    if transform == "SOFTMAX" and seen.count == 1:
-        raise node.refused("post_transform SOFTMAX of one score; LOGISTIC is accepted of one")
-    return replace(seen, kind="probabilities", head=(node.label, "sigmoid" if transform == "LOGISTIC" else "softmax"))
+    if transform == "LOGISTIC":  # 1 - p and p
+        pair = np.arange(2).reshape(*seen.at.shape[:-1], 2)
+        return replace(seen, kind="probabilities", at=pair, count=2, head=(node.label, "sigmoid"))
+    return replace(seen, kind="probabilities", head=(node.label, "softmax"))
 
 
-def _labels(node: Node, classes: int) -> tuple[str, ...]:
-    """The names of the classes, as many as there are."""
-    names = next((node.attributes[k] for k in _CLASSES if k in node.attributes), None)
-    if not isinstance(names, tuple) or len(names) != classes:
-        raise node.refused(f"classlabels are not names of {classes} classes; as many are accepted")
-    return tuple(str(name) for name in names)
+def _labels(node: Node, classes: int) -> tuple[int | float | str, ...]:
+    """The names of the classes, as many as there are, in one of the attributes for them."""
+    given = [node.attributes[k] for k in _CLASSES if k in node.attributes]
+    if len(given) != 1 or not isinstance(given[0], tuple) or len(given[0]) != classes:
+        raise node.refused(f"classlabels are not names of {classes} classes; as many are accepted, numbers or texts")
+    return given[0]
 
 
 def _map(node: Node, seen: Seen) -> Seen:
     """A map from the names of the classes to their numbers."""
     if seen.kind == "label" or (seen.at.ravel() != np.arange(seen.count)).any():
         raise node.refused(f"it reads {seen.kind} that are not those of the classes in order; such are accepted")
-    return replace(seen, kind="map", classes=_labels(node, seen.count))
+    return replace(seen.of_names(node, _labels(node, seen.count)), kind="map")
+
+
+def _normalised(node: Node, seen: Seen) -> Seen:
+    """Over their sum, which is 1 already for probabilities of classes that exclude each other."""
+    norm = node.text("norm", "MAX", ("L1", "L2", "MAX"))
+    if norm != "L1" or seen.kind != "probabilities" or seen.count < 2 or (seen.head or ("", ""))[1] == "log-softmax":
+        raise node.refused(f"norm {norm} of {seen.kind}; L1 of probabilities that add up to 1 is accepted")
+    return seen
 
 
 def _name(node: Node, seen: Seen) -> Seen:
     """The file's name of the class."""
     names = node.operand(0)
-    if seen.kind != "label" or names is None or names.size != seen.count or names.shape[-1:] != (seen.count,):
+    shapes = ((seen.count,),) if node.op == "Gather" else ((seen.count,), (1, seen.count))
+    if seen.kind != "label" or seen.named or names is None or names.shape not in shapes:
         raise node.refused(
-            f"it takes entries of {seen.kind}; of a constant list of {seen.count} classes, by the label, it is accepted"
+            f"it takes entries of {seen.kind}; of a constant list of {seen.count} classes, by the number of the class, it is accepted"
         )
-    return replace(seen, classes=tuple(str(name) for name in names.ravel().tolist()))
+    return seen.of_names(node, names.ravel().tolist())
 
 
 def _moved(node: Node, seen: Seen) -> Seen:
@@ -266,12 +293,23 @@ def _moved(node: Node, seen: Seen) -> Seen:
 
 def _cast(node: Node, seen: Seen) -> Seen:
     code = node.integer("to", 0)
-    if seen.kind != "label" and code not in FLOATS:
-        raise node.refused(f"a cast of {seen.kind} to {type_name(code)}; accepted are floating-point types")
-    return seen
+    if seen.kind != "label":
+        if code not in FLOATS:
+            raise node.refused(f"a cast of {seen.kind} to {type_name(code)}; accepted are floating-point types")
+        return seen
+    names = [*range(seen.count)] if seen.classes is None else seen.classes
+    whole = [int(v) for v in names if isinstance(v, int | float) and v == int(v) and abs(v) <= _WHOLE]
+    texts = code == TensorProto.STRING and all(isinstance(v, str) for v in names)
+    if not texts and (len(whole) < len(names) or code not in _NUMBERS):
+        raise node.refused(
+            f"a cast of the label to {type_name(code)}, which need not tell the classes apart; whole numbers up to 2^24 as FLOAT, "
+            "DOUBLE, INT32 or INT64 are accepted"
+        )
+    return seen if texts or seen.classes is None else replace(seen, classes=tuple(whole))
 
 
 _CLASSES = "classlabels_int64s", "classlabels_ints", "classlabels_strings"
+_NUMBERS, _WHOLE = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64), 2**24
 _NAMED = "Gather", "ai.onnx.ml.ArrayFeatureExtractor"
 """Operators that take an entry of a constant list by the label, their second input."""
 _HEADS: dict[str, Operator[Callable[[Node, Seen], Seen]]] = {
@@ -285,6 +323,7 @@ TAILS: dict[str, Operator[Callable[[Node, Seen], Seen]]] = {
     **_HEADS,
     "Cast": Operator(_cast, 1, 1, {"to": EVERY, "saturate": since(19), "round_mode": since(24)}),
     "Gather": Operator(_name, 2, 2, {"axis": EVERY}),
+    "ai.onnx.ml.Normalizer": Operator(_normalised, 1, 1, {"norm": EVERY}),
     "ai.onnx.ml.ArrayFeatureExtractor": Operator(_name, 2, 2),
     **{
         name: Operator(_moved, SHAPES[name].least, SHAPES[name].most, SHAPES[name].attributes)

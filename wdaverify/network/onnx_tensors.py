@@ -52,10 +52,10 @@ def decode_tensor(tensor: TensorProto, what: str) -> Tensor:
     """
     if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
         where = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        way = "with --external-data (load_network(path, external_data=True)) files beside the model are read, for initializers"
         raise NetworkError(
             f"{what} keeps its data in another file, {quoted(where)}, which is not opened unasked; save the model in one file: "
-            "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(path), path); "
-            "with --external-data (load_network(path, external_data=True)) files beside the model are read"
+            f"torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(path), path); {way}"
         )
     if tensor.HasField("segment"):
         raise NetworkError(f"{what} is stored in segments; save it whole")

@@ -102,6 +102,8 @@ def _detail(run: Run, reason: Reason) -> str:
         return f"a solver's bound fell short of a re-evaluated point by {amount}; try another --solver"
     if reason is Reason.STALLED and run.doubt and math.isinf(run.upper):
         return run.doubt
+    if reason is Reason.STALLED and run.problem.radius == 0:
+        return "the losses at the samples are known up to their rounding, which is more than the gap asked for"
     if reason is Reason.STALLED and run.failures:
         return "questions went unanswered (see the notices), and no other would narrow the bracket"
     return _DETAIL[reason]

@@ -184,7 +184,7 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
     nominal = nominal_bracket(problem)
     if problem.radius == 0:  # V(0) is the nominal loss; the dual infimum need not be attained there
         run.narrow(*nominal)
-        reason = run.verdict() or Reason.GAP_CLOSED
+        reason = run.verdict() or Reason.STALLED
         return _certified(run, conclude(run, choice, None, reason, {}), None, gap, until)
     attacks: dict[str, float] = {}
     search: Search | None = None

@@ -21,7 +21,8 @@ _NONE: Json = {}
 def same_question(document: Document) -> str:
     """Equal for documents that ask about the same network, samples, ball and loss, at whatever radius."""
     data = document.data
-    parts: list[Any] = [data["network_sha256"], _samples_sha256(data)]
+    files = data.get("files") or _NONE
+    parts: list[Any] = [data["network_sha256"], files.get("output_name"), _samples_sha256(data)]
     if document.kind in ("distances", "lipschitz"):
         parts += [document.kind, data["norm"], data.get("support"), data.get("region"), data.get("measure")]
         parts += [data.get("functionals"), data.get("cost_weights")]
