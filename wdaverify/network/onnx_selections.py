@@ -118,7 +118,11 @@ def _resize(node: Node, array: Tensor) -> Tensor:
         exact = [want / have for want, have in zip(sizes, array.shape, strict=False)]
     else:
         exact = [float(f) for f in np.ravel(np.array(() if given is None else given, np.float64))]
-    if len(exact) != array.ndim or any(f < 1 or f != int(f) for f in exact) or (sizes and len(sizes) != array.ndim):
+    if (
+        len(exact) != array.ndim
+        or any(not 1 <= f <= MAX_MADE or f != int(f) for f in exact)
+        or (sizes and len(sizes) != array.ndim)
+    ):
         raise node.refused(
             f"factors {exact} of shape {list(array.shape)}; a constant whole one from 1 on for each axis is accepted"
         )
