@@ -307,6 +307,8 @@ def test_a_name_of_no_computed_tensor_is_refused(tmp_path: Path, name: Any, word
 
 
 REFUSED: dict[str, tuple[list[onnx.NodeProto], dict[str, int | None], str]] = {
+    "a label of nothing": ([node("ArgMax", [], ["label"])], {"label": INT}, "last operator"),
+    "names of nothing": ([node("Gather", ["names"], ["label"])], {"label": TEXT}, "1 inputs|STRING"),
     "two tensors": ([*SCORES, node("Relu", ["z"], ["r"])], {"z": FLOAT, "r": FLOAT}, "2 different tensors"),
     "probabilities of probabilities": (
         [*PROBABILITIES, node("Softmax", ["p"], ["q"], axis=1)],

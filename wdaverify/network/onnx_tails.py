@@ -96,7 +96,8 @@ def _source(proto: NodeProto, op: str, makers: Makers, computed: set[str]) -> st
         return None
     k = 1 if op in _NAMED else 0
     moving = [name for name in proto.input if name in computed]
-    return proto.input[k] if moving == [*proto.input[k : k + 1]] else None
+    read = [*proto.input[k : k + 1]]
+    return read[0] if read and moving == read else None
 
 
 def scores_of(tails: Sequence[Tail]) -> str:
