@@ -72,6 +72,10 @@ REFUSED: dict[str, tuple[Case, tuple[str, ...]]] = {
         one("Upsample", ["N", 2, 3, 2], 7, scales=[1.0, 1.0, float("inf"), 2.0]),
         ("factors [1.0, 1.0, inf, 2.0]", "a constant whole one"),
     ),
+    "the shape of nothing": (
+        ([make("Shape", [""], ["s"]), make("Reshape", ["x", "s"], ["y"])], {}, ["N", 3], 13),
+        ("(Shape)", "its input is left out"),
+    ),
     "a list of nothing": (one("Add", ["N", 3], 13, {"c": np.zeros(0, np.float32)}), ("shape [0]", "broadcast")),
     "conv of a volume": (
         one("Conv", [1, 2, 3, 3, 3], 13, {"K": numbers(1, 2, 2, 2, 2)}),

@@ -259,6 +259,8 @@ def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Pat
             shapes += [tensors[proto.input[k]].layout.shape for k in moving] + [
                 c.shape for c in operands if c is not None
             ]
+            if node.op in ("Shape", "Size") and not shapes:
+                raise node.refused("its input is left out; a tensor is accepted")
             parts = [shape_of(node, shapes[0])] if node.op in ("Shape", "Size") else folded(node, path.notices)
             for name, out in zip(node.outputs, parts, strict=False):
                 if not name:
