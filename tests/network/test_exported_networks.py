@@ -33,11 +33,11 @@ def named(exports: Path, *expected: str) -> list[str]:
 
 
 def equal(path: Path, net: ReluNetwork) -> None:
-    """The graph, its canonical form and plain single precision, at 20 points, up to rounding in the type of the file."""
+    """The graph, its canonical form and plain single precision, at 100 points, up to rounding in the type of the file."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0]
     shape, kind = [d if isinstance(d, int) else 1 for d in source.shape], np.dtype(TYPES[source.type])
-    points = np.random.default_rng(3).uniform(-1, 2, size=(20, net.n_inputs)) * (100 if kind == np.uint8 else 1)
+    points = np.random.default_rng(3).uniform(-1, 2, size=(100, net.n_inputs)) * (100 if kind == np.uint8 else 1)
     points = np.abs(points).astype(kind) if kind == np.uint8 else points.astype(kind)
     outputs = [out.name for out in session.get_outputs()]
     rows = [dict(zip(outputs, session.run(None, {source.name: p.reshape(shape)}), strict=True)) for p in points]
@@ -83,6 +83,12 @@ def test_others_are_refused_in_one_line(exports: Path) -> None:
         assert "accepted" in text or "not opened unasked" in text, text
         assert text.isprintable()
         assert len(text) < 1500
+
+
+def test_quantised_activations_are_refused_with_the_way_to_a_float_model(exports: Path) -> None:
+    for name in ("ort_qdq_static_mlp.onnx", "ort_dynamic_int8_mlp.onnx", "ort_qoperator_mlp.onnx"):
+        with pytest.raises(NetworkError, match=r"moves in steps.*floating point from before it was quantised"):
+            load_network(exports / name)
 
 
 def test_weights_in_another_file_are_named_with_the_way_out(exports: Path) -> None:

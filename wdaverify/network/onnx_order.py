@@ -13,6 +13,11 @@ from wdaverify.network.onnx_ops import OPERATORS
 from wdaverify.network.onnx_tails import HEADS
 from wdaverify.network.onnx_tensors import quoted
 
+_QUANTISED = frozenset(
+    ("DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "com.microsoft.QGemm")
+)
+"""Operators on activations of few bits."""
+
 
 def makers_of(graph: GraphProto) -> dict[str, tuple[NodeProto, str]]:
     """The node that gives a tensor, the first if several do, with the name that messages give it."""
@@ -99,6 +104,10 @@ def check_all(nodes: Sequence[tuple[NodeProto, str]]) -> None:
             accepted = f"accepted are {', '.join(OPERATORS)}, and behind the scores {', '.join(HEADS)}"
             reason = f"{'this operator is' if len(unknown) == 1 else 'these operators are'} not accepted; {accepted}"
             way = "rewrite or re-export the network with these"
+        quantised = sorted({operator_name(proto) for proto, _ in nodes} & _QUANTISED)
+        if quantised:
+            reason = f"activations are quantised ({', '.join(quantised)}), so that the network moves in steps, which is not accepted"
+            way = "give the model in floating point from before it was quantised (the input of quantize_static or quantize_dynamic)"
         shown = ", ".join(unknown[:4]) + (f" and {len(unknown) - 4} more" if len(unknown) > 4 else "")
         many = f"{len(unknown)} nodes, " if len(unknown) > 1 else ""
         raise NetworkError(f"{many}{shown}: {reason}; {way}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -163,12 +163,14 @@ def _convert(
     tails = [tail_of(name, makers, computed) for name in outputs_of(graph, wanted, makers)]
     sink = scores_of(tails)
     needed = needed_for(graph, sink)
+    used = [(proto, label) for proto, label in labelled(graph) if any(name in needed for name in proto.output)]
+    check_all(used)  # before the weights, which may be of other types
     constants = {name: _decoded(stored[name], beside) for name in stored if name in needed}
     layout = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
     path = Path(layout, dtype, layout.size, [], [], Allowance.beside(sum(value.size for value in constants.values())))
     path.batch = batch
     path.notices += told_of_types(graph, source, batch)
-    _walk(graph, opset, constants, path, source.name, sink)
+    _walk(used, opset, constants, path, source.name, sink, needed)
     seen = [_followed(tail, opset, path, makers, computed, stored, beside) for tail in tails]
     path.notices += told(tails, seen, wanted)
     if sum(size > 1 for size in path.layout.shape) > 1:
@@ -232,12 +234,17 @@ def _decoded(
     return decode(tensor if beside is None else beside.whole(tensor, what), what)
 
 
-def _walk(graph: GraphProto, opset: int, constants: dict[str, Tensor], path: Path, source: str, sink: str) -> None:
+def _walk(
+    used: Sequence[tuple[NodeProto, str]],
+    opset: int,
+    constants: dict[str, Tensor],
+    path: Path,
+    source: str,
+    sink: str,
+    needed: set[str],
+) -> None:
     """Append every node that the scores need to ``path``, whose tensor at hand is the scores at the end."""
     tensors = {source: path.place}
-    needed = needed_for(graph, sink)
-    used = [(proto, label) for proto, label in labelled(graph) if any(name in needed for name in proto.output)]
-    check_all(used)
     for proto, label in in_order(used, {*constants, *tensors}):
         op = operator_name(proto)
         check_operator(proto, label, opset, OPERATORS[op])
