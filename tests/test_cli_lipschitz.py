@@ -86,12 +86,16 @@ def test_refusals(arguments: list[str], words: list[str], capsys: pytest.Capture
         assert word in err
 
 
-def test_one_output_has_no_rivals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    net = write_mlp(tmp_path / "one.onnx", [(np.ones((2, 2)), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))])
-    for margins in ("0", "all"):
-        assert run("lipschitz", net, "--margins", margins) == 2
-        assert "--outputs 0" in capsys.readouterr().err
-    assert run("lipschitz", net, "--jobs", "1", "--outputs", "0", "--quiet") == 0
+def test_the_margin_of_one_output_is_that_of_two_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """z itself, or -z: relu(x_0 + x_1) twice, whose slope is 4 in l-inf."""
+    net, out = (
+        write_mlp(tmp_path / "one.onnx", [(np.ones((2, 2)), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]),
+        tmp_path / "out.json",
+    )
+    for margins in ("0", "1", "all"):
+        assert run("lipschitz", net, "--margins", margins, "--output", out) == 0
+        assert json.loads(out.read_text())["upper"] == pytest.approx(4.0)
+    assert "two classes with the scores 0 and z" in capsys.readouterr().err.replace("\n", " ")
 
 
 ASKED: dict[str, tuple[list[str], str, int]] = {
