@@ -185,7 +185,8 @@ def started(folder: Path, *more: str) -> subprocess.Popen[str]:
     from wdaverify.journal.state import read_state
 
     command = [sys.executable, "-m", "wdaverify", *SLOW, "--run", str(folder), *more]
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    told = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=told)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and parent.poll() is None:
         time.sleep(0.05)
@@ -200,7 +201,11 @@ def started(folder: Path, *more: str) -> subprocess.Popen[str]:
 def test_ctrl_c_once_gives_the_bracket_so_far(tmp_path: Path) -> None:
     parent = started(tmp_path)
     parent.send_signal(signal.SIGINT)
-    out, err = parent.communicate(timeout=60)
+    try:
+        out, err = parent.communicate(timeout=60)
+    except subprocess.TimeoutExpired:  # say where it hangs
+        parent.send_signal(signal.SIGABRT)
+        out, err = parent.communicate(timeout=20)
     assert parent.returncode == 130, err
     assert "bracket" in out
     assert "interrupted" in out
