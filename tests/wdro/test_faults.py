@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -185,6 +186,8 @@ def started(folder: Path, *more: str) -> subprocess.Popen[str]:
     from wdaverify.journal.state import read_state
 
     command = [sys.executable, "-m", "wdaverify", *SLOW, "--run", str(folder), *more]
+    if signal.SIGINT in signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT}):  # the child would inherit it
+        warnings.warn("an earlier test of this process left SIGINT blocked", stacklevel=2)
     told = {**os.environ, "PYTHONFAULTHANDLER": "1"}
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=told)
     deadline = time.monotonic() + 60
