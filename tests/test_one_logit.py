@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from builders import build_model, write_mlp, write_model
+from jsonschema import Draft202012Validator
 from onnx import helper
 
 from wdaverify import (
@@ -26,6 +27,7 @@ from wdaverify import (
     verify,
 )
 from wdaverify.lipschitz.question import Measure
+from wdaverify.report import as_json
 from wdaverify.report.page.asked import again
 from wdaverify.report.page.document import as_document
 
@@ -186,3 +188,16 @@ def test_every_command_takes_a_network_apart(
     row = f'network = "{apart[0]}"\ndata = "{apart[1]}"\nradius = 0.05\nexternal-data = true\noutput-name = "y"\n'
     batch.write_text(f"[[job]]\n{row}")
     assert run("batch", batch) == 0
+
+
+def test_a_verdict_says_which_tensor_it_is_about(
+    apart: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proof, out = tmp_path / "net.cert", tmp_path / "verdict.json"
+    assert run("verify", *apart, *READ, "--radius", 0.05, "--jobs", 1, "--certificate", proof) == 0
+    capsys.readouterr()
+    assert run("recheck", *apart, proof, *READ, "--output", out) == 0
+    document = json.loads(out.read_text())
+    Draft202012Validator(as_json.schema("verdict")).validate(document)
+    assert any("'y' is verified, as asked" in notice for notice in document["network_notices"])
+    assert "'y' is verified, as asked" in " ".join(capsys.readouterr().out.split())

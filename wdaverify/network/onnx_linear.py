@@ -53,12 +53,12 @@ def _scaler(path: Path, node: Node, given: Sequence[Place]) -> None:
 def _model(path: Path, node: Node, given: Sequence[Place]) -> None:
     """``A x + b``; of a logistic model of two classes with scores -z and z, or of one score, z alone."""
     width = _rows(path, node, given)
-    weight, bias = matrix_of(node, width)
+    weight, bias = _matrix(node, width)
     path.matrix(weight, path.order, bias, (*path.layout.shape[:-1], len(weight)))
     _single(path, node)
 
 
-def matrix_of(node: Node, width: int) -> tuple[Array, Array]:
+def _matrix(node: Node, width: int) -> tuple[Array, Array]:
     """``A [m, n]`` and ``b [m]``."""
     weight = np.array(node.numbers("coefficients"))
     if not weight.size or weight.size % width:

@@ -36,7 +36,7 @@ def apply(path: Path, node: Node, given: Sequence[Place]) -> list[Place]:
         )
     if node.op in COMPUTED:
         COMPUTED[node.op].read(path, node, given)
-        return [path.place] * (2 if COMPUTED[node.op].many else 1)
+        return [path.place] * (2 if COMPUTED[node.op].many else 1)  # a classifier's label is read by no node
     if node.op not in MOVES and node.op != "Split":
         raise node.refused("it reads what is computed from the network's input; accepted are constants")
     if len(given) == 1 and node.active != 0:

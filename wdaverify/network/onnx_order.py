@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from onnx import GraphProto, NodeProto
 
@@ -31,30 +31,26 @@ def makers_of(graph: GraphProto) -> dict[str, tuple[NodeProto, str]]:
 
 def computed_from(graph: GraphProto, source: str) -> set[str]:
     """The tensors that are computed from the input, itself among them."""
-    readers: dict[str, list[NodeProto]] = {}
-    for proto in graph.node:
-        for name in {*proto.input}:
-            readers.setdefault(name, []).append(proto)
-    computed, waiting = {source}, [source]
-    while waiting:
-        for proto in readers.pop(waiting.pop(), []):
-            waiting += {*proto.output} - computed - {""}
-            computed |= {*proto.output}
-    return computed - {""}
+    return _reached(source, ((proto.input, proto.output) for proto in graph.node))
 
 
 def needed_for(graph: GraphProto, sink: str) -> set[str]:
     """The tensors that the output is computed from, itself among them."""
-    makers: dict[str, list[NodeProto]] = {}
-    for proto in graph.node:
-        for name in proto.output:
-            makers.setdefault(name, []).append(proto)
-    needed, waiting = {sink}, [sink]
+    return _reached(sink, ((proto.output, proto.input) for proto in graph.node))
+
+
+def _reached(start: str, steps: Iterable[tuple[Iterable[str], Iterable[str]]]) -> set[str]:
+    """What follows from a tensor, itself among it, where any of the first tensors of a step leads to all of the second."""
+    leads: dict[str, list[set[str]]] = {}
+    for before, after in steps:
+        for name in {*before}:
+            leads.setdefault(name, []).append({*after} - {""})
+    reached, waiting = {start}, [start]
     while waiting:
-        for proto in makers.pop(waiting.pop(), []):
-            waiting += {*proto.input} - needed - {""}
-            needed |= {*proto.input}
-    return needed - {""}
+        for after in leads.pop(waiting.pop(), []):
+            waiting += after - reached
+            reached |= after
+    return reached
 
 
 def labelled(graph: GraphProto) -> Iterator[tuple[NodeProto, str]]:

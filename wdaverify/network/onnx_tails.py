@@ -18,7 +18,7 @@ from wdaverify.errors import NetworkError
 from wdaverify.network.model import Head
 from wdaverify.network.onnx_batch import check_tail_apart
 from wdaverify.network.onnx_linear import CLASSIFIER
-from wdaverify.network.onnx_nodes import EVERY, Node, Operator, before, operator_name, since
+from wdaverify.network.onnx_nodes import EVERY, Node, Operator, operator_name, since
 from wdaverify.network.onnx_shapes import SHAPES, axis_of
 from wdaverify.network.onnx_tensors import FLOATS, Tensor, quoted, type_name
 
@@ -149,7 +149,7 @@ def followed(
 def told(tails: Sequence[Tail], seen: Sequence[Seen], wanted: str | None) -> list[str]:
     """Which tensor is verified where the outputs are others or one was asked for, and what the file calls the classes."""
     out, shown = list[str](), [tail for tail, what in zip(tails, seen, strict=True) if tail.nodes]
-    if len(tails) > 1 or any(what.kind in ("label", "map") for what in seen):
+    if shown and (len(tails) > 1 or wanted is not None or any(what.kind in ("label", "map") for what in seen)):
         names = ", ".join(quoted(tail.output) for tail in shown[:_SHOWN])
         made = f"output {names} is" if len(shown) == 1 else f"outputs {names} are"
         out.append(f"{made} made of {quoted(tails[0].scores)}, the scores, which are what is verified")
@@ -316,7 +316,7 @@ _NAMED = "Gather", "ai.onnx.ml.ArrayFeatureExtractor"
 _HEADS: dict[str, Operator[Callable[[Node, Seen], Seen]]] = {
     "ArgMax": Operator(_largest, 1, 1, {"axis": EVERY, "keepdims": EVERY, "select_last_index": since(12)}),
     "LogSoftmax": Operator(_softmax, 1, 1, {"axis": EVERY}),
-    "Sigmoid": Operator(_sigmoid, 1, 1, {"consumed_inputs": before(6)}),
+    "Sigmoid": Operator(_sigmoid, 1, 1),
     "Softmax": Operator(_softmax, 1, 1, {"axis": EVERY}),
     "ai.onnx.ml.ZipMap": Operator(_map, 1, 1, dict.fromkeys(("classlabels_int64s", "classlabels_strings"), EVERY)),
 }
