@@ -26,7 +26,8 @@ def corners_and_points(rng: np.random.Generator, n: int, centre: np.ndarray, far
     x[: POINTS // 4] = np.round(x[: POINTS // 4])
     near = slice(POINTS // 4, POINTS // 2)
     x[near] = np.clip(centre + far * rng.choice([-1.0, 0.0, 1.0], size=x[near].shape), 0, 1)
-    return x
+    single = np.clip(centre + far * np.concatenate([np.zeros((1, n)), np.eye(n), -np.eye(n)]), 0, 1)
+    return np.concatenate([x, single])
 
 
 def check(graph: Graph, norm: Norm, seed: int) -> None:

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -30,8 +31,9 @@ from wdaverify.certify.boxes import Boxes
 from wdaverify.certify.peak import Price, Shells, dot, largest, peak, unreachable
 from wdaverify.certify.proof import Phases
 from wdaverify.graph.functions import PiecewiseLinear
-from wdaverify.graph.maps import LinearMap
+from wdaverify.graph.maps import Ints, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
+from wdaverify.graph.part import Part, parts
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
@@ -123,12 +125,40 @@ class _Sum:
         self.total, self.size = self.total + total, self.size + size
 
 
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """Some neurons of a node, its entries, and a pass over all that they depend on.
+
+    kept: of each elementwise node which neurons that pass has (None: it is without that node); columns: those among all neurons.
+    """
+
+    over: Backward
+    target: int
+    neurons: Ints
+    kept: Sequence[Ints | slice | None]
+    columns: Ints | slice
+
+    def ranges(self, where: Ints, shells: Shells, bounds: HiddenBounds, phases: Phases | None, at: Ints) -> Array:
+        """Upper bounds ``[B, 2 R]`` of ``z``, then of ``-z``, of neurons ``where [B, R]`` of the window on the shells ``at [B]`` of all."""
+        (count, rows), width = where.shape, self.neurons.size
+        unit = np.zeros((count, 2 * rows, width))
+        for sign, place in ((1.0, np.arange(rows)), (-1.0, np.arange(rows, 2 * rows))):
+            unit[np.arange(count)[:, None], place, where] = sign
+        local = [
+            (low[at][:, some], high[at][:, some])
+            for (low, high), some in zip(bounds, self.kept, strict=False)
+            if some is not None
+        ]
+        none = np.zeros((count, self.over.neurons), np.int8) if phases is None else phases[at][:, self.columns]
+        return self.over._pass(self.target, unit, shells, local, none, _ByRule(), None)
+
+
 class Backward:
     """Bounds of one network."""
 
     def __init__(self, graph: Graph, rows: LinearRows | None = None) -> None:
         self._graph, self._rows = graph, rows
-        self._boxes = Boxes(graph)
+        self._windows: dict[int, list[_Window]] = {}
         self._number = {k: number for number, k in enumerate(graph.elementwise)}
         self._beside: dict[int, tuple[list[LinearMap], list[Array]]] = {
             k: ([m.size() for m in node.maps], [np.full((1, 1, m.inputs), m.lost_in) for m in node.maps])
@@ -138,6 +168,10 @@ class Backward:
         """Of an affine node its maps' absolute values, and what a result of ``back`` may lose to underflow."""
         widths = [graph.inputs, *(graph.width(k) for k in range(len(graph.nodes)))]
         self._widest, self._terms = max(widths), sum(widths) + (0 if rows is None else rows.lower.size)
+
+    @cached_property
+    def _boxes(self) -> Boxes:
+        return Boxes(self._graph)
 
     @property
     def neurons(self) -> int:
@@ -179,29 +213,43 @@ class Backward:
         deadline: float,
     ) -> None:
         """Tighten both sides ``[S, m]`` where neurons are open, ``[S, m]``, by rule; the same on a shell whichever are beside it."""
-        width, count = open_.shape[1], open_.sum(axis=1)
-        most, grain = max(1, _CHUNK // (2 * self._widest)), max(4, width // 8)
-        # how many rows a shell has, some of them 0: shells with about as many are taken together
-        room = np.minimum(-(-count // grain) * grain, width)
-        order = np.argsort(~open_, axis=1, kind="stable")
-        for rows in np.unique(room[room > 0]).tolist():
-            chosen = np.flatnonzero(room == rows)
-            step = max(1, most // rows)
-            for first, begin in product(range(0, chosen.size, step), range(0, rows, most)):
-                if time.monotonic() > deadline:
-                    return
-                at = chosen[first : first + step]
-                where = order[at, begin : min(begin + most, rows)]
-                unit = np.zeros((at.size, 2 * where.shape[1], width))
-                for sign, place in ((1.0, np.arange(where.shape[1])), (-1.0, np.arange(where.shape[1], unit.shape[1]))):
-                    unit[np.arange(at.size)[:, None], place, where] = sign
-                local = [(near[at], far[at]) for near, far in bounds]
-                none = np.zeros((at.size, self.neurons), np.int8) if phases is None else phases[at]
-                top = self._pass(source, unit, shells.take(at), local, none, _ByRule(), None)
-                asked, cells = np.take_along_axis(open_[at], where, 1), (at[:, None], where)
-                low, high = (side[cells] for side in sides)
-                sides[0][cells] = np.where(asked, np.maximum(low, -top[:, where.shape[1] :]), low)
-                sides[1][cells] = np.where(asked, np.minimum(high, top[:, : where.shape[1]]), high)
+        for window in self._windows_of(source):
+            width = window.neurons.size
+            asked = open_[:, window.neurons]
+            count = asked.sum(axis=1)
+            most, grain = max(1, _CHUNK // (2 * window.over._widest)), max(4, width // 8)
+            # how many rows a shell has, some of them 0: shells with about as many are taken together
+            room = np.minimum(-(-count // grain) * grain, width)
+            order = np.argsort(~asked, axis=1, kind="stable")
+            for rows in np.unique(room[room > 0]).tolist():
+                chosen = np.flatnonzero(room == rows)
+                step = max(1, most // rows)
+                for first, begin in product(range(0, chosen.size, step), range(0, rows, most)):
+                    if time.monotonic() > deadline:
+                        return
+                    at = chosen[first : first + step]
+                    where = order[at, begin : min(begin + most, rows)]
+                    top = window.ranges(where, shells.take(at), bounds, phases, at)
+                    wanted, cells = np.take_along_axis(asked[at], where, 1), (at[:, None], window.neurons[where])
+                    low, high = (side[cells] for side in sides)
+                    sides[0][cells] = np.where(wanted, np.maximum(low, -top[:, where.shape[1] :]), low)
+                    sides[1][cells] = np.where(wanted, np.minimum(high, top[:, : where.shape[1]]), high)
+
+    def _windows_of(self, node: int) -> list[_Window]:
+        """Passes that bound an affine node's entries between them: one over the graph, or smaller ones over parts of it."""
+        if node not in self._windows:
+            entries = np.arange(self._graph.width(node))
+            whole = _Window(self, node, entries, [slice(None)] * len(self._number), slice(None))
+            self._windows[node] = [self._window(p) for p in parts(self._graph, node)] or [whole]
+        return self._windows[node]
+
+    def _window(self, found: Part) -> _Window:
+        kept = [found.kept.get(k) for k in self._graph.elementwise]
+        columns = [self._graph.edges[number] + some for number, some in enumerate(kept) if some is not None]
+        none = np.zeros(0, np.int64)
+        return _Window(
+            Backward(found.graph), len(found.graph.nodes) - 1, found.at, kept, np.concatenate([none, *columns])
+        )
 
     def leaves(
         self,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
 from wdaverify.given import array, listed, settle, whole
-from wdaverify.graph.maps import unchecked
+from wdaverify.graph.maps import Dense, Ints, unchecked
 from wdaverify.rounding import underflow
 
 Array = NDArray[np.float64]
@@ -155,6 +155,39 @@ class Convolution:
         """By another kernel."""
         kept = {field.name: getattr(self, field.name) for field in fields(self)}
         return unchecked(Convolution, **(kept | {"kernel": change(self.kernel)}))
+
+    def reads(self, at: Ints) -> Ints:
+        """The windows of the outputs."""
+        group, down, across = self._placed(at)
+        row, a, b = np.nonzero(self._inside(down, across))
+        read = np.zeros((self.groups, self.height, self.width), np.bool_)
+        read[group[row], down[row, a], across[row, b]] = True
+        return np.flatnonzero(np.repeat(read, self.kernel.shape[1], axis=0))
+
+    def part(self, at: Ints, columns: Ints) -> Dense:
+        """Their matrix."""
+        group, down, across = self._placed(at)
+        inside, taken = self._inside(down, across), self.kernel.shape[1]
+        weight = np.zeros((at.size, columns.size))
+        row, a, b = np.nonzero(inside)
+        first = (group[row] * taken * self.height + down[row, a]) * self.width + across[row, b]
+        read = first[:, None] + np.arange(taken) * (self.height * self.width)
+        of = at[row] // math.prod(self.out)
+        weight[row[:, None], np.searchsorted(columns, read)] = self.kernel[of, :, a, b]
+        return Dense(weight)
+
+    def _placed(self, at: Ints) -> tuple[Ints, Ints, Ints]:
+        """Of outputs their group ``[t]``, and the rows ``[t, kh]`` and columns ``[t, kw]`` of their windows, some of them outside."""
+        of, i, j = np.unravel_index(at, (self.kernel.shape[0], *self.out))
+        starts = (i * self.stride[0] - self.pads[0], j * self.stride[1] - self.pads[1])
+        steps = [np.arange(size) * d for size, d in zip(self.kernel.shape[2:], self.dilation, strict=True)]
+        rows, columns = (start[:, None] + step for start, step in zip(starts, steps, strict=True))
+        return of // (self.kernel.shape[0] // self.groups), rows, columns
+
+    def _inside(self, rows: Ints, columns: Ints) -> NDArray[np.bool_]:
+        """Which places of the windows are in the image, ``[t, kh, kw]``."""
+        down, across = (rows >= 0) & (rows < self.height), (columns >= 0) & (columns < self.width)
+        return np.asarray(down[:, :, None] & across[:, None, :])
 
 
 def _sizes(name: str, given: object, count: int, least: int) -> tuple[int, ...]:

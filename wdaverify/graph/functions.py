@@ -86,6 +86,12 @@ class PiecewiseLinear:
         moved = self.values[anchor] + slope * np.where(slope == 0, 0.0, z - self.breaks[anchor])
         return np.asarray(np.where(np.asarray(self.through)[at], slope * z, moved), z.dtype)
 
+    def take(self, neurons: NDArray[np.int64]) -> PiecewiseLinear:
+        """The function of some of the neurons."""
+        if self.slopes.ndim == 1:
+            return self
+        return type(self)(self.name, self.breaks, self.values, self.slopes[:, neurons])
+
     def exactly(self, z: Fraction, neuron: int) -> tuple[Fraction, Fraction]:
         """``phi(z)`` of one neuron, and its slope on the right of z."""
         breaks, values = ([Fraction(v) for v in part.tolist()] for part in (self.breaks, self.values))

@@ -86,6 +86,14 @@ class LinearMap(Protocol):
         """The same structure with every stored number changed: to single precision, to integers."""
         ...
 
+    def reads(self, at: Ints) -> Ints:
+        """The columns, ascending, that the rows ``at`` have entries in."""
+        ...
+
+    def part(self, at: Ints, columns: Ints) -> LinearMap:
+        """The rows ``at`` of those columns, which are all that they read (``reads``)."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Dense:
@@ -162,6 +170,16 @@ class Dense:
     def like(self, change: Change) -> Dense:
         """The matrix changed, without its error."""
         return unchecked(Dense, weight=change(self.weight), error=None)
+
+    def reads(self, at: Ints) -> Ints:
+        """Where an entry or its error is not 0."""
+        some = (self.weight[at] != 0).any(axis=0)
+        return np.flatnonzero(some if self.error is None else some | (self.error[at] != 0).any(axis=0))
+
+    def part(self, at: Ints, columns: Ints) -> Dense:
+        """A smaller matrix."""
+        chosen = np.ix_(at, columns)
+        return Dense(self.weight[chosen], None if self.error is None else self.error[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +269,14 @@ class Diagonal:
         """Factor and divisor changed, without the error."""
         return unchecked(Diagonal, factor=change(self.factor), divisor=change(self.divisor), error=None)
 
+    def reads(self, at: Ints) -> Ints:
+        """The same entries."""
+        return at
+
+    def part(self, at: Ints, columns: Ints) -> Diagonal:
+        """A shorter diagonal."""
+        return Diagonal(self.factor[at], self.divisor[at], None if self.error is None else self.error[at])
+
 
 @dataclass(frozen=True, eq=False)
 class Same:
@@ -292,6 +318,14 @@ class Same:
     def like(self, change: Change) -> Same:
         """Itself: it stores nothing."""
         return self
+
+    def reads(self, at: Ints) -> Ints:
+        """The same entries."""
+        return at
+
+    def part(self, at: Ints, columns: Ints) -> Same:
+        """A shorter identity."""
+        return Same(at.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,6 +393,15 @@ class Select:
     def like(self, change: Change) -> Select:
         """Itself: it stores no number."""
         return self
+
+    def reads(self, at: Ints) -> Ints:
+        """What is selected."""
+        return np.unique(self.index[at][self.index[at] >= 0])
+
+    def part(self, at: Ints, columns: Ints) -> Select:
+        """From what is left."""
+        index = self.index[at]
+        return Select(np.where(index >= 0, np.searchsorted(columns, index), -1), columns.size)
 
 
 def known(map_: LinearMap) -> tuple[LinearMap, LinearMap | None]:
