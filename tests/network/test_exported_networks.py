@@ -87,7 +87,7 @@ def test_others_are_refused_in_one_line(exports: Path) -> None:
 
 def test_quantised_activations_are_refused_with_the_way_to_a_float_model(exports: Path) -> None:
     for name in ("ort_qdq_static_mlp.onnx", "ort_dynamic_int8_mlp.onnx", "ort_qoperator_mlp.onnx"):
-        with pytest.raises(NetworkError, match=r"moves in steps.*floating point from before it was quantised"):
+        with pytest.raises(NetworkError, match=r"move in steps.*floating point from before it was quantised"):
             load_network(exports / name)
 
 

@@ -673,12 +673,19 @@ def test_refused_models(tmp_path: Path, name: str) -> None:
 
 TWO = np.array([1.0, 2.0], dtype=np.float32)
 NODE_REFUSALS: dict[str, tuple[Sequence[onnx.NodeProto], Mapping[str, Any], Sequence[Any], int, tuple[str, ...]]] = {
-    "unknown": (
+    "curved": (
         [node("Erf", ["x"], ["y"], name="s")],
         {},
         [1, 2],
         13,
-        ("'s' (Erf)", "accepted are Abs, Add, ", "behind the scores ArgMax, LogSoftmax"),
+        ("'s' (Erf)", "curved", "piecewise-linear functions are accepted", "LeakyRelu"),
+    ),
+    "unknown": (
+        [node("Det", ["x"], ["y"], name="s")],
+        {},
+        [1, 2],
+        13,
+        ("'s' (Det)", "accepted are Abs, Add, ", "behind the scores ArgMax, LogSoftmax"),
     ),
     "unnamed": ([node("Conv", ["x", "c"], ["y"])], {"c": TWO}, [1, 2], 13, ("node #0 with output 'y' (Conv)",)),
     "line break": ([node("Si\ng", ["x"], ["y"], name="a\nb")], {}, [1, 2], 13, (r"a\nb", r"Si\ng")),

@@ -1,4 +1,4 @@
-"""Which nodes of a graph are needed, in which order, and whether all of them are of known operators."""
+"""Which nodes of a graph are needed, and in which order."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from onnx import GraphProto, NodeProto
 
-from wdaverify.errors import NetworkError
-from wdaverify.network.onnx_nodes import describe, operator_name
-from wdaverify.network.onnx_ops import OPERATORS
-from wdaverify.network.onnx_tails import HEADS
-from wdaverify.network.onnx_tensors import quoted
-
-_QUANTISED = frozenset(
-    ("DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "com.microsoft.QGemm")
-)
-"""Operators on activations of few bits."""
+from wdaverify.network.onnx_nodes import describe
 
 
 def makers_of(graph: GraphProto) -> dict[str, tuple[NodeProto, str]]:
@@ -83,27 +74,3 @@ def in_order(nodes: Sequence[tuple[NodeProto, str]], known: set[str]) -> list[tu
                     heapq.heappush(ready, reader)
     placed = {*order}
     return [nodes[k] for k in (*order, *(k for k in range(len(nodes)) if k not in placed))]
-
-
-def check_all(nodes: Sequence[tuple[NodeProto, str]]) -> None:
-    """Refuse all nodes of other operators at once, with what is accepted."""
-    unknown = [
-        label if proto.domain in ("", "ai.onnx") else f"{label} of domain {quoted(proto.domain)}"
-        for proto, label in nodes
-        if operator_name(proto) not in OPERATORS
-    ]
-    if unknown:
-        if all(operator_name(proto) in (*OPERATORS, *HEADS) for proto, _ in nodes):
-            reason = "accepted as the last operator of the network only, of its scores"
-            way = "re-export the network with others, or name the tensor in front with --output-name NAME (output_name=NAME)"
-        else:
-            accepted = f"accepted are {', '.join(OPERATORS)}, and behind the scores {', '.join(HEADS)}"
-            reason = f"{'this operator is' if len(unknown) == 1 else 'these operators are'} not accepted; {accepted}"
-            way = "rewrite or re-export the network with these"
-        quantised = sorted({operator_name(proto) for proto, _ in nodes} & _QUANTISED)
-        if quantised:
-            reason = f"activations are quantised ({', '.join(quantised)}), so that the network moves in steps, which is not accepted"
-            way = "give the model in floating point from before it was quantised (the input of quantize_static or quantize_dynamic)"
-        shown = ", ".join(unknown[:4]) + (f" and {len(unknown) - 4} more" if len(unknown) > 4 else "")
-        many = f"{len(unknown)} nodes, " if len(unknown) > 1 else ""
-        raise NetworkError(f"{many}{shown}: {reason}; {way}")

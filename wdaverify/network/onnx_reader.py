@@ -27,8 +27,9 @@ from wdaverify.network.onnx_file import network_bytes
 from wdaverify.network.onnx_linear import CLASSIFIER
 from wdaverify.network.onnx_nodes import OPSETS, Node, decode_attributes, operator_name
 from wdaverify.network.onnx_ops import OPERATORS, apply, check_operator
-from wdaverify.network.onnx_order import check_all, computed_from, in_order, labelled, makers_of, needed_for
+from wdaverify.network.onnx_order import computed_from, in_order, labelled, makers_of, needed_for
 from wdaverify.network.onnx_path import Allowance, Path, Place, finished
+from wdaverify.network.onnx_refused import check_all
 from wdaverify.network.onnx_tails import TAILS, Makers, Seen, Tail, followed, head_of, scores_of, tail_of, told
 from wdaverify.network.onnx_tensors import Tensor, decode_names, decode_tensor, quoted
 from wdaverify.network.onnx_wire import check_structure
