@@ -20,63 +20,63 @@ _SHOWN = 4
 class _Kind(NamedTuple):
     """Operators that are refused for one reason, and the way out."""
 
-    names: str
+    operators: frozenset[str]
     reason: str
     way: str
 
-    def has(self, op: str) -> bool:
-        """Whether an operator is one of them."""
-        return op in self.names.split()
+
+def _kind(operators: str, reason: str, way: str) -> _Kind:
+    return _Kind(frozenset(operators.split()), reason, way)
 
 
 _FUNCTIONS = "Relu, LeakyRelu, PRelu, Clip (ReLU6, Hardtanh), HardSigmoid, Abs, Max and Min"
 _IN_FRONT = "name the tensor in front of it with --output-name NAME (output_name=NAME)"
 _KINDS = (
-    _Kind(
+    _kind(
         "ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul QuantizeLinear com.microsoft.QGemm "
         "com.microsoft.QLinearAdd com.microsoft.QLinearAveragePool com.microsoft.QLinearGlobalAveragePool com.microsoft.QLinearSigmoid",
         "quantised: activations of few bits move in steps, and numbers in floating point are accepted",
         "give the model in floating point from before it was quantised (the input of quantize_static or quantize_dynamic)",
     ),
-    _Kind(
+    _kind(
         "Acos Acosh Asin Asinh Atan Atanh Celu Cos Cosh Elu Erf Exp Gelu HardSwish Log Mish Pow Reciprocal Selu Sin Sinh Softplus "
         "Softsign Swish Tan Tanh com.microsoft.FastGelu com.microsoft.Gelu com.microsoft.QuickGelu",
         "curved; piecewise-linear functions are accepted",
         f"train or distil the network with {_FUNCTIONS}",
     ),
-    _Kind(
+    _kind(
         "Sigmoid",
         "curved; as the last operator, of the scores, it is accepted",
         f"{_IN_FRONT}, or train the network with {_FUNCTIONS}",
     ),
-    _Kind(
+    _kind(
         "GroupNormalization InstanceNormalization LRN LayerNormalization LpNormalization MeanVarianceNormalization RMSNormalization "
         "SimplifiedLayerNormalization com.microsoft.SkipLayerNormalization ReduceL2 ReduceSumSquare",
         "divides by, or squares, what it computes of each sample; BatchNormalization, whose statistics are constants, is accepted",
         "train the network with that, or without normalisation",
     ),
-    _Kind(
+    _kind(
         "Attention Hardmax LogSoftmax ReduceLogSumExp Softmax com.microsoft.Attention com.microsoft.MultiHeadAttention",
         "exponentials of what the network computes within; as the last operator, over all classes, a Softmax is accepted",
         f"{_IN_FRONT}, or export the network without it",
     ),
-    _Kind(
+    _kind(
         "Ceil Floor IsInf IsNaN Mod NonMaxSuppression NonZero OneHot Round ScatterElements ScatterND Shrink Sign TopK Unique "
         "ai.onnx.ml.Binarizer ai.onnx.ml.TreeEnsemble ai.onnx.ml.TreeEnsembleClassifier ai.onnx.ml.TreeEnsembleRegressor",
         "moves in steps, or picks by what is computed; continuous functions are accepted",
         f"train the network with {_FUNCTIONS}",
     ),
-    _Kind(
+    _kind(
         "ai.onnx.ml.SVMClassifier ai.onnx.ml.SVMRegressor",
         "a kernel machine, which is curved; linear ones are accepted, as LinearClassifier or LinearRegressor",
         "fit and export LinearSVC, LogisticRegression or MLPClassifier",
     ),
-    _Kind(
+    _kind(
         "ConcatFromSequence GRU If LSTM Loop RNN Scan SequenceAt SequenceConstruct SplitToSequence",
         "recurrent, or a program of its own; graphs whose nodes run once are accepted",
         "unroll it and export the network again, with constant conditions folded",
     ),
-    _Kind(
+    _kind(
         "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike",
         "random; networks that give one output to an input are accepted",
         "export the network in evaluation mode",
@@ -97,17 +97,15 @@ def check_all(nodes: Sequence[tuple[NodeProto, str]]) -> None:
     accepted = f"accepted are {', '.join(OPERATORS)}, and behind the scores {', '.join(HEADS)}"
     others = (
         _Kind(
-            " ".join(HEADS),
+            frozenset(HEADS),
             "accepted as the last operator of the network only, of its scores",
             f"re-export the network with others, or {_IN_FRONT}",
         ),
-        _Kind(
-            " ".join({op for op, _, _ in unknown}), f"not accepted; {accepted}", "rewrite or re-export it with these"
-        ),
+        _Kind(frozenset(op for op, _, _ in unknown), f"not accepted; {accepted}", "rewrite or re-export it with these"),
     )
     for kind in (*_KINDS, *others):
-        some = [(proto, label) for op, proto, label in unknown if kind.has(op)]
-        unknown = [node for node in unknown if not kind.has(node[0])]
+        some = [(proto, label) for op, proto, label in unknown if op in kind.operators]
+        unknown = [node for node in unknown if node[0] not in kind.operators]
         if some:
             said.append(f"{_named(some)}: {kind.reason}; {kind.way}")
     raise NetworkError("; and ".join(said))
