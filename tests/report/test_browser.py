@@ -251,8 +251,12 @@ def test_for_a_screen_reader(visit: Open) -> None:
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
 
 
-def test_pictures(visit: Open) -> None:
-    page = visit(documents.many(3, 4), options=("--image-shape", "2", "2")).page
+@pytest.mark.parametrize("asked", [True, False])
+def test_pictures(visit: Open, *, asked: bool) -> None:
+    """Asked for, or of a network whose own input has channels."""
+    document = documents.many(3, 4)
+    document["network"]["input_shape"] = [4] if asked else [1, 2, 2]
+    page = visit(document, options=("--image-shape", "2", "2") if asked else ()).page
     sizes = page.locator("ul.pictures img").evaluate_all(
         "all => all.map(i => [i.naturalWidth, i.naturalHeight, i.alt])"
     )

@@ -377,3 +377,12 @@ def test_models_of_the_project(tmp_path: Path) -> None:
         assert entry["predicted"] == max(range(3), key=lambda k: logits[k])
     assert {o["sample"] for o in made["originals"]} == {a["sample"] for a in made["atoms"]}
     page(made)
+
+
+def test_the_shape_of_an_image_is_that_of_the_channels() -> None:
+    shapes = {(1, 28, 28): (28, 28, 1), (3, 8, 6): (8, 6, 3), (8, 6, 3): (8, 6, 3), (8, 6, 1): (8, 6, 1)}
+    for given, wanted in shapes.items():
+        assert pictures.own_shape(given, math.prod(given)) == wanted
+    for other in ((784,), (28, 28), (2, 8, 8), (1, 1, 8), (1, 3, 8, 6)):
+        assert pictures.own_shape(other, math.prod(other)) is None
+    assert pictures.own_shape((1, 2, 2), 8) is None

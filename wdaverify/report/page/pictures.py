@@ -44,6 +44,16 @@ def check_shape(shape: Shape, inputs: int) -> None:
         )
 
 
+def own_shape(input_shape: Sequence[int], inputs: int) -> Shape | None:
+    """The image shape H W C of a network whose own input has one or three channels, first or last, and None of others."""
+    if len(input_shape) != 3 or math.prod(input_shape) != inputs:
+        return None
+    first, middle, last = input_shape
+    if first in (1, 3) and min(middle, last) > 1:
+        return middle, last, first
+    return (first, middle, last) if last in (1, 3) and min(first, middle) > 1 else None
+
+
 def scale(data: Json, pairs: Sequence[tuple[Json, Json]]) -> Scale:
     """The box of the support where it has one pair of finite sides, else the range of what is shown."""
     support = data["support"]

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from wdaverify.report.page import asked, batch, bounds, distances, lipschitz, radii, words
 from wdaverify.report.page.content import Block, Cell, Column, Overview, Part, Question, Report, Table
 from wdaverify.report.page.document import Document
-from wdaverify.report.page.pictures import check_shape
+from wdaverify.report.page.pictures import check_shape, own_shape
 from wdaverify.report.page.words import Json
 
 Shape = tuple[int, ...] | None
@@ -85,7 +85,8 @@ def _shapes(documents: Sequence[Document], shape: Shape) -> dict[int, Shape]:
 
 def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape]) -> Question:
     first = documents[0]
-    shape = shapes.get(first.data["network"]["inputs"])
+    network = first.data["network"]
+    shape = shapes.get(network["inputs"]) or own_shape(network["input_shape"], network["inputs"])
     ladders = [ladder for document in documents if document.kind == "compare" for ladder in document.data["ladders"]]
     inner = [
         Document("verification", document.name, document.sha256, data)
