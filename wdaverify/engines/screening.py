@@ -87,6 +87,11 @@ class Screen:
         """Go on, until another deadline."""
         self._deadline = self._tighten_until = deadline
 
+    @property
+    def over(self) -> bool:
+        """Whether the deadline has passed: what was proven last may be less than could be."""
+        return time.monotonic() > self._deadline
+
     def _reach(self) -> Array:
         """How far from each sample anything matters, ``[N]``: the whole support; for order inf at most the radius."""
         whole = self._whole()
@@ -112,7 +117,7 @@ class Screen:
         parts = []
         for k in range(0, sample.size, step):
             piece = slice(k, k + step)
-            if time.monotonic() > self._deadline:
+            if self.over:
                 parts.append(np.full(rows[piece].shape[:2], math.inf))
             else:
                 parts.append(self._bound_piece(sample[piece], rows[piece], near[piece], far[piece], lam))
@@ -178,8 +183,7 @@ class Screen:
         For a cross-entropy, the steepest of its margins counts. None where slopes are not used, the support has no end, or the time is
         over.
         """
-        late = time.monotonic() > self._deadline
-        if late or self._logits is None or not self._problem.support.bounded:
+        if self.over or self._logits is None or not self._problem.support.bounded:
             return None
         pieces, group = self.pieces, self._groups()
         item = np.arange(len(pieces))

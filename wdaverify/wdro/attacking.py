@@ -62,16 +62,48 @@ def stay_put(problem: WdroProblem) -> Witness:
     return evaluate(problem, Distribution(none, np.zeros((0, problem.network.n_inputs)), np.zeros(0)))
 
 
-def launch(problem: WdroProblem, *, device: str, seed: int, deadline: float, everyone: bool = False) -> AttackOutcome:
-    """Run the attacks (this is where torch is imported); ``everyone`` as in ``run_attacks``."""
+def launch(
+    problem: WdroProblem,
+    *,
+    device: str,
+    seed: int,
+    deadline: float,
+    everyone: bool = False,
+    among: NDArray[np.int64] | None = None,
+) -> AttackOutcome:
+    """Run the attacks (this is where torch is imported); ``everyone`` as in ``run_attacks``.
+
+    ``among``, at order inf: the samples that are attacked; the others stay where they are.
+    """
     from wdaverify.attacks.run import run_attacks
 
+    if among is not None and among.size < len(problem.samples):
+        return _launched_among(problem, among, device=device, seed=seed, deadline=deadline, everyone=everyone)
     twins = Twins(problem.samples)
     until = None if math.isinf(deadline) else deadline
     asked = twins.merged(problem)
     if asked.loss is Loss.DLR:  # its attacks are those of the margin, whose points are valued by the loss itself
         asked = replace(asked, loss=Loss.MARGIN)
     return twins.fanned_out(run_attacks(asked, device=device, seed=seed, deadline=until, everyone=everyone))
+
+
+def _launched_among(
+    problem: WdroProblem, among: NDArray[np.int64], *, device: str, seed: int, deadline: float, everyone: bool
+) -> AttackOutcome:
+    """The attacks on some samples of order inf, where nobody's move is paid for by another's, each with all of its mass."""
+    samples = problem.samples
+    total = float(samples.w[among].sum())
+    if total > 0:
+        some = replace(samples, x=samples.x[among], y=samples.y[among], w=samples.w[among] / total)
+        asked = replace(problem, samples=some)
+    else:  # nobody moves
+        among, asked = np.arange(len(samples)), replace(problem, radius=0.0)
+    found = launch(asked, device=device, seed=seed, deadline=deadline, everyone=everyone)
+    proposals = {
+        name: replace(d, sample=among[d.sample], mass=samples.w[among[d.sample]])
+        for name, d in found.distributions.items()
+    }
+    return replace(found, sample=among[found.sample], distributions=proposals)
 
 
 def fill_pool(problem: WdroProblem, pool: AtomPool, sample: NDArray[np.int64], point: Array) -> None:

@@ -35,7 +35,7 @@ _PROOF_SHARE = 0.9
 _SEARCH_SHARE = 0.8
 """The share of a time limit after which the search ends where the checker's replay comes after it."""
 _ATTACK_SHARE = 0.3
-"""The share of a time limit that the attacks may use."""
+"""The share of a time limit that the attacks may use, and as much what comes before them."""
 
 Search = MarginSearch | ZeroOneSearch | DlrSearch
 
@@ -191,6 +191,8 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
     try:
         witness = stay_put(problem)
         search = _SEARCHES.get(problem.loss, MarginSearch)(run, witness)
+        if isinstance(search, ZeroOneSearch):
+            search.screen_first(_share_of(run, _ATTACK_SHARE))
         run.tell("attack", lambda: len(problem.samples))
         if run.verdict() is None:
             run.workers.warm()
@@ -203,6 +205,12 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
     except ExecutorLostError as error:
         run.lost, reason = str(error), Reason.EXECUTOR_LOST
     return _certified(run, conclude(run, choice, search, reason, attacks), search, gap, until)
+
+
+def _share_of(run: Run, share: float) -> float:
+    """When a share of the time limit, from now on, will have gone; inf without one."""
+    limit = run.options.time_limit
+    return math.inf if limit is None else time.monotonic() + share * limit
 
 
 def _certified(
@@ -241,9 +249,9 @@ def _attack(run: Run, search: Search) -> dict[str, float]:
     if run.verdict() is Reason.TIME_LIMIT:
         return {}
     begun = time.monotonic()
-    limit = run.options.time_limit
-    deadline = math.inf if limit is None else begun + _ATTACK_SHARE * limit
-    outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
+    among = search.to_attack() if isinstance(search, ZeroOneSearch) else None
+    until = _share_of(run, _ATTACK_SHARE)
+    outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=until, among=among)
     run.device = outcome.device
     pool = nominal_pool(run.problem)
     witnesses = valued(run.problem, outcome, run.deadline, pool)

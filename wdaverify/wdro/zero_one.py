@@ -74,6 +74,8 @@ class ZeroOneSearch:
         self._done = np.zeros(self._sample.size, np.bool_)
         self._busy = np.zeros(self._sample.size, np.bool_)
         self._strict = np.zeros(self._sample.size, np.bool_)
+        self._screened = np.zeros(count, np.bool_)
+        """Whose ball was bounded, which at order inf is all that screening has of a sample."""
         self._pace, self._width_pace = Pace(), Pace()
         self._width = (np.zeros(count), 0.0)
         """What each group of equal samples adds to the width, at its leader."""
@@ -215,7 +217,8 @@ class ZeroOneSearch:
     def search(self) -> Reason:
         """Screen every sample that can matter, then refine distances until the bracket closes or a limit is reached."""
         self._run.next_round()
-        self._take_lines()
+        if self._run.verdict() is None:
+            self._take_lines()
         self._screen_all()
         self._update()
         for task, answer in self._run.work(self._draw, self._tell):
@@ -225,6 +228,23 @@ class ZeroOneSearch:
                     self._update()
         self._update()
         return self._run.verdict() or Reason.STALLED
+
+    def screen_first(self, until: float) -> None:
+        """At order inf, screen before any attack, until a time: whose ball is free of errors need not be attacked.
+
+        At finite orders balls are only as large as the errors that attacks find.
+        """
+        if not math.isfinite(self._problem.cost.order):
+            self._screen.until(min(until, self._run.deadline))
+            self._screen_all()
+            self._screen.until(self._run.deadline)
+            self._update()
+
+    def to_attack(self) -> Ints | None:
+        """The samples whose loss attacks might raise; None: all, since at finite orders they share a budget."""
+        if math.isfinite(self._problem.cost.order):
+            return None
+        return np.flatnonzero((self.low() <= self._problem.radius) & (self.high > self._problem.radius))
 
     def _tell(self) -> None:
         self._run.tell("solve", lambda: int(np.unique(self._sample[self._open_items()]).size))
@@ -241,10 +261,13 @@ class ZeroOneSearch:
         low = self._low.reshape(-1, self._per_sample).min(axis=1)
         open_ = (low < np.minimum(np.minimum(self.high, self._screen.reach), self._cap())) | (self._proofs is not None)
         if not math.isfinite(self._problem.cost.order):
-            open_ &= self.high > self._problem.radius  # an error within the radius is one, however near
+            open_ &= (
+                self.high > self._problem.radius
+            ) & ~self._screened  # an error within the radius is one, however near
         samples = np.flatnonzero((self._twins.weight > 0) & (self.high > 0) & open_)
         if samples.size:
             items, low = self._screen.distances(samples, np.minimum(self.high[samples], self._cap()))
+            self._screened[samples] = not self._screen.over
             self._run.rivals_screened += items.size
             better = low > self._low[items]
             self._keep(items[better], low[better])
