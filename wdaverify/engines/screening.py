@@ -309,12 +309,13 @@ class Screen:
         double after it: the least that the distance may be when rounded up), and inf where that ball is the whole support. At order
         inf that is all that matters, and no smaller ball is tried.
         """
-        items = self.pieces.of_samples(samples).reshape(-1)
+        table, far = self.pieces.of_samples(samples), np.minimum(known, self.reach[samples])
+        items = table.reshape(-1)
         sample = self.pieces.sample[items]
         reach = self.reach[sample]
-        low, high = np.zeros(items.size), np.minimum(np.repeat(known, self.pieces.per_sample), reach)
+        low, high = np.zeros(items.size), np.repeat(far, self.pieces.per_sample)
         whole = (high >= reach) & self._covers(sample)
-        top = self._item_bounds(items[:, None], np.zeros(items.size), high, None)[:, 0]
+        top = self._item_bounds(table, np.zeros(far.size), far, None).reshape(-1)
         beyond = high if math.isfinite(self._problem.cost.order) else np.nextafter(high, math.inf)
         low = np.where(top < 0, np.where(whole, math.inf, beyond), low)
         live = np.flatnonzero(top >= 0)
