@@ -1,4 +1,4 @@
-"""Convolutions as sums of shifted matrix products: a window has k^2 C products and not the width of a layer.
+"""Convolutions as matrix products of windows: one has k^2 C products and not the width of a layer.
 
 Computed by no other algorithm than that, whose sums have ``terms_out`` products (``graph.maps``). A one-dimensional convolution has
 height 1; average pooling is one of ones in groups of one channel, followed by a division (``graph.maps.Diagonal``).
@@ -21,6 +21,8 @@ from wdaverify.graph.maps import Dense, Ints, unchecked
 from wdaverify.rounding import underflow
 
 Array = NDArray[np.float64]
+_NUMBERS = 2**16
+"""Entries of windows that are laid out at a time, if one image has not more: what a processor's cache holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,39 +111,68 @@ class Convolution:
         return (self.kernel,)
 
     def apply(self, h: Array) -> Array:
-        """The convolution of images ``[..., C H W]``."""
-        lead, (top, left, bottom, right) = h.shape[:-1], self.pads
-        kind = np.result_type(h, self.kernel)
-        padded = np.zeros((*lead, self.height + top + bottom, self.width + left + right, self.channels), kind)
-        images = np.moveaxis(h.reshape(*lead, self.channels, self.height, self.width), -3, -1)
-        padded[..., top : top + self.height, left : left + self.width, :] = images
-        out = np.zeros((*lead, *self.out, self.kernel.shape[0]), kind)
-        for matrix, rows, columns, taken, given in self._windows():
-            out[..., given] += padded[..., rows, columns, taken] @ matrix.T
-        return np.moveaxis(out, -1, -3).reshape(*lead, self.outputs)
+        """The convolution of images ``[..., C H W]``: a product of every window with the kernel's matrix."""
+        lead, kind = h.shape[:-1], np.result_type(h, self.kernel)
+        images = h.reshape(-1, self.channels, self.height, self.width)
+        out = np.empty((len(images), self.kernel.shape[0], math.prod(self.out)), kind)
+        for some in self._portions(len(images)):
+            padded = np.zeros((len(images[some]), self.channels, *self._padded), kind)
+            padded[:, :, self._inner[0], self._inner[1]] = images[some]
+            for taken, given, matrix in self._groups():
+                out[some, given] = matrix @ self._columns(padded[:, taken]).reshape(len(padded), matrix.shape[1], -1)
+        return out.reshape(*lead, self.outputs)
 
     def back(self, c: Array) -> Array:
         """The transpose: ``c [..., O H' W']`` spread over the windows."""
-        lead, (top, left, bottom, right) = c.shape[:-1], self.pads
-        size = (*lead, self.height + top + bottom, self.width + left + right, self.channels)
-        padded = np.zeros(size, np.result_type(c, self.kernel))
-        images = np.moveaxis(c.reshape(*lead, self.kernel.shape[0], *self.out), -3, -1)
-        for matrix, rows, columns, taken, given in self._windows():
-            padded[..., rows, columns, taken] += images[..., given] @ matrix
-        inner = padded[..., top : top + self.height, left : left + self.width, :]
-        return np.moveaxis(inner, -1, -3).reshape(*lead, self.inputs)
+        lead, kind = c.shape[:-1], np.result_type(c, self.kernel)
+        images = c.reshape(-1, self.kernel.shape[0], math.prod(self.out))
+        out = np.empty((len(images), self.channels, self.height, self.width), kind)
+        for some in self._portions(len(images)):
+            padded = np.zeros((len(images[some]), self.channels, *self._padded), kind)
+            for taken, given, matrix in self._groups():
+                spread = (matrix.T @ images[some, given]).reshape(len(padded), -1, *self.kernel.shape[2:], *self.out)
+                for a, b, rows, columns in self._windows():
+                    padded[:, taken, rows, columns] += spread[:, :, a, b]
+            out[some] = padded[:, :, self._inner[0], self._inner[1]]
+        return out.reshape(*lead, self.inputs)
 
-    def _windows(self) -> Iterator[tuple[Array, slice, slice, slice, slice]]:
-        """Per place in the window and group its matrix ``[O / g, C / g]``, the rows and columns that it reads, channels read and given."""
-        (s_h, s_w), (d_h, d_w), (high, wide) = self.stride, self.dilation, self.out
+    @property
+    def _padded(self) -> tuple[int, int]:
+        """The size of an image with its pads."""
+        return self.height + self.pads[0] + self.pads[2], self.width + self.pads[1] + self.pads[3]
+
+    @property
+    def _inner(self) -> tuple[slice, slice]:
+        """Where the image is in it."""
+        top, left = self.pads[:2]
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+    def _portions(self, count: int) -> Iterator[slice]:
+        """So many images at a time that all their windows have a bounded number of entries."""
+        step = max(1, _NUMBERS // (self.channels * math.prod(self.kernel.shape[2:]) * math.prod(self.out)))
+        return (slice(first, first + step) for first in range(0, count, step))
+
+    def _groups(self) -> Iterator[tuple[slice, slice, Array]]:
+        """Per group the channels read and given, and its matrix ``[O / g, C / g kh kw]``."""
         given, taken = self.kernel.shape[0] // self.groups, self.kernel.shape[1]
+        for g in range(self.groups):
+            outs = slice(g * given, (g + 1) * given)
+            yield slice(g * taken, (g + 1) * taken), outs, self.kernel[outs].reshape(given, -1)
+
+    def _windows(self) -> Iterator[tuple[int, int, slice, slice]]:
+        """Per place in the window the rows and columns of padded images that it reads."""
+        (s_h, s_w), (d_h, d_w), (high, wide) = self.stride, self.dilation, self.out
         for a in range(self.kernel.shape[2]):
             for b in range(self.kernel.shape[3]):
                 rows = slice(a * d_h, a * d_h + s_h * (high - 1) + 1, s_h)
-                columns = slice(b * d_w, b * d_w + s_w * (wide - 1) + 1, s_w)
-                for g in range(self.groups):
-                    outs = slice(g * given, (g + 1) * given)
-                    yield self.kernel[outs, :, a, b], rows, columns, slice(g * taken, (g + 1) * taken), outs
+                yield a, b, rows, slice(b * d_w, b * d_w + s_w * (wide - 1) + 1, s_w)
+
+    def _columns(self, padded: Array) -> Array:
+        """The windows of padded images ``[L, c, ., .]``, ``[L, c, kh, kw, H', W']``."""
+        out = np.empty((*padded.shape[:2], *self.kernel.shape[2:], *self.out), padded.dtype)
+        for a, b, rows, columns in self._windows():
+            out[:, :, a, b] = padded[:, :, rows, columns]
+        return out
 
     def size(self) -> Convolution:
         """By the kernel of absolute values."""
