@@ -62,7 +62,7 @@ class Case:
         )
         self.power = 1 if distance else power
         engine = CellEngine(self.net)
-        self.hunt = _Hunt(self.net, engine._backward, engine._single, self.question, PLAIN)
+        self.hunt = _Hunt(self.net.canonical, engine._backward, engine._single, self.question, PLAIN)
         self.edges = np.array([0.0, 0.3 * reach, reach])
         self.hunt._lay_out(self.edges[:-1], self.edges[1:])
         self.ascent, self.tightener = self.hunt._ascent()

@@ -522,7 +522,7 @@ def plain(seed: int, norm: Norm) -> tuple[ReluNetwork, Region, Array]:
 
 def growable(net: ReluNetwork, question: Inner | Distance) -> bool:
     engine = CellEngine(net)
-    return _Hunt(net, engine._backward, engine._single, question, PLAIN)._growable
+    return _Hunt(net.canonical, engine._backward, engine._single, question, PLAIN)._growable
 
 
 @pytest.mark.parametrize("norm", [*NORMS, Norm.TWO])
@@ -545,7 +545,7 @@ def test_other_questions_are_not_grown_and_answered_all_the_same(
     inner, distance = Inner(0, 0, 1, region, (), LAM), Distance(0, 0, 1, region, ())
     if kind == "memory":
         engine = CellEngine(net)
-        assert not _Hunt(net, engine._backward, engine._single, inner, replace(PLAIN, memory=0.0))._growable
+        assert not _Hunt(net.canonical, engine._backward, engine._single, inner, replace(PLAIN, memory=0.0))._growable
         assert growable(net, inner) is growable(net, distance) is (norm is not Norm.TWO)
         return
     if kind == "least":
@@ -612,7 +612,7 @@ def test_leaves_of_mixed_shells_are_proven_as_shell_by_shell(seed: int, norm: No
     net, inner, far, _, _ = asked(seed, norm)
     question = far if distance else inner
     rng = np.random.default_rng(seed)
-    hunt = _Hunt(net, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
+    hunt = _Hunt(net.canonical, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
     edges = np.sort(np.append(rng.uniform(0, inner.region.far, 4), [0.0, inner.region.far]))
     hunt._lay_out(edges[:-1], edges[1:])
     stacked = Shells.stacked([shell.shells for shell in hunt._shells])
@@ -665,7 +665,7 @@ def test_every_leaf_is_closed_or_open_or_stuck(seed: int, norm: Norm, distance: 
     net, inner, far, _, _ = asked(seed, norm)
     question = far if distance else inner
     for room in (0.0, 30.0, 300.0, math.inf):
-        hunt = _Hunt(net, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
+        hunt = _Hunt(net.canonical, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
         edges = np.linspace(0.0, inner.region.far, 4)
         hunt._lay_out(edges[:-1], edges[1:])
         roots = {k: Node.unknown(net.n_relus) for k in range(3)}

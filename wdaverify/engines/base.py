@@ -85,7 +85,8 @@ class Effort:
 
     ``cutoff``: an answer no better than this is of no interest (None: every answer is); ``start``: a point ``[n]`` of the
     region to begin from, or None. ``memory``: bytes that a search tree may take (inf: no limit; 0: its root
-    alone is solved). ``proof``: whether one is wanted. ``known``: trees of an earlier answer about the same label and
+    alone is solved). ``proof``: whether one is wanted, and ``whole``: whether it must be one of the whole network, as a checker reads it.
+    ``known``: trees of an earlier answer about the same label and
     rival, of any sample and multiplier; their leaves are held to this question and searched on where they fall short.
     """
 
@@ -97,6 +98,7 @@ class Effort:
     memory: float = math.inf
     proof: bool = False
     known: tuple[Tree, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,11 +21,13 @@ from wdaverify.engines.cells.growth import Growth
 from wdaverify.engines.cells.ledger import Claim, leaves, prove, root_of, spelled_out, tree_of
 from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats, peak_of
+from wdaverify.engines.cells.presolve import presolve
 from wdaverify.engines.cells.search import PseudoCosts, Search
 from wdaverify.engines.cells.shells import Cutter, Shell
 from wdaverify.engines.cells.tightening import Tightener
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
 from wdaverify.errors import SolverError
+from wdaverify.graph.nodes import Graph
 from wdaverify.graph.single import Single
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array, ReluNetwork
@@ -66,19 +68,29 @@ class CellEngine:
             from wdaverify.engines.cells.slopes import SlopeHunt
 
             return SlopeHunt(self._network.canonical, question, effort).answer()
-        rows = question.region.rows
-        backward = self._backward if rows is None else Backward(self._network.canonical, rows)
-        return _Hunt(self._network, backward, self._single, question, effort).answer()
+        rows, graph = question.region.rows, self._network.canonical
+        known = effort.known
+        presolved = (
+            None
+            if effort.whole or not isinstance(question, Distance)
+            else presolve(graph, self._backward, question.region)
+        )
+        if presolved is None:
+            backward = self._backward if rows is None else Backward(graph, rows)
+            return _Hunt(graph, backward, self._single, question, effort).answer()
+        effort = replace(effort, known=tuple(tree for tree in map(presolved.narrowed, known) if tree is not None))
+        backward, single = Backward(presolved.graph, rows), Single(presolved.graph)
+        return presolved.widened(_Hunt(presolved.graph, backward, single, question, effort).answer())
 
 
 class _Hunt:
     """One question on its way to an answer."""
 
     def __init__(
-        self, network: ReluNetwork, backward: Backward, single: Single, question: Inner | Distance, effort: Effort
+        self, graph: Graph, backward: Backward, single: Single, question: Inner | Distance, effort: Effort
     ) -> None:
         self._begun = time.perf_counter()
-        self._network, self._backward, self._single = network, backward, single
+        self._graph, self._backward, self._single = graph, backward, single
         self._question, self._effort = question, effort
         region = question.region
         self._known = dict[int, Tree]()
@@ -86,7 +98,7 @@ class _Hunt:
         self._halves: list[Shell] = []
         self._solves = 0
         self._least_width = (region.far - region.near) * _NARROWEST
-        self._asked = asked = Asked(network.canonical, question)
+        self._asked = asked = Asked(graph, question)
         self._functional, self._margins, self._power = asked.functional, asked.margins, asked.power
         integer = np.zeros(0, np.int64) if region.integer is None else np.flatnonzero(region.integer)
         self._cutter = Cutter(backward, region)
@@ -138,7 +150,7 @@ class _Hunt:
         except SolverError as error:
             return self._nothing(str(error))
         bound = self._proven(search)
-        points = np.zeros((0, self._network.n_inputs))
+        points = np.zeros((0, self._graph.inputs))
         if search.best is not None:
             points = self._asked.point(search.best)[None, :]
         outward = bound if isinstance(self._question, Distance) else -bound
@@ -290,12 +302,12 @@ class _Hunt:
         least = question.least if isinstance(question, Distance) else 0.0
         aim = Aim(self._functional, multiplier, self._power, least, self._margins, spans)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the LP
-            program = shell_program(self._network.canonical, bounds, part, rooms, aim)
+            program = shell_program(self._graph, bounds, part, rooms, aim)
 
         def proven(node: Node) -> float:
             return float(self._prove(shell, [node])[0])
 
-        return Relaxation(program, self._backward.neurons, self._network.n_inputs, shell.far, proven, parts)
+        return Relaxation(program, self._backward.neurons, self._graph.inputs, shell.far, proven, parts)
 
     def _parts(self, shell: Shell) -> Parts:
         """What nodes have beside phases."""
@@ -403,7 +415,7 @@ class _Hunt:
 
     def _nothing(self, detail: str) -> Answer:
         trivial = -math.inf if isinstance(self._question, Distance) else math.inf
-        return Answer(trivial, np.zeros((0, self._network.n_inputs)), "none", True, 0, 0.0, detail, False)
+        return Answer(trivial, np.zeros((0, self._graph.inputs)), "none", True, 0, 0.0, detail, False)
 
 
 def _own_share() -> float:
