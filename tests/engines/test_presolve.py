@@ -1,0 +1,153 @@
+"""Questions put to the neurons that their region leaves open: the same answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bounds.tiny import network, problem, random_layers
+from engines.test_cell_engine import NORMS, PLAIN, questions, truths
+
+import wdaverify.engines.cells.engine as engine_module
+from wdaverify import verify
+from wdaverify.certify.backward import Backward
+from wdaverify.certify.proof import Tree
+from wdaverify.encoding.cost import Region
+from wdaverify.engines.base import Distance
+from wdaverify.engines.cells import presolve as module
+from wdaverify.engines.cells.engine import CellEngine
+from wdaverify.engines.cells.presolve import Presolved, presolve
+from wdaverify.graph.nodes import Graph
+from wdaverify.network.model import ReluNetwork
+from wdaverify.problem import Loss, Norm
+from wdaverify.wdro.result import Status
+
+SEEDS = [*range(6), *(pytest.param(s, marks=pytest.mark.full) for s in range(6, 60))]
+GROWN = replace(PLAIN, proof=True)
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> list[Presolved]:
+    """Whatever the size; what was presolved."""
+    seen, honest = list[Presolved](), presolve
+
+    def kept(graph: Graph, backward: Backward, region: Region) -> Presolved | None:
+        found = honest(graph, backward, region)
+        seen.extend([] if found is None else [found])
+        return found
+
+    monkeypatch.setattr(module, "_NEURONS", 0)
+    monkeypatch.setattr(module, "_SHARE", 1)
+    monkeypatch.setattr(engine_module, "presolve", kept)
+    return seen
+
+
+def around(seed: int, norm: Norm) -> tuple[ReluNetwork, Distance, float]:
+    """A question in a ball that ends a little beyond the nearest error, or before it; and that error's distance."""
+    net, inner, distance = questions(norm, seed)
+    nearest = truths(net, inner)[1]
+    far = distance.region.far if math.isinf(nearest) else nearest * (1.25 if seed % 3 else 0.8)
+    region = replace(distance.region, far=min(far, distance.region.far))
+    return net, replace(distance, region=region), nearest
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_answers_are_the_true_ones(seed: int, norm: Norm, always: list[Presolved]) -> None:
+    net, question, nearest = around(seed, norm)
+    answer = CellEngine(net).answer(question, GROWN)
+    assert len(always) == 1
+    assert answer.checked
+    if nearest > question.region.far:
+        assert answer.bound >= question.region.far - 1e-6
+    else:
+        assert nearest - 1e-6 <= answer.bound <= nearest + 1e-12
+    again = CellEngine(net).answer(question, replace(GROWN, known=() if answer.proof is None else answer.proof.trees))
+    assert answer.bound - 1e-9 <= again.bound <= nearest + 1e-12
+    assert again.nodes <= answer.nodes
+
+
+def test_neurons_fall_away(always: list[Presolved]) -> None:
+    for seed in range(12):
+        net, question, _ = around(seed, Norm.INF)
+        CellEngine(net).answer(question, PLAIN)
+        tiny = replace(question.region, far=1e-3 * question.region.far)
+        assert CellEngine(net).answer(replace(question, region=tiny), PLAIN).bound >= tiny.far - 1e-12
+    assert all(found.graph.neurons == found.open.size for found in always)
+    assert any(0 < found.open.size < found.neurons for found in always)
+    assert any(not found.open.size for found in always)
+
+
+def test_small_networks_and_checkers_have_it_whole(always: list[Presolved], monkeypatch: pytest.MonkeyPatch) -> None:
+    net, question, _ = around(1, Norm.INF)
+    CellEngine(net).answer(question, replace(GROWN, whole=True))
+    assert not always
+    monkeypatch.setattr(module, "_NEURONS", 256)
+    CellEngine(net).answer(question, GROWN)
+    assert not always
+
+
+def test_trees_are_widened_and_narrowed_back(always: list[Presolved]) -> None:
+    some = False
+    for seed in range(12):
+        net, question, _ = around(seed, Norm.ONE)
+        proof = CellEngine(net).answer(question, GROWN).proof
+        assert proof is not None
+        (found,) = always
+        always.clear()
+        for tree in proof.trees:
+            assert tree.vectors.shape[1] == 2 + net.n_relus
+            assert {*tree.nodes[tree.nodes >= 0].tolist()} <= {*found.open.tolist()}
+            small = found.narrowed(tree)
+            assert small is not None
+            some |= bool((small.nodes >= 0).any() or small.tights)
+            wide = Presolved._of(small, found.open, found._spread)
+            for a, b in zip((*tree.tights, tree), (*wide.tights, wide), strict=True):
+                for name in ("nodes", "vectors") if isinstance(a, Tree) else ("at", "weight", "slopes", "beta"):
+                    np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        settled = np.setdiff1d(np.arange(net.n_relus), found.open)
+        if settled.size:
+            split = Tree(0.0, 1.0, np.array([settled[0], -1, -1], np.int32), np.zeros((0, 2 + net.n_relus)))
+            assert found.narrowed(split) is None
+        assert found.narrowed(Tree.bare(0.0, 1.0, net.n_relus + 1)) is None
+    assert some
+
+
+@pytest.mark.parametrize("order", [1.0, math.inf])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whole_values(seed: int, order: float, always: list[Presolved], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside those of every neuron."""
+    rng = np.random.default_rng(seed)
+    net = network(*random_layers(rng, 2, 6, 5, 3))
+    x = rng.uniform(size=(4, 2))
+    asked = replace(problem(net, x, rng.integers(0, 3, size=4).tolist(), norm=Norm.INF), loss=Loss.ZERO_ONE, radius=0.1)
+    asked = replace(asked, cost=replace(asked.cost, order=order))
+    found = verify(asked)
+    monkeypatch.setattr(engine_module, "presolve", lambda *_: None)
+    plain = verify(asked)
+    assert found.status is plain.status is Status.EXACT
+    assert max(found.lower, plain.lower) <= min(found.upper, plain.upper) + 1e-9
+    if order == 1:
+        proven = verify(asked, certificate=True)
+        assert proven.certificate is not None
+        assert proven.upper <= plain.upper + 2e-6
+
+
+def _smaller(graph: Graph, backward: Backward, region: Region) -> Presolved | None:
+    return presolve(graph, backward, replace(region, far=region.far / 8))
+
+
+def test_a_planted_fault_is_noticed(always: list[Presolved], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neurons that are settled on a smaller ball than the question's."""
+    monkeypatch.setattr(engine_module, "presolve", _smaller)
+
+    def look() -> None:
+        for seed in range(12):
+            net, question, nearest = around(seed, Norm.INF)
+            bound = CellEngine(net).answer(question, PLAIN).bound
+            assert bound <= nearest + 1e-12
+
+    with pytest.raises(AssertionError):
+        look()
