@@ -261,12 +261,16 @@ def test_rounding_of_coefficients_that_cancel(form: str, sizes: tuple[int, int, 
 # What else the bounds promise
 
 
+@pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("weights", [None, np.array([0.5, 2.0, np.inf])])
 @pytest.mark.parametrize("norm", list(Norm))
 def test_a_shell_has_the_same_bounds_in_any_company(
-    norm: Norm, weights: Array | None, monkeypatch: pytest.MonkeyPatch
+    norm: Norm, weights: Array | None, inside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the last bit: so whoever proposes a shell and whoever checks it agree, however many each looks at."""
+    """To the last bit: so whoever proposes a shell and whoever checks it agree, however many each looks at.
+
+    Also where the boxes of some leave their centre out.
+    """
     rng = np.random.default_rng(4)
     backward = Backward(network(*random_layers(rng, 3, 7, 6, 3)).canonical)
     side = rng.uniform(size=9)
@@ -274,6 +278,9 @@ def test_a_shell_has_the_same_bounds_in_any_company(
         GroundCost(norm, 1, weights), rng.uniform(size=(9, 3)), np.zeros(3), np.ones(3), 0.1 * side, side
     )
     rows = np.broadcast_to(np.eye(3), (9, 3, 3))
+    if not inside:
+        away = np.where(np.arange(9) % 3 == 0, 0.5 * side, 0.0)[:, None]
+        shells = shells.within(shells.centre + away * np.array([1.0, 0.0, 0.0]), np.full((9, 3), 2.0))
 
     def found(some: Shells) -> list[Array]:
         bounds = backward.pre_activations(some)

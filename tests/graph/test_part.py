@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from graph.graphs import random_graph, relu_graph, residual_convolution
@@ -14,7 +16,7 @@ from wdaverify.graph.convolution import Convolution
 from wdaverify.graph.functions import relu
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, chain
-from wdaverify.graph.part import part, parts
+from wdaverify.graph.part import Tiling, part
 from wdaverify.ground import GroundCost, Norm
 
 SEEDS = [*range(8), *(pytest.param(s, marks=pytest.mark.full) for s in range(8, 200))]
@@ -103,16 +105,67 @@ def test_nothing_read_is_one_entry_times_zero() -> None:
 def test_parts_are_made_where_windows_are_small() -> None:
     graph = convolutional(1, 48)
     for node in (0, 2):
-        made = parts(graph, node)
+        made = [part(graph, node, at) for at in Tiling(graph).of(node)]
         assert len(made) == -(-graph.width(node) // 64)
         assert sorted(np.concatenate([p.at for p in made]).tolist()) == list(range(graph.width(node)))
         largest = max(sum(p.graph.width(k) for k in p.graph.elementwise) for p in made)
         assert largest <= graph.neurons // 4
-    assert parts(graph, 4) == []  # few entries
+    assert Tiling(graph).of(4) == []  # few entries
     dense = chain([(np.ones((300, 20)), np.zeros(300)), (np.ones((300, 300)), np.zeros(300))], relu())
     same = Graph((Affine((INPUT,), (Same(300),), np.zeros(300)),), 300)
-    assert len(parts(dense, 0)) == len(parts(same, 0)) == 5
-    assert parts(dense, 2) == []
+    assert len(Tiling(dense).of(0)) == len(Tiling(same).of(0)) == 5
+    assert Tiling(dense).of(2) == []
+
+
+def test_parts_take_no_more_memory_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = convolutional(1, 48)
+    whole = Tiling(graph)
+    numbers = [
+        sum(
+            n.size
+            for p in (part(graph, node, at) for at in whole.of(node))
+            for read in p.graph.nodes
+            if isinstance(read, Affine)
+            for m in read.maps
+            for n in m.numbers
+        )
+        for node in (0, 2)
+    ]
+    assert numbers[1] > 3 * numbers[0]
+    monkeypatch.setattr(module, "_NUMBERS", 2 * numbers[1])
+    assert Tiling(graph).of(2)
+    monkeypatch.setattr(module, "_NUMBERS", numbers[1])
+    less = Tiling(graph)
+    assert less.of(0)
+    assert less.of(2) == []
+
+
+def test_parts_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not beyond the deadline: one, after which it is looked at."""
+    graph, made = convolutional(1, 48), list[int]()
+
+    def counted(graph: Graph, node: int, at: np.ndarray) -> module.Part:
+        made.append(node)
+        return part(graph, node, at)
+
+    monkeypatch.setattr("wdaverify.certify.backward.part", counted)
+    n = graph.inputs
+    shells = Shells.around(
+        GroundCost(Norm.ONE, 1), np.full((1, n), 0.5), np.zeros(n), np.ones(n), np.zeros(1), np.ones(1)
+    )
+    backward = Backward(graph)
+    backward.pre_activations(shells, deadline=time.monotonic() - 1)
+    assert made == [0, 2]
+    backward.pre_activations(shells)
+    everything = len(made)
+    assert everything > 20
+    backward.pre_activations(shells)
+    assert len(made) == everything
+
+
+def test_ways_of_deep_graphs_do_not_overflow() -> None:
+    deep = chain([(np.ones((130, 130)), np.zeros(130))] * 160, relu())
+    assert Tiling(deep).of(316) == []
 
 
 @pytest.mark.usefixtures("in_small_parts")
@@ -135,7 +188,7 @@ def test_bounds_are_those_of_one_pass_over_the_graph(seed: int, norm: Norm, monk
     signs[rng.uniform(size=signs.shape) < 0.5] = 0
     backward = Backward(graph)
     found = [backward.pre_activations(shells, phases) for phases in (None, signs)]
-    assert len(backward._windows[2]) > 1
+    assert len(backward._windows) > 2
     for i in range(3):
         some = np.array([i])
         for phases, together in zip((None, signs), found, strict=True):
@@ -143,7 +196,7 @@ def test_bounds_are_those_of_one_pass_over_the_graph(seed: int, norm: Norm, monk
             for pair, both in zip(alone, together, strict=True):
                 for side, sides in zip(pair, both, strict=True):
                     np.testing.assert_array_equal(side[0], sides[i])
-    monkeypatch.setattr("wdaverify.certify.backward.parts", lambda graph, node: [])
+    monkeypatch.setattr(Tiling, "of", lambda self, node: [])
     whole = Backward(graph)
     for phases, by_parts in zip((None, signs), found, strict=True):
         for pair, both in zip(whole.pre_activations(shells, phases), by_parts, strict=True):
@@ -160,14 +213,14 @@ def _less_bias(graph: Graph, node: int, at: np.ndarray) -> module.Part:
 
 
 FAULTS = {
-    "a bias is lost": lambda m: m.setattr(module, "part", _less_bias),
+    "a bias is lost": lambda m: m.setattr("wdaverify.certify.backward.part", _less_bias),
     "bounds of other neurons": lambda m: m.setattr(
-        module,
-        "part",
+        "wdaverify.certify.backward.part",
         lambda g, n, at: module.Part(at, (f := part(g, n, at)).graph, {k: e[::-1] for k, e in f.kept.items()}, 0),
     ),
     "entries of other neurons": lambda m: m.setattr(
-        module, "part", lambda g, n, at: module.Part(at[::-1], (f := part(g, n, at)).graph, f.kept, 0)
+        "wdaverify.certify.backward.part",
+        lambda g, n, at: module.Part(at[::-1], (f := part(g, n, at)).graph, f.kept, 0),
     ),
 }
 

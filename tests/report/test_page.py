@@ -380,9 +380,21 @@ def test_models_of_the_project(tmp_path: Path) -> None:
 
 
 def test_the_shape_of_an_image_is_that_of_the_channels() -> None:
-    shapes = {(1, 28, 28): (28, 28, 1), (3, 8, 6): (8, 6, 3), (8, 6, 3): (8, 6, 3), (8, 6, 1): (8, 6, 1)}
+    shapes = {(1, 28, 28): (28, 28, 1), (3, 8.0, 6): (8, 6, 3)}
     for given, wanted in shapes.items():
         assert pictures.own_shape(given, math.prod(given)) == wanted
-    for other in ((784,), (28, 28), (2, 8, 8), (1, 1, 8), (1, 3, 8, 6)):
+        assert all(type(size) is int for size in pictures.own_shape(given, math.prod(given)))
+    for other in (
+        (784,),
+        (28, 28),
+        (2, 8, 8),
+        (1, 1, 8),
+        (1, 3, 8, 6),
+        (8, 6, 3),
+        (8, 6, 1),
+        (3, 5, 1),
+        (-1, -2, 2),
+        (0, 2, 2),
+    ):
         assert pictures.own_shape(other, math.prod(other)) is None
     assert pictures.own_shape((1, 2, 2), 8) is None

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -33,7 +33,7 @@ from wdaverify.certify.proof import Phases
 from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import Ints, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
-from wdaverify.graph.part import Part, parts
+from wdaverify.graph.part import Part, Tiling, part
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
@@ -158,7 +158,7 @@ class Backward:
 
     def __init__(self, graph: Graph, rows: LinearRows | None = None) -> None:
         self._graph, self._rows = graph, rows
-        self._windows: dict[int, list[_Window]] = {}
+        self._windows: dict[tuple[int, int], _Window] = {}
         self._number = {k: number for number, k in enumerate(graph.elementwise)}
         self._beside: dict[int, tuple[list[LinearMap], list[Array]]] = {
             k: ([m.size() for m in node.maps], [np.full((1, 1, m.inputs), m.lost_in) for m in node.maps])
@@ -213,7 +213,7 @@ class Backward:
         deadline: float,
     ) -> None:
         """Tighten both sides ``[S, m]`` where neurons are open, ``[S, m]``, by rule; the same on a shell whichever are beside it."""
-        for window in self._windows_of(source):
+        for window in self._windows_of(source, open_):
             width = window.neurons.size
             asked = open_[:, window.neurons]
             count = asked.sum(axis=1)
@@ -235,21 +235,28 @@ class Backward:
                     sides[0][cells] = np.where(wanted, np.maximum(low, -top[:, where.shape[1] :]), low)
                     sides[1][cells] = np.where(wanted, np.minimum(high, top[:, : where.shape[1]]), high)
 
-    def _windows_of(self, node: int) -> list[_Window]:
-        """Passes that bound an affine node's entries between them: one over the graph, or smaller ones over parts of it."""
-        if node not in self._windows:
+    def _windows_of(self, node: int, open_: NDArray[np.bool_]) -> Iterator[_Window]:
+        """Passes that bound an affine node's open neurons between them: one over the graph, or smaller ones over parts of it."""
+        tiles = self._tiling.of(node)
+        if not tiles:
             entries = np.arange(self._graph.width(node))
-            whole = _Window(self, node, entries, [slice(None)] * len(self._number), slice(None))
-            self._windows[node] = [self._window(p) for p in parts(self._graph, node)] or [whole]
-        return self._windows[node]
+            yield _Window(self, node, entries, [slice(None)] * len(self._number), slice(None))
+        for k, tile in enumerate(tiles):
+            if open_[:, tile].any():
+                if (node, k) not in self._windows:
+                    self._windows[node, k] = self._window(part(self._graph, node, tile))
+                yield self._windows[node, k]
+
+    @cached_property
+    def _tiling(self) -> Tiling:
+        return Tiling(self._graph)
 
     def _window(self, found: Part) -> _Window:
         kept = [found.kept.get(k) for k in self._graph.elementwise]
         columns = [self._graph.edges[number] + some for number, some in enumerate(kept) if some is not None]
         none = np.zeros(0, np.int64)
-        return _Window(
-            Backward(found.graph), len(found.graph.nodes) - 1, found.at, kept, np.concatenate([none, *columns])
-        )
+        last = len(found.graph.nodes) - 1
+        return _Window(Backward(found.graph), last, found.at, kept, np.concatenate([none, *columns]))
 
     def leaves(
         self,

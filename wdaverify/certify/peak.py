@@ -113,6 +113,9 @@ def peak(q: Array, slip: Array | None, shells: Shells, price: Price | None) -> t
 
     q ``[B, R, n]`` is known up to ``slip`` (None: paid for); without a price only the shell counts.
     """
+    away = np.asarray(((shells.up < 0) | (shells.down < 0)).any(axis=1))
+    if 0 < away.sum() < away.size:  # the others are as if these were not beside them
+        return _apart(away, q, slip, shells, price)
     tau = np.zeros((len(shells), 1)) if price is None else price.tau[:, None]
     power = 1 if price is None else price.power
     free = price is None or not price.tau.any()
@@ -137,6 +140,20 @@ def peak(q: Array, slip: Array | None, shells: Shells, price: Price | None) -> t
     moved = 3 * dot(size, reach) + 3 * np.abs(kept) + 3 * np.abs(paid) * far
     spread = dot(size, np.abs(centre)) + 2 * moved + 2 * (tau * far if power == 1 else tau * far * far)
     return dot(q, centre) + kept + travel + 1.001 * lost, spread
+
+
+def _apart(
+    away: NDArray[np.bool_], q: Array, slip: Array | None, shells: Shells, price: Price | None
+) -> tuple[Array, Array]:
+    """The same of some shells and of the others ``[S]``, each among themselves."""
+    out = np.empty(q.shape[:2]), np.empty(q.shape[:2])
+    for at in (np.flatnonzero(away), np.flatnonzero(~away)):
+        rho = None if price is None or price.rho is None else price.rho[at]
+        paid = None if price is None else Price(price.tau[at], price.power, rho)
+        lost = None if slip is None else np.broadcast_to(slip, q.shape)[at]
+        for whole, some in zip(out, peak(q[at], lost, shells.take(at), paid), strict=True):
+            whole[at] = some
+    return out
 
 
 def unreachable(shells: Shells) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ A part computes entries of the graph, each by the very numbers that the graph ha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +17,8 @@ _TILE = 64
 """How many neighbours one part computes."""
 _SHARE = 4
 """Parts are worth their number where a part has at most one in so many of the entries before the node."""
+_NUMBERS = 2**25
+"""The most numbers that all parts of a graph may have, nearly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +65,6 @@ def part(graph: Graph, node: int, at: Ints) -> Part:
     return Part(at, Graph(tuple(made), graph.inputs), kept, sum(have[k].size for k in place.keys() - {INPUT}))
 
 
-def parts(graph: Graph, node: int) -> list[Part]:
-    """Parts that compute all of an affine node between them; none where the parts are hardly smaller than the whole."""
-    if graph.width(node) < 2 * _TILE:
-        return []
-    order = np.argsort(_middles(graph, node), kind="stable")
-    tiles = [np.sort(tile) for tile in np.split(order, range(_TILE, order.size, _TILE))]
-    central = part(graph, node, tiles[len(tiles) // 2])
-    if central.entries * _SHARE > sum(graph.width(k) for k in _before(graph, node)):
-        return []
-    return [part(graph, node, tile) for tile in tiles]
-
-
 def _reads(node: Affine, at: Ints) -> list[tuple[int, Ints]]:
     """What the entries of an affine node read of each source, at least one entry."""
     return [
@@ -92,18 +83,51 @@ def _before(graph: Graph, node: int) -> set[int]:
     return found - {INPUT}
 
 
-def _middles(graph: Graph, node: int) -> Array:
-    """The mean position ``[m]`` of the input entries that each entry of a node reads, by how many ways: neighbours have near ones."""
-    count, moment = {INPUT: np.ones(graph.inputs)}, {INPUT: np.arange(graph.inputs, dtype=np.float64)}
-    for k in range(node + 1):
-        read = graph.nodes[k]
-        if isinstance(read, Elementwise):
-            count[k], moment[k] = count[read.source], moment[read.source]
-        else:
-            ways = [m.like(lambda numbers: (numbers != 0).astype(np.float64)) for m in read.maps]
-            count[k], moment[k] = (
-                sum((w.apply(of[s]) for s, w in zip(read.sources, ways, strict=True)), np.zeros(read.width))
-                for of in (count, moment)
-            )
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.nan_to_num(moment[node] / np.maximum(count[node], 1.0))
+class Tiling:
+    """Where the nodes of one graph are cut into parts."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph, self._room = graph, _NUMBERS
+        self._tiles: dict[int, list[Ints]] = {}
+
+    def of(self, node: int) -> list[Ints]:
+        """Entries of an affine node, all of them between them, each list for a part; none where parts are hardly smaller than the whole.
+
+        Nor where they would take too much memory: windows overlap, and each part has its own numbers.
+        """
+        if node not in self._tiles:
+            self._tiles[node] = self._cut(node)
+        return self._tiles[node]
+
+    def _cut(self, node: int) -> list[Ints]:
+        graph = self._graph
+        if graph.width(node) < 2 * _TILE:
+            return []
+        order = np.argsort(self._middles[node], kind="stable")
+        tiles = [np.sort(tile) for tile in np.split(order, range(_TILE, order.size, _TILE))]
+        central = part(graph, node, tiles[len(tiles) // 2])
+        affine = [read for read in central.graph.nodes if isinstance(read, Affine)]
+        numbers = len(tiles) * sum(n.size for read in affine for m in read.maps for n in m.numbers)
+        before = sum(graph.width(k) for k in _before(graph, node))
+        if central.entries * _SHARE > before or numbers > self._room:
+            return []
+        self._room -= numbers
+        return tiles
+
+    @cached_property
+    def _middles(self) -> dict[int, Array]:
+        """Per node the mean position ``[m]`` of the input entries that each entry reads, by how many ways: neighbours have near ones."""
+        count = {INPUT: np.ones(self._graph.inputs)}
+        middle = {INPUT: np.arange(self._graph.inputs, dtype=np.float64)}
+        for k, read in enumerate(self._graph.nodes):
+            if isinstance(read, Elementwise):
+                count[k], middle[k] = count[read.source], middle[read.source]
+                continue
+            ways, moment = np.zeros(read.width), np.zeros(read.width)
+            for source, map_ in zip(read.sources, read.maps, strict=True):
+                read_by = map_.like(lambda numbers: (numbers != 0).astype(np.float64))
+                ways = ways + read_by.apply(count[source])
+                moment = moment + read_by.apply(count[source] * middle[source])
+            middle[k] = moment / np.maximum(ways, 1e-300)
+            count[k] = ways / max(float(ways.max()), 1e-300)
+        return middle

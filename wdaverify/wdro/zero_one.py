@@ -38,6 +38,8 @@ _LEAST_GAP = 1e-10
 """No distance is asked for more exactly than this: solvers do not deliver it."""
 
 
+_NEAR_RADIUS = 1e-3
+"""The share of the radius up to which distances are told apart at order inf, at most."""
 _BEYOND = math.inf
 """Stands in the multiplier's place of a fact that says of a distance that it is more than the value, not just as much."""
 _DOUBT = 2.0**10
@@ -241,10 +243,8 @@ class ZeroOneSearch:
             self._update()
 
     def to_attack(self) -> Ints | None:
-        """The samples whose loss attacks might raise; None: all, since at finite orders they share a budget."""
-        if math.isfinite(self._problem.cost.order):
-            return None
-        return np.flatnonzero((self.low() <= self._problem.radius) & (self.high > self._problem.radius))
+        """The samples whose balls may hold errors, known ones too; None: all, since at finite orders they share a budget."""
+        return None if math.isfinite(self._problem.cost.order) else np.flatnonzero(self.low() <= self._problem.radius)
 
     def _tell(self) -> None:
         self._run.tell("solve", lambda: int(np.unique(self._sample[self._open_items()]).size))
@@ -338,7 +338,9 @@ class ZeroOneSearch:
 
     def _gap(self, distance: float, lam: float) -> float:
         """How exactly a distance is worth knowing."""
-        if lam <= 0 or not math.isfinite(self._problem.cost.order):
+        if not math.isfinite(self._problem.cost.order):  # whether it is beyond the radius is all that counts
+            return max(min(self._run.options.gap / 4, _NEAR_RADIUS * self._problem.radius), _LEAST_GAP)
+        if lam <= 0:
             return max(self._run.options.gap / 4, _LEAST_GAP)
         steep = lam if self._problem.cost.power == 1 or not math.isfinite(distance) else 2 * lam * max(distance, 1e-9)
         return max(self._run.options.gap / (4 * steep), _LEAST_GAP)

@@ -45,13 +45,11 @@ def check_shape(shape: Shape, inputs: int) -> None:
 
 
 def own_shape(input_shape: Sequence[int], inputs: int) -> Shape | None:
-    """The image shape H W C of a network whose own input has one or three channels, first or last, and None of others."""
-    if len(input_shape) != 3 or math.prod(input_shape) != inputs:
+    """The image shape H W C of a network whose own input is ``[C, H, W]`` with one or three channels, as ONNX has it; None of others."""
+    sizes = [int(size) for size in input_shape]
+    if len(sizes) != 3 or math.prod(sizes) != inputs or sizes[0] not in (1, 3) or min(sizes[1:]) < 2:
         return None
-    first, middle, last = input_shape
-    if first in (1, 3) and min(middle, last) > 1:
-        return middle, last, first
-    return (first, middle, last) if last in (1, 3) and min(first, middle) > 1 else None
+    return sizes[1], sizes[2], sizes[0]
 
 
 def scale(data: Json, pairs: Sequence[tuple[Json, Json]]) -> Scale:
