@@ -155,9 +155,7 @@ def check(p: WdroProblem, out: AttackOutcome) -> None:
             assert value(p, d) <= best + 1e-12, name
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("norm", "order", "weighted"), one_in(2, NORMS, ORDERS, [False, True]))
 def test_proposals_are_feasible_for_every_cost_and_loss(norm: Norm, order: float, weighted: bool) -> None:
     for loss in LOSSES:
         p = random_problem(1, norm, order, loss, weighted=weighted)
@@ -169,9 +167,7 @@ def test_proposals_are_feasible_for_every_cost_and_loss(norm: Norm, order: float
         assert loss is Loss.ZERO_ONE or mixture(p, out.sample, out.point) > nominal(p)
 
 
-@pytest.mark.parametrize("kind", SUPPORTS)
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("norm", SOME_NORMS)
+@pytest.mark.parametrize(("norm", "order", "kind"), one_in(2, SOME_NORMS, ORDERS, SUPPORTS))
 def test_proposals_lie_in_every_support(norm: Norm, order: float, kind: str) -> None:
     for loss, weighted in ((Loss.MARGIN, True), (Loss.ZERO_ONE, False), (Loss.HINGE, False)):
         radius = 1.0 if kind in ("integers", "one-hot") else 0.2
@@ -210,7 +206,7 @@ def test_a_linear_network_is_attacked_exactly(norm: Norm, order: float, kind: st
     assert mixture(p, out.sample, out.point) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize(("norm", "order", "loss"), one_in(3, SOME_NORMS, ORDERS, LOSSES))
+@pytest.mark.parametrize(("norm", "order", "loss"), one_in(5, SOME_NORMS, ORDERS, LOSSES))
 def test_the_mixture_is_as_good_as_a_dense_grid_in_two_dimensions(norm: Norm, order: float, loss: Loss) -> None:
     rng = np.random.default_rng(11)
     net = random_network(rng, 2, 16, 8, 3)

@@ -120,7 +120,7 @@ def test_a_leaf_without_room_is_empty() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(s, marks=pytest.mark.full) for s in range(4, 8))])
 def test_proofs_of_runs_are_tight_and_true(seed: int, norm: Norm) -> None:
     """phi_ij by every proof of a run, at its own and at other multipliers, against the linear programs of all cells."""
     rng = np.random.default_rng(seed)

@@ -27,7 +27,7 @@ KINDS = [
     *((norm, 1, True) for norm in (*NORMS, Norm.TWO)),
 ]
 KIND = pytest.mark.parametrize(("norm", "power", "distance"), KINDS)
-SEEDS = [pytest.param(s, marks=[] if s < 4 else [pytest.mark.full]) for s in range(60)]
+SEEDS = [pytest.param(s, marks=[] if s < 2 else [pytest.mark.full]) for s in range(60)]
 FEW = [pytest.param(s, marks=[] if s < 2 else [pytest.mark.full]) for s in range(40)]
 
 

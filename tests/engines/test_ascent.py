@@ -24,7 +24,7 @@ from wdaverify.problem import GroundCost, Norm
 
 NORMS = [Norm.INF, Norm.ONE]
 PLAIN = Effort(gap=1e-8, seconds=math.inf, seed=0, cutoff=None, start=None)
-SEEDS = [pytest.param(s, marks=[] if s < 4 else [pytest.mark.full]) for s in range(30)]
+SEEDS = [pytest.param(s, marks=[] if s < 2 else [pytest.mark.full]) for s in range(30)]
 LAM = 1.5
 COUNTS = [8, pytest.param(30, marks=pytest.mark.full)]
 

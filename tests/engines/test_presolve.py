@@ -15,13 +15,18 @@ from wdaverify import verify
 from wdaverify.certify.backward import Backward
 from wdaverify.certify.proof import Tree
 from wdaverify.encoding.cost import Region
-from wdaverify.engines.base import Distance
-from wdaverify.engines.cells import presolve as module
+from wdaverify.encoding.milp import MilpModel
+from wdaverify.engines import mip
+from wdaverify.engines.base import Distance, Inner
 from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.engines.cells.presolve import Presolved, presolve
+from wdaverify.engines.mip import MipEngine
+from wdaverify.engines.screening import Screen
+from wdaverify.graph import settled as rule
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Loss, Norm
+from wdaverify.solvers.base import MilpLimits, MilpOutcome
 from wdaverify.wdro.result import Status
 
 SEEDS = [*range(6), *(pytest.param(s, marks=pytest.mark.full) for s in range(6, 60))]
@@ -38,8 +43,8 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[Presolved]:
         seen.extend([] if found is None else [found])
         return found
 
-    monkeypatch.setattr(module, "_NEURONS", 0)
-    monkeypatch.setattr(module, "_SHARE", 1)
+    monkeypatch.setattr(rule, "_NEURONS", 0)
+    monkeypatch.setattr(rule, "_SHARE", 1)
     monkeypatch.setattr(engine_module, "presolve", kept)
     return seen
 
@@ -84,7 +89,7 @@ def test_small_networks_and_checkers_have_it_whole(always: list[Presolved], monk
     net, question, _ = around(1, Norm.INF)
     CellEngine(net).answer(question, replace(GROWN, whole=True))
     assert not always
-    monkeypatch.setattr(module, "_NEURONS", 256)
+    monkeypatch.setattr(rule, "_NEURONS", 256)
     CellEngine(net).answer(question, GROWN)
     assert not always
 
@@ -133,6 +138,34 @@ def test_whole_values(seed: int, order: float, always: list[Presolved], monkeypa
         proven = verify(asked, certificate=True)
         assert proven.certificate is not None
         assert proven.upper <= plain.upper + 2e-6
+
+
+@pytest.mark.parametrize("solver", ["highs", "gurobi"])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_integer_programs_of_what_is_left(seed: int, norm: Norm, solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answers by smaller programs, from starts too."""
+    net, question, nearest = around(seed, norm)
+    x, far = question.region.centre, question.region.far
+    region, bounds, _ = Screen(problem(net, x, [question.label], norm=norm)).region(0, 0.0, far)
+    inner = Inner(0, question.label, question.rival, region, bounds, 1.5)
+    distance = replace(question, region=region, bounds=bounds)
+    honest, sizes = mip.solve, list[tuple[int, int]]()
+
+    def counted(asked: str, model: MilpModel, limits: MilpLimits) -> tuple[str, MilpOutcome]:
+        sizes.append((model.n_columns, int(model.integer.sum())))
+        return honest(asked, model, limits)
+
+    monkeypatch.setattr(mip, "solve", counted)
+    engine, efforts = MipEngine(net, solver), (PLAIN, replace(PLAIN, start=x), replace(PLAIN, start=region.upper))
+    plain = [engine.answer(q, e).bound for q in (inner, distance) for e in efforts]
+    before = sizes.copy()
+    monkeypatch.setattr(rule, "_NEURONS", 0)
+    monkeypatch.setattr(rule, "_SHARE", 1)
+    left = [engine.answer(q, e).bound for q in (inner, distance) for e in efforts]
+    np.testing.assert_allclose(left, plain, rtol=0, atol=1e-6)
+    assert left[3] <= nearest + 1e-6
+    assert all(a[1] == b[1] and a[0] <= b[0] for a, b in zip(sizes[len(before) :], before, strict=True))
 
 
 def _smaller(graph: Graph, backward: Backward, region: Region) -> Presolved | None:

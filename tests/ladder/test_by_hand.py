@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bounds.tiny import network, problem, random_layers
+from quick import one_in
 from test_whole_space import KNEE, LATE, LINEAR, Layers, ask
 
 from wdaverify import WdroProblem
@@ -37,8 +38,9 @@ def rungs(problem: WdroProblem, *names: str, **settings: Any) -> dict[str, float
 
 
 @pytest.mark.parametrize(("norm", "dual"), DUALS)
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("support", [WIDE, None], ids=["box", "whole"])
+@pytest.mark.parametrize(
+    ("order", "support"), one_in(2, ORDERS, [pytest.param(WIDE, id="box"), pytest.param(None, id="whole")])
+)
 def test_all_rungs_of_a_linear_network_are_the_value(
     support: Support | None, order: float, norm: str, dual: float, tmp_path: Path
 ) -> None:

@@ -90,7 +90,7 @@ def against_oracle(question: Question, folder: Path) -> Ladder:
 
 
 @pytest.mark.parametrize("seed", seeds())
-@pytest.mark.parametrize(("norm", "order", "loss"), one_in(2, PIECEWISE, ORDERS, LOSSES))
+@pytest.mark.parametrize(("norm", "order", "loss"), one_in(3, PIECEWISE, ORDERS, LOSSES))
 def test_box(norm: str, order: float, loss: str, seed: int, tmp_path: Path) -> None:
     ladder = against_oracle(random_question(seed, norm=norm, order=order, loss=loss), tmp_path)
     present = {rung.name for rung in ladder.rungs if rung.value is not None}

@@ -297,7 +297,7 @@ def test_a_certificate_is_to_be_rechecked() -> None:
     assert "wdaverify recheck net.onnx ./-data.npz 'my proof.cert'" in text
 
 
-@pytest.mark.parametrize("name", one_in(2, [*documents.ALL, *EXTREMES, *NASTY_KINDS]))
+@pytest.mark.parametrize("name", one_in(4, [*documents.ALL, *EXTREMES, *NASTY_KINDS]))
 def test_figures_are_files(name: str, tmp_path: Path) -> None:
     kind = NASTY_KINDS.get(name)
     made = {**documents.ALL, **EXTREMES}[name]() if kind is None else documents.nasty(documents.ALL[kind]())

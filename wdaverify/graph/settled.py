@@ -22,6 +22,11 @@ from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 _MOST = 2**23
 """Beyond so many numbers a matrix is not made."""
+_NEURONS = 256
+"""Graphs with fewer neurons are questioned as they are: little is gained, and trees are shared between samples, whose regions leave
+other neurons open."""
+_SHARE = 4
+"""At most one neuron in so many may be left open."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,12 @@ def settled(graph: Graph, bounds: Sequence[tuple[Array, Array]]) -> Settled | No
     edges = graph.edges[:-1]
     found = [np.zeros(0, np.int64), *(edge + left[k] for edge, k in zip(edges, graph.elementwise, strict=True))]
     return Settled(Graph((*made, last), graph.inputs), np.concatenate(found))
+
+
+def settled_where_it_pays(graph: Graph, bounds: Sequence[tuple[Array, Array]]) -> Settled | None:
+    """The same of a large graph with few neurons open, else None."""
+    left = sum(int(((low < 0) & (high > 0)).sum()) for low, high in bounds)
+    return None if graph.neurons < _NEURONS or left * _SHARE > graph.neurons else settled(graph, bounds)
 
 
 class _Rows:

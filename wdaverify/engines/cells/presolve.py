@@ -18,13 +18,8 @@ from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer
 from wdaverify.graph.nodes import Graph
-from wdaverify.graph.settled import settled
+from wdaverify.graph.settled import settled_where_it_pays
 from wdaverify.network.model import Array
-
-_NEURONS = 256
-"""Networks with fewer neurons are as they are: their trees are shared between samples, whose regions leave different neurons open."""
-_SHARE = 4
-"""At most one neuron in so many may be left open."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +64,9 @@ class Presolved:
 
 def presolve(graph: Graph, backward: Backward, region: Region) -> Presolved | None:
     """What a region leaves of the graph; None where that is not worth its while."""
-    if graph.neurons < _NEURONS:
-        return None
     near, far = np.array([region.near]), np.array([region.far])
     shells = Shells.around(region.cost, region.centre[None], region.lower, region.upper, near, far)
-    bounds = [(low[0], high[0]) for low, high in backward.pre_activations(shells)]
-    if sum(int(((low < 0) & (high > 0)).sum()) for low, high in bounds) * _SHARE > graph.neurons:
-        return None
-    found = settled(graph, bounds)
+    found = settled_where_it_pays(graph, [(low[0], high[0]) for low, high in backward.pre_activations(shells)])
     return None if found is None else Presolved(found.graph, found.open, graph.neurons)
 
 
