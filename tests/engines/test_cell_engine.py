@@ -68,6 +68,26 @@ def test_answers_are_the_true_values_and_checked(seed: int, norm: Norm) -> None:
         assert nearest - 1e-6 <= shortest.bound <= nearest + 1e-12
 
 
+@pytest.mark.parametrize("share", [0.8, 1.25, 2.0])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_any_point_ends_a_search(seed: int, norm: Norm, share: float) -> None:
+    """Where only it matters whether there is an error one is found, no sooner is the ball said to be free, and the bound is valid."""
+    net, inner, distance = questions(norm, seed)
+    nearest = truths(net, inner)[1]
+    region = replace(distance.region, far=min(share * nearest, distance.region.far))
+    answer = CellEngine(net).answer(replace(distance, region=region, any_point=True), PLAIN)
+    assert (answer.closed, answer.checked) == (True, True)
+    if nearest > region.far:
+        assert answer.bound >= region.far - 1e-6
+    else:
+        assert answer.bound <= nearest + 1e-12
+        (point,) = answer.points
+        z = net.forward(point[None])[0]
+        assert z[distance.rival] >= z[distance.label]
+        assert region.cost.distance(point - region.centre) <= region.far + 1e-12
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_lying_multipliers_cost_width_and_never_validity(

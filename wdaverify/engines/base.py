@@ -34,7 +34,8 @@ class Inner:
 class Distance:
     """``min ||x - x_i|| s.t. z_rival >= z_label + least`` over a region around sample i.
 
-    With ``least > 0`` the answer's points lie safely across the boundary, and its bound is not one of the distance.
+    With ``least > 0`` the answer's points lie safely across the boundary, and its bound is not one of the distance. With ``any_point`` it
+    only matters whether there is one: whoever finds one need not look for nearer ones.
     """
 
     sample: int
@@ -43,6 +44,7 @@ class Distance:
     region: Region
     bounds: HiddenBounds
     least: float = 0.0
+    any_point: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -325,7 +325,7 @@ class ZeroOneSearch:
         self._run.screen_seconds += time.perf_counter() - begun
         label, rival = int(self._problem.samples.y[sample]), int(self._rival[item])
         least = _STRICT * max(1.0, abs(self._clean[sample])) if self._strict[item] else 0.0
-        question = Distance(sample, label, rival, region, bounds, least)
+        question = Distance(sample, label, rival, region, bounds, least, not math.isfinite(self._problem.cost.order))
         gap = self._gap(float(self.high[sample]), lam)
         start = self._nearest[sample] if options.mip_start else None
         self._busy[item] = True

@@ -55,6 +55,8 @@ class Asked:
             if self.margins is not None:
                 return paid - float(np.logaddexp.reduce(np.append(self.margins @ z, 0.0)))
             return paid - float(self.functional @ z)
+        if question.any_point:  # as good as the nearest one there could be: what is left need not be searched
+            return region.near if float(self.functional @ z) >= max(question.least / 2, 0.0) else math.inf
         enough = question.least / 2 if question.least > 0 else -_NEAR_TIE * (1 + float(np.abs(z).max()))
         return distance if float(self.functional @ z) >= enough else math.inf
 
