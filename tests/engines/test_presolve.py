@@ -25,7 +25,7 @@ from wdaverify.engines.screening import Screen
 from wdaverify.graph import settled as rule
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import ReluNetwork
-from wdaverify.problem import Loss, Norm
+from wdaverify.problem import GroundCost, Loss, Norm
 from wdaverify.solvers.base import MilpLimits, MilpOutcome
 from wdaverify.wdro.result import Status
 
@@ -72,6 +72,27 @@ def test_answers_are_the_true_ones(seed: int, norm: Norm, always: list[Presolved
     again = CellEngine(net).answer(question, replace(GROWN, known=() if answer.proof is None else answer.proof.trees))
     assert answer.bound - 1e-9 <= again.bound <= nearest + 1e-12
     assert again.nodes <= answer.nodes
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("seed", SEEDS)
+def test_margins_in_balls_of_their_own(
+    seed: int, norm: Norm, entropy: bool, always: list[Presolved], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At order inf, of every loss; at order 1 they are asked of all neurons."""
+    net, inner, _ = questions(Norm.INF, seed)
+    region = replace(inner.region, cost=GroundCost(norm, math.inf), far=0.1)
+    question = replace(inner, region=region, multiplier=0.0, entropy=entropy)
+    effort = replace(PLAIN, gap=1e-4 if entropy else 1e-7)
+    found = CellEngine(net).answer(question, effort)
+    assert len(always) == 1
+    CellEngine(net).answer(replace(question, region=replace(region, cost=GroundCost(norm, 1))), effort)
+    assert len(always) == 1
+    monkeypatch.setattr(engine_module, "presolve", lambda *_: None)
+    plain = CellEngine(net).answer(question, effort)
+    assert found.closed is plain.closed is True
+    assert found.bound == pytest.approx(plain.bound, abs=2 * effort.gap)
 
 
 def test_neurons_fall_away(always: list[Presolved]) -> None:

@@ -69,16 +69,14 @@ class CellEngine:
 
             return SlopeHunt(self._network.canonical, question, effort).answer()
         rows, graph = question.region.rows, self._network.canonical
-        known = effort.known
-        presolved = (
-            None
-            if effort.whole or not isinstance(question, Distance)
-            else presolve(graph, self._backward, question.region)
-        )
+        alone = isinstance(question, Distance) or not math.isfinite(question.region.cost.order)  # in a ball of its own
+        presolved = presolve(graph, self._backward, question.region) if alone and not effort.whole else None
         if presolved is None:
             backward = self._backward if rows is None else Backward(graph, rows)
             return _Hunt(graph, backward, self._single, question, effort).answer()
-        effort = replace(effort, known=tuple(tree for tree in map(presolved.narrowed, known) if tree is not None))
+        effort = replace(
+            effort, known=tuple(tree for tree in map(presolved.narrowed, effort.known) if tree is not None)
+        )
         backward, single = Backward(presolved.graph, rows), Single(presolved.graph)
         return presolved.widened(_Hunt(presolved.graph, backward, single, question, effort).answer())
 
