@@ -12,7 +12,7 @@ from engines.test_cell_engine import NORMS, PLAIN, questions, truths
 
 import wdaverify.engines.cells.engine as engine_module
 from wdaverify import verify
-from wdaverify.certify.backward import Backward
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Tree
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import MilpModel
@@ -38,9 +38,9 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[Presolved]:
     """Whatever the size; what was presolved."""
     seen, honest = list[Presolved](), presolve
 
-    def kept(graph: Graph, backward: Backward, region: Region) -> Presolved | None:
+    def kept(graph: Graph, backward: Backward, region: Region) -> tuple[Presolved | None, HiddenBounds]:
         found = honest(graph, backward, region)
-        seen.extend([] if found is None else [found])
+        seen.extend([] if found[0] is None else [found[0]])
         return found
 
     monkeypatch.setattr(rule, "_NEURONS", 0)
@@ -89,7 +89,7 @@ def test_margins_in_balls_of_their_own(
     assert len(always) == 1
     CellEngine(net).answer(replace(question, region=replace(region, cost=GroundCost(norm, 1))), effort)
     assert len(always) == 1
-    monkeypatch.setattr(engine_module, "presolve", lambda *_: None)
+    monkeypatch.setattr(engine_module, "presolve", lambda *_: (None, None))
     plain = CellEngine(net).answer(question, effort)
     assert found.closed is plain.closed is True
     assert found.bound == pytest.approx(plain.bound, abs=2 * effort.gap)
@@ -113,6 +113,31 @@ def test_small_networks_and_checkers_have_it_whole(always: list[Presolved], monk
     monkeypatch.setattr(rule, "_NEURONS", 256)
     CellEngine(net).answer(question, GROWN)
     assert not always
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_bounds_on_the_region_are_found_once(
+    norm: Norm, always: list[Presolved], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where too much is left for it to pay they are those of the one shell that a distance is asked on: the same answer."""
+    monkeypatch.setattr(rule, "_SHARE", math.inf)
+    honest, count = Backward.pre_activations, list[int]()
+
+    def counted(self: Backward, shells: Shells, *rest: object) -> HiddenBounds:
+        count.append(len(shells))
+        return honest(self, shells, *rest)  # type: ignore[arg-type]
+
+    for seed in range(3):
+        net, question, _ = around(seed, norm)
+        with monkeypatch.context() as patched:
+            patched.setattr(Backward, "pre_activations", counted)
+            answer = CellEngine(net).answer(question, PLAIN)
+        assert not always
+        assert count == [1]
+        count.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(rule, "_NEURONS", 256)
+            assert CellEngine(net).answer(question, PLAIN).bound == answer.bound
 
 
 def test_trees_are_widened_and_narrowed_back(always: list[Presolved]) -> None:
@@ -151,7 +176,7 @@ def test_whole_values(seed: int, order: float, always: list[Presolved], monkeypa
     asked = replace(problem(net, x, rng.integers(0, 3, size=4).tolist(), norm=Norm.INF), loss=Loss.ZERO_ONE, radius=0.1)
     asked = replace(asked, cost=replace(asked.cost, order=order))
     found = verify(asked)
-    monkeypatch.setattr(engine_module, "presolve", lambda *_: None)
+    monkeypatch.setattr(engine_module, "presolve", lambda *_: (None, None))
     plain = verify(asked)
     assert found.status is plain.status is Status.EXACT
     assert max(found.lower, plain.lower) <= min(found.upper, plain.upper) + 1e-9
@@ -189,7 +214,7 @@ def test_integer_programs_of_what_is_left(seed: int, norm: Norm, solver: str, mo
     assert all(a[1] == b[1] and a[0] <= b[0] for a, b in zip(sizes[len(before) :], before, strict=True))
 
 
-def _smaller(graph: Graph, backward: Backward, region: Region) -> Presolved | None:
+def _smaller(graph: Graph, backward: Backward, region: Region) -> tuple[Presolved | None, HiddenBounds]:
     return presolve(graph, backward, replace(region, far=region.far / 8))
 
 

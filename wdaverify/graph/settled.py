@@ -66,10 +66,15 @@ def settled(graph: Graph, bounds: Sequence[tuple[Array, Array]]) -> Settled | No
     return Settled(Graph((*made, last), graph.inputs), np.concatenate(found))
 
 
+def large(graph: Graph) -> bool:
+    """Whether it may pay to settle what can be."""
+    return graph.neurons >= _NEURONS
+
+
 def settled_where_it_pays(graph: Graph, bounds: Sequence[tuple[Array, Array]]) -> Settled | None:
     """The same of a large graph with few neurons open, else None."""
     left = sum(int(((low < 0) & (high > 0)).sum()) for low, high in bounds)
-    return None if graph.neurons < _NEURONS or left * _SHARE > graph.neurons else settled(graph, bounds)
+    return settled(graph, bounds) if large(graph) and left * _SHARE <= graph.neurons else None
 
 
 class _Rows:

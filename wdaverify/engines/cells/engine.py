@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wdaverify.certify.backward import Backward
+from wdaverify.certify.backward import Backward, HiddenBounds
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.encoding.milp import Ints
@@ -28,6 +28,7 @@ from wdaverify.engines.cells.tightening import Tightener
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
 from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import Graph
+from wdaverify.graph.settled import large
 from wdaverify.graph.single import Single
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array, ReluNetwork
@@ -69,11 +70,13 @@ class CellEngine:
 
             return SlopeHunt(self._network.canonical, question, effort).answer()
         rows, graph = question.region.rows, self._network.canonical
+        presolved, bounds = None, None
         alone = isinstance(question, Distance) or not math.isfinite(question.region.cost.order)  # in a ball of its own
-        presolved = presolve(graph, self._backward, question.region) if alone and not effort.whole else None
+        if alone and not effort.whole and large(graph):
+            presolved, bounds = presolve(graph, self._backward, question.region)
         if presolved is None:
             backward = self._backward if rows is None else Backward(graph, rows)
-            return _Hunt(graph, backward, self._single, question, effort).answer()
+            return _Hunt(graph, backward, self._single, question, effort, bounds).answer()
         effort = replace(
             effort, known=tuple(tree for tree in map(presolved.narrowed, effort.known) if tree is not None)
         )
@@ -85,8 +88,15 @@ class _Hunt:
     """One question on its way to an answer."""
 
     def __init__(
-        self, graph: Graph, backward: Backward, single: Single, question: Inner | Distance, effort: Effort
+        self,
+        graph: Graph,
+        backward: Backward,
+        single: Single,
+        question: Inner | Distance,
+        effort: Effort,
+        bounds: HiddenBounds | None = None,
     ) -> None:
+        """``bounds``: those of the neurons on the whole region, if somebody has them."""
         self._begun = time.perf_counter()
         self._graph, self._backward, self._single = graph, backward, single
         self._question, self._effort = question, effort
@@ -99,7 +109,7 @@ class _Hunt:
         self._asked = asked = Asked(graph, question)
         self._functional, self._margins, self._power = asked.functional, asked.margins, asked.power
         integer = np.zeros(0, np.int64) if region.integer is None else np.flatnonzero(region.integer)
-        self._cutter = Cutter(backward, region)
+        self._cutter = Cutter(backward, region, bounds)
         self._claim = Claim(
             self._functional,
             question.multiplier if isinstance(question, Inner) else 1.0,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wdaverify.certify.backward import Backward, Shells
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Tightening, Tree
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
@@ -62,12 +62,13 @@ class Presolved:
         return Tree(tree.near, tree.far, nodes.astype(np.int32), vectors, tights)
 
 
-def presolve(graph: Graph, backward: Backward, region: Region) -> Presolved | None:
-    """What a region leaves of the graph; None where that is not worth its while."""
+def presolve(graph: Graph, backward: Backward, region: Region) -> tuple[Presolved | None, HiddenBounds]:
+    """What a region leaves of the graph, None where that is not worth its while; and the neurons' bounds on the region, ``[1, m]``."""
     near, far = np.array([region.near]), np.array([region.far])
     shells = Shells.around(region.cost, region.centre[None], region.lower, region.upper, near, far)
-    found = settled_where_it_pays(graph, [(low[0], high[0]) for low, high in backward.pre_activations(shells)])
-    return None if found is None else Presolved(found.graph, found.open, graph.neurons)
+    bounds = backward.pre_activations(shells)
+    found = settled_where_it_pays(graph, [(low[0], high[0]) for low, high in bounds])
+    return None if found is None else Presolved(found.graph, found.open, graph.neurons), bounds
 
 
 def _moved(tight: Tightening, place: Ints, move: Callable[[Any], Any]) -> Tightening:

@@ -37,10 +37,10 @@ class Shell:
 
 
 class Cutter:
-    """Makes the shells of one question."""
+    """Makes the shells of one question; ``bounds`` are those of the neurons on the whole region, if somebody has them."""
 
-    def __init__(self, backward: Backward, region: Region) -> None:
-        self._backward, self._region = backward, region
+    def __init__(self, backward: Backward, region: Region, bounds: HiddenBounds | None = None) -> None:
+        self._backward, self._region, self._bounds = backward, region, bounds
 
     def edges(self, trees: Sequence[Tree], count: int) -> tuple[Array, Array, dict[int, Tree]]:
         """Near and far of the shells that make up the region: those of trees that are known (by number), and what they leave."""
@@ -76,7 +76,8 @@ class Cutter:
         region = self._region
         centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
         shells = Shells.around(region.cost, centre, region.lower, region.upper, near, far)
-        bounds = self._backward.pre_activations(shells)
+        whole = self._bounds is not None and near.tolist() == [region.near] and far.tolist() == [region.far]
+        bounds = self._bounds if whole and self._bounds is not None else self._backward.pre_activations(shells)
         out = []
         for k in range(near.size):
             at = slice(k, k + 1)
