@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.attacks.repair import into_support
-from wdaverify.graph.maps import Dense, Diagonal
+from wdaverify.graph.maps import Dense, Diagonal, unchecked
 from wdaverify.graph.nodes import INPUT, Affine, Graph, Node
 from wdaverify.network.model import Array
 from wdaverify.problem import Functionals, WdroProblem
@@ -80,9 +80,14 @@ def _followed(
         before, sources, bias = graph.nodes, (len(graph.nodes) - 1,), np.zeros(len(matrix))
         maps = [matrix]
     long = np.concatenate([[0.0], (bias + offset).reshape(-1)])
-    node = Affine(sources, tuple(Dense(tall(m)) for m in maps), long)
+    node = unchecked(Affine, sources=sources, maps=tuple(_dense(tall(m)) for m in maps), bias=long, bias_error=None)
     rival = 1 + at.reshape(-1)[:, None] * len(bias) + np.arange(len(bias))
     return Graph((*before, node), graph.inputs), np.zeros(len(y), np.int64), rival.astype(np.int64)
+
+
+def _dense(weight: Array) -> Dense:
+    """A matrix whose numbers may overflow: points there are none, and are left out."""
+    return unchecked(Dense, weight=weight, error=None)
 
 
 def _scaled(graph: Graph, s: Array) -> Graph:
@@ -107,7 +112,7 @@ def _divided(node: Node, s: Array) -> Node:
     if not isinstance(node, Affine):
         return node
     maps = [
-        Dense(m.weight / s) if isinstance(m, Dense) and t == INPUT else m
+        _dense(m.weight / s) if isinstance(m, Dense) and t == INPUT else m
         for t, m in zip(node.sources, node.maps, strict=True)
     ]
     return replace(node, maps=tuple(maps))
