@@ -147,6 +147,10 @@ class _Hunt:
 
     def answer(self) -> Answer:
         """Search; where large trees are known and that does not end soon, go on from them."""
+        with np.errstate(all="ignore"):  # what overflows steers nowhere; what is proven looks after itself
+            return self._answered()
+
+    def _answered(self) -> Answer:
         known, room = self._effort.known, min(self._effort.memory, _own_share()) / self._bytes_of_a_node()
         grown, few = self._growable, sum(tree.vectors.shape[0] for tree in known) / _WORTH_A_TRY
         try:
