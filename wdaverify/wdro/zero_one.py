@@ -40,6 +40,8 @@ _LEAST_GAP = 1e-10
 
 _NEAR_RADIUS = 1e-3
 """The share of the radius up to which distances are told apart at order inf, at most."""
+_FIRST_SCREENED, _PORTION = 16, 0.25
+"""So many samples are screened until the bracket is looked at again, then twice as many while that takes less than so many seconds."""
 _BEYOND = math.inf
 """Stands in the multiplier's place of a fact that says of a distance that it is more than the value, not just as much."""
 _DOUBT = 2.0**10
@@ -257,26 +259,35 @@ class ZeroOneSearch:
             self._update()
 
     def _screen_all(self) -> None:
-        begun = time.perf_counter()
         low = self._low.reshape(-1, self._per_sample).min(axis=1)
         open_ = (low < np.minimum(np.minimum(self.high, self._screen.reach), self._cap())) | (self._proofs is not None)
-        if not math.isfinite(self._problem.cost.order):
-            open_ &= (
-                self.high > self._problem.radius
-            ) & ~self._screened  # an error within the radius is one, however near
-        samples = np.flatnonzero((self._twins.weight > 0) & (self.high > 0) & open_)
-        if samples.size:
-            items, low = self._screen.distances(samples, np.minimum(self.high[samples], self._cap()))
-            self._screened[samples] = not self._screen.over
-            self._run.rivals_screened += items.size
-            better = low > self._low[items]
-            self._keep(items[better], low[better])
-            items, source = self._twins.items(items, self._per_sample)
-            low = low[source]
-            self._low[items], self._own[items] = np.maximum(self._low[items], low), np.maximum(self._own[items], low)
-            if self._proofs is not None:
-                self._proofs.screened(items.tolist(), low.tolist())
-        self._run.screen_seconds += time.perf_counter() - begun
+        if not math.isfinite(self._problem.cost.order):  # an error within the radius is one, however near
+            open_ &= (self.high > self._problem.radius) & ~self._screened
+        left = np.flatnonzero((self._twins.weight > 0) & (self.high > 0) & open_)
+        some = _FIRST_SCREENED
+        while left.size:
+            begun = time.perf_counter()
+            self._screen_some(left[:some])
+            left = left[some:]
+            took = time.perf_counter() - begun
+            self._run.screen_seconds += took
+            some = 2 * some if took < _PORTION else max(1, some // 2) if took > 4 * _PORTION else some
+            if self._pace.due():
+                with self._pace.turn():
+                    self._update()
+            self._run.tell("screen", lambda: int(np.unique(self._sample[self._low < self.high[self._sample]]).size))
+
+    def _screen_some(self, samples: Ints) -> None:
+        items, low = self._screen.distances(samples, np.minimum(self.high[samples], self._cap()))
+        self._screened[samples] = not self._screen.over
+        self._run.rivals_screened += items.size
+        better = low > self._low[items]
+        self._keep(items[better], low[better])
+        items, source = self._twins.items(items, self._per_sample)
+        low = low[source]
+        self._low[items], self._own[items] = np.maximum(self._low[items], low), np.maximum(self._own[items], low)
+        if self._proofs is not None:
+            self._proofs.screened(items.tolist(), low.tolist())
 
     def _widths(self) -> tuple[Array, float]:
         """What each sample adds to the width of the bracket, ``[N]``, and the multiplier used."""
