@@ -343,8 +343,9 @@ class ZeroOneSearch:
         seconds = self._run.slice(int(self._tries[item]))
         grown = self._run.workers.own_bounds or options.certificate
         known = self._trees.of(item, None) if question.least == 0 else ()  # other samples' trees did not pay here
+        cutoff = far if self._run.workers.own_bounds and self.high[sample] <= far else None  # that far one is known
         whole = options.certificate
-        effort = Effort(gap, seconds, options.seed, None, start, self._run.memory, grown, known, whole)
+        effort = Effort(gap, seconds, options.seed, cutoff, start, self._run.memory, grown, known, whole)
         return Task(item, question, effort)
 
     def _gap(self, distance: float, lam: float) -> float:

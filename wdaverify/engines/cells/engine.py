@@ -422,7 +422,8 @@ class _Hunt:
         """The value to beat, of the minimisation."""
         question, cutoff = self._question, self._effort.cutoff
         if isinstance(question, Distance):
-            return question.region.far if cutoff is None else min(cutoff, question.region.far)
+            beyond = question.region.far + 2 * self._effort.gap  # an error may lie at the very edge, and nowhere else
+            return beyond if cutoff is None else min(cutoff, beyond)
         return math.inf if cutoff is None else -cutoff
 
     def _nothing(self, detail: str) -> Answer:
