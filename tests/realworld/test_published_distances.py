@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from wdaverify import WdroProblem, load_network, make_samples, verify
+from wdaverify import WdroProblem, distances, load_network, make_samples, verify
 from wdaverify.network.model import Array
 from wdaverify.problem import GroundCost, Loss, Norm, Support
 
@@ -104,3 +104,35 @@ def test_mnist2x10_at_twice_the_distance_is_always_wrong(image: int, realworld: 
     assert result.value == pytest.approx(1.0, abs=1e-6)
     assert result.per_sample[0].upper >= row["linf_min"] - TOLERANCE
     assert math.isfinite(result.per_sample[0].upper)
+
+
+def wk17a(folder: Path, images: list[int], radius: float, order: float = math.inf) -> WdroProblem:
+    """The convolutional network of Wong and Kolter (2017) as MIPVerify publishes it, on some of the first MNIST test images."""
+    x, y = mnist(folder, max(images) + 1)
+    net = load_network(folder / "networks" / "wk17a_conv.onnx")
+    samples = make_samples(x[images], y[images])
+    return WdroProblem(net, samples, GroundCost(Norm.INF, order), Support.box(0.0, 1.0, 784), Loss.ZERO_ONE, radius)
+
+
+@pytest.mark.parametrize(("image", "published"), [(8, 0.094001), pytest.param(92, 0.036517, marks=pytest.mark.full)])
+def test_wk17a(image: int, published: float, realworld: Path) -> None:
+    """4,804 ReLUs, of which a ball leaves so few that the free licence of a MIP solver does."""
+    [bracket] = distances(wk17a(realworld, [image], 0.1, 1), solver="gurobi").brackets
+    assert bracket.lower - 1e-6 <= published <= bracket.upper + 1e-6
+    assert bracket.upper - bracket.lower <= 1e-6
+
+
+def test_wk17a_images_without_an_error(realworld: Path) -> None:
+    """Images 0 to 6 have none within 0.1, image 8 has one."""
+    result = verify(wk17a(realworld, [*range(7), 8], 0.1))
+    assert result.status == "exact"
+    assert (result.lower, result.upper) == (0.125, 0.125)
+    assert result.per_sample[7].upper <= 0.1
+
+
+@pytest.mark.full
+def test_wk17a_on_five_hundred_images(realworld: Path) -> None:
+    """24 of them have an error within 0.1: every one is decided."""
+    result = verify(wk17a(realworld, [*range(500)], 0.1))
+    assert result.status == "exact"
+    assert (result.lower, result.upper) == (24 / 500, 24 / 500)
