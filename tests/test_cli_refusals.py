@@ -109,7 +109,7 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], str], list[str]]] = {
     "no such data": (lambda _: "missing.npz", ["missing.npz"]),
     "network is a folder": (str, []),
     "truncated network": (_truncated, ["cut.onnx"]),
-    "unsupported operator": (_unsupported, ["squash", "Tanh", "Gemm"]),
+    "unsupported operator": (_unsupported, ["squash", "Tanh", "curved", "LeakyRelu"]),
     "wrong width": (_data([[0.5] * 5], [0]), ["5 features"]),
     "NaN": (_data([[0.5, 0.5, float("nan"), 0.5]], [0]), ["nan"]),
     "label out of range": (_data([[0.5] * 4], [3]), ["label 3", "0 to 2"]),
