@@ -295,6 +295,30 @@ def test_all_operators_that_are_not_accepted_are_named_at_once(tmp_path: Path) -
     assert text.isprintable()
 
 
+def test_nodes_of_other_forms_are_named_beside_them(tmp_path: Path) -> None:
+    """Attributes and numbers of inputs that are none of their operators', up to a number of nodes."""
+    nodes = [
+        make("Relu", ["x"], ["a"], name="odd", alpha=1.0),
+        make("Tanh", ["a"], ["b"], name="bent"),
+        make("Add", ["b"], ["y"], name="lone"),
+    ]
+    path = write_model(tmp_path / "net.onnx", build_model(nodes, {}, S))
+    with pytest.raises(NetworkError) as caught:
+        load_network(path)
+    text = str(caught.value)
+    for words in (
+        "'bent' (Tanh): curved",
+        "'odd' (Relu): attribute 'alpha'",
+        "'lone' (Add): 1 inputs; accepted are 2 to 2",
+    ):
+        assert words in text, text
+    many = [make("Relu", [f"h{k}"], [f"h{k + 1}"], name=f"n{k}", alpha=1.0) for k in range(40)]
+    many[0].input[0], many[-1].output[0] = "x", "y"
+    path = write_model(tmp_path / "net.onnx", build_model(many, {}, S))
+    with pytest.raises(NetworkError, match=r"and 28 more$"):
+        load_network(path)
+
+
 def test_a_final_softmax_over_rows_is_refused(tmp_path: Path) -> None:
     nodes = [make("MatMul", ["x", "W"], ["m"]), make("Softmax", ["m"], ["y"])]
     path = write_model(tmp_path / "net.onnx", build_model(nodes, {"W": numbers(4, 5)}, S))

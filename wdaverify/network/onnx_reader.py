@@ -165,7 +165,7 @@ def _convert(
     sink = scores_of(tails)
     needed = needed_for(graph, sink)
     used = [(proto, label) for proto, label in labelled(graph) if any(name in needed for name in proto.output)]
-    check_all(used)  # before the weights, which may be of other types
+    check_all(used, opset)  # before the weights, which may be of other types
     constants = {name: _decoded(stored[name], beside) for name in stored if name in needed}
     layout = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
     path = Path(layout, dtype, layout.size, [], [], Allowance.beside(sum(value.size for value in constants.values())))
@@ -248,7 +248,6 @@ def _walk(
     tensors = {source: path.place}
     for proto, label in in_order(used, {*constants, *tensors}):
         op = operator_name(proto)
-        check_operator(proto, label, opset, OPERATORS[op])
         moving = _moving(proto, label, constants, tensors)
         operands = tuple(constants.get(name) for name in proto.input)
         node = Node(

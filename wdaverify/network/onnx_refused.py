@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from onnx import NodeProto
 
 from wdaverify.errors import NetworkError
 from wdaverify.network.onnx_nodes import operator_name
-from wdaverify.network.onnx_ops import OPERATORS
+from wdaverify.network.onnx_ops import OPERATORS, check_operator
 from wdaverify.network.onnx_tails import HEADS
 from wdaverify.network.onnx_tensors import quoted
 
-_SHOWN = 4
-"""How many nodes of a kind are named."""
+_SHOWN, _SAID = 4, 12
+"""How many nodes of a kind are named, and how many refusals are told."""
 
 
 class _Kind(NamedTuple):
@@ -84,16 +84,31 @@ _KINDS = (
 )
 
 
-def check_all(nodes: Sequence[tuple[NodeProto, str]]) -> None:
-    """Refuse all nodes of other operators at once, each with what it would need.
+def check_all(nodes: Sequence[tuple[NodeProto, str]], opset: int) -> None:
+    """Refuse all nodes of other operators, attributes or numbers of inputs at once, each with what it would need.
 
     Raises:
         NetworkError: names them by reason, says what is accepted and the way out.
     """
+    said = [*_of_operators(nodes), *_of_forms(nodes, opset)]
+    if said:
+        more = f"; and {len(said) - _SAID} more" if len(said) > _SAID else ""
+        raise NetworkError("; and ".join(said[:_SAID]) + more)
+
+
+def _of_forms(nodes: Sequence[tuple[NodeProto, str]], opset: int) -> Iterator[str]:
+    """What is said of nodes of known operators."""
+    for proto, label in nodes:
+        if operator_name(proto) in OPERATORS:
+            try:
+                check_operator(proto, label, opset, OPERATORS[operator_name(proto)])
+            except NetworkError as error:
+                yield str(error)
+
+
+def _of_operators(nodes: Sequence[tuple[NodeProto, str]]) -> Iterator[str]:
+    """What is said of nodes of other operators, by reason."""
     unknown = [(operator_name(proto), proto, label) for proto, label in nodes if operator_name(proto) not in OPERATORS]
-    if not unknown:
-        return
-    said = []
     accepted = f"accepted are {', '.join(OPERATORS)}, and behind the scores {', '.join(HEADS)}"
     others = (
         _Kind(
@@ -107,8 +122,7 @@ def check_all(nodes: Sequence[tuple[NodeProto, str]]) -> None:
         some = [(proto, label) for op, proto, label in unknown if op in kind.operators]
         unknown = [node for node in unknown if node[0] not in kind.operators]
         if some:
-            said.append(f"{_named(some)}: {kind.reason}; {kind.way}")
-    raise NetworkError("; and ".join(said))
+            yield f"{_named(some)}: {kind.reason}; {kind.way}"
 
 
 def _named(nodes: Sequence[tuple[NodeProto, str]]) -> str:
