@@ -12,6 +12,7 @@ import torch
 from wdaverify.errors import NetworkError
 from wdaverify.graph.convolution import Convolution
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select, rows, rows_error
+from wdaverify.graph.nodes import INPUT, Affine, Graph
 
 
 def matrix(map_: LinearMap) -> np.ndarray:
@@ -112,3 +113,20 @@ def test_rows_are_those_of_the_matrix(map_: LinearMap) -> None:
             assert abs(Fraction(float(rows(map_)[k, k])) - entry) <= Fraction(float(off[k, k]))
     else:
         assert off is None
+
+
+@pytest.mark.parametrize("size", [10**400, 2**31 + 1, 0, -1])
+def test_sizes_beyond_any_memory_are_refused(size: int) -> None:
+    """A size that no double holds ended in an OverflowError."""
+    kernel = np.ones((1, 1, 1, 1))
+    makers = [
+        lambda: Same(size),
+        lambda: Select(np.zeros(1), size),
+        lambda: Convolution(kernel, size, 4),
+        lambda: Convolution(kernel, 4, 4, (size, 1)),
+        lambda: Convolution(kernel, 4, 4, groups=size),
+        lambda: Graph((Affine((INPUT,), (Same(2),), np.zeros(2)),), size),
+    ]
+    for make in makers:
+        with pytest.raises(NetworkError, match="2\\^31"):
+            make()

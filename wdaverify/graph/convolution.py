@@ -47,7 +47,14 @@ class Convolution:
         for name, count, least in (("stride", 2, 1), ("pads", 4, 0), ("dilation", 2, 1)):
             settle(self, **{name: _sizes(name, getattr(self, name), count, least)})
         for name in ("height", "width", "groups"):
-            settle(self, **{name: whole(name, getattr(self, name), "a size from 1 on", lambda n: n > 0, NetworkError)})
+            settle(
+                self,
+                **{
+                    name: whole(
+                        name, getattr(self, name), "a size from 1 to 2^31", lambda n: 0 < n <= 2**31, NetworkError
+                    )
+                },
+            )
         if self.kernel.ndim != 4 or self.kernel.shape[0] % self.groups or min(self.kernel.shape) < 1:
             raise NetworkError(
                 f"a kernel of shape {list(self.kernel.shape)} in {self.groups} groups: [O, C / groups, kh, kw] is accepted"
@@ -222,8 +229,10 @@ class Convolution:
 
 
 def _sizes(name: str, given: object, count: int, least: int) -> tuple[int, ...]:
-    accepted = f"a tuple of {count} whole numbers from {least} on"
+    accepted = f"a tuple of {count} whole numbers from {least} to 2^31"
     out = listed(name, given, accepted, NetworkError)
     if len(out) != count:
         raise NetworkError(f"{name} of {len(out)} numbers: {accepted} is accepted")
-    return tuple(whole(name, size, f"a number from {least} on", lambda n: n >= least, NetworkError) for size in out)
+    return tuple(
+        whole(name, size, f"a number from {least} to 2^31", lambda n: least <= n <= 2**31, NetworkError) for size in out
+    )

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wdaverify.errors import NetworkError
-from wdaverify.given import array, settle
+from wdaverify.given import array, instance, settle
 from wdaverify.rounding import UNIT_ROUNDOFF
 
 Array = NDArray[np.float64]
@@ -36,6 +36,7 @@ class PiecewiseLinear:
     slopes: Array
 
     def __post_init__(self) -> None:
+        instance("the name of a function", self.name, str, "as 'Relu'", NetworkError)
         given = (("breaks", self.breaks), ("values", self.values), ("slopes", self.slopes))
         breaks, values, slopes = (array(f"{self.name}: {name}", value, NetworkError) for name, value in given)
         if not (

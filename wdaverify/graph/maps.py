@@ -291,7 +291,7 @@ class Same:
     exact: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
-        settle(self, width=whole("width", self.width, "a size from 1 on", lambda n: n > 0, NetworkError))
+        settle(self, width=whole("width", self.width, "a size from 1 to 2^31", lambda n: 0 < n <= 2**31, NetworkError))
 
     @property
     def inputs(self) -> int:
@@ -344,7 +344,9 @@ class Select:
     exact: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
-        settle(self, inputs=whole("inputs", self.inputs, "a size from 1 on", lambda n: n > 0, NetworkError))
+        settle(
+            self, inputs=whole("inputs", self.inputs, "a size from 1 to 2^31", lambda n: 0 < n <= 2**31, NetworkError)
+        )
         index = array("index", self.index, NetworkError)
         whole_numbers = index.ndim == 1 and index.size and (index == np.floor(index)).all()
         if not whole_numbers or index.min() < -1 or index.max() >= self.inputs:

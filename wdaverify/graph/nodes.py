@@ -97,7 +97,7 @@ class Graph:
         settle(
             self,
             nodes=tuple(nodes),
-            inputs=whole("inputs", self.inputs, "a size from 1 on", lambda n: n > 0, NetworkError),
+            inputs=whole("inputs", self.inputs, "a size from 1 to 2^31", lambda n: 0 < n <= 2**31, NetworkError),
         )
         if not self.nodes or not isinstance(self.nodes[-1], Affine):
             raise NetworkError("a graph ends in an affine node; of an elementwise one the identity makes one")
