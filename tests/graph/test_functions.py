@@ -116,7 +116,7 @@ def test_a_break_that_is_forgotten_is_noticed(monkeypatch: pytest.MonkeyPatch) -
         test_no_point_exceeds_the_gain(HAT, EVERY[-1][1])
 
 
-@pytest.mark.parametrize("name", [10**5000, None, b"Relu", 3])
+@pytest.mark.parametrize("name", [pytest.param(10**5000, id="long"), None, b"Relu", 3])
 def test_a_name_that_is_no_text_is_refused(name: object) -> None:
     with pytest.raises(NetworkError, match="the name of a function"):
         PiecewiseLinear(name, np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))  # type: ignore[arg-type]

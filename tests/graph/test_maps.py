@@ -115,7 +115,7 @@ def test_rows_are_those_of_the_matrix(map_: LinearMap) -> None:
         assert off is None
 
 
-@pytest.mark.parametrize("size", [10**400, 2**31 + 1, 0, -1])
+@pytest.mark.parametrize("size", [pytest.param(10**400, id="long"), 2**31 + 1, 0, -1])
 def test_sizes_beyond_any_memory_are_refused(size: int) -> None:
     """A size that no double holds ended in an OverflowError."""
     kernel = np.ones((1, 1, 1, 1))
