@@ -35,7 +35,9 @@ def asked(seed: int, radius: float = 0.1) -> WdroProblem:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_attacks_are_worth_as_much_on_the_samples_that_are_left(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on all, and only those whose balls may hold errors are attacked."""
+    """By name, as on all; the mixture borrows points and draws starts, and may miss what it finds among all. Only those whose balls may
+    hold errors are attacked.
+    """
     seen = list[int]()
 
     def counted(problem: WdroProblem, **options: object) -> object:
@@ -46,8 +48,8 @@ def test_attacks_are_worth_as_much_on_the_samples_that_are_left(seed: int, monke
     question = asked(seed)
     found, alone = verify(question), attack(question)
     assert found.status is Status.EXACT
-    for name, value in alone.attacks.items():
-        assert found.attacks[name] == pytest.approx(value, abs=1e-12)
+    for name in ("WDA(1)", "WDA++"):
+        assert found.attacks[name] == pytest.approx(alone.attacks[name], abs=1e-12)
     free = sum(sample.lower > question.radius - 1e-12 and sample.upper > question.radius for sample in found.per_sample)
     assert seen[1] == 8
     assert seen[0] <= 8 - free + 2  # a ball may be free of errors although screening does not show it
