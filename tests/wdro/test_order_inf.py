@@ -15,9 +15,12 @@ from wdaverify import Journal, attack, verify
 from wdaverify.attacks.run import run_attacks
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.problem import Loss, WdroProblem
+from wdaverify.wdro import zero_one
 from wdaverify.wdro.attacking import launch
+from wdaverify.wdro.progress import Progress
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, Status
+from wdaverify.wdro.zero_one import ZeroOneSearch
 
 SEEDS = [*range(6), *(pytest.param(s, marks=pytest.mark.full) for s in range(6, 60))]
 
@@ -116,3 +119,23 @@ def test_screening_that_was_cut_goes_on_after_the_attacks(monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "_ATTACK_SHARE", 0.0)
     for seed in range(3):
         assert verify(asked(seed), time_limit=60.0).status is Status.EXACT
+
+
+def test_an_interrupt_while_balls_are_screened_keeps_those_that_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the bracket is told as they are."""
+    question = asked(0, 1e-9)
+    monkeypatch.setattr(zero_one, "_FIRST_SCREENED", 1)
+    monkeypatch.setattr(zero_one, "_PORTION", 0.0)
+    honest, count, told = ZeroOneSearch._screen_some, list[int](), list[Progress]()
+
+    def interrupted(self: ZeroOneSearch, samples: np.ndarray) -> None:
+        count.append(samples.size)
+        if len(count) == 4:
+            raise KeyboardInterrupt
+        honest(self, samples)
+
+    monkeypatch.setattr(ZeroOneSearch, "_screen_some", interrupted)
+    found = verify(question, progress=told.append)
+    assert found.reason is Reason.INTERRUPTED
+    assert 0 < found.upper < 1
+    assert told[0].phase == "screen"

@@ -50,14 +50,14 @@ def part(graph: Graph, node: int, at: Ints) -> Part:
         if isinstance(read, Elementwise):
             made.append(Elementwise(place[read.source], read.function.take(have[k])))
         else:
-            sources = []
-            for source, entries in _reads(read, have[k]):
+            sources, pairs = list[int](), _reads(read, have[k])
+            for source, entries in pairs:
                 sources.append(place[source])
                 if entries.size < have[source].size:  # others read more of it
                     chosen = Select(np.searchsorted(have[source], entries), have[source].size)
                     made.append(Affine((place[source],), (chosen,), np.zeros(entries.size)))
                     sources[-1] = len(made) - 1
-            maps = tuple(m.part(have[k], e) for m, (_, e) in zip(read.maps, _reads(read, have[k]), strict=True))
+            maps = tuple(m.part(have[k], e) for m, (_, e) in zip(read.maps, pairs, strict=True))
             error = None if read.bias_error is None else read.bias_error[have[k]]
             made.append(Affine(tuple(sources), maps, read.bias[have[k]], error))
         place[k] = len(made) - 1

@@ -70,10 +70,11 @@ class CellEngine:
 
             return SlopeHunt(self._network.canonical, question, effort).answer()
         rows, graph = question.region.rows, self._network.canonical
-        presolved, bounds = None, None
+        presolved, bounds, begun = None, None, time.perf_counter()
         alone = isinstance(question, Distance) or not math.isfinite(question.region.cost.order)  # in a ball of its own
         if alone and not effort.whole and large(graph):
             presolved, bounds = presolve(graph, self._backward, question.region)
+            effort = replace(effort, seconds=effort.seconds - (time.perf_counter() - begun))
         if presolved is None:
             backward = self._backward if rows is None else Backward(graph, rows)
             return _Hunt(graph, backward, self._single, question, effort, bounds).answer()
