@@ -364,6 +364,16 @@ def test_brackets_of_any_size_hold() -> None:
     )  # 335 was answered wrongly, 154 refused, the others with warnings of overflow
 
 
+def test_steering_that_overflows_warns_nobody() -> None:
+    for seed in (7, 18, 21, 30):
+        rng = random.Random(seed)
+        problem, _ = any_problem(rng)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            verify(problem, gap=rng.choice([1e-6, 1e-12, 1e-300]), time_limit=1)
+        assert not seen
+
+
 @pytest.mark.full
 def test_many_brackets_of_any_size_hold() -> None:
     _brackets_hold(range(400))

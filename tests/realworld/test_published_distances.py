@@ -117,7 +117,7 @@ def wk17a(folder: Path, images: list[int], radius: float, order: float = math.in
 @pytest.mark.parametrize(("image", "published"), [(8, 0.094001), pytest.param(92, 0.036517, marks=pytest.mark.full)])
 def test_wk17a(image: int, published: float, realworld: Path) -> None:
     """4,804 ReLUs, of which a ball leaves so few that the free licence of a MIP solver does."""
-    [bracket] = distances(wk17a(realworld, [image], 0.1, 1), solver="gurobi").brackets
+    [bracket] = distances(wk17a(realworld, [image], 0.1, 1), solver="gurobi", time_limit=60).brackets
     assert bracket.lower - 1e-6 <= published <= bracket.upper + 1e-6
     assert bracket.upper - bracket.lower <= 1e-6
 

@@ -38,8 +38,6 @@ _LEAST_GAP = 1e-10
 """No distance is asked for more exactly than this: solvers do not deliver it."""
 
 
-_NEAR_RADIUS = 1e-3
-"""The share of the radius up to which distances are told apart at order inf, at most."""
 _FIRST_SCREENED, _PORTION = 16, 0.25
 """So many samples are screened until the bracket is looked at again, then twice as many while that takes less than so many seconds."""
 _BEYOND = math.inf
@@ -350,9 +348,7 @@ class ZeroOneSearch:
 
     def _gap(self, distance: float, lam: float) -> float:
         """How exactly a distance is worth knowing."""
-        if not math.isfinite(self._problem.cost.order):  # whether it is beyond the radius is all that counts
-            return max(min(self._run.options.gap / 4, _NEAR_RADIUS * self._problem.radius), _LEAST_GAP)
-        if lam <= 0:
+        if lam <= 0 or not math.isfinite(self._problem.cost.order):
             return max(self._run.options.gap / 4, _LEAST_GAP)
         steep = lam if self._problem.cost.power == 1 or not math.isfinite(distance) else 2 * lam * max(distance, 1e-9)
         return max(self._run.options.gap / (4 * steep), _LEAST_GAP)
