@@ -202,6 +202,23 @@ def test_closing_ends_the_processes() -> None:
     workers.close()  # twice does no harm
 
 
+def test_an_answer_cut_short_holds_nobody_up() -> None:
+    """A process that is ended while it writes leaves half an answer; who reads it learns that no more comes, and this process can end."""
+    workers = Workers(question().network, "highs", 1)
+    workers.warm()
+    for _ in range(3):  # an end between two answers shows nothing
+        pool = workers._processes()
+        assert isinstance(pool, ProcessPoolExecutor)
+        pool.submit(worker_probe.large, 1).result(60)
+        reader = pool._executor_manager_thread  # type: ignore[attr-defined]
+        for _ in range(4):
+            pool.submit(worker_probe.large, 2**27)
+        time.sleep(0.1)
+        workers.close()
+        reader.join(20)
+        assert not reader.is_alive()
+
+
 def _killer(pause: float, times: int) -> tuple[list[int], object]:
     """A progress callback that kills a worker, waits, and so leaves the parent with a broken pool at its next move."""
     killed: list[int] = []

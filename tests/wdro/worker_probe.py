@@ -26,6 +26,11 @@ def hog(size: int) -> int:
     return len(bytearray(size))
 
 
+def large(size: int) -> bytes:
+    """An answer that no pipe holds: it is read in pieces while it is written."""
+    return bytes(size)
+
+
 def hungry(task: Any) -> Any:
     """The answer to every other item; the rest ask for more memory than any machine has."""
     import numpy as np

@@ -245,7 +245,7 @@ class Workers:
         executor, self._executor = self._executor, None
         parcel, self._parcel = self._parcel, None
         if isinstance(executor, ProcessPoolExecutor):
-            processes = list((executor._processes or {}).values())
+            processes, results = list((executor._processes or {}).values()), executor._result_queue
             executor.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()
@@ -254,6 +254,8 @@ class Workers:
                 process.join(max(until - time.monotonic(), 0.0))
                 if process.is_alive():
                     process.kill()
+            if results is not None:  # the last open end: who waits for the rest of an answer cut short is told that there is none
+                results._writer.close()
         if parcel is not None:
             parcel.close()
 
