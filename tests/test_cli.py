@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from wdaverify import cli
 from wdaverify.cli import terminal
 from wdaverify.errors import ProblemError
-from wdaverify.report import as_json
+from wdaverify.report import as_json, live
 from wdaverify.wdro.progress import Progress
 from wdaverify.wdro.result import Reason, Status
 
@@ -234,7 +234,7 @@ def test_full_standard_output() -> None:
 
 
 def test_progress_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = terminal.progress_text(Progress("solve", -1.25, -1.0, 3, 17, 4, 12.0))
+    line = live.progress_text(Progress("solve", -1.25, -1.0, 3, 17, 4, 12.0))
     assert line == "solve  [-1.250000, -1.000000]  gap 0.25  round 3  solves 17  open 4"
     with terminal.live_line(quiet=False) as report:
         assert report is None

@@ -14,6 +14,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
+    from wdaverify.doors.accuracy import RobustAccuracy
+    from wdaverify.doors.ask import (
+        attack,
+        compare,
+        curve,
+        distances,
+        lipschitz_constant,
+        robust_accuracy,
+        save_report,
+        worst_case,
+    )
+    from wdaverify.doors.onnx_model import from_onnx
+    from wdaverify.doors.question import question
+    from wdaverify.doors.sklearn_estimator import from_sklearn
+    from wdaverify.doors.torch_module import from_torch
     from wdaverify.errors import (
         InputError,
         JournalError,
@@ -30,15 +45,29 @@ if TYPE_CHECKING:
     from wdaverify.network.onnx_reader import load_network
     from wdaverify.problem import Functionals, Loss, Samples, WdroProblem
     from wdaverify.samples import load_samples, make_samples
-    from wdaverify.wdro.attacking import attack
-    from wdaverify.wdro.curve import CurveResult, curve
-    from wdaverify.wdro.distances import DistancesResult, distances
+    from wdaverify.wdro.curve import CurveResult
+    from wdaverify.wdro.distances import DistancesResult
     from wdaverify.wdro.result import AttackResult, Reason, Status, VerificationResult
     from wdaverify.wdro.verify import verify
 
 _HOMES = {
     "certify.certificate": ("Certificate", "read_certificate", "write_certificate"),
     "certify.checker": ("Verdict", "recheck"),
+    "doors.accuracy": ("RobustAccuracy",),
+    "doors.ask": (
+        "attack",
+        "compare",
+        "curve",
+        "distances",
+        "lipschitz_constant",
+        "robust_accuracy",
+        "save_report",
+        "worst_case",
+    ),
+    "doors.onnx_model": ("from_onnx",),
+    "doors.question": ("question",),
+    "doors.sklearn_estimator": ("from_sklearn",),
+    "doors.torch_module": ("from_torch",),
     "errors": (
         "CertificateError",
         "InputError",
@@ -56,9 +85,8 @@ _HOMES = {
     "ground": ("GroundCost", "LinearRows", "Norm", "Support"),
     "problem": ("Functionals", "Loss", "Samples", "WdroProblem"),
     "samples": ("load_samples", "make_samples"),
-    "wdro.attacking": ("attack",),
-    "wdro.curve": ("CurveResult", "curve"),
-    "wdro.distances": ("DistancesResult", "distances"),
+    "wdro.curve": ("CurveResult",),
+    "wdro.distances": ("DistancesResult",),
     "wdro.result": ("AttackResult", "Reason", "Status", "VerificationResult"),
     "wdro.verify": ("verify",),
 }
@@ -86,6 +114,7 @@ __all__ = [
     "ProblemError",
     "Reason",
     "ReluNetwork",
+    "RobustAccuracy",
     "Samples",
     "SamplesError",
     "Status",
@@ -95,15 +124,24 @@ __all__ = [
     "WdaverifyError",
     "WdroProblem",
     "attack",
+    "compare",
     "curve",
     "distances",
+    "from_onnx",
+    "from_sklearn",
+    "from_torch",
+    "lipschitz_constant",
     "load_network",
     "load_samples",
     "make_samples",
+    "question",
     "read_certificate",
     "read_state",
     "recheck",
+    "robust_accuracy",
+    "save_report",
     "verify",
+    "worst_case",
     "write_certificate",
 ]
 

@@ -208,7 +208,7 @@ class LinearRows:
         return (math.isinf(low) or value >= Fraction(low)) and (math.isinf(high) or value <= Fraction(high))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Support:
     """The box ``lower <= x <= upper``, both ``[n]``: finite, or all of R^n; cut by ``rows``, with integers where declared.
 
@@ -258,6 +258,14 @@ class Support:
                 f"linear row {int(bad[0])} of the support is an equation of features that are not integers: no double need "
                 "satisfy it exactly; solve it for one feature, or give it two sides"
             )
+
+    def __repr__(self) -> str:
+        if not self.bounded:
+            return f"<Support: R^{self.lower.size}>"
+        sides = f"{self.lower.min():g} to {self.upper.max():g}"
+        rows = "" if self.rows is None else f", {len(self.rows.lower)} rows"
+        integers = "" if self.integer is None else f", {int(self.integer.sum())} integers"
+        return f"<Support: {self.lower.size} features, {sides}{rows}{integers}>"
 
     @property
     def bounded(self) -> bool:

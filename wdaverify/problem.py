@@ -91,7 +91,7 @@ class Functionals:
         return np.asarray(self.offset[labels])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Samples:
     """The nominal distribution: points ``x [N, n]`` float64, labels ``y [N]`` int64, weights ``w [N]`` that sum to 1 up to rounding.
 
@@ -128,6 +128,9 @@ class Samples:
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
+    def __repr__(self) -> str:
+        return f"<Samples: {len(self)} points of {self.x.shape[1]} features from {self.source}>"
+
 
 def refuse_dropped(network: ReluNetwork, what: str) -> None:
     """Refuse a question about the outputs of a network whose final Softmax the layers leave out.
@@ -142,7 +145,7 @@ def refuse_dropped(network: ReluNetwork, what: str) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WdroProblem:
     """One question; the constructor refuses what cannot be answered.
 
@@ -171,6 +174,11 @@ class WdroProblem:
             loss=Loss.of(self.loss),
             radius=real("radius", self.radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
         )
+        if network.classes == () and self.loss is not Loss.LINEAR:
+            raise ProblemError(
+                f"{network.name} is a regressor, whose outputs are no scores of classes: the linear loss (loss='linear', with functionals "
+                "of the outputs) is accepted"
+            )
         if network.n_outputs == 1 and self.loss is not Loss.LINEAR:
             network = network.two_classes()
             settle(self, network=network)
@@ -195,6 +203,11 @@ class WdroProblem:
             self._refuse_outside(outside)
         if not self.support.plain and self.support.bounded:
             self._refuse_cut_off()
+
+    def __repr__(self) -> str:
+        cost = self.cost
+        ball = f"W_{cost.order} radius {stated(self.radius)}, norm {cost.norm.value}"
+        return f"<WdroProblem: {self.loss.value} loss, {ball}; {self.network!r}, {self.samples!r}, {self.support!r}>"
 
     def _check_loss(self) -> None:
         network = self.network

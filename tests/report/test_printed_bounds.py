@@ -23,7 +23,6 @@ from test_journal_status import FOUND
 
 from wdaverify import digits
 from wdaverify.certify.checker import Verdict, _short
-from wdaverify.cli.terminal import progress_text
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side
 from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
@@ -35,6 +34,7 @@ from wdaverify.report.curve import curve_summary
 from wdaverify.report.distances import distances_summary
 from wdaverify.report.journal import status_summary
 from wdaverify.report.lipschitz import lipschitz_summary
+from wdaverify.report.live import progress_text
 from wdaverify.report.page.content import Cell, Figure, Report
 from wdaverify.report.page.document import as_document
 from wdaverify.report.page.tables import as_text

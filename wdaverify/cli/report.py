@@ -34,8 +34,8 @@ def report(
 
     What --output wrote, of one run or several, as one page that needs nothing else, as tables, or as figures for a paper.
     """
-    from wdaverify.report.files import write_text
     from wdaverify.report.page.output import report_of_files, text_of, write_figures
+    from wdaverify.writing import write_text
 
     if output is None and (kind == "html" or figures is not None):
         raise InputError("a page and figures are files: say where, as in --output report.html")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wdaverify.cli.group import CommandLine
+from wdaverify.cores import cores
 from wdaverify.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,11 +58,6 @@ def journal_of(folder: str | None, paths: list[str]) -> Iterator[Journal | None]
         line: CommandLine = click.get_current_context().find_root().obj
         journal.begin(command_of(line.arguments, "--run", os.getcwd(), paths))
         yield journal
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_cluster(address: str | None, asked: dict[str, Any]) -> None:

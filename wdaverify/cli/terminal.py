@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from wdaverify.digits import down, places, up, width
 from wdaverify.errors import OutputError
 
 if TYPE_CHECKING:
-    from wdaverify.wdro.progress import Progress, Report
+    from wdaverify.wdro.progress import Report
 
 
 @contextmanager
@@ -24,25 +23,10 @@ def live_line(quiet: bool) -> Iterator[Report | None]:
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.table import Column
+    from wdaverify.report.live import following
 
-    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
-    with Bar(SpinnerColumn(), TimeElapsedColumn(), text, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda progress: bar.update(task, description=progress_text(progress))
-
-
-def progress_text(progress: Progress) -> str:
-    """The bracket and how far the run is, on one line."""
-    lower, upper = progress.lower, progress.upper
-    digits = places(lower, upper)
-    return (
-        f"{progress.phase}  [{down(lower, digits)}, {up(upper, digits)}]  gap {width(lower, upper)}  "
-        f"round {progress.round}  solves {progress.solves}  open {progress.open_samples}"
-    )
+    with following() as follow:
+        yield follow
 
 
 def notes(notices: Sequence[str], quiet: bool) -> None:

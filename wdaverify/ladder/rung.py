@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wdaverify.digits import stated
 from wdaverify.problem import WdroProblem
-from wdaverify.wdro.result import Status, VerificationResult, Voucher
+from wdaverify.shown import Shown, line
+from wdaverify.wdro.result import Status, VerificationResult, Voucher, asked_text
 
 
 class Side(StrEnum):
@@ -91,8 +93,8 @@ class Ladder:
         return self.result is not None and self.result.status is Status.EXACT
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
     """The ladders at all radii, in the order asked for; ``cut``: the time limit left rungs out."""
 
     problem: WdroProblem
@@ -102,6 +104,10 @@ class Comparison:
     notices: tuple[str, ...]
     interrupted: bool
     cut: bool = False
+
+    def __repr__(self) -> str:
+        radii = ", ".join(stated(ladder.problem.radius) for ladder in self.ladders)
+        return line(f"comparison at {radii}", "exact" if self.exact else "open", asked_text(self.problem))
 
     @property
     def runs(self) -> list[VerificationResult | None]:

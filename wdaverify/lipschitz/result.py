@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.network.model import Array
-from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
+from wdaverify.shown import Shown, line
+from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher, bracket_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,8 @@ class Cost:
     jobs: int
 
 
-@dataclass(frozen=True, eq=False)
-class LipschitzResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class LipschitzResult(Shown):
     """``lower <= constant <= upper`` over all regions, and by region in ``parts``; exact where every region's bracket is closed.
 
     With ``each`` every functional has a part of its own on every region.
@@ -63,6 +64,14 @@ class LipschitzResult:
     seed: int
     each: bool
     notices: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        bounds = bracket_text(self.lower, self.upper)
+        return line(
+            f"Lipschitz constant: {self.status.value} {bounds}",
+            self.reason.value,
+            f"norm {self.problem.cost.norm.value}",
+        )
 
     @property
     def gap(self) -> float:

@@ -8,6 +8,7 @@ affine maps fused (what that rounds is kept as an error per entry), hidden numbe
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -15,11 +16,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.errors import NetworkError
-from wdaverify.given import instance, listed, settle, whole, words
+from wdaverify.errors import NetworkError, OutputError
+from wdaverify.given import instance, listed, path_of, settle, whole, words
 from wdaverify.graph.maps import Diagonal, Select
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.graph.rewrite import canonical
+from wdaverify.writing import write_bytes
 
 Array = NDArray[np.float64]
 
@@ -34,13 +36,16 @@ def readonly(array: NDArray[np.generic] | Array) -> Array:
 Head = Literal["softmax", "log-softmax", "sigmoid", "argmax"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReluNetwork:
     """A network ``f: R^n -> R^K`` of affine maps and piecewise-linear functions.
 
     ``input_shape`` and ``output_shape`` are those of the file with the batch axis left out, so that
     ``prod(input_shape) == n_inputs``; points are flattened row-major. ``head`` is what the file ends in and the graph leaves out:
     f is what stands in front of it. Questions about the network's own outputs are refused where there is one.
+
+    ``classes`` are the labels of the outputs where the model that the network was made from has names of its own (scikit-learn's
+    ``classes_``), else None; ``onnx`` is the file of a network that was made in memory, which ``save`` writes.
     """
 
     graph: Graph
@@ -50,6 +55,8 @@ class ReluNetwork:
     name: str
     notices: tuple[str, ...]
     head: Head | None = None
+    classes: tuple[object, ...] | None = None
+    onnx: bytes | None = None
 
     def __post_init__(self) -> None:
         way_out = "load_network(path) reads one, graph.nodes.chain makes one"
@@ -72,6 +79,28 @@ class ReluNetwork:
         ):
             if math.prod(shape) != have:
                 raise NetworkError(f"the graph of {self.name} has {have} {what}s, its {what} shape is {list(shape)}")
+
+    def __repr__(self) -> str:
+        shapes = f"{list(self.input_shape)} -> {list(self.output_shape)}"
+        return f"<ReluNetwork {self.name}: {shapes}, {self.n_relus} ReLUs, {self.n_parameters} parameters>"
+
+    def __getstate__(self) -> dict[str, object]:
+        """What other processes are handed; the file stays here."""
+        return {**self.__dict__, "onnx": None}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the ONNX file of a network that was made in memory: ``load_network`` and ``recheck`` read it, with this ``sha256``.
+
+        Raises:
+            NetworkError: the network was read from a file, which is there already, or built in Python.
+            OutputError: the file cannot be written.
+        """
+        if self.onnx is None:
+            raise NetworkError(
+                f"{self.name} was not made from a model in memory, and there is no file to write: copy the one that it was read "
+                "from; from_torch, from_sklearn and from_onnx keep theirs"
+            )
+        write_bytes(path_of("the network's file", path, OutputError), self.onnx)
 
     @property
     def n_inputs(self) -> int:

@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -82,23 +83,39 @@ def load_network(
         )
     try:
         data = network_bytes(path)
-        graph, opset = _parse(data)
-        features, read, seen = _convert(graph, opset, beside, output_name)
-        head = head_of(seen)
-        if logits and head is None:
-            raise NetworkError(
-                "the network does not end in a Softmax, LogSoftmax, Sigmoid or ArgMax: its outputs are its logits; leave --logits "
-                "(logits=True) out"
-            )
-        body = finished(read)
+        return _read(data, file_name(path), logits, beside, output_name)
     except (NetworkError, UnreadableError) as error:
         raise NetworkError(f"{shown(path, 4096)}: {error}") from None
+
+
+def read_network(data: bytes, name: str, *, logits: bool = False, output_name: str | None = None) -> ReluNetwork:
+    """The network of an ONNX model in memory, which it keeps for ``ReluNetwork.save``; otherwise as ``load_network``.
+
+    Raises:
+        NetworkError: as ``load_network``; ``name`` stands where the path would.
+    """
+    try:
+        return replace(_read(data, name, logits, None, output_name), onnx=data)
+    except NetworkError as error:
+        raise NetworkError(f"{name}: {error}") from None
+
+
+def _read(data: bytes, name: str, logits: bool, beside: Beside | None, output_name: str | None) -> ReluNetwork:
+    """The network of the bytes of a model."""
+    graph, opset = _parse(data)
+    features, read, seen = _convert(graph, opset, beside, output_name)
+    head = head_of(seen)
+    if logits and head is None:
+        raise NetworkError(
+            "the network does not end in a Softmax, LogSoftmax, Sigmoid or ArgMax: its outputs are its logits; leave --logits "
+            "(logits=True) out"
+        )
     return ReluNetwork(
-        graph=body,
+        graph=finished(read),
         input_shape=features,
         output_shape=_without_batch(read.layout.shape),
         sha256=hashlib.sha256(data).hexdigest() if beside is None else beside.digest(data),
-        name=file_name(path),
+        name=name,
         notices=(*read.notices, *(() if head is None else (_told(head, logits),))),
         head=None if head is None or logits else head[1],
     )

@@ -22,11 +22,11 @@ import numpy as np
 
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Functionals, Support, WdroProblem
-from wdaverify.report.files import check_writable as check_writable
-from wdaverify.report.files import write_text as write_text
 from wdaverify.report.layers import layers
 from wdaverify.wdro.result import Atom, AttackResult, SampleBracket, Statistics, VerificationResult
 from wdaverify.witness.tie import Tie
+from wdaverify.writing import check_writable as check_writable
+from wdaverify.writing import write_text as write_text
 
 Json = dict[str, Any]
 

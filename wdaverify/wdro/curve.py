@@ -20,12 +20,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wdaverify.certify.exact import exact_dot
+from wdaverify.digits import at_most
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.rounding import SMALLEST_SUBNORMAL, float_up, widths_up
+from wdaverify.shown import Shown, line
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import budget, launch, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.breakpoints import knapsack_steps, on_line, read_steps, table
@@ -35,7 +37,7 @@ from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
-from wdaverify.wdro.result import Reason
+from wdaverify.wdro.result import Reason, asked_text
 from wdaverify.wdro.run import SHORTFALL, Run
 from wdaverify.wdro.verify import check_asked, check_family
 from wdaverify.wdro.workers import Workers
@@ -47,8 +49,8 @@ _RADII = 500
 _STEPS, _GROWTH = 40, 4.0
 
 
-@dataclass(frozen=True, eq=False)
-class CurveResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class CurveResult(Shown):
     """``lower <= V <= upper`` at ``radius``, all ``[M]``: every breakpoint of the two curves, from 0 to the largest radius.
 
     For finite orders both are to be joined by straight lines in ``radius^p``: a lower bound and an upper bound hold between
@@ -65,6 +67,11 @@ class CurveResult:
     solves: int
     searched: int
     notices: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        width = at_most(float(self.widths.max(initial=0.0)))
+        state = "exact" if self.exact else "bracket"
+        return line(f"curve: {state}, at most {width} wide", self.reason.value, f"up to {asked_text(self.problem)}")
 
     @property
     def widths(self) -> Array:

@@ -17,6 +17,7 @@ from wdaverify.errors import ProblemError
 from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
 from wdaverify.problem import Loss, WdroProblem
+from wdaverify.shown import Shown, line
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put
 from wdaverify.wdro.log import ended
@@ -37,8 +38,8 @@ _FARTHEST = 1e6
 """On the whole space nothing beyond this is looked at; a distance of more is left open above."""
 
 
-@dataclass(frozen=True, eq=False)
-class DistancesResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class DistancesResult(Shown):
     """Per sample a bracket of its distance (upper inf: no error is known, lower inf: there is none) and the nearest error found.
 
     ``points [N]`` are inputs ``[n]`` at distance ``upper``, None where there is none; ``classes [N]`` what the network says there,
@@ -56,6 +57,10 @@ class DistancesResult:
     solves: int
     notices: tuple[str, ...]
     float32: tuple[Flip | None, ...] = ()
+
+    def __repr__(self) -> str:
+        closed = sum(b.upper - b.lower <= self.gap_asked or b.lower == math.inf for b in self.brackets)
+        return line(f"distances of {len(self.brackets)} samples", f"{closed} exact", self.reason.value)
 
     @property
     def exact(self) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wdaverify.certify.certificate import Certificate
-from wdaverify.digits import down, places, up
-from wdaverify.problem import WdroProblem
+from wdaverify.digits import down, places, stated, up
+from wdaverify.problem import Norm, WdroProblem
+from wdaverify.shown import Shown, line
 from wdaverify.transport.ray import Ray
 from wdaverify.witness.evaluate import Atom
 from wdaverify.witness.tie import Tie
@@ -67,6 +68,19 @@ def decided(lower: float, upper: float, threshold: float) -> str:
     return "no" if lower > threshold else "undecided"
 
 
+def bracket_text(lower: float, upper: float) -> str:
+    """``[lower, upper]``, both rounded outward, with as many digits as show the gap."""
+    digits = places(lower, upper)
+    return f"[{down(lower, digits)}, {up(upper, digits)}]"
+
+
+def asked_text(problem: WdroProblem) -> str:
+    """A question in a few words."""
+    cost = problem.cost
+    norm = "l-inf" if cost.norm is Norm.INF else f"l{cost.norm.value}"
+    return f"{problem.loss.value}, W_{cost.order} radius {stated(problem.radius)} in {norm}, {len(problem.samples)} samples"
+
+
 @dataclass(frozen=True)
 class SampleBracket:
     """Margin: ``lower <= phi_i(multiplier) <= upper``. Zero-one: the same for the distance ``d_i`` to the nearest error."""
@@ -109,8 +123,8 @@ class SolverUse:
     why: str
 
 
-@dataclass(frozen=True, eq=False)
-class VerificationResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class VerificationResult(Shown):
     """``lower <= V(radius) <= upper``, with the reason why the run ended and what shows each bound.
 
     ``multiplier`` is the dual multiplier that attains ``upper`` (None at radius 0, where V is the nominal loss), so that
@@ -146,6 +160,12 @@ class VerificationResult:
     certificate: Certificate | None = None
     tie: Tie | None = None
 
+    def __repr__(self) -> str:
+        bounds = bracket_text(self.lower, self.upper)
+        if self.reason is Reason.UNBOUNDED:
+            bounds = "+inf"
+        return line(f"{self.status.value} {bounds}", self.reason.value, asked_text(self.problem))
+
     @property
     def gap(self) -> float:
         """``upper - lower``."""
@@ -178,8 +198,8 @@ class VerificationResult:
         return 0.5 * (self.lower + self.upper)
 
 
-@dataclass(frozen=True, eq=False)
-class AttackResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class AttackResult(Shown):
     """Lower bounds only: ``attacks`` maps each attack's name (and "mixture", the best of all points) to a re-evaluated bound.
 
     ``atoms`` and ``transport_cost`` are those of the mixture; ``spent`` are seconds by attack; ``nominal`` is E_P[loss] rounded down.
@@ -197,3 +217,7 @@ class AttackResult:
     seed: int
     finished: bool
     notices: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        best = max([self.nominal, *self.attacks.values()])
+        return line(f"attack >= {down(best)}", f"nominal {down(self.nominal)}", asked_text(self.problem))

@@ -254,8 +254,10 @@ class Workers:
                 process.join(max(until - time.monotonic(), 0.0))
                 if process.is_alive():
                     process.kill()
-            if results is not None:  # the last open end: who waits for the rest of an answer cut short is told that there is none
-                results._writer.close()
+            if (
+                results is not None
+            ):  # the last open end: who waits for the rest of an answer cut short is told that there is none
+                results._writer.close()  # type: ignore[attr-defined]
         if parcel is not None:
             parcel.close()
 

@@ -39,7 +39,7 @@ PAPER = Palette("#1a1a1a", "#5a5a5a", "#cfcfcf", "#ffffff", "#1a1a1a", "#b3501d"
 _ROLES = Palette("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06", "#0a0b07")
 """Colours that stand for roles until the SVG takes the page's own (its CSS variables) instead."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "wdaverify",
     "pdf.fonttype": 42,
@@ -88,7 +88,7 @@ def _saved(draw: Callable[[Palette], Figure], palette: Palette, kind: str) -> by
 
     stream = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"CreationDate": None, "Producer": None, "Creator": "wdaverify"}
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*missing from.*font")  # a file's own text may be in any script
         draw(palette).savefig(
             stream, format=kind, metadata=metadata, transparent=palette is _ROLES, facecolor=palette.paper

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wdaverify.report.as_json import Json
-from wdaverify.report.files import check_writable, write_bytes, write_text
 from wdaverify.report.page.content import Report
 from wdaverify.report.page.document import as_document, read_document
 from wdaverify.report.page.ink import figure_file
 from wdaverify.report.page.render import html
 from wdaverify.report.page.tables import as_text
 from wdaverify.report.page.view import build
+from wdaverify.writing import check_writable, write_bytes, write_text
 
 
 def report_of_files(

@@ -1,0 +1,308 @@
+"""One call from a model to an answer: what the command line does, with its words.
+
+Each takes a model, points and labels (``doors.question`` says which), or the problem that was made of them, in its first argument.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from wdaverify.doors.accuracy import RobustAccuracy
+from wdaverify.doors.question import network_of, question, support_of
+from wdaverify.doors.words import CORES, jobs_of, keywords, split, taking
+from wdaverify.errors import OutputError, ProblemError
+from wdaverify.given import listed, path_of, told
+from wdaverify.ground import GroundCost
+from wdaverify.ladder import compare as ladder
+from wdaverify.ladder.rung import Comparison
+from wdaverify.lipschitz import exact as slopes
+from wdaverify.lipschitz.question import LipschitzProblem, Measure
+from wdaverify.lipschitz.result import LipschitzResult
+from wdaverify.problem import WdroProblem
+from wdaverify.report.live import following
+from wdaverify.samples import make_samples
+from wdaverify.wdro import attacking
+from wdaverify.wdro import curve as curves
+from wdaverify.wdro import distances as nearest
+from wdaverify.wdro.curve import CurveResult
+from wdaverify.wdro.distances import DistancesResult
+from wdaverify.wdro.result import AttackResult, VerificationResult
+from wdaverify.wdro.verify import verify
+
+_Result = TypeVar("_Result")
+_NOT_HERE = ("executor", "slots", "branching")
+_WITHOUT = ("radius", "order", "loss", "functionals", "label_cost", "weights")
+"""What the question about distances does not have."""
+
+
+@taking(question, verify, without=_NOT_HERE, jobs=CORES, progress=False)
+def worst_case(model: Any, X: Any, y: Any, **words: Any) -> VerificationResult:
+    """The worst-case expected loss of a model over the Wasserstein ball around samples, as a bracket and a reason.
+
+        wd.worst_case(model, X, y, radius=0.05, support=(0, 1))
+
+    Args:
+        model, X, y, radius, support, norm, order, loss, ...: the question, see ``wdaverify.question``.
+        progress: True shows the bracket while it works, in a terminal or under a notebook's cell; or a function called with it.
+        jobs: processes, one for each core by default; None solves in this process.
+        solver, gap, time_limit, threshold, certificate, ...: as ``wdaverify.verify``.
+
+    Raises:
+        InputError: anything that cannot be used, in one line.
+    """
+    asked, how = split(words, question, verify)
+    return _run(verify, question(model, X, y, **asked), how)
+
+
+@taking(
+    question,
+    verify,
+    without=(*_NOT_HERE, "radius", "order", "loss", "functionals", "threshold"),
+    jobs=CORES,
+    progress=False,
+)
+def robust_accuracy(model: Any, X: Any, y: Any, *, eps: Any, **words: Any) -> RobustAccuracy:
+    """The share of samples that the model gets right at every point within ``eps``: certified and attacked, exact where they meet.
+
+        wd.robust_accuracy(model, X, y, eps=8/255, support=(0, 1))
+
+    That is 1 - V for the zero-one loss at order inf; every other keyword is as for ``worst_case``. A tie counts as an error.
+
+    Raises:
+        InputError: anything that cannot be used, in one line.
+    """
+    asked, how = split(words, question, verify)
+    problem = question(model, X, y, **asked, radius=eps, order=math.inf, loss="zero-one")
+    return RobustAccuracy(_run(verify, problem, how))
+
+
+def distances(model: Any, X: Any = None, y: Any = None, **words: Any) -> DistancesResult:
+    """The distance of every sample to its nearest error: of a model, X and y, or of a ``WdroProblem`` (then as ``wdro.distances``).
+
+        wd.distances(model, X, y, support=(0, 1))
+
+    Raises:
+        InputError: anything that cannot be used, in one line.
+    """
+    if isinstance(model, WdroProblem):
+        return _of_problem(nearest.distances, model, X, y, words)
+    return _distances(model, X, y, **words)
+
+
+@taking(question, nearest.distances, without=_WITHOUT, jobs=CORES, progress=False)
+def _distances(model: Any, X: Any, y: Any, **words: Any) -> DistancesResult:
+    asked, how = split(words, question, nearest.distances)
+    return _run(nearest.distances, question(model, X, y, **asked, radius=0.0, loss="zero-one"), how)
+
+
+def curve(model: Any, X: Any = None, y: Any = None, **words: Any) -> CurveResult:
+    """The worst case at every radius from 0 to ``max_radius``: of a model, X and y, or of a ``WdroProblem`` (then as ``wdro.curve``).
+
+        wd.curve(model, X, y, max_radius=0.1, support=(0, 1))
+
+    Raises:
+        InputError: anything that cannot be used, in one line.
+    """
+    if isinstance(model, WdroProblem):
+        return _of_problem(curves.curve, model, X, y, words)
+    return _curve(model, X, y, **words)
+
+
+@taking(question, curves.curve, without=("radius",), jobs=CORES, progress=False)
+def _curve(model: Any, X: Any, y: Any, *, max_radius: Any, **words: Any) -> CurveResult:
+    asked, how = split(words, question, curves.curve)
+    return _run(curves.curve, question(model, X, y, **asked, radius=max_radius), how)
+
+
+def attack(model: Any, X: Any = None, y: Any = None, **words: Any) -> AttackResult:
+    """Lower bounds alone, by attacks: of a model, X and y, or of a ``WdroProblem`` (then as ``wdro.attacking.attack``).
+
+    Raises:
+        InputError: anything that cannot be used, in one line.
+    """
+    if isinstance(model, WdroProblem):
+        return _of_problem(attacking.attack, model, X, y, words)
+    return _attack(model, X, y, **words)
+
+
+@taking(question, attacking.attack)
+def _attack(model: Any, X: Any, y: Any, **words: Any) -> AttackResult:
+    asked, how = split(words, question, attacking.attack)
+    return attacking.attack(question(model, X, y, **asked), **how)
+
+
+def _settings(
+    *,
+    rungs: Any = tuple(ladder.NAMES),
+    rung_limit: Any = 60.0,
+    solver: Any = "auto",
+    gap: Any = 1e-6,
+    time_limit: Any = None,
+    jobs: Any = CORES,
+    threshold: Any = None,
+    device: Any = "auto",
+    seed: Any = 0,
+    mip_start: Any = False,
+    certificate: Any = False,
+    memory_limit: Any = None,
+    progress: Any = False,
+) -> None:
+    """The keywords of a comparison."""
+
+
+@taking(question, _settings, without=("radius",))
+def compare(model: Any, X: Any, y: Any, *, radii: Any, **words: Any) -> Comparison:
+    """The ladder: certificates above and attacks below the exact bracket, at one radius or several.
+
+        wd.compare(model, X, y, radii=[0.02, 0.05], support=(0, 1))
+
+    Args:
+        radii: one radius or a list.
+        rungs, rung_limit, ...: as ``wdaverify.ladder.compare.Settings``.
+
+    Raises:
+        InputError: anything that cannot be used, in one line.
+    """
+    asked, how = split(words, question, _settings)
+    several = list(radii) if hasattr(radii, "__len__") else [radii]
+    if not several:
+        raise ProblemError("radii: at least one radius is accepted")
+    progress = how.pop("progress", False)
+    settings = ladder.Settings(**{**how, "jobs": jobs_of(how.get("jobs", CORES))})
+    problem = question(model, X, y, **asked, radius=max(several))
+    with _progress(progress) as tell:
+        return ladder.compare(problem, several, settings, progress=tell)
+
+
+def _region(
+    *, support: Any, norm: Any = "inf", outputs: Any = None, margins: Any = None, around: Any = None, within: Any = None
+) -> None:
+    """The keywords of the question about a Lipschitz constant."""
+
+
+@taking(_region, slopes.lipschitz, jobs=CORES, progress=False)
+def _lipschitz(model: Any, **words: Any) -> LipschitzResult:
+    asked, how = split(words, _region, slopes.lipschitz)
+    return _run(slopes.lipschitz, _slopes(model, **asked), how)
+
+
+def lipschitz_constant(model: Any, **words: Any) -> LipschitzResult:
+    """The exact Lipschitz constant of a model (a network, a file, a scikit-learn model), or of a ``LipschitzProblem``.
+
+        wd.lipschitz_constant(network, support=(0, 1), norm=2)
+
+    Args:
+        support, norm: the region, and the norm of the inputs (and of the outputs, for the operator norm of the whole Jacobian).
+        outputs: a list of outputs i and pairs (i, j) for ``z_i - z_j``, instead of the operator norm.
+        margins: "all", or a list of classes y: ``z_j - z_y`` for every rival j, instead of the operator norm.
+        around, within: points ``[N, ...]`` and the radius of the balls around them that are meant instead of the whole region.
+        solver, gap, time_limit, each, ...: as ``wdaverify.lipschitz.exact.lipschitz``.
+
+    Raises:
+        InputError: anything that cannot be used, in one line.
+    """
+    if isinstance(model, LipschitzProblem):
+        return slopes.lipschitz(model, **words)
+    return _lipschitz(model, **words)
+
+
+def _slopes(
+    model: Any,
+    *,
+    support: Any,
+    norm: Any = "inf",
+    outputs: Any = None,
+    margins: Any = None,
+    around: Any = None,
+    within: Any = None,
+) -> LipschitzProblem:
+    """The question about a Lipschitz constant."""
+    if outputs is not None and margins is not None:
+        raise ProblemError("outputs and margins are two measures; give one of them, or none for the operator norm")
+    if (around is None) != (within is None):
+        raise ProblemError("around (points) and within (the radius of the balls around them) belong together")
+    network = network_of(model)
+    measure = Measure.operator_norm(network)
+    if outputs is not None:
+        entries = listed("outputs", outputs, "a list of outputs i and pairs (i, j)")
+        pairs = [tuple(entry) if isinstance(entry, tuple | list) else (entry, None) for entry in entries]
+        measure = Measure.outputs(network, pairs)
+    if margins is not None:
+        network = network.two_classes() if network.n_outputs == 1 else network
+        every = isinstance(margins, str) and margins == "all"
+        measure = Measure.margins(
+            network, list(range(network.n_outputs)) if every else listed("margins", margins, "'all' or classes")
+        )
+    region, cost = support_of(support, network), GroundCost(norm, 1)
+    if around is None:
+        return LipschitzProblem(network, cost, region, measure)
+    count = len(around) if hasattr(around, "__len__") else 0
+    return LipschitzProblem(network, cost, region, measure, make_samples(around, [0] * count), within)
+
+
+def save_report(
+    results: Any, path: str | os.PathLike[str], *, title: str | None = None, image_shape: tuple[int, ...] | None = None
+) -> None:
+    """Write one page of a result or several (what ``wdaverify report`` makes of their files).
+
+    Raises:
+        OutputError: the file cannot be written.
+        DocumentError: the image shape fits none of the networks.
+        ProblemError: something is no result.
+    """
+    from wdaverify.report.page.document import as_document
+    from wdaverify.report.page.output import text_of
+    from wdaverify.report.page.view import build
+    from wdaverify.report.present import document
+    from wdaverify.writing import check_writable, write_text
+
+    several = results if isinstance(results, list | tuple) else [results]
+    if not several:
+        raise ProblemError("results: at least one result is accepted")
+    target = path_of("the report's file", path, OutputError)
+    check_writable(target)
+    several = [one.result if isinstance(one, RobustAccuracy) else one for one in several]
+    write_text(target, text_of(build([as_document(document(one)) for one in several], image_shape, title), "html"))
+
+
+_SHOWN_AS: dict[Any, Any] = {distances: _distances, curve: _curve, attack: _attack, lipschitz_constant: _lipschitz}
+for _public, _private in _SHOWN_AS.items():
+    _public.__signature__ = inspect.signature(_private)  # what editors and notebooks show
+
+
+def _of_problem(run: Callable[..., _Result], problem: WdroProblem, X: Any, y: Any, words: dict[str, Any]) -> _Result:
+    """A problem says what is asked already."""
+    extra = [name for name, value in (("X", X), ("y", y)) if value is not None]
+    extra += [name for name in words if name in keywords(question) and name not in keywords(run)]
+    if extra:
+        raise ProblemError(
+            f"{', '.join(extra)} beside a WdroProblem, which says that already; leave it out, or give a model"
+        )
+    with _progress(words.pop("progress", False)) if "progress" in keywords(run) else _progress(False) as tell:
+        return run(problem, **words, **({"progress": tell} if tell is not None else {}))
+
+
+def _run(run: Callable[..., _Result], problem: Any, how: dict[str, Any]) -> _Result:
+    """Answer with what was asked, processes and progress as the doors have them."""
+    jobs = jobs_of(how.pop("jobs", CORES))
+    with _progress(how.pop("progress", False)) as tell:
+        return run(problem, **how, jobs=jobs, progress=tell)
+
+
+@contextmanager
+def _progress(asked: Any) -> Iterator[Callable[[Any], None] | None]:
+    """Where progress is told: nowhere, on a line that follows, or to a function of the caller's."""
+    if asked is None or asked is False:
+        yield None
+    elif asked is True:
+        with following() as follow:
+            yield follow
+    elif callable(asked):
+        yield asked
+    else:
+        raise ProblemError(f"progress {told(asked)}: True, False or a function is accepted")

@@ -1,0 +1,175 @@
+"""From what a person has (a model, points, labels, a few words) to the question: nothing is guessed, nothing read as something else."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.errors import NetworkError, ProblemError, SamplesError
+from wdaverify.given import array, entries, flag, number, told
+from wdaverify.ground import GroundCost, Support
+from wdaverify.network.model import ReluNetwork
+from wdaverify.problem import Functionals, Samples, WdroProblem
+from wdaverify.samples import make_samples
+
+_ROWS = 100
+"""At most so many rows of X are an example for a model that is exported."""
+
+
+def question(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    radius: Any,
+    support: Any,
+    norm: Any = "inf",
+    order: Any = 1,
+    loss: Any = "margin",
+    weights: Any = None,
+    cost_weights: Any = None,
+    label_cost: Any = math.inf,
+    functionals: Any = None,
+    clip: Any = False,
+    logits: Any = False,
+) -> WdroProblem:
+    """The question ``V(radius) = sup { E_Q[loss] : Q on the support, W_order(Q, P) <= radius }`` about a model and samples.
+
+    Args:
+        model: a ``ReluNetwork``, the path of an ONNX file, an ``onnx.ModelProto`` or its bytes, a ``torch.nn.Module`` in evaluation
+            mode, or a fitted scikit-learn estimator or pipeline. The last two are converted by ``from_torch`` and ``from_sklearn``
+            with rows of X; call those yourself to convert once and ask often.
+        X: points ``[N, ...]`` in the units and the layout that the model takes.
+        y: labels ``[N]``: class numbers from 0; for a scikit-learn model its own labels (``classes_``).
+        radius: of the Wasserstein ball, in units of X.
+        support: where inputs can be: ``(lo, hi)``, each one number for all features or one a feature; ``"none"`` for all of R^n; or a
+            ``Support``. There is no default: it is part of the question.
+        norm: "inf" (also "linf", "Linf", numpy.inf), 1 or 2, of the move of a point.
+        order: 1, 2, or "inf": every point by itself within the radius.
+        loss: "margin", "zero-one", "hinge", "cross-entropy", "dlr" or "linear", which needs ``functionals``.
+        weights: of the samples ``[N]``; all equal by default.
+        cost_weights: of the features in the cost ``[n]``; inf for one that cannot change.
+        label_cost: the price of another label; inf: labels stay.
+        functionals: ``Functionals`` or a pair ``(matrix [R, K], offset [R])`` of the linear loss.
+        clip: move points outside the support onto it, which must be a box.
+        logits: leave a final Softmax, LogSoftmax or Sigmoid out (where ``load_network`` asks for that).
+
+    Raises:
+        InputError: anything that cannot be used, in one line.
+    """
+    points = _points(X)
+    network = network_of(model, X, points, logits=logits)
+    _check_layout(network, points)
+    box = support_of(support, network)
+    samples = _samples(network, points, y, weights)
+    if flag("clip", clip):
+        if not box.bounded:
+            raise ProblemError("clip=True moves points onto a box, and this support has none; leave it out")
+        samples = make_samples(np.clip(samples.x, box.lower, box.upper), samples.y, samples.w)
+    if isinstance(functionals, tuple) and len(functionals) == 2:
+        functionals = Functionals(*functionals)
+    scales = None if cost_weights is None else array("cost weights", cost_weights, infinite=True).reshape(-1)
+    return WdroProblem(network, samples, GroundCost(norm, order, scales, label_cost), box, loss, radius, functionals)
+
+
+def network_of(model: Any, X: Any = None, points: NDArray[Any] | None = None, *, logits: Any = False) -> ReluNetwork:
+    """The network of whatever stands for one; ``X`` as given, ``points`` as an array, for models that are exported by example.
+
+    Raises:
+        NetworkError: it stands for none, or cannot be converted.
+    """
+    logits = flag("logits", logits, NetworkError)
+    if isinstance(model, ReluNetwork):
+        if logits:
+            raise NetworkError(
+                "logits=True says how a model is read, and this network is read already; load_network(path, logits=True)"
+            )
+        return model
+    if isinstance(model, str | os.PathLike | bytes) or _is(model, "onnx", "ModelProto"):
+        from wdaverify.doors.onnx_model import from_onnx
+
+        return from_onnx(model, logits=logits)
+    if _is(model, "torch.nn", "Module"):
+        from wdaverify.doors.torch_module import from_torch
+
+        if points is None:
+            raise NetworkError("a torch module is exported by an example; from_torch(module, example) takes one")
+        return from_torch(model, X[:_ROWS] if _is(X, "torch", "Tensor") else points[:_ROWS], logits=logits)
+    if _is(model, "sklearn.base", "BaseEstimator"):
+        from wdaverify.doors.sklearn_estimator import from_sklearn
+
+        if logits:
+            raise NetworkError(
+                "logits=True is for files that end in a Softmax; the scores of a scikit-learn model stand in front of it"
+            )
+        return from_sklearn(model, X)
+    raise NetworkError(
+        f"model {told(model)}: a ReluNetwork, the path of an ONNX file, an onnx.ModelProto, a torch.nn.Module or a fitted scikit-learn "
+        "estimator is accepted; other libraries' models can be exported to ONNX (Keras: model.export('net.onnx', format='onnx'))"
+    )
+
+
+def _is(value: object, module: str, name: str) -> bool:
+    """Whether something is of a class of a library, which is not imported for that."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _points(X: Any) -> NDArray[Any]:
+    """X as an array ``[N, ...]``."""
+    points = entries("X", X.detach().cpu() if _is(X, "torch", "Tensor") else X, SamplesError, bools=True)
+    if points.ndim < 2:
+        raise SamplesError(
+            f"X of shape {list(points.shape)}: points [N, ...] are accepted, one a row (x[None] makes a row of a single point)"
+        )
+    return points
+
+
+def _check_layout(network: ReluNetwork, points: NDArray[Any]) -> None:
+    """Refuse points whose axes are in another order than the network's: flattened they would be taken for others."""
+    given, wanted = points.shape[1:], network.input_shape
+    if len(given) < 2 or math.prod(given) != network.n_inputs:
+        return
+    if [n for n in given if n > 1] != [n for n in wanted if n > 1] and len(wanted) > 1:
+        raise SamplesError(
+            f"X has points of shape {list(given)}, and {network.name} takes {list(wanted)}: the same numbers in another order; "
+            "transpose them (X.transpose(0, 3, 1, 2) makes channels the first axis), or give rows flattened as the network reads them"
+        )
+
+
+def support_of(given: Any, network: ReluNetwork) -> Support:
+    """The support that is meant.
+
+    Raises:
+        ProblemError: it is none.
+    """
+    n = network.n_inputs
+    if isinstance(given, Support):
+        return given
+    if isinstance(given, str) and given == "none":
+        return Support.whole(n)
+    if not isinstance(given, str | bytes) and hasattr(given, "__len__") and len(given) == 2:
+        low, high = (
+            side if number(side) is not None else array("support", side, infinite=True).reshape(-1) for side in given
+        )
+        return Support.box(low, high, n)
+    raise ProblemError(
+        f"support {told(given)}: (lo, hi) is accepted, as (0, 1) for pixels, each a number or one a feature; or 'none' for all of R^n, "
+        "or a Support"
+    )
+
+
+def _samples(network: ReluNetwork, points: NDArray[Any], y: Any, weights: Any) -> Samples:
+    """The samples, labels by the model's own classes where it has some."""
+    if _is(y, "torch", "Tensor"):
+        y = y.detach().cpu()
+    if network.classes:
+        from wdaverify.doors.classes import class_numbers
+
+        y = class_numbers(network.classes, y)
+    return make_samples(points, y, weights)

@@ -1,0 +1,213 @@
+"""From PyTorch: a module in evaluation mode and an example of its input, exported in memory and read as any ONNX model.
+
+torch's exporter that goes through TorchScript needs no other package; where a version of torch has only the one that goes through
+``torch.export``, that needs ``onnxscript``. A trace follows one path through Python: where torch warns of that, ``torch.export``,
+which refuses what depends on values, has the last word.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import warnings
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wdaverify.doors.compared import difference
+from wdaverify.errors import NetworkError
+from wdaverify.given import entries, flag, instance, told
+from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.network.onnx_reader import read_network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+    from torch.nn import Module
+
+_OPSET = 18
+_TALKATIVE = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript", "onnx_ir")
+"""Loggers that write to the terminal while a module is exported."""
+
+
+def from_torch(module: Module, example: Any, *, name: str | None = None, logits: bool = False) -> ReluNetwork:
+    """The network of a ``torch.nn.Module`` in evaluation mode.
+
+    The module is exported to ONNX in memory as it computes ``module(example)``; the network is read from that (``load_network`` says
+    what is accepted), keeps it for ``save``, and is compared with the module at the rows of ``example``: a notice says how far their
+    outputs are apart there, the network's in float64 and the module's in its own precision.
+
+    Args:
+        module: one input, one output of scores ``[B, K]``; it is left as it is.
+        example: rows of its input ``[B, ...]`` with the batch axis first: a tensor, or an array, which is converted to the dtype
+            and the device of the module's weights.
+        name: what the network is called in reports; the class of the module by default.
+        logits: whether a final Softmax, LogSoftmax or Sigmoid is to be left out, as for ``load_network``.
+
+    Raises:
+        NetworkError: no module, one in training mode, one that cannot be exported or read, or whose outputs are not the network's.
+    """
+    import torch
+
+    instance("module", module, torch.nn.Module, "torch.nn.Sequential(...).eval() is one", NetworkError)
+    logits = flag("logits", logits, NetworkError)
+    if name is None:
+        name = getattr(module, "original_name", type(module).__name__)
+    name = instance("name", name, str, "leave it out, or give a text", NetworkError)
+    _refuse_training(module, name)
+    rows = _rows(module, example)
+    outputs = _outputs(module, rows, name)
+    content = _exported(module, rows, name)
+    network = read_network(content, name, logits=logits)
+    whole = read_network(content, name) if logits else network
+    said = difference(whole, _flat(rows), _flat(outputs), name)
+    return replace(network, notices=(*network.notices, said))
+
+
+def _refuse_training(module: Module, name: str) -> None:
+    training = [label or "the module itself" for label, part in module.named_modules() if part.training]
+    if training:
+        more = "" if len(training) == 1 else f" and {len(training) - 1} more"
+        raise NetworkError(
+            f"{name} is in training mode ({training[0]}{more}), where dropout and batch normalisation compute something else; "
+            "call module.eval() first"
+        )
+
+
+def _rows(module: Module, example: Any) -> Tensor:
+    """The example as a tensor like the module's weights."""
+    import torch
+
+    like = next((p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), torch.zeros(0))
+    if isinstance(example, torch.Tensor):
+        rows = example.detach()
+    else:
+        values = entries("example", example, NetworkError, bools=True)
+        rows = torch.from_numpy(np.array(values, dtype=np.float64)).to(like.dtype)
+    if rows.ndim < 2 or 0 in rows.shape:
+        raise NetworkError(
+            f"an example of shape {list(rows.shape)}: rows [B, ...] of the module's input are accepted, with the batch axis first "
+            "(example[None] makes one row of a single point)"
+        )
+    return rows.to(like.device)
+
+
+def _outputs(module: Module, rows: Tensor, name: str) -> Tensor:
+    """What the module gives at the rows."""
+    import torch
+
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            out = module(rows)
+    except Exception as error:  # noqa: BLE001 (it is anybody's)
+        raise NetworkError(
+            f"{name} fails at the example of shape {list(rows.shape)} and type {rows.dtype}: {_first_line(error)}"
+        ) from None
+    if not isinstance(out, torch.Tensor):
+        raise NetworkError(
+            f"{name} gives an output {told(out)}: one tensor of scores [B, K] is accepted; wrap it in a module that picks one"
+        )
+    if out.ndim < 1 or out.shape[0] != rows.shape[0]:
+        raise NetworkError(
+            f"{name} gives outputs of shape {list(out.shape)} for an input of shape {list(rows.shape)}: a row of scores for each row "
+            "of the input is accepted"
+        )
+    return out
+
+
+def _exported(module: Module, rows: Tensor, name: str) -> bytes:
+    """The bytes of the ONNX model, its batch axis left open."""
+    import torch
+
+    has_choice = "dynamo" in inspect.signature(torch.onnx.export).parameters
+    choice: dict[str, Any] = {"dynamo": False} if has_choice else {}
+    buffer = io.BytesIO()
+    try:
+        with torch.no_grad(), _calm(), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            try:
+                torch.onnx.export(
+                    module,
+                    (rows,),
+                    buffer,  # type: ignore[arg-type]
+                    input_names=["input"],
+                    output_names=["scores"],
+                    dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}},
+                    opset_version=_OPSET,
+                    **choice,
+                )
+            except (TypeError, NotImplementedError):  # a torch without this exporter
+                if not has_choice:
+                    raise
+                return _by_export(module, rows, name)
+            if any(one.category.__name__ == "TracerWarning" for one in said):
+                _check_path(module, rows, name)
+    except NetworkError:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever the exporter or the module raises)
+        raise NetworkError(f"{name} cannot be exported to ONNX: {_first_line(error)}") from None
+    return buffer.getvalue()
+
+
+def _check_path(module: Module, rows: Tensor, name: str) -> None:
+    """Refuse a module whose path through Python depends on the values of its input, not on shapes alone."""
+    import torch
+
+    try:
+        with redirect_stderr(io.StringIO()):  # where it prints its graph
+            torch.export.export(module, (rows,))
+    except Exception as error:  # noqa: BLE001 (whatever it meets, the path is not known to be one)
+        raise NetworkError(
+            f"{name} cannot be exported: Python decides by values of its input what it computes ({_first_line(error)}); write it with "
+            "tensor operations"
+        ) from None
+
+
+def _by_export(module: Module, rows: Tensor, name: str) -> bytes:
+    """The bytes by the exporter that goes through ``torch.export``."""
+    import torch
+
+    if find_spec("onnxscript") is None:
+        raise NetworkError(
+            f"{name} cannot be exported: this version of torch exports to ONNX by onnxscript, which is not installed; "
+            "pip install 'wdaverify[torch-export]'"
+        )
+    batch = torch.export.Dim.AUTO if hasattr(torch.export.Dim, "AUTO") else torch.export.Dim("batch")
+    program = torch.onnx.export(
+        module,
+        (rows,),
+        dynamo=True,
+        verbose=False,
+        dynamic_shapes=({0: batch},) if len(rows) > 1 else None,
+    )
+    return bytes(program.model_proto.SerializeToString())  # type: ignore[union-attr]
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """What the exporter logs is not for the user: what counts is raised or compared."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _flat(rows: Tensor) -> Array:
+    """Rows ``[B, ...]`` as doubles ``[B, n]``."""
+    return np.asarray(rows.detach().double().cpu().numpy().reshape(len(rows), -1), np.float64)
+
+
+def _first_line(error: BaseException) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
