@@ -105,6 +105,15 @@ def make_samples(x: ArrayLike, y: ArrayLike, w: ArrayLike | None = None, *, sour
     return _samples(points, labels, weights, source)
 
 
+def clipped(samples: Samples, box: Support) -> Samples:
+    """The samples with every point moved onto a box, coordinate by coordinate.
+
+    Raises:
+        SamplesError: the box has another number of features.
+    """
+    return _samples(_clipped(samples.x, box), samples.y, samples.w, samples.source)
+
+
 def content_hash(x: ArrayLike, y: ArrayLike, w: ArrayLike) -> str:
     """Hex sha256 over shapes and numbers of x (``<f8``), y (``<i8``) and w (``<f8``), row-major and little-endian."""
     digest = hashlib.sha256()

@@ -7,7 +7,6 @@ import os
 import sys
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
@@ -15,7 +14,7 @@ from wdaverify.given import array, entries, flag, number, told
 from wdaverify.ground import GroundCost, Support
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Functionals, Samples, WdroProblem
-from wdaverify.samples import make_samples
+from wdaverify.samples import clipped, make_samples
 
 _ROWS = 100
 """At most so many rows of X are an example for a model that is exported."""
@@ -70,7 +69,7 @@ def question(
     if flag("clip", clip):
         if not box.bounded:
             raise ProblemError("clip=True moves points onto a box, and this support has none; leave it out")
-        samples = make_samples(np.clip(samples.x, box.lower, box.upper), samples.y, samples.w)
+        samples = clipped(samples, box)
     if isinstance(functionals, tuple) and len(functionals) == 2:
         functionals = Functionals(*functionals)
     scales = None if cost_weights is None else array("cost weights", cost_weights, infinite=True).reshape(-1)
@@ -99,7 +98,7 @@ def network_of(model: Any, X: Any = None, points: NDArray[Any] | None = None, *,
 
         if points is None:
             raise NetworkError("a torch module is exported by an example; from_torch(module, example) takes one")
-        return from_torch(model, X[:_ROWS] if _is(X, "torch", "Tensor") else points[:_ROWS], logits=logits)
+        return from_torch(model, points[:_ROWS], logits=logits)
     if _is(model, "sklearn.base", "BaseEstimator"):
         from wdaverify.doors.sklearn_estimator import from_sklearn
 
