@@ -293,6 +293,26 @@ def test_interrupt_end_to_end(tmp_path: Path) -> None:
     assert document["reason"] == "interrupted"
 
 
+def test_an_interrupt_inside_of_made_code_is_one_too(tmp_path: Path) -> None:
+    """Ctrl-C while a library makes classes by exec (torch does, as it is imported): the status is still that of an interrupt."""
+    script = (
+        "from wdaverify.cli import line\n"
+        "def run(arguments):\n"
+        "    try:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n"
+        "        return 130\n"
+        "line.run = run\n"
+        "line.main()\n"
+    )
+    (tmp_path / "interrupted_run.py").write_text(script)
+    command = [sys.executable, "-m", "interrupted_run"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path)}
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def _drain(terminal: int) -> None:
     with suppress(OSError):
         while os.read(terminal, 4096):

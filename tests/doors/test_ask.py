@@ -168,7 +168,7 @@ def test_what_is_asked_of_a_problem_is_asked_as_ever() -> None:
     assert wd.distances(problem, gap=1e-4).exact
     assert wd.attack(problem, time_limit=10).nominal == wd.verify(problem).nominal
     for call in (wd.curve, wd.distances, wd.attack):
-        with pytest.raises(wd.ProblemError, match="X, y beside a WdroProblem"):
+        with pytest.raises(wd.ProblemError, match="X and y beside a WdroProblem"):
             call(problem, X, Y)
         with pytest.raises(wd.ProblemError, match="support beside a WdroProblem"):
             call(problem, support=BOX)
@@ -268,7 +268,7 @@ MISTAKES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: wd.robust_accuracy(NET, X, Y, eps=0.1, support=BOX, loss="margin"), TypeError, "unexpected keyword argument 'loss'"),
     (lambda: wd.robust_accuracy(NET, X, Y, radius=0.1, support=BOX), TypeError, "missing a required argument: 'eps'"),
     (lambda: wd.distances(NET, X, Y), TypeError, "missing a required argument: 'support'"),
-    (lambda: wd.distances(NET, support=BOX), wd.SamplesError, "X "),
+    (lambda: wd.distances(NET, support=BOX), wd.ProblemError, "a WdroProblem is accepted; question(model, X, y, ...) makes one"),
     (lambda: wd.curve(NET, X, Y, radius=0.1, support=BOX), TypeError, "missing a required argument: 'max_radius'"),
     (lambda: wd.compare(NET, X, Y, radii=[], support=BOX), wd.ProblemError, "radii: at least one radius"),
     (lambda: wd.lipschitz_constant(NET), TypeError, "missing a required argument: 'support'"),

@@ -118,4 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stderr,
         )
         status = DEFECT
+    # Where Ctrl-C met code that somebody had made by exec (dataclasses, while torch is imported), CPython ends the process as killed
+    # by it though it was caught and the answer printed; the next exec forgets that.
+    exec("")
     sys.exit(status)

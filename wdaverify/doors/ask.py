@@ -16,7 +16,7 @@ from wdaverify.doors.accuracy import RobustAccuracy
 from wdaverify.doors.question import network_of, question, support_of
 from wdaverify.doors.words import CORES, jobs_of, keywords, split, taking
 from wdaverify.errors import OutputError, ProblemError
-from wdaverify.given import listed, path_of, told
+from wdaverify.given import instance, listed, path_of, told
 from wdaverify.ground import GroundCost
 from wdaverify.ladder import compare as ladder
 from wdaverify.ladder.rung import Comparison
@@ -89,9 +89,9 @@ def distances(model: Any, X: Any = None, y: Any = None, **words: Any) -> Distanc
     Raises:
         InputError: anything that cannot be used, in one line.
     """
-    if isinstance(model, WdroProblem):
-        return _of_problem(nearest.distances, model, X, y, words)
-    return _distances(model, X, y, **words)
+    if X is None and y is None:
+        return _of_problem(nearest.distances, model, words)
+    return _distances(_model(model), X, y, **words)
 
 
 @taking(question, nearest.distances, without=_WITHOUT, jobs=CORES, progress=False)
@@ -108,9 +108,9 @@ def curve(model: Any, X: Any = None, y: Any = None, **words: Any) -> CurveResult
     Raises:
         InputError: anything that cannot be used, in one line.
     """
-    if isinstance(model, WdroProblem):
-        return _of_problem(curves.curve, model, X, y, words)
-    return _curve(model, X, y, **words)
+    if X is None and y is None:
+        return _of_problem(curves.curve, model, words)
+    return _curve(_model(model), X, y, **words)
 
 
 @taking(question, curves.curve, without=("radius",), jobs=CORES, progress=False)
@@ -125,9 +125,9 @@ def attack(model: Any, X: Any = None, y: Any = None, **words: Any) -> AttackResu
     Raises:
         InputError: anything that cannot be used, in one line.
     """
-    if isinstance(model, WdroProblem):
-        return _of_problem(attacking.attack, model, X, y, words)
-    return _attack(model, X, y, **words)
+    if X is None and y is None:
+        return _of_problem(attacking.attack, model, words)
+    return _attack(_model(model), X, y, **words)
 
 
 @taking(question, attacking.attack)
@@ -275,16 +275,25 @@ for _public, _private in _SHOWN_AS.items():
     _public.__signature__ = inspect.signature(_private)  # what editors and notebooks show
 
 
-def _of_problem(run: Callable[..., _Result], problem: WdroProblem, X: Any, y: Any, words: dict[str, Any]) -> _Result:
+def _of_problem(run: Callable[..., _Result], problem: Any, words: dict[str, Any]) -> _Result:
     """A problem says what is asked already."""
-    extra = [name for name, value in (("X", X), ("y", y)) if value is not None]
-    extra += [name for name in words if name in keywords(question) and name not in keywords(run)]
+    instance("problem", problem, WdroProblem, "question(model, X, y, ...) makes one; or give a model, X and y")
+    extra = [name for name in words if name in keywords(question) and name not in keywords(run)]
     if extra:
         raise ProblemError(
             f"{', '.join(extra)} beside a WdroProblem, which says that already; leave it out, or give a model"
         )
-    with _progress(words.pop("progress", False)) if "progress" in keywords(run) else _progress(False) as tell:
-        return run(problem, **words, **({"progress": tell} if tell is not None else {}))
+    if "progress" not in words:
+        return run(problem, **words)
+    with _progress(words.pop("progress")) as tell:
+        return run(problem, **words, progress=tell)
+
+
+def _model(model: Any) -> Any:
+    """Anything but a problem, which goes without points and labels."""
+    if isinstance(model, WdroProblem):
+        raise ProblemError("X and y beside a WdroProblem, which holds its samples; leave them out, or give a model")
+    return model
 
 
 def _run(run: Callable[..., _Result], problem: Any, how: dict[str, Any]) -> _Result:
