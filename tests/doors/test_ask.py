@@ -293,3 +293,57 @@ def test_a_typical_mistake_gets_its_line(place: int, tmp_path: Path, monkeypatch
     assert words in said
     assert "\n" not in said
     assert not list(tmp_path.iterdir())
+
+
+_MANY = 3
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    _MANY,
+    2.5,
+    math.nan,
+    math.inf,
+    "inf",
+    "0.1",
+    "",
+    b"1",
+    [],
+    [1],
+    (0, 1),
+    {},
+    {"x": 1},
+    np.zeros(4),
+    np.eye(3),
+    object(),
+    print,
+]
+
+
+@pytest.mark.parametrize("word", [*inspect.signature(wd.worst_case).parameters, "eps"])
+def test_nothing_odd_ends_in_a_traceback(word: str) -> None:
+    """Whatever stands for one argument: an answer, or one line of ours."""
+    usual: dict[str, Any] = {
+        "model": wd.load_network(NET),
+        "X": X[:2],
+        "y": Y[:2],
+        "support": BOX,
+        "clip": True,
+        "time_limit": 0.05,
+    }
+    call = wd.robust_accuracy if word == "eps" else wd.worst_case
+    usual |= {"jobs": None} | ({"eps": 0.1} if word == "eps" else {"radius": 0.05})
+    for odd in ODD:
+        if (word == "progress" and callable(odd)) or (word == "jobs" and odd is _MANY):
+            continue
+        assert "\n" not in _said(call, usual | {word: odd})
+
+
+def _said(call: Callable[..., object], words: dict[str, Any]) -> str:
+    """The line of a refusal, or nothing."""
+    try:
+        call(**words)
+    except wd.WdaverifyError as error:
+        return str(error)
+    return ""
