@@ -94,3 +94,16 @@ def test_exit_statuses() -> None:
     numbers = {value for name, value in vars(exits).items() if name.isupper() and type(value) is int}
     for text in (paragraph, cli.cli.help or ""):
         assert {int(n) for n in re.findall(r"(?<![\w.])(\d+)(?= )", text[text.index("xit status") :])} >= numbers
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.name
+)
+def test_python_on_pages_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page, one after the other, where its paths lead somewhere."""
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        exec(compile(block, page.name, "exec"), names)
+    assert names
