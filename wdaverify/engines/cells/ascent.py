@@ -95,9 +95,12 @@ class Ascent:
         peaks: Sequence[Peak],
         multiplier: float | None,
     ) -> None:
+        none = np.zeros(0)  # of a graph without neurons
         with np.errstate(over="ignore"):  # what is infinite in single precision bounds nothing
             self._low, self._high = (
-                np.stack([np.concatenate([pair[side][0] for pair in shell]) for shell in bounds]).astype(np.float32)
+                np.stack([np.concatenate([none, *(pair[side][0] for pair in shell)]) for shell in bounds]).astype(
+                    np.float32
+                )
                 for side in (0, 1)
             )
         self._shells, self._peak_of = self._low.shape[0], np.arange(self._low.shape[0])
@@ -265,6 +268,8 @@ class Ascent:
     def _splits(self, q: Floats, sides: _Sides) -> Ints:
         """The open neurons whose chords cost the bound most, ``[B, k]``; -1 where no more are open (BaBSR, arXiv 1909.06588)."""
         score = _costs(q, sides)
+        if not score.shape[1]:
+            return np.full((score.shape[0], 1), -1)
         count = min(_CANDIDATES, score.shape[1])
         best = np.argpartition(-score, count - 1, axis=1)[:, :count]
         order = np.argsort(-np.take_along_axis(score, best, 1), axis=1, kind="stable")

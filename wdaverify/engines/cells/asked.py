@@ -55,8 +55,8 @@ class Asked:
             if self.margins is not None:
                 return paid - float(np.logaddexp.reduce(np.append(self.margins @ z, 0.0)))
             return paid - float(self.functional @ z)
-        if question.any_point:  # as good as the nearest one there could be: what is left need not be searched
-            return region.near if float(self.functional @ z) >= max(question.least / 2, 0.0) else math.inf
+        if question.any_point and float(self.functional @ z) >= max(question.least / 2, 0.0):
+            return region.near  # as good as the nearest one there could be: what is left need not be searched
         enough = question.least / 2 if question.least > 0 else -_NEAR_TIE * (1 + float(np.abs(z).max()))
         return distance if float(self.functional @ z) >= enough else math.inf
 
@@ -64,8 +64,7 @@ class Asked:
         """The one of the displacements ``[B, n]`` whose value is least, or whose margin is closest to it."""
         region = self._question.region
         margin = self._graph.forward(region.centre + displacements) @ self.functional
-        size = np.abs(displacements) * region.cost.scale(displacements.shape[1])
-        far = size.max(axis=1) if region.cost.norm == "inf" else size.sum(axis=1)
+        far = region.cost.distance(displacements)
         if isinstance(self._question, Inner):
             worth = self._question.multiplier * far**self.power - margin
         else:

@@ -30,7 +30,6 @@ from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import Graph
 from wdaverify.graph.settled import large
 from wdaverify.graph.single import Single
-from wdaverify.ground import Norm
 from wdaverify.network.model import Array, ReluNetwork
 
 _WIDEST = 600.0
@@ -231,7 +230,7 @@ class _Hunt:
             growth.run()
             if growth.late and (growth.open or growth.stuck):
                 break
-            stuck, growth.stuck = growth.stuck, []
+            stuck = growth.left()
             for k, root in search.roots.items():
                 search.take_over(k, root)
             for k, node in stuck:
@@ -286,12 +285,12 @@ class _Hunt:
     def _growable(self) -> bool:
         """Whether trees can be grown by ascent."""
         region, question = self._question.region, self._question
-        if not self._plain or not self._backward.neurons or self._effort.memory == 0:
+        if not self._plain or self._effort.memory == 0:
             return False
         if isinstance(question, Distance) and question.least > 0:
             return False
         inside = ((region.centre >= region.lower) & (region.centre <= region.upper)).all()
-        return bool(inside) and region.cost.norm is not Norm.TWO
+        return bool(inside)
 
     @property
     def _plain(self) -> bool:

@@ -236,6 +236,12 @@ class Growth:
         else:
             heapq.heappush(self._heap, (entry.node.bound, next(self._ticket), entry))
 
+    def left(self) -> list[tuple[int, Node]]:
+        """What got stuck, handed over: where single precision sees no gain, the rows may still prove enough in double."""
+        stuck, self.stuck = self.stuck, []
+        self._hold(stuck)
+        return [(k, node) for k, node in stuck if not self._prunes(node.bound)]
+
     def _hold(self, found: list[tuple[int, Node]]) -> None:
         """Replace promises by what the rows prove."""
         fresh = [(k, node) for k, node in found if not node.held]

@@ -75,7 +75,7 @@ class Tightener:
         self._peaks, self._multiplier, self._power = tuple(peaks), multiplier, power
         self._neurons = int(np.clip(_MANY / np.sqrt(centre.size), _FEWEST, _NEURONS))
         rows = 2 * self._neurons * len(graph.spans)
-        self.most = max(1, int(_PRODUCTS / (rows * (graph.graph.products + _OF_AN_INPUT * centre.size))))
+        self.most = max(1, int(_PRODUCTS / (max(rows, 1) * (graph.graph.products + _OF_AN_INPUT * centre.size))))
 
     def rows(self, leaves: Leaves, level: float) -> list[Tightening | None]:
         """Rows for each node; None where none would gain. The level is finite."""
