@@ -119,11 +119,9 @@ class Rule:
         """
         if self.offset:
             lower, upper = np.nextafter(self.offset + lower, -np.inf), np.nextafter(self.offset + upper, np.inf)
-        return (
-            (lower, upper)
-            if self.floor == -math.inf
-            else (np.maximum(lower, self.floor), np.maximum(upper, self.floor))
-        )
+        if self.floor > -math.inf:
+            lower, upper = np.maximum(lower, self.floor), np.maximum(upper, self.floor)
+        return lower, upper
 
     def single(self, logits: NDArray[np.floating], label: Labels) -> Array:
         """The loss ``[B]`` of logits ``[B, K]`` in the precision they come in, or of the functionals' values ``[B, R]``."""
