@@ -26,6 +26,7 @@ class Loss(StrEnum):
     MARGIN = "margin"
     ZERO_ONE = "zero-one"
     HINGE = "hinge"
+    CW = "cw"
     CROSS_ENTROPY = "cross-entropy"
     DLR = "dlr"
     LINEAR = "linear"
