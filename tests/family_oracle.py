@@ -35,7 +35,7 @@ Weights = Sequence[tuple[Array, Array]]
 Norm = Literal["1", "2", "inf"]
 Order = float
 """1, 2 or ``math.inf``."""
-Loss = Literal["margin", "zero-one", "hinge", "cross-entropy", "linear"]
+Loss = Literal["margin", "zero-one", "hinge", "cw", "cross-entropy", "linear"]
 
 LP_TOLERANCE = 1e-10
 CONE_TOLERANCE = 1e-10
@@ -175,6 +175,8 @@ def _values(question: Question, points: Array, label: int) -> Array:
         return margin
     if question.loss == "hinge":
         return np.maximum(0.0, 1.0 + margin)
+    if question.loss == "cw":
+        return np.where(margin > 0, margin, 0.0)
     return (margin >= -TIE_TOLERANCE).astype(np.float64)
 
 
@@ -595,8 +597,8 @@ def exact(question: Question) -> tuple[float, float]:
     if question.radius == 0:
         value = _Atoms(question).master()[0]
         return value, value
-    # Mass without a block has value 0: it errs nowhere, or stays where the hinge is at least 0.
-    free = question.loss in ("zero-one", "hinge")
+    # Mass without a block has value 0: it errs nowhere, or stays where hinge and cw are at least 0.
+    free = question.loss in ("zero-one", "hinge", "cw")
     atoms, program = _Atoms(question), _program(question)
     if not program.blocks:
         value = atoms.master()[0]

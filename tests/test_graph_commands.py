@@ -87,7 +87,7 @@ def test_the_distance_of_each_sample_is_that_of_its_linear_regions(files: tuple[
 
 
 @pytest.mark.parametrize("solver", ["cells", "highs"])
-@pytest.mark.parametrize("loss", ["margin", "zero-one", "hinge"])
+@pytest.mark.parametrize("loss", ["margin", "zero-one", "hinge", "cw"])
 def test_engines_agree(files: tuple[Path, Path], loss: str, solver: str) -> None:
     net, data = load_network(files[0]), np.load(files[1])
     problem = WdroProblem(

@@ -66,6 +66,7 @@ def test_losses_are_those_of_scores_0_and_z(files: tuple[str, str]) -> None:
         Loss.MARGIN: -worst,
         Loss.ZERO_ONE: np.zeros(2),
         Loss.HINGE: np.maximum(0, 1 - worst),
+        Loss.CW: np.zeros(2),
         Loss.CROSS_ENTROPY: np.log1p(np.exp(-worst)),
     }
     for loss, want in values.items():

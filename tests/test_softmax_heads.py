@@ -173,6 +173,7 @@ def test_every_other_loss_is_what_the_notice_says(tmp_path: Path) -> None:
             Loss.MARGIN: margin,
             Loss.ZERO_ONE: (margin >= 0).astype(np.float64),
             Loss.HINGE: np.maximum(0, 1 + margin),
+            Loss.CW: np.maximum(0, margin),
             Loss.DLR: margin / (ranked[:, 0] - ranked[:, 2]),
             Loss.CROSS_ENTROPY: -own if op == "LogSoftmax" else -np.log(own),
         }

@@ -119,9 +119,11 @@ def test_zero_one_on_the_whole_space(tmp_path: Path) -> None:
 
 
 def test_hinge_and_labels(tmp_path: Path) -> None:
-    """Hinge on the step is linear from -1 on; a label moved at 0.5 makes the margin 1 at x = 0, where it was -1."""
+    """On the step hinge is linear from -1 on, cw 3 at the far end, 4 off; a label moved at 0.5 makes the margin 1 at 0, where it was -1."""
     box = Support.box(0.0, 4.0, 1)
     exactly(ask(tmp_path, STEP, [[0.0]], [0], 0.5, box, loss="hinge"), 0.5)
+    for radius in (0.5, 3.0):
+        exactly(ask(tmp_path, STEP, [[0.0]], [0], radius, box, loss="cw"), 0.75 * radius)
     exactly(ask(tmp_path, STEP, [[0.0]], [0], 0.25, box, label_cost=0.5), -1.0 + 2.0 * 0.25 / 0.5)
     exactly(ask(tmp_path, STEP, [[0.0]], [0], 0.25, box, loss="zero-one", label_cost=0.5), 0.5)
     exactly(ask(tmp_path, STEP, [[0.0]], [0], 0.25, box, loss="zero-one", label_cost=0.5, order=math.inf), 0.0)

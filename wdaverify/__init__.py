@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from wdaverify.ground import GroundCost, LinearRows, Norm, Support
     from wdaverify.journal.state import JournalState, read_state
     from wdaverify.journal.store import Journal
+    from wdaverify.losses.registry import Loss
     from wdaverify.network.model import ReluNetwork
     from wdaverify.network.onnx_reader import load_network
-    from wdaverify.problem import Functionals, Loss, Samples, WdroProblem
+    from wdaverify.problem import Functionals, Samples, WdroProblem
     from wdaverify.samples import load_samples, make_samples
     from wdaverify.wdro.curve import CurveResult
     from wdaverify.wdro.distances import DistancesResult
@@ -80,10 +81,11 @@ _HOMES = {
     ),
     "journal.state": ("JournalState", "read_state"),
     "journal.store": ("Journal",),
+    "losses.registry": ("Loss",),
     "network.model": ("ReluNetwork",),
     "network.onnx_reader": ("load_network",),
     "ground": ("GroundCost", "LinearRows", "Norm", "Support"),
-    "problem": ("Functionals", "Loss", "Samples", "WdroProblem"),
+    "problem": ("Functionals", "Samples", "WdroProblem"),
     "samples": ("load_samples", "make_samples"),
     "wdro.curve": ("CurveResult",),
     "wdro.distances": ("DistancesResult",),

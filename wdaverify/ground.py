@@ -47,6 +47,28 @@ class Norm(StrEnum):
 
     _missing_ = of
 
+    @property
+    def short(self) -> str:
+        """Its name in a formula."""
+        return _WORDS[self][0]
+
+    @property
+    def dual(self) -> str:
+        """The norm of the gradients against which it is dual, in words."""
+        return _WORDS[self][1]
+
+    @property
+    def meaning(self) -> str:
+        """What it measures, in words."""
+        return _WORDS[self][2]
+
+
+_WORDS = {
+    Norm.INF: ("l-inf", "l1 norm", "largest change of any feature (l-inf)"),
+    Norm.ONE: ("l1", "largest entry", "sum of the changes (l1)"),
+    Norm.TWO: ("l2", "l2 norm", "Euclidean distance (l2)"),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class GroundCost:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.rounding import UNIT_ROUNDOFF, float_down, underflow
 
 Ints = NDArray[np.int64]
@@ -47,7 +47,8 @@ class Pieces:
     def of(cls, problem: WdroProblem) -> Pieces:
         """The pieces of a problem; for zero-one those of the margin with the samples' own labels."""
         own, classes, cost = problem.samples.y, problem.network.n_outputs, problem.cost
-        affordable = cost.moves_labels and problem.loss is not Loss.ZERO_ONE
+        rule = problem.loss.rule
+        affordable = cost.moves_labels and not rule.by_distances
         if cost.order == math.inf:
             affordable = affordable and cost.label_cost <= problem.radius
         labels = np.broadcast_to(np.arange(classes), (own.size, classes)) if affordable else own[:, None]
@@ -57,12 +58,12 @@ class Pieces:
                 np.arange(functionals.matrix.shape[0]), (*labels.shape, functionals.matrix.shape[0])
             )
             offset = functionals.offsets(own)[:, None, :]
-        elif problem.loss is Loss.CROSS_ENTROPY:
+        elif rule.entropy:
             codes, offset = np.zeros((*labels.shape, 1), np.int64), np.zeros((*labels.shape, 1))
         else:
             rank = np.arange(classes - 1)
             codes = rank + (rank >= labels[..., None])
-            offset = np.full(codes.shape, 1.0 if problem.loss is Loss.HINGE else 0.0)
+            offset = np.full(codes.shape, rule.offset)
         per_sample = codes.shape[1] * codes.shape[2]
         label = np.broadcast_to(labels[..., None], codes.shape).reshape(-1).astype(np.int64)
         sample = np.repeat(np.arange(own.size, dtype=np.int64), per_sample)
@@ -75,8 +76,8 @@ class Pieces:
             moved=label != own[sample] if functionals is None else np.zeros(sample.size, np.bool_),
             charge=float_down(Fraction(cost.label_cost) ** cost.power) if finite else 0.0,
             per_sample=per_sample,
-            floor=0.0 if problem.loss is Loss.HINGE else -math.inf,
-            entropy=problem.loss is Loss.CROSS_ENTROPY,
+            floor=rule.floor,
+            entropy=rule.entropy,
             _matrix=None if functionals is None else functionals.matrix,
             _classes=classes,
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NoReturn
 
 import numpy as np
@@ -15,57 +14,16 @@ from numpy.typing import NDArray
 
 from wdaverify.digits import stated
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
-from wdaverify.given import array, instance, integers, real, settle, told
+from wdaverify.given import array, instance, integers, real, settle
 from wdaverify.ground import GroundCost, LinearRows, Norm, Support, check_power, check_sizes
+from wdaverify.losses.registry import Loss, in_words, those
 from wdaverify.network.model import Array, ReluNetwork
 
 __all__ = ["Functionals", "GroundCost", "LinearRows", "Loss", "Norm", "Samples", "Support", "WdroProblem"]
 
 
-_LOSSES = {
-    "01": "zero-one",
-    "0-1": "zero-one",
-    "zeroone": "zero-one",
-    "ce": "cross-entropy",
-    "crossentropy": "cross-entropy",
-}
 _SUM = 1e-9
 """By how much the sum of all weights may miss 1."""
-
-
-class Loss(StrEnum):
-    """The loss of a labelled point; a rival is a class j != y (docs/theory.md, section 4).
-
-    Names are taken in either case, with ``_`` for ``-``; ``01`` is zero-one, ``ce`` cross-entropy.
-    """
-
-    MARGIN = "margin"
-    """``max_{j != y} z_j - z_y``."""
-    ZERO_ONE = "zero-one"
-    """``[max_{j != y} z_j >= z_y]``: a tie is an error."""
-    HINGE = "hinge"
-    """``max(0, 1 + margin)``."""
-    CROSS_ENTROPY = "cross-entropy"
-    """``log sum_j exp(z_j - z_y)``."""
-    DLR = "dlr"
-    """``-(z_y - max_{j != y} z_j) / (z_pi1 - z_pi3)`` with the logits in descending order pi; K >= 3 (Croce & Hein 2020)."""
-    LINEAR = "linear"
-    """``max_r F_r . z + b_r`` for functionals of the user's own; labels enter through ``b`` alone, if at all."""
-
-    @classmethod
-    def of(cls, value: object) -> Loss:
-        """The loss that is meant.
-
-        Raises:
-            ProblemError: there is no such loss.
-        """
-        name = value.lower().replace("_", "-") if isinstance(value, str) else ""
-        name = _LOSSES.get(name, name)
-        if name in cls._value2member_map_:
-            return cls(name)
-        raise ProblemError(f"loss {told(value)}: accepted are {', '.join(cls)}")
-
-    _missing_ = of
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,12 +132,12 @@ class WdroProblem:
             loss=Loss.of(self.loss),
             radius=real("radius", self.radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
         )
-        if network.classes == () and self.loss is not Loss.LINEAR:
+        if network.classes == () and not self.loss.rule.takes_functionals:
             raise ProblemError(
                 f"{network.name} is a regressor, whose outputs are no scores of classes: the linear loss (loss='linear', with functionals "
                 "of the outputs) is accepted"
             )
-        if network.n_outputs == 1 and self.loss is not Loss.LINEAR:
+        if network.n_outputs == 1 and not self.loss.rule.takes_functionals:
             network = network.two_classes()
             settle(self, network=network)
         check_power("radius", self.radius, self.cost.order, "rescale the features")
@@ -210,28 +168,22 @@ class WdroProblem:
         return f"<WdroProblem: {self.loss.value} loss, {ball}; {self.network!r}, {self.samples!r}, {self.support!r}>"
 
     def _check_loss(self) -> None:
-        network = self.network
-        if (self.functionals is not None) != (self.loss is Loss.LINEAR):
-            raise ProblemError("the linear loss needs functionals (--functionals FILE), and no other loss takes them")
+        network, rule = self.network, self.loss.rule
+        if (self.functionals is not None) != rule.takes_functionals:
+            takers = in_words(those(lambda r: r.takes_functionals))
+            raise ProblemError(
+                f"the {takers} loss needs functionals (--functionals FILE), and no other loss takes them"
+            )
         if self.functionals is not None:
-            refuse_dropped(network, "the linear loss")
+            refuse_dropped(network, f"the {rule.noun}")
             if self.functionals.matrix.shape[1] != network.n_outputs:
                 raise ProblemError(
                     f"functionals of {self.functionals.matrix.shape[1]} outputs where {network.name} has {network.n_outputs}"
                 )
-            if self.cost.moves_labels:
-                raise ProblemError(
-                    "the linear loss takes no label cost: what it says of other labels is not defined; leave --label-cost out"
-                )
-        elif self.loss is Loss.DLR and network.n_outputs < 3:
-            raise ProblemError(
-                f"the loss dlr with {network.n_outputs} output(s): its denominator needs at least 3 classes; ask for --loss margin"
-            )
-        elif self.loss is Loss.DLR and self.cost.moves_labels:
-            raise ProblemError(
-                f"the loss dlr with label cost {stated(self.cost.label_cost)}: its labels are fixed; leave --label-cost out, "
-                "or ask for --loss margin"
-            )
+        if network.n_outputs < rule.least_classes:
+            raise ProblemError(f"the loss {self.loss.value} with {network.n_outputs} output(s): {rule.few_classes}")
+        if rule.fixed_labels and self.cost.moves_labels:
+            raise ProblemError(rule.fixed_labels.format(cost=stated(self.cost.label_cost)))
 
     def _check_labels(self) -> None:
         samples = self.samples

@@ -91,6 +91,8 @@ def losses(p: WdroProblem, sample: Array, point: Array) -> Array:
     worst = np.asarray(margin.max(axis=1, initial=-np.inf))
     if p.loss is Loss.ZERO_ONE:
         return np.asarray((worst >= 0).astype(float))
+    if p.loss is Loss.CW:
+        return np.maximum(worst, 0.0)
     return np.maximum(1 + worst, 0.0) if p.loss is Loss.HINGE else worst
 
 
@@ -169,11 +171,15 @@ def test_proposals_are_feasible_for_every_cost_and_loss(norm: Norm, order: float
 
 @pytest.mark.parametrize(("norm", "order", "kind"), one_in(2, SOME_NORMS, ORDERS, SUPPORTS))
 def test_proposals_lie_in_every_support(norm: Norm, order: float, kind: str) -> None:
-    for loss, weighted in ((Loss.MARGIN, True), (Loss.ZERO_ONE, False), (Loss.HINGE, False)):
+    for loss, weighted in ((Loss.MARGIN, True), (Loss.ZERO_ONE, False), (Loss.HINGE, False), (Loss.CW, False)):
         radius = 1.0 if kind in ("integers", "one-hot") else 0.2
         p = random_problem(2, norm, order, loss, kind, weighted=weighted, radius=radius)
         out = run_attacks(p, device="cpu", restarts=1)
         check(p, out)
+        if (
+            loss is Loss.CW and kind == "one-hot"
+        ):  # one sample is an error, and for no loss is it raised under these rows
+            continue
         assert loss is Loss.ZERO_ONE or mixture(p, out.sample, out.point) > nominal(p)
 
 

@@ -84,7 +84,9 @@ def test_any_point_ends_a_search(seed: int, norm: Norm, share: float) -> None:
         assert answer.bound <= nearest + 1e-12
         (point,) = answer.points
         z = net.forward(point[None])[0]
-        assert z[distance.rival] >= z[distance.label] - 1e-7 * (1 + np.abs(z).max())  # who asked pushes a near tie across
+        assert z[distance.rival] >= z[distance.label] - 1e-7 * (
+            1 + np.abs(z).max()
+        )  # who asked pushes a near tie across
         assert region.cost.distance(point - region.centre) <= region.far + 1e-12
 
 

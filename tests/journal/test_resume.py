@@ -156,7 +156,7 @@ def test_a_run_killed_again_and_again_gets_there(tmp_path: Path) -> None:
     assert max(Counter(answered(tmp_path)).values()) == 1
 
 
-@pytest.mark.parametrize("loss", [*LOSSES, "hinge"])
+@pytest.mark.parametrize("loss", [*LOSSES, "hinge", "cw"])
 def test_what_is_done_is_not_done_again(loss: str, tmp_path: Path) -> None:
     first, second = run(tmp_path, loss)[0], run(tmp_path, loss)[0]
     assert first.statistics.solves >= 5
@@ -196,10 +196,11 @@ def test_another_norm_takes_up_points_alone(loss: str, tmp_path: Path) -> None:
         assert verify(question(loss, norm=Norm.ONE), journal=journal).statistics.solves == 0
 
 
-def test_the_hinge_takes_up_the_margin(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["hinge", "cw"])
+def test_a_floor_takes_up_the_margin(loss: str, tmp_path: Path) -> None:
     """Both losses are made of the same functionals."""
     run(tmp_path, "margin")
-    plain, helped = fresh(question("hinge"), tmp_path)
+    plain, helped = fresh(question(loss), tmp_path)
     assert helped.value == pytest.approx(plain.value, abs=2 * GAP)
     assert "reused" in " ".join(helped.notices)
     assert " 0 fact(s)" not in " ".join(helped.notices)

@@ -175,7 +175,7 @@ def test_sensitivity_takes_the_norm_conjugate_to_the_order(tmp_path: Path) -> No
         assert first_order(question, 1.5) == pytest.approx(1.5 + slope / 8, rel=1e-12)
 
 
-@pytest.mark.parametrize("loss", [Loss.MARGIN, Loss.HINGE, Loss.CROSS_ENTROPY, Loss.DLR, Loss.LINEAR])
+@pytest.mark.parametrize("loss", [Loss.MARGIN, Loss.HINGE, Loss.CW, Loss.CROSS_ENTROPY, Loss.DLR, Loss.LINEAR])
 def test_sensitivity_of_one_sample_is_a_finite_difference(loss: Loss) -> None:
     """Order 1, l1, one sample: the largest partial derivative, by central differences of the loss itself."""
     for seed in range(12):

@@ -191,7 +191,7 @@ def test_an_interrupt_inside_the_exact_run_keeps_its_bracket(monkeypatch: pytest
 # Radii
 
 
-@pytest.mark.parametrize("loss", [Loss.MARGIN, Loss.ZERO_ONE, Loss.HINGE, Loss.CROSS_ENTROPY])
+@pytest.mark.parametrize("loss", [Loss.MARGIN, Loss.ZERO_ONE, Loss.HINGE, Loss.CW, Loss.CROSS_ENTROPY])
 def test_radius_zero_is_the_nominal_loss(loss: Loss) -> None:
     ladder = only(tiny(loss=loss, radius=0.0))
     for rung in ladder.rungs:

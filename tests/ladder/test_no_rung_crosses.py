@@ -21,7 +21,7 @@ from wdaverify.wdro.result import Voucher
 NORMS, ORDERS = ("inf", "1", "2"), (1, 2, math.inf)
 PIECEWISE = ("inf", "1", pytest.param("2", marks=pytest.mark.full))
 """The norms of linear programs; the cone programs of the other one are slow, and usually left to ``test_whole_space``."""
-LOSSES = ("margin", "zero-one", "hinge", "cross-entropy", "linear")
+LOSSES = ("margin", "zero-one", "hinge", "cw", "cross-entropy", "linear")
 EXTRAS = ("label_cost", "cost_weights", "rows", "integer")
 ATTACKS = ("WDA(1)", "WDA++", "mixture")
 COUNT, USUAL = 8, 1
@@ -110,7 +110,7 @@ def test_labels_weights_rows_and_integers(extra: str, norm: str, order: float, s
 @pytest.mark.parametrize("order", ORDERS)
 def test_everything_at_once(order: float, seed: int, tmp_path: Path) -> None:
     extras = dict.fromkeys(EXTRAS, True)
-    loss = ("margin", "zero-one", "hinge")[seed % 3]
+    loss = ("margin", "zero-one", "hinge", "cw")[seed % 4]
     against_oracle(random_question(seed, norm=NORMS[seed % 3], order=order, loss=loss, **extras), tmp_path)
 
 

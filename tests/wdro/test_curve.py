@@ -30,7 +30,7 @@ def read(result: CurveResult, radius: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("loss", ["margin", "hinge", "linear", "zero-one"])
+@pytest.mark.parametrize("loss", ["margin", "hinge", "cw", "linear", "zero-one"])
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_curve_holds_at_every_radius(order: int, loss: str, seed: int, tmp_path: Path) -> None:
     question = random_question(seed, norm=("inf", "1")[seed % 2], order=order, loss=loss)

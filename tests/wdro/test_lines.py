@@ -19,7 +19,7 @@ from wdaverify.witness.evaluate import distances_up, edge_of
 from wdaverify.witness.losses import loss_bounds
 
 MODELS = Path(__file__).parents[2] / "models"
-LOSSES = [Loss.MARGIN, Loss.HINGE, Loss.CROSS_ENTROPY, Loss.LINEAR]
+LOSSES = [Loss.MARGIN, Loss.HINGE, Loss.CW, Loss.CROSS_ENTROPY, Loss.LINEAR]
 
 
 def question(loss: Loss, order: float, norm: Norm, count: int = 8, weights: Array | None = None) -> WdroProblem:

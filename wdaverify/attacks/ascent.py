@@ -23,7 +23,7 @@ from wdaverify.attacks.pool import Pool, Price
 from wdaverify.attacks.recast import Recast
 from wdaverify.attacks.torch_network import TorchNetwork
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, Norm, WdroProblem
+from wdaverify.problem import Norm, WdroProblem
 
 POOL_NUMBERS = 2**26
 """Numbers that the pool's points may take in all (512 MiB); the envelopes' capacity follows from it."""
@@ -165,17 +165,18 @@ class Arena:
     def loss(self, margin: Tensor) -> Tensor:
         """The problem's loss ``[B]`` of the margins ``[B, J]``."""
         best = margin.amax(dim=1)
-        if self.problem.loss is Loss.CROSS_ENTROPY:
+        if self.problem.loss.rule.entropy:
             return torch.logaddexp(margin.logsumexp(dim=1), torch.zeros_like(best))
-        return (best >= 0).to(best.dtype) if self.problem.loss is Loss.ZERO_ONE else self.worth(best)
+        return (best >= 0).to(best.dtype) if self.problem.loss.rule.by_distances else self.worth(best)
 
     def worth(self, margin: Tensor) -> Tensor:
         """The loss of single margins, elementwise, as if there were no other rival (not for zero-one)."""
-        if self.problem.loss is Loss.HINGE:
-            return (1 + margin).clamp(min=0.0)
-        if self.problem.loss is Loss.CROSS_ENTROPY:
+        rule = self.problem.loss.rule
+        if rule.entropy:
             return torch.nn.functional.softplus(margin)
-        return margin
+        if rule.offset:
+            margin = rule.offset + margin
+        return margin if rule.floor == -math.inf else margin.clamp(min=rule.floor)
 
     def margins(self, x: Tensor, sample: Tensor) -> Tensor:
         """Margins ``[B, J]`` at points ``[B, n]`` of samples ``[B]``."""

@@ -16,7 +16,6 @@ from torch import Tensor
 from wdaverify.attacks.ascent import Arena, Schedule
 from wdaverify.attacks.pool import multiplier
 from wdaverify.attacks.wda_pp import bisect
-from wdaverify.problem import Loss
 
 RIVALS = 3
 ROUNDS = 6
@@ -62,7 +61,7 @@ def refine_envelopes(arena: Arena, seed: int) -> None:
 
 def leading(arena: Arena) -> Tensor:
     """The groups ``[P]`` that matter as far as is known: of nearest crossings for zero-one, else of best scores."""
-    if arena.problem.loss is Loss.ZERO_ONE:
+    if arena.problem.loss.rule.by_distances:
         return _leading(arena, -arena.pool.near)
     return _leading(arena, _scored(arena)[0])
 

@@ -28,7 +28,7 @@ from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.ground import LARGEST
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.transport.distribution import Distribution
 
 POWERS = (1, 2, 4, 8, 16)
@@ -76,7 +76,7 @@ def run_attacks(
             found[name] = wda_pp.attack(arena) if name not in names else wda.attack(arena, names[name])
             spent[name] = time.monotonic() - begun
         _sweep(arena, seed, restarts)
-        if problem.loss is Loss.ZERO_ONE:
+        if problem.loss.rule.by_distances:
             polish.refine_crossings(arena)
             polish.borrow_crossings(arena)
         else:
@@ -120,7 +120,7 @@ def _sweep(arena: Arena, seed: int, restarts: int) -> None:
             return
         groups = polish.leading(arena) if k else torch.arange(arena.clean.numel(), device=arena.centre.device)
         sample = groups // arena.rivals
-        if arena.problem.loss is not Loss.ZERO_ONE:
+        if not arena.problem.loss.rule.by_distances:
             _sweep_groups(arena, groups, far, generator, k)
             continue
         nearest = arena.nearest()

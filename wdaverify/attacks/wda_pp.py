@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from wdaverify.attacks.ascent import Arena
-from wdaverify.problem import Loss
 from wdaverify.transport.distribution import Distribution
 
 PACES = (1.05, 0.5, 0.2)
@@ -33,7 +32,7 @@ def attack(arena: Arena) -> Distribution:
     for part in arena.batches(count, tried * len(PACES)):
         sample = torch.arange(part.start, part.stop, device=points.device)
         points[part], distance[part] = _flipped(arena, sample, tried)
-    if arena.problem.loss is Loss.CROSS_ENTROPY:  # a flip need not raise the sum over all rivals
+    if arena.problem.loss.rule.entropy:  # a flip need not raise the sum over all rivals
         after = arena.loss(arena.margins(points, torch.arange(count, device=points.device)))
         distance = distance.masked_fill(after <= arena.loss(arena.clean), torch.inf)
     return _buy(arena, points, distance)

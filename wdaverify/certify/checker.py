@@ -19,8 +19,9 @@ from wdaverify.certify.proof import MalformedProofError, Proof, Tree
 from wdaverify.certify.upper import distance_bounds, farthest, in_time, margin_bounds
 from wdaverify.digits import down_to, stated, up_to
 from wdaverify.given import instance, real
+from wdaverify.losses.registry import in_words, those
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, Norm, WdroProblem
+from wdaverify.problem import Norm, WdroProblem
 from wdaverify.rounding import float_down, float_up
 
 _TOLERANCE = 1e-6
@@ -85,12 +86,10 @@ def _short(side: str, claimed: float, proven: float, late: str) -> str:
 
 def _beyond(problem: WdroProblem) -> list[str]:
     """What keeps a problem from being one that is checked here."""
-    known = problem.cost.plain and problem.support.plain and problem.loss in (Loss.MARGIN, Loss.ZERO_ONE)
-    return (
-        []
-        if known
-        else ["the problem is beyond what a certificate proves: order 1, l-inf or l1, margin or zero-one on a box"]
-    )
+    if problem.cost.plain and problem.support.plain and problem.loss.rule.certified:
+        return []
+    losses = in_words(those(lambda rule: rule.certified), "or")
+    return [f"the problem is beyond what a certificate proves: order 1, l-inf or l1, {losses} on a box"]
 
 
 def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
@@ -156,7 +155,7 @@ def _distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
 
 def _loss(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, Fraction]:
     """Bounds of the loss, equal wherever rationals are short."""
-    if problem.loss is Loss.ZERO_ONE:
+    if problem.loss.rule.by_distances:
         return (Fraction(int(exact_error(problem.network, x, label))),) * 2
     return margin_between(problem.network, x, label)
 
@@ -176,7 +175,7 @@ def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> t
         return float_up(
             sum((Fraction(w) * v for w, v in zip(samples.w.tolist(), losses, strict=True)), Fraction(0))
         ), ""
-    bound = _knapsack if problem.loss is Loss.ZERO_ONE else _dual
+    bound = _knapsack if problem.loss.rule.by_distances else _dual
     upper, done = bound(certificate, problem, deadline)
     count = len(certificate.proofs)
     late = f"the time limit ended the checker's replay of the proofs ({done} of {count} were replayed)"

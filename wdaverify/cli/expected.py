@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wdaverify.cli.questions import network_of, support_of
 from wdaverify.errors import CertificateError
+from wdaverify.losses.registry import in_words, those
 from wdaverify.untrusted import shown
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ def expected_problem(
 def _check_family(certificate: Certificate, path: str) -> None:
     """Refuse what no checker here knows."""
     stated = (certificate.norm, certificate.loss, certificate.order)
-    if certificate.norm not in ("inf", "1") or certificate.loss not in ("margin", "zero-one") or certificate.order != 1:
+    losses = those(lambda rule: rule.certified)
+    if certificate.norm not in ("inf", "1") or certificate.loss not in losses or certificate.order != 1:
         raise CertificateError(
-            f"the certificate states norm, loss and order {stated}: norm inf or 1, margin or zero-one and order 1 are accepted"
+            f"the certificate states norm, loss and order {stated}: norm inf or 1, {in_words(losses, 'or')} and order 1 are accepted"
         )
     if certificate.count < 1:
         raise CertificateError(f"{shown(path, 4096)}: it is about {certificate.count} samples; at least 1 is accepted")

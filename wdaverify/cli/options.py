@@ -9,6 +9,7 @@ import click
 
 from wdaverify.cli.group import CommandLine
 from wdaverify.cli.values import image_shape, number, side, whole
+from wdaverify.losses.registry import Loss
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Option = Callable[[Any], Any]
@@ -69,7 +70,7 @@ _QUESTION: dict[str, _Option] = {
     ),
     "loss": click.option(
         "--loss",
-        type=click.Choice(["margin", "zero-one", "hinge", "cross-entropy", "dlr", "linear"]),
+        type=click.Choice([loss.value for loss in Loss]),
         default="margin",
         help="Loss of a point; linear needs --functionals.",
     ),
@@ -136,7 +137,7 @@ _STATED = _all(
     click.option("--order", type=click.Choice(["1", "2", "inf"]), help="Refuse a proof about another order."),
     click.option(
         "--loss",
-        type=click.Choice(["margin", "zero-one", "hinge", "cross-entropy", "dlr", "linear"]),
+        type=click.Choice([loss.value for loss in Loss]),
         help="Refuse a proof about another loss.",
     ),
 )

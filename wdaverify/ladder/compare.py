@@ -21,8 +21,9 @@ from wdaverify.lipschitz.exact import interval_constants, lipschitz
 from wdaverify.lipschitz.lipsdp import lipsdp
 from wdaverify.lipschitz.norms import product_of_norms
 from wdaverify.lipschitz.question import LipschitzProblem
+from wdaverify.losses.registry import those
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.wdro.attacking import FINDING_SHARE, launch, refuse_overflow, stay_put, valued
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.options import Options, seconds
@@ -130,7 +131,7 @@ def compare(
     deadline = math.inf if settings.time_limit is None else begun + settings.time_limit
     with deciding_until(deadline):
         refuse_overflow(problem)
-        slopes = None if problem.loss is Loss.DLR else slopes_question(problem)
+        slopes = None if problem.loss.rule.no_slope else slopes_question(problem)
         constants, ladders, stopped = _Constants(slopes), [], False
         time_left = _Budget(deadline, len(radii) * sum(_weight(name, settings) for name in settings.rungs))
         for radius in radii:
@@ -267,9 +268,9 @@ class _Climb:
         problem, name = self._problem, NAMES["asymptotic"]
         if problem.support.bounded:
             self._put(absent(name, Side.BELOW, "the support is bounded: slopes at infinity are for --support none"))
-        elif problem.cost.order != 1 or problem.loss in (Loss.ZERO_ONE, Loss.DLR):
+        elif problem.cost.order != 1 or not problem.loss.rule.grows:
             self._put(
-                absent(name, Side.BELOW, "for order 1 and losses that grow: margin, hinge, cross-entropy, linear")
+                absent(name, Side.BELOW, f"for order 1 and losses that grow: {', '.join(those(lambda r: r.grows))}")
             )
         else:
             begun = time.monotonic()
@@ -282,8 +283,7 @@ class _Climb:
 
     def _sensitivity(self) -> None:
         name, begun = NAMES["first-order"], time.monotonic()
-        if self._problem.loss is Loss.ZERO_ONE:
-            why = "the zero-one loss has no gradient"
+        if why := self._problem.loss.rule.no_gradient:
             self._put(absent(name, Side.BELOW, why, kind=Kind.ESTIMATE))
             return
         value = first_order(self._problem, self._nominal)
@@ -314,7 +314,8 @@ class _Climb:
         """A certificate made of Lipschitz constants, which are found once for all radii."""
         question = self._constants.question
         if question is None:
-            self._put(absent(NAMES[name], Side.ABOVE, "the DLR loss is not Lipschitz: its denominator may vanish"))
+            rule = self._problem.loss.rule
+            self._put(absent(NAMES[name], Side.ABOVE, f"the {rule.noun} is not Lipschitz: {rule.no_slope}"))
             return
         if name not in self._constants.found:
             begun = time.monotonic()
@@ -351,7 +352,7 @@ class _Climb:
 
     def _by_cells(self, question: LipschitzProblem) -> tuple[Array | None, str]:
         settings = self._settings
-        apart = self._problem.loss is Loss.ZERO_ONE
+        apart = self._problem.loss.rule.by_distances
         found = lipschitz(question, time_limit=self._limit(), jobs=settings.jobs, seed=settings.seed, each=apart)
         if found.reason is Reason.INTERRUPTED:
             raise KeyboardInterrupt
@@ -366,11 +367,11 @@ class _Climb:
 
     def _crown(self) -> None:
         problem, name, begun = self._problem, NAMES["crown"], time.monotonic()
-        if problem.loss is Loss.DLR:
-            self._put(absent(name, Side.ABOVE, "the DLR loss is no functional of the logits"))
+        if problem.loss.rule.by_levels:
+            self._put(absent(name, Side.ABOVE, f"the {problem.loss.rule.noun} is no functional of the logits"))
             return
         limit = self._limit()
-        if problem.loss is Loss.ZERO_ONE:
+        if problem.loss.rule.by_distances:
             value = crown_zero_one(problem, math.inf if limit is None else begun + limit)
             detail = "distances from balls without an error"
         elif problem.radius == 0:
@@ -384,9 +385,9 @@ class _Climb:
 
     def _lp(self) -> None:
         problem, name, begun = self._problem, NAMES["lp"], time.monotonic()
-        if problem.loss is Loss.DLR:
-            self._put(absent(name, Side.ABOVE, "the DLR loss is no functional of the logits"))
-        elif problem.loss is Loss.ZERO_ONE:
+        if problem.loss.rule.by_levels:
+            self._put(absent(name, Side.ABOVE, f"the {problem.loss.rule.noun} is no functional of the logits"))
+        elif problem.loss.rule.by_distances:
             found = self._roots()
             self._bound(name, Side.ABOVE, found, time.monotonic() - begun, "distances by linear programs, no branching")
         elif problem.radius == 0:

@@ -20,7 +20,7 @@ import numpy as np
 
 from wdaverify.lipschitz.question import FUNCTIONALS, LipschitzProblem, Measure
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_down, float_up, squares_down
 from wdaverify.transport.knapsack import knapsack_upper
 from wdaverify.wdro.margin import dual_value
@@ -49,7 +49,7 @@ def slopes_question(problem: WdroProblem) -> LipschitzProblem:
 
 def bound_from(problem: WdroProblem, measure: Measure, constants: Array) -> float:
     """The upper bound of V that constants ``[R]`` of a measure's rows prove."""
-    if problem.loss is Loss.ZERO_ONE:
+    if problem.loss.rule.by_distances:
         return _zero_one(problem, measure, constants)
     largest = float(constants.max(initial=0.0))
     if not math.isfinite(largest):

@@ -11,7 +11,7 @@ import numpy as np
 
 from wdaverify.ground import GroundCost, Norm, euclidean
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import WdroProblem
 
 
 def first_order(problem: WdroProblem, nominal: float) -> float:
@@ -48,28 +48,8 @@ def _dual_norm(gradient: Array, cost: GroundCost) -> Array:
 def _loss_gradient(problem: WdroProblem) -> Array:
     """The loss's derivative by the logits at the samples, ``[N, K]``."""
     samples = problem.samples
-    z, rows = problem.network.forward(samples.x), np.arange(len(samples))
-    if problem.functionals is not None:
-        values = z @ problem.functionals.matrix.T + problem.functionals.offsets(samples.y)
-        return np.asarray(problem.functionals.matrix[values.argmax(axis=1)])
-    others = z.copy()
-    others[rows, samples.y] = -np.inf
-    rival, out = others.argmax(axis=1), np.zeros_like(z)
-    if problem.loss is Loss.CROSS_ENTROPY:
-        share = np.exp(z - z.max(axis=1, keepdims=True))
-        out += share / share.sum(axis=1, keepdims=True)
-        out[rows, samples.y] -= 1.0
-        return out
-    out[rows, rival] += 1.0
-    out[rows, samples.y] -= 1.0
-    margin = z[rows, rival] - z[rows, samples.y]
-    if problem.loss is Loss.HINGE:
-        return np.asarray(np.where((1 + margin > 0)[:, None], out, 0.0))
-    if problem.loss is Loss.DLR:
-        order = np.argsort(-z, axis=1, kind="stable")
-        spread = z[rows, order[:, 0]] - z[rows, order[:, 2]]
-        by_spread = np.zeros_like(z)
-        by_spread[rows, order[:, 0]] += 1.0
-        by_spread[rows, order[:, 2]] -= 1.0
-        return np.asarray(out / spread[:, None] - (margin / spread**2)[:, None] * by_spread)
-    return out
+    values = problem.network.forward(samples.x)
+    if problem.functionals is None:
+        return problem.loss.rule.derivative(values, samples.y)
+    values = values @ problem.functionals.matrix.T + problem.functionals.offsets(samples.y)
+    return np.asarray(problem.loss.rule.derivative(values, samples.y) @ problem.functionals.matrix)

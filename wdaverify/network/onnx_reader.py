@@ -19,6 +19,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from wdaverify.errors import NetworkError
 from wdaverify.given import flag, instance, path_of
+from wdaverify.losses.registry import in_words, those
 from wdaverify.network.model import Head, ReluNetwork
 from wdaverify.network.onnx_batch import check_apart, of_one
 from wdaverify.network.onnx_constants import folded, shape_of
@@ -39,16 +40,20 @@ from wdaverify.untrusted import UnreadableError, file_name, shown
 MAX_NODES = 10_000
 
 
-_DROPPED: dict[Head, str] = {
-    "softmax": "zero-one, and the distance to an error, are the same with it; margin, hinge and dlr are those of the logits, not of "
-    "the probabilities; cross-entropy is -log of the label's probability, the Softmax applied once",
-    "log-softmax": "it moves all of them by one number, so that zero-one, margin, hinge, dlr and cross-entropy (-log of the label's "
-    "probability) are the same with it",
-    "sigmoid": "zero-one, and the distance to an error, are those of the probability against 1/2; cross-entropy is -log of the label's "
-    "probability, the Sigmoid applied once; margin and hinge are those of the logit",
-    "argmax": "zero-one, and the distance to an error, are those of the label, where a tie is an error; the other losses are those of z",
-}
-"""What a final operator that is left out means for the losses of the logits."""
+def _dropped(head: Head) -> str:
+    """What a final operator that is left out means for the losses of the logits."""
+    of_logits = those(lambda rule: rule.of_logits)
+    of_one = those(lambda rule: rule.of_logits and rule.least_classes <= 2)
+    return {
+        "softmax": f"zero-one, and the distance to an error, are the same with it; {in_words(of_logits)} are those of the logits, not of "
+        "the probabilities; cross-entropy is -log of the label's probability, the Softmax applied once",
+        "log-softmax": f"it moves all of them by one number, so that zero-one, {', '.join(of_logits)} and cross-entropy (-log of the "
+        "label's probability) are the same with it",
+        "sigmoid": "zero-one, and the distance to an error, are those of the probability against 1/2; cross-entropy is -log of the "
+        f"label's probability, the Sigmoid applied once; {in_words(of_one)} are those of the logit",
+        "argmax": "zero-one, and the distance to an error, are those of the label, where a tie is an error; the other losses are those "
+        "of z",
+    }[head]
 
 
 def load_network(
@@ -126,7 +131,7 @@ def _told(head: tuple[str, Head], logits: bool) -> str:
     label, kind = head
     if logits:
         return f"{label} at the end of the network is left out, as asked: its outputs z are the logits in front of it"
-    return f"{label} at the end of the network is dropped, and z are the logits in front of it: {_DROPPED[kind]}"
+    return f"{label} at the end of the network is dropped, and z are the logits in front of it: {_dropped(kind)}"
 
 
 def _parse(data: bytes) -> tuple[GraphProto, int]:

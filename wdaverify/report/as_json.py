@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from wdaverify.losses.registry import Loss, those
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Functionals, Support, WdroProblem
 from wdaverify.report.layers import layers
@@ -136,8 +137,15 @@ def schema(name: str) -> Json:
     if name not in SCHEMAS:
         raise KeyError(f"no schema {name!r}: there are {', '.join(SCHEMAS)}")
     text = resources.files("wdaverify.report").joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
-    document: Json = json.loads(text)
+    document: Json = json.loads(text, object_hook=_named_losses)
     return document
+
+
+def _named_losses(entry: Json) -> Json:
+    """The losses that are accepted, where a schema leaves them to the registry, which alone lists them."""
+    which = {"every loss": list(Loss), "every loss of certificates": those(lambda rule: rule.certified)}
+    accepted = which.get(str(entry.get("$comment")))
+    return entry if accepted is None else {"enum": [loss.value for loss in accepted]}
 
 
 def number(value: float) -> float | str:

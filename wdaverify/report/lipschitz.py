@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from wdaverify.digits import down, places, stated, up, width
-from wdaverify.ground import Norm
 from wdaverify.lipschitz.question import OPERATOR_NORM, LipschitzProblem
 from wdaverify.lipschitz.result import LipschitzResult, Part
 from wdaverify.report.as_json import Json, network_provenance_json, number, support_json
@@ -13,8 +12,6 @@ from wdaverify.report.summary import rows
 from wdaverify.wdro.result import Status, Voucher
 
 SCHEMA = "wdaverify/lipschitz/1"
-_NORMS = {Norm.INF: "l-inf", Norm.ONE: "l1", Norm.TWO: "l2"}
-_DUALS = {Norm.INF: "l1 norm", Norm.ONE: "largest entry", Norm.TWO: "l2 norm"}
 _SHOWN = 20
 
 
@@ -73,7 +70,7 @@ def _part(part: Part) -> Json:
 
 def lipschitz_summary(result: LipschitzResult) -> str:
     """The question, the bracket, where it is attained, and what it cost; ends without a newline."""
-    problem, norm = result.problem, _NORMS[result.problem.cost.norm]
+    problem, norm = result.problem, result.problem.cost.norm.short
     digits = places(result.lower, result.upper)
     exact = result.status is Status.EXACT
     statistics = result.statistics
@@ -115,11 +112,11 @@ def _voucher(result: LipschitzResult) -> str:
 def _question(problem: LipschitzProblem) -> str:
     names = problem.measure.names
     if problem.measure.kind == OPERATOR_NORM:
-        norm = _NORMS[problem.cost.norm]
+        norm = problem.cost.norm.short
         what = f"operator norm of the whole Jacobian, from {norm} to {norm}"
     else:
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        what = f"largest gradient ({_DUALS[problem.cost.norm]}) of {shown}"
+        what = f"largest gradient ({problem.cost.norm.dual}) of {shown}"
     return f"{what}, on {_where(problem)}"
 
 

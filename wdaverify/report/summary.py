@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from wdaverify.digits import at_most, down, percent, places, stated, up, width
 from wdaverify.network.model import ReluNetwork
-from wdaverify.problem import Loss, Norm, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.report.layers import layers, widths
 from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
@@ -119,8 +119,8 @@ def rows(table: list[tuple[str, str]]) -> str:
 def question_text(problem: WdroProblem) -> str:
     """The question as a formula, with the names filled in."""
     cost, loss = problem.cost, problem.loss
-    norm = {Norm.INF: "l-inf", Norm.ONE: "l1", Norm.TWO: "l2"}[cost.norm]
-    meaning = MEANING[loss]
+    norm = cost.norm.short
+    meaning = loss.rule.formula
     ball = f"W_{cost.order}(Q, P) <= {stated(problem.radius)}"
     weighted = "" if cost.weights is None else ", features weighted"
     labels = f"labels move at {stated(cost.label_cost)}" if cost.moves_labels else "fixed labels"
@@ -135,16 +135,6 @@ def question_text(problem: WdroProblem) -> str:
         ("samples", f"{len(problem.samples)} from {problem.samples.source}"),
     ]
     return rows(table)
-
-
-MEANING = {
-    Loss.MARGIN: "max_(j != y) z_j - z_y",
-    Loss.ZERO_ONE: "1 if max_(j != y) z_j >= z_y, else 0",
-    Loss.HINGE: "max(0, 1 + max_(j != y) z_j - z_y)",
-    Loss.CROSS_ENTROPY: "log sum_j exp(z_j - z_y)",
-    Loss.DLR: "-(z_y - max_(j != y) z_j) / (z_pi1 - z_pi3)",
-    Loss.LINEAR: "max_r F_r . z + b_r of the functionals given",
-}
 
 
 def _box(problem: WdroProblem) -> str:
@@ -191,7 +181,7 @@ _VOUCHERS = {
 
 
 def _lower_voucher(result: VerificationResult) -> str:
-    if result.vouched_lower is Voucher.CHECKED and result.problem.loss is Loss.ZERO_ONE:
+    if result.vouched_lower is Voucher.CHECKED and result.problem.loss.rule.by_distances:
         return "each atom's loss decided here in exact arithmetic"
     return _VOUCHERS[result.vouched_lower]
 

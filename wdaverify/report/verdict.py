@@ -45,7 +45,7 @@ def verdict_summary(
 
 
 def _theorem(problem: WdroProblem) -> str:
-    norm = "l-inf" if problem.cost.norm.value == "inf" else "l1"
+    norm = problem.cost.norm.short
     box = box_text(problem.support.lower, problem.support.upper)
     if "..." in box:
         box += " (each is in the JSON of --output)"

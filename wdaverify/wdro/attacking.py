@@ -44,10 +44,10 @@ def refuse_overflow(problem: WdroProblem) -> None:
     """
     lower, upper = clean_losses(problem)
     bad = np.flatnonzero(~(np.isfinite(lower) & np.isfinite(upper)))
-    if bad.size and problem.loss is Loss.DLR:
+    rule = problem.loss.rule
+    if bad.size and rule.undefined:
         raise ProblemError(
-            f"the DLR loss is not defined at sample {int(bad[0])} of {problem.samples.source}: its three largest logits tie; "
-            "leave the sample out, or ask for --loss margin"
+            f"the {rule.noun} is not defined at sample {int(bad[0])} of {problem.samples.source}: {rule.undefined}"
         )
     if bad.size:
         raise ProblemError(
@@ -82,8 +82,8 @@ def launch(
     twins = Twins(problem.samples)
     until = None if math.isinf(deadline) else deadline
     asked = twins.merged(problem)
-    if asked.loss is Loss.DLR:  # its attacks are those of the margin, whose points are valued by the loss itself
-        asked = replace(asked, loss=Loss.MARGIN)
+    if asked.loss.rule.attacked_as:  # the points are valued by the loss itself
+        asked = replace(asked, loss=Loss(asked.loss.rule.attacked_as))
     return twins.fanned_out(run_attacks(asked, device=device, seed=seed, deadline=until, everyone=everyone))
 
 

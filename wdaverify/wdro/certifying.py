@@ -11,7 +11,6 @@ from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.checker import recheck
 from wdaverify.certify.proof import Proof
 from wdaverify.digits import width
-from wdaverify.problem import Loss
 from wdaverify.wdro.result import Reason, Status, VerificationResult, Voucher
 
 
@@ -19,7 +18,7 @@ def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certi
     """The certificate of a result: its atoms, its multiplier and the proofs that were kept."""
     problem, atoms = result.problem, result.atoms
     samples, support = problem.samples, problem.support
-    margin = problem.loss is Loss.MARGIN and result.multiplier is not None
+    margin = problem.loss.rule.by_pieces and result.multiplier is not None
     return Certificate(
         network_sha256=problem.network.sha256,
         samples_sha256=samples.sha256,

@@ -8,7 +8,6 @@ import time
 import numpy as np
 
 from wdaverify.digits import up_to
-from wdaverify.problem import Loss
 from wdaverify.solvers.registry import Choice
 from wdaverify.wdro.attacking import stay_put
 from wdaverify.wdro.dlr import DlrSearch
@@ -114,7 +113,7 @@ def _clean_brackets(run: Run) -> tuple[SampleBracket, ...]:
     from wdaverify.witness.evaluate import clean_losses
 
     low, high = clean_losses(run.problem)
-    if run.problem.loss is Loss.ZERO_ONE:
+    if run.problem.loss.rule.by_distances:
         low, high = np.zeros(low.size), np.where(low > 0, 0.0, math.inf)
     weights = run.problem.samples.w
     return tuple(

@@ -25,7 +25,7 @@ from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.rounding import SMALLEST_SUBNORMAL, float_up, widths_up
 from wdaverify.shown import Shown, line
 from wdaverify.solvers.registry import choose
@@ -174,7 +174,7 @@ def curve(
     """
     asked = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed)
     check_asked(problem, journal, progress)
-    if problem.loss is Loss.ZERO_ONE:
+    if problem.loss.rule.by_distances:
         found = distances(
             problem,
             solver=solver,
@@ -188,8 +188,10 @@ def curve(
             reproduced=False,
         )
         return _of_distances(problem, found, asked.gap)
-    if problem.loss is Loss.DLR:
-        raise ProblemError("the DLR loss has no curve from one set of atoms; use verify at the radii of interest")
+    if problem.loss.rule.by_levels:
+        raise ProblemError(
+            f"the {problem.loss.rule.noun} has no curve from one set of atoms; use verify at the radii of interest"
+        )
     if not math.isfinite(problem.cost.order):
         raise ProblemError(
             f"at order inf the {problem.loss.value} loss has no curve from one set of atoms: its value is not concave in the "

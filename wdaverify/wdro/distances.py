@@ -16,7 +16,7 @@ from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.shown import Shown, line
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put
@@ -128,7 +128,7 @@ def distances(
     """
     options = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed)
     check_asked(problem, journal, progress)
-    if problem.loss is not Loss.ZERO_ONE:
+    if not problem.loss.rule.by_distances:
         raise ProblemError(f"distances are those of the zero-one loss, not {problem.loss.value}")
     samples = replace(
         problem.samples, w=np.full(len(problem.samples), 1 / len(problem.samples))

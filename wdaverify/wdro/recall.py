@@ -25,9 +25,10 @@ from wdaverify.graph.maps import Dense, LinearMap
 from wdaverify.graph.nodes import Affine, Graph
 from wdaverify.journal.facts import Fact, Point, digest
 from wdaverify.journal.store import Journal
+from wdaverify.losses.rule import By
 from wdaverify.network.model import Array
 from wdaverify.pieces import Ints, Pieces
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.wdro.options import Options
 
 _MIP = ("highs", "gurobi")
@@ -56,8 +57,7 @@ class Recall:
         """Enter the question; ``purpose`` tells apart searches that try differently hard."""
         self.journal, self._problem, self._options = journal, problem, options
         fields = _fields(problem)
-        fields_of = {Loss.ZERO_ONE: _distance_fields, Loss.DLR: _level_fields}.get(problem.loss, _bound_fields)
-        self._facts = journal.scope(fields_of(problem, fields))
+        self._facts = journal.scope(_FIELDS[problem.loss.rule.search](problem, fields))
         self._points = journal.scope({"kind": "points", "network": fields["network"]})
         self._attacks = journal.scope(_attack_fields(problem, fields, options, purpose))
         self._keys = [
@@ -277,10 +277,13 @@ def _bound_fields(problem: WdroProblem, fields: dict[str, str]) -> dict[str, str
     return out if math.isfinite(order) else {**out, "radius": problem.radius.hex()}
 
 
+_FIELDS = {By.PIECES: _bound_fields, By.DISTANCES: _distance_fields, By.LEVELS: _level_fields}
+
+
 def _family(problem: WdroProblem) -> str:
     if problem.functionals is not None:
         return f"linear {digest(_bytes(problem.functionals.matrix)).hex()}"
-    return "cross-entropy" if problem.loss is Loss.CROSS_ENTROPY else "margin"
+    return "cross-entropy" if problem.loss.rule.entropy else "margin"
 
 
 def _attack_fields(problem: WdroProblem, fields: dict[str, str], options: Options, purpose: str) -> dict[str, str]:

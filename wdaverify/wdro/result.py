@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from wdaverify.certify.certificate import Certificate
 from wdaverify.digits import down, places, stated, up
-from wdaverify.problem import Norm, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.shown import Shown, line
 from wdaverify.transport.ray import Ray
 from wdaverify.witness.evaluate import Atom
@@ -77,8 +77,8 @@ def bracket_text(lower: float, upper: float) -> str:
 def asked_text(problem: WdroProblem) -> str:
     """A question in a few words."""
     cost = problem.cost
-    norm = "l-inf" if cost.norm is Norm.INF else f"l{cost.norm.value}"
-    return f"{problem.loss.value}, W_{cost.order} radius {stated(problem.radius)} in {norm}, {len(problem.samples)} samples"
+    ball = f"W_{cost.order} radius {stated(problem.radius)} in {cost.norm.short}"
+    return f"{problem.loss.value}, {ball}, {len(problem.samples)} samples"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ExecutorLostError, ProblemError
 from wdaverify.given import called, instance
 from wdaverify.journal.store import Journal
-from wdaverify.problem import Loss, Norm, WdroProblem
+from wdaverify.losses.registry import in_words, those
+from wdaverify.losses.rule import By
+from wdaverify.problem import Norm, WdroProblem
 from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.attacking import launch, nominal_pool, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.certifying import proven
@@ -40,7 +42,7 @@ _ATTACK_SHARE = 0.3
 Search = MarginSearch | ZeroOneSearch | DlrSearch
 
 
-_SEARCHES: dict[Loss, type[Search]] = {Loss.ZERO_ONE: ZeroOneSearch, Loss.DLR: DlrSearch}
+_SEARCHES: dict[By, type[Search]] = {By.PIECES: MarginSearch, By.DISTANCES: ZeroOneSearch, By.LEVELS: DlrSearch}
 
 
 def verify(
@@ -111,7 +113,7 @@ def verify(
     check_asked(problem, journal, progress)
     check_family(problem, asked)
     choice, solver = choose(asked.solver), asked.solver
-    if problem.loss is Loss.DLR and solver == "auto":
+    if problem.loss.rule.by_levels and solver == "auto":
         choice, solver = replace(choose("gurobi"), asked="auto"), "gurobi"
     limit = asked.time_limit
     options = asked
@@ -149,32 +151,34 @@ def check_family(problem: WdroProblem, options: Options) -> None:
     """Refuse what an engine or the checker does not answer."""
     cost, support = problem.cost, problem.support
     plain = cost.order != 2 and cost.norm is not Norm.TWO and cost.weights is None and support.plain
-    usual = problem.loss in (Loss.MARGIN, Loss.ZERO_ONE, Loss.HINGE)
-    if problem.loss is Loss.DLR:
-        _check_dlr(problem, options)
+    rule = problem.loss.rule
+    if rule.by_levels:
+        _check_levels(problem, options)
         return
-    if options.solver not in ("auto", "cells") and not (plain and usual):
+    if options.solver not in ("auto", "cells") and not (plain and rule.mip):
+        answered = in_words(those(lambda r: r.mip))
         raise ProblemError(
-            f"{options.solver} answers margin, hinge and zero-one with l1 or l-inf costs without weights, orders 1 and inf, on a "
+            f"{options.solver} answers {answered} with l1 or l-inf costs without weights, orders 1 and inf, on a "
             "plain box; this question is beyond that: use --solver cells (the default)"
         )
-    if options.certificate and not (cost.plain and support.plain and problem.loss in (Loss.MARGIN, Loss.ZERO_ONE)):
+    if options.certificate and not (cost.plain and support.plain and rule.certified):
+        proved = in_words(those(lambda r: r.certified))
         raise ProblemError(
-            "certificates are for margin and zero-one, order 1, l1 or l-inf without weights, fixed labels and a plain box; "
+            f"certificates are for {proved}, order 1, l1 or l-inf without weights, fixed labels and a plain box; "
             "leave --certificate out: the bracket is then checked as it is found"
         )
 
 
-def _check_dlr(problem: WdroProblem, options: Options) -> None:
-    cost, support = problem.cost, problem.support
+def _check_levels(problem: WdroProblem, options: Options) -> None:
+    cost, support, what = problem.cost, problem.support, problem.loss.rule.noun
     if options.solver == "cells" or options.certificate or options.mip_start:
         raise ProblemError(
-            "the DLR loss is answered by MIP solvers, level by level, without certificate or MIP start: "
+            f"the {what} is answered by MIP solvers, level by level, without certificate or MIP start: "
             "use --solver auto, highs or gurobi alone"
         )
     if cost.norm is Norm.TWO or cost.weights is not None or not support.plain or not support.bounded:
         raise ProblemError(
-            "the DLR loss is answered with l1 or l-inf costs without weights on a plain box; change these"
+            f"the {what} is answered with l1 or l-inf costs without weights on a plain box; change these"
         )
 
 
@@ -190,7 +194,7 @@ def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationR
     search: Search | None = None
     try:
         witness = stay_put(problem)
-        search = _SEARCHES.get(problem.loss, MarginSearch)(run, witness)
+        search = _SEARCHES[problem.loss.rule.search](run, witness)
         if isinstance(search, ZeroOneSearch):
             search.screen_first(_share_of(run, _ATTACK_SHARE))
         run.tell("attack", lambda: len(problem.samples))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.network.model import Array
-from wdaverify.problem import Loss, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.witness.decide import errors
 from wdaverify.witness.evaluate import Atom, distances_up, edge_of
 from wdaverify.witness.push import directions
@@ -37,7 +37,7 @@ Errors = dict[int, tuple[Array, float]]
 def said(problem: WdroProblem, atoms: Sequence[Atom]) -> tuple[Atom, ...]:
     """The atoms, those of zero-one loss 1 with what float32 makes of them."""
     out = list(atoms)
-    wrong = [k for k, atom in enumerate(atoms) if problem.loss is Loss.ZERO_ONE and atom.loss > 0]
+    wrong = [k for k, atom in enumerate(atoms) if problem.loss.rule.by_distances and atom.loss > 0]
     if wrong:
         points, labels = np.stack([atoms[k].point for k in wrong]), np.array([atoms[k].label for k in wrong], np.int64)
         for k, flip in zip(wrong, flips(problem.network, points, labels), strict=True):

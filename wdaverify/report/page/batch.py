@@ -108,7 +108,7 @@ def _base(path: str) -> str:
 def _asked(result: Json) -> str:
     """The question in a line."""
     order = plain(number(result["order"]))
-    norm = {"inf": "l-inf", "1": "l1", "2": "l2"}[result["norm"]]
+    norm = words.norm_name(result["norm"])
     return f"{words.LOSSES[result['loss']]}, radius {plain(result['radius'])}, order {order}, {norm}"
 
 

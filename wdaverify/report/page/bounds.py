@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from wdaverify.digits import places
+from wdaverify.losses.registry import Loss
 from wdaverify.report.page import asked, atoms, ladder, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Notes, Part, Table
 from wdaverify.report.page.document import Document, number, unbounded
@@ -121,7 +122,7 @@ def _by_sample(data: Json, key: str) -> list[Block]:
     rows: Sequence[Json] = data["per_sample"]
     if not rows:
         return []
-    zero_one = data["loss"] == "zero-one"
+    zero_one = Loss(data["loss"]).rule.by_distances
     quantity = "distance to the nearest error" if zero_one else "dual function φ at the multiplier"
     heads = ("Sample", "Weight", "Lower", "Upper", "Vouched by")
     columns = tuple(Column(head, head != "Vouched by") for head in heads)

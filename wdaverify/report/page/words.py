@@ -8,9 +8,10 @@ from fractions import Fraction
 from typing import Any
 
 from wdaverify import digits
+from wdaverify.problem import Loss, Norm
 from wdaverify.report.page.content import Cell
 from wdaverify.report.page.document import number
-from wdaverify.report.summary import MEANING, REASONS
+from wdaverify.report.summary import REASONS
 from wdaverify.rounding import float_up
 
 Json = dict[str, Any]
@@ -36,26 +37,9 @@ TRUST: dict[str, tuple[str, str]] = {
     ),
 }
 
-NORMS = {"inf": "largest change of any feature (l-inf)", "1": "sum of the changes (l1)", "2": "Euclidean distance (l2)"}
-_NORM_NAMES = {"inf": "l-inf", "1": "l1", "2": "l2"}
-
-LOSSES = {
-    "margin": "margin loss",
-    "zero-one": "error rate",
-    "hinge": "hinge loss",
-    "cross-entropy": "cross-entropy loss",
-    "dlr": "DLR loss",
-    "linear": "linear loss",
-}
-
-READINGS = {
-    "margin": "By how much the strongest wrong class beats the right one: below zero the samples are right on average.",
-    "zero-one": "The share of the probability mass that the network gets wrong; a tie counts as wrong.",
-    "hinge": "max(0, 1 + margin): zero where the right class wins by at least 1.",
-    "cross-entropy": "The loss that classifiers are trained on: log sum_j exp(z_j - z_y).",
-    "dlr": "The margin divided by the spread of the three largest logits, so that the scale of the logits does not matter.",
-    "linear": "The largest of the functionals of the outputs that the question names.",
-}
+NORMS = {norm.value: norm.meaning for norm in Norm}
+LOSSES = {loss.value: loss.rule.noun for loss in Loss}
+READINGS = {loss.value: loss.rule.reading for loss in Loss}
 
 STATUS = {"exact": "exact", "bracket": "open bracket", "not-asked": "not asked", "bounds": "lower bound only"}
 
@@ -81,7 +65,7 @@ def reason(stated: str, detail: str) -> str:
 
 def meaning(loss: str) -> str:
     """The loss as a formula."""
-    return str(MEANING[loss])  # type: ignore[index]
+    return Loss(loss).rule.formula
 
 
 def down(value: float, places: int = 6) -> str:
@@ -164,7 +148,7 @@ def whole_cell(value: int) -> Cell:
 
 def norm_name(norm: str) -> str:
     """The short name of a norm."""
-    return _NORM_NAMES[norm]
+    return Norm(norm).short
 
 
 def seconds(value: float) -> str:
