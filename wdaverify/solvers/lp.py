@@ -109,6 +109,11 @@ class LpSession:
         if index.size:
             self._solver.changeColsBounds(index.size, index.astype(np.int32), lower, upper)
 
+    def bounds(self) -> tuple[Array, Array]:
+        """The bounds of the columns as they are now."""
+        lp = self._solver.getLp()
+        return np.array(lp.col_lower_), np.array(lp.col_upper_)
+
     def set_row(self, row: int, columns: Ints, values: Array, upper: float) -> None:
         """New coefficients and a new upper side of a row without a lower one."""
         for column, value in zip(columns.tolist(), values.tolist(), strict=True):

@@ -147,8 +147,10 @@ class Relaxation:
         node.stale = node.held = False
 
     def settle(self, node: Node, seconds: float) -> None:
-        """Solve a leaf that proves less than its cut-off promised to its end."""
+        """Solve a leaf that proves less than its cut-off promised to its end: with its cones as they are, where it has some."""
         bound, row, node.held, node.settled = node.bound, node.row, False, True
+        if self._coned(node, seconds):
+            return
         self._patient = True
         for attempt in range(
             1 if self._curved else 3
@@ -163,6 +165,32 @@ class Relaxation:
             self._renew()
         self._patient, node.point, node.forked = False, fresh.point, fresh.forked
         node.above, node.below = fresh.above, fresh.below
+
+    def _coned(self, node: Node, seconds: float) -> bool:
+        """Solve a leaf with its cones; whether its row proves more than is known. Tangents may take any number of rounds for that."""
+        moves, shell = self._shell.moves, self._shell
+        if not self._curved or shell.entropy is not None:
+            return False
+        self._apply(node)
+        ball = moves.column if moves.norm is Norm.TWO else None
+        if ball is None and moves.norm is Norm.INF:
+            return False  # the rows |d_k| <= t are not all there
+        from wdaverify.solvers.cone import solve_cone  # few questions need it
+
+        self.solves += 1
+        solution = solve_cone(shell.program, self._session.bounds(), ball, moves.square, seconds)
+        if solution.status is not LpStatus.OPTIMAL or (row := self._row(solution, node)) is None:
+            return False
+        fresh = replace(node, row=row, sides=None)
+        fresh.bound = self._proven(fresh)
+        if not fresh.bound > node.bound:
+            return False
+        v = solution.columns
+        node.bound, node.row, node.spare = fresh.bound, row, node.row
+        node.above, node.below = v[shell.above] * shell.scale, v[shell.below] * shell.scale
+        node.point = moves.displacement(v, self._inputs)
+        node.forked = self._fork(node, v)
+        return True
 
     def _renew(self, *, loose: bool = False) -> None:
         """Begin with a session in which nothing has been solved."""
