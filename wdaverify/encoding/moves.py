@@ -114,6 +114,18 @@ class Moves:
         some = [part for part in parts if part is not None]
         return Rows.stacked(some) if some else None
 
+    def sides(self) -> Rows | None:
+        """Every row of ``|d_k| <= t`` and of the rooms, of which a program of l-inf begins with none; None for other norms."""
+        if self.norm is not Norm.INF:
+            return None
+        index = np.stack([np.zeros(self.column.size, np.int64), self.column], axis=1)
+        parts = []
+        for sign, room in ((1.0, self.up), (-1.0, self.down)):
+            for less, side in ((0.0, room), (1.0, np.zeros(room.size))):
+                value = np.stack([sign * self.turn - less, sign * self.step], axis=1)
+                parts.append(Rows.of(index, value, np.full(room.size, -np.inf), side))
+        return Rows.stacked(parts)
+
     def _sides(self, v: Array, far: float) -> Rows | None:
         if self.norm is not Norm.INF:
             return None

@@ -12,55 +12,61 @@ from wdaverify.network.model import Array
 from wdaverify.solvers.lp import LpSolution, LpStatus
 
 _TOLERANCE = 1e-11
-_GOOD = (clarabel.SolverStatus.Solved, clarabel.SolverStatus.AlmostSolved, clarabel.SolverStatus.InsufficientProgress)
+_DONE = (clarabel.SolverStatus.Solved, clarabel.SolverStatus.AlmostSolved, clarabel.SolverStatus.InsufficientProgress)
 """Where the last iterate is worth a look: whoever asked holds its multipliers to what they prove."""
+_EMPTY = (clarabel.SolverStatus.PrimalInfeasible, clarabel.SolverStatus.AlmostPrimalInfeasible)
 
 
-def solve_cone(
-    program: LinearProgram, bounds: tuple[Array, Array], ball: Ints | None, square: int, seconds: float
-) -> LpSolution:
-    """``min cost . v`` over the program's rows, column ``bounds`` and ``||v[ball]|| <= v[0]``, ``v[0]^2 <= v[square]`` (None, -1: without).
+class ConeProgram:
+    """``min cost . v`` over a program's rows, ``||v[ball]|| <= v[0]`` and ``v[0]^2 <= v[square]`` (None, -1: without)."""
 
-    The multipliers are those of the program's rows, as ``LpSession`` has them; a program that is not solved is ``UNKNOWN``.
-    """
-    rows, width = program.rows, program.cost.size
-    matrix = sparse.csr_matrix((rows.value, rows.index, rows.start), shape=(rows.lower.size, width))
-    eye = sparse.identity(width, format="csr")
-    lower, upper = bounds
-    parts, sides = [], []
-    kept: list[tuple[Ints, float]] = []  # rows of the program, and the sign of their multiplier
-    for own, a, low, high in ((True, matrix, rows.lower, rows.upper), (False, eye, lower, upper)):
-        equal = low == high
-        for sign, side, there in ((-1.0, high, equal), (-1.0, high, ~equal), (1.0, -low, ~equal)):
-            at = np.flatnonzero(there & np.isfinite(side))
-            parts.append(a[at] if sign < 0 else -a[at])
-            sides.append(side[at])
-            kept.append((at if own else np.zeros(0, np.int64), sign))
-    order = (0, 3, 1, 2, 4, 5)  # equations first
-    counts = [len(sides[k]) for k in order]
-    cones = [clarabel.ZeroConeT(counts[0] + counts[1]), clarabel.NonnegativeConeT(sum(counts[2:]))]
-    stacked, constant = [parts[k] for k in order], [sides[k] for k in order]
-    for rows_of, side in _cones(width, ball, square):
-        cones.append(clarabel.SecondOrderConeT(side.size))
-        stacked.append(rows_of)
-        constant.append(side)
-    found = clarabel.DefaultSolver(
-        sparse.csc_matrix((width, width)),
-        program.cost,
-        sparse.vstack(stacked).tocsc(),
-        np.concatenate(constant),
-        cones,
-        _settings(seconds),
-    ).solve()
-    if found.status not in _GOOD:
-        return LpSolution(LpStatus.UNKNOWN, np.zeros(0), None, found.iterations)
-    z, first = np.array(found.z), 0
-    multipliers = np.zeros(rows.lower.size)
-    for k, count in zip(order, counts, strict=True):
-        at, sign = kept[k]
-        multipliers[at] += sign * z[first : first + at.size]
-        first += count
-    return LpSolution(LpStatus.OPTIMAL, np.array(found.x), multipliers, found.iterations)
+    def __init__(self, program: LinearProgram, ball: Ints | None, square: int) -> None:
+        rows, width = program.rows, program.cost.size
+        matrix = sparse.csr_matrix((rows.value, rows.index, rows.start), shape=(rows.lower.size, width))
+        equal = np.flatnonzero(rows.lower == rows.upper)
+        high = np.flatnonzero((rows.lower != rows.upper) & np.isfinite(rows.upper))
+        low = np.flatnonzero((rows.lower != rows.upper) & np.isfinite(rows.lower))
+        cones = _cones(width, ball, square)
+        self._cost, self._count = program.cost, rows.lower.size
+        self._equations = matrix[equal].tocsc(), rows.lower[equal]
+        sides = np.concatenate([rows.upper[high], -rows.lower[low]])
+        self._sides = sparse.vstack([matrix[high], -matrix[low]]).tocsc(), sides
+        self._kept = np.concatenate([equal, high, low])
+        self._sign = np.concatenate([np.full(equal.size + high.size, -1.0), np.ones(low.size)])
+        self._balls = sparse.vstack([a for a, _ in cones]).tocsc(), np.concatenate([b for _, b in cones])
+        self._kinds = [clarabel.SecondOrderConeT(b.size) for _, b in cones]
+
+    def solve(self, lower: Array, upper: Array, seconds: float) -> LpSolution:
+        """Solve with these bounds of the columns; multipliers as ``LpSession`` has them, a Farkas ray where it is empty.
+
+        A program that is not solved is ``UNKNOWN``.
+        """
+        free = np.flatnonzero(lower < upper)
+        fixed = np.where(lower < upper, 0.0, lower)
+        eye = sparse.identity(free.size, format="csc")
+        above, below = np.isfinite(upper[free]), np.isfinite(lower[free])
+        (equal, level), (rows, side), (balls, apex) = self._equations, self._sides, self._balls
+        parts = [equal[:, free], rows[:, free], eye[above], -eye[below], balls[:, free]]
+        ends = [upper[free][above], -lower[free][below], apex - balls @ fixed]
+        constants = [level - equal @ fixed, side - rows @ fixed, *ends]
+        kinds = [clarabel.ZeroConeT(level.size), clarabel.NonnegativeConeT(side.size + ends[0].size + ends[1].size)]
+        found = clarabel.DefaultSolver(
+            sparse.csc_matrix((free.size, free.size)),
+            self._cost[free],
+            sparse.vstack(parts).tocsc(),
+            np.concatenate(constants),
+            [*kinds, *self._kinds],
+            _settings(seconds),
+        ).solve()
+        if found.status not in (*_DONE, *_EMPTY):
+            return LpSolution(LpStatus.UNKNOWN, np.zeros(0), None, found.iterations)
+        multipliers = np.zeros(self._count)
+        np.add.at(multipliers, self._kept, self._sign * np.array(found.z)[: self._kept.size])
+        if found.status in _EMPTY:
+            return LpSolution(LpStatus.INFEASIBLE, np.zeros(0), multipliers, found.iterations)
+        columns = fixed.copy()
+        columns[free] = found.x
+        return LpSolution(LpStatus.OPTIMAL, columns, multipliers, found.iterations)
 
 
 def _cones(width: int, ball: Ints | None, square: int) -> list[tuple[sparse.csr_matrix, Array]]:
@@ -68,13 +74,11 @@ def _cones(width: int, ball: Ints | None, square: int) -> list[tuple[sparse.csr_
     out = []
     if ball is not None:
         index = np.concatenate([[0], ball])
-        at = np.arange(index.size)
-        out.append(
-            (sparse.csr_matrix((np.full(index.size, -1.0), (at, index)), (index.size, width)), np.zeros(index.size))
-        )
+        at, shape = np.arange(index.size), (index.size, width)
+        out.append((sparse.csr_matrix((np.full(index.size, -1.0), (at, index)), shape), np.zeros(index.size)))
     if square >= 0:  # ||(2 t, 1 - u)|| <= 1 + u
-        value, at, index = np.array([-1.0, -2.0, 1.0]), np.arange(3), np.array([square, 0, square])
-        out.append((sparse.csr_matrix((value, (at, index)), (3, width)), np.array([1.0, 0.0, 1.0])))
+        value, index = np.array([-1.0, -2.0, 1.0]), np.array([square, 0, square])
+        out.append((sparse.csr_matrix((value, (np.arange(3), index)), (3, width)), np.array([1.0, 0.0, 1.0])))
     return out
 
 

@@ -74,6 +74,7 @@ class LpSession:
         lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = rows.start, rows.index, rows.value
         if self._solver.passModel(lp) != highspy.HighsStatus.kOk:
             raise SolverError(f"HiGHS refused an LP of {program.cost.size} columns and {rows.lower.size} rows")
+        self.lower, self.upper = program.lower.copy(), program.upper.copy()
         self._none, self._own, self._held = np.zeros(0), rows.lower.size, rows.lower.size
 
     def add_rows(self, rows: Rows) -> None:
@@ -101,18 +102,13 @@ class LpSession:
 
     def set_upper(self, index: Ints, upper: Array) -> None:
         """New upper bounds of columns whose lower bound is 0."""
-        if index.size:
-            self._solver.changeColsBounds(index.size, index.astype(np.int32), np.zeros(index.size), upper)
+        self.set_bounds(index, np.zeros(index.size), upper)
 
     def set_bounds(self, index: Ints, lower: Array, upper: Array) -> None:
         """New bounds of columns."""
+        self.lower[index], self.upper[index] = lower, upper
         if index.size:
             self._solver.changeColsBounds(index.size, index.astype(np.int32), lower, upper)
-
-    def bounds(self) -> tuple[Array, Array]:
-        """The bounds of the columns as they are now."""
-        lp = self._solver.getLp()
-        return np.array(lp.col_lower_), np.array(lp.col_upper_)
 
     def set_row(self, row: int, columns: Ints, values: Array, upper: float) -> None:
         """New coefficients and a new upper side of a row without a lower one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,12 @@ from wdaverify.encoding.rows import Rows
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
+
+_MANY_INPUTS = 256
+"""Beyond so many, tangents and rows as they are violated are cheaper than all of them at once."""
+
+if TYPE_CHECKING:
+    from wdaverify.solvers.cone import ConeProgram
 
 _EASE = 1e-6
 """How far, relative to its range, a fixed neuron is let off its side where its leaf is nearly empty."""
@@ -121,9 +128,22 @@ class Relaxation:
         self._upper_above, self._upper_below = shell.program.upper[shell.above], shell.program.upper[shell.below]
         self._now = np.zeros(shell.names.size, np.int8)
         self._neurons, self._patient = neurons, False
+        self._seconds, self._cones = math.inf, self._with_cones()
         self._parts = parts or Parts.none()
         self.names = shell.names
         self.solves = 0
+
+    def _with_cones(self) -> ConeProgram | None:
+        """The program with its cones, where it has some and they are all of it that is curved."""
+        moves, program = self._shell.moves, self._shell.program
+        if not self._curved or self._shell.entropy is not None or moves.inputs.size > _MANY_INPUTS:
+            return None
+        from wdaverify.solvers.cone import ConeProgram  # few questions need it
+
+        sides = moves.sides()
+        if sides is not None:
+            program = replace(program, rows=Rows.stacked([program.rows, sides]))
+        return ConeProgram(program, moves.column if moves.norm is Norm.TWO else None, moves.square)
 
     def unknown(self) -> Node:
         """The node with every phase open, unsolved."""
@@ -147,10 +167,8 @@ class Relaxation:
         node.stale = node.held = False
 
     def settle(self, node: Node, seconds: float) -> None:
-        """Solve a leaf that proves less than its cut-off promised to its end: with its cones as they are, where it has some."""
+        """Solve a leaf that proves less than its cut-off promised to its end."""
         bound, row, node.held, node.settled = node.bound, node.row, False, True
-        if self._coned(node, seconds):
-            return
         self._patient = True
         for attempt in range(
             1 if self._curved else 3
@@ -165,32 +183,6 @@ class Relaxation:
             self._renew()
         self._patient, node.point, node.forked = False, fresh.point, fresh.forked
         node.above, node.below = fresh.above, fresh.below
-
-    def _coned(self, node: Node, seconds: float) -> bool:
-        """Solve a leaf with its cones; whether its row proves more than is known. Tangents may take any number of rounds for that."""
-        moves, shell = self._shell.moves, self._shell
-        if not self._curved or shell.entropy is not None:
-            return False
-        self._apply(node)
-        ball = moves.column if moves.norm is Norm.TWO else None
-        if ball is None and moves.norm is Norm.INF:
-            return False  # the rows |d_k| <= t are not all there
-        from wdaverify.solvers.cone import solve_cone  # few questions need it
-
-        self.solves += 1
-        solution = solve_cone(shell.program, self._session.bounds(), ball, moves.square, seconds)
-        if solution.status is not LpStatus.OPTIMAL or (row := self._row(solution, node)) is None:
-            return False
-        fresh = replace(node, row=row, sides=None)
-        fresh.bound = self._proven(fresh)
-        if not fresh.bound > node.bound:
-            return False
-        v = solution.columns
-        node.bound, node.row, node.spare = fresh.bound, row, node.row
-        node.above, node.below = v[shell.above] * shell.scale, v[shell.below] * shell.scale
-        node.point = moves.displacement(v, self._inputs)
-        node.forked = self._fork(node, v)
-        return True
 
     def _renew(self, *, loose: bool = False) -> None:
         """Begin with a session in which nothing has been solved."""
@@ -220,6 +212,7 @@ class Relaxation:
         """Bound a fresh node; where its LP fails, it keeps what its parent has."""
         self._apply(node)
         self._session.limit(seconds)
+        self._seconds = seconds
         self._session.cut(math.inf if self._shell.entropy is not None else cutoff - self._shell.offset)
         solution = self._settled()
         least = -math.inf if parent is None else parent.bound
@@ -317,7 +310,12 @@ class Relaxation:
         return solution
 
     def _settled(self) -> LpSolution:
-        """Solve, adding the rows that the point violates until it violates none."""
+        """Solve: with its cones as they are, or adding the rows that the point violates until it violates none."""
+        if self._cones is not None:
+            self.solves += 1
+            solution = self._cones.solve(self._session.lower, self._session.upper, self._seconds)
+            if solution.status in (LpStatus.OPTIMAL, LpStatus.INFEASIBLE):
+                return solution
         if self._session.added > _ADDED * self._inputs:
             self._session.prune()
         for _ in range(_TANGENTS if self._curved and not self._patient else _ADDITIONS):
