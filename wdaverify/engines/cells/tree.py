@@ -169,19 +169,25 @@ class Relaxation:
     def settle(self, node: Node, seconds: float) -> None:
         """Solve a leaf that proves less than its cut-off promised to its end."""
         bound, row, node.held, node.settled = node.bound, node.row, False, True
-        self._patient = True
-        for attempt in range(
-            1 if self._curved else 3
-        ):  # rows and basis may be to blame, or tolerances; tangents are kept
-            if attempt:
+        self._patient, cones = True, self._cones
+        # Rows and basis may be to blame, or tolerances; tangents are kept, and cones without an interior have them as well.
+        attempts = 2 if cones is not None else 1 if self._curved else 3
+        for attempt in range(attempts):
+            if attempt and cones is None:
                 self._renew(loose=attempt == 2)
+            elif attempt:
+                self._cones = None
             fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
+            if cones is not None and fresh.row is not None:
+                fresh.bound = self._proven(fresh)
             if fresh.row is not None and fresh.bound > bound:
                 node.bound, node.row, node.spare = fresh.bound, fresh.row, row
-                break
+                if cones is None:
+                    break
+                bound, row = fresh.bound, fresh.row
         if attempt == 2:
             self._renew()
-        self._patient, node.point, node.forked = False, fresh.point, fresh.forked
+        self._patient, self._cones, node.point, node.forked = False, cones, fresh.point, fresh.forked
         node.above, node.below = fresh.above, fresh.below
 
     def _renew(self, *, loose: bool = False) -> None:
