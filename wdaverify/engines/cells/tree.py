@@ -18,8 +18,8 @@ from wdaverify.ground import Norm
 from wdaverify.network.model import Array
 from wdaverify.solvers.lp import LpSession, LpSolution, LpStatus
 
-_MANY_INPUTS = 256
-"""Beyond so many, tangents and rows as they are violated are cheaper than all of them at once."""
+_MANY_INPUTS = 2000
+"""Beyond so many (784 were measured) rows and tangents are added as they are violated."""
 
 if TYPE_CHECKING:
     from wdaverify.solvers.cone import ConeProgram
