@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 
 import click
 
+_DIGITS = 40
+_FRACTION = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)/(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+
 
 def number(least: float = -math.inf, *, above: bool = False) -> Callable[[str], float]:
-    """A finite number at least (or above) ``least``, as the type of an option."""
+    """A finite number at least (or above) ``least``, as the type of an option; a fraction is read exactly, and rounded once."""
 
-    def convert(value: str) -> float:
-        with suppress(ValueError):
-            number = float(value.replace("_", "x"))
-            if math.isfinite(number) and (number > least if above else number >= least):
-                return number
+    def finite(value: str) -> float:
+        found = _quotient(value) if "/" in value else _decimal(value)
+        if found is not None and (found > least if above else found >= least):
+            return found
         bound = "" if math.isinf(least) else f" {'>' if above else '>='} {least:g}"
-        raise click.BadParameter(f"{value} is refused: a finite number{bound} is accepted")
+        raise click.BadParameter(f"{value} is refused: a finite number{bound} is accepted, as in 0.05 or 8/255")
 
-    return convert
+    return finite
+
+
+def _decimal(text: str) -> float | None:
+    with suppress(ValueError):
+        value = float(text.replace("_", "x"))
+        return value if math.isfinite(value) else None
+    return None
+
+
+def _quotient(text: str) -> float | None:
+    """``a/b`` of plain decimals, rounded to the nearest double, ties to even."""
+    if not _FRACTION.fullmatch(text):
+        raise click.BadParameter(
+            f"{text} is refused: a fraction is two decimal numbers without exponents around one /, as in 8/255 or -0.5/3"
+        )
+    top, bottom = text.split("/")
+    if max(len(top), len(bottom)) > _DIGITS:
+        raise click.BadParameter(
+            f"{text[:_DIGITS]}... is refused: at most {_DIGITS} characters are accepted on either side of a fraction"
+        )
+    if not Fraction(bottom):
+        raise click.BadParameter(f"{text} is refused: the denominator is 0; a fraction like 8/255 is accepted")
+    return float(Fraction(top) / Fraction(bottom))
 
 
 def whole(least: int) -> Callable[[str], int]:
