@@ -11,6 +11,7 @@ EXAMPLES = {
         wdaverify verify net.onnx data.npz --radius 0.05 --samples 20 --time-limit 60 --output result.json
         wdaverify verify net.onnx data.npz --radius 0.05 --certificate out.cert
         wdaverify verify net.onnx data.npz --radius 0.05 --run proven
+        wdaverify verify net.onnx data.npz --eps 8/255 --loss zero-one
     """,
     "batch": """
         wdaverify batch jobs.toml

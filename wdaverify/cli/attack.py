@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wdaverify.cli.ball import BallCommand
 from wdaverify.cli.exits import DONE
 from wdaverify.cli.files import files_of, hand_over
 from wdaverify.cli.group import CONTEXT, cli
@@ -12,7 +13,7 @@ from wdaverify.cli.questions import problem_of
 from wdaverify.cli.runs import time_left
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=BallCommand, context_settings=CONTEXT)
 @question()
 def attack(**asked: Any) -> int:
     """Lower bounds only, by attacks.

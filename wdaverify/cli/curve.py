@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from wdaverify.cli.ball import no_eps
 from wdaverify.cli.exits import exit_status
 from wdaverify.cli.files import check_target, files_of, hand_over, named, page_target
 from wdaverify.cli.group import CONTEXT, cli
@@ -17,7 +18,8 @@ from wdaverify.cli.values import number
 
 
 @cli.command(context_settings=CONTEXT)
-@question("radius")
+@question("radius", "eps")
+@no_eps("a curve has every radius up to --max-radius X, with --order inf at order inf")
 @click.option("--max-radius", "radius", type=number(0), metavar="X", required=True, help="The largest radius.")
 @engine("Stop at this gap everywhere.")
 @click.option("--csv", "csv_path", metavar="FILE.csv", help="Write the breakpoints there, whole or not at all.")

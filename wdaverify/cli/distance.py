@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wdaverify.cli.ball import no_eps
 from wdaverify.cli.exits import exit_status
 from wdaverify.cli.files import files_of, hand_over
 from wdaverify.cli.group import CONTEXT, cli
@@ -17,7 +18,8 @@ _FIRST_RADIUS = 0.1
 
 
 @cli.command(context_settings=CONTEXT)
-@question("radius", "order", "loss", "label-cost", "functionals", "logits")
+@question("radius", "eps", "order", "loss", "label-cost", "functionals", "logits")
+@no_eps("distances know no radius: verify --eps E --loss zero-one is the share of samples with an error within E")
 @engine()
 @run_folder
 def distance(*, run_folder: str | None, **asked: Any) -> int:

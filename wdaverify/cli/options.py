@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from wdaverify.cli.ball import eps
 from wdaverify.cli.group import CommandLine
 from wdaverify.cli.values import image_shape, number, side, whole
 
@@ -58,8 +59,9 @@ _QUESTION: dict[str, _Option] = {
     "network": network,
     "data": data,
     "radius": click.option(
-        "--radius", type=number(0), metavar="X", required=True, help="Radius of the ball, in units of the input."
+        "--radius", type=number(0), metavar="X", help="Radius of the ball, in units of the input; or --eps."
     ),
+    "eps": eps(),
     "norm": norm,
     "order": click.option(
         "--order",

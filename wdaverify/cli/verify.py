@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wdaverify.cli.ball import BallCommand
 from wdaverify.cli.exits import exit_status
 from wdaverify.cli.files import check_image, check_target, files_of, hand_over, named, page_target, write_certificate
 from wdaverify.cli.group import CONTEXT, cli
@@ -13,7 +14,7 @@ from wdaverify.cli.runs import check_cluster, cluster, exact_run, journal_for
 from wdaverify.cli.terminal import live_line
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=BallCommand, context_settings=CONTEXT)
 @question()
 @solving
 @scheduler
