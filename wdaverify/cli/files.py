@@ -74,7 +74,7 @@ def page_target(
                 "--image-shape says how a page shows inputs, and no page is written; give --report FILE.html"
             )
         return None
-    check_target("--report", path, others)
+    check_page("--report", path, others)
 
     def write(document: dict[str, Any]) -> None:
         from wdaverify.report.page.output import write_page
@@ -82,6 +82,14 @@ def page_target(
         write_page(path, document, image_shape)
 
     return write
+
+
+def check_page(option: str, path: str, others: Sequence[str | None]) -> None:
+    """Refuse a page that cannot be written or printed, or that this run reads or writes already."""
+    from wdaverify.report.page.paper import check_page as check
+
+    check_target(option, path, others)
+    check(option, path)
 
 
 def check_image(image_shape: tuple[int, ...] | None, problem: WdroProblem) -> None:

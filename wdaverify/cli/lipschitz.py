@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wdaverify.cli.exits import exit_status
-from wdaverify.cli.files import check_target
+from wdaverify.cli.files import check_target, page_target
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import (
     engine,
@@ -76,9 +76,9 @@ def lipschitz(*, output: str | None, report: str | None, quiet: bool, **asked: A
     The largest gradient norm over full-dimensional activation cells that meet the region: by default the operator norm of the
     whole Jacobian over the box [0, 1].
     """
-    for name, target, other in (("--output", output, report), ("--report", report, output)):
-        if target is not None:
-            check_target(name, target, (asked["network_path"], asked["around"], other))
+    if output is not None:
+        check_target("--output", output, (asked["network_path"], asked["around"], report))
+    page = page_target(report, None, (asked["network_path"], asked["around"], output))
     problem = _slopes(**asked)
     from wdaverify.lipschitz.exact import lipschitz as run
     from wdaverify.report.as_json import write
@@ -92,10 +92,8 @@ def lipschitz(*, output: str | None, report: str | None, quiet: bool, **asked: A
     try:
         if output is not None:
             write(output, lipschitz_json(result, files))
-        if report is not None:
-            from wdaverify.report.page.output import write_page
-
-            write_page(report, lipschitz_json(result, files))
+        if page is not None:
+            page(lipschitz_json(result, files))
     finally:
         if not quiet:
             notes([notice for notice in result.notices if notice not in problem.network.notices], quiet=False)

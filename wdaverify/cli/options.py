@@ -44,7 +44,9 @@ scheduler = click.option("--scheduler", metavar="tcp://HOST:PORT", help="Solve o
 
 def page_file(what: str) -> _Option:
     """``--report``, which writes ``what`` as a page."""
-    return click.option("--report", metavar="FILE.html", help=f"Write the {what} as a page, whole or not at all.")
+    return click.option(
+        "--report", metavar="FILE.html|FILE.pdf", help=f"Write the {what} as a page; a .pdf is printed by Chromium."
+    )
 
 
 logits = click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from wdaverify.cli.exits import DONE
-from wdaverify.cli.files import check_target
+from wdaverify.cli.files import check_page, check_target
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import image
 from wdaverify.cli.terminal import say
@@ -35,18 +35,20 @@ def report(
     What --output wrote, of one run or several, as one page that needs nothing else, as tables, or as figures for a paper.
     """
     from wdaverify.report.files import write_text
-    from wdaverify.report.page.output import report_of_files, text_of, write_figures
+    from wdaverify.report.page.output import report_of_files, text_of, write_figures, write_report
 
     if output is None and (kind == "html" or figures is not None):
         raise InputError("a page and figures are files: say where, as in --output report.html")
     if output is not None:
-        check_target("--output", output, paths)
+        (check_page if kind == "html" else check_target)("--output", output, paths)
     made = report_of_files(paths, image_shape=image_shape, title=title)
-    text = text_of(made, kind)
     if output is None:
-        say(text.rstrip("\n"))
+        say(text_of(made, kind).rstrip("\n"))
         return DONE
-    write_text(output, text)
+    if kind == "html":
+        write_report(output, made)
+    else:
+        write_text(output, text_of(made, kind))
     if figures is not None:
         write_figures(made, figures, output)
     return DONE

@@ -10,6 +10,7 @@ from wdaverify.report.files import check_writable, write_bytes, write_text
 from wdaverify.report.page.content import Report
 from wdaverify.report.page.document import as_document, read_document
 from wdaverify.report.page.ink import figure_file
+from wdaverify.report.page.paper import pdf
 from wdaverify.report.page.render import html
 from wdaverify.report.page.tables import as_text
 from wdaverify.report.page.view import build
@@ -50,7 +51,20 @@ def write_page(path: str, data: Json, image_shape: tuple[int, ...] | None = None
     """Write the page of a result that was just made.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written or printed.
         DocumentError: the image shape does not fit the network.
     """
-    write_text(path, html(build([as_document(data)], image_shape)))
+    write_report(path, build([as_document(data)], image_shape))
+
+
+def write_report(path: str, report: Report) -> None:
+    """Write a report as a page, or print it where the suffix is ``.pdf``; whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written or printed.
+    """
+    page = html(report)
+    if Path(path).suffix.lower() == ".pdf":
+        write_bytes(path, pdf(page))
+    else:
+        write_text(path, page)
