@@ -211,7 +211,7 @@ def test_summary_says_it_all() -> None:
         "ground cost l-inf",
         "tiny: 2-3-2, 3 ReLUs",
         "2 from tiny.npz",
-        "exact: the gap asked for is closed",
+        "verified: V <= -0.12 is proven; the gap asked for is closed",
         "-0.12345679   re-evaluated here with outward rounding",
         "-0.12345620   on the solver's word for 1 of 2 samples",
         "5.9e-7   (asked for: 1e-06)",

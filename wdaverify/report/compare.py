@@ -8,6 +8,7 @@ from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side
 from wdaverify.report.as_json import Json, number, optional, provenance_json, question_json, verification_json
 from wdaverify.report.summary import question_text, rows
+from wdaverify.report.threshold import verdict
 from wdaverify.wdro.result import Voucher
 
 SCHEMA = "wdaverify/compare/1"
@@ -88,7 +89,10 @@ def _table(ladder: Ladder) -> str:
 def _state(ladder: Ladder) -> str:
     if ladder.result is None:
         return "the exact run was not asked for; distances are from the best that is proven"
-    return f"{ladder.result.status.value}, {ladder.result.detail}"
+    result = ladder.result
+    if result.threshold is not None and result.decision is not None:
+        return f"{', '.join(verdict(result.decision, result.threshold))}; {result.detail}"
+    return f"{result.status.value}, {result.detail}"
 
 
 _WORDS = {Voucher.CHECKED: "checked", Voucher.SOLVER: "solver", Voucher.PROVED: "proved", None: "estimate, no bound"}

@@ -14,6 +14,7 @@ from wdaverify.digits import at_most, down, percent, places, stated, up, width
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.report.layers import layers, widths
+from wdaverify.report.threshold import verdict
 from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
 
@@ -180,7 +181,11 @@ def _answer(result: VerificationResult) -> str:
     word = "exact" if result.status is Status.EXACT else "bracket"
     if result.reason is Reason.UNBOUNDED:
         word = "unbounded"
-    return f"{word}: {result.detail or REASONS[result.reason]}"
+    why = result.detail or REASONS[result.reason]
+    if result.threshold is None or result.decision is None:
+        return f"{word}: {why}"
+    name, proven = verdict(result.decision, result.threshold)
+    return f"{name}: {proven}; {why}"
 
 
 _VOUCHERS = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wdaverify.digits import places
 from wdaverify.report.page import asked, atoms, ladder, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Notes, Part, Table
 from wdaverify.report.page.document import Document, number, unbounded
 from wdaverify.report.page.words import Json, down, near, plain, small, up
+from wdaverify.report.threshold import VERDICTS
 from wdaverify.wdro.result import decided
 
 Shape = tuple[int, ...] | None
@@ -81,13 +83,30 @@ def bracket(data: Json, quantity: str, vouched: tuple[str, str], remark: str = "
 
 
 def _answer(data: Json) -> Answer:
-    threshold, remark = data["threshold"], ""
-    if threshold is not None:
-        lower = math.inf if unbounded(data) else number(data["lower"])
-        decision = decided(lower, number(data["upper"]), threshold)
-        remark = f"Is V at most the threshold {plain(threshold)}? {decision.capitalize()}."
     vouched = (data["vouched"]["lower"], data["vouched"]["upper"])
-    return bracket(data, f"V({plain(data['radius'])})", vouched, remark)
+    answer = bracket(data, f"V({plain(data['radius'])})", vouched)
+    name = decision(data)
+    if name is None:
+        return answer
+    at = plain(data["threshold"])
+    proven = {
+        "verified": f"V ≤ {at} is proven. Nothing in the ball is worse than the threshold, on average.",
+        "falsified": f"V > {at} is proven. There are distributions in the ball that are worse than the threshold.",
+        "undecided": f"Neither V ≤ {at} nor V > {at} is proven.",
+    }
+    return replace(answer, status=_STYLES[name], word=name, remark=proven[name])
+
+
+_STYLES = {"verified": "exact", "falsified": "falsified", "undecided": "bracket"}
+"""How a verdict is set."""
+
+
+def decision(data: Json) -> str | None:
+    """What a verification says of its threshold: "verified", "falsified" or "undecided"; None where it has none."""
+    if data["threshold"] is None:
+        return None
+    lower = math.inf if unbounded(data) else number(data["lower"])
+    return VERDICTS[decided(lower, number(data["upper"]), number(data["threshold"]))]
 
 
 def _at(data: Json) -> str:
