@@ -51,6 +51,10 @@ def _validate(document: dict[str, Any], name: str) -> None:
     Draft202012Validator(as_json.schema(name)).validate(document)
 
 
+LATER = {"error_rate"}
+"""Fields that documents of older versions lack; they still meet their schema."""
+
+
 @pytest.mark.parametrize("name", ["verification", "attack", "curve", "distances", "compare", "lipschitz"])
 def test_schemas_are_schemas_and_strict(name: str) -> None:
     schema = as_json.schema(name)
@@ -60,7 +64,7 @@ def test_schemas_are_schemas_and_strict(name: str) -> None:
         part = parts.pop()
         if "properties" in part:
             assert part["additionalProperties"] is False
-            assert part["required"] == list(part["properties"])
+            assert part["required"] == [name for name in part["properties"] if name not in LATER]
         parts += [value for value in part.values() if isinstance(value, dict)]
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Functionals, Support, WdroProblem
+from wdaverify.report.error_rates import error_rate_json
 from wdaverify.report.files import check_writable as check_writable
 from wdaverify.report.files import write_text as write_text
 from wdaverify.report.layers import layers
@@ -52,6 +53,7 @@ def verification_json(result: VerificationResult, files: Json | None = None) -> 
         "gap_asked": number(result.gap_asked),
         "threshold": optional(result.threshold),
         "nominal": number(result.nominal),
+        "error_rate": error_rate_json(result.problem, result.atoms),
         **question_json(result.problem),
         "multiplier": optional(result.multiplier),
         "transport_cost": number(result.transport_cost),
@@ -76,6 +78,7 @@ def attack_json(result: AttackResult, files: Json | None = None) -> Json:
         "schema": ATTACK_SCHEMA,
         "lower": number(max([result.nominal, *result.attacks.values()])),
         "nominal": number(result.nominal),
+        "error_rate": error_rate_json(result.problem, result.atoms),
         **question_json(result.problem),
         "transport_cost": number(result.transport_cost),
         "attacks": {name: number(bound) for name, bound in result.attacks.items()},

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from wdaverify.digits import at_most, down, percent, places, stated, up, width
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Loss, Norm, WdroProblem
+from wdaverify.report.error_rates import error_rates, radius_text, rates_text
 from wdaverify.report.layers import layers, widths
 from wdaverify.report.threshold import verdict
 from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
@@ -54,7 +55,7 @@ def verification_summary(result: VerificationResult) -> str:
         ("multiplier", _multiplier(result)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
-    table += _in_float32(result.atoms)
+    table += [*_beside(result.problem, result.atoms), *_in_float32(result.atoms)]
     if result.threshold is not None:
         table.append(("threshold", f"V <= {stated(result.threshold)}: {result.decision}"))
     return "\n\n".join(
@@ -76,10 +77,18 @@ def attack_summary(result: AttackResult) -> str:
         ("nominal", down(result.nominal)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
-    facts += _in_float32(result.atoms)
+    facts += [*_beside(result.problem, result.atoms), *_in_float32(result.atoms)]
     time = f"{result.seconds:.1f} s, {result.evaluations} evaluations, device {result.device}"
     table = _attack_table(result.attacks, result.nominal, math.inf, 6)
     return "\n\n".join((question_text(result.problem), rows(facts), table, rows([("time", time)])))
+
+
+def _beside(problem: WdroProblem, atoms: Sequence[Atom]) -> list[tuple[str, str]]:
+    """What the radius limits, and the share of errors, of the samples and of the atoms."""
+    farthest = max((atom.distance for atom in atoms), default=None)
+    rates = error_rates(problem, atoms)
+    table = [("radius", radius_text(problem.radius, problem.cost.order, farthest))]
+    return table if rates is None else [*table, ("error rate", rates_text(rates, problem.loss))]
 
 
 def _in_float32(atoms: Sequence[Atom]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wdaverify.digits import places
-from wdaverify.report.page import asked, atoms, ladder, words
+from wdaverify.report.page import asked, atoms, beside, ladder, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Notes, Part, Table
 from wdaverify.report.page.document import Document, number, unbounded
 from wdaverify.report.page.words import Json, down, near, plain, small, up
@@ -39,6 +39,7 @@ def attack_part(document: Document, key: str, shape: Shape) -> Part:
     answer = Answer(
         "bounds", words.STATUS["bounds"], reason, quantity, down(lower), None, "", "checked", "", ends=(lower, None)
     )
+    answer = replace(answer, beside=beside.at_radius(data))
     time = Facts(
         "Time",
         (
@@ -52,9 +53,10 @@ def attack_part(document: Document, key: str, shape: Shape) -> Part:
     return Part(key, f"Attacks at radius {plain(data['radius'])}", answer, tuple(blocks))
 
 
-def ladder_part(compared: Json, key: str) -> Part:
+def ladder_part(compared: Json, key: str, lines: beside.Lines = ()) -> Part:
     """A rung of ``compare`` at a radius where no exact run was made."""
     answer = bracket(compared, f"V({plain(compared['radius'])})", vouched=_middle(compared))
+    answer = replace(answer, beside=lines)
     return Part(key, _at(compared), answer, tuple(ladder.ladder_blocks(compared, key)))
 
 
@@ -84,7 +86,7 @@ def bracket(data: Json, quantity: str, vouched: tuple[str, str], remark: str = "
 
 def _answer(data: Json) -> Answer:
     vouched = (data["vouched"]["lower"], data["vouched"]["upper"])
-    answer = bracket(data, f"V({plain(data['radius'])})", vouched)
+    answer = replace(bracket(data, f"V({plain(data['radius'])})", vouched), beside=beside.at_radius(data))
     name = decision(data)
     if name is None:
         return answer

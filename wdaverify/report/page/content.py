@@ -125,6 +125,8 @@ class Answer:
     vouched_upper: str
     remark: str = ""
     ends: tuple[float | None, float | None] = (None, None)
+    beside: tuple[tuple[str, str], ...] = ()
+    """What is to be read with it: labels and texts."""
 
 
 @dataclass(frozen=True)

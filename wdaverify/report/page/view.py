@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from wdaverify.report.page import asked, batch, bounds, distances, lipschitz, radii, words
+from wdaverify.report.page import asked, batch, beside, bounds, distances, lipschitz, radii, words
 from wdaverify.report.page.content import Block, Cell, Column, Overview, Part, Question, Report, Table
 from wdaverify.report.page.document import Document
 from wdaverify.report.page.pictures import check_shape, own_shape
@@ -97,7 +97,8 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
     runs = [*inner, *(document for document in documents if document.kind == "verification")]
     curves = [document for document in documents if document.kind == "curve"]
     blocks: list[Block] = radii.over_radii(curves, runs, ladders, key)
-    parts = [*_by_radius(runs, ladders, key, shape)]
+    known_rates = next((d.data for d in documents if d.kind == "compare"), None)
+    parts = [*_by_radius(runs, ladders, key, shape, () if known_rates is None else beside.at_radii(known_rates))]
     for k, document in enumerate(documents):
         name = f"{key}-{document.kind}{k}"
         match document.kind:
@@ -125,7 +126,9 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
     )
 
 
-def _by_radius(runs: Sequence[Document], ladders: Sequence[Json], key: str, shape: Shape) -> list[Part]:
+def _by_radius(
+    runs: Sequence[Document], ladders: Sequence[Json], key: str, shape: Shape, lines: beside.Lines
+) -> list[Part]:
     """A part for every verification, with the ladder at its radius; and for every ladder that none belongs to."""
     by_radius = {ladder["radius"]: ladder for ladder in ladders}
     known = {document.data["radius"] for document in runs}
@@ -135,7 +138,7 @@ def _by_radius(runs: Sequence[Document], ladders: Sequence[Json], key: str, shap
         out.append((radius, bounds.verification_part(document, by_radius.get(radius), f"{key}-v{k}", shape)))
     for k, (radius, ladder) in enumerate(by_radius.items()):
         if radius not in known:
-            out.append((radius, bounds.ladder_part(ladder, f"{key}-l{k}")))
+            out.append((radius, bounds.ladder_part(ladder, f"{key}-l{k}", lines)))
     return [part for _, part in sorted(out, key=lambda entry: entry[0])]
 
 

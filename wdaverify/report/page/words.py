@@ -49,7 +49,10 @@ LOSSES = {
 }
 
 READINGS = {
-    "margin": "By how much the strongest wrong class beats the right one: below zero the samples are right on average.",
+    "margin": (
+        "By how much the strongest wrong class beats the right one: below zero the right class leads on average, which does "
+        "not say that every sample is right."
+    ),
     "zero-one": "The share of the probability mass that the network gets wrong; a tie counts as wrong.",
     "hinge": "max(0, 1 + margin): zero where the right class wins by at least 1.",
     "cross-entropy": "The loss that classifiers are trained on: log sum_j exp(z_j - z_y).",
