@@ -16,7 +16,7 @@ MAX_ROWS, MAX_NAME = 2**14, 200
 """The most rows, and characters of a name."""
 _LARGEST_INTEGER = 2**53
 _FILES = ("network", "data", "cost-weights", "functionals", "support-file")
-_OTHERS = ("output", "quiet", "run", "scheduler", "report", "image-shape", "help")
+_OTHERS = ("output", "quiet", "run", "scheduler", "report", "title", "author", "image-shape", "help")
 """What is the batch's own to say, or not offered in one."""
 
 

@@ -52,6 +52,7 @@ def test_the_answer_is_that_of_the_long_form(tmp_path: Path) -> None:
         (["verify", *ASK, "--eps", "-1"], ["--eps -1", ">= 0"]),
         (["curve", *ASK, "--max-radius", "1", "--eps", "1"], ["--eps", "--max-radius X", "--order inf"]),
         (["curve", *ASK, "--eps", "1"], ["--eps", "--max-radius X"]),
+        (["curve", *ASK, "--max-radius", "1", "--image-shape", "8", "8"], ["no inputs", "verify --radius X"]),
         (["distance", *ASK, "--eps", "1"], ["--eps", "verify --eps E --loss zero-one"]),
     ],
 )

@@ -48,9 +48,14 @@ def eps() -> Callable[[Any], Any]:
 
 def no_eps(instead: str) -> Callable[[Any], Any]:
     """``--eps`` of a command that asks about no single radius: refused, with what to ask ``instead``."""
+    return refused("--eps", f"--eps E asks about one radius at order inf; {instead}")
+
+
+def refused(name: str, why: str) -> Callable[[Any], Any]:
+    """An option of other commands that would mean nothing here: refused in words of its own."""
 
     def refuse(_: click.Context, __: click.Parameter, value: str | None) -> None:
         if value is not None:
-            raise click.UsageError(f"--eps E asks about one radius at order inf; {instead}")
+            raise click.UsageError(why)
 
-    return click.option("--eps", expose_value=False, hidden=True, callback=refuse, help="Not of this command.")
+    return click.option(name, expose_value=False, hidden=True, callback=refuse, help="Not of this command.")

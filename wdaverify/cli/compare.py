@@ -36,7 +36,6 @@ def compare(
     rungs: str | None,
     rung_limit: float,
     certificate: str | None,
-    report: str | None,
     image_shape: tuple[int, ...] | None,
     **asked: Any,
 ) -> int:
@@ -58,7 +57,7 @@ def compare(
                 f"--certificate holds the proof of one radius, and {len(every)} are given; give one --radius"
             )
         check_target("--certificate", certificate, named(asked))
-    page = page_target(report, image_shape, (*named(asked), certificate))
+    page = page_target(asked, (*named(asked), certificate), image_shape)
     settings = Settings(
         rungs=chosen,
         rung_limit=rung_limit,

@@ -70,15 +70,15 @@ _FILES = (
 @output
 @page_file("answer")
 @quiet
-def lipschitz(*, output: str | None, report: str | None, quiet: bool, **asked: Any) -> int:
+def lipschitz(*, output: str | None, quiet: bool, **asked: Any) -> int:
     """Exact Lipschitz constant of a network.
 
     The largest gradient norm over full-dimensional activation cells that meet the region: by default the operator norm of the
     whole Jacobian over the box [0, 1].
     """
     if output is not None:
-        check_target("--output", output, (asked["network_path"], asked["around"], report))
-    page = page_target(report, None, (asked["network_path"], asked["around"], output))
+        check_target("--output", output, (asked["network_path"], asked["around"], asked["report"]))
+    page = page_target(asked, (asked["network_path"], asked["around"], output))
     problem = _slopes(**asked)
     from wdaverify.lipschitz.exact import lipschitz as run
     from wdaverify.report.as_json import write
@@ -90,10 +90,11 @@ def lipschitz(*, output: str | None, report: str | None, quiet: bool, **asked: A
         result = run(problem, **engine_of(asked), each=asked["each"], progress=live)
     files = {name: asked[at] for name, at in _FILES}
     try:
+        made = lipschitz_json(result, files)
         if output is not None:
-            write(output, lipschitz_json(result, files))
+            write(output, made)
         if page is not None:
-            page(lipschitz_json(result, files))
+            page(made)
     finally:
         if not quiet:
             notes([notice for notice in result.notices if notice not in problem.network.notices], quiet=False)

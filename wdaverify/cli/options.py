@@ -42,11 +42,16 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 scheduler = click.option("--scheduler", metavar="tcp://HOST:PORT", help="Solve on the workers of a Dask cluster.")
 
 
+title = click.option("--title", metavar="TEXT", help="Title of the page.")
+author = click.option("--author", metavar="TEXT", help="Who hands the page over, said at its head.")
+
+
 def page_file(what: str) -> _Option:
-    """``--report``, which writes ``what`` as a page."""
-    return click.option(
+    """``--report``, which writes ``what`` as a page, and what stands at its head."""
+    page = click.option(
         "--report", metavar="FILE.html|FILE.pdf", help=f"Write the {what} as a page; a .pdf is printed by Chromium."
     )
+    return lambda command: page(title(author(command)))
 
 
 logits = click.option(

@@ -24,7 +24,6 @@ from wdaverify.cli.terminal import live_line
 def verify(
     *,
     certificate: str | None,
-    report: str | None,
     image_shape: tuple[int, ...] | None,
     scheduler: str | None,
     run_folder: str | None,
@@ -38,7 +37,7 @@ def verify(
     if certificate is not None:
         check_target("--certificate", certificate, named(asked))
     check_cluster(scheduler, asked)
-    page = page_target(report, image_shape, (*named(asked), certificate))
+    page = page_target(asked, (*named(asked), certificate), image_shape)
     problem = problem_of(**asked)
     check_image(image_shape, problem)
     from wdaverify.report.as_json import verification_json

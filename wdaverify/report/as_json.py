@@ -12,6 +12,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from importlib import resources
@@ -275,12 +276,18 @@ def provenance_json(problem: WdroProblem, notices: Sequence[str]) -> Json:
 def network_provenance_json(network: ReluNetwork, notices: Sequence[str]) -> Json:
     """Which network was read, what ran, and where it ran."""
     return {
+        "made": now(),
         "notices": list(dict.fromkeys((*network.notices, *notices))),
         "network": _network(network),
         "network_sha256": network.sha256,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "machine": machine_json(),
     }
+
+
+def now() -> str:
+    """The time in UTC, to the second: ``2026-01-31T12:00:00Z``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def machine_json() -> Json:

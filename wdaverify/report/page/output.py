@@ -17,14 +17,18 @@ from wdaverify.report.page.view import build
 
 
 def report_of_files(
-    paths: Sequence[str], *, image_shape: tuple[int, ...] | None = None, title: str | None = None
+    paths: Sequence[str],
+    *,
+    image_shape: tuple[int, ...] | None = None,
+    title: str | None = None,
+    author: str | None = None,
 ) -> Report:
     """The report of result files.
 
     Raises:
         DocumentError: a file is no result that can be reported, or the image shape fits none of the networks.
     """
-    return build([read_document(path) for path in paths], image_shape, title)
+    return build([read_document(path) for path in paths], image_shape, title, author)
 
 
 def text_of(report: Report, kind: str) -> str:
@@ -47,14 +51,20 @@ def write_figures(report: Report, kind: str, beside: str) -> list[str]:
     return paths
 
 
-def write_page(path: str, data: Json, image_shape: tuple[int, ...] | None = None) -> None:
+def write_page(
+    path: str,
+    data: Json,
+    image_shape: tuple[int, ...] | None = None,
+    title: str | None = None,
+    author: str | None = None,
+) -> None:
     """Write the page of a result that was just made.
 
     Raises:
         OutputError: the file cannot be written or printed.
         DocumentError: the image shape does not fit the network.
     """
-    write_report(path, build([as_document(data)], image_shape))
+    write_report(path, build([as_document(data)], image_shape, title, author))
 
 
 def write_report(path: str, report: Report) -> None:

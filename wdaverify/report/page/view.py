@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from wdaverify.report.page import asked, batch, beside, bounds, distances, lipschitz, radii, words
 from wdaverify.report.page.content import Block, Cell, Column, Overview, Part, Question, Report, Table
 from wdaverify.report.page.document import Document
+from wdaverify.report.page.opening import opening
 from wdaverify.report.page.pictures import check_shape, own_shape
 from wdaverify.report.page.words import Json
 
@@ -16,7 +17,9 @@ Shape = tuple[int, ...] | None
 _ORDER = ("compare", "verification", "curve", "attack", "distances", "lipschitz")
 
 
-def build(documents: Sequence[Document], shape: Shape = None, title: str | None = None) -> Report:
+def build(
+    documents: Sequence[Document], shape: Shape = None, title: str | None = None, author: str | None = None
+) -> Report:
     """The report of some documents.
 
     Raises:
@@ -41,6 +44,7 @@ def build(documents: Sequence[Document], shape: Shape = None, title: str | None 
         tuple((name, *words.TRUST[name]) for name in words.TRUST),
         _sources(documents),
         _version(),
+        _byline(documents, author),
         tuple(overviews),
     )
 
@@ -117,6 +121,7 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
     return Question(
         key,
         asked.heading(first),
+        opening(documents, parts),
         asked.formula(first, one),
         asked.meaning(first),
         asked.facts(first),
@@ -161,6 +166,17 @@ def _sources(documents: Sequence[Document]) -> Table:
     )
     columns = (Column("File"), Column("Kind"), Column("SHA-256"))
     return Table("sources", "The files that this report was made from", columns, rows)
+
+
+def _byline(documents: Sequence[Document], author: str | None) -> str:
+    """``2026-01-31 12:00 UTC``, or the first and the last such time; and the author."""
+    inner = [
+        row["result"] for d in documents if d.kind == "batch" for row in d.data["rows"] if row["result"] is not None
+    ]
+    times = sorted({data["made"] for data in (*(d.data for d in documents), *inner) if "made" in data})
+    shown = list(dict.fromkeys(f"{time[:10]} {time[11:16]} UTC" for time in times))
+    made = " to ".join(dict.fromkeys((shown[0], shown[-1]))) if shown else ""
+    return ", ".join(part for part in (author or "", made) if part)
 
 
 def _version() -> str:
