@@ -15,6 +15,7 @@ from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.report.error_rates import error_rates, radius_text, rates_text
 from wdaverify.report.layers import layers, widths
+from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
 from wdaverify.report.threshold import verdict
 from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
@@ -58,6 +59,7 @@ def verification_summary(result: VerificationResult) -> str:
     table += [*_beside(result.problem, result.atoms), *_in_float32(result.atoms)]
     if result.threshold is not None:
         table.append(("threshold", f"V <= {stated(result.threshold)}: {result.decision}"))
+    table += [("next" if k == 0 else "", line) for k, line in enumerate(_next(result))]
     return "\n\n".join(
         (
             question_text(result.problem),
@@ -81,6 +83,15 @@ def attack_summary(result: AttackResult) -> str:
     time = f"{result.seconds:.1f} s, {result.evaluations} evaluations, device {result.device}"
     table = _attack_table(result.attacks, result.nominal, math.inf, 6)
     return "\n\n".join((question_text(result.problem), rows(facts), table, rows([("time", time)])))
+
+
+def _next(result: VerificationResult) -> list[str]:
+    """What to do where there is no answer yet."""
+    if result.answered:
+        return []
+    held = holders((b.sample, b.weight, b.lower, b.upper) for b in result.per_sample)
+    lines = [ways_on(result.reason.value, result.lower, result.upper, AT_RADIUS), held_open(held)]
+    return [line for line in lines if line]
 
 
 def _beside(problem: WdroProblem, atoms: Sequence[Atom]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wdaverify.digits import places
+from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
 from wdaverify.report.page import asked, atoms, beside, ladder, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Notes, Part, Table
 from wdaverify.report.page.document import Document, number, unbounded
@@ -86,7 +87,8 @@ def bracket(data: Json, quantity: str, vouched: tuple[str, str], remark: str = "
 
 def _answer(data: Json) -> Answer:
     vouched = (data["vouched"]["lower"], data["vouched"]["upper"])
-    answer = replace(bracket(data, f"V({plain(data['radius'])})", vouched), beside=beside.at_radius(data))
+    lines = (*beside.at_radius(data), *_next(data))
+    answer = replace(bracket(data, f"V({plain(data['radius'])})", vouched), beside=lines)
     name = decision(data)
     if name is None:
         return answer
@@ -97,6 +99,18 @@ def _answer(data: Json) -> Answer:
         "undecided": f"Neither V ≤ {at} nor V > {at} is proven.",
     }
     return replace(answer, status=_STYLES[name], word=name, remark=proven[name])
+
+
+def _next(data: Json) -> beside.Lines:
+    """What to do where there is no answer yet."""
+    if unbounded(data) or (data["status"] == "exact" and data["reason"] != "threshold-undecided"):
+        return ()
+    brackets = ((b["sample"], b["weight"], number(b["lower"]), number(b["upper"])) for b in data["per_sample"])
+    ways = ways_on(data["reason"], number(data["lower"]), number(data["upper"]), AT_RADIUS)
+    lines = [f"{line}." for line in (ways, held_open(holders(brackets))) if line]
+    return (
+        tuple(("Next" if k == 0 else "", line[:1].upper() + line[1:]) for k, line in enumerate(lines)) if ways else ()
+    )
 
 
 _STYLES = {"verified": "exact", "falsified": "falsified", "undecided": "bracket"}
