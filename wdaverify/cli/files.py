@@ -114,6 +114,7 @@ def files_of(question: dict[str, Any], certificate: str | None = None) -> dict[s
         question["data_path"],
         clip=question["clip"],
         label_column=question["label_column"],
+        classes=question["classes"],
         support=question["support_file"],
         cost_weights=question["cost_weights"],
         functionals=question["functionals"],

@@ -10,6 +10,7 @@ from wdaverify.cli.exits import exit_status
 from wdaverify.cli.files import check_target, page_target
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import (
+    classes,
     engine,
     external_data,
     label_column,
@@ -34,6 +35,7 @@ _FILES = (
     ("network", "network_path"),
     ("samples", "around"),
     ("label_column", "label_column"),
+    ("classes", "classes"),
     ("support", "support_file"),
     ("logits", "logits"),
     ("output_name", "output_name"),
@@ -58,6 +60,7 @@ _FILES = (
 @click.option("--within", type=number(0, above=True), metavar="R", help="Radius of the balls, in the norm of --norm.")
 @click.option("--samples", "limit", type=whole(1), metavar="N", help="The first N samples of --around; default all.")
 @label_column
+@classes
 @logits
 @output_name
 @external_data
@@ -119,8 +122,10 @@ def _slopes(
 
     if (around is None) != (within is None):
         raise InputError("--around DATA and --within R belong together: balls of radius R around the samples of DATA")
-    if around is None and (options["limit"] is not None or options["label_column"] is not None):
-        raise InputError("--samples and --label-column say which samples of --around DATA count, and there is none")
+    if around is None and any(options[name] is not None for name in ("limit", "label_column", "classes")):
+        raise InputError(
+            "--samples, --label-column and --classes are about the samples of --around DATA, and there is none"
+        )
     if outputs is not None and margins is not None:
         raise InputError("--outputs and --margins are two measures; give one of them, or none for the operator norm")
     network = network_of(network_path, options)
@@ -138,7 +143,9 @@ def _slopes(
     cost = GroundCost(Norm(norm), 1)
     if around is None or within is None:
         return LipschitzProblem(network, cost, support, measure)
-    samples = load_samples(around, limit=options["limit"], label_column=options["label_column"])
+    samples = load_samples(
+        around, limit=options["limit"], label_column=options["label_column"], classes=options["classes"]
+    )
     return LipschitzProblem(network, cost, support, measure, samples, within)
 
 

@@ -9,7 +9,7 @@ import click
 
 from wdaverify.cli.ball import eps
 from wdaverify.cli.group import CommandLine
-from wdaverify.cli.values import image_shape, number, side, whole
+from wdaverify.cli.values import image_shape, names, number, side, whole
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Option = Callable[[Any], Any]
@@ -27,6 +27,9 @@ norm = click.option(
     "--norm", type=click.Choice(["inf", "1", "2"]), default="inf", help="Norm that measures how far a point moves."
 )
 label_column = click.option("--label-column", metavar="NAME", help="Column of the labels in a .csv; default the last.")
+classes = click.option(
+    "--classes", type=names, metavar="A,B,...", help="Labels in the .csv are these names, for the outputs 0, 1, ..."
+)
 time_limit = click.option("--time-limit", type=number(0), metavar="S", help="Seconds; default no limit.")
 output = click.option("--output", metavar="FILE.json", help="Write the result there, whole or not at all.")
 quiet = click.option("--quiet", is_flag=True, callback=_said_quiet, help="Print errors only.")
@@ -109,6 +112,7 @@ _QUESTION: dict[str, _Option] = {
         "--samples", "limit", type=whole(1), metavar="N", help="The first N samples only; default all."
     ),
     "label-column": label_column,
+    "classes": classes,
     "logits": logits,
     "output-name": output_name,
     "external-data": external_data,
@@ -156,7 +160,17 @@ def expected(command: _Command) -> _Command:
     return _STATED(_all(*(_QUESTION[name] for name in _READ))(command))
 
 
-_READ = ("support", "support-file", "samples", "label-column", "logits", "output-name", "external-data", "clip")
+_READ = (
+    "support",
+    "support-file",
+    "samples",
+    "label-column",
+    "classes",
+    "logits",
+    "output-name",
+    "external-data",
+    "clip",
+)
 
 
 def engine(gap: str = "Stop at this absolute gap.") -> Callable[[_Command], _Command]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from collections.abc import Callable
@@ -66,6 +67,17 @@ def whole(least: int) -> Callable[[str], int]:
 def side(value: str) -> float | str:
     """One side of the box, or ``none`` for the whole space."""
     return value if value == "none" else float(number()(value))
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Names between commas, as a line of a ``.csv`` has them: in double quotes where a name holds a comma."""
+    with suppress(csv.Error):
+        rows = list(csv.reader([value], skipinitialspace=True, strict=True))
+        if len(rows) == 1 and rows[0] and all(name.strip() for name in rows[0]):
+            return tuple(name.strip() for name in rows[0])
+    raise click.BadParameter(
+        f"{value} is refused: names between commas are accepted, in the order of the outputs, as in cat,dog"
+    )
 
 
 def image_shape(value: str) -> tuple[int, ...]:

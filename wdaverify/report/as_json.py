@@ -267,7 +267,7 @@ def _provenance(problem: WdroProblem, seed: int, notices: Sequence[str]) -> Json
 def provenance_json(problem: WdroProblem, notices: Sequence[str]) -> Json:
     """What was read, what ran, and where it ran."""
     return {
-        **network_provenance_json(problem.network, notices),
+        **network_provenance_json(problem.network, (*problem.samples.notices, *notices)),
         "samples": {"source": problem.samples.source, "count": len(problem.samples)},
         "samples_sha256": problem.samples.sha256,
     }
@@ -306,6 +306,7 @@ def files_json(
     *,
     clip: bool = False,
     label_column: str | None = None,
+    classes: Sequence[str] | None = None,
     support: str | None = None,
     cost_weights: str | None = None,
     functionals: str | None = None,
@@ -320,6 +321,7 @@ def files_json(
         "samples": samples,
         "clip": clip,
         "label_column": label_column,
+        "classes": None if classes is None else list(classes),
         "support": support,
         "cost_weights": cost_weights,
         "functionals": functionals,
