@@ -1,4 +1,4 @@
-"""Results as plain text, at most 100 columns wide.
+"""Results as plain text, at most 100 columns wide, and no wider than the terminal.
 
 A printed bound stays a bound (``wdaverify.digits``), and enough digits are shown to see the gap between lower and upper.
 """
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from wdaverify.digits import at_most, down, percent, places, stated, up, width
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Loss, Norm, WdroProblem
+from wdaverify.report.columns import WIDTH as WIDTH
+from wdaverify.report.columns import columns
 from wdaverify.report.error_rates import error_rates, radius_text, rates_text
 from wdaverify.report.layers import layers, widths
 from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
@@ -20,7 +22,6 @@ from wdaverify.report.threshold import verdict
 from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
 
-WIDTH = 100
 _LABEL = 16
 
 REASONS = {
@@ -131,7 +132,7 @@ def rows(table: list[tuple[str, str]]) -> str:
     """Labels and texts in two columns, wrapped at the width."""
     return "\n".join(
         textwrap.fill(
-            text, WIDTH, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL, break_on_hyphens=False
+            text, columns(), initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL, break_on_hyphens=False
         )
         for label, text in table
     )
