@@ -34,7 +34,10 @@ def printed(columns: int) -> list[str]:
     return text.decode().replace("\r\n", "\n").splitlines()
 
 
-@pytest.mark.parametrize(("columns", "least", "most"), [(80, 70, 80), (200, 85, 100), (20, 50, 60)])
+@pytest.mark.parametrize(
+    ("columns", "least", "most"),
+    [(80, 70, 80), *(pytest.param(*case, marks=pytest.mark.full) for case in ((200, 85, 100), (20, 50, 60)))],
+)
 def test_lines_fit_the_terminal(columns: int, least: int, most: int) -> None:
     widest = max(map(len, printed(columns)))
     assert least < widest <= most
