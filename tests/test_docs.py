@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
 ELSEWHERE = {"--quick", "--list", "--repeats", "--find-links"}
 """Options of the benchmarks and of pip."""
-OF_THE_BATCH = {"output", "quiet", "run", "scheduler", "report", "image-shape"}
+OF_THE_BATCH = {"output", "quiet", "run", "scheduler", "report", "title", "author", "image-shape"}
 
 
 def options(command: str) -> dict[str, click.Option]:

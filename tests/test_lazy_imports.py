@@ -52,7 +52,7 @@ def test_a_report_loads_no_solver(kind: str, tmp_path: Path) -> None:
     net, data = (str(MODELS / f"iris_8x8.{suffix}") for suffix in ("onnx", "npz"))
     command = [sys.executable, "-m", "wdaverify", "attack", net, data, "--radius", "0.1", "--samples", "2", "--quiet"]
     subprocess.run([*command, "--output", "r.json"], check=True, cwd=tmp_path)
-    ask = ["report", "r.json", "--format", kind, "--output", "out"]
+    ask = ["report", "r.json", "--format", kind, "--output", "out.html" if kind == "html" else "out"]
     drawing = () if kind == "html" else ("matplotlib", "PIL", "jinja2", "playwright")
     _run_without((*HEAVY, *drawing), f"from wdaverify.cli import _run; assert _run({ask!r}) == 0", tmp_path)
 

@@ -16,7 +16,7 @@ MAX_ROWS, MAX_NAME = 2**14, 200
 """The most rows, and characters of a name."""
 _LARGEST_INTEGER = 2**53
 _FILES = ("network", "data", "cost-weights", "functionals", "support-file")
-_OTHERS = ("output", "quiet", "run", "scheduler", "report", "image-shape", "help")
+_OTHERS = ("output", "quiet", "run", "scheduler", "report", "title", "author", "image-shape", "help")
 """What is the batch's own to say, or not offered in one."""
 
 
@@ -56,11 +56,17 @@ def _rows(path: str | Path, table: dict[str, Any]) -> list[Row]:
         raise UnreadableError("no rows; a table [[job]] for each (and at most one [defaults]) is accepted")
     if len(jobs) > MAX_ROWS:
         raise UnreadableError(f"{len(jobs)} rows; at most {MAX_ROWS} are accepted")
-    rows = [_row(path, k, {**defaults, **job}) for k, job in enumerate(jobs, 1)]
+    rows = [_row(path, k, _over(defaults, job)) for k, job in enumerate(jobs, 1)]
     for name, count in Counter(row.name for row in rows).items():
         if count > 1:
             raise UnreadableError(f"{count} rows are named {name}; give each a name of its own")
     return rows
+
+
+def _over(defaults: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
+    """A row over the defaults: its own radius takes the place of their ``eps``, its own ``eps`` that of their radius and order."""
+    less = {"eps"} if "radius" in job else {"radius", "order"} if "eps" in job else set[str]()
+    return {**{name: value for name, value in defaults.items() if name not in less}, **job}
 
 
 def _row(path: str | Path, number: int, job: dict[str, Any]) -> Row:

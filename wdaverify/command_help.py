@@ -11,6 +11,7 @@ EXAMPLES = {
         wdaverify verify net.onnx data.npz --radius 0.05 --samples 20 --time-limit 60 --output result.json
         wdaverify verify net.onnx data.npz --radius 0.05 --certificate out.cert
         wdaverify verify net.onnx data.npz --radius 0.05 --run proven
+        wdaverify verify net.onnx data.npz --eps 8/255 --loss zero-one
     """,
     "batch": """
         wdaverify batch jobs.toml
@@ -66,6 +67,8 @@ EXAMPLES = {
     """,
 }
 """Shown below the options of each command."""
+FRACTIONS = "A number may be a fraction: 8/255 means the double nearest to it, and is shown as 0.03137254901960784."
+"""Said by every command that takes numbers."""
 
 
 class Commands(click.Group):
@@ -76,6 +79,8 @@ class Commands(click.Group):
         lines = [line.strip() for line in EXAMPLES.get(cmd.name or "", "").strip().splitlines()]
         if lines:
             cmd.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+        if any(parameter.type.name in ("finite", "side") for parameter in cmd.params):
+            cmd.epilog = f"{FRACTIONS}\n\n{cmd.epilog or ''}"
         for parameter in cmd.params:
             if any(mark in str(parameter.metavar or "") for mark in ("FILE", "NET.", "DATA.", "JOBS.", "DIR")):
                 parameter.type = click.Path(readable=False)

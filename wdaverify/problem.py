@@ -62,6 +62,8 @@ class Samples:
     w: Array
     sha256: str
     source: str
+    notices: tuple[str, ...] = ()
+    """What is to be told of how they were read."""
 
     def __post_init__(self) -> None:
         for name in ("sha256", "source"):

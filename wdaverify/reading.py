@@ -5,11 +5,13 @@ Whoever sends a certificate chose all of that; ``recheck`` compares it with what
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from wdaverify.classes import class_names
 from wdaverify.errors import SamplesError
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.problem import Samples
@@ -98,7 +100,7 @@ class Reading:
 UNMOVED = Moved(0, 0.0, 0.0)
 
 
-def contents(path: str | Path) -> Contents:
+def contents(path: str | Path, classes: Sequence[str] | None = None) -> Contents:
     """What a file of samples holds; numbers are not looked at.
 
     Raises:
@@ -116,7 +118,7 @@ def contents(path: str | Path) -> Contents:
             first = next(records, (0, list[str]()))[1]
             if not first:
                 raise SamplesError("no samples; at least one is needed")
-            header = is_header(first)
+            header = is_header(first, class_names(classes))
             return Contents(source, sum(1 for _ in records) + (not header), tuple(first), header)
     except (SamplesError, UnreadableError) as error:
         raise SamplesError(f"{source}: {error}") from None

@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from itertools import chain
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wdaverify.archive import ArrayArchive, KindError
+from wdaverify.classes import class_names, class_of
 from wdaverify.digits import stated
 from wdaverify.errors import SamplesError
 from wdaverify.given import LARGEST_INTEGER, entries, instance, path_of, whole
@@ -48,6 +49,7 @@ def load_samples(
     limit: int | None = None,
     label_column: int | str | None = None,
     clip: Support | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Samples:
     """Read samples from a ``.npz`` or ``.csv`` file.
 
@@ -57,6 +59,7 @@ def load_samples(
         label_column: For ``.csv``: the header's name of the label column or its index from 0 (negative: from the end);
             the last column by default.
         clip: Move every point onto this box, coordinate by coordinate.
+        classes: For ``.csv``: the labels are these names, which stand for 0, 1, ... in this order; a notice says so.
 
     Raises:
         SamplesError: the file cannot be read as samples; one line that says what was found and what is accepted.
@@ -67,6 +70,7 @@ def load_samples(
         if limit is not None:
             limit = whole("a limit of", limit, "a number of samples of at least 1", lambda n: n >= 1, SamplesError)
         label_column = _column(label_column)
+        names = class_names(classes)
         if clip is not None:
             instance(
                 "clip", clip, Support, "Support.box(lower, upper, width) makes a box to move points onto", SamplesError
@@ -75,9 +79,11 @@ def load_samples(
             case ".npz":
                 if label_column is not None:
                     raise SamplesError("a label column is chosen in .csv files only; a .npz has its labels in y")
+                if names:
+                    raise SamplesError("labels have names in .csv files only; a .npz has class numbers in y")
                 x, y, w = read_npz(place)
             case ".csv":
-                x, y, w = *_read_csv(place, limit, label_column), None
+                x, y, w = *_read_csv(place, limit, label_column, names), None
             case suffix:
                 with plain_file(place, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
                     raise SamplesError(f"suffix {suffix!r}; accepted are .npz and .csv")
@@ -86,7 +92,8 @@ def load_samples(
             points = _clipped(points, clip)
     except (SamplesError, UnreadableError) as error:
         raise SamplesError(f"{source}: {error}") from None
-    return _samples(points, labels, weights, source)
+    said = ", ".join(f"{shown(name, 60)} = {k}" for k, name in enumerate(names))
+    return _samples(points, labels, weights, source, (f"labels by the order of the classes: {said}",) if names else ())
 
 
 def make_samples(x: ArrayLike, y: ArrayLike, w: ArrayLike | None = None, *, source: str = "array") -> Samples:
@@ -131,8 +138,8 @@ def _column(given: object) -> int | str | None:
     return whole("label column", given, "a name of the header or an index", lambda _: True, SamplesError)
 
 
-def _samples(x: Array, y: NDArray[np.int64], w: Array, source: str) -> Samples:
-    return Samples(x=x, y=y, w=w, sha256=content_hash(x, y, w), source=source)
+def _samples(x: Array, y: NDArray[np.int64], w: Array, source: str, notices: tuple[str, ...] = ()) -> Samples:
+    return Samples(x=x, y=y, w=w, sha256=content_hash(x, y, w), source=source, notices=notices)
 
 
 def _clipped(x: Array, box: Support) -> Array:
@@ -223,10 +230,12 @@ class _Lines:
             yield line
 
 
-def _read_csv(path: Path, limit: int | None, label_column: int | str | None) -> tuple[_Raw, _Raw]:
+def _read_csv(
+    path: Path, limit: int | None, label_column: int | str | None, classes: tuple[str, ...]
+) -> tuple[_Raw, _Raw]:
     """Points ``[N, n]`` and labels ``[N]`` of the first ``limit`` lines."""
     with csv_records(path) as records:
-        table, column = _table(records, limit, label_column)
+        table, column = _table(records, limit, label_column, classes)
     return np.delete(table, column, axis=1), table[:, column]
 
 
@@ -254,18 +263,20 @@ def _records(stream: TextIO) -> Records:
             yield reader.line_num, cells
 
 
-def _table(records: Records, limit: int | None, label_column: int | str | None) -> tuple[Array, int]:
+def _table(
+    records: Records, limit: int | None, label_column: int | str | None, classes: tuple[str, ...]
+) -> tuple[Array, int]:
     """All columns ``[N, n + 1]``, and which of them is the labels'."""
     numbers = array("d")
     first = next(records, None)
     if first is None:
         raise SamplesError("no samples; at least one is needed")
-    header = is_header(first[1])
+    header = is_header(first[1], classes)
     width, column = len(first[1]), label_index(first[1], label_column, header)
     for k, (number, cells) in enumerate(records if header else chain([first], records)):
         if limit is not None and k >= limit:
             break
-        numbers.extend(_row(cells, number, width))
+        numbers.extend(_row(cells, number, width, column, classes))
         if 8 * len(numbers) > MAX_BYTES:
             raise SamplesError(f"more than {MAX_BYTES // 8} numbers; use --samples N for the first N samples")
     if not numbers:
@@ -280,10 +291,15 @@ def _parsed(cell: str) -> float | None:
         return None
 
 
-def is_header(cells: list[str]) -> bool:
-    """Whether the first line names columns: no cell is a number, except for a column's own place from 0 or from 1."""
+def is_header(cells: list[str], classes: Sequence[str] = ()) -> bool:
+    """Whether the first line names columns: no cell is a number, except for a column's own place from 0 or from 1.
+
+    Numbers beside the name of one class are a sample.
+    """
     numbers = [(k, value) for k, value in enumerate(map(_parsed, cells)) if value is not None]
     if len(numbers) == len(cells):
+        return False
+    if len(numbers) == len(cells) - 1 and any(cell.strip() in classes for cell in cells):
         return False
     return any(all(value == k + start for k, value in numbers) for start in (0, 1))
 
@@ -316,12 +332,18 @@ def label_index(first: list[str], wanted: int | str | None, header: bool) -> int
     return index % width
 
 
-def _row(cells: list[str], number: int, width: int) -> list[float]:
+def _row(cells: list[str], number: int, width: int, column: int, classes: tuple[str, ...]) -> list[float]:
     if len(cells) != width:
         raise SamplesError(f"line {number} has {len(cells)} columns where the first has {width}")
     values: list[float] = []
     for k, value in enumerate(map(_parsed, cells)):
+        if k == column and classes:
+            values.append(class_of(cells[k], number, classes))
+            continue
         if value is None:
-            raise SamplesError(f"line {number}, column {k}: {cells[k][:40]!r} is not a number; numbers are accepted")
+            names = "; --classes A,B,... says which names stand for 0, 1, ..." if k == column and not classes else ""
+            raise SamplesError(
+                f"line {number}, column {k}: {cells[k][:40]!r} is not a number; numbers are accepted{names}"
+            )
         values.append(value)
     return values

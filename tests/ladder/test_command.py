@@ -154,7 +154,7 @@ def test_the_whole_space(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["one of --radius X and --radii X,X,...", "not both"]),
+        ([], ["no radius", "--radius X", "--radii X,X,..."]),
         (["--radius", "0.1", "--radii", "0.1,0.2"], ["not both"]),
         (["--radii", "0.1,-0.2"], ["-0.2", ">= 0"]),
         (["--radii", "0.1,,0.2"], ["finite number"]),

@@ -22,14 +22,20 @@ _FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """Chromium by WDAVERIFY_CHROMIUM or from the path, started once."""
+def browser_path() -> str:
+    """Chromium by WDAVERIFY_CHROMIUM or from the path."""
     path = os.environ.get("WDAVERIFY_CHROMIUM") or shutil.which("chromium")
     if path is None:
         missing("chromium is not installed, and WDAVERIFY_CHROMIUM names none", "apt-get install chromium")
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium(browser_path: str) -> Iterator[Any]:
+    """The browser, started once."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=browser_path, args=_FLAGS)
         yield browser
         browser.close()

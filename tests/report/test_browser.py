@@ -152,7 +152,7 @@ def test_a_batch(width: int, scheme: str, visit: Open) -> None:
     assert rows.locator("td:first-child").all_inner_texts() == order
     assert page.locator("section.question").count() == 3
     assert page.get_by_text("no data: refused: 'nowhere.npz': no such file").is_visible()
-    assert page.get_by_text("1 exact, 1 decided, 1 open, 1 refused, 1 not begun.").is_visible()
+    assert page.get_by_text("1 exact, 1 verified, 1 open, 1 refused, 1 not begun.").is_visible()
     assert "2 of 5 rows" in page.locator("#b1").inner_text()
 
 

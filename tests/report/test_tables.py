@@ -157,6 +157,6 @@ def test_a_batch_s_tables_say_whose_they_are(kind: str) -> None:
         rows = list(csv.reader(io.StringIO(text)))
         start = rows.index(["# The rows of the batch"])
         shown = {row[0]: row[1:4] for row in rows[start + 2 : start + 7]}
-        assert shown["decided"] == ["-0.1234567891234", "0.5", "decided"]
+        assert shown["decided"] == ["-0.1234567891234", "0.5", "verified"]
         assert shown["open"] == ["-0.1234567891234", "0.25", "open: time-limit"]
         assert shown["no data"] == ["", "", "refused"]

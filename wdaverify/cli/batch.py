@@ -42,6 +42,8 @@ def batch(
     jobs_path: str,
     output: str | None,
     report: str | None,
+    title: str | None,
+    author: str | None,
     certificates: str | None,
     scheduler: str | None,
     quiet: bool,
@@ -63,16 +65,17 @@ def batch(
         report = os.path.join(report, "report.html")
     if output is not None:
         check_target("--output", output, files)
-    page = page_target(report, None, (*files, output))
+    page = page_target({"report": report, "title": title, "author": author}, (*files, output))
     asked = [_parsed(jobs_path, row, scheduler) for row in rows]
     proofs = _proofs(rows, certificates, [*files, *(path for path in (output, report) if path is not None)])
     with journal_of(run_folder, files) as journal, cluster(scheduler) as lent:
         results = _answers(rows, asked, proofs, quiet, journal, lent)
     try:
+        made = batch_json(results)
         if output is not None:
-            write(output, batch_json(results))
+            write(output, made)
         if page is not None:
-            page(batch_json(results))
+            page(made)
     finally:
         if not quiet:
             say(batch_summary(results))

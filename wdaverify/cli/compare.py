@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from wdaverify.cli.ball import BallCommand, eps
 from wdaverify.cli.exits import INTERRUPTED, LIMIT, exit_status_of_all
 from wdaverify.cli.files import check_image, check_target, files_of, hand_over, named, page_target, write_certificate
 from wdaverify.cli.group import CONTEXT, cli
@@ -17,10 +18,11 @@ from wdaverify.cli.values import number
 from wdaverify.errors import InputError
 
 
-@cli.command(context_settings=CONTEXT)
-@question("radius")
+@cli.command(cls=BallCommand, context_settings=CONTEXT)
+@question("radius", "eps")
 @click.option("--radius", "radius", type=number(0), metavar="X", help="Radius of the Wasserstein ball.")
 @click.option("--radii", metavar="X,X,...", help="Several radii, a ladder each.")
+@eps()
 @click.option("--rungs", metavar="NAME,...", help="These rungs only, or all but those behind a minus: -lipsdp,-lp.")
 @click.option(
     "--rung-limit", type=number(0), metavar="S", default="60", help="Seconds for each certificate, and the attacks."
@@ -34,7 +36,6 @@ def compare(
     rungs: str | None,
     rung_limit: float,
     certificate: str | None,
-    report: str | None,
     image_shape: tuple[int, ...] | None,
     **asked: Any,
 ) -> int:
@@ -56,7 +57,7 @@ def compare(
                 f"--certificate holds the proof of one radius, and {len(every)} are given; give one --radius"
             )
         check_target("--certificate", certificate, named(asked))
-    page = page_target(report, image_shape, (*named(asked), certificate))
+    page = page_target(asked, (*named(asked), certificate), image_shape)
     settings = Settings(
         rungs=chosen,
         rung_limit=rung_limit,
@@ -90,8 +91,8 @@ def compare(
 
 def _radii(radius: float | None, radii: str | None) -> list[float]:
     """The radii of ``--radius`` or ``--radii``, in ascending order."""
-    if (radius is None) == (radii is None):
-        raise InputError("one of --radius X and --radii X,X,... is needed, and not both")
+    if radius is not None and radii is not None:
+        raise InputError("--radius X and --radii X,X,... say radii twice; give one of them, not both")
     if radii is None:
         assert radius is not None
         return [radius]

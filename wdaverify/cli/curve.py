@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from wdaverify.cli.ball import no_eps, refused
 from wdaverify.cli.exits import exit_status
 from wdaverify.cli.files import check_target, files_of, hand_over, named, page_target
 from wdaverify.cli.group import CONTEXT, cli
@@ -17,20 +18,25 @@ from wdaverify.cli.values import number
 
 
 @cli.command(context_settings=CONTEXT)
-@question("radius")
+@question("radius", "eps")
+@no_eps("a curve has every radius up to --max-radius X, with --order inf at order inf")
 @click.option("--max-radius", "radius", type=number(0), metavar="X", required=True, help="The largest radius.")
 @engine("Stop at this gap everywhere.")
 @click.option("--csv", "csv_path", metavar="FILE.csv", help="Write the breakpoints there, whole or not at all.")
 @run_folder
 @page_file("curve")
-def curve(*, csv_path: str | None, run_folder: str | None, report: str | None, **asked: Any) -> int:
+@refused(
+    "--image-shape",
+    "a curve holds bounds and no inputs to be shown as images; verify --radius X shows those of one radius",
+)
+def curve(*, csv_path: str | None, run_folder: str | None, **asked: Any) -> int:
     """Bracket the worst-case value at every radius.
 
     All radii from 0 to the largest at once, from one set of bounds.
     """
     if csv_path is not None:
         check_target("--csv", csv_path, named(asked))
-    page = page_target(report, None, (*named(asked), csv_path))
+    page = page_target(asked, (*named(asked), csv_path))
     problem = problem_of(**asked)
     from wdaverify.report.as_json import write_text
     from wdaverify.report.curve import curve_csv, curve_json, curve_summary

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from wdaverify.cli.ball import no_eps
 from wdaverify.cli.exits import exit_status
-from wdaverify.cli.files import files_of, hand_over
+from wdaverify.cli.files import check_image, files_of, hand_over, named, page_target
 from wdaverify.cli.group import CONTEXT, cli
-from wdaverify.cli.options import engine, question, run_folder
+from wdaverify.cli.options import engine, image, page_file, question, run_folder
 from wdaverify.cli.questions import problem_of
 from wdaverify.cli.runs import engine_of, journal_for
 from wdaverify.cli.terminal import live_line
@@ -17,10 +18,13 @@ _FIRST_RADIUS = 0.1
 
 
 @cli.command(context_settings=CONTEXT)
-@question("radius", "order", "loss", "label-cost", "functionals", "logits")
+@question("radius", "eps", "order", "loss", "label-cost", "functionals", "logits")
+@no_eps("distances know no radius: verify --eps E --loss zero-one is the share of samples with an error within E")
 @engine()
 @run_folder
-def distance(*, run_folder: str | None, **asked: Any) -> int:
+@page_file("distances")
+@image
+def distance(*, run_folder: str | None, image_shape: tuple[int, ...] | None, **asked: Any) -> int:
     """Exact distance of each sample to an error.
 
     The nearest point within the support that the network gets wrong (a tie counts), and its distance.
@@ -33,7 +37,9 @@ def distance(*, run_folder: str | None, **asked: Any) -> int:
         ("logits", False),
     ):
         asked[name] = usual
+    page = page_target(asked, named(asked), image_shape)
     problem = problem_of(**asked, radius=_FIRST_RADIUS)
+    check_image(image_shape, problem)
     from wdaverify.report.distances import distances_json, distances_summary
     from wdaverify.wdro.distances import distances as run
 
@@ -45,5 +51,6 @@ def distance(*, run_folder: str | None, **asked: Any) -> int:
         result.notices,
         lambda: distances_json(result, files_of(asked)),
         lambda: distances_summary(result),
+        page,
     )
     return exit_status(result.exact, result.reason)

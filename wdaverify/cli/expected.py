@@ -52,8 +52,14 @@ def expected_problem(
             f"{shown(path, 4096)}: its box has {box.lower.size} features, {network.name} takes {network.n_inputs}: it is about "
             "another network; give the one that it was made for"
         )
-    held = contents(data_path)
-    read = partial(load_samples, data_path, limit=certificate.count, label_column=certificate.label_column)
+    held = contents(data_path, asked["classes"])
+    read = partial(
+        load_samples,
+        data_path,
+        limit=certificate.count,
+        label_column=certificate.label_column,
+        classes=asked["classes"],
+    )
     departures = [
         *_of_words(certificate, asked),
         *_of_box(box, support, path),

@@ -54,10 +54,11 @@ def hand_over(
     from wdaverify.report.as_json import write
 
     try:
+        made = document() if question["output"] is not None or page is not None else {}
         if question["output"] is not None:
-            write(question["output"], document())
+            write(question["output"], made)
         if page is not None:
-            page(document())
+            page(made)
     finally:
         if not question["quiet"]:
             notes([notice for notice in notices if notice not in problem.network.notices], quiet=False)
@@ -65,23 +66,35 @@ def hand_over(
 
 
 def page_target(
-    path: str | None, image_shape: tuple[int, ...] | None, others: Sequence[str | None]
+    page: dict[str, Any], others: Sequence[str | None], image_shape: tuple[int, ...] | None = None
 ) -> Callable[[dict[str, Any]], None] | None:
-    """How to write the page of an answer, which may be no file that the run reads or writes already; None: none was asked for."""
+    """How to write the page of an answer, which may be no file that the run reads or writes already; None: none was asked for.
+
+    ``page`` has the options of ``options.page_file``: ``report``, ``title`` and ``author``.
+    """
+    path: str | None = page["report"]
     if path is None:
-        if image_shape is not None:
-            raise InputError(
-                "--image-shape says how a page shows inputs, and no page is written; give --report FILE.html"
-            )
+        said = {"--image-shape": image_shape, "--title": page["title"], "--author": page["author"]}
+        for option, value in said.items():
+            if value is not None:
+                raise InputError(f"{option} is about a page, and no page is written; give --report FILE.html")
         return None
-    check_target("--report", path, others)
+    check_page("--report", path, others)
 
     def write(document: dict[str, Any]) -> None:
         from wdaverify.report.page.output import write_page
 
-        write_page(path, document, image_shape)
+        write_page(path, document, image_shape, page["title"], page["author"])
 
     return write
+
+
+def check_page(option: str, path: str, others: Sequence[str | None]) -> None:
+    """Refuse a page that cannot be written or printed, or that this run reads or writes already."""
+    from wdaverify.report.page.paper import check_page as check
+
+    check_target(option, path, others)
+    check(option, path)
 
 
 def check_image(image_shape: tuple[int, ...] | None, problem: WdroProblem) -> None:
@@ -101,6 +114,7 @@ def files_of(question: dict[str, Any], certificate: str | None = None) -> dict[s
         question["data_path"],
         clip=question["clip"],
         label_column=question["label_column"],
+        classes=question["classes"],
         support=question["support_file"],
         cost_weights=question["cost_weights"],
         functionals=question["functionals"],

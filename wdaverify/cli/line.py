@@ -15,8 +15,9 @@ import click
 
 from wdaverify.cli.exits import DEFECT, DONE, INTERRUPTED, REFUSED
 from wdaverify.cli.group import CommandLine, cli
-from wdaverify.cli.terminal import notes, one_line, put, refusal
+from wdaverify.cli.terminal import notes, one_line, put, refusal, terminal_columns
 from wdaverify.errors import InputError, WdaverifyError
+from wdaverify.report.columns import at_most
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:
@@ -50,7 +51,8 @@ def run(arguments: Sequence[str] | None, quiet: bool | None = None) -> int:
     line = CommandLine(list(sys.argv[1:] if arguments is None else arguments), quiet=quiet)
     status: int | None = None
     try:
-        status = _status(line)
+        with at_most(terminal_columns()):
+            status = _status(line)
     finally:
         lost = None if line.log is None else line.log.close(status)
     if lost is not None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wdaverify.cli.exits import exit_status
-from wdaverify.cli.files import check_target
+from wdaverify.cli.files import check_target, page_target
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import (
+    classes,
     engine,
     external_data,
     label_column,
@@ -34,6 +35,7 @@ _FILES = (
     ("network", "network_path"),
     ("samples", "around"),
     ("label_column", "label_column"),
+    ("classes", "classes"),
     ("support", "support_file"),
     ("logits", "logits"),
     ("output_name", "output_name"),
@@ -58,6 +60,7 @@ _FILES = (
 @click.option("--within", type=number(0, above=True), metavar="R", help="Radius of the balls, in the norm of --norm.")
 @click.option("--samples", "limit", type=whole(1), metavar="N", help="The first N samples of --around; default all.")
 @label_column
+@classes
 @logits
 @output_name
 @external_data
@@ -70,15 +73,15 @@ _FILES = (
 @output
 @page_file("answer")
 @quiet
-def lipschitz(*, output: str | None, report: str | None, quiet: bool, **asked: Any) -> int:
+def lipschitz(*, output: str | None, quiet: bool, **asked: Any) -> int:
     """Exact Lipschitz constant of a network.
 
     The largest gradient norm over full-dimensional activation cells that meet the region: by default the operator norm of the
     whole Jacobian over the box [0, 1].
     """
-    for name, target, other in (("--output", output, report), ("--report", report, output)):
-        if target is not None:
-            check_target(name, target, (asked["network_path"], asked["around"], other))
+    if output is not None:
+        check_target("--output", output, (asked["network_path"], asked["around"], asked["report"]))
+    page = page_target(asked, (asked["network_path"], asked["around"], output))
     problem = _slopes(**asked)
     from wdaverify.lipschitz.exact import lipschitz as run
     from wdaverify.report.as_json import write
@@ -90,12 +93,11 @@ def lipschitz(*, output: str | None, report: str | None, quiet: bool, **asked: A
         result = run(problem, **engine_of(asked), each=asked["each"], progress=live)
     files = {name: asked[at] for name, at in _FILES}
     try:
+        made = lipschitz_json(result, files)
         if output is not None:
-            write(output, lipschitz_json(result, files))
-        if report is not None:
-            from wdaverify.report.page.output import write_page
-
-            write_page(report, lipschitz_json(result, files))
+            write(output, made)
+        if page is not None:
+            page(made)
     finally:
         if not quiet:
             notes([notice for notice in result.notices if notice not in problem.network.notices], quiet=False)
@@ -120,8 +122,10 @@ def _slopes(
 
     if (around is None) != (within is None):
         raise InputError("--around DATA and --within R belong together: balls of radius R around the samples of DATA")
-    if around is None and (options["limit"] is not None or options["label_column"] is not None):
-        raise InputError("--samples and --label-column say which samples of --around DATA count, and there is none")
+    if around is None and any(options[name] is not None for name in ("limit", "label_column", "classes")):
+        raise InputError(
+            "--samples, --label-column and --classes are about the samples of --around DATA, and there is none"
+        )
     if outputs is not None and margins is not None:
         raise InputError("--outputs and --margins are two measures; give one of them, or none for the operator norm")
     network = network_of(network_path, options)
@@ -139,7 +143,9 @@ def _slopes(
     cost = GroundCost(Norm(norm), 1)
     if around is None or within is None:
         return LipschitzProblem(network, cost, support, measure)
-    samples = load_samples(around, limit=options["limit"], label_column=options["label_column"])
+    samples = load_samples(
+        around, limit=options["limit"], label_column=options["label_column"], classes=options["classes"]
+    )
     return LipschitzProblem(network, cost, support, measure, samples, within)
 
 

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
+from wdaverify.cli.ball import eps
 from wdaverify.cli.group import CommandLine
-from wdaverify.cli.values import image_shape, number, side, whole
+from wdaverify.cli.values import image_shape, names, number, side, whole
 from wdaverify.losses.registry import Loss
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -27,6 +28,9 @@ norm = click.option(
     "--norm", type=click.Choice(["inf", "1", "2"]), default="inf", help="Norm that measures how far a point moves."
 )
 label_column = click.option("--label-column", metavar="NAME", help="Column of the labels in a .csv; default the last.")
+classes = click.option(
+    "--classes", type=names, metavar="A,B,...", help="Labels in the .csv are these names, for the outputs 0, 1, ..."
+)
 time_limit = click.option("--time-limit", type=number(0), metavar="S", help="Seconds; default no limit.")
 output = click.option("--output", metavar="FILE.json", help="Write the result there, whole or not at all.")
 quiet = click.option("--quiet", is_flag=True, callback=_said_quiet, help="Print errors only.")
@@ -42,9 +46,16 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 scheduler = click.option("--scheduler", metavar="tcp://HOST:PORT", help="Solve on the workers of a Dask cluster.")
 
 
+title = click.option("--title", metavar="TEXT", help="Title of the page.")
+author = click.option("--author", metavar="TEXT", help="Who hands the page over, said at its head.")
+
+
 def page_file(what: str) -> _Option:
-    """``--report``, which writes ``what`` as a page."""
-    return click.option("--report", metavar="FILE.html", help=f"Write the {what} as a page, whole or not at all.")
+    """``--report``, which writes ``what`` as a page, and what stands at its head."""
+    page = click.option(
+        "--report", metavar="FILE.html|FILE.pdf", help=f"Write the {what} as a page; a .pdf is printed by Chromium."
+    )
+    return lambda command: page(title(author(command)))
 
 
 logits = click.option(
@@ -59,8 +70,9 @@ _QUESTION: dict[str, _Option] = {
     "network": network,
     "data": data,
     "radius": click.option(
-        "--radius", type=number(0), metavar="X", required=True, help="Radius of the ball, in units of the input."
+        "--radius", type=number(0), metavar="X", help="Radius of the ball, in units of the input; or --eps."
     ),
+    "eps": eps(),
     "norm": norm,
     "order": click.option(
         "--order",
@@ -101,6 +113,7 @@ _QUESTION: dict[str, _Option] = {
         "--samples", "limit", type=whole(1), metavar="N", help="The first N samples only; default all."
     ),
     "label-column": label_column,
+    "classes": classes,
     "logits": logits,
     "output-name": output_name,
     "external-data": external_data,
@@ -148,7 +161,17 @@ def expected(command: _Command) -> _Command:
     return _STATED(_all(*(_QUESTION[name] for name in _READ))(command))
 
 
-_READ = ("support", "support-file", "samples", "label-column", "logits", "output-name", "external-data", "clip")
+_READ = (
+    "support",
+    "support-file",
+    "samples",
+    "label-column",
+    "classes",
+    "logits",
+    "output-name",
+    "external-data",
+    "clip",
+)
 
 
 def engine(gap: str = "Stop at this absolute gap.") -> Callable[[_Command], _Command]:

@@ -46,11 +46,22 @@ def problem_of(*, network_path: str, data_path: str, radius: float, output: str 
         data_path,
         limit=options["limit"],
         label_column=options["label_column"],
+        classes=options["classes"],
         clip=support if options["clip"] else None,
     )
     problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius, functionals)
-    notes(problem.network.notices, options["quiet"])
+    if options["classes"] is not None and not problem.loss.rule.takes_functionals:
+        check_classes(options["classes"], problem.network.n_outputs)
+    notes((*problem.network.notices, *samples.notices), options["quiet"])
     return problem
+
+
+def check_classes(classes: tuple[str, ...], outputs: int) -> None:
+    """Refuse names of more or fewer classes than the network has: which of them is which would not be said."""
+    if len(classes) != outputs:
+        raise InputError(
+            f"--classes names {len(classes)} classes and the network has {outputs}; name all of them, in the order of its outputs"
+        )
 
 
 def _cost(width: int, options: dict[str, Any]) -> GroundCost:

@@ -54,6 +54,14 @@ def put(text: str, stream: TextIO | None) -> None:
             raise OutputError(f"cannot write to standard output: {(error.strerror or str(error)).lower()}") from error
 
 
+def terminal_columns() -> int:
+    """How wide the terminal is that an answer is printed to; very wide where it is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (AttributeError, OSError, ValueError):  # no standard output, no terminal, or closed
+        return sys.maxsize
+
+
 def one_line(message: str) -> str:
     """On one line, and without characters that a terminal would obey."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))

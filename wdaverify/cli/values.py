@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 
 import click
 
+_DIGITS = 40
+_FRACTION = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)/(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+
 
 def number(least: float = -math.inf, *, above: bool = False) -> Callable[[str], float]:
-    """A finite number at least (or above) ``least``, as the type of an option."""
+    """A finite number at least (or above) ``least``, as the type of an option; a fraction is read exactly, and rounded once."""
 
-    def convert(value: str) -> float:
-        with suppress(ValueError):
-            number = float(value.replace("_", "x"))
-            if math.isfinite(number) and (number > least if above else number >= least):
-                return number
+    def finite(value: str) -> float:
+        found = _quotient(value) if "/" in value else _decimal(value)
+        if found is not None and (found > least if above else found >= least):
+            return found
         bound = "" if math.isinf(least) else f" {'>' if above else '>='} {least:g}"
-        raise click.BadParameter(f"{value} is refused: a finite number{bound} is accepted")
+        raise click.BadParameter(f"{value} is refused: a finite number{bound} is accepted, as in 0.05 or 8/255")
 
-    return convert
+    return finite
+
+
+def _decimal(text: str) -> float | None:
+    with suppress(ValueError):
+        value = float(text.replace("_", "x"))
+        return value if math.isfinite(value) else None
+    return None
+
+
+def _quotient(text: str) -> float | None:
+    """``a/b`` of plain decimals, rounded to the nearest double, ties to even."""
+    if not _FRACTION.fullmatch(text):
+        raise click.BadParameter(
+            f"{text} is refused: a fraction is two decimal numbers without exponents around one /, as in 8/255 or -0.5/3"
+        )
+    top, bottom = text.split("/")
+    if max(len(top), len(bottom)) > _DIGITS:
+        raise click.BadParameter(
+            f"{text[:_DIGITS]}... is refused: at most {_DIGITS} characters are accepted on either side of a fraction"
+        )
+    if not Fraction(bottom):
+        raise click.BadParameter(f"{text} is refused: the denominator is 0; a fraction like 8/255 is accepted")
+    return float(Fraction(top) / Fraction(bottom))
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -39,6 +67,17 @@ def whole(least: int) -> Callable[[str], int]:
 def side(value: str) -> float | str:
     """One side of the box, or ``none`` for the whole space."""
     return value if value == "none" else float(number()(value))
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Names between commas, as a line of a ``.csv`` has them: in double quotes where a name holds a comma."""
+    with suppress(csv.Error):
+        rows = list(csv.reader([value], skipinitialspace=True, strict=True))
+        if len(rows) == 1 and rows[0] and all(name.strip() for name in rows[0]):
+            return tuple(name.strip() for name in rows[0])
+    raise click.BadParameter(
+        f"{value} is refused: names between commas are accepted, in the order of the outputs, as in cat,dog"
+    )
 
 
 def image_shape(value: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wdaverify.cli.ball import BallCommand
 from wdaverify.cli.exits import exit_status
 from wdaverify.cli.files import check_image, check_target, files_of, hand_over, named, page_target, write_certificate
 from wdaverify.cli.group import CONTEXT, cli
@@ -13,7 +14,7 @@ from wdaverify.cli.runs import check_cluster, cluster, exact_run, journal_for
 from wdaverify.cli.terminal import live_line
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(cls=BallCommand, context_settings=CONTEXT)
 @question()
 @solving
 @scheduler
@@ -23,7 +24,6 @@ from wdaverify.cli.terminal import live_line
 def verify(
     *,
     certificate: str | None,
-    report: str | None,
     image_shape: tuple[int, ...] | None,
     scheduler: str | None,
     run_folder: str | None,
@@ -37,7 +37,7 @@ def verify(
     if certificate is not None:
         check_target("--certificate", certificate, named(asked))
     check_cluster(scheduler, asked)
-    page = page_target(report, image_shape, (*named(asked), certificate))
+    page = page_target(asked, (*named(asked), certificate), image_shape)
     problem = problem_of(**asked)
     check_image(image_shape, problem)
     from wdaverify.report.as_json import verification_json

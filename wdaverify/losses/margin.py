@@ -7,5 +7,8 @@ from wdaverify.losses.rule import Rule
 RULE = Rule(
     formula="max_(j != y) z_j - z_y",
     noun="margin loss",
-    reading="By how much the strongest wrong class beats the right one: below zero the samples are right on average.",
+    reading=(
+        "By how much the strongest wrong class beats the right one: below zero the right class leads on average, which does "
+        "not say that every sample is right."
+    ),
 )

@@ -12,6 +12,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from importlib import resources
@@ -23,6 +24,7 @@ import numpy as np
 from wdaverify.losses.registry import Loss, those
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Functionals, Support, WdroProblem
+from wdaverify.report.error_rates import error_rate_json
 from wdaverify.report.layers import layers
 from wdaverify.wdro.result import Atom, AttackResult, SampleBracket, Statistics, VerificationResult
 from wdaverify.witness.tie import Tie
@@ -53,6 +55,7 @@ def verification_json(result: VerificationResult, files: Json | None = None) -> 
         "gap_asked": number(result.gap_asked),
         "threshold": optional(result.threshold),
         "nominal": number(result.nominal),
+        "error_rate": error_rate_json(result.problem, result.atoms),
         **question_json(result.problem),
         "multiplier": optional(result.multiplier),
         "transport_cost": number(result.transport_cost),
@@ -77,6 +80,7 @@ def attack_json(result: AttackResult, files: Json | None = None) -> Json:
         "schema": ATTACK_SCHEMA,
         "lower": number(max([result.nominal, *result.attacks.values()])),
         "nominal": number(result.nominal),
+        "error_rate": error_rate_json(result.problem, result.atoms),
         **question_json(result.problem),
         "transport_cost": number(result.transport_cost),
         "attacks": {name: number(bound) for name, bound in result.attacks.items()},
@@ -271,7 +275,7 @@ def _provenance(problem: WdroProblem, seed: int, notices: Sequence[str]) -> Json
 def provenance_json(problem: WdroProblem, notices: Sequence[str]) -> Json:
     """What was read, what ran, and where it ran."""
     return {
-        **network_provenance_json(problem.network, notices),
+        **network_provenance_json(problem.network, (*problem.samples.notices, *notices)),
         "samples": {"source": problem.samples.source, "count": len(problem.samples)},
         "samples_sha256": problem.samples.sha256,
     }
@@ -280,12 +284,18 @@ def provenance_json(problem: WdroProblem, notices: Sequence[str]) -> Json:
 def network_provenance_json(network: ReluNetwork, notices: Sequence[str]) -> Json:
     """Which network was read, what ran, and where it ran."""
     return {
+        "made": now(),
         "notices": list(dict.fromkeys((*network.notices, *notices))),
         "network": _network(network),
         "network_sha256": network.sha256,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "machine": machine_json(),
     }
+
+
+def now() -> str:
+    """The time in UTC, to the second: ``2026-01-31T12:00:00Z``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def machine_json() -> Json:
@@ -304,6 +314,7 @@ def files_json(
     *,
     clip: bool = False,
     label_column: str | None = None,
+    classes: Sequence[str] | None = None,
     support: str | None = None,
     cost_weights: str | None = None,
     functionals: str | None = None,
@@ -318,6 +329,7 @@ def files_json(
         "samples": samples,
         "clip": clip,
         "label_column": label_column,
+        "classes": None if classes is None else list(classes),
         "support": support,
         "cost_weights": cost_weights,
         "functionals": functionals,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wdaverify.digits import down, places, up, width
 from wdaverify.report.as_json import Json, verification_json
+from wdaverify.report.threshold import VERDICTS
 from wdaverify.wdro.result import Reason, VerificationResult
 
 BATCH_SCHEMA = "wdaverify/batch/1"
@@ -61,6 +62,12 @@ def batch_summary(rows: Sequence[RowResult]) -> str:
     return "\n".join([*lines, "", f"{done} of {len(rows)} rows are exact or decided"])
 
 
+def _answer(result: VerificationResult) -> str:
+    if result.decision is not None:
+        return f"{VERDICTS[result.decision]} ({result.reason.value})"
+    return "exact" if result.reason is Reason.GAP_CLOSED else f"{result.status.value} ({result.reason.value})"
+
+
 def _cells(row: RowResult) -> tuple[str, ...]:
     result = row.result
     if result is None:
@@ -73,5 +80,5 @@ def _cells(row: RowResult) -> tuple[str, ...]:
         width(result.lower, result.upper),
         str(result.statistics.solves),
         f"{result.statistics.seconds:.1f}",
-        "exact" if result.reason is Reason.GAP_CLOSED else f"{result.status.value} ({result.reason.value})",
+        _answer(result),
     )

@@ -7,7 +7,9 @@ import math
 from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side
 from wdaverify.report.as_json import Json, number, optional, provenance_json, question_json, verification_json
+from wdaverify.report.error_rates import error_rate_json, error_rates, radius_kind, rates_text
 from wdaverify.report.summary import question_text, rows
+from wdaverify.report.threshold import verdict
 from wdaverify.wdro.result import Voucher
 
 SCHEMA = "wdaverify/compare/1"
@@ -25,6 +27,7 @@ def compare_json(comparison: Comparison, files: Json | None = None) -> Json:
         "verifications": [
             verification_json(ladder.result, files) for ladder in comparison.ladders if ladder.result is not None
         ],
+        "error_rate": error_rate_json(problem),
         "seed": comparison.seed,
         **provenance_json(problem, comparison.notices),
         "files": files,
@@ -68,7 +71,10 @@ def _known(distance: float | None) -> float | None:
 
 def compare_summary(comparison: Comparison) -> str:
     """The question, and for every radius its ladder from the top down; ends without a newline."""
-    parts = [question_text(comparison.problem)]
+    problem = comparison.problem
+    table, rates = [("radius", f"how far mass may move, {radius_kind(problem.cost.order)}")], error_rates(problem)
+    table += [] if rates is None else [("error rate", rates_text(rates, problem.loss))]
+    parts = [question_text(problem) + "\n" + rows(table)]
     for ladder in comparison.ladders:
         parts.append(_table(ladder))
     parts.append(rows([("time", f"{comparison.seconds:.1f} s")]))
@@ -88,7 +94,10 @@ def _table(ladder: Ladder) -> str:
 def _state(ladder: Ladder) -> str:
     if ladder.result is None:
         return "the exact run was not asked for; distances are from the best that is proven"
-    return f"{ladder.result.status.value}, {ladder.result.detail}"
+    result = ladder.result
+    if result.threshold is not None and result.decision is not None:
+        return f"{', '.join(verdict(result.decision, result.threshold))}; {result.detail}"
+    return f"{result.status.value}, {result.detail}"
 
 
 _WORDS = {Voucher.CHECKED: "checked", Voucher.SOLVER: "solver", Voucher.PROVED: "proved", None: "estimate, no bound"}

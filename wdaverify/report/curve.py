@@ -6,6 +6,9 @@ import math
 
 from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.report.as_json import Json, number, provenance_json, question_json
+from wdaverify.report.error_rates import error_rate_json, error_rates, radius_kind, rates_text
+from wdaverify.report.next_steps import AT_RADII, ways_on
+from wdaverify.report.summary import rows as columns_of
 from wdaverify.wdro.curve import CurveResult
 
 SCHEMA = "wdaverify/curve/1"
@@ -23,6 +26,7 @@ def curve_json(result: CurveResult, files: Json | None = None) -> Json:
         "reason": result.reason.value,
         "gap_asked": number(result.gap_asked),
         "between": f"linear in radius^{problem.cost.order}" if math.isfinite(problem.cost.order) else "steps",
+        "error_rate": error_rate_json(problem),
         **asked,
         "seconds": number(result.seconds),
         "solves": result.solves,
@@ -61,4 +65,9 @@ def curve_summary(result: CurveResult) -> str:
         f"{word}: {count} breakpoints, widest bracket {up_to(widest, 2)} (asked {stated(result.gap_asked)}), "
         f"{result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
     )
-    return "\n".join(lines)
+    facts = [("radius", f"how far mass may move, {radius_kind(result.problem.cost.order)}")]
+    rates = error_rates(result.problem)
+    facts += [] if rates is None else [("error rate", rates_text(rates, result.problem.loss))]
+    ways = "" if result.exact else ways_on(result.reason.value, 0.0, widest, AT_RADII)
+    facts += [("next", ways)] if ways else []
+    return "\n".join(lines) + "\n\n" + columns_of(facts)

@@ -8,6 +8,9 @@ import numpy as np
 
 from wdaverify.digits import down, places, up
 from wdaverify.report.as_json import Json, number, provenance_json, question_json
+from wdaverify.report.error_rates import error_rate_json, error_rates, rates_text
+from wdaverify.report.next_steps import OF_SAMPLES, held_open, holders, ways_on
+from wdaverify.report.summary import rows
 from wdaverify.wdro.distances import DistancesResult
 from wdaverify.witness.single import Flip
 
@@ -24,6 +27,7 @@ def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
         "reason": result.reason.value,
         "gap_asked": number(result.gap_asked),
         **{name: asked[name] for name in ("norm", "cost_weights", "support")},
+        "error_rate": error_rate_json(problem),
         "seconds": number(result.seconds),
         "solves": result.solves,
         **provenance_json(problem, result.notices),
@@ -65,7 +69,12 @@ def distances_summary(result: DistancesResult) -> str:
     lines.append(
         f"{word}: {len(order)} distances, {result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
     )
-    return "\n".join(lines)
+    rates = error_rates(result.problem)
+    facts = [] if rates is None else [("error rate", rates_text(rates, ""))]
+    held = holders((b.sample, 1.0, b.lower, b.upper) for b in result.brackets)
+    ways = "" if result.exact else ways_on(result.reason.value, 0.0, math.inf, OF_SAMPLES)
+    facts += [("next", ways), ("", held_open(held))] if ways and held else []
+    return "\n".join(lines) + "\n\n" + rows(facts)
 
 
 def _flips(result: DistancesResult) -> tuple[Flip | None, ...]:

@@ -1,4 +1,4 @@
-"""Results as plain text, at most 100 columns wide.
+"""Results as plain text, at most 100 columns wide, and no wider than the terminal.
 
 A printed bound stays a bound (``wdaverify.digits``), and enough digits are shown to see the gap between lower and upper.
 """
@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from wdaverify.digits import at_most, down, percent, places, stated, up, width
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import WdroProblem
+from wdaverify.report.columns import WIDTH as WIDTH
+from wdaverify.report.columns import columns
+from wdaverify.report.error_rates import error_rates, radius_text, rates_text
 from wdaverify.report.layers import layers, widths
+from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
+from wdaverify.report.threshold import verdict
 from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
 
-WIDTH = 100
 _LABEL = 16
 
 REASONS = {
@@ -53,9 +57,10 @@ def verification_summary(result: VerificationResult) -> str:
         ("multiplier", _multiplier(result)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
-    table += _in_float32(result.atoms)
+    table += [*_beside(result.problem, result.atoms), *_in_float32(result.atoms)]
     if result.threshold is not None:
         table.append(("threshold", f"V <= {stated(result.threshold)}: {result.decision}"))
+    table += [("next" if k == 0 else "", line) for k, line in enumerate(_next(result))]
     return "\n\n".join(
         (
             question_text(result.problem),
@@ -75,10 +80,27 @@ def attack_summary(result: AttackResult) -> str:
         ("nominal", down(result.nominal)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
-    facts += _in_float32(result.atoms)
+    facts += [*_beside(result.problem, result.atoms), *_in_float32(result.atoms)]
     time = f"{result.seconds:.1f} s, {result.evaluations} evaluations, device {result.device}"
     table = _attack_table(result.attacks, result.nominal, math.inf, 6)
     return "\n\n".join((question_text(result.problem), rows(facts), table, rows([("time", time)])))
+
+
+def _next(result: VerificationResult) -> list[str]:
+    """What to do where there is no answer yet."""
+    if result.answered:
+        return []
+    held = holders((b.sample, b.weight, b.lower, b.upper) for b in result.per_sample)
+    lines = [ways_on(result.reason.value, result.lower, result.upper, AT_RADIUS), held_open(held)]
+    return [line for line in lines if line]
+
+
+def _beside(problem: WdroProblem, atoms: Sequence[Atom]) -> list[tuple[str, str]]:
+    """What the radius limits, and the share of errors, of the samples and of the atoms."""
+    farthest = max((atom.distance for atom in atoms), default=None)
+    rates = error_rates(problem, atoms)
+    table = [("radius", radius_text(problem.radius, problem.cost.order, farthest))]
+    return table if rates is None else [*table, ("error rate", rates_text(rates, problem.loss))]
 
 
 def _in_float32(atoms: Sequence[Atom]) -> list[tuple[str, str]]:
@@ -110,7 +132,7 @@ def rows(table: list[tuple[str, str]]) -> str:
     """Labels and texts in two columns, wrapped at the width."""
     return "\n".join(
         textwrap.fill(
-            text, WIDTH, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL, break_on_hyphens=False
+            text, columns(), initial_indent=f"{label:<{_LABEL}}", subsequent_indent=" " * _LABEL, break_on_hyphens=False
         )
         for label, text in table
     )
@@ -170,7 +192,11 @@ def _answer(result: VerificationResult) -> str:
     word = "exact" if result.status is Status.EXACT else "bracket"
     if result.reason is Reason.UNBOUNDED:
         word = "unbounded"
-    return f"{word}: {result.detail or REASONS[result.reason]}"
+    why = result.detail or REASONS[result.reason]
+    if result.threshold is None or result.decision is None:
+        return f"{word}: {why}"
+    name, proven = verdict(result.decision, result.threshold)
+    return f"{name}: {proven}; {why}"
 
 
 _VOUCHERS = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -247,6 +249,7 @@ def _question_options(document: Document, files: Json) -> list[str]:
     out += ["--samples", str(data["samples"]["count"])]
     if files.get("label_column") is not None:
         out += ["--label-column", files["label_column"]]
+    out += _classes(files)
     return out + _which(files) + (["--clip"] if files.get("clip") else [])
 
 
@@ -264,10 +267,20 @@ def _slope_options(data: Json, files: Json) -> list[str]:
         out += ["--samples", str(data["samples"]["count"])]
         if files.get("label_column") is not None:
             out += ["--label-column", files["label_column"]]
+        out += _classes(files)
     free = region["lower"] == "-inf" and region["kind"] == "balls"
     if not free:
         out += _support({**region, "integer": []}, files.get("support"))
     return [*out, *_which(files), "--gap", repr(float(data["gap_asked"])), "--seed", str(data["seed"])]
+
+
+def _classes(files: Json) -> list[str]:
+    """``--classes``, with what holds a comma or a quote in quotes."""
+    if files.get("classes") is None:
+        return []
+    line = StringIO()
+    csv.writer(line, lineterminator="").writerow(files["classes"])
+    return [f"--classes={line.getvalue()}"]
 
 
 def _which(files: Json) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from wdaverify.report.page import asked, words
+from wdaverify.report.page import asked, bounds, words
 from wdaverify.report.page.content import Answer, Cell, Column, Facts, Notes, Overview, Question, Table
-from wdaverify.report.page.document import Document, number
+from wdaverify.report.page.document import Document, number, unbounded
 from wdaverify.report.page.words import Json, plain
 
 _COLUMNS = (
@@ -21,7 +21,7 @@ _COLUMNS = (
     Column("Samples"),
     Column("Question"),
 )
-_STATES = ("exact", "decided", "undecided", "open", "refused", "not begun")
+_STATES = ("exact", "unbounded", "verified", "falsified", "undecided", "open", "refused", "not begun")
 
 
 def answers(document: Document) -> dict[int, Document]:
@@ -65,9 +65,10 @@ def _state(row: Json) -> str:
     result = row["result"]
     if result is None:
         return "not begun" if row["refused"] is None else "refused"
-    if result["status"] == "exact":
-        return "exact" if row["done"] else "undecided"
-    return "decided" if row["done"] else "open"
+    verdict = bounds.decision(result)
+    if verdict is not None and (row["done"] or result["reason"] == "threshold-undecided"):
+        return verdict
+    return "exact" if result["status"] == "exact" else "unbounded" if unbounded(result) else "open"
 
 
 def _why(row: Json) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wdaverify.digits import places
 from wdaverify.losses.registry import Loss
-from wdaverify.report.page import asked, atoms, ladder, words
+from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
+from wdaverify.report.page import asked, atoms, beside, ladder, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Notes, Part, Table
 from wdaverify.report.page.document import Document, number, unbounded
 from wdaverify.report.page.words import Json, down, near, plain, small, up
+from wdaverify.report.threshold import VERDICTS
 from wdaverify.wdro.result import decided
 
 Shape = tuple[int, ...] | None
@@ -38,6 +41,7 @@ def attack_part(document: Document, key: str, shape: Shape) -> Part:
     answer = Answer(
         "bounds", words.STATUS["bounds"], reason, quantity, down(lower), None, "", "checked", "", ends=(lower, None)
     )
+    answer = replace(answer, beside=beside.at_radius(data))
     time = Facts(
         "Time",
         (
@@ -51,9 +55,10 @@ def attack_part(document: Document, key: str, shape: Shape) -> Part:
     return Part(key, f"Attacks at radius {plain(data['radius'])}", answer, tuple(blocks))
 
 
-def ladder_part(compared: Json, key: str) -> Part:
+def ladder_part(compared: Json, key: str, lines: beside.Lines = ()) -> Part:
     """A rung of ``compare`` at a radius where no exact run was made."""
     answer = bracket(compared, f"V({plain(compared['radius'])})", vouched=_middle(compared))
+    answer = replace(answer, beside=lines)
     return Part(key, _at(compared), answer, tuple(ladder.ladder_blocks(compared, key)))
 
 
@@ -82,13 +87,43 @@ def bracket(data: Json, quantity: str, vouched: tuple[str, str], remark: str = "
 
 
 def _answer(data: Json) -> Answer:
-    threshold, remark = data["threshold"], ""
-    if threshold is not None:
-        lower = math.inf if unbounded(data) else number(data["lower"])
-        decision = decided(lower, number(data["upper"]), threshold)
-        remark = f"Is V at most the threshold {plain(threshold)}? {decision.capitalize()}."
     vouched = (data["vouched"]["lower"], data["vouched"]["upper"])
-    return bracket(data, f"V({plain(data['radius'])})", vouched, remark)
+    lines = (*beside.at_radius(data), *_next(data))
+    answer = replace(bracket(data, f"V({plain(data['radius'])})", vouched), beside=lines)
+    name = decision(data)
+    if name is None:
+        return answer
+    at = plain(data["threshold"])
+    proven = {
+        "verified": f"V ≤ {at} is proven. Nothing in the ball is worse than the threshold, on average.",
+        "falsified": f"V > {at} is proven. There are distributions in the ball that are worse than the threshold.",
+        "undecided": f"Neither V ≤ {at} nor V > {at} is proven.",
+    }
+    return replace(answer, status=_STYLES[name], word=name, remark=proven[name])
+
+
+def _next(data: Json) -> beside.Lines:
+    """What to do where there is no answer yet."""
+    if unbounded(data) or (data["status"] == "exact" and data["reason"] != "threshold-undecided"):
+        return ()
+    brackets = ((b["sample"], b["weight"], number(b["lower"]), number(b["upper"])) for b in data["per_sample"])
+    ways = ways_on(data["reason"], number(data["lower"]), number(data["upper"]), AT_RADIUS)
+    lines = [f"{line}." for line in (ways, held_open(holders(brackets))) if line]
+    return (
+        tuple(("Next" if k == 0 else "", line[:1].upper() + line[1:]) for k, line in enumerate(lines)) if ways else ()
+    )
+
+
+_STYLES = {"verified": "exact", "falsified": "falsified", "undecided": "bracket"}
+"""How a verdict is set."""
+
+
+def decision(data: Json) -> str | None:
+    """What a verification says of its threshold: "verified", "falsified" or "undecided"; None where it has none."""
+    if data["threshold"] is None:
+        return None
+    lower = math.inf if unbounded(data) else number(data["lower"])
+    return VERDICTS[decided(lower, number(data["upper"]), number(data["threshold"]))]
 
 
 def _at(data: Json) -> str:

@@ -125,6 +125,8 @@ class Answer:
     vouched_upper: str
     remark: str = ""
     ends: tuple[float | None, float | None] = (None, None)
+    beside: tuple[tuple[str, str], ...] = ()
+    """What is to be read with it: labels and texts."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Question:
-    """One question: its formula (tokens of the kinds text, sub, sup), what it means, and its answers."""
+    """One question: what it asks and what is guaranteed, its formula (tokens of the kinds text, sub, sup), and its answers."""
 
     key: str
     heading: str
+    opening: tuple[str, ...]
     formula: tuple[tuple[str, str], ...]
     meaning: str
     asked: Facts
@@ -178,6 +181,8 @@ class Report:
     trust: tuple[tuple[str, str, str], ...]
     sources: Table
     version: str
+    byline: str = ""
+    """When the answers were made, and who hands them over."""
     overviews: tuple[Overview, ...] = ()
 
     def blocks(self) -> list[Block]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from wdaverify.report.page import asked, atoms, figures, pictures, words
+from wdaverify.report.page import asked, atoms, beside, figures, pictures, words
 from wdaverify.report.page.bounds import Shape
 from wdaverify.report.page.content import (
     Answer,
@@ -48,6 +48,7 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         "",
         "",
         remark,
+        beside=beside.errors(data),
     )
     draw = partial(
         figures.side_by_side,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from wdaverify.report.page import asked, figures, words
+from wdaverify.report.page import asked, beside, figures, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Figure, Notes, Part, Table
 from wdaverify.report.page.document import Document, number
 from wdaverify.report.page.figures import Band
@@ -26,6 +26,7 @@ def curve_part(document: Document, key: str) -> Part:
         f"at most {words.widest(data['points'])} at every radius (asked for: {plain(data['gap_asked'])})",
         "",
         "",
+        beside=beside.at_radii(data),
     )
     spent = Facts(
         "Time and solves",

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from wdaverify.report.page import asked, batch, bounds, distances, lipschitz, radii, words
+from wdaverify.report.page import asked, batch, beside, bounds, distances, lipschitz, radii, words
 from wdaverify.report.page.content import Block, Cell, Column, Overview, Part, Question, Report, Table
 from wdaverify.report.page.document import Document
+from wdaverify.report.page.opening import opening
 from wdaverify.report.page.pictures import check_shape, own_shape
 from wdaverify.report.page.words import Json
 
@@ -16,7 +17,9 @@ Shape = tuple[int, ...] | None
 _ORDER = ("compare", "verification", "curve", "attack", "distances", "lipschitz")
 
 
-def build(documents: Sequence[Document], shape: Shape = None, title: str | None = None) -> Report:
+def build(
+    documents: Sequence[Document], shape: Shape = None, title: str | None = None, author: str | None = None
+) -> Report:
     """The report of some documents.
 
     Raises:
@@ -41,6 +44,7 @@ def build(documents: Sequence[Document], shape: Shape = None, title: str | None 
         tuple((name, *words.TRUST[name]) for name in words.TRUST),
         _sources(documents),
         _version(),
+        _byline(documents, author),
         tuple(overviews),
     )
 
@@ -97,7 +101,8 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
     runs = [*inner, *(document for document in documents if document.kind == "verification")]
     curves = [document for document in documents if document.kind == "curve"]
     blocks: list[Block] = radii.over_radii(curves, runs, ladders, key)
-    parts = [*_by_radius(runs, ladders, key, shape)]
+    known_rates = next((d.data for d in documents if d.kind == "compare"), None)
+    parts = [*_by_radius(runs, ladders, key, shape, () if known_rates is None else beside.at_radii(known_rates))]
     for k, document in enumerate(documents):
         name = f"{key}-{document.kind}{k}"
         match document.kind:
@@ -116,6 +121,7 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
     return Question(
         key,
         asked.heading(first),
+        opening(documents, parts),
         asked.formula(first, one),
         asked.meaning(first),
         asked.facts(first),
@@ -125,7 +131,9 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
     )
 
 
-def _by_radius(runs: Sequence[Document], ladders: Sequence[Json], key: str, shape: Shape) -> list[Part]:
+def _by_radius(
+    runs: Sequence[Document], ladders: Sequence[Json], key: str, shape: Shape, lines: beside.Lines
+) -> list[Part]:
     """A part for every verification, with the ladder at its radius; and for every ladder that none belongs to."""
     by_radius = {ladder["radius"]: ladder for ladder in ladders}
     known = {document.data["radius"] for document in runs}
@@ -135,7 +143,7 @@ def _by_radius(runs: Sequence[Document], ladders: Sequence[Json], key: str, shap
         out.append((radius, bounds.verification_part(document, by_radius.get(radius), f"{key}-v{k}", shape)))
     for k, (radius, ladder) in enumerate(by_radius.items()):
         if radius not in known:
-            out.append((radius, bounds.ladder_part(ladder, f"{key}-l{k}")))
+            out.append((radius, bounds.ladder_part(ladder, f"{key}-l{k}", lines)))
     return [part for _, part in sorted(out, key=lambda entry: entry[0])]
 
 
@@ -158,6 +166,17 @@ def _sources(documents: Sequence[Document]) -> Table:
     )
     columns = (Column("File"), Column("Kind"), Column("SHA-256"))
     return Table("sources", "The files that this report was made from", columns, rows)
+
+
+def _byline(documents: Sequence[Document], author: str | None) -> str:
+    """``2026-01-31 12:00 UTC``, or the first and the last such time; and the author."""
+    inner = [
+        row["result"] for d in documents if d.kind == "batch" for row in d.data["rows"] if row["result"] is not None
+    ]
+    times = sorted({data["made"] for data in (*(d.data for d in documents), *inner) if "made" in data})
+    shown = list(dict.fromkeys(f"{time[:10]} {time[11:16]} UTC" for time in times))
+    made = " to ".join(dict.fromkeys((shown[0], shown[-1]))) if shown else ""
+    return ", ".join(part for part in (author or "", made) if part)
 
 
 def _version() -> str:

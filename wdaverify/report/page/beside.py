@@ -1,0 +1,27 @@
+"""What stands beside a bracket: what the radius limits, and the share of errors, which is another supremum or none."""
+
+from __future__ import annotations
+
+from wdaverify.report.error_rates import ErrorRates, radius_kind, radius_text, rates_text
+from wdaverify.report.page.document import number
+from wdaverify.report.page.words import Json
+
+Lines = tuple[tuple[str, str], ...]
+
+
+def at_radius(data: Json) -> Lines:
+    """Of an answer at one radius."""
+    farthest = max((number(atom["distance"]) for atom in data["atoms"]), default=None)
+    radius = radius_text(number(data["radius"]), number(data["order"]), farthest)
+    return (("Radius", f"{radius}."), *errors(data))
+
+
+def at_radii(data: Json) -> Lines:
+    """Of answers at several radii."""
+    return (("Radius", f"how far mass may move, {radius_kind(number(data['order']))}."), *errors(data))
+
+
+def errors(data: Json) -> Lines:
+    """The error rate; nothing where the document has none."""
+    stated = data.get("error_rate")
+    return () if stated is None else (("Error rate", f"{rates_text(ErrorRates.read(stated), data.get('loss', ''))}."),)
