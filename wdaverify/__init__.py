@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
+    from wdaverify.checking.check import check
+    from wdaverify.checking.result import CheckResult, Outcome
     from wdaverify.errors import (
         InputError,
         JournalError,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         OutputError,
         ProblemError,
         SamplesError,
+        SpecificationError,
         WdaverifyError,
     )
     from wdaverify.ground import GroundCost, LinearRows, Norm, Support
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from wdaverify.network.onnx_reader import load_network
     from wdaverify.problem import Functionals, Loss, Samples, WdroProblem
     from wdaverify.samples import load_samples, make_samples
+    from wdaverify.specification.model import Specification
+    from wdaverify.specification.reader import load_specification
     from wdaverify.wdro.attacking import attack
     from wdaverify.wdro.curve import CurveResult, curve
     from wdaverify.wdro.distances import DistancesResult, distances
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "certify.certificate": ("Certificate", "read_certificate", "write_certificate"),
     "certify.checker": ("Verdict", "recheck"),
+    "checking.check": ("check",),
+    "checking.result": ("CheckResult", "Outcome"),
     "errors": (
         "CertificateError",
         "InputError",
@@ -47,6 +54,7 @@ _HOMES = {
         "OutputError",
         "ProblemError",
         "SamplesError",
+        "SpecificationError",
         "WdaverifyError",
     ),
     "journal.state": ("JournalState", "read_state"),
@@ -56,6 +64,8 @@ _HOMES = {
     "ground": ("GroundCost", "LinearRows", "Norm", "Support"),
     "problem": ("Functionals", "Loss", "Samples", "WdroProblem"),
     "samples": ("load_samples", "make_samples"),
+    "specification.model": ("Specification",),
+    "specification.reader": ("load_specification",),
     "wdro.attacking": ("attack",),
     "wdro.curve": ("CurveResult", "curve"),
     "wdro.distances": ("DistancesResult", "distances"),
@@ -70,6 +80,7 @@ __all__ = [
     "AttackResult",
     "Certificate",
     "CertificateError",
+    "CheckResult",
     "CurveResult",
     "DistancesResult",
     "Functionals",
@@ -82,12 +93,15 @@ __all__ = [
     "Loss",
     "NetworkError",
     "Norm",
+    "Outcome",
     "OutputError",
     "ProblemError",
     "Reason",
     "ReluNetwork",
     "Samples",
     "SamplesError",
+    "Specification",
+    "SpecificationError",
     "Status",
     "Support",
     "Verdict",
@@ -95,10 +109,12 @@ __all__ = [
     "WdaverifyError",
     "WdroProblem",
     "attack",
+    "check",
     "curve",
     "distances",
     "load_network",
     "load_samples",
+    "load_specification",
     "make_samples",
     "read_certificate",
     "read_state",
