@@ -107,6 +107,27 @@ def test_a_tenth_is_no_float32(net: str, spec) -> None:
     assert exact.outcome is Outcome.SAT
 
 
+def test_fixed_inputs_alone_are_a_point(net: str, spec) -> None:
+    at = HEAD + "(assert (= X_0 0.5))(assert (= X_1 -0.25))"
+    assert check(net, spec(at + "(assert (>= Y_0 0.75))")).outcome is Outcome.SAT
+    result = check(net, spec(at + "(assert (>= Y_0 0.7500001))"))
+    assert result.outcome is Outcome.UNSAT
+    assert result.upper - result.lower < 1e-12
+    assert check(net, spec(at + "(assert (> Y_0 0.75))")).outcome is Outcome.UNKNOWN
+
+
+def test_thousands_of_disjuncts(net: str, spec) -> None:
+    cells = [
+        f"(and (<= {k / 500:.3f} X_0 {(k + 1) / 500:.3f}) (>= Y_0 {(k + 1) / 500 + 1.0001:.4f}))" for k in range(500)
+    ]
+    text = spec(BOXED + f"(assert (or {' '.join(cells)}))")
+    result = check(net, text, time_limit=20)
+    assert (result.outcome, len(result.specification.disjuncts)) == (Outcome.UNSAT, 500)
+    cells[400] = cells[400].replace("1.8021", "1.8019")
+    sat = check(net, spec(BOXED + f"(assert (or {' '.join(cells)}))"), time_limit=20)
+    assert (sat.outcome, sat.counterexample.disjunct) == (Outcome.SAT, 400)
+
+
 def test_float32_numbers_next_to_points() -> None:
     third = 1 / 3
     box = Box(*(np.array([v, v]) for v in (0.1, 1.0, 0.1, 1.0)))
@@ -275,6 +296,22 @@ def test_the_command_prints_words_and_writes_json(
     assert (status, out.splitlines()[0]) == (5, "sat-in-real-arithmetic")
     assert "onnxruntime is not installed" in err
     Draft202012Validator(as_json.schema("check")).validate(json.loads(target.read_text()))
+
+
+def test_ctrl_c_has_a_status_and_a_document(
+    net: str, spec, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(splitting.Stepper, "step", interrupted)
+    target = tmp_path / "r.json"
+    status, out, _ = run(net, spec(BOXED + "(assert (> Y_0 2))"), "--output", str(target), "--jobs", "1", capsys=capsys)
+    assert (status, out.splitlines()[0]) == (130, "unknown")
+    assert "interrupted; the bracket holds" in " ".join(out.split())
+    document = json.loads(target.read_text())
+    Draft202012Validator(as_json.schema("check")).validate(document)
+    assert document["ended"] == "interrupted"
 
 
 def test_no_disjunct_is_a_document_too(net: str, spec, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -254,6 +254,8 @@ def test_specifications_of_ones_own_are_checked() -> None:
     row = Row(((0, F(1)),), (), F(0))
     spec = Specification(1, 1, (Disjunct(box, (row,)),), "mine", "")
     assert row.value([0.0], [-0.5]) == F(-1, 2)
+    assert Row(((0, 0.5),), ((0, 2),), 0.1).offset == F(0.1)
+    assert Row(((0, np.float64(0.5)),), (), 1) == Row(((0, F(1, 2)),), (), F(1))
     assert repr(spec) == "Specification(mine: 1 inputs, 1 outputs, 1 disjunct)"
     for make in (
         lambda: Disjunct(box, ()),
@@ -262,6 +264,11 @@ def test_specifications_of_ones_own_are_checked() -> None:
         lambda: Specification(2, 1, spec.disjuncts, "mine", ""),
         lambda: Specification(1, 1, (Disjunct(box, (Row(((1, F(1)),), (), F(0)),)),), "mine", ""),
         lambda: Specification(1, 1, (row,), "mine", ""),
+        lambda: Row(((0, F(0)),), (), F(0)),
+        lambda: Row(((1, F(1)), (0, F(1))), (), F(0)),
+        lambda: Row(((0, F(1)), (0, F(1))), (), F(0)),
+        lambda: Row(((0, "1"),), (), F(0)),
+        lambda: Row((), ((0, F(1)),), float("nan")),
     ):
         with pytest.raises(SpecificationError):
             make()

@@ -24,7 +24,7 @@ from wdaverify.rounding import float_up, widths_up
 from wdaverify.samples import make_samples
 from wdaverify.specification.model import Box, Disjunct, Row, Specification
 from wdaverify.wdro.progress import Report
-from wdaverify.wdro.result import Reason, VerificationResult
+from wdaverify.wdro.result import Reason, VerificationResult, Voucher
 from wdaverify.wdro.verify import verify
 
 _BELOW = -math.ulp(0.0)
@@ -57,13 +57,14 @@ def by_cells(
         found = verify(
             problem, threshold=_BELOW, time_limit=rest, jobs=jobs, seed=seed, progress=progress, device="cpu"
         )
-        upper, nodes = max(upper, found.upper), nodes + found.statistics.nodes
+        proven = found.upper if found.vouched_upper is Voucher.CHECKED else math.inf
+        upper, nodes = max(upper, proven), nodes + found.statistics.nodes
         for atom in found.atoms:
             points.take(np.repeat(atom.point[None], len(numbers), axis=0), np.array(numbers))
         points.polish(math.inf)
         if points.over:
             return upper, Ended.DECIDED, nodes
-        if found.upper >= 0:
+        if proven >= 0:
             ended = _ended(found)
     return upper, ended, nodes
 

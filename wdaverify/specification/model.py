@@ -10,20 +10,32 @@ counterexample lies between them (a fixed side 0.1 holds the double 0.1, and no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
 from wdaverify.errors import SpecificationError
-from wdaverify.given import array, instance, listed, settle, whole
+from wdaverify.given import array, instance, listed, number, settle, told, whole
 from wdaverify.network.model import Array
 from wdaverify.rounding import float_down, float_up
 
 Coefficients = tuple[tuple[int, Fraction], ...]
 """By place, which ascend; none is 0."""
 _WAY_OUT = "load_specification(path) reads one"
+
+
+def _exact(value: object) -> Fraction:
+    """A finite number as the rational that it is."""
+    if isinstance(value, Fraction):
+        return value
+    found = number(value)
+    if found is None or not math.isfinite(found):
+        raise SpecificationError(f"the number {told(value)} of a row: finite numbers are accepted")
+    return Fraction(found)
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,17 @@ class Row:
     inputs: Coefficients
     offset: Fraction
     strict: bool = False
+
+    def __post_init__(self) -> None:
+        exact = [_exact(factor) for _, factor in (*self.outputs, *self.inputs)]
+        settle(self, offset=_exact(self.offset))
+        for name in ("outputs", "inputs"):
+            pairs = tuple((int(place), exact.pop(0)) for place, _ in getattr(self, name))
+            if not all(a < b for (a, _), (b, _) in pairwise(pairs)) or not all(factor for _, factor in pairs):
+                raise SpecificationError(
+                    f"{name} of a row: pairs of a place and a factor other than 0, places ascending, are accepted"
+                )
+            settle(self, **{name: pairs})
 
     def value(self, x: list[float], z: list[float]) -> Fraction:
         """The left side at doubles, exactly."""
