@@ -102,8 +102,8 @@ def test_planted_faults_are_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(splitting.Points, "attack", lambda *_: None)
     elif fault == "lost half":
 
-        def half(bounded, moving):
-            halves, stuck = halve(bounded, moving)
+        def half(bounded, asked_rows):
+            halves, stuck = halve(bounded, asked_rows)
             return halves.take(slice(0, len(halves) // 2)), stuck
 
         monkeypatch.setattr(step, "_halved", half)

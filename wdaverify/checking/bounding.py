@@ -30,6 +30,11 @@ _STEPS, _RATE = 8, 2.0
 _CLIPS = 2
 _SLACK = 2.0**-44
 """What clipping leaves more of a side of [-1, 1] than it has to: it rounds far less."""
+_LOOSE = 0.2
+"""What the half of a form, which says how loose it is, counts beside the middle where a box is halved.
+
+Of eight ACAS Xu specifications with 1 in its place: 1.6 times as many boxes; with 0 some inputs are never halved.
+"""
 _LEAST = 1e-250
 """Coefficients below this clip nothing."""
 
@@ -159,11 +164,9 @@ def _above(form: Form, which: Ints, offset: Array) -> tuple[Array, Array]:
 
 
 def _pull(form: Form, which: Ints) -> Array:
-    """How much the middle of some row changes along each e, ``[B, k]``; 0 where that is not known.
-
-    By the sides of the forms instead, which also say how loose these are, six ACAS Xu specifications took 2.7 times as many boxes in all.
-    """
-    pull = np.abs(np.take_along_axis(form.middle[:, 1:], which[:, None, :], 2)).max(axis=2)
+    """How much some row's form changes along each e, ``[B, k]``, its middle first of all; 0 where that is not known."""
+    middle, half = (np.abs(np.take_along_axis(part[:, 1:], which[:, None, :], 2)) for part in (form.middle, form.half))
+    pull = (middle + _LOOSE * half).max(axis=2)
     return np.asarray(np.where(np.isfinite(pull), pull, 0.0))
 
 

@@ -46,6 +46,8 @@ class Rows:
     inputs: Array
     moving: Ints
     """Inputs that are not fixed, up to rounding."""
+    widths: Array
+    """Of the moving inputs, in each disjunct's box, ``[D, k]``."""
     exact: bool
     """Whether all coefficients are doubles."""
 
@@ -74,7 +76,9 @@ class Rows:
             parts[INPUT] = Dense(*inputs)
         node = Affine(tuple(parts), tuple(parts.values()), np.zeros(len(places)))
         graph = canonical(Graph((*network.graph.nodes, node), network.n_inputs))
-        return cls(network, graph, which, offset, outputs[0], inputs[0], _moving(disjuncts), exact)
+        moving = _moving(disjuncts)
+        widths = np.stack([(d.box.upper - d.box.lower)[moving] for d in disjuncts])
+        return cls(network, graph, which, offset, outputs[0], inputs[0], moving, widths, exact)
 
     def values(self, x: Array, disjunct: Ints) -> Array:
         """The rows ``[B, R]`` of points ``[B, n]``, each of its disjunct ``[B]``, in double precision: inf for none."""
