@@ -21,7 +21,7 @@ from wdaverify.checking.rows import Rows
 from wdaverify.checking.step import Stepped, Stepper
 from wdaverify.specification.model import Specification
 
-_BATCH, _NUMBERS = 128, 2**18
+_BATCH, _NUMBERS = 256, 2**18
 """The most boxes of a batch, and the most doubles that one array of it holds, nearly."""
 _MOST = 2**21
 """Beyond so many open boxes the newest go first, which keeps them from growing in number."""
