@@ -31,7 +31,12 @@ def save(path: Path, **arrays: Any) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["verify, batch, curve, distance, attack, compare, lipschitz, report, recheck, status, resume and info"]),
+        (
+            [],
+            [
+                "verify, batch, curve, distance, attack, compare, lipschitz, check, report, recheck, status, resume and info"
+            ],
+        ),
         (["prove"], ["prove"]),
         (["verify", NET, DATA], ["--radius"]),
         (["verify", NET, "--radius", "1"], ["DATA.npz"]),

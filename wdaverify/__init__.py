@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
+    from wdaverify.checking.check import check
+    from wdaverify.checking.result import CheckResult, Outcome
     from wdaverify.doors.accuracy import RobustAccuracy
     from wdaverify.doors.ask import (
         attack,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
         OutputError,
         ProblemError,
         SamplesError,
+        SpecificationError,
         WdaverifyError,
     )
     from wdaverify.ground import GroundCost, LinearRows, Norm, Support
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from wdaverify.network.onnx_reader import load_network
     from wdaverify.problem import Functionals, Samples, WdroProblem
     from wdaverify.samples import load_samples, make_samples
+    from wdaverify.specification.model import Specification
+    from wdaverify.specification.reader import load_specification
     from wdaverify.wdro.curve import CurveResult
     from wdaverify.wdro.distances import DistancesResult
     from wdaverify.wdro.result import AttackResult, Reason, Status, VerificationResult
@@ -69,6 +74,8 @@ _HOMES = {
     "doors.question": ("question",),
     "doors.sklearn_estimator": ("from_sklearn",),
     "doors.torch_module": ("from_torch",),
+    "checking.check": ("check",),
+    "checking.result": ("CheckResult", "Outcome"),
     "errors": (
         "CertificateError",
         "InputError",
@@ -77,6 +84,7 @@ _HOMES = {
         "OutputError",
         "ProblemError",
         "SamplesError",
+        "SpecificationError",
         "WdaverifyError",
     ),
     "journal.state": ("JournalState", "read_state"),
@@ -89,6 +97,8 @@ _HOMES = {
     "samples": ("load_samples", "make_samples"),
     "wdro.curve": ("CurveResult",),
     "wdro.distances": ("DistancesResult",),
+    "specification.model": ("Specification",),
+    "specification.reader": ("load_specification",),
     "wdro.result": ("AttackResult", "Reason", "Status", "VerificationResult"),
     "wdro.verify": ("verify",),
 }
@@ -100,6 +110,7 @@ __all__ = [
     "AttackResult",
     "Certificate",
     "CertificateError",
+    "CheckResult",
     "CurveResult",
     "DistancesResult",
     "Functionals",
@@ -112,6 +123,7 @@ __all__ = [
     "Loss",
     "NetworkError",
     "Norm",
+    "Outcome",
     "OutputError",
     "ProblemError",
     "Reason",
@@ -119,6 +131,8 @@ __all__ = [
     "RobustAccuracy",
     "Samples",
     "SamplesError",
+    "Specification",
+    "SpecificationError",
     "Status",
     "Support",
     "Verdict",
@@ -126,6 +140,7 @@ __all__ = [
     "WdaverifyError",
     "WdroProblem",
     "attack",
+    "check",
     "compare",
     "curve",
     "distances",
@@ -135,6 +150,7 @@ __all__ = [
     "lipschitz_constant",
     "load_network",
     "load_samples",
+    "load_specification",
     "make_samples",
     "question",
     "read_certificate",

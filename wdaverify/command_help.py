@@ -41,6 +41,10 @@ EXAMPLES = {
         wdaverify lipschitz net.onnx --norm 2 --support none --margins all
         wdaverify lipschitz net.onnx --around data.npz --within 0.1 --outputs 0,2-1
     """,
+    "check": """
+        wdaverify check net.onnx spec.vnnlib
+        wdaverify check net.onnx spec.vnnlib.gz --time-limit 60 --output result.json
+    """,
     "report": """
         wdaverify report result.json --output report.html
         wdaverify report verify.json curve.json --output report.html --image-shape 28 28

@@ -4,6 +4,7 @@
     |-- InputError                what the user gave cannot be used (exit status 2)
     |   |-- NetworkError          the ONNX file: unreadable, or an operator or shape outside the accepted list
     |   |-- SamplesError          the data file: shapes, labels, non-finite numbers, points outside the support
+    |   |-- SpecificationError    the specification file: unreadable, or outside the accepted part of VNN-LIB
     |   |-- ProblemError          a combination of radius, order, norm, loss and support that is not supported
     |   |-- DocumentError         a result file that cannot be read as one, or pictures that do not fit it
     |   |-- CertificateError      a certificate that cannot be read (one that proves nothing is rejected, no error)
@@ -30,6 +31,10 @@ class NetworkError(InputError):
 
 class SamplesError(InputError):
     """The samples cannot be used with this network and support."""
+
+
+class SpecificationError(InputError):
+    """The specification cannot be read as boxes and linear rows, or is about another network."""
 
 
 class ProblemError(InputError):

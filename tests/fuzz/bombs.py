@@ -25,6 +25,7 @@ from wdaverify.errors import InputError
 from wdaverify.network.onnx_reader import load_network
 from wdaverify.question_files import load_support, load_weights
 from wdaverify.samples import load_samples
+from wdaverify.specification.reader import load_specification
 
 SPARE = 256 * 2**20
 """Bytes of address space beyond what the imports take."""
@@ -196,6 +197,29 @@ def trees(count: int, tights: int | None = None) -> bytes:
     return archive(zipfile.ZIP_DEFLATED, **arrays)
 
 
+def specifications() -> Iterator[tuple[str, bytes]]:
+    """Texts that are much, or say much when multiplied out."""
+    head = b"(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= 0 X_0 1))"
+    yield "too long", b" " * (32 * WIDE + 1)
+    yield "packed spaces", gzip.compress(b" " * (33 * WIDE), 1)
+    yield "nested", b"(assert " + b"(and " * (4 * WIDE)
+    yield "one long word", head + b"(assert (<= Y_0 " + b"1" * (16 * WIDE) + b"))"
+    yield "one long comment and no more", b";" * (32 * WIDE)
+    yield "many operands", head + b"(assert (<= Y_0 (+" + b" Y_0" * (4 * WIDE) + b")))"
+    yield "many comparisons", head + b"(assert (or" + b" (<= Y_0 1)" * (2 * WIDE) + b"))"
+    yield "many choices", head + b"(assert (or (<= Y_0 1) (<= Y_0 2)))" * (WIDE // 2)
+    yield "choices in choices", head + b"(assert (and" + b" (or (<= Y_0 1) (<= Y_0 2))" * 40_000 + b"))"
+    yield (
+        "many strict sides of many disjuncts",
+        (head + b"(assert (< X_0 2))" * 2000 + b"(assert (or" + b" (<= Y_0 1)" * 30_000 + b"))"),
+    )
+    yield "powers", head + b"(assert (<= Y_0 (*" + b" 1e-200" * 100_000 + b")))"
+    yield "many declarations", b"".join(b"(declare-const X_%d Real)" % k for k in range(WIDE // 8))
+    wide = b"".join(b"(declare-const X_%d Real)(assert (<= 0 X_%d 1))" % (k, k) for k in range(20_000))
+    boxes = b"".join(b"(and (<= X_0 0.%d) (<= Y_0 1))" % k for k in range(1, 2000))
+    yield "many wide boxes", wide + b"(declare-const Y_0 Real)(assert (or " + boxes + b"))"
+
+
 def attempts() -> Iterator[tuple[str, str, bytes, Callable[[Path], object]]]:
     """What it is, suffix, content and reader."""
     for name, content in networks():
@@ -223,6 +247,8 @@ def attempts() -> Iterator[tuple[str, str, bytes, Callable[[Path], object]]]:
     yield "support: many groups", ".toml", groups, lambda p: load_support(p, WIDE)
     rows = b"lower = 0\nupper = 1\n" + b"[[rows]]\n" * 10_000
     yield "support: many rows", ".toml", rows, lambda p: load_support(p, WIDE)
+    for name, content in specifications():
+        yield f"specification: {name}", ".vnnlib", content, load_specification
     yield "support: too long", ".toml", b"#" * (9 * WIDE), lambda p: load_support(p, 3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -39,9 +40,17 @@ from wdaverify import (
 )
 from wdaverify.batch_file import read_rows
 from wdaverify.certify.proof import Tree
-from wdaverify.errors import CertificateError, InputError, NetworkError, ProblemError, SamplesError
+from wdaverify.errors import (
+    CertificateError,
+    InputError,
+    NetworkError,
+    ProblemError,
+    SamplesError,
+    SpecificationError,
+)
 from wdaverify.graph.nodes import Affine
 from wdaverify.question_files import load_functionals, load_support, load_weights
+from wdaverify.specification.reader import load_specification
 
 WIDTH = 3
 MODELS = Path(__file__).parents[2] / "models"
@@ -238,6 +247,47 @@ def _batch(path: Path) -> None:
     assert all(isinstance(argument, str) for row in rows for argument in row.arguments)
 
 
+# Specifications
+
+_VNNLIB = (
+    b"; one\n(declare-const X_0 Real)\n(declare-const X_1 Real)\n(declare-const Y_0 Real)\n(declare-const Y_1 Real)\n"
+    b"(assert (<= X_0 0.5))\n(assert (>= X_0 -0.5))\n(assert (<= X_1 2.5e-1))\n(assert (>= X_1 0))\n(assert (<= Y_0 Y_1))\n",
+    b"(set-logic QF_LRA)(declare-fun X_0 () Real)(declare-fun Y_0 () Real)(declare-fun Y_1 () Real)(assert (or (and (<= 0 X_0 1) "
+    b"(< Y_0 (+ 0.1 (* -2 Y_1)))) (and (= X_0 3) (or (> (- Y_0) 1.5) (>= Y_1 (/ 1 3))))))(check-sat)",
+)
+_VNNLIB_WORDS = ("(", ")", "assert", "and", "or", "<=", "=", "+", "*", "/", "X_0", "Y_1", "1e300", "-", ";", '"', "|")
+_VNNLIB_WORDS += ("(" * 100, "(and " * 70, "declare-const", "not", "1e-999", "(assert (or (<= Y_0 1) (<= Y_1 1)))" * 9)
+
+
+@cache
+def _specifications() -> tuple[bytes, ...]:
+    return (*_VNNLIB, gzip.compress(_VNNLIB[0], mtime=0))
+
+
+def _specification_mutated(rng: Rng, data: bytes) -> bytes:
+    """By words, which a packed file has none of."""
+    if data[:2] == b"\x1f\x8b":
+        return bytes_mutated(rng, data, _specifications())
+    return _text(rng, data, _VNNLIB_WORDS, r"[\w.+-]+|.")
+
+
+def _specification(path: Path) -> None:
+    spec = load_specification(path)
+    assert spec.inputs >= 1 <= spec.outputs
+    assert spec.name.isprintable()
+    assert len(repr(spec)) < 400
+    for disjunct in spec.disjuncts:
+        box = disjunct.box
+        assert (box.lower <= box.least).all()
+        assert (box.least <= box.most).all()
+        assert (box.most <= box.upper).all()
+        assert np.isfinite([box.lower, box.upper]).all()
+        for row in disjunct.rows:
+            assert row.outputs or row.inputs
+            assert all(abs(factor) <= 10**300 and factor for _, factor in (*row.outputs, *row.inputs))
+            row.holds([0.0] * spec.inputs, [1.0] * spec.outputs)
+
+
 # Certificates
 
 
@@ -377,6 +427,14 @@ READERS = {
         _half(lambda r, d: _text(r, d, (*_TOML_WORDS, "[[job]]", "[defaults]", "name", "network"), r"[\w.+-]+|.")),
         _batch,
         20_000,
+    ),
+    "specification": Reader(
+        ".vnnlib",
+        SpecificationError,
+        _specifications,
+        _half(_specification_mutated),
+        _specification,
+        40_000,
     ),
     "certificate": Reader(
         ".cert",

@@ -26,8 +26,17 @@ from fuzz.mutations import members, zipped
 from onnx import TensorProto, helper
 
 from wdaverify import cli, load_network, load_samples, read_certificate, verify, write_certificate
-from wdaverify.errors import CertificateError, InputError, NetworkError, OutputError, ProblemError, SamplesError
+from wdaverify.errors import (
+    CertificateError,
+    InputError,
+    NetworkError,
+    OutputError,
+    ProblemError,
+    SamplesError,
+    SpecificationError,
+)
 from wdaverify.question_files import load_functionals, load_support, load_weights
+from wdaverify.specification.reader import load_specification
 from wdaverify.toml_file import _parsed
 from wdaverify.untrusted import UnreadableError
 
@@ -44,6 +53,7 @@ READ: dict[str, tuple[Read, type[InputError]]] = {
     "s.toml": (lambda path: load_support(path, 2), ProblemError),
     "w.toml": (lambda path: load_weights(path, 2), ProblemError),
     "f.toml": (load_functionals, ProblemError),
+    "s.vnnlib": (load_specification, SpecificationError),
 }
 needs_fifo = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 
@@ -151,7 +161,7 @@ def test_bombs_are_refused_with_little_memory_to_spare(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert len(lines) == 76
+    assert len(lines) == 89
     for name, said in lines:
         dead = name in (
             "network: casts of one matrix",

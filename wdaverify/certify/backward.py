@@ -183,16 +183,24 @@ class Backward:
         most = max((2 * self._graph.width(k) for k in self._graph.elementwise), default=1)
         return max(rows * self._widest, min(most * self._widest, _CHUNK))
 
-    def pre_activations(self, shells: Shells, phases: Phases | None = None, deadline: float = math.inf) -> HiddenBounds:
+    def pre_activations(
+        self,
+        shells: Shells,
+        phases: Phases | None = None,
+        deadline: float = math.inf,
+        known: HiddenBounds | None = None,
+    ) -> HiddenBounds:
         """``l <= z <= u`` of every neuron on each shell, where phases ``[S, M]`` are given on their side of it.
 
-        After the deadline (of ``time.monotonic``) they are intervals alone.
+        After the deadline (of ``time.monotonic``) they are intervals alone. ``known`` are such bounds by other means, to begin from.
         A side that phases leave empty has ``l > u`` for some neuron.
         """
         bounds: HiddenBounds = []
         for number, k in enumerate(self._graph.elementwise):
             node = self._node(k)
             low, high = self._boxes.of(node.source, shells, bounds)
+            if known is not None:
+                low, high = np.maximum(low, known[number][0]), np.minimum(high, known[number][1])
             if not self._boxes.exact(node.source, shells):
                 least, greatest = node.function.slope_range(low, high)
                 self._by_rule(node.source, shells, bounds, phases, least != greatest, (low, high), deadline)

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wdaverify.checking.result import CheckResult
     from wdaverify.wdro.result import Reason, VerificationResult
 
-DONE, REJECTED, REFUSED, LIMIT, UNDECIDED, DEFECT, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
+DONE, REJECTED, REFUSED, LIMIT, UNDECIDED, IN_REALS, DEFECT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
 """70 is sysexits' EX_SOFTWARE; Python's own status for a traceback is 1, which says that a certificate was rejected."""
 
 
@@ -27,3 +28,14 @@ def exit_status_of_all(results: Iterable[VerificationResult | None]) -> int:
 
     lacking = {None if result is None else result.reason for result in results if result is None or not result.answered}
     return DONE if not lacking else UNDECIDED if lacking == {Reason.THRESHOLD_UNDECIDED} else LIMIT
+
+
+def check_status(result: CheckResult) -> int:
+    """Of the answer to a specification."""
+    from wdaverify.checking.result import Ended, Outcome
+
+    if result.outcome is Outcome.SAT_IN_REALS:
+        return IN_REALS
+    if result.decided:
+        return DONE
+    return INTERRUPTED if result.ended is Ended.INTERRUPTED else LIMIT

@@ -45,18 +45,20 @@ def cli(ctx: click.Context, log: str | None, log_level: str) -> None:
       wdaverify info net.onnx                             what the file holds
       wdaverify attack net.onnx data.npz --radius 0.05    quick lower bounds
       wdaverify verify net.onnx data.npz --radius 0.05    the exact value
+      wdaverify check net.onnx spec.vnnlib                sat or unsat
       wdaverify --log run.log verify net.onnx data.npz --radius 0.05
 
     Each command explains itself: wdaverify verify --help.
 
     Exit status: 0 done (+inf, where that is proven, is an answer); 1 a certificate was rejected; 2 the input was refused,
     with one line that says why; 3 a limit was reached and the bracket stands; 4 the bracket is closed and the threshold lies
-    in it; 70 a defect of wdaverify ended the run, which says nothing of the input; 130 interrupted, with the bracket so far.
+    in it; 5 sat in real arithmetic alone (check); 70 a defect of wdaverify ended the run, which says nothing of the input;
+    130 interrupted, with the bracket so far.
     """
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
-            "no command was given: verify, batch, curve, distance, attack, compare, lipschitz, report, recheck, status, resume and info "
-            "are accepted; see wdaverify --help"
+            "no command was given: verify, batch, curve, distance, attack, compare, lipschitz, check, report, recheck, status, resume and "
+            "info are accepted; see wdaverify --help"
         )
     if log is not None:
         from wdaverify.log_file import LogFile

@@ -37,7 +37,7 @@ VERIFICATION_SCHEMA = "wdaverify/verification/1"
 ATTACK_SCHEMA = "wdaverify/attack/1"
 NETWORK_SCHEMA = "wdaverify/network/1"
 
-SCHEMAS = ("verification", "attack", "curve", "distances", "compare", "lipschitz", "verdict", "batch")
+SCHEMAS = ("verification", "attack", "curve", "distances", "compare", "lipschitz", "verdict", "batch", "check")
 
 _PACKAGES = ("wdaverify", "numpy", "torch", "highspy", "gurobipy", "onnx")
 

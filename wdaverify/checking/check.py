@@ -1,0 +1,189 @@
+"""``check``: whether a network can satisfy a specification."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+
+from threadpoolctl import threadpool_limits
+
+from wdaverify.checking.points import Points
+from wdaverify.checking.replay import Replay
+from wdaverify.checking.result import CheckResult, Counterexample, Effort, Ended, Outcome
+from wdaverify.checking.rows import Rows, check_fits
+from wdaverify.checking.splitting import Search
+from wdaverify.errors import SpecificationError
+from wdaverify.given import called, instance
+from wdaverify.network.model import ReluNetwork, readonly
+from wdaverify.network.onnx_reader import load_network
+from wdaverify.specification.model import Specification
+from wdaverify.specification.reader import load_specification
+from wdaverify.wdro.options import Options
+from wdaverify.wdro.progress import Progress, Report
+
+_FEW = 10
+"""Inputs that move: so few that halving boxes decides; more are left to the cells."""
+
+_log = logging.getLogger(__name__)
+
+
+def check(
+    network: ReluNetwork | str | os.PathLike[str],
+    specification: Specification | str | os.PathLike[str],
+    *,
+    time_limit: float | None = None,
+    jobs: int | None = None,
+    seed: int = 0,
+    onnx_file: str | os.PathLike[str] | None = None,
+    output_name: str | None = None,
+    progress: Report | None = None,
+) -> CheckResult:
+    """Whether some input satisfies a disjunct of the specification, with a bracket of how far it is from that.
+
+    Args:
+        network: the network, or the ONNX file of it.
+        specification: the specification, or the VNN-LIB file of it.
+        time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends.
+        jobs: threads (with many inputs: worker processes); None: this one.
+        seed: of the attack, and the cells.
+        onnx_file: the file that counterexamples are replayed from, where ``network`` is none itself.
+        output_name: the tensor of that file that is meant.
+        progress: called with the bracket so far.
+
+    Raises:
+        InputError: a file cannot be read, the two do not fit, or an option is outside what is accepted.
+
+    A KeyboardInterrupt ends the run with the bracket so far (``ended`` is ``interrupted``).
+    """
+    begun = time.monotonic()
+    asked = Options(time_limit=time_limit, jobs=jobs, seed=seed)
+    called("progress", progress)
+    if not isinstance(network, ReluNetwork):
+        onnx_file = network if onnx_file is None else onnx_file
+        network = load_network(network, output_name=output_name)
+    if not isinstance(specification, Specification):
+        specification = load_specification(specification)
+    instance("specification", specification, Specification, "load_specification(path) reads one", SpecificationError)
+    check_fits(network, specification)
+    run = _Run(network, specification, asked, begun, progress)
+    _log.info("check: %s against %s", network.name, specification)
+    with threadpool_limits(1, user_api="blas"):
+        result = run.answer(Replay(network, onnx_file, output_name))
+    _log.info("check: %s (%s), v in [%r, %r]", result.outcome.value, result.ended.value, result.lower, result.upper)
+    return result
+
+
+@dataclass(eq=False)
+class _Run:
+    """One question on its way to an answer."""
+
+    network: ReluNetwork
+    specification: Specification
+    asked: Options
+    begun: float
+    progress: Report | None
+    boxes: int = 0
+    engine: str = "boxes"
+    upper: float = math.inf
+
+    @property
+    def deadline(self) -> float:
+        """On the clock of ``time.monotonic``."""
+        return math.inf if self.asked.time_limit is None else self.begun + self.asked.time_limit
+
+    def answer(self, replay: Replay) -> CheckResult:
+        """Search, and say what was found."""
+        if not self.specification.disjuncts:
+            self.upper = -math.inf
+            return self._result(None, Ended.DECIDED)
+        rows = Rows.of(self.network, self.specification)
+        points = Points(rows, self.specification, replay)
+        try:
+            ended = self._search(rows, points)
+        except KeyboardInterrupt:
+            ended = Ended.INTERRUPTED
+        return self._result(points, ended)
+
+    def _search(self, rows: Rows, points: Points) -> Ended:
+        self._tell("attack", points, math.inf, 0, 1)
+        if rows.moving.size > _FEW and rows.exact:
+            self.engine = "cells"
+            points.attack(self.asked.seed, min(self.deadline, time.monotonic() + self._share()))
+            return Ended.DECIDED if points.over else self._by_cells(points)
+        search = Search.of(rows, self.specification, points, self.deadline)
+        search.told = lambda: self._tell("split", points, search.upper, search.rounds, search.open, search.count)
+        try:
+            search.roots()
+            if search.blocks and not points.over:
+                points.attack(self.asked.seed, self.deadline)
+            return search.run(self.asked.jobs or 1)
+        finally:
+            self.upper, self.boxes = search.upper, search.count
+
+    def _share(self) -> float:
+        """Seconds for an attack in front of the cells."""
+        return 30.0 if self.asked.time_limit is None else 0.2 * self.asked.time_limit
+
+    def _by_cells(self, points: Points) -> Ended:
+        from wdaverify.checking.cells import by_cells  # which loads what solves
+
+        def told(progress: Progress) -> None:
+            if self.progress is not None:
+                self.progress(replace(progress, lower=max(progress.lower, points.lower)))
+
+        def limit() -> float | None:
+            return None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic())
+
+        self.upper, ended, self.boxes = by_cells(
+            self.network,
+            self.specification,
+            points,
+            limit=limit,
+            jobs=self.asked.jobs,
+            seed=self.asked.seed,
+            progress=told,
+        )
+        return ended
+
+    def _tell(self, phase: str, points: Points, upper: float, rounds: int, left: int, boxes: int = 0) -> None:
+        if self.progress is not None:
+            lower = min(points.lower, upper)
+            self.progress(Progress(phase, lower, upper, rounds, boxes, left, time.monotonic() - self.begun))
+
+    def _result(self, points: Points | None, ended: Ended) -> CheckResult:
+        found = None if points is None else points.found or points.real
+        outcome = self._outcome(found, ended)
+        notices = list(self.network.notices)
+        if outcome is Outcome.SAT_IN_REALS:
+            why = "" if points is None else points.why
+            notices.append(f"the counterexample was not replayed: {why or 'rounding undoes it there'}")
+        lower = -math.inf if points is None else points.lower
+        shown = (
+            None if found is None else replace(found, inputs=readonly(found.inputs), outputs=readonly(found.outputs))
+        )
+        seconds = time.monotonic() - self.begun
+        effort = Effort(seconds, self.boxes, 0 if points is None else points.tried, self.asked.jobs or 1, self.engine)
+        decided = outcome in (Outcome.UNSAT, Outcome.SAT, Outcome.SAT_IN_REALS)
+        return CheckResult(
+            self.network,
+            self.specification,
+            outcome,
+            Ended.DECIDED if decided else ended,
+            lower,
+            max(self.upper, lower),
+            shown,
+            effort,
+            self.asked.time_limit,
+            self.asked.seed,
+            tuple(notices),
+        )
+
+    def _outcome(self, found: Counterexample | None, ended: Ended) -> Outcome:
+        if found is not None:
+            return Outcome.SAT if found.runtime is not None else Outcome.SAT_IN_REALS
+        if self.upper < 0:
+            return Outcome.UNSAT
+        return Outcome.TIMEOUT if ended is Ended.TIME_LIMIT else Outcome.UNKNOWN

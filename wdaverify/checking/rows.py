@@ -1,0 +1,175 @@
+"""The rows of a specification as functionals of one graph, and what they are at points.
+
+Rows of all disjuncts that differ by their offset alone share one functional ``F . f(x) + G . x``, an output of the graph; a box asks about
+those of its disjunct. Coefficients that are no doubles are known up to an error there, which every bound pays for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.certify.exact import one_sided
+from wdaverify.errors import SpecificationError
+from wdaverify.graph.maps import Dense, LinearMap
+from wdaverify.graph.nodes import INPUT, Affine, Graph
+from wdaverify.graph.rewrite import canonical
+from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.rounding import float_down, float_up
+from wdaverify.specification.model import Coefficients, Disjunct, Row, Specification
+from wdaverify.witness.enclosure import functionals_enclosure
+
+Ints = NDArray[np.int64]
+_Functional = tuple[Coefficients, Coefficients]
+
+_EXACTLY = 2**20
+"""Products of a network whose values at a point are worked out in rationals where doubles leave a row open."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """P functionals; of D disjuncts R rows each, those that are fewer filled up with rows that never count.
+
+    ``graph`` is canonical and gives the functionals; ``which [D, R]``; ``offset [D, R]`` rounded up (inf: no row). ``outputs [P, K]``,
+    ``inputs [P, n]`` are coefficients to nearest, for points.
+    """
+
+    network: ReluNetwork
+    graph: Graph
+    which: Ints
+    offset: Array
+    outputs: Array
+    inputs: Array
+    moving: Ints
+    """Inputs that are not fixed, up to rounding."""
+    widths: Array
+    """Of the moving inputs, in each disjunct's box, ``[D, k]``."""
+    exact: bool
+    """Whether all coefficients are doubles."""
+
+    @classmethod
+    def of(cls, network: ReluNetwork, specification: Specification) -> Rows:
+        """The rows of every disjunct.
+
+        Raises:
+            NetworkError: composing consecutive affine maps overflows.
+        """
+        disjuncts = specification.disjuncts
+        places: dict[_Functional, int] = {}
+        least = [_least_offsets(disjunct) for disjunct in disjuncts]
+        which = np.zeros((len(disjuncts), max(map(len, least))), np.int64)
+        offset = np.full(which.shape, np.inf)
+        for d, offsets in enumerate(least):
+            for r, (functional, smallest) in enumerate(offsets.items()):
+                which[d, r] = places.setdefault(functional, len(places))
+                offset[d, r] = float_up(smallest)
+        outputs = _matrix([row for row, _ in places], network.n_outputs)
+        inputs = _matrix([row for _, row in places], network.n_inputs)
+        exact = outputs[1] is None and inputs[1] is None
+        last = len(network.graph.nodes) - 1
+        parts: dict[int, LinearMap] = {last: Dense(*outputs)}
+        if any(row for _, row in places):
+            parts[INPUT] = Dense(*inputs)
+        node = Affine(tuple(parts), tuple(parts.values()), np.zeros(len(places)))
+        graph = canonical(Graph((*network.graph.nodes, node), network.n_inputs))
+        moving = _moving(disjuncts)
+        widths = np.stack([(d.box.upper - d.box.lower)[moving] for d in disjuncts])
+        return cls(network, graph, which, offset, outputs[0], inputs[0], moving, widths, exact)
+
+    def values(self, x: Array, disjunct: Ints) -> Array:
+        """The rows ``[B, R]`` of points ``[B, n]``, each of its disjunct ``[B]``, in double precision: inf for none."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = self.network.forward(x) @ self.outputs.T + x @ self.inputs.T
+            rows = np.take_along_axis(found, self.which[disjunct], 1) + self.offset[disjunct]
+        return np.where(np.isnan(rows), -np.inf, rows)
+
+    def ascent(self, x: Array, disjunct: Ints, worst: Ints) -> Array:
+        """Gradients ``[B, n]`` of row ``worst [B]`` of each point's disjunct."""
+        functional = self.which[disjunct, worst]
+        out = self.network.gradient(x, self.outputs[functional]) + self.inputs[functional]
+        return np.where(np.isfinite(out), out, 0.0)
+
+
+def _least_offsets(disjunct: Disjunct) -> dict[_Functional, Fraction]:
+    """Of rows that differ by their offset alone the least one counts."""
+    out: dict[_Functional, Fraction] = {}
+    for row in disjunct.rows:
+        functional = row.outputs, row.inputs
+        out[functional] = min(row.offset, out.get(functional, row.offset))
+    return out
+
+
+def _matrix(rows: Sequence[Coefficients], width: int) -> tuple[Array, Array | None]:
+    """Coefficients to nearest, and by how much they are off, rounded up (None: not at all)."""
+    nearest, error = np.zeros((len(rows), width)), np.zeros((len(rows), width))
+    for r, row in enumerate(rows):
+        for place, factor in row:
+            nearest[r, place] = float(factor)
+            error[r, place] = float_up(abs(factor - Fraction(float(factor))))
+    return nearest, error if error.any() else None
+
+
+def _moving(disjuncts: Sequence[Disjunct]) -> Ints:
+    """Inputs whose sides lie farther apart than rounding takes them, in some disjunct."""
+    out = np.zeros(disjuncts[0].box.lower.size, np.bool_)
+    for box in {id(d.box): d.box for d in disjuncts}.values():
+        out |= box.upper - box.lower > 2.0**-40 * np.maximum(np.abs(box.upper), np.abs(box.lower))
+    return np.flatnonzero(out)
+
+
+def least_row(network: ReluNetwork, rows: Sequence[Row], x: Array) -> tuple[float, bool]:
+    """A lower bound of the least row at ``x [n]`` in real arithmetic, and whether all rows are proven to hold there."""
+    plain = functionals_enclosure(network, x[None], np.eye(network.n_outputs), np.zeros((1, network.n_outputs)))
+    low, high = plain[0][0].tolist(), plain[1][0].tolist()
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return -np.inf, False
+    point = x.tolist()
+    found = [row.value(point, _corner(row, low, high)) for row in rows]
+    if _all_hold(rows, found):
+        return float_down(min(found)), True
+    above = [row.value(point, _corner(row, high, low)) for row in rows]
+    if network.graph.products > _EXACTLY or not _all_hold(rows, above):
+        return float_down(min(found)), False
+    rational = [Fraction(v) for v in point]
+    exact = one_sided(network, rational, [Fraction(0)] * len(point))[-1][0]
+    found = [row.offset + _dot(row.outputs, exact) + _dot(row.inputs, rational) for row in rows]
+    return float_down(min(found)), _all_hold(rows, found)
+
+
+def _corner(row: Row, low: list[float], high: list[float]) -> list[float]:
+    """The outputs within their bounds at which a row is least."""
+    out = list(low)
+    for place, factor in row.outputs:
+        out[place] = low[place] if factor > 0 else high[place]
+    return out
+
+
+def _dot(coefficients: Coefficients, values: Sequence[Fraction]) -> Fraction:
+    return sum((factor * values[place] for place, factor in coefficients), Fraction(0))
+
+
+def _all_hold(rows: Sequence[Row], values: Sequence[Fraction]) -> bool:
+    return all(value > 0 if row.strict else value >= 0 for row, value in zip(rows, values, strict=True))
+
+
+def check_fits(network: ReluNetwork, specification: Specification) -> None:
+    """Refuse a specification of another network, or one about outputs that were left out.
+
+    Raises:
+        SpecificationError: says which numbers differ, or what to do.
+    """
+    have, asked = (network.n_inputs, network.n_outputs), (specification.inputs, specification.outputs)
+    if have != asked:
+        raise SpecificationError(
+            f"{specification.name} is about {asked[0]} inputs and {asked[1]} outputs, {network.name} has {have[0]} and {have[1]}: "
+            "the two have to agree; give the network that it was written for"
+        )
+    if network.head is not None:
+        raise SpecificationError(
+            f"{network.name} ends in a {network.head}, which is dropped, and a specification is about the network's own outputs; "
+            "where the scores in front of it are meant, say so with --logits (logits=True)"
+        )

@@ -1,0 +1,147 @@
+"""Branch and bound over the boxes of a specification with few inputs: the box with the largest bound first, in batches, by threads.
+
+Numbers are in numpy, which lets go of the interpreter while it computes, so that threads share the work.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wdaverify.checking.bounding import Boxes
+from wdaverify.checking.points import Points
+from wdaverify.checking.result import Ended
+from wdaverify.checking.rows import Rows
+from wdaverify.checking.step import Stepped, Stepper
+from wdaverify.specification.model import Specification
+
+_BATCH, _NUMBERS = 256, 2**18
+"""The most boxes of a batch, and the most doubles that one array of it holds, nearly."""
+_MOST = 2**21
+"""Beyond so many open boxes the newest go first, which keeps them from growing in number."""
+_LEVEL = 0.5
+"""What is clipped has a row below this share of the best point's least row."""
+_MORE, _GRACE = 1.0, 5.0
+"""How long a point of real arithmetic alone is searched on for one that is replayed: so many times what it took, and seconds."""
+
+
+@dataclass(eq=False)
+class Search:
+    """Open boxes in blocks, and what is proven of all others."""
+
+    stepper: Stepper
+    points: Points
+    deadline: float
+    blocks: list[Boxes]
+    closed: float = -math.inf
+    stuck: float = -math.inf
+    count: int = 0
+    rounds: int = 0
+    told: Callable[[], None] = field(default=lambda: None)
+
+    @classmethod
+    def of(cls, rows: Rows, specification: Specification, points: Points, deadline: float) -> Search:
+        """Of every disjunct its box."""
+        boxes = [disjunct.box for disjunct in specification.disjuncts]
+        whole = Boxes(
+            np.stack([box.lower for box in boxes]),
+            np.stack([box.upper for box in boxes]),
+            np.arange(len(boxes)),
+            np.full(len(boxes), math.inf),
+        )
+        return cls(Stepper(rows), points, deadline, [whole])
+
+    @property
+    def open(self) -> int:
+        """How many boxes are open."""
+        return sum(map(len, self.blocks))
+
+    @property
+    def upper(self) -> float:
+        """What is proven of v."""
+        return max(self.closed, self.stuck, max((block.highest for block in self.blocks), default=-math.inf))
+
+    @property
+    def size(self) -> int:
+        """How many boxes a batch has."""
+        return max(1, min(_BATCH, _NUMBERS // self.stepper.numbers()))
+
+    def roots(self) -> None:
+        """Bound the boxes of all disjuncts, as many as the time allows."""
+        (whole,), self.blocks = self.blocks, []
+        for first in range(0, len(whole), self.size):
+            if time.monotonic() > self.deadline:
+                self.blocks.append(whole.take(slice(first, None)))
+                return
+            batch = whole.take(slice(first, first + self.size))
+            self._learn(self.stepper.root(batch))
+            self.count += len(batch)
+
+    def run(self, jobs: int) -> Ended:
+        """Until all boxes are closed, a counterexample is found, or the time is over; a KeyboardInterrupt is the caller's."""
+        late = math.inf
+        with ExitStack() as stack:
+            threads = None
+            if jobs > 1:
+                threads = ThreadPoolExecutor(jobs)
+                stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+            while self.blocks:
+                now = time.monotonic()
+                if now > self.deadline:
+                    return Ended.TIME_LIMIT
+                if self.points.real is not None and late == math.inf:
+                    late = now + _GRACE
+                    self.points.polish(min(late, self.deadline))
+                if self.points.over:
+                    return Ended.DECIDED
+                if now > late:
+                    return Ended.STALLED
+                self._round(threads, jobs)
+                self.told()
+        return Ended.DECIDED if self.stuck < 0 or self.points.over else Ended.STALLED
+
+    def _round(self, threads: ThreadPoolExecutor | None, jobs: int) -> None:
+        """A batch for each thread; nothing is lost where it is interrupted."""
+        before = list(self.blocks)
+        level = -_LEVEL * max(-self.points.lower, 1e-100) if math.isfinite(self.points.lower) else -1e-100
+        try:
+            batches = [self._take(self.size) for _ in range(jobs if threads is not None else 1) if self.blocks]
+            if threads is None:
+                found = [self.stepper.step(batch, level) for batch in batches]
+            else:
+                found = list(threads.map(lambda batch: self.stepper.step(batch, level), batches))
+            for stepped in found:
+                self._learn(stepped)
+        except BaseException:
+            self.blocks = before
+            raise
+        self.count += sum(map(len, batches))
+        self.rounds += 1
+
+    def _take(self, size: int) -> Boxes:
+        """The blocks that go first, as one batch of at most so many boxes; what is left of the last one stays."""
+        newest = self.open > _MOST
+        taken: list[Boxes] = []
+        while self.blocks and sum(map(len, taken)) < size:
+            at = -1 if newest else int(np.argmax([block.highest for block in self.blocks]))
+            taken.append(self.blocks.pop(at))
+        whole = Boxes.joined(taken)
+        if len(whole) > size:
+            order = np.argsort(-whole.top, kind="stable")
+            self.blocks.append(whole.take(order[size:]))
+            whole = whole.take(order[:size])
+        return whole
+
+    def _learn(self, stepped: Stepped) -> None:
+        self.closed = max(self.closed, stepped.closed)
+        if len(stepped.stuck):
+            self.stuck = max(self.stuck, float(stepped.stuck.top.max()))
+        if len(stepped.halves):
+            self.blocks.append(stepped.halves)
+        self.points.take(stepped.points, stepped.tried)

@@ -1,0 +1,70 @@
+"""``wdaverify check``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wdaverify.cli.exits import check_status
+from wdaverify.cli.files import check_target
+from wdaverify.cli.group import CONTEXT, cli
+from wdaverify.cli.options import external_data, logits, network, output, output_name, quiet, time_limit
+from wdaverify.cli.questions import network_of
+from wdaverify.cli.runs import time_left
+from wdaverify.cli.terminal import live_line, notes, say
+from wdaverify.cli.values import whole
+from wdaverify.cores import cores
+
+
+@cli.command(context_settings=CONTEXT)
+@network
+@click.argument("specification_path", metavar="FILE.vnnlib")
+@logits
+@output_name
+@external_data
+@time_limit
+@click.option("--jobs", type=whole(1), metavar="N", help="Threads (processes for many inputs); default one a core.")
+@click.option("--seed", type=whole(0), metavar="N", default="0", help="Seed of the points tried first.")
+@output
+@quiet
+def check(network_path: str, specification_path: str, output: str | None, quiet: bool, **asked: Any) -> int:
+    """Decide a VNN-LIB specification.
+
+    Is there an input in the boxes of FILE.vnnlib (or .vnnlib.gz) whose outputs satisfy it? Prints sat with the
+    counterexample, unsat, unknown or timeout, and a bracket of how far the specification is from being satisfied.
+
+    \b
+    Exit status: 0 sat or unsat; 5 sat in real arithmetic alone (nothing replayed
+    it, or rounding undoes it); 3 unknown or timeout; 2 the input was refused.
+    """
+    if output is not None:
+        check_target("--output", output, (network_path, specification_path))
+    from wdaverify.checking.check import check as run
+    from wdaverify.report.as_json import write
+    from wdaverify.report.check import check_json, check_summary
+    from wdaverify.specification.reader import load_specification
+
+    specification, network = load_specification(specification_path), network_of(network_path, asked)
+    notes(network.notices, quiet)
+    with live_line(quiet) as live:
+        result = run(
+            network,
+            specification,
+            time_limit=time_left(asked["time_limit"]),
+            jobs=asked["jobs"] or cores(),
+            seed=asked["seed"],
+            onnx_file=network_path,
+            output_name=asked["output_name"],
+            progress=live,
+        )
+    files = {"network": network_path, "specification": specification_path}
+    files |= {name: asked[name] for name in ("logits", "output_name", "external_data")}
+    try:
+        if output is not None:
+            write(output, check_json(result, files))
+    finally:
+        if not quiet:
+            notes([notice for notice in result.notices if notice not in network.notices], quiet=False)
+            say(check_summary(result))
+    return check_status(result)
