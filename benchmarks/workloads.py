@@ -117,6 +117,16 @@ def _named() -> Iterator[Workload]:
     ):
         name, source = f"{network}-n{count}-distances", model(network)
         yield Workload(name, source, count, 0.05, "zero-one", "inf", distances=True)
+    for network in NETWORKS:
+        for norm in ("inf", "2"):
+            name = f"{network}-n50-distances-{norm}"
+            yield Workload(
+                name, model(network), 50, 0.05, "zero-one", norm, distances=True, default=False, baselines=False
+            )
+    for network, norm in product(("nv_mnist_784-30-20-10", "marabou_mnist2x10"), ("inf", "2")):
+        question = (mnist(network), 30, 0.05, "zero-one", norm)
+        name = f"{network}-n30-distances-{norm}"
+        yield Workload(name, *question, distances=True, default=False, baselines=False, variable=real)
 
 
 def _settings() -> Iterator[Workload]:
