@@ -35,14 +35,23 @@ class Shown:
         """
         _presenter().save(self, path)
 
-    def save_report(self, path: str | os.PathLike[str], *, image_shape: tuple[int, ...] | None = None) -> None:
-        """Write the page that ``--report`` writes, whole or not at all; ``image_shape`` (H, W) or (H, W, C) shows inputs as images.
+    def save_report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        author: str | None = None,
+        image_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """Write the page that ``--report`` writes, ``.html`` or (printed by a browser) ``.pdf``, whole or not at all.
+
+        ``image_shape`` (H, W) or (H, W, C) shows inputs as images.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: another suffix, no browser to print with, or a file that cannot be written.
             DocumentError: the image shape does not fit the network.
         """
-        _presenter().save_report(self, path, image_shape)
+        _presenter().save_page([self], path, image_shape, title, author)
 
     def plot(self) -> Figure:
         """The main figure of the page as a matplotlib figure: ``savefig`` writes it.

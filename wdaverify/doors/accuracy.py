@@ -99,9 +99,9 @@ class RobustAccuracy(Shown):
         """Write the document of ``result``."""
         self.result.save(path)
 
-    def save_report(self, path: Any, *, image_shape: tuple[int, ...] | None = None) -> None:
-        """Write the page of ``result``."""
-        self.result.save_report(path, image_shape=image_shape)
+    def save_report(self, path: Any, **words: Any) -> None:
+        """Write the page of ``result``, with its keywords."""
+        self.result.save_report(path, **words)
 
     def plot(self) -> Figure:
         """The figure of ``result``."""

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from wdaverify.doors.accuracy import RobustAccuracy
 from wdaverify.doors.question import network_of, question, support_of
 from wdaverify.doors.words import CORES, jobs_of, keywords, split, taking
-from wdaverify.errors import OutputError, ProblemError
-from wdaverify.given import instance, listed, path_of, told
+from wdaverify.errors import ProblemError
+from wdaverify.given import instance, listed, told
 from wdaverify.ground import GroundCost
 from wdaverify.ladder import compare as ladder
 from wdaverify.ladder.rung import Comparison
@@ -246,28 +246,27 @@ def _slopes(
 
 
 def save_report(
-    results: Any, path: str | os.PathLike[str], *, title: str | None = None, image_shape: tuple[int, ...] | None = None
+    results: Any,
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    author: str | None = None,
+    image_shape: tuple[int, ...] | None = None,
 ) -> None:
-    """Write one page of a result or several (what ``wdaverify report`` makes of their files).
+    """Write one page of a result or several (what ``wdaverify report`` makes of their files): ``.html``, or ``.pdf`` printed by a browser.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: another suffix, no browser to print with, or a file that cannot be written.
         DocumentError: the image shape fits none of the networks.
         ProblemError: something is no result.
     """
-    from wdaverify.report.page.document import as_document
-    from wdaverify.report.page.output import text_of
-    from wdaverify.report.page.view import build
-    from wdaverify.report.present import document
-    from wdaverify.writing import check_writable, write_text
+    from wdaverify.report.present import save_page
 
     several = results if isinstance(results, list | tuple) else [results]
     if not several:
         raise ProblemError("results: at least one result is accepted")
-    target = path_of("the report's file", path, OutputError)
-    check_writable(target)
     several = [one.result if isinstance(one, RobustAccuracy) else one for one in several]
-    write_text(target, text_of(build([as_document(document(one)) for one in several], image_shape, title), "html"))
+    save_page(several, path, image_shape, title, author)
 
 
 _SHOWN_AS: dict[Any, Any] = {distances: _distances, curve: _curve, attack: _attack, lipschitz_constant: _lipschitz}

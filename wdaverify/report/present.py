@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from wdaverify.errors import DocumentError, OutputError, ProblemError
-from wdaverify.given import path_of, told
+from wdaverify.given import instance, path_of, told
 from wdaverify.ladder.rung import Comparison
 from wdaverify.lipschitz.result import LipschitzResult
 from wdaverify.report import as_json, compare, curve, distances, lipschitz, summary
@@ -19,6 +19,7 @@ from wdaverify.report.as_json import Json
 from wdaverify.wdro.curve import CurveResult
 from wdaverify.wdro.distances import DistancesResult
 from wdaverify.wdro.result import AttackResult, VerificationResult
+from wdaverify.writing import check_writable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
@@ -76,11 +77,26 @@ def save(result: object, path: str | os.PathLike[str]) -> None:
     as_json.write(path_of("the result's file", path, OutputError), document(result))
 
 
-def save_report(result: object, path: str | os.PathLike[str], image_shape: tuple[int, ...] | None) -> None:
-    """Write the page of a result."""
-    from wdaverify.report.page.output import write_page
+def save_page(
+    results: Sequence[object],
+    path: str | os.PathLike[str],
+    image_shape: tuple[int, ...] | None,
+    title: str | None,
+    author: str | None,
+) -> None:
+    """Write the page of results, or print it where the suffix is ``.pdf``."""
+    from wdaverify.report.page.document import as_document
+    from wdaverify.report.page.output import write_report
+    from wdaverify.report.page.paper import check_page
+    from wdaverify.report.page.view import build
 
-    write_page(path_of("the report's file", path, OutputError), document(result), image_shape)
+    for name, text in (("title", title), ("author", author)):
+        if text is not None:
+            instance(name, text, str, "leave it out, or give a text")
+    target = path_of("the report's file", path, OutputError)
+    check_writable(target)
+    check_page("the report's file", target)
+    write_report(target, build([as_document(document(one)) for one in results], image_shape, title, author))
 
 
 def plot(result: object) -> Drawn:
@@ -125,7 +141,7 @@ def snippet(result: object) -> str:
         image = base64.b64encode(figure_file(figure.draw, "svg")).decode("ascii")
         parts.append(
             f'<img alt="{escape(figure.description, quote=True)}" style="background:#fff;max-width:40em" '
-            f'src="data:image/svg+xml;base64,{image}">'
+            f'src="data:image/svg+xml;base64,{image}"/>'
         )
     return f'<div style="max-width:48em">{"".join(parts)}</div>'
 
