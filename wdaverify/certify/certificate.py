@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.archive import PACKED_LIMIT, ArrayArchive, TooLargeError, loose
+from wdaverify.certify.leaf_row import Layout
 from wdaverify.certify.proof import Proof, Tightening, Tree
 from wdaverify.digits import stated
 from wdaverify.errors import CertificateError, OutputError
@@ -270,7 +271,7 @@ def _packed(certificate: Certificate) -> dict[str, Any]:
 def _flat(trees: Sequence[Tree], neurons: int) -> dict[str, NDArray[Any]]:
     """Trees as flat arrays with their counts."""
     vectors = [tree.vectors for tree in trees]
-    stacked = np.concatenate(vectors) if vectors else np.zeros((0, 2 + neurons))
+    stacked = np.concatenate(vectors) if vectors else Layout(neurons).zeros(0).numbers
     arrays: dict[str, Any] = {
         "tree_near": [tree.near for tree in trees],
         "tree_far": [tree.far for tree in trees],
@@ -383,7 +384,7 @@ def _trees(arrays: dict[str, NDArray[Any]], neurons: int) -> list[Tree]:
         _shaped(name, arrays[name], (trees,))
     if not 0 <= neurons <= MAX_BYTES:
         raise ValueError(f"{neurons} neurons")
-    width = 2 + neurons
+    width = Layout(neurons).width
     planes = arrays["vectors"]
     _shaped("vectors", planes, (8, sum(arrays["tree_vectors"].tolist()) * width))
     vectors = np.ascontiguousarray(planes.T).view("<f8").reshape(-1, width).astype(np.float64, copy=False)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.leaf_row import Layout
 from wdaverify.network.model import Array
 
 BARE, WRITTEN, TIGHTENED = -1, -2, -3
@@ -71,7 +72,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """One shell's tree: ``nodes [P]`` in preorder, ``vectors [V, 2 + M]`` for its written leaves and ``tights`` in order."""
+    """One shell's tree: ``nodes [P]`` in preorder, rows ``vectors [V, w]`` (``leaf_row``) of its written leaves, ``tights`` in order."""
 
     near: float
     far: float
@@ -95,7 +96,7 @@ class Tree:
     @classmethod
     def bare(cls, near: float, far: float, neurons: int) -> Tree:
         """A shell that bounds alone close."""
-        return cls(near, far, np.array([BARE], np.int32), np.zeros((0, 2 + neurons)))
+        return cls(near, far, np.array([BARE], np.int32), Layout(neurons).zeros(0).numbers)
 
     def walk(self, neurons: int) -> Iterator[tuple[Phases, int, Place | None]]:
         """Phases ``[M]``, row of ``vectors`` (-1: none) and place of every leaf, in order, one at a time; a stack of the sides to come.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.exact import exact_dot
+from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.certify.proof import MalformedProofError, Phases, Place, Proof, Tree
 from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
 from wdaverify.network.model import Array
@@ -176,8 +177,8 @@ class _Leaf:
 def _every(proofs: Sequence[Proof], neurons: int) -> Iterator[_Leaf]:
     for k, proof in enumerate(proofs):
         for tree in proof.trees:
-            if tree.vectors.shape[1:] != (2 + neurons,):
-                raise MalformedProofError(f"rows of {tree.vectors.shape[1:]} numbers, not {2 + neurons}")
+            if tree.vectors.ndim != 2 or not Layout(neurons).fits(tree.vectors):
+                raise MalformedProofError(f"rows of {tree.vectors.shape[1:]} numbers, not {Layout(neurons).width}")
             for phases, row, place in tree.walk(neurons):
                 yield _Leaf(k, tree, phases, row, place)
 
@@ -215,7 +216,7 @@ class _Leaves:
             TimeoutError: the deadline has passed.
         """
         index: dict[tuple[int, float, float], int] = {}
-        rows = np.zeros((len(batch), 2 + backward.neurons))
+        rows = Layout(backward.neurons).zeros(len(batch)).numbers
         functional = np.zeros((len(batch), problem.network.n_outputs))
         shell = []
         for at, leaf in enumerate(batch):
@@ -251,7 +252,8 @@ class _Leaves:
 
     def claims(self, bare: tuple[float, float]) -> tuple[Array, Array]:
         """The weights of margin and cost of every leaf, ``[L]`` each; ``bare`` are those of leaves without a row."""
-        return np.where(self.written, self.rows[:, 0], bare[0]), np.where(self.written, self.rows[:, 1], bare[1])
+        rows = LeafRow(Layout(self.backward.neurons), self.rows)
+        return np.where(self.written, rows.margin, bare[0]), np.where(self.written, rows.cost, bare[1])
 
     def evaluate(self, margin: Array, tau: Array) -> Array:
         """``B >= margin (z_j - z_y) - tau ||x - x_i||`` on every leaf, ``[L]``; a cost that is not >= 0 proves nothing."""
@@ -264,7 +266,7 @@ class _Leaves:
             shell = self.shell[at]
             functional = margin[at, None] * self.functional[at]
             bounds = [(low[at], high[at]) for low, high in self.bounds]
-            nu = self.rows[at, 2:] if kind else None
+            nu = LeafRow(Layout(self.backward.neurons), self.rows[at]).nu if kind else None
             out[at] = self.backward.leaves(functional, tau[at], self.shells.take(shell), bounds, self.phases[at], nu)
         return out
 

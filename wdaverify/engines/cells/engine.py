@@ -330,8 +330,7 @@ class _Hunt:
             high = np.floor(np.minimum(region.upper, region.centre + shell.shells.up[0])[integer])
             box = np.stack([low, np.maximum(low, high)])
         span = None if self._margins is None else self._spans(shell)
-        tail = self._claim.tail + (0 if self._margins is None else self._margins.shape[0] + 1)
-        return Parts(integer, region.centre[integer], box, span, tail)
+        return Parts(integer, region.centre[integer], box, span, self._claim.layout(self._backward.neurons))
 
     def _spans(self, shell: Shell) -> Array:
         """Bounds ``[2, J]`` of the margins on a shell.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Ascent, Climbed, Multipliers
 from wdaverify.engines.cells.ledger import leaves
@@ -127,12 +128,15 @@ class Growth:
             shell = self._lay(trees, some)
             phases = np.stack([node.phases for node in some])
             free, steps = self._ascent.fresh(shell), _ROOT_STEPS
-            at = np.flatnonzero([node.row is not None and node.row[0] > 0 and node.row[1] > 0 for node in some])
+            layout = Layout(phases.shape[1])
+            known = [None if node.row is None else LeafRow(layout, node.row) for node in some]
+            at = np.flatnonzero([row is not None and bool(row.margin > 0) and bool(row.cost > 0) for row in known])
             if at.size:
-                rows = np.array([some[k].row for k in at])
+                rows = LeafRow(layout, np.array([some[k].row for k in at]))
+                assert rows.nu is not None
                 steps = _RESUMED if at.size == len(some) else _ROOT_STEPS
-                scaled = rows[:, 2 : 2 + phases.shape[1]] / rows[:, 1:2]
-                free.put(at, self._ascent.recovered(shell[at], phases[at], scaled, rows[:, 0] / rows[:, 1]))
+                scaled, margin = rows.nu / rows.cost[:, None], rows.margin / rows.cost
+                free.put(at, self._ascent.recovered(shell[at], phases[at], scaled, margin))
             climbed = self._ascent.climb(shell, phases, free, steps, self._ceiling())
             self._keep(trees, some, climbed, None, [_AGE] * len(some))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.entropy import by_rule, entropy_constant, on_grid, span_constant
+from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.certify.proof import BARE, TIGHTENED, WRITTEN, Place, Tightening, Tree
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.tree import Node
@@ -34,6 +35,10 @@ class Claim:
     integer: Ints
     support: tuple[Array, Array]
     tail: int
+
+    def layout(self, neurons: int) -> Layout:
+        """What the rows of leaves hold."""
+        return Layout(neurons, self.tail, 0 if self.margins is None else self.margins.shape[0])
 
 
 def leaves(root: Node) -> list[Node]:
@@ -63,7 +68,7 @@ def tree_of(root: Node, near: float, far: float, neurons: int) -> Tree:
         else:
             nodes.append(WRITTEN)
             rows.append(node.row)
-    vectors = np.array(rows) if rows else np.zeros((0, 2 + neurons))
+    vectors = np.array(rows) if rows else Layout(neurons).zeros(0).numbers
     return Tree(near, far, np.array(nodes, np.int32), vectors, tuple(tights))
 
 
@@ -125,9 +130,11 @@ def spelled_out(node: Node, around: Array) -> Node:
 def prove(backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds, nodes: list[Node]) -> Array:
     """What leaves prove, ``[L]``, as bounds of the minimisation; rays are given the sign that closes them. One shell a leaf."""
 
+    layout = claim.layout(backward.neurons)
+
     def held(index: Ints, rows: Array) -> Array:
         local = [(low[index], high[index]) for low, high in bounds]
-        return _bounds(backward, claim, shells.take(index), local, [nodes[k] for k in index], rows)
+        return _bounds(backward, claim, shells.take(index), local, [nodes[k] for k in index], LeafRow(layout, rows))
 
     out = np.full(len(nodes), -math.inf)
     written = np.array([k for k, node in enumerate(nodes) if node.row is not None], np.int64)
@@ -135,7 +142,7 @@ def prove(backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds
     if written.size:
         rows = np.array([nodes[k].row for k in written])
         out[written] = held(written, rows)
-        rays = np.flatnonzero((rows[:, 1] == 0) & (out[written] < math.inf))
+        rays = np.flatnonzero((LeafRow(layout, rows).cost == 0) & (out[written] < math.inf))
         if rays.size:
             turned = -rows[rays]
             values = held(written[rays], turned)
@@ -150,33 +157,23 @@ def prove(backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds
             if value > out[k]:
                 nodes[k].row, out[k] = row, value
     if bare.size:
-        rows = np.zeros((bare.size, 2))
-        rows[:, 0], rows[:, 1] = 1.0, 0.0 if claim.distance else 1.0
-        out[bare] = held(bare, rows)
+        out[bare] = held(bare, layout.bare(bare.size, 0.0 if claim.distance else 1.0).numbers)
     return out
 
 
 def _bounds(
-    backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds, nodes: list[Node], rows: Array
+    backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds, nodes: list[Node], rows: LeafRow
 ) -> Array:
     """Bounds of the minimisation ``[L]``: inf where a leaf is shown to be empty or free of errors, near where nothing is."""
-    count, neurons = len(nodes), backward.neurons
-    margin, cost = rows[:, 0], rows[:, 1]
-    given = rows.shape[1] > 2 or not neurons
-    nu = rows[:, 2 : 2 + neurons] if given else None
-    rho = (
-        rows[:, 2 + neurons : 2 + neurons + claim.tail]
-        if given and claim.tail and rows.shape[1] > 2 + neurons
-        else None
-    )
+    count, margin, cost = len(nodes), rows.margin, rows.cost
     phases = np.stack([node.phases for node in nodes])
     functional = np.maximum(margin, 0.0)[:, None] * claim.functional
     constant = np.zeros(count)
     if claim.margins is not None:
-        functional, constant = _entropy(claim.margins, nodes, rows if given else None, margin)
+        functional, constant = _entropy(claim.margins, nodes, rows)
     place = _boxed(claim, shells, nodes)
     tau = cost * claim.multiplier
-    top = constant + backward.leaves(functional, tau, place, bounds, phases, nu, power=claim.power, rho=rho)
+    top = constant + backward.leaves(functional, tau, place, bounds, phases, rows.nu, power=claim.power, rho=rows.rho)
     top = np.where(constant != 0, np.nextafter(top, np.inf), top)
     if not claim.distance:  # rows may come from anywhere: one that weighs the margin otherwise says something else
         empty = (cost == 0) & (top < 0) & (margin == 0)
@@ -186,16 +183,16 @@ def _bounds(
     return np.where(empty | (distance > shells.far), math.inf, distance)
 
 
-def _entropy(margins: Array, nodes: list[Node], rows: Array | None, margin: Array) -> tuple[Array, Array]:
+def _entropy(margins: Array, nodes: list[Node], rows: LeafRow) -> tuple[Array, Array]:
     """Per leaf the functional ``gamma . m`` and the constant that bound the cross-entropy; for rays that bound 0."""
     spans = np.stack([node.span for node in nodes if node.span is not None])
     low, high = spans[:, 0], spans[:, 1]
-    if rows is None:
+    if rows.gamma is None or rows.log_sigma is None:
         pairs = [by_rule(a, b) for a, b in zip(low, high, strict=True)]
         level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
     else:
-        level, gamma = rows[:, -1], on_grid(rows[:, -1 - margins.shape[0] : -1])
-    constant = np.where(margin > 0, entropy_constant(level, gamma, low, high), span_constant(gamma, low, high))
+        level, gamma = rows.log_sigma, on_grid(rows.gamma)
+    constant = np.where(rows.margin > 0, entropy_constant(level, gamma, low, high), span_constant(gamma, low, high))
     return gamma @ margins, constant
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.leaf_row import Layout, LeafRow, moved
 from wdaverify.certify.proof import Tightening, Tree
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
@@ -44,7 +45,7 @@ class Presolved:
         splits = tree.nodes[tree.nodes >= 0]
         at = [tight.at // 2 for tight in tree.tights]
         asked = np.concatenate([splits, *at]).astype(np.int64)
-        if tree.vectors.shape[1] != 2 + self.neurons or (asked >= self.neurons).any() or (place[asked] < 0).any():
+        if not Layout(self.neurons).fits(tree.vectors) or (asked >= self.neurons).any() or (place[asked] < 0).any():
             return None
         return self._of(tree, place, lambda rows: rows[..., self.open])
 
@@ -57,7 +58,8 @@ class Presolved:
     def _of(tree: Tree, place: Ints, move: Callable[[Any], Any]) -> Tree:
         """The tree with every neuron at its other place, and rows moved."""
         nodes = np.where(tree.nodes >= 0, place[np.maximum(tree.nodes, 0)] if place.size else 0, tree.nodes)
-        vectors = np.concatenate([tree.vectors[:, :2], move(tree.vectors[:, 2:])], axis=1)
+        nu = LeafRow(Layout(place.size), tree.vectors).nu
+        vectors = tree.vectors if nu is None else moved(tree.vectors, move(nu))
         tights = tuple(_moved(tight, place, move) for tight in tree.tights)
         return Tree(tree.near, tree.far, nodes.astype(np.int32), vectors, tights)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wdaverify.certify.entropy import best_level, on_grid
+from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.certify.proof import Phases, Tightening
 from wdaverify.encoding.linear import Entropy, ShellProgram
 from wdaverify.encoding.milp import Ints
@@ -101,12 +102,12 @@ class Parts:
     centre: Array
     box: Array | None
     span: Array | None
-    tail: int
+    layout: Layout
 
     @classmethod
-    def none(cls) -> Parts:
+    def none(cls, neurons: int) -> Parts:
         """Phases alone."""
-        return cls(np.zeros(0, np.int64), np.zeros(0), None, None, 0)
+        return cls(np.zeros(0, np.int64), np.zeros(0), None, None, Layout(neurons))
 
 
 Proven = Callable[[Node], float]
@@ -129,7 +130,7 @@ class Relaxation:
         self._now = np.zeros(shell.names.size, np.int8)
         self._neurons, self._patient = neurons, False
         self._seconds, self._cones = math.inf, self._with_cones()
-        self._parts = parts or Parts.none()
+        self._parts = parts or Parts.none(neurons)
         self.names = shell.names
         self.solves = 0
 
@@ -354,30 +355,33 @@ class Relaxation:
             return None
         if ray:
             y = y / max(float(np.abs(y).max(initial=0.0)), 1e-300)
-        row = np.zeros(2 + self._neurons + self._parts.tail)
-        row[2 + shell.neuron] = y[: shell.neuron.size] * shell.weight
+        row, count = self._parts.layout.zeros(), shell.support_weight.size
+        assert row.nu is not None
+        row.nu[shell.neuron] = y[: shell.neuron.size] * shell.weight
         if shell.margin >= 0:
-            row[0] = y[shell.margin] * shell.margin_weight
+            weight = float(y[shell.margin] * shell.margin_weight)
             slight = ray and abs(y[shell.margin]) <= _SLIGHT
-            row[0] = 0.0 if slight else row[0] if ray else max(row[0], 0.0)
+            row.margin[()] = 0.0 if slight else weight if ray else max(weight, 0.0)
         else:
-            row[0] = 0.0 if ray else 1.0
-        row[1] = 0.0 if ray else 1.0
-        tail, count = 2 + self._neurons, shell.support_weight.size
-        row[tail : tail + count] = -y[shell.support : shell.support + count] * shell.support_weight
+            row.margin[()] = 0.0 if ray else 1.0
+        row.cost[()] = 0.0 if ray else 1.0
+        if row.rho is not None:
+            row.rho[:] = -y[shell.support : shell.support + count] * shell.support_weight
         if shell.entropy is not None:
             self._entropy_row(row, y, node)
-        return row
+        return row.numbers
 
-    def _entropy_row(self, row: Array, y: Array, node: Node) -> None:
-        """Gamma and log sigma at the end of a row."""
+    def _entropy_row(self, row: LeafRow, y: Array, node: Node) -> None:
+        """Gamma and log sigma."""
         entropy = self._shell.entropy
         assert entropy is not None
         assert node.span is not None
         count = entropy.margin.size
         gamma = on_grid(y[entropy.margin_row : entropy.margin_row + count] * entropy.weight)
-        row[-1 - count : -1] = gamma
-        row[-1] = best_level(gamma, node.span[0], node.span[1])
+        assert row.gamma is not None
+        assert row.log_sigma is not None
+        row.gamma[:] = gamma
+        row.log_sigma[()] = best_level(gamma, node.span[0], node.span[1])
 
     def _apply(self, node: Node) -> None:
         """Bring the program to a node."""
