@@ -66,7 +66,7 @@ class Shown:
         return str(_presenter().snippet(self))
 
     def __str__(self) -> str:
-        return str(_presenter().summary_of(self))
+        return str(_presenter().text(self))
 
 
 def line(what: str, *facts: str) -> str:

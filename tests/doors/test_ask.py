@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,50 @@ def test_an_estimator_goes_in_with_its_own_labels() -> None:
     one = wd.worst_case(shifted, X, Y + 1, radius=0.1, support=BOX, clip=True, loss="zero-one", jobs=None)
     other = wd.worst_case(estimator, X, names, radius=0.1, support=BOX, clip=True, loss="zero-one", jobs=None)
     assert one.nominal == other.nominal
+
+
+class Table:
+    """Columns with names, as a data frame has them."""
+
+    def __init__(self, columns: list[str]) -> None:
+        self.columns = columns
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.asarray(X, dtype)
+
+
+def test_names_of_a_models_own_count_everywhere() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    model = linear_model.LogisticRegression(max_iter=200).fit(X, Y + 1)
+    network = wd.from_sklearn(model)
+    words: dict[str, Any] = {"support": BOX, "jobs": None}
+    by_label = wd.lipschitz_constant(network, margins=[1], **words)
+    assert by_label.upper == pytest.approx(
+        wd.lipschitz_constant(network, outputs=[(1, 0), (2, 0)], **words).upper, abs=1e-5
+    )
+    with pytest.raises(wd.SamplesError, match="label 0 is none of the model's classes"):
+        wd.lipschitz_constant(network, margins=[0], **words)
+    named = replace(network, features=("a", "b", "c", "d"))
+    wd.question(named, Table(["a", "b", "c", "d"]), Y + 1, radius=0.1, support="none")
+    with pytest.raises(wd.SamplesError, match=r"columns b, a, c, d, and .* was fitted to a, b, c, d"):
+        wd.question(named, Table(["b", "a", "c", "d"]), Y + 1, radius=0.1, support="none")
+    with pytest.raises(wd.SamplesError, match="none of them masked"):
+        wd.question(network, X, np.ma.array(Y + 1, mask=True), radius=0.1, support="none")
+
+    class Later(linear_model.LogisticRegression):  # type: ignore[misc]
+        def predict(self, x: Any) -> Any:
+            return np.where(self.decision_function(x)[:, 0] > 2, 1, 2)
+
+    with pytest.raises(wd.NetworkError, match="has not the largest score"):
+        wd.from_sklearn(Later(max_iter=200).fit(X, Y + 1), X)
+
+
+def test_what_was_taken_otherwise_is_said() -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)).eval()
+    result = wd.worst_case(module, X[:2], Y[:2], radius=0.0, support=BOX, clip=True, jobs=None)
+    assert "note: node '/1/Softmax' (Softmax) at the end" in str(result)
+    assert "note: node" in result._repr_html_()
+    assert "no exact run" in repr(wd.compare(NET, X, Y, radii=0.1, support=BOX, clip=True, rungs=["norms"]))
 
 
 def test_a_regressor_has_no_classes() -> None:
@@ -275,6 +320,14 @@ MISTAKES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: wd.lipschitz_constant(NET, support=BOX, outputs=[7]), wd.ProblemError, "7"),
     (lambda: wd.lipschitz_constant(NET, support=BOX, within=0.1), wd.ProblemError, "around (points) and within"),
     (lambda: wd.lipschitz_constant(nn.Linear(4, 3).eval(), support=BOX), wd.NetworkError, "from_torch(module, example)"),
+    (lambda: wd.robust_accuracy(NET, X, Y, eps=0.1, support=BOX, label_cost=1.0), TypeError, "unexpected keyword argument 'label_cost'"),
+    (ask(NET, X, Y, support={0: 5, 1: 6}), wd.ProblemError, "support of type dict"),
+    (ask(NET, X, Y, support=np.array(3.0)), wd.ProblemError, "support of type ndarray"),
+    (ask(NET, X, Y, cost_weights=np.ones((2, 2))), wd.ProblemError, "cost weights of shape [2, 2], and iris_8x8.onnx takes [4]"),
+    (ask(wd.from_torch(conv(), CHW), CHW, [0, 1], support=(np.zeros((8, 8, 3)), 1.0)), wd.ProblemError, "support of shape [8, 8, 3]"),
+    (lambda: wd.compare(NET, X, Y, radii=0.1, support=BOX, rungs=["norms"], threshold=1), wd.ProblemError, "threshold: about the exact"),
+    (lambda: wd.compare(NET, X, Y, radii=[0.1, None], support=BOX), wd.ProblemError, "radius None"),
+    (lambda: wd.compare(NET, X, Y, radii="0.05", support=BOX), wd.ProblemError, "radii '0.05'"),
     (lambda: wd.save_report([], "x.html"), wd.ProblemError, "at least one result"),
     (lambda: wd.save_report([3], "x.html"), wd.ProblemError, "result 3: what worst_case"),
     (lambda: wd.load_network(NET).save("copy.onnx"), wd.NetworkError, "copy the one that it was read from"),

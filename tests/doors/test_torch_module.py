@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from wdaverify import NetworkError, from_torch, load_network
+from wdaverify import NetworkError, from_torch, load_network, robust_accuracy
 from wdaverify.network.model import ReluNetwork
 
 
@@ -120,6 +121,34 @@ def test_the_module_and_the_example_are_left_alone() -> None:
     assert rows.grad is None
 
 
+def test_nothing_of_the_callers_is_changed() -> None:
+    """Not the example by a module that works in place, not the state of torch's random numbers."""
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3)).eval()
+    rows = torch.rand(5, 4) - 0.5
+    before, state = rows.clone(), torch.get_rng_state()
+    from_torch(module, rows)
+    assert torch.equal(rows, before)
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(NetworkError, match="weights that are not made yet"):
+        from_torch(nn.Sequential(nn.LazyLinear(3)).eval(), rows)
+
+
+def test_bytes_are_taken_as_the_module_takes_them() -> None:
+    class Bytes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(x if x.is_floating_point() else x.float() / 255)  # type: ignore[no-any-return]
+
+    torch.manual_seed(3)
+    module = Bytes().eval()
+    rows = (torch.rand(40, 2) * 255).byte()
+    found = robust_accuracy(module, rows, module(rows).argmax(1), eps=0, support=(0, 255), jobs=None)
+    assert found.clean == found.certified == 1
+
+
 def test_an_array_is_as_good_as_a_tensor() -> None:
     module = dense().eval()
     rows = np.random.default_rng(0).uniform(size=(2, 4))
@@ -149,11 +178,27 @@ class _Last(nn.Module):
         return self._forward(self.last, x)
 
 
+def silenced(last: nn.Module, x: torch.Tensor) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return last(x) if x.max() > 1 else -last(x)
+
+
 @pytest.mark.parametrize(
     ("forward", "words"),
     [
         (lambda last, x: last(x) if x.sum() > 0 else -last(x), ["Python decides by values"]),
         (lambda last, x: last(x) - x.mean(0)[:3], ["differ by", "other rows"]),
+        (lambda last, x: last(x / x.norm().item()), ["differ by", "numbers out of tensors"]),
+        (lambda last, x: last(x.clamp(max=x.mean().item())), ["differ by"]),
+        (lambda last, x: last(x) if len(x) != 1 else -last(x), ["differ by", "how many rows"]),
+        (lambda last, x: last(x) / len(x), ["differ by"]),
+        (
+            lambda last, x: 1e-4 * (last(x) + torch.tensor(np.random.default_rng().normal(size=3)).float()),
+            ["differ by"],
+        ),
+        (silenced, ["Python decides by values"]),
+        (lambda last, x: last(x)[:, :, None].expand(-1, -1, 2), ["outputs of shape [5, 3, 2]"]),
         (lambda last, x: last(x) + torch.rand(len(x), 3), ["RandomUniform", "random"]),
         (lambda last, x: nn.functional.dropout(last(x), training=True), ["Dropout", "training mode"]),
         (lambda last, x: (last(x), x), ["of type tuple", "one tensor of scores"]),

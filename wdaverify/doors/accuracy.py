@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from wdaverify.digits import down, stated, up
+from wdaverify.rounding import float_down, float_up
 from wdaverify.shown import Shown, line
 from wdaverify.wdro.result import Status, VerificationResult
 
@@ -35,17 +37,17 @@ class RobustAccuracy(Shown):
     @property
     def clean(self) -> float:
         """The share that is right at the samples themselves, rounded up (the nominal error rate is rounded down)."""
-        return _rest(self.result.nominal, math.inf)
+        return _rest(self.result.nominal, up=True)
 
     @property
     def certified(self) -> float:
         """The share that is proven robust, rounded down."""
-        return _rest(self.result.upper, -math.inf)
+        return _rest(self.result.upper, up=False)
 
     @property
     def attacked(self) -> float:
         """The share for which no error within ``eps`` is known, rounded up."""
-        return _rest(self.result.lower, math.inf)
+        return _rest(self.result.lower, up=True)
 
     @property
     def broken(self) -> tuple[int, int] | None:
@@ -117,6 +119,7 @@ class RobustAccuracy(Shown):
         )
 
 
-def _rest(share: float, toward: float) -> float:
+def _rest(share: float, *, up: bool) -> float:
     """``1 - share`` in [0, 1], rounded."""
-    return min(max(math.nextafter(1.0 - share, toward) if share else 1.0, 0.0), 1.0)
+    exact = 1 - Fraction(min(max(share, 0.0), 1.0))
+    return float_up(exact) if up else float_down(exact)

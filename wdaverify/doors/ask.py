@@ -1,6 +1,7 @@
 """One call from a model to an answer: what the command line does, with its words.
 
-Each takes a model, points and labels (``doors.question`` says which), or the problem that was made of them, in its first argument.
+Each takes a model, points and labels (``doors.question`` says which); ``distances``, ``curve`` and ``attack`` also the problem that
+was made of them, ``lipschitz_constant`` a ``LipschitzProblem``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from wdaverify.doors.accuracy import RobustAccuracy
+from wdaverify.doors.classes import class_numbers
 from wdaverify.doors.question import network_of, question, support_of
 from wdaverify.doors.words import CORES, jobs_of, keywords, split, taking
 from wdaverify.errors import ProblemError
-from wdaverify.given import instance, listed, told
+from wdaverify.given import instance, listed, number, real, told
 from wdaverify.ground import GroundCost
 from wdaverify.ladder import compare as ladder
 from wdaverify.ladder.rung import Comparison
@@ -36,7 +38,9 @@ from wdaverify.wdro.verify import verify
 
 _Result = TypeVar("_Result")
 _NOT_HERE = ("executor", "slots", "branching")
-_WITHOUT = ("radius", "order", "loss", "functionals", "label_cost", "weights")
+_EXACT = ("solver", "threshold", "mip_start", "certificate", "memory_limit")
+"""Keywords of a comparison that are about its exact run."""
+_WITHOUT = ("radius", "order", "loss", "functionals", "label_cost", "weights", "reproduced")
 """What the question about distances does not have."""
 
 
@@ -62,7 +66,7 @@ def worst_case(model: Any, X: Any, y: Any, **words: Any) -> VerificationResult:
 @taking(
     question,
     verify,
-    without=(*_NOT_HERE, "radius", "order", "loss", "functionals", "threshold"),
+    without=(*_NOT_HERE, "radius", "order", "loss", "functionals", "label_cost", "threshold"),
     jobs=CORES,
     progress=False,
 )
@@ -169,9 +173,15 @@ def compare(model: Any, X: Any, y: Any, *, radii: Any, **words: Any) -> Comparis
         InputError: anything that cannot be used, in one line.
     """
     asked, how = split(words, question, _settings)
-    several = list(radii) if hasattr(radii, "__len__") else [radii]
+    several = [radii] if number(radii) is not None else listed("radii", radii, "a radius or a list of them")
     if not several:
         raise ProblemError("radii: at least one radius is accepted")
+    several = [real("radius", each, "a finite number >= 0", lambda r: 0 <= r < math.inf) for each in several]
+    unused = [name for name in _EXACT if name in how and "exact" not in how.get("rungs", ("exact",))]
+    if unused:
+        raise ProblemError(
+            f"{', '.join(unused)}: about the exact run, which is not among the rungs; leave it out, or add 'exact'"
+        )
     progress = how.pop("progress", False)
     settings = ladder.Settings(**{**how, "jobs": jobs_of(how.get("jobs", CORES))})
     problem = question(model, X, y, **asked, radius=max(several))
@@ -199,7 +209,7 @@ def lipschitz_constant(model: Any, **words: Any) -> LipschitzResult:
     Args:
         support, norm: the region, and the norm of the inputs (and of the outputs, for the operator norm of the whole Jacobian).
         outputs: a list of outputs i and pairs (i, j) for ``z_i - z_j``, instead of the operator norm.
-        margins: "all", or a list of classes y: ``z_j - z_y`` for every rival j, instead of the operator norm.
+        margins: "all", or a list of classes y (of a scikit-learn model its own labels): ``z_j - z_y`` for every rival j, likewise.
         around, within: points ``[N, ...]`` and the radius of the balls around them that are meant instead of the whole region.
         solver, gap, time_limit, each, ...: as ``wdaverify.lipschitz.exact.lipschitz``.
 
@@ -235,13 +245,19 @@ def _slopes(
     if margins is not None:
         network = network.two_classes() if network.n_outputs == 1 else network
         every = isinstance(margins, str) and margins == "all"
+        if network.classes == ():
+            raise ProblemError(
+                f"{network.name} is a regressor, whose outputs are no scores of classes: outputs=[...] names outputs"
+            )
+        if not every and network.classes:
+            margins = class_numbers(network.classes, margins).tolist()
         measure = Measure.margins(
             network, list(range(network.n_outputs)) if every else listed("margins", margins, "'all' or classes")
         )
     region, cost = support_of(support, network), GroundCost(norm, 1)
     if around is None:
         return LipschitzProblem(network, cost, region, measure)
-    count = len(around) if hasattr(around, "__len__") else 0
+    count = 0 if number(around) is not None else len(listed("around", around, "points [N, ...]"))
     return LipschitzProblem(network, cost, region, measure, make_samples(around, [0] * count), within)
 
 

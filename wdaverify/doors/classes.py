@@ -19,9 +19,12 @@ def class_numbers(classes: Sequence[object], y: Any) -> NDArray[np.int64]:
         SamplesError: a label is none of the classes.
     """
     at = {label: k for k, label in enumerate(classes)}
-    found = np.asarray(y)
-    if found.ndim != 1:
-        raise SamplesError(f"y of shape {list(found.shape)}: labels [N] are accepted")
+    try:
+        found = np.asarray(y)
+    except ValueError:  # rows of unequal length
+        found = np.zeros((0, 0))
+    if found.ndim != 1 or isinstance(y, np.ma.MaskedArray):
+        raise SamplesError(f"y {told(y)}: labels [N] are accepted, none of them masked")
     labels = found.tolist()
     unknown = [label for label in labels if not _hashable(label) or label not in at]
     if unknown:

@@ -8,12 +8,12 @@ from wdaverify.digits import at_most
 from wdaverify.errors import NetworkError
 from wdaverify.network.model import Array, ReluNetwork
 
-_LOOSE = 1e-3
-"""A difference beyond this share of the outputs' size is no rounding of single precision."""
+_SPREAD, _SIZE, _LEAST = 1e-3, 1e-4, 1e-9
+"""A difference beyond these shares of the outputs' spread and size is no rounding of single precision."""
 
 
-def difference(network: ReluNetwork, x: Array, outputs: Array, what: str) -> str:
-    """A notice of how far the model's ``outputs [B, K]`` at ``x [B, n]`` are from the network's own there.
+def difference(network: ReluNetwork, x: Array, outputs: Array, what: str, where: str = "the rows given") -> str:
+    """A notice of how far the model's ``outputs [B, K]`` at ``x [B, n]`` are from the network's own there (``where``).
 
     Where the network leaves a final Softmax, LogSoftmax or Sigmoid out, it is put behind its logits first.
 
@@ -30,13 +30,13 @@ def difference(network: ReluNetwork, x: Array, outputs: Array, what: str) -> str
         raise NetworkError(
             f"{what} gives outputs that are not finite at the rows given; rescale its weights or the rows"
         )
-    size = float(np.abs(outputs).max(initial=0.0))
+    size, spread = float(np.abs(outputs).max(initial=0.0)), float(np.ptp(outputs)) if outputs.size else 0.0
     apart = float(np.abs(own - outputs).max(initial=0.0))
-    if not apart <= _LOOSE * (1 + size):
+    if not apart <= _SPREAD * spread + _SIZE * size + _LEAST:
         raise NetworkError(
-            f"{what} and the network read from it differ by {at_most(apart)} at the rows given, whose outputs are up to "
-            f"{at_most(size)} in size: what it computes there is not what was exported (does it depend on chance, on the other rows or "
-            "on Python's if?)"
+            f"{what} and the network read from it differ by {at_most(apart)} at {where}, whose outputs are up to "
+            f"{at_most(size)} in size: what it computes there is not what was exported (does it depend on chance, on how many rows there "
+            "are or on the other rows, or take numbers out of tensors?)"
         )
     rows = "the row given" if len(x) == 1 else f"the {len(x)} rows given"
     return f"{what} and the network read from it differ by at most {at_most(apart)} at {rows}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
 from wdaverify.given import array, entries, flag, number, told
 from wdaverify.ground import GroundCost, Support
-from wdaverify.network.model import ReluNetwork
+from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Functionals, Samples, WdroProblem
 from wdaverify.samples import clipped, make_samples
 
@@ -64,6 +64,7 @@ def question(
     points = _points(X)
     network = network_of(model, X, points, logits=logits)
     _check_layout(network, points)
+    _check_names(network, X)
     box = support_of(support, network)
     samples = _samples(network, points, y, weights)
     if flag("clip", clip):
@@ -72,7 +73,7 @@ def question(
         samples = clipped(samples, box)
     if isinstance(functionals, tuple) and len(functionals) == 2:
         functionals = Functionals(*functionals)
-    scales = None if cost_weights is None else array("cost weights", cost_weights, infinite=True).reshape(-1)
+    scales = None if cost_weights is None else _flat("cost weights", cost_weights, network)
     return WdroProblem(network, samples, GroundCost(norm, order, scales, label_cost), box, loss, radius, functionals)
 
 
@@ -98,7 +99,10 @@ def network_of(model: Any, X: Any = None, points: NDArray[Any] | None = None, *,
 
         if points is None:
             raise NetworkError("a torch module is exported by an example; from_torch(module, example) takes one")
-        return from_torch(model, points[:_ROWS], logits=logits)
+        whole = (
+            _is(X, "torch", "Tensor") and not X.is_floating_point()
+        )  # images of bytes, which the module takes as they are
+        return from_torch(model, X[:_ROWS] if whole else points[:_ROWS], logits=logits)
     if _is(model, "sklearn.base", "BaseEstimator"):
         from wdaverify.doors.sklearn_estimator import from_sklearn
 
@@ -141,6 +145,30 @@ def _check_layout(network: ReluNetwork, points: NDArray[Any]) -> None:
         )
 
 
+def _check_names(network: ReluNetwork, X: Any) -> None:
+    """Refuse columns whose names are others, or stand in another order, than those that the model was fitted to."""
+    columns = getattr(X, "columns", None)
+    if network.features is None or columns is None:
+        return
+    given = tuple(str(column) for column in columns)
+    if given != network.features:
+        raise SamplesError(
+            f"X has the columns {', '.join(given[:8])}, and {network.name} was fitted to {', '.join(network.features[:8])}: give these, "
+            "in this order (X[list(network.features)])"
+        )
+
+
+def _flat(name: str, given: Any, network: ReluNetwork) -> Array:
+    """One number a feature ``[n]``, in the layout of the input or flat."""
+    values = array(name, given, infinite=True)
+    if values.ndim > 1 and [k for k in values.shape if k > 1] != [k for k in network.input_shape if k > 1]:
+        raise ProblemError(
+            f"{name} of shape {list(values.shape)}, and {network.name} takes {list(network.input_shape)}: a number a feature is "
+            "accepted, in this layout or flat"
+        )
+    return values.reshape(-1)
+
+
 def support_of(given: Any, network: ReluNetwork) -> Support:
     """The support that is meant.
 
@@ -152,10 +180,14 @@ def support_of(given: Any, network: ReluNetwork) -> Support:
         return given
     if isinstance(given, str) and given == "none":
         return Support.whole(n)
-    if not isinstance(given, str | bytes) and hasattr(given, "__len__") and len(given) == 2:
-        low, high = (
-            side if number(side) is not None else array("support", side, infinite=True).reshape(-1) for side in given
-        )
+    listed = isinstance(given, tuple | list) or (hasattr(given, "__array__") and given.ndim > 0)
+    if listed and len(given) == 2:
+        if not hasattr(given, "__array__") and n == 2 and all(isinstance(side, tuple) for side in given):
+            raise ProblemError(
+                "support of two pairs for two features: lower and upper sides, or a pair for each feature? give two lists, "
+                "([lo, lo], [hi, hi])"
+            )
+        low, high = (side if number(side) is not None else _flat("support", side, network) for side in given)
         return Support.box(low, high, n)
     raise ProblemError(
         f"support {told(given)}: (lo, hi) is accepted, as (0, 1) for pixels, each a number or one a feature; or 'none' for all of R^n, "

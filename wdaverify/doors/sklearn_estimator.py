@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from wdaverify.doors.compared import difference
@@ -48,13 +49,19 @@ def from_sklearn(estimator: Any, X: Any = None, *, name: str | None = None) -> R
     if name is None:
         name = type(last).__name__
     name = instance("name", name, str, "leave it out, or give a text", NetworkError)
+    if not name or not name.isprintable():
+        raise NetworkError(f"name {told(name)}: a text of printable characters is accepted")
     kind = _kind(last)
-    writer = _Writer(_width(estimator, last))
+    writer = _Writer(_width(last, scalers))
     for scaler in scalers:
         _scale(writer, scaler)
     kind.layers(writer, last)
     network = read_network(writer.model(), name)
-    network = replace(network, classes=_classes(last, network.n_outputs) if kind.classifies else ())
+    network = replace(
+        network,
+        classes=_classes(last, network.n_outputs) if kind.classifies else (),
+        features=_names(estimator, last, scalers),
+    )
     return _compared(network, estimator, last, X, name)
 
 
@@ -68,13 +75,8 @@ def _steps(estimator: Any) -> tuple[Any, list[Any]]:
     *front, last = parts
     scalers: list[Any] = []
     for part in front:
-        if part is None or part == "passthrough":
-            continue
-        if isinstance(part, Pipeline):
-            inner, before = _steps(part)
-            scalers += [*before, inner]
-        else:
-            scalers.append(part)
+        inner, before = _steps(part)
+        scalers += [step for step in (*before, inner) if step is not None and not isinstance(step, str)]
     if isinstance(last, Pipeline):
         last, before = _steps(last)
         scalers += before
@@ -197,7 +199,8 @@ def _perceptron(writer: _Writer, last: Any) -> None:
 
 
 def _linear(writer: _Writer, last: Any) -> None:
-    matrix = np.atleast_2d(np.asarray(last.coef_, np.float64)).T
+    coefficients = last.coef_.toarray() if hasattr(last.coef_, "toarray") else last.coef_
+    matrix = np.atleast_2d(np.asarray(coefficients, np.float64)).T
     writer.affine(matrix, np.broadcast_to(np.asarray(last.intercept_, np.float64), (matrix.shape[1],)))
 
 
@@ -213,11 +216,19 @@ def _fitted(estimator: Any) -> None:
         ) from None
 
 
-def _width(estimator: Any, last: Any) -> int:
-    """The features of the whole, once it is sure that the last estimator is one of ours and fitted."""
+def _width(last: Any, scalers: list[Any]) -> int:
+    """The features of the whole, once it is sure that the last estimator is one of ours and that all are fitted."""
     _kind(last)
-    _fitted(last)
-    return int(estimator.n_features_in_)
+    for part in (last, *scalers):
+        _fitted(part)
+    return int((scalers[0] if scalers else last).n_features_in_)
+
+
+def _names(estimator: Any, last: Any, scalers: list[Any]) -> tuple[str, ...] | None:
+    """The names of the columns that it was fitted to, where they had some."""
+    first = scalers[0] if scalers else last
+    names = getattr(estimator, "feature_names_in_", getattr(first, "feature_names_in_", None))
+    return None if names is None else tuple(str(name) for name in names)
 
 
 def _classes(last: Any, outputs: int) -> tuple[object, ...]:
@@ -234,19 +245,39 @@ def _classes(last: Any, outputs: int) -> tuple[object, ...]:
 
 def _compared(network: ReluNetwork, estimator: Any, last: Any, X: Any, name: str) -> ReluNetwork:
     """The network with a notice of how far the estimator's outputs are from its own."""
-    if X is None:
-        rows: Any = np.random.default_rng(0).standard_normal((_ROWS, network.n_inputs))
-    else:
-        rows = X[:_ROWS] if not hasattr(X, "iloc") else X.iloc[:_ROWS]
     try:
+        if X is None:
+            rows: Any = np.random.default_rng(0).standard_normal((_ROWS, network.n_inputs))
+        else:
+            rows = X[:_ROWS] if not hasattr(X, "iloc") else X.iloc[:_ROWS]
         x = np.asarray(rows, np.float64)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of feature names
             outputs, head = _outputs(estimator, last, rows if X is not None else x)
-    except (ValueError, TypeError) as error:
+            predicted = estimator.predict(rows) if network.classes else None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise NetworkError(f"{name} does not take X: {' '.join(str(error).split())[:300]}") from None
     said = difference(replace(network, head=head), x, outputs, name)
+    if predicted is not None:
+        _check_labels(network, x, np.asarray(predicted), name)
     return replace(network, notices=(*network.notices, said if X is not None else f"{said}, drawn around the origin"))
+
+
+def _check_labels(network: ReluNetwork, x: Array, predicted: NDArray[Any], name: str) -> None:
+    """Refuse an estimator that predicts by something else than its largest score; ties may go either way."""
+    scores = network.forward(x)
+    if scores.shape[1] == 1:
+        scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
+    assert network.classes
+    at = {label: k for k, label in enumerate(network.classes)}
+    chosen = np.array([at.get(label, -1) for label in predicted.tolist()])
+    behind = scores.max(axis=1) - np.where(chosen >= 0, scores[np.arange(len(scores)), np.maximum(chosen, 0)], -np.inf)
+    wrong = np.flatnonzero(behind > 1e-6 * (1 + np.abs(scores).max(axis=1)))
+    if wrong.size:
+        raise NetworkError(
+            f"{name} predicts {told(predicted[wrong[0]])} in row {int(wrong[0])}, which has not the largest score there: an estimator that "
+            "predicts the class of the largest score is accepted"
+        )
 
 
 def _outputs(estimator: Any, last: Any, rows: Any) -> tuple[Array, Head | None]:

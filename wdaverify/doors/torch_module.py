@@ -1,8 +1,8 @@
 """From PyTorch: a module in evaluation mode and an example of its input, exported in memory and read as any ONNX model.
 
 torch's exporter that goes through TorchScript needs no other package; where a version of torch has only the one that goes through
-``torch.export``, that needs ``onnxscript``. A trace follows one path through Python: where torch warns of that, ``torch.export``,
-which refuses what depends on values, has the last word.
+``torch.export``, that needs ``onnxscript``. A trace follows one path through Python: ``torch.export`` refuses what
+branches on values, and numbers that were taken out of tensors show at other rows than those of the example.
 """
 
 from __future__ import annotations
@@ -59,17 +59,30 @@ def from_torch(module: Module, example: Any, *, name: str | None = None, logits:
     if name is None:
         name = getattr(module, "original_name", type(module).__name__)
     name = instance("name", name, str, "leave it out, or give a text", NetworkError)
-    _refuse_training(module, name)
+    if not name or not name.isprintable():
+        raise NetworkError(f"name {told(name)}: a text of printable characters is accepted")
+    _refuse_unready(module, name)
     rows = _rows(module, example)
-    outputs = _outputs(module, rows, name)
-    content = _exported(module, rows, name)
-    network = read_network(content, name, logits=logits)
-    whole = read_network(content, name) if logits else network
-    said = difference(whole, _flat(rows), _flat(outputs), name)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        outputs = _outputs(module, rows, name)
+        content = _exported(module, rows.clone(), name)
+        network = read_network(content, name, logits=logits)
+        whole = read_network(content, name) if logits else network
+        said = difference(whole, _flat(rows), _flat(outputs), name)
+        for others in _others(rows):  # a trace that kept numbers or counts of the example shows here
+            difference(whole, _flat(others), _flat(_outputs(module, others, name)), name, "other rows like those given")
     return replace(network, notices=(*network.notices, said))
 
 
-def _refuse_training(module: Module, name: str) -> None:
+def _refuse_unready(module: Module, name: str) -> None:
+    """Refuse training mode, and weights that the first input would make."""
+    from torch.nn.parameter import is_lazy
+
+    lazy = [label for label, part in (*module.named_parameters(), *module.named_buffers()) if is_lazy(part)]
+    if lazy:
+        raise NetworkError(
+            f"{name} has weights that are not made yet ({lazy[0]}); call module(example) once, and train it"
+        )
     training = [label or "the module itself" for label, part in module.named_modules() if part.training]
     if training:
         more = "" if len(training) == 1 else f" and {len(training) - 1} more"
@@ -97,6 +110,21 @@ def _rows(module: Module, example: Any) -> Tensor:
     return rows.to(like.device)
 
 
+def _others(rows: Tensor) -> Iterator[Tensor]:
+    """Rows in the range of the example: one alone, others together and more of them, as they are, moved, shrunk and mixed."""
+    import torch
+
+    drawn = torch.Generator().manual_seed(0)
+    low, high = rows.double().amin(0).cpu(), rows.double().amax(0).cpu()
+    flat = high <= low
+    low, high = torch.where(flat, low - 1, low), torch.where(flat, high + 1, high)
+    if not rows.is_floating_point():
+        low, high = torch.where(flat, low + 1, low), torch.where(flat, high - 1, high)
+    more = low + (high - low) * torch.rand((2 * len(rows) + 3, *rows.shape[1:]), generator=drawn, dtype=torch.float64)
+    for some in (rows[:1].double().cpu(), more[:1], more[1:2] / 2, more):
+        yield (some if rows.is_floating_point() else some.round()).to(rows.dtype).to(rows.device)
+
+
 def _outputs(module: Module, rows: Tensor, name: str) -> Tensor:
     """What the module gives at the rows."""
     import torch
@@ -104,7 +132,7 @@ def _outputs(module: Module, rows: Tensor, name: str) -> Tensor:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            out = module(rows)
+            out = module(rows.clone())
     except Exception as error:  # noqa: BLE001 (it is anybody's)
         raise NetworkError(
             f"{name} fails at the example of shape {list(rows.shape)} and type {rows.dtype}: {_first_line(error)}"
@@ -113,7 +141,7 @@ def _outputs(module: Module, rows: Tensor, name: str) -> Tensor:
         raise NetworkError(
             f"{name} gives an output {told(out)}: one tensor of scores [B, K] is accepted; wrap it in a module that picks one"
         )
-    if out.ndim < 1 or out.shape[0] != rows.shape[0]:
+    if out.ndim not in (1, 2) or out.shape[0] != rows.shape[0]:
         raise NetworkError(
             f"{name} gives outputs of shape {list(out.shape)} for an input of shape {list(rows.shape)}: a row of scores for each row "
             "of the input is accepted"
@@ -129,7 +157,7 @@ def _exported(module: Module, rows: Tensor, name: str) -> bytes:
     choice: dict[str, Any] = {"dynamo": False} if has_choice else {}
     buffer = io.BytesIO()
     try:
-        with torch.no_grad(), _calm(), warnings.catch_warnings(record=True) as said:
+        with torch.no_grad(), _calm(), warnings.catch_warnings(record=True):
             warnings.simplefilter("always")
             try:
                 torch.onnx.export(
@@ -146,8 +174,7 @@ def _exported(module: Module, rows: Tensor, name: str) -> bytes:
                 if not has_choice:
                     raise
                 return _by_export(module, rows, name)
-            if any(one.category.__name__ == "TracerWarning" for one in said):
-                _check_path(module, rows, name)
+            _check_path(module, rows, name)
     except NetworkError:
         raise
     except Exception as error:  # noqa: BLE001 (whatever the exporter or the module raises)
@@ -159,10 +186,14 @@ def _check_path(module: Module, rows: Tensor, name: str) -> None:
     """Refuse a module whose path through Python depends on the values of its input, not on shapes alone."""
     import torch
 
+    if isinstance(module, torch.jit.ScriptModule):  # which has no path through Python
+        return
     try:
         with redirect_stderr(io.StringIO()):  # where it prints its graph
-            torch.export.export(module, (rows,))
+            torch.export.export(module, (rows.clone(),))
     except Exception as error:  # noqa: BLE001 (whatever it meets, the path is not known to be one)
+        if "data-dependent" not in str(error).lower() and "datadependent" not in type(error).__name__.lower():
+            return  # it met something else, which the exporter did not
         raise NetworkError(
             f"{name} cannot be exported: Python decides by values of its input what it computes ({_first_line(error)}); write it with "
             "tensor operations"

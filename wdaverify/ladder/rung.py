@@ -107,7 +107,8 @@ class Comparison(Shown):
 
     def __repr__(self) -> str:
         radii = ", ".join(stated(ladder.problem.radius) for ladder in self.ladders)
-        return line(f"comparison at {radii}", "exact" if self.exact else "open", asked_text(self.problem))
+        state = "no exact run" if not self.runs else "exact" if self.exact else "open"
+        return line(f"comparison at {radii}", state, asked_text(self.problem))
 
     @property
     def runs(self) -> list[VerificationResult | None]:

@@ -45,7 +45,8 @@ class ReluNetwork:
     f is what stands in front of it. Questions about the network's own outputs are refused where there is one.
 
     ``classes`` are the labels of the outputs where the model that the network was made from has names of its own (scikit-learn's
-    ``classes_``), else None; ``onnx`` is the file of a network that was made in memory, which ``save`` writes.
+    ``classes_``; of a regressor none, ``()``), else None; ``features`` likewise the names of its inputs.
+    ``onnx`` is the file of a network that was made in memory, which ``save`` writes.
     """
 
     graph: Graph
@@ -56,6 +57,7 @@ class ReluNetwork:
     notices: tuple[str, ...]
     head: Head | None = None
     classes: tuple[object, ...] | None = None
+    features: tuple[str, ...] | None = None
     onnx: bytes | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +86,13 @@ class ReluNetwork:
         shapes = f"{list(self.input_shape)} -> {list(self.output_shape)}"
         return f"<ReluNetwork {self.name}: {shapes}, {self.n_relus} ReLUs, {self.n_parameters} parameters>"
 
+    def __copy__(self) -> ReluNetwork:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ReluNetwork:
+        """Nothing of it changes."""
+        return self
+
     def __getstate__(self) -> dict[str, object]:
         """What other processes are handed; the file stays here."""
         return {**self.__dict__, "onnx": None}
@@ -97,8 +106,8 @@ class ReluNetwork:
         """
         if self.onnx is None:
             raise NetworkError(
-                f"{self.name} was not made from a model in memory, and there is no file to write: copy the one that it was read "
-                "from; from_torch, from_sklearn and from_onnx keep theirs"
+                f"{self.name} was read from a file or comes from another process, and there is no file to write: copy the one that it was "
+                "read from; what from_torch, from_sklearn and from_onnx make keeps its own in the process that made it"
             )
         write_bytes(path_of("the network's file", path, OutputError), self.onnx)
 

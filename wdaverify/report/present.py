@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from wdaverify.errors import DocumentError, OutputError, ProblemError
-from wdaverify.given import instance, path_of, told
+from wdaverify.given import instance, listed, path_of, told, whole
 from wdaverify.ladder.rung import Comparison
 from wdaverify.lipschitz.result import LipschitzResult
 from wdaverify.report import as_json, compare, curve, distances, lipschitz, summary
@@ -67,6 +67,12 @@ def summary_of(result: object) -> str:
     return _kind(result).text(result)
 
 
+def text(result: Any) -> str:
+    """What the command line prints: what was taken otherwise than written, then the answer."""
+    notes = [f"note: {' '.join(notice.split())}" for notice in dict.fromkeys(result.notices)]
+    return "\n".join([*notes, summary_of(result)])
+
+
 def text_of_document(data: Json) -> str:
     """A document as JSON."""
     return as_json.dumps(data)
@@ -93,6 +99,9 @@ def save_page(
     for name, text in (("title", title), ("author", author)):
         if text is not None:
             instance(name, text, str, "leave it out, or give a text")
+    if image_shape is not None:
+        sides = listed("image_shape", image_shape, "(H, W) or (H, W, C)")
+        image_shape = tuple(whole("image_shape", side, "a whole number >= 1", lambda n: n >= 1) for side in sides)
     target = path_of("the report's file", path, OutputError)
     check_writable(target)
     check_page("the report's file", target)
@@ -125,7 +134,7 @@ def _figure(page: Report) -> Figure | None:
     return next(iter(page.figures()), None)
 
 
-def snippet(result: object) -> str:
+def snippet(result: Any) -> str:
     """What a notebook shows: the question, the bracket with its reason and vouchers, the main figure."""
     from wdaverify.report.page.ink import figure_file
 
@@ -136,6 +145,7 @@ def snippet(result: object) -> str:
     parts = [f"<div><b>{escape(question.heading)}</b> &nbsp; {formula}</div>"]
     parts.append(f"<div>{escape(_about(result))}</div>")
     parts += [_answer(part.answer, len(question.parts) > 1) for part in question.parts if part.answer is not None]
+    parts += [f"<div><i>note: {escape(notice)}</i></div>" for notice in dict.fromkeys(result.notices)]
     figure = _figure(page)
     if figure is not None:
         image = base64.b64encode(figure_file(figure.draw, "svg")).decode("ascii")
