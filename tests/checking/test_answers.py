@@ -233,6 +233,27 @@ def test_ctrl_c_inside_a_step_loses_no_box(net: str, spec, jobs: int | None, mon
     assert result.upper >= 0
 
 
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_ctrl_c_before_all_boxes_are_bounded_loses_none(
+    net: str, spec, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the last of several boxes has points: whenever the first pass over them is interrupted, nothing is proven."""
+    root, calls = splitting.Stepper.root, []
+
+    def interrupted(self, boxes):
+        calls.append(boxes)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return root(self, boxes)
+
+    monkeypatch.setattr(splitting.Stepper, "root", interrupted)
+    monkeypatch.setattr(splitting.Search, "size", property(lambda self: 1))
+    text = BOXED + "(assert (or (>= Y_0 1e8) (>= Y_0 2e8) (>= Y_0 -1e8)))"
+    result = check(net, spec(text))
+    assert (result.outcome, result.ended) == (Outcome.UNKNOWN, Ended.INTERRUPTED)
+    assert result.upper == math.inf or result.upper >= 1e7
+
+
 def test_of_many_open_boxes_the_newest_go_first(net: str, spec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splitting, "_MOST", 0)
     for text, outcome in ((UNSAT, Outcome.UNSAT), ("(assert (>= Y_0 1.5))(assert (<= Y_1 -0.5))", Outcome.SAT)):

@@ -196,6 +196,21 @@ def test_refusals_are_one_line_that_says_where(text: str, tmp_path: Path) -> Non
     assert isinstance(caught.value, InputError)
 
 
+def test_a_comment_ends_with_its_line_however_lines_end(tmp_path: Path) -> None:
+    rows = ["(assert (>= Y_0 0)) ; hello", "(assert (<= Y_0 1))", ""]
+    expected = read(tmp_path, HEAD + "\n".join(rows)).disjuncts
+    for end in ("\r", "\r\n"):
+        found = read(tmp_path, HEAD + end.join(rows)).disjuncts
+        assert [len(d.rows) for d in found] == [len(d.rows) for d in expected] == [2]
+
+
+@pytest.mark.parametrize("asking", ["check-sat", "exit", "get-model"])
+def test_nothing_behind_the_question_belongs_to_it(asking: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecificationError, match=rf"an assertion behind \({asking}\)"):
+        read(tmp_path, f"{HEAD}(assert (<= 0 Y_0))({asking})(assert (<= Y_0 -1))")
+    read(tmp_path, f"{HEAD}(assert (<= 0 Y_0))({asking})")
+
+
 def test_a_damaged_packed_file_is_refused(tmp_path: Path) -> None:
     data = gzip.compress((HEAD + "(assert (<= Y_0 0))").encode())
     for broken in (data[:-9], data[:12], data + b"\0", data[:20] + b"\xff\xff\xff" + data[23:]):

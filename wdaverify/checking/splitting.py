@@ -73,15 +73,18 @@ class Search:
         return max(1, min(_BATCH, _NUMBERS // self.stepper.numbers()))
 
     def roots(self) -> None:
-        """Bound the boxes of all disjuncts, as many as the time allows."""
-        (whole,), self.blocks = self.blocks, []
-        for first in range(0, len(whole), self.size):
-            if time.monotonic() > self.deadline:
+        """Bound the boxes of all disjuncts, as many as the time allows; those that are left, after an interrupt too, stay open."""
+        whole, first = self.blocks[0], 0
+        try:
+            self.blocks = []
+            while first < len(whole) and time.monotonic() <= self.deadline:
+                batch = whole.take(slice(first, first + self.size))
+                self._learn(self.stepper.root(batch))
+                first += len(batch)
+                self.count += len(batch)
+        finally:
+            if first < len(whole):
                 self.blocks.append(whole.take(slice(first, None)))
-                return
-            batch = whole.take(slice(first, first + self.size))
-            self._learn(self.stepper.root(batch))
-            self.count += len(batch)
 
     def run(self, jobs: int) -> Ended:
         """Until all boxes are closed, a counterexample is found, or the time is over; a KeyboardInterrupt is the caller's."""

@@ -27,6 +27,8 @@ _COMPARISONS = ("<=", ">=", "<", ">", "=")
 _CONNECTIVES = ("and", "or")
 _DECLARATIONS = ("declare-const", "declare-fun")
 _WITHOUT_EFFECT = ("set-logic", "set-info", "set-option", "check-sat", "get-model", "get-value", "exit")
+_ASKING = ("check-sat", "get-model", "get-value", "exit")
+"""Behind these nothing belongs to the question any more."""
 _ACCEPTED = "and, or, <=, >=, <, >, =, +, -, * and / of numbers and of declared X_i and Y_j"
 _COMMANDS = (
     f"declare-const, declare-fun and assert (and {', '.join(_WITHOUT_EFFECT)}, which say nothing of inputs and outputs)"
@@ -58,6 +60,7 @@ class Commands:
         self._declared = {"X": bytearray(), "Y": bytearray()}
         self._terms: dict[int, Linear] = {}
         self._words = self._comparisons = 0
+        self._asked = ""
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -174,6 +177,7 @@ class Commands:
             self._declare(frame)
             return "declared"
         if frame.head in _WITHOUT_EFFECT:
+            self._asked = self._asked or (frame.head if frame.head in _ASKING else "")
             return "said"
         try:
             return self._worth(frame)
@@ -183,6 +187,10 @@ class Commands:
     def _worth(self, frame: _Frame) -> _Value:
         head, values = frame.head, frame.values
         if head == "assert":
+            if self._asked:
+                raise TermError(
+                    f"an assertion behind ({self._asked}), which does not count; assertions are accepted in front of it"
+                )
             formulas = [value for value in values if isinstance(value, list)]
             if len(formulas) != 1 or len(values) != 1:
                 raise TermError(
@@ -237,6 +245,8 @@ def _computed(head: str, terms: list[Linear]) -> Linear:
     """A sum, a difference, a product or a quotient."""
     if not terms:
         raise TermError(f"{head} of nothing; numbers, inputs and outputs are accepted in it")
+    if head == "/" and len(terms) < 2:
+        raise TermError("/ of one term; a quotient has two or more")
     if head == "+":
         return plus(terms, [1] * len(terms))
     if head == "-":

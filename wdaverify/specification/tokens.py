@@ -15,7 +15,7 @@ MAX_BYTES = 2**25
 LONGEST = 400
 """Characters of one word."""
 
-_TOKEN = re.compile(r"""[ \t\r\n\f\v]+|;[^\n]*|([()])|"[^"]*"|\|[^|]*\||([^ \t\r\n\f\v()";|]+)|(.)""", re.S)
+_TOKEN = re.compile(r"""[ \t\r\n\f\v]+|;[^\n\r]*|([()])|"[^"]*"|\|[^|]*\||([^ \t\r\n\f\v()";|]+)|(.)""", re.S)
 _BOM = b"\xef\xbb\xbf"
 _TEXT = 60
 
