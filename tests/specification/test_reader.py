@@ -123,6 +123,10 @@ def test_what_contradicts_itself_is_dropped(tmp_path: Path) -> None:
     assert (len(spec.disjuncts), spec.dropped) == (1, 1)
     assert read(tmp_path, HEAD + "(assert (>= X_0 2))(assert (>= Y_0 1))").disjuncts == ()
     assert read(tmp_path, HEAD + "(assert (<= 1 0))(assert (>= Y_0 1))").disjuncts == ()
+    for strict in ("(> X_0 1)", "(< X_0 -1)", "(and (> X_0 0) (<= X_0 0))", "(and (< X_1 0.5) (>= X_1 0.5))"):
+        assert read(tmp_path, f"{HEAD}(assert {strict})(assert (>= Y_0 -100))").disjuncts == (), strict
+    for some in ("(> X_0 0.99)", "(and (>= X_0 0) (<= X_0 0))", "(and (> X_1 0.4) (<= X_1 0.5))"):
+        assert len(read(tmp_path, f"{HEAD}(assert {some})(assert (>= Y_0 -100))").disjuncts) == 1, some
 
 
 REFUSED = {

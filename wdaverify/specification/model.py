@@ -124,7 +124,7 @@ class Disjunct:
 class Specification:
     """Disjuncts over networks of ``inputs`` inputs and ``outputs`` outputs; none of them: nothing can satisfy it.
 
-    ``dropped``: how many more the file has that contradict themselves (an empty box, or a false row of numbers alone).
+    ``dropped``: how many more the file has that contradict themselves (an empty box, or a false row of numbers alone) and are no part of v.
     """
 
     inputs: int

@@ -61,11 +61,12 @@ def load_specification(path: str | os.PathLike[str]) -> Specification:
 
 @dataclass(eq=False)
 class _Part:
-    """The sides of some inputs, each the tightest, and rows."""
+    """The sides of some inputs, each the tightest, and rows; ``open`` are inputs with the numbers of their strict sides."""
 
     lower: dict[int, Fraction] = field(default_factory=dict)
     upper: dict[int, Fraction] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    open: set[tuple[int, Fraction]] = field(default_factory=set)
 
     def take(self, comparisons: tuple[Comparison, ...]) -> None:
         """All of a conjunction."""
@@ -84,6 +85,7 @@ class _Part:
                 self.upper[at] = min(side, self.upper.get(at, side))
             if strict:
                 self.rows.append(_row(term, strict))
+                self.open.add((at, side))
 
 
 def _row(term: dict[int, Fraction], strict: bool) -> Row:
@@ -131,7 +133,7 @@ class _Boxes:
         self._numbers = 0
         self._lower = _rounded(common.lower, inputs, float_down)
         self._upper = _rounded(common.upper, inputs, float_up)
-        self._empty = any(side > common.upper.get(at, side) for at, side in common.lower.items())
+        self._empty = any(self._apart(at, side, common.upper.get(at), common.open) for at, side in common.lower.items())
 
     def within(self, part: _Part) -> Box | None:
         """The common box cut to the sides of a part; None where that leaves nothing.
@@ -145,7 +147,8 @@ class _Boxes:
         places = {*lower, *upper}
         low = {at: lower.get(at, common.lower.get(at)) for at in places}
         high = {at: upper.get(at, common.upper.get(at)) for at in places}
-        if self._empty or any(_above(low[at], high[at]) for at in places):
+        opened = common.open | part.open if part.open else common.open
+        if self._empty or any(self._apart(at, low[at], high[at], opened) for at in places):
             return None
         key = (*sorted(lower.items()), None, *sorted(upper.items()))
         if key not in self._made:
@@ -154,6 +157,11 @@ class _Boxes:
                 raise SpecificationError(f"boxes of more than {MAX_SIDES} inputs together; fewer are accepted")
             self._made[key] = self._box(lower, upper)
         return self._made[key]
+
+    @staticmethod
+    def _apart(at: int, low: Fraction | None, high: Fraction | None, opened: set[tuple[int, Fraction]]) -> bool:
+        """Whether nothing is between two sides of an input: they cross, or meet where one of them is strict."""
+        return low is not None and high is not None and (low > high or (low == high and (at, low) in opened))
 
     def _box(self, lower: dict[int, Fraction], upper: dict[int, Fraction]) -> Box:
         sides = []
@@ -179,7 +187,3 @@ def _rounded(sides: dict[int, Fraction], inputs: int, rounded: Callable[[Fractio
     for at, side in sides.items():
         out[at], near[at] = rounded(side), float(side)
     return out, near
-
-
-def _above(low: Fraction | None, high: Fraction | None) -> bool:
-    return low is not None and high is not None and low > high
