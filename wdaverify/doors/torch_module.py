@@ -111,7 +111,7 @@ def _rows(module: Module, example: Any) -> Tensor:
 
 
 def _others(rows: Tensor) -> Iterator[Tensor]:
-    """Rows in the range of the example: one alone, others together and more of them, as they are, moved, shrunk and mixed."""
+    """One of the rows alone, and rows drawn in the range of the example: one, one shrunk, and several together."""
     import torch
 
     drawn = torch.Generator().manual_seed(0)
@@ -120,7 +120,8 @@ def _others(rows: Tensor) -> Iterator[Tensor]:
     low, high = torch.where(flat, low - 1, low), torch.where(flat, high + 1, high)
     if not rows.is_floating_point():
         low, high = torch.where(flat, low + 1, low), torch.where(flat, high - 1, high)
-    more = low + (high - low) * torch.rand((2 * len(rows) + 3, *rows.shape[1:]), generator=drawn, dtype=torch.float64)
+    count = 5 if len(rows) != 5 else 7  # not as many as the example has
+    more = low + (high - low) * torch.rand((count, *rows.shape[1:]), generator=drawn, dtype=torch.float64)
     for some in (rows[:1].double().cpu(), more[:1], more[1:2] / 2, more):
         yield (some if rows.is_floating_point() else some.round()).to(rows.dtype).to(rows.device)
 
