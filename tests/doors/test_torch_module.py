@@ -155,6 +155,19 @@ def test_an_array_is_as_good_as_a_tensor() -> None:
     assert from_torch(module, rows).sha256 == from_torch(module, torch.tensor(rows, dtype=torch.float32)).sha256
 
 
+def test_where_torch_warns_the_module_has_to_be_followed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that fails for whatever reason says nothing against a module of which the trace has no doubt."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(torch.export, "export", fails)
+    assert isinstance(from_torch(dense().eval(), np.ones((2, 4))), ReluNetwork)
+    module = _Last(lambda last, x: last(x) if x.sum() > -1e9 else -last(x)).eval()
+    with pytest.raises(NetworkError, match="Python decides by values"):
+        from_torch(module, np.ones((2, 4)))
+
+
 def test_a_path_by_shapes_alone_is_no_fault() -> None:
     class ByShape(nn.Module):
         def __init__(self) -> None:

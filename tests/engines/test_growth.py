@@ -579,6 +579,30 @@ def test_other_questions_are_not_grown_and_answered_all_the_same(
 
 
 @pytest.mark.parametrize("norm", [*NORMS, Norm.TWO])
+@pytest.mark.parametrize("share", [0.9, 1.0, 1.5])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_linear_network_is_answered_at_its_root(seed: int, share: float, norm: Norm) -> None:
+    """Its distance is one division; one program at most is asked, also where the shell ends exactly there."""
+    rng = np.random.default_rng(seed)
+    net = network(*random_layers(rng, 4, 3))
+    x = rng.uniform(size=4)
+    z = net.forward(x[None])[0]
+    label = int(z.argmax())
+    rival = (label + 1) % 3
+    slope = np.diff(net.gradient(np.stack([x, x]), np.eye(3)[[label, rival]]), axis=0)[0]
+    dual = {Norm.INF: np.abs(slope).sum(), Norm.ONE: np.abs(slope).max(), Norm.TWO: np.sqrt(slope @ slope)}[norm]
+    truth = float((z[label] - z[rival]) / dual)
+    wide = 4 * truth * np.ones(4)
+    region = Region(GroundCost(norm, 1), x, x - wide, x + wide, 0.9995 * truth * min(share, 1.0), share * truth)
+    answer = CellEngine(net).answer(Distance(0, label, rival, region, ()), replace(PLAIN, gap=5e-7))
+    assert answer.closed
+    assert int(answer.detail.split()[0]) <= 1
+    assert answer.nodes <= 1
+    assert answer.bound <= truth + 1e-12 or share < 1
+    assert answer.bound >= min(truth, region.far) - 5e-7
+
+
+@pytest.mark.parametrize("norm", [*NORMS, Norm.TWO])
 @pytest.mark.parametrize("seed", FEW)
 def test_cross_entropy_is_not_grown(seed: int, norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the best of a grid that zooms in."""

@@ -144,6 +144,24 @@ def test_the_crossing_is_the_least_distance_at_which_a_level_is_made_up_for(seed
         assert ((found <= bound + noise / factor) | same).all()
 
 
+@pytest.mark.parametrize("norm", [Norm.ONE, Norm.TWO])
+def test_what_misses_the_end_by_rounding_has_a_price_of_its_slopes_order(norm: Norm) -> None:
+    """A price made of that rounding alone would make it large, where bounds are divided by it."""
+    rng = np.random.default_rng(0)
+    q = rng.normal(size=(50, 4)).astype(np.float32)
+    slope = np.abs(q).max(axis=1) if norm is Norm.ONE else np.sqrt((q.astype(float) ** 2).sum(axis=1))
+    # in l1 the dearest feature's room ends with the shell, and what comes next is worth the second pull
+    least = np.sort(np.abs(q), axis=1)[:, -2] if norm is Norm.ONE else slope
+    region = Region(GroundCost(norm, 1), np.zeros(4), np.full(4, -9.0), np.full(4, 9.0), 0.9, 1.0)
+    peak = peak_of(shells_of(region), 1)
+    assert peak is not None
+    for miss in (1e-7, 3e-7, 1e-6):
+        price, _, t = peak.crossing(q, (-slope * (1 + miss)).astype(np.float32))
+        assert (price >= 0.06 * least).all()
+        assert (price <= 1.001 * slope).all()
+        assert (t >= 1 - 1e-6).all()
+
+
 def nearest(region: Region, q: Array, level: float) -> float | None:
     """The least t with ``q . d + level >= 0``; None where there is none."""
     rows, sides, ball = moves(region)

@@ -52,10 +52,21 @@ def from_onnx(
             "weights in it (onnx.load_external_data_for_model)"
         )
     logits = flag("logits", logits, NetworkError)
-    for given, what in ((name, "name"), (output_name, "output_name")):
-        if given is not None:
-            instance(what, given, str, "leave it out, or give a text", NetworkError)
-    return read_network(content(model), name or "onnx model", logits=logits, output_name=output_name)
+    if output_name is not None:
+        instance("output_name", output_name, str, "leave it out, or give a text", NetworkError)
+    return read_network(content(model), name_of(name, "onnx model"), logits=logits, output_name=output_name)
+
+
+def name_of(name: object, usual: str) -> str:
+    """What a network of a model in memory is called: the name given, or the usual one where that is None.
+
+    Raises:
+        NetworkError: it is no text of printable characters.
+    """
+    text = instance("name", usual if name is None else name, str, "leave it out, or give a text", NetworkError)
+    if not text or not text.isprintable():
+        raise NetworkError(f"name {told(text)}: a text of printable characters is accepted")
+    return text
 
 
 def content(model: bytes | ModelProto) -> bytes:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from wdaverify.doors.compared import difference
+from wdaverify.doors.onnx_model import name_of
 from wdaverify.errors import NetworkError
-from wdaverify.given import instance, told
+from wdaverify.given import told
 from wdaverify.network.model import Array, Head, ReluNetwork
 from wdaverify.network.onnx_reader import read_network
 
@@ -46,11 +47,7 @@ def from_sklearn(estimator: Any, X: Any = None, *, name: str | None = None) -> R
         NetworkError: no estimator of the list, one that is not fitted, or whose outputs are not the network's.
     """
     last, scalers = _steps(estimator)
-    if name is None:
-        name = type(last).__name__
-    name = instance("name", name, str, "leave it out, or give a text", NetworkError)
-    if not name or not name.isprintable():
-        raise NetworkError(f"name {told(name)}: a text of printable characters is accepted")
+    name = name_of(name, type(last).__name__)
     kind = _kind(last)
     writer = _Writer(_width(last, scalers))
     for scaler in scalers:
@@ -154,7 +151,7 @@ def _scale(writer: _Writer, scaler: Any) -> None:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A family of estimators: what it writes, whether its outputs are classes' scores, and what ``outputs`` of it are compared."""
+    """A family of estimators: whether its outputs are classes' scores, and what it writes."""
 
     classifies: bool
     layers: Callable[[_Writer, Any], None]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wdaverify.doors.compared import difference
+from wdaverify.doors.onnx_model import name_of
 from wdaverify.errors import NetworkError
 from wdaverify.given import entries, flag, instance, told
 from wdaverify.network.model import Array, ReluNetwork
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 _OPSET = 18
+_BY_VALUES = ("data-dependent", "datadependent", "control flow")
+"""What ``torch.export`` says of a path that depends on values."""
 _TALKATIVE = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript", "onnx_ir")
 """Loggers that write to the terminal while a module is exported."""
 
@@ -56,11 +59,7 @@ def from_torch(module: Module, example: Any, *, name: str | None = None, logits:
 
     instance("module", module, torch.nn.Module, "torch.nn.Sequential(...).eval() is one", NetworkError)
     logits = flag("logits", logits, NetworkError)
-    if name is None:
-        name = getattr(module, "original_name", type(module).__name__)
-    name = instance("name", name, str, "leave it out, or give a text", NetworkError)
-    if not name or not name.isprintable():
-        raise NetworkError(f"name {told(name)}: a text of printable characters is accepted")
+    name = name_of(name, getattr(module, "original_name", type(module).__name__))
     _refuse_unready(module, name)
     rows = _rows(module, example)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -158,7 +157,7 @@ def _exported(module: Module, rows: Tensor, name: str) -> bytes:
     choice: dict[str, Any] = {"dynamo": False} if has_choice else {}
     buffer = io.BytesIO()
     try:
-        with torch.no_grad(), _calm(), warnings.catch_warnings(record=True):
+        with torch.no_grad(), _calm(), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
                 torch.onnx.export(
@@ -175,7 +174,7 @@ def _exported(module: Module, rows: Tensor, name: str) -> bytes:
                 if not has_choice:
                     raise
                 return _by_export(module, rows, name)
-            _check_path(module, rows, name)
+            _check_path(module, rows, name, warned=any(one.category.__name__ == "TracerWarning" for one in said))
     except NetworkError:
         raise
     except Exception as error:  # noqa: BLE001 (whatever the exporter or the module raises)
@@ -183,8 +182,11 @@ def _exported(module: Module, rows: Tensor, name: str) -> bytes:
     return buffer.getvalue()
 
 
-def _check_path(module: Module, rows: Tensor, name: str) -> None:
-    """Refuse a module whose path through Python depends on the values of its input, not on shapes alone."""
+def _check_path(module: Module, rows: Tensor, name: str, *, warned: bool) -> None:
+    """Refuse a module whose path through Python depends on the values of its input, not on shapes alone.
+
+    ``warned``: the trace met what may be such a path; then ``torch.export`` has to follow the module to its end.
+    """
     import torch
 
     if isinstance(module, torch.jit.ScriptModule):  # which has no path through Python
@@ -193,7 +195,8 @@ def _check_path(module: Module, rows: Tensor, name: str) -> None:
         with redirect_stderr(io.StringIO()):  # where it prints its graph
             torch.export.export(module, (rows.clone(),))
     except Exception as error:  # noqa: BLE001 (whatever it meets, the path is not known to be one)
-        if "data-dependent" not in str(error).lower() and "datadependent" not in type(error).__name__.lower():
+        told_so = f"{type(error).__name__} {error}".lower()
+        if not warned and not any(word in told_so for word in _BY_VALUES):
             return  # it met something else, which the exporter did not
         raise NetworkError(
             f"{name} cannot be exported: Python decides by values of its input what it computes ({_first_line(error)}); write it with "
