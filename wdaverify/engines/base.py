@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.cost import Region
@@ -131,4 +132,13 @@ class Engine(Protocol):
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Answer within the effort; running out of it widens the answer and is never an error."""
+        ...
+
+
+@runtime_checkable
+class Gathering(Engine, Protocol):
+    """An engine to which several questions at once are less work than one by one."""
+
+    def answer_all(self, asked: Sequence[tuple[Question, Effort]]) -> list[Answer]:
+        """Answers in their order; all questions have the time of the one that has most."""
         ...

@@ -26,7 +26,11 @@ _HANG = 20.0
 """Seconds beyond its own, half as many again, after which a question is given up and its worker ended."""
 _WORTH = 1.5
 """Seconds of work that a bundle for a foreign executor should hold, so that handing it over costs little beside it."""
+_WORTH_TOGETHER = 0.25
+"""Seconds of work that questions should be that one of our own processes is handed at once, so that the run hears of answers often."""
 _LARGEST_BUNDLE = 64
+_FORGOTTEN = 0.8
+"""What of an answer's weight in the typical time is left when the next one comes."""
 _NOT_STARTED = (BrokenExecutor, OSError, MemoryError)
 """What handing a task to processes of our own may meet: a pool that broke, or processes that cannot be started."""
 
@@ -63,6 +67,8 @@ class Dispatch:
         self._run, self._workers, self._draw = run, run.workers, draw
         self._pending: dict[Future[object], _Out] = {}
         self._left: list[Task] = []
+        self._typical = 0.0, 0.0
+        """Seconds of answers and how many of these closed their question, the last ones weighing most."""
 
     def answers(self, tell: Callable[[], None]) -> Iterator[tuple[Task, Answer]]:
         """Answers as they come; ends when nothing is under way and nothing is drawn, or a grace after the deadline."""
@@ -83,18 +89,22 @@ class Dispatch:
 
     def _fill(self) -> None:
         """Keep the workers busy."""
-        free = self._workers.width - len(self._pending)
-        if free <= 0:
-            return
-        if not self._workers.foreign:
-            while len(self._pending) < self._workers.width and (task := self._next()) is not None:
-                self._submit((task,))
-            return
+        free, most = self._workers.width - len(self._pending), self._bundle()
         tasks: list[Task] = []
-        while len(tasks) < free * self._bundle() and (task := self._next()) is not None:
-            tasks.append(task)
+        while len(tasks) < free * most and (task := self._next()) is not None:
+            if self._apart(task):
+                self._submit((task,))
+                free -= 1
+            else:
+                tasks.append(task)
         for k in range(min(free, len(tasks))):
             self._submit(tuple(tasks[k::free]))
+        if free <= 0:
+            self._left += tasks
+
+    def _apart(self, task: Task) -> bool:
+        """Whether a task is handed over by itself: it is long, many workers share it, or it may be what ended one."""
+        return not self._workers.foreign and bool(task.tries or task.parts > 1 or self._run.deaths[task.item])
 
     def _next(self) -> Task | None:
         """What a bundle left over comes first, as long as the run goes on."""
@@ -103,16 +113,21 @@ class Dispatch:
         return self._draw()
 
     def _bundle(self) -> int:
-        """How many questions make up enough work to be worth handing over."""
-        solves = sum(self._run.solves.values())
-        if not solves:
+        """How many questions make up enough work to be worth handing over, or to be answered together."""
+        if self._workers.foreign:
+            worth, spent, count = _WORTH, self._run.solve_seconds, float(sum(self._run.solves.values()))
+        elif self._workers.gathering:
+            worth, (spent, count) = _WORTH_TOGETHER, self._typical
+        else:
             return 1
-        mean = max(self._run.solve_seconds / solves, 1e-6)
-        return max(1, min(_LARGEST_BUNDLE, math.ceil(_WORTH / mean)))
+        if not count:
+            return 1
+        return max(1, min(_LARGEST_BUNDLE, math.ceil(worth * count / max(spent, 1e-6))))
 
     def _submit(self, tasks: tuple[Task, ...], *, whole: bool = False) -> None:
         """Hand tasks over; a task may wait for one that was handed over before it."""
-        allowed = 1.5 * sum(task.effort.seconds for task in tasks) + _HANG
+        seconds = [task.effort.seconds for task in tasks]
+        allowed = 1.5 * (sum(seconds) if self._workers.foreign else max(seconds)) + _HANG
         before = max((out.allowed for out in self._pending.values()), default=0.0)
         try:
             future = self._workers.submit_all(tasks, whole=whole, patience=4 * _WORTH)
@@ -138,6 +153,9 @@ class Dispatch:
         answers = [found] if isinstance(found, Answer) else found
         assert isinstance(answers, Sequence)
         self._left += out.tasks[len(answers) :]
+        for answer in answers:
+            spent, count = (_FORGOTTEN * part for part in self._typical)
+            self._typical = spent + answer.seconds, count + answer.closed
         yield from zip(out.tasks, answers, strict=False)
 
     def _cleared(self, late: Sequence[Future[object]]) -> Iterator[tuple[Task, Answer]]:

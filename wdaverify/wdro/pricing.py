@@ -313,7 +313,7 @@ class Pricing:
             grown,
             self._trees.of(item, self._group(item)),
         )
-        return Task(item, question, effort, parts)
+        return Task(item, question, effort, parts, int(self._open.tries[item]))
 
     def _group(self, item: int) -> tuple[int, int]:
         """Items whose questions ask about the same functional of the logits."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from wdaverify.engines.base import Answer, Effort, Engine, Inner, Question
+from wdaverify.engines.base import Answer, Effort, Engine, Gathering, Inner, Question
 from wdaverify.engines.registry import make_engine
 from wdaverify.errors import ProblemError
 from wdaverify.given import called, instance, whole
@@ -46,12 +46,16 @@ _engines: dict[tuple[str, int], Engine] = {}
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One question and how hard to try; ``item`` is the caller's own index of it, ``parts`` how many workers may share it."""
+    """One question and how hard to try; ``item`` is the caller's own index of it, ``parts`` how many workers may share it.
+
+    ``tries``: how often it was asked before. What stayed open is answered alone.
+    """
 
     item: int
     question: Question
     effort: Effort
     parts: int = 1
+    tries: int = 0
 
 
 def _start(network: Parcel | ReluNetwork, solver: str, memory: float | None, parent: int) -> None:
@@ -92,6 +96,15 @@ def _ready() -> None:
 def _answer(task: Task) -> Answer:
     assert _engine is not None
     return _engine.answer(task.question, task.effort)
+
+
+def _answer_all(tasks: Sequence[Task]) -> list[Answer]:
+    return _answers_of(_engine, tasks)
+
+
+def _answers_of(engine: Engine | None, tasks: Sequence[Task]) -> list[Answer]:
+    assert isinstance(engine, Gathering)
+    return engine.answer_all([(task.question, task.effort) for task in tasks])
 
 
 def _answer_there(
@@ -215,13 +228,18 @@ class Workers:
                     self._executor.submit(_ready)
         return self._executor
 
+    @property
+    def gathering(self) -> bool:
+        """Whether several questions at once are less work for the engine."""
+        return self.own_bounds and isinstance(self._local, Gathering)
+
     def submit_all(self, tasks: Sequence[Task], *, whole: bool, patience: float) -> Future[Any]:
-        """Start on tasks: one alone here, any number elsewhere; ``whole`` sends the network along.
+        """Start on tasks: several at once where the engine gathers them, or elsewhere; ``whole`` sends the network along.
 
         The future holds an answer, or those to the first tasks, or None where a foreign process has not the network yet.
         """
         if self._foreign is None:
-            return self.submit(tasks[0])
+            return self.submit(tasks[0]) if len(tasks) == 1 else self._submit_many(tasks)
         given = (self._network, self._solver) if whole else None
         return self._foreign.submit(_answer_there, self._token, given, tasks, patience)
 
@@ -239,6 +257,17 @@ class Workers:
             pieces = [replace(task, question=q, parts=1) for q in divided(task.question, task.parts)]
             return gathered([self._processes().submit(_answer, piece) for piece in pieces])
         return self._processes().submit(_answer, task)
+
+    def _submit_many(self, tasks: Sequence[Task]) -> Future[list[Answer]]:
+        """Start on tasks that are answered together."""
+        if self._jobs is not None:
+            return self._processes().submit(_answer_all, tasks)
+        done: Future[list[Answer]] = Future()
+        try:
+            done.set_result(_answers_of(self._local, tasks))
+        except Exception as error:  # noqa: BLE001 (as from a worker: the run says what it means)
+            done.set_exception(error)
+        return done
 
     def close(self) -> None:
         """Stop now: what is under way is abandoned, processes of our own are ended, by force where they do not listen."""

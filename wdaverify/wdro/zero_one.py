@@ -344,7 +344,7 @@ class ZeroOneSearch:
         cutoff = far if self._run.workers.own_bounds and self.high[sample] <= far else None  # that far one is known
         whole = options.certificate
         effort = Effort(gap, seconds, options.seed, cutoff, start, self._run.memory, grown, known, whole)
-        return Task(item, question, effort)
+        return Task(item, question, effort, tries=int(self._tries[item]))
 
     def _gap(self, distance: float, lam: float) -> float:
         """How exactly a distance is worth knowing."""

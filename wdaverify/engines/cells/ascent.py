@@ -16,16 +16,14 @@ Every function of the graph is a ReLU; q is the sum of what the consumers of a n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.backward import HiddenBounds
 from wdaverify.certify.proof import Phases
 from wdaverify.encoding.milp import Ints
-from wdaverify.engines.cells.peaks import Floats, Peak
+from wdaverify.engines.cells.peaks import Floats, Peaks
 from wdaverify.graph.single import Single
 from wdaverify.network.model import Array
 
@@ -81,9 +79,10 @@ class Climbed:
 
 
 class Ascent:
-    """The shells of one question: their neurons' bounds ``[S, M]`` and how far inputs may move. ``multiplier`` is None for a distance.
+    """The duals of shells: their neurons' bounds ``[S, M]`` and how far inputs may move, what is asked on each and of which centre.
 
-    Nodes come with the number of their shell, in ascending order, or with one that ``lay`` gave them.
+    ``functional [S, K]``, ``centre [S, n]``; ``multiplier [S]`` is None for distances. Nodes come with the number of their shell, in
+    ascending order, or with one that ``lay`` gave them.
     """
 
     def __init__(
@@ -91,21 +90,16 @@ class Ascent:
         graph: Single,
         functional: Array,
         centre: Array,
-        bounds: Sequence[HiddenBounds],
-        peaks: Sequence[Peak],
-        multiplier: float | None,
+        bounds: tuple[Array, Array],
+        peaks: Peaks,
+        multiplier: Array | None,
     ) -> None:
-        none = np.zeros(0)  # of a graph without neurons
         with np.errstate(over="ignore"):  # what is infinite in single precision bounds nothing
-            self._low, self._high = (
-                np.stack([np.concatenate([none, *(pair[side][0] for pair in shell)]) for shell in bounds]).astype(
-                    np.float32
-                )
-                for side in (0, 1)
-            )
-        self._shells, self._peak_of = self._low.shape[0], np.arange(self._low.shape[0])
+            self._low, self._high = (side.astype(np.float32) for side in bounds)
+            self._multiplier = None if multiplier is None else multiplier.astype(np.float32)
+        self._shells, self._shell_of = self._low.shape[0], np.arange(self._low.shape[0])
         self._graph, self._functional = graph, functional.astype(np.float32)
-        self._centre, self._peaks, self._multiplier = centre.astype(np.float32), tuple(peaks), multiplier
+        self._centre, self._peaks = centre.astype(np.float32), peaks
 
     def lay(self, shell: Ints, low: Array, high: Array) -> Ints:
         """Numbers, until the next call, of nodes that have bounds of their own ``[B, M]`` on shells in ascending order."""
@@ -113,13 +107,15 @@ class Ascent:
         with np.errstate(over="ignore"):
             self._low = np.concatenate([self._low[known], low.astype(np.float32)])
             self._high = np.concatenate([self._high[known], high.astype(np.float32)])
-        self._peak_of = np.concatenate([np.arange(self._shells), shell])
+        self._shell_of = np.concatenate([np.arange(self._shells), shell])
         return np.arange(self._shells, self._shells + shell.size)
 
     def fresh(self, shell: Ints) -> Multipliers:
         """Where the ascent begins: CROWN's slopes, no beta."""
         alpha = (self._high > -self._low).astype(np.float32)[shell]
-        price = np.full(shell.size, 1 if self._multiplier is None else self._multiplier, np.float32)
+        price = np.ones(shell.size, np.float32)
+        if self._multiplier is not None:
+            price = self._multiplier[self._shell_of[shell]]
         return Multipliers(alpha, np.zeros_like(alpha), price)
 
     def recovered(self, shell: Ints, phases: Phases, nu: Array, margin: Array) -> Multipliers:
@@ -138,18 +134,18 @@ class Ascent:
             return at
 
         with np.errstate(all="ignore"):
-            self._graph.back(self._rows(shell.size), np.zeros(shell.size, np.float32), line)
+            self._graph.back(self._rows(shell), np.zeros(shell.size, np.float32), line)
         return Multipliers(alpha, beta, price)
 
-    def climb(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: float) -> Climbed:
-        """Ascend ``steps`` steps, fewer where a node's bound passes the ceiling."""
+    def climb(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: Array) -> Climbed:
+        """Ascend ``steps`` steps, fewer where a node's bound passes its ceiling ``[B]``."""
         with np.errstate(all="ignore"):  # what overflows single precision bounds nothing
             return self._climbed(shell, phases, free, steps, ceiling)
 
-    def _climbed(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: float) -> Climbed:
+    def _climbed(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: Array) -> Climbed:
         count, everywhere = phases.shape[0], self._sides(shell, phases)
         best, kept = np.full(count, -np.inf, np.float32), free.copy()
-        points = np.zeros((count, self._centre.size), np.float32)
+        points = np.zeros((count, self._centre.shape[1]), np.float32)
         live, sides, here, adam = np.arange(count), everywhere, free, _Adam.start(phases.shape)
         mean, total = np.zeros_like(points), 0.0
         for step in range(steps):
@@ -162,7 +158,7 @@ class Ascent:
             if step == steps - 1:
                 break
             if step % _LOOK == _LOOK - 1:
-                stays = best[live] < ceiling
+                stays = best[live] < ceiling[live]
                 if not stays.all():
                     points[live[~stays]] = mean[~stays]
                     live, here, at = live[stays], here.take(stays), at.take(stays)
@@ -171,27 +167,19 @@ class Ascent:
                     break
             here, adam = adam.step(here, at, step)
         points[live] = mean
-        written = self._written(kept, everywhere)
+        written = self._written(shell, kept, everywhere)
         margin = np.ones(count, np.float32) if self._multiplier is not None else np.reciprocal(kept.price)
         return Climbed(best, written.nu * margin[:, None], margin, kept, self._splits(written.q, everywhere), points)
 
     def _top(self, shell: Ints, written: _Written, free: Multipliers) -> tuple[Floats, Floats, Floats]:
         """What is left at the best input: the bound of the minimisation ``[B]``, the displacement ``[B, n]``, the price ``[B]``."""
-        shell, pull = self._peak_of[shell], written.pull
-        level = written.constant + pull @ self._centre
-        numbers, first = np.unique(shell, return_index=True)
-        bound, moved, price = np.empty_like(level), np.empty_like(pull), free.price
+        shell, pull, price = self._shell_of[shell], written.pull, free.price
+        level = written.constant + (pull * self._centre[shell]).sum(axis=1)
         if self._multiplier is None:
-            price = np.empty_like(level)
-        for number, begin, end in zip(numbers.tolist(), first, np.append(first[1:], shell.size), strict=True):
-            at, peak = slice(begin, end), self._peaks[number]
-            if self._multiplier is None:
-                price[at], moved[at], t = peak.crossing(pull[at], level[at])
-                bound[at] = t - ((pull[at] * moved[at]).sum(axis=1) + level[at]) / price[at]
-            else:
-                value, moved[at], _ = peak(pull[at], price[at])
-                bound[at] = -(value + level[at])
-        return bound, moved, price
+            price, moved, t = self._peaks.crossing(shell, pull, level)
+            return t - ((pull * moved).sum(axis=1) + level) / price, moved, price
+        value, moved, _ = self._peaks(shell, pull, price)
+        return -(value + level), moved, price
 
     def _sides(self, shell: Ints, phases: Phases) -> _Sides:
         """Where each neuron may be on a node, by its phase and its bounds."""
@@ -204,11 +192,11 @@ class Ascent:
         floor = np.maximum(np.where(made > 0, low, np.where(made < 0, -high, 0)), 0)
         return _Sides(made, low, high, opened, low >= 0, chord, floor)
 
-    def _rows(self, count: int) -> Floats:
-        """The functional ``[B, K]``."""
-        return np.broadcast_to(self._functional, (count, self._functional.size))
+    def _rows(self, shell: Ints) -> Floats:
+        """The functionals ``[B, K]``."""
+        return self._functional[self._shell_of[shell]]
 
-    def _written(self, free: Multipliers, sides: _Sides) -> _Written:
+    def _written(self, shell: Ints, free: Multipliers, sides: _Sides) -> _Written:
         """The backward pass."""
         count = free.alpha.shape[0]
         q_all, nu_all = np.empty_like(free.alpha), np.empty_like(free.alpha)
@@ -227,12 +215,12 @@ class Ascent:
             q_all[:, span], nu_all[:, span] = q, nu
             return nu
 
-        pull = self._graph.back(self._rows(count), constant, line)
+        pull = self._graph.back(self._rows(shell), constant, line)
         return _Written(constant, q_all, nu_all, pull)
 
     def _slope(self, shell: Ints, free: Multipliers, sides: _Sides) -> _Slope:
         """The bound, and which way it falls: one pass back, the peak of what is left, one pass forward."""
-        written = self._written(free, sides)
+        written = self._written(shell, free, sides)
         bound, moved, price = self._top(shell, written, free)
         alpha, beta = np.empty_like(free.alpha), np.empty_like(free.beta)
 
@@ -246,7 +234,7 @@ class Ascent:
             below = z * np.where(falling, free.alpha[:, span], sides.active[:, span].astype(np.float32))
             return np.where(opened & ~falling, chord, below)
 
-        self._graph.forward(moved + self._centre, line)
+        self._graph.forward(moved + self._centre[self._shell_of[shell]], line)
         return _Slope(bound, alpha, beta, price, moved)
 
     @property
@@ -263,7 +251,7 @@ class Ascent:
         """What the chord of each open neuron costs the bound, ``[B, M]``; -1 where it is not open."""
         with np.errstate(all="ignore"):
             sides = self._sides(shell, phases)
-            return _costs(self._written(free, sides).q, sides)
+            return _costs(self._written(shell, free, sides).q, sides)
 
     def _splits(self, q: Floats, sides: _Sides) -> Ints:
         """The open neurons whose chords cost the bound most, ``[B, k]``; -1 where no more are open (BaBSR, arXiv 1909.06588)."""
@@ -277,7 +265,7 @@ class Ascent:
         return np.where(np.take_along_axis(sides.open, best, 1), best, -1)
 
     def chosen(
-        self, shell: Ints, phases: Phases, free: Multipliers, splits: Ints, bound: Floats, ceiling: float
+        self, shell: Ints, phases: Phases, free: Multipliers, splits: Ints, bound: Floats, ceiling: Array
     ) -> Ints:
         """Which of the neurons ``[B, k]`` gains most where both of its sides are bounded as they stand, ``[B]``."""
         count, each = splits.shape
@@ -288,13 +276,14 @@ class Ascent:
         many = np.repeat(np.arange(count), 2 * each)
         with np.errstate(all="ignore"):
             found = self._bound(shell[many], free.take(many), self._sides(shell[many], tried))
-        gains = np.maximum(np.minimum(found, ceiling) - np.repeat(bound, 2 * each), _LEAST_GAIN).reshape(count, each, 2)
+        enough, before = (np.repeat(part, 2 * each) for part in (ceiling, bound))
+        gains = np.maximum(np.minimum(found, enough) - before, _LEAST_GAIN).reshape(count, each, 2)
         worth = np.where(splits >= 0, gains[..., 0] * gains[..., 1], -1)
         return np.take_along_axis(splits, worth.argmax(axis=1)[:, None], 1)[:, 0]
 
     def _bound(self, shell: Ints, free: Multipliers, sides: _Sides) -> Floats:
         """The bound of the minimisation, ``[B]``."""
-        return self._top(shell, self._written(free, sides), free)[0]
+        return self._top(shell, self._written(shell, free, sides), free)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """Trees over phases grown many nodes at a time, each bounded by ascent: fast and a little loose where linear programs are slow and tight.
 
-Best bound first over all shells. A leaf that closes is held to its row at once; what is left over, leaves with
-every phase fixed and those that time did not reach, is for the linear programs.
+The trees are those of several questions; the leaf that is farthest below its question's incumbent (the one it began with) comes
+first. A leaf that closes is held to its row at once; what is left over, leaves with every phase fixed and those that time did not
+reach, is for the linear programs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.encoding.milp import Ints
@@ -27,6 +29,8 @@ from wdaverify.network.model import Array
 
 Prove = Callable[[Ints, list[Node]], Array]
 """What the rows of nodes of trees ``[L]`` prove of the minimisation, ``[L]``."""
+Look = Callable[[Ints, Floats], Array]
+"""Values displacements ``[B, n]`` on the shells of trees ``[B]``, and returns the incumbents ``[Q]``."""
 
 _NONE = np.full(1, -1, np.int64)
 _BATCH = 256
@@ -36,7 +40,7 @@ _ROOT_STEPS, _STEPS, _RESUMED = 12, 6, 3
 _AGE = 1
 """Branchings after which bounds are tightened again."""
 _STUCK = 32
-"""Leaves with every phase fixed after which growing pauses, so that their programs may find better points."""
+"""A question's leaves with every phase fixed after which growing pauses, so that their programs may find better points."""
 _CAUTION = 1.6
 """How much longer than the last ones proving the leaves that are left may take."""
 _TOGETHER = 1024
@@ -61,31 +65,43 @@ class _Open:
     age: int
 
 
+@dataclass(eq=False)
+class Goals:
+    """Where questions ``[Q]`` stand: incumbent and tolerance of each, how many nodes it may keep; the deadline of all."""
+
+    incumbent: Array
+    tolerance: Array
+    room: Array
+    deadline: float
+
+
 class Growth:
-    """The trees of one question's shells while they grow."""
+    """Trees while they grow. ``owner [S]`` is the question of each."""
 
     def __init__(
         self,
         ascent: Ascent,
         narrowing: tuple[Narrowing, Tightener],
         roots: dict[int, Node],
+        owner: Ints,
         prove: Prove,
-        look: Callable[[Floats], float],
-        limits: tuple[float, float, float],
-        room: float,
+        look: Look,
+        goals: Goals,
     ) -> None:
-        """``roots`` of every shell; ``look`` values displacements and returns the incumbent; ``limits``: incumbent, tolerance, deadline."""
-        self._ascent, self._prove, self._look = ascent, prove, look
+        """``roots`` of every shell; ``goals`` are followed."""
+        self._ascent, self._prove, self._look, self._owner = ascent, prove, look, owner
         self._narrowing, self._tightener = narrowing
-        self.incumbent, self._tolerance, self._deadline = limits
-        self._room, self.nodes = room, 0
+        self._goals, self._tolerance = goals, goals.tolerance
+        self.nodes = np.zeros(goals.room.size, np.int64)
         self.stuck: list[tuple[int, Node]] = []
+        self._waiting = np.zeros(goals.room.size, np.int64)
+        self._start = np.where(np.isfinite(goals.incumbent), goals.incumbent, 0.0)
         self._heap: list[tuple[float, int, _Open]] = []
         self._ticket = itertools.count()
         self._told = 0.0, 0
         self._left: list[tuple[int, Node]] = []
         some = [(k, leaf) for k, root in sorted(roots.items()) for leaf in leaves(root)]
-        self._begin([(k, leaf) for k, leaf in some if not self._prunes(leaf.bound)])
+        self._begin([(k, leaf) for k, leaf in some if not self._prunes(k, leaf.bound)])
 
     @property
     def open(self) -> list[tuple[int, Node]]:
@@ -93,21 +109,23 @@ class Growth:
         return [(entry.tree, entry.node) for _, _, entry in self._heap] + self._left
 
     @property
-    def full(self) -> bool:
-        """Whether no further nodes may be kept."""
-        return self.nodes >= self._room
+    def full(self) -> NDArray[np.bool_]:
+        """Whether no further nodes of a question may be kept, ``[Q]``."""
+        return np.asarray(self.nodes >= self._goals.room)
 
     def run(self) -> None:
         """Grow until nothing is left to branch, too much is stuck, or time or room is out."""
-        while not self.full and not self.late and len(self.stuck) < _STUCK:
+        while not self.full.all() and not self.late and self._waiting.max() < _STUCK:
             batch = self._draw()
-            wide = [entry for entry in batch if entry.age >= _AGE]
-            if wide and math.isfinite(self._narrowing.level_of(self.incumbent)):
+            levels = self._narrowing.level_of(self._goals.incumbent)
+            wide = [e for e in batch if e.age >= _AGE and math.isfinite(levels[self._owner[e.tree]])]
+            if wide:
                 most = self._tightener.most
                 self._tighten(wide[:most])
                 for entry in wide[most:]:
                     self._line_up(entry)
-                batch = [entry for entry in batch if entry.age < _AGE]
+                drawn = {id(entry) for entry in wide}
+                batch = [entry for entry in batch if id(entry) not in drawn]
             if batch:
                 self._branch(batch)
             elif not self._heap:
@@ -137,7 +155,7 @@ class Growth:
                 steps = _RESUMED if at.size == len(some) else _ROOT_STEPS
                 scaled, margin = rows.nu / rows.cost[:, None], rows.margin / rows.cost
                 free.put(at, self._ascent.recovered(shell[at], phases[at], scaled, margin))
-            climbed = self._ascent.climb(shell, phases, free, steps, self._ceiling())
+            climbed = self._ascent.climb(shell, phases, free, steps, self._ceiling(trees))
             self._keep(trees, some, climbed, None, [_AGE] * len(some))
 
     def _lay(self, trees: Ints, nodes: list[Node]) -> Ints:
@@ -147,10 +165,13 @@ class Growth:
 
     def _draw(self) -> list[_Open]:
         """The leaves whose children make up a batch, in the order of their shells."""
-        batch, closed = list[_Open](), list[_Open]()
+        batch, closed, full = list[_Open](), list[_Open](), self.full
         while self._heap and len(batch) < _BATCH // 2:
-            bound, _, entry = heapq.heappop(self._heap)
-            (closed if self._prunes(bound) else batch).append(entry)
+            entry = heapq.heappop(self._heap)[2]
+            if full[self._owner[entry.tree]]:
+                self._left.append((entry.tree, entry.node))
+            else:
+                (closed if self._prunes(entry.tree, entry.node.bound) else batch).append(entry)
         self._close(closed)  # since the incumbent is better
         return sorted(batch, key=lambda entry: entry.tree)
 
@@ -159,21 +180,23 @@ class Growth:
         nodes, trees = [entry.node for entry in batch], np.array([entry.tree for entry in batch], np.int64)
         phases, shell, free = np.stack([node.phases for node in nodes]), self._lay(trees, nodes), _free(batch)
         low, high, made = self._ascent.bounds(shell, phases)
-        excess = np.array([self.incumbent - node.bound for node in nodes], np.float32)
+        incumbent = self._goals.incumbent[self._owner[trees]]
+        excess = (incumbent - np.array([node.bound for node in nodes])).astype(np.float32)
         if self._ascent.priced:
             excess = excess * free.price
-        leaves = Leaves(trees, low, high, made, free, excess, self._ascent.costs(shell, phases, free))
-        tights = self._tightener.rows(leaves, self._narrowing.level_of(self.incumbent))
+        level = self._narrowing.level_of(incumbent)
+        costs = self._ascent.costs(shell, phases, free)
+        tights = self._tightener.rows(Leaves(trees, level, low, high, made, free, excess, costs))
         some = [k for k, tight in enumerate(tights) if tight is not None]
         if some:
             self._narrowing.tighten(trees[some], [nodes[k] for k in some], [t for t in tights if t is not None])
-        left = np.array([k for k, node in enumerate(nodes) if not self._prunes(node.bound)], np.int64)
+        left = np.array([k for k, node in enumerate(nodes) if not self._prunes(trees[k], node.bound)], np.int64)
         if left.size:
             nodes = [nodes[k] for k in left]
             climbed = self._ascent.climb(
-                self._lay(trees[left], nodes), phases[left], free.take(left), _STEPS, self._ceiling()
+                self._lay(trees[left], nodes), phases[left], free.take(left), _STEPS, self._ceiling(trees[left])
             )
-            self.incumbent = min(self.incumbent, self._look(climbed.points))
+            self._found(trees[left], climbed)
             self._keep(trees[left], nodes, climbed, None, [0] * left.size)
 
     def _branch(self, batch: list[_Open]) -> None:
@@ -183,11 +206,12 @@ class Growth:
         shell = self._lay(trees, [entry.node for entry in batch for _ in range(2)])
         at, free = np.arange(len(batch)), _free(batch)
         bound, splits = np.array([e.node.bound for e in batch], np.float32), np.stack([e.splits for e in batch])
-        split = self._ascent.chosen(shell[2 * at], phases[2 * at], free, splits, bound, self._ceiling())
+        ceiling = self._ceiling(trees)
+        split = self._ascent.chosen(shell[2 * at], phases[2 * at], free, splits, bound, ceiling[2 * at])
         phases[2 * at, split], phases[2 * at + 1, split] = 1, -1
         free = free.take(np.repeat(at, 2))
-        climbed = self._ascent.climb(shell, phases, free, _STEPS, self._ceiling())
-        self.nodes += phases.shape[0]
+        climbed = self._ascent.climb(shell, phases, free, _STEPS, ceiling)
+        np.add.at(self.nodes, self._owner[trees], 1)
         children, parents, rows = list[Node](), list[Node](), [entry.node.row for entry in batch]
         for j, entry in enumerate(batch):
             sides = []
@@ -199,7 +223,7 @@ class Growth:
             entry.node.row = entry.node.bounds = None
             children += sides
             parents += [entry.node, entry.node]
-        self.incumbent = min(self.incumbent, self._look(climbed.points))
+        self._found(trees, climbed)
         self._keep(trees, children, climbed, parents, [entry.age + 1 for entry in batch for _ in range(2)])
         for k, child in enumerate(children):  # where a side came out below its parent, the parent's row holds of it too
             if climbed.bound[k] < parents[k].bound and not child.held:
@@ -221,7 +245,7 @@ class Growth:
             free, splits = climbed.free, climbed.splits[j].copy() if held[j] else _NONE
             alpha, beta = free.alpha[j].astype(np.float16), free.beta[j].copy()
             entries.append(_Open(int(trees[j]), node, splits, alpha, beta, free.price[j], ages[j]))
-        closing = [self._prunes(entry.node.bound) for entry in entries]
+        closing = [self._prunes(entry.tree, entry.node.bound) for entry in entries]
         self._close([entry for entry, closes in zip(entries, closing, strict=True) if closes])
         for entry, closes in zip(entries, closing, strict=True):
             if not closes:
@@ -231,20 +255,23 @@ class Growth:
         """Hold leaves to their rows; those that fall short are lined up again."""
         self._hold([(entry.tree, entry.node) for entry in entries])
         for entry in entries:
-            if not self._prunes(entry.node.bound):
+            if not self._prunes(entry.tree, entry.node.bound):
                 self._line_up(entry)
 
     def _line_up(self, entry: _Open) -> None:
         if entry.splits[0] < 0:
             self.stuck.append((entry.tree, entry.node))
+            self._waiting[self._owner[entry.tree]] += 1
         else:
-            heapq.heappush(self._heap, (entry.node.bound, next(self._ticket), entry))
+            short = entry.node.bound - self._start[self._owner[entry.tree]]
+            heapq.heappush(self._heap, (float(short), next(self._ticket), entry))
 
     def left(self) -> list[tuple[int, Node]]:
         """What got stuck, handed over: where single precision sees no gain, the rows may still prove enough in double."""
         stuck, self.stuck = self.stuck, []
+        self._waiting[:] = 0
         self._hold(stuck)
-        return [(k, node) for k, node in stuck if not self._prunes(node.bound)]
+        return [(k, node) for k, node in stuck if not self._prunes(k, node.bound)]
 
     def _hold(self, found: list[tuple[int, Node]]) -> None:
         """Replace promises by what the rows prove."""
@@ -260,11 +287,22 @@ class Growth:
             if len(some) >= _TELLING:
                 self._told = self._told[0] + time.perf_counter() - begun, self._told[1] + len(some)
 
-    def _prunes(self, bound: float) -> bool:
-        return bound >= self.incumbent - self._tolerance
+    def _found(self, trees: Ints, climbed: Climbed) -> None:
+        """Look at the points of a climb."""
+        np.minimum(self._goals.incumbent, self._look(trees, climbed.points), out=self._goals.incumbent)
 
-    def _ceiling(self) -> float:
-        return self.incumbent - self._tolerance
+    def _prunes(self, tree: int, bound: float) -> bool:
+        return bound >= self._limit(tree)
+
+    def _limit(self, tree: int) -> float:
+        """The bound at which a leaf of a tree is closed."""
+        question = self._owner[tree]
+        return float(self._goals.incumbent[question] - self._tolerance[question])
+
+    def _ceiling(self, trees: Ints) -> Array:
+        """The same of trees ``[B]``."""
+        question = self._owner[trees]
+        return np.asarray(self._goals.incumbent[question] - self._tolerance[question])
 
     @property
     def late(self) -> bool:
@@ -273,7 +311,7 @@ class Growth:
             self._hold([(entry.tree, entry.node) for _, _, entry in self._heap[:_TELLING]])
         each = self._told[0] / max(self._told[1], 1)
         waiting = len(self._heap) + len(self.stuck) + _BATCH
-        return time.perf_counter() + _CAUTION * each * waiting > self._deadline
+        return time.perf_counter() + _CAUTION * each * waiting > self._goals.deadline
 
 
 def _free(batch: list[_Open]) -> Multipliers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,18 +23,25 @@ _SHORT = 1e-9
 class Claim:
     """What leaves are held to: ``margin * functional . f(x) - cost * multiplier * ||x - c||^power``; a distance has multiplier 1.
 
-    With ``margins [J, K]`` the cross-entropy of these rows takes the functional's place. ``integer [g]`` are the features that
-    nodes have a box of; ``tail`` is the number of the support's rows.
+    ``functional [K]`` and multiplier may be one for each leaf, ``[L, K]`` and ``[L]``. With ``margins [J, K]`` the cross-entropy of
+    these rows takes the functional's place. ``integer [g]`` are the features that nodes have a box of; ``tail`` is the number of the
+    support's rows.
     """
 
     functional: Array
-    multiplier: float
+    multiplier: float | Array
     distance: bool
     power: int
     margins: Array | None
     integer: Ints
     support: tuple[Array, Array]
     tail: int
+
+    def take(self, index: Ints) -> Claim:
+        """What some of the leaves are held to."""
+        if isinstance(self.multiplier, float):
+            return self
+        return replace(self, functional=self.functional[index], multiplier=self.multiplier[index])
 
     def layout(self, neurons: int) -> Layout:
         """What the rows of leaves hold."""
@@ -134,7 +141,9 @@ def prove(backward: Backward, claim: Claim, shells: Shells, bounds: HiddenBounds
 
     def held(index: Ints, rows: Array) -> Array:
         local = [(low[index], high[index]) for low, high in bounds]
-        return _bounds(backward, claim, shells.take(index), local, [nodes[k] for k in index], LeafRow(layout, rows))
+        return _bounds(
+            backward, claim.take(index), shells.take(index), local, [nodes[k] for k in index], LeafRow(layout, rows)
+        )
 
     out = np.full(len(nodes), -math.inf)
     written = np.array([k for k, node in enumerate(nodes) if node.row is not None], np.int64)

@@ -1,10 +1,11 @@
-"""The bounds of neurons at the nodes of one question's trees: their shells', tightened by rows that are evaluated here, outward."""
+"""The bounds of neurons at the nodes of questions' trees: their shells', tightened by rows that are evaluated here, outward."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 
@@ -24,22 +25,20 @@ class _LateError(Exception):
 
 
 class Narrowing:
-    """What is known of the neurons at nodes. ``level`` is the value, of the maximisation, that bounds rest on; -inf: on none.
+    """What is known of the neurons at nodes of trees, one a shell ``[S]``, each of one, ``owner [S]``, of the questions ``asked [Q]``.
 
-    ``multiplier`` is None for a distance, whose rows rest on errors alone and so on no level.
+    ``level [Q]`` is the value, of the maximisation, that bounds rest on; -inf: on none. The rows of a distance rest on errors
+    alone and so on no level.
     """
 
-    def __init__(
-        self, backward: Backward, shells: Sequence[Shell], functional: Array, multiplier: float | None, power: int
-    ) -> None:
-        self._backward, self._shells = backward, shells
-        self._asked = Asked(functional[None], None if multiplier is None else np.array([multiplier]), power)
-        self._flat = [shell.flat for shell in shells]
-        self.level = -math.inf
+    def __init__(self, backward: Backward, shells: Sequence[Shell], owner: Ints, asked: Asked) -> None:
+        self._backward, self._shells, self._owner, self._asked = backward, shells, owner, asked
+        self._flat, self._all = [shell.flat for shell in shells], Shells.stacked([shell.shells for shell in shells])
+        self.level = np.full(asked.functional.shape[0], -math.inf)
 
-    def level_of(self, incumbent: float) -> float:
-        """What a value of the maximisation has to reach to count beside an incumbent of the minimisation."""
-        return 0.0 if self._asked.multiplier is None else -incumbent
+    def level_of(self, incumbent: Array) -> Array:
+        """What values of the maximisation have to reach to count beside incumbents of the minimisation."""
+        return np.zeros_like(incumbent) if self._asked.multiplier is None else -incumbent
 
     def at(self, trees: Sequence[int] | Ints, nodes: Sequence[Node]) -> Array:
         """The bounds at nodes of the shells' trees, ``[B, 2, M]``."""
@@ -58,64 +57,74 @@ class Narrowing:
 
     def places(self, trees: Sequence[int] | Ints) -> Shells:
         """The shells of trees, one a node."""
-        known, at = np.unique(np.asarray(trees), return_inverse=True)
-        return Shells.stacked([self._shells[k].shells for k in known.tolist()]).take(at)
+        return self._all.take(np.asarray(trees, np.int64))
 
     def tighten(self, trees: Ints, nodes: Sequence[Node], tights: Sequence[Tightening]) -> None:
         """Tighten the bounds at leaves; those that are left without a point are closed."""
-        asked = self._asked
-        whole = np.zeros(len(nodes), np.int64)
+        asked, owner = self._asked, self._owner[trees]
         each = Asked(
-            asked.functional[whole], None if asked.multiplier is None else asked.multiplier[whole], asked.power
+            asked.functional[owner], None if asked.multiplier is None else asked.multiplier[owner], asked.power
         )
         where = Nodes(self.places(trees), self.split(trees, nodes), np.stack([node.phases for node in nodes]))
         found = tightened(self._backward, where, each, tights)
         low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
         for k, (node, tight) in enumerate(zip(nodes, tights, strict=True)):
-            self._rest_on(tight.level)
+            self._rest_on(int(owner[k]), tight.level)
             node.tights += (tight,)
             node.bounds = np.stack([low[k], high[k]])
             if (low[k] > high[k]).any():
                 node.bound, node.row, node.held = math.inf, None, True
 
     def take_over(
-        self, k: int, root: Node, leaves: Sequence[tuple[Node, Place]], incumbent: float, deadline: float
+        self, found: Sequence[tuple[int, Node, Sequence[tuple[Node, Place]]]], incumbent: Array, deadline: float
     ) -> None:
-        """The bounds at leaves of tree k whose rows come from elsewhere, as they hold beside an incumbent.
+        """The bounds at leaves of trees (number, root, leaves) whose rows come from elsewhere, as they hold beside incumbents ``[Q]``.
 
         What the deadline leaves no time for has its shell's bounds.
         """
-        level = self.level_of(incumbent)
-        self._rest_on(level)
-        waiting = [root]
-        while waiting:
-            node = waiting.pop()
-            node.tights = tuple(replace(tight, level=level) for tight in node.tights)
-            waiting += node.sides or ()
-        seen = set[int]()
-        for _, place in leaves:
-            at: Place | None = place
-            while at is not None and id(at) not in seen:
-                seen.add(id(at))
-                at.tight = replace(at.tight, level=level)
-                at = at.above
+        places = list[tuple[int, int, Place]]()
+        for k, root, leaves in found:
+            question = int(self._owner[k])
+            level = float(self.level_of(incumbent)[question])
+            self._rest_on(question, level)
+            _rest(root, [place for _, place in leaves], level)
+            places += [(k, question, place) for _, place in leaves]
 
         def waited() -> None:
             if time.perf_counter() > deadline:
                 raise _LateError
 
-        shell = self._shells[k]
-        try:
-            some = [(0, 0, place) for _, place in leaves]
-            settle(self._backward, Whole(shell.shells, shell.bounds, self._asked), some, waited)
-        except _LateError:
-            pass
-        for node, place in leaves:
-            node.bounds = place.bounds
+        with suppress(_LateError):
+            settle(self._backward, self._everything(), places, waited)
+        for _, _, leaves in found:
+            for node, place in leaves:
+                node.bounds = place.bounds
 
-    def _rest_on(self, level: float) -> None:
+    def _everything(self) -> Whole:
+        """All shells."""
+        sides = zip(*(shell.bounds for shell in self._shells), strict=True)
+        bounds = [tuple(np.concatenate(side) for side in zip(*pairs, strict=True)) for pairs in sides]
+        return Whole(self._all, [(low, high) for low, high in bounds], self._asked)
+
+    def _rest_on(self, question: int, level: float) -> None:
         if self._asked.multiplier is not None:
-            self.level = max(self.level, level)
+            self.level[question] = max(self.level[question], level)
+
+
+def _rest(root: Node, places: Sequence[Place], level: float) -> None:
+    """Put a level under the rows of a tree."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        node.tights = tuple(replace(tight, level=level) for tight in node.tights)
+        waiting += node.sides or ()
+    seen = set[int]()
+    for place in places:
+        at: Place | None = place
+        while at is not None and id(at) not in seen:
+            seen.add(id(at))
+            at.tight = replace(at.tight, level=level)
+            at = at.above
 
 
 def _blocks(both: Array, shell: Shell) -> HiddenBounds:

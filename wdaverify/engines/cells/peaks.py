@@ -11,16 +11,19 @@ The same curve tells how near the centre ``q . d + level`` can be 0, and at whic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Shells
+from wdaverify.encoding.milp import Ints
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array
 
 Floats = NDArray[np.float32]
+Edge = Floats | np.float32
 
 _LEAST_PRICE = 1e-6
 """Prices are kept from 0: bounds are divided by them."""
@@ -32,16 +35,21 @@ _LONGEST = 1e60
 """A stretch beyond this is all there is."""
 _BENDS = 64
 """The most values of t that are tried; where rooms bend at more places, these are spread over them."""
+_TABLES = 16
+"""So many shells have tables of their own; where there are more, few rows of a batch share one, and all are sorted together."""
 
 
-class Peak(Protocol):
-    """The largest value ``[B]``, where it is attained (displacement ``[B, n]``) and at which t ``[B]``; q ``[B, n]``, price ``[B]``."""
+class Peaks(Protocol):
+    """Of shells ``[S]``, for rows whose shells ``[B]`` ascend: the largest value ``[B]``, where it is attained and at which t ``[B]``.
 
-    def __call__(self, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+    q ``[B, n]`` and price ``[B]`` to value, displacement ``[B, n]``, t.
+    """
+
+    def __call__(self, shell: Ints, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
         """Solve a batch."""
         ...
 
-    def crossing(self, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
+    def crossing(self, shell: Ints, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
         """The price ``[B]`` at which ``-max (q . d + level - price t) / price`` is largest, a displacement ``[B, n]`` and t that attain it.
 
         It is the least t at which ``q . d + level`` reaches 0, where that is between near and far; else some price at which
@@ -50,19 +58,45 @@ class Peak(Protocol):
         ...
 
 
-def peak_of(shell: Shells, power: int) -> Peak | None:
-    """The peak over one shell; None where there is none for its norm, or the box leaves the centre out."""
-    if (shell.up < 0).any() or (shell.down < 0).any():
+def peaks_of(shells: Shells, power: int) -> Peaks | None:
+    """The peaks over shells of one cost; None where the box leaves a centre out."""
+    if (shells.up < 0).any() or (shells.down < 0).any():
         return None
-    scale = shell.cost.scale(shell.up.shape[1])
-    parts = shell.up[0] * scale, shell.down[0] * scale, float(shell.near[0]), float(shell.far[0]), power
-    match shell.cost.norm:
+    scale = shells.cost.scale(shells.up.shape[1])
+    parts = scale, shells.up * scale, shells.down * scale, shells.near, shells.far, power
+    match shells.cost.norm:
         case Norm.INF:
-            return _Cube(scale, *parts)
+            return _Cubes(*parts) if len(shells) <= _TABLES else _Sorted(*parts)
         case Norm.ONE:
-            return _Cross(scale, *parts)
+            return _Cross(*parts)
         case Norm.TWO:
-            return _Ball(scale, *parts)
+            return _Ball(*parts)
+
+
+class _Cubes:
+    """l-inf, few shells: one after the other."""
+
+    def __init__(self, scale: Array, up: Array, down: Array, near: Array, far: Array, power: int) -> None:
+        edges = zip(up, down, near.tolist(), far.tolist(), strict=True)
+        self._each = [_Cube(scale, *some, power) for some in edges]
+
+    def __call__(self, shell: Ints, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+        return self._apart(shell, lambda cube, at: cube(q[at], price[at]))
+
+    def crossing(self, shell: Ints, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
+        price, moved, t = self._apart(shell, lambda cube, at: cube.crossing(q[at], level[at]))
+        return price, moved, t
+
+    def _apart(
+        self, shell: Ints, solve: Callable[[_Cube, slice], tuple[Floats, Floats, Floats]]
+    ) -> tuple[Floats, Floats, Floats]:
+        edges = np.flatnonzero(np.diff(shell, prepend=-1))
+        ends = [*edges[1:].tolist(), shell.size]
+        found = [solve(self._each[int(shell[a])], slice(a, b)) for a, b in zip(edges.tolist(), ends, strict=True)]
+        if len(found) == 1:
+            return found[0]
+        first, moved, last = (np.concatenate(part) for part in zip(*found, strict=True))
+        return first, moved, last
 
 
 class _Cube:
@@ -105,23 +139,82 @@ class _Cube:
         return price, moved / self._scale, t
 
 
+class _Sorted:
+    """l-inf, many shells: of each the rooms of both directions in ascending order, far at their end; between two of them all is linear."""
+
+    def __init__(self, scale: Array, up: Array, down: Array, near: Array, far: Array, power: int) -> None:
+        self._scale, self._power = scale.astype(np.float32), power
+        self._up, self._down = up.astype(np.float32), down.astype(np.float32)
+        self._near, self._far = near.astype(np.float32), far.astype(np.float32)
+        rooms = np.minimum(np.concatenate([up, down], axis=1), far[:, None])
+        self._order = np.argsort(rooms, axis=1)
+        rooms = np.concatenate([np.take_along_axis(rooms, self._order, 1), far[:, None]], axis=1)
+        self._last = (rooms < far[:, None]).sum(axis=1)
+        self._first = np.minimum((rooms <= near[:, None]).sum(axis=1), self._last)
+        self._rooms = rooms.astype(np.float32)
+
+    def _steep(self, shell: Ints, pull: Floats) -> tuple[Floats, Floats, Floats]:
+        """Pulls, rooms in order, and what a further unit of t gains up to each: ``[B, 2 n + 1]``."""
+        both = np.concatenate([np.maximum(pull, 0), np.maximum(-pull, 0)], axis=1)
+        pulls = np.zeros((shell.size, both.shape[1] + 1), np.float32)
+        pulls[:, :-1] = np.take_along_axis(both, self._order[shell], 1)
+        return pulls, self._rooms[shell], np.cumsum(pulls[:, ::-1], axis=1)[:, ::-1]
+
+    def _moved(self, shell: Ints, pull: Floats, t: Floats) -> Floats:
+        """The displacement that gains most at t, in cost units."""
+        return np.where(pull > 0, np.minimum(t[:, None], self._up[shell]), -np.minimum(t[:, None], self._down[shell]))
+
+    def __call__(self, shell: Ints, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+        pull = q / self._scale
+        _, rooms, steep = self._steep(shell, pull)
+        if self._power == 1:
+            past = (steep > price[:, None]).sum(axis=1)
+            t = np.where(past > 0, _at(rooms, past - 1), np.float32(0))
+        else:
+            past = (steep > 2 * price[:, None] * rooms).sum(axis=1)
+            low = np.where(past > 0, _at(rooms, past - 1), np.float32(0))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                best = np.where(price > 0, _at(steep, past) / (2 * price), np.float32(np.inf))
+            t = np.clip(np.nan_to_num(best, nan=0.0), low, _at(rooms, past))
+        t = np.clip(t, self._near[shell], self._far[shell])
+        moved = self._moved(shell, pull, t)
+        value = (pull * moved).sum(axis=1) - price * t**self._power
+        return value, moved / self._scale, t
+
+    def crossing(self, shell: Ints, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
+        pull = q / self._scale
+        pulls, rooms, steep = self._steep(shell, pull)
+        reached = np.cumsum(pulls * rooms, axis=1) + rooms * (steep - pulls) + level[:, None]
+        at = np.clip((reached < 0).sum(axis=1), self._first[shell], self._last[shell])
+        begun = at > 0
+        start = np.where(begun, _at(rooms, at - 1), np.float32(0))
+        there = np.where(begun, _at(reached, at - 1), level)
+        t, price = _crossed(_at(steep, at), there, start, (self._near[shell], self._far[shell]))
+        return price, self._moved(shell, pull, t) / self._scale, t
+
+
+def _at(of: Floats, index: Ints) -> Floats:
+    """``of [B, m]`` at ``index [B]``, kept within its ends."""
+    return np.asarray(np.take_along_axis(of, np.clip(index, 0, of.shape[1] - 1)[:, None], 1)[:, 0])
+
+
 class _Cross:
     """l1: coordinates in the order of their pull, as far as it exceeds the price."""
 
-    def __init__(self, scale: Array, up: Array, down: Array, near: float, far: float, power: int) -> None:
+    def __init__(self, scale: Array, up: Array, down: Array, near: Array, far: Array, power: int) -> None:
         self._scale = scale.astype(np.float32)
         self._up, self._down = up.astype(np.float32), down.astype(np.float32)
-        self._near, self._far, self._power = np.float32(near), np.float32(far), power
+        self._near, self._far, self._power = near.astype(np.float32), far.astype(np.float32), power
 
-    def _dearest(self, q: Floats) -> tuple[Floats, NDArray[np.int64], Floats, Floats]:
+    def _dearest(self, shell: Ints, q: Floats) -> tuple[Floats, NDArray[np.int64], Floats, Floats]:
         """Pulls per unit of cost; the order that puts the dearest first, the sizes of the pulls and the rooms in it, ``[B, n]``."""
         pull = q / self._scale
-        size, room = np.abs(pull), np.where(pull > 0, self._up, self._down)
+        size, room = np.abs(pull), np.where(pull > 0, self._up[shell], self._down[shell])
         order = np.argsort(-size, axis=1)
         return pull, order, np.take_along_axis(size, order, 1), np.take_along_axis(room, order, 1)
 
-    def __call__(self, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
-        pull, order, sizes, rooms = self._dearest(q)
+    def __call__(self, shell: Ints, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+        pull, order, sizes, rooms = self._dearest(shell, q)
         reached = np.cumsum(rooms, axis=1)
         worth = sizes > (price[:, None] if self._power == 1 else 2 * price[:, None] * (reached - rooms))
         last = worth.sum(axis=1)
@@ -131,69 +224,72 @@ class _Cross:
             with np.errstate(divide="ignore", invalid="ignore"):
                 best = np.take_along_axis(sizes, at, 1)[:, 0] / (2 * price)
             t = np.where(price > 0, np.minimum(t, best), t)
-        t = np.clip(t, self._near, self._far)
+        t = np.clip(t, self._near[shell], self._far[shell])
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
         value = (sizes * taken).sum(axis=1) - price * t**self._power
         moved = np.empty_like(sizes)
         np.put_along_axis(moved, order, taken, 1)
         return value, np.asarray(np.where(pull > 0, moved, -moved) / self._scale, np.float32), t
 
-    def crossing(self, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
-        pull, order, sizes, rooms = self._dearest(q)
+    def crossing(self, shell: Ints, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
+        pull, order, sizes, rooms = self._dearest(shell, q)
         reached = np.cumsum(rooms, axis=1)
         gained = np.cumsum(sizes * rooms, axis=1) + level[:, None]
         at = np.minimum((gained < 0).sum(axis=1), sizes.shape[1] - 1)
-        near, far = (((reached - rooms) <= edge).sum(axis=1) - 1 for edge in (self._near, self._far))
+        edges = self._near[shell], self._far[shell]
+        near, far = (((reached - rooms) <= edge[:, None]).sum(axis=1) - 1 for edge in edges)
         at = np.clip(at, near, far)[:, None]
         slope, used, end, top = (np.take_along_axis(part, at, 1)[:, 0] for part in (sizes, rooms, reached, gained))
-        t, price = _crossed(slope, top - slope * used, end - used, (self._near, self._far))
-        below = top - slope * np.maximum(end - self._far, 0) < 0
-        t = np.where(below, self._far, t)
+        t, price = _crossed(slope, top - slope * used, end - used, edges)
+        below = top - slope * np.maximum(end - edges[1], 0) < 0
+        t = np.where(below, edges[1], t)
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
         moved = np.empty_like(sizes)
         np.put_along_axis(moved, order, taken, 1)
         best = (sizes * taken).sum(axis=1) + level
-        still = np.where(reached[:, -1] < self._far, np.float32(0), slope)  # nothing rises once all rooms are used up
-        price = np.where(below, _closing(still, best, self._far), price)
+        still = np.where(reached[:, -1] < edges[1], np.float32(0), slope)  # nothing rises once all rooms are used up
+        price = np.where(below, _closing(still, best, edges[1]), price)
         return price, np.asarray(np.where(pull > 0, moved, -moved) / self._scale, np.float32), t
 
 
 class _Ball:
     """l2: coordinates in the order in which a common stretch s of all pulls uses up their rooms."""
 
-    def __init__(self, scale: Array, up: Array, down: Array, near: float, far: float, power: int) -> None:
+    def __init__(self, scale: Array, up: Array, down: Array, near: Array, far: Array, power: int) -> None:
         self._scale, self._up, self._down = scale, up, down
         self._near, self._far, self._power = near, far, power
 
-    def __call__(self, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
-        rays, dear = _Rays(q / self._scale, self._up, self._down), price.astype(np.float64)
+    def __call__(self, shell: Ints, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
+        rays, dear = _Rays(q / self._scale, self._up[shell], self._down[shell]), price.astype(np.float64)
         with np.errstate(divide="ignore"):
             wanted = 0.5 / dear if self._power == 2 else rays.worth(dear)
-        moved, t = self._at(rays, wanted)
+        moved, t = self._at(shell, rays, wanted)
         value = (rays.pull * moved).sum(axis=1) - dear * t**self._power
         return _singles(value, moved / self._scale, t)
 
-    def crossing(self, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
-        rays, start = _Rays(q / self._scale, self._up, self._down), level.astype(np.float64)
+    def crossing(self, shell: Ints, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
+        rays, start = _Rays(q / self._scale, self._up[shell], self._down[shell]), level.astype(np.float64)
         wanted = rays.gaining(-start)
-        last = rays.reaching(self._far)
-        moved, t = self._at(rays, wanted)
-        s = np.clip(wanted, rays.reaching(self._near), last)
+        near, far = self._near[shell], self._far[shell]
+        last = rays.reaching(far)
+        moved, t = self._at(shell, rays, wanted)
+        s = np.clip(wanted, rays.reaching(near), last)
         slope = rays.slope(s)
         best = (rays.pull * moved).sum(axis=1) + start
         still = np.where(np.isinf(last), 0.0, slope)  # nothing rises once all rooms are used up
         price, gained, rise = _singles(slope, best, still)
-        edge = np.float32(self._far)
+        edge = far.astype(np.float32)
         end = np.where(wanted >= last, edge, t.astype(np.float32))
         price = np.where((end == edge) & (gained < 0), _closing(rise, gained, edge), price)
         return np.maximum(price, np.float32(_LEAST_PRICE)), np.asarray(moved / self._scale, np.float32), end
 
-    def _at(self, rays: _Rays, s: Array) -> tuple[Array, Array]:
+    def _at(self, shell: Ints, rays: _Rays, s: Array) -> tuple[Array, Array]:
         """Displacements in cost units ``[B, n]`` and t ``[B]`` at stretches ``[B]``, kept between near and far."""
-        s = np.clip(s, rays.reaching(self._near), rays.reaching(self._far))
-        moved = np.clip(np.minimum(s, _LONGEST)[:, None] * rays.pull, -self._down, self._up)
+        near, far = self._near[shell], self._far[shell]
+        s = np.clip(s, rays.reaching(near), rays.reaching(far))
+        moved = np.clip(np.minimum(s, _LONGEST)[:, None] * rays.pull, -self._down[shell], self._up[shell])
         length = np.sqrt((moved**2).sum(axis=1))
-        return moved, np.clip(length, self._near, self._far)
+        return moved, np.clip(length, near, far)
 
 
 class _Rays:
@@ -223,12 +319,12 @@ class _Rays:
         """Whether a segment grows: behind the last one, or where no pull is left, nothing does."""
         return np.asarray((at < self._rest.shape[1]) & (self._pick(at, self._rest) > 0))
 
-    def reaching(self, length: float) -> Array:
-        """The stretch at which a length is reached, inf where it never is."""
-        at = (self._reached < length**2).sum(axis=1)
+    def reaching(self, length: Array) -> Array:
+        """The stretch at which a length ``[B]`` is reached, inf where it never is."""
+        at = (self._reached < (length**2)[:, None]).sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             s = np.sqrt(np.maximum(length**2 - self._pick(at, self._taken), 0.0) / self._pick(at, self._rest))
-        return np.where(self._open(at), s, 0.0 if length == 0 else np.inf)
+        return np.where(self._open(at), s, np.where(length == 0, 0.0, np.inf))
 
     def gaining(self, level: Array) -> Array:
         """The stretch at which a gain is reached, inf where it never is."""
@@ -262,15 +358,13 @@ def _singles(*parts: Array) -> tuple[Floats, Floats, Floats]:
     return one, two, three
 
 
-def _crossed(
-    slope: Floats, level: Floats, start: Floats, edges: tuple[np.float32, np.float32]
-) -> tuple[Floats, Floats]:
+def _crossed(slope: Floats, level: Floats, start: Floats, edges: tuple[Edge, Edge]) -> tuple[Floats, Floats]:
     """Where a line from ``start`` at ``level`` reaches 0, kept between the edges, and the price, its slope."""
     price = np.maximum(slope, np.float32(_LEAST_PRICE))
     return np.clip(start - level / price, *edges), price
 
 
-def _closing(slope: Floats, level: Floats, far: np.float32) -> Floats:
+def _closing(slope: Floats, level: Floats, far: Edge) -> Floats:
     """A price at which what stays below 0 up to far, where its slope is known, is twice as far away.
 
     What stays below by rounding alone is bounded by no tiny price, which would make that rounding large.

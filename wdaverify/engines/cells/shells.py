@@ -71,13 +71,17 @@ class Cutter:
             fill(region.far)
         return np.array(near), np.array(far), known
 
+    def known(self, near: Array, far: Array) -> HiddenBounds | None:
+        """The bounds on the shells between the edges, where these are the whole region and somebody has them."""
+        region = self._region
+        return self._bounds if near.tolist() == [region.near] and far.tolist() == [region.far] else None
+
     def between(self, near: Array, far: Array) -> list[Shell]:
         """Shells, bounded in one batch."""
         region = self._region
         centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
         shells = Shells.around(region.cost, centre, region.lower, region.upper, near, far)
-        whole = self._bounds is not None and near.tolist() == [region.near] and far.tolist() == [region.far]
-        bounds = self._bounds if whole and self._bounds is not None else self._backward.pre_activations(shells)
+        bounds = self._backward.pre_activations(shells)
         out = []
         for k in range(near.size):
             at = slice(k, k + 1)

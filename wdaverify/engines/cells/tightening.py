@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from wdaverify.certify.proof import Phases, Tightening
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Multipliers
-from wdaverify.engines.cells.peaks import Floats, Peak
+from wdaverify.engines.cells.peaks import Floats, Peaks
 from wdaverify.graph.single import Single
 from wdaverify.network.model import Array
 
@@ -45,12 +45,13 @@ _STEEPS = np.float32(255.0)
 
 @dataclass(frozen=True, eq=False)
 class Leaves:
-    """Nodes to be tightened, in the order of their shells' peaks: the number of the peak ``[B]``; of neurons, ``[B, M]`` each, bounds
+    """Nodes to be tightened, in the order of their shells: the shell ``[B]`` and the level there ``[B]``; of neurons, ``[B, M]`` each, bounds
     on the sides of their phases, and the sides that both leave (0: open); the multipliers of the nodes' own ascent; by how much
     their bound exceeds the level ``[B]``; what the chord of each neuron costs it ``[B, M]`` (0 or less: not open).
     """
 
-    peak: Ints
+    shell: Ints
+    level: Array
     low: Floats
     high: Floats
     made: Phases
@@ -60,25 +61,26 @@ class Leaves:
 
 
 class Tightener:
-    """Makes rows for the nodes of one question, ``most`` at a time. ``multiplier`` is None for a distance."""
+    """Makes rows for nodes, ``most`` at once. ``functional [S, K]``, ``centre [S, n]``, ``multiplier [S]`` (None: distances)."""
 
     def __init__(
         self,
         graph: Single,
         functional: Array,
         centre: Array,
-        peaks: Sequence[Peak],
-        multiplier: float | None,
+        peaks: Peaks,
+        multiplier: Array | None,
         power: int,
     ) -> None:
         self._graph, self._functional, self._centre = graph, functional.astype(np.float32), centre.astype(np.float32)
-        self._peaks, self._multiplier, self._power = tuple(peaks), multiplier, power
-        self._neurons = int(np.clip(_MANY / np.sqrt(centre.size), _FEWEST, _NEURONS))
+        none = np.zeros(centre.shape[0]) if multiplier is None else multiplier
+        self._peaks, self._multiplier, self._power = peaks, none.astype(np.float32), power
+        self._neurons = int(np.clip(_MANY / np.sqrt(centre.shape[1]), _FEWEST, _NEURONS))
         rows = 2 * self._neurons * len(graph.spans)
-        self.most = max(1, int(_PRODUCTS / (max(rows, 1) * (graph.graph.products + _OF_AN_INPUT * centre.size))))
+        self.most = max(1, int(_PRODUCTS / (max(rows, 1) * (graph.graph.products + _OF_AN_INPUT * centre.shape[1]))))
 
-    def rows(self, leaves: Leaves, level: float) -> list[Tightening | None]:
-        """Rows for each node; None where none would gain. The level is finite."""
+    def rows(self, leaves: Leaves) -> list[Tightening | None]:
+        """Rows for each node; None where none would gain. Levels are finite."""
         low, high = leaves.low.copy(), leaves.high.copy()
         made: list[_Made] = []
         with np.errstate(all="ignore"):  # what overflows single precision promises nothing
@@ -88,7 +90,7 @@ class Tightener:
                 node, neuron = np.repeat(node, 2), np.repeat(neuron, 2)
                 side = np.tile(np.array([0, 1]), node.size // 2)
                 some = [
-                    self._climb(leaves, (low, high), level, layer, (node[at], neuron[at], side[at]))
+                    self._climb(leaves, (low, high), layer, (node[at], neuron[at], side[at]))
                     for at in (slice(k, k + _TOGETHER) for k in range(0, node.size, _TOGETHER))
                 ]
                 for part in some:
@@ -96,10 +98,10 @@ class Tightener:
                     np.minimum.at(high, (part.node[upper], part.at[upper] // 2), part.top[upper])
                     np.maximum.at(low, (part.node[~upper], part.at[~upper] // 2), -part.top[~upper])
                 made += some
-        return _by_node(made, leaves, level)
+        return _by_node(made, leaves)
 
     def _climb(
-        self, leaves: Leaves, ranges: tuple[Floats, Floats], level: float, layer: int, which: tuple[Ints, Ints, Ints]
+        self, leaves: Leaves, ranges: tuple[Floats, Floats], layer: int, which: tuple[Ints, Ints, Ints]
     ) -> _Made:
         """The best rows of some neurons of one layer, ``[R]`` with their nodes in ascending order, as far as they gain."""
         node, neuron, side = which
@@ -108,15 +110,16 @@ class Tightener:
         floor = np.maximum(np.where(beta > 0, low, -high), 0) * np.abs(beta)
         spared = [floor[:, span].sum(axis=1) for span in self._graph.spans]
         items = _Items.of(
-            leaves.peak[node], layer, neuron - self._graph.spans[layer].start, side, low, high, beta, spared
+            leaves.shell[node], layer, neuron - self._graph.spans[layer].start, side, low, high, beta, spared
         )
         width = high[index, neuron] - low[index, neuron]
         excess = np.maximum(leaves.excess[node], np.float32(_TINY))
         mu: Floats = np.clip(np.float32(_SHARE) * width / excess, np.float32(_LEAST), np.float32(_MOST))
         alpha: Floats = leaves.free.alpha[node]
+        level = leaves.level[node].astype(np.float32)
         best, kept, adam = np.full(node.size, np.inf, np.float32), (alpha, mu), _Adam(alpha.shape)
         for step in range(_STEPS):
-            value, slope, in_mu = self._slope(items, alpha, mu, np.float32(level))
+            value, slope, in_mu = self._slope(items, alpha, mu, level)
             better = value < best
             best = np.where(better, value, best)
             kept = np.where(better[:, None], alpha, kept[0]), np.where(better, mu, kept[1])
@@ -147,14 +150,15 @@ class Tightener:
             q_all[:, span] = q
             return nu
 
-        pull = self._graph.back(mu[:, None] * self._functional, constant, line)
+        pull = self._graph.back(mu[:, None] * self._functional[items.shell], constant, line)
         return _Written(constant, q_all, pull)
 
-    def _slope(self, items: _Items, alpha: Floats, mu: Floats, level: np.float32) -> tuple[Floats, Floats, Floats]:
+    def _slope(self, items: _Items, alpha: Floats, mu: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
         """The bound ``[R]``, and how it grows in alpha ``[R, M]`` and mu ``[R]``: beta goes with mu."""
-        written, multiplier = self._written(items, alpha, mu), np.float32(self._multiplier or 0)
-        value, moved, t = self._peak(items.peak, written.pull, mu * multiplier)
-        value = value + written.constant + written.pull @ self._centre
+        written, multiplier = self._written(items, alpha, mu), self._multiplier[items.shell]
+        centre = self._centre[items.shell]
+        value, moved, t = self._peaks(items.shell, written.pull, mu * multiplier)
+        value = value + written.constant + (written.pull * centre).sum(axis=1)
         slope, in_mu = np.empty_like(alpha), np.zeros_like(mu)
 
         def line(number: int, z: Floats) -> Floats:
@@ -168,18 +172,9 @@ class Tightener:
             below = z * np.where(falling, alpha[:, span], items.active[:, span])
             return np.where(opened & ~falling, chord, below)
 
-        z = self._graph.forward(moved + self._centre, line)
-        in_mu += z @ self._functional - multiplier * t**self._power - level
+        z = self._graph.forward(moved + centre, line)
+        in_mu += (z * self._functional[items.shell]).sum(axis=1) - multiplier * t**self._power - level
         return value - mu * level, slope, in_mu
-
-    def _peak(self, peak: Ints, pull: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
-        """The peaks of rows, shell by shell."""
-        value, moved, t = np.empty_like(price), np.empty_like(pull), np.empty_like(price)
-        edges = np.flatnonzero(np.diff(peak, prepend=-1))
-        for begin, end in zip(edges.tolist(), [*edges[1:].tolist(), peak.size], strict=True):
-            at = slice(begin, end)
-            value[at], moved[at], t[at] = self._peaks[int(peak[begin])](pull[at], price[at])
-        return value, moved, t
 
 
 def _costliest(costs: Floats, low: Floats, high: Floats, most: int) -> tuple[Ints, Ints]:
@@ -191,19 +186,21 @@ def _costliest(costs: Floats, low: Floats, high: Floats, most: int) -> tuple[Int
     return np.repeat(np.arange(costs.shape[0]), some.sum(axis=1)), best[some]
 
 
-def _by_node(made: Sequence[_Made], leaves: Leaves, level: float) -> list[Tightening | None]:
+def _by_node(made: Sequence[_Made], leaves: Leaves) -> list[Tightening | None]:
     """The rows that belong to each node."""
     if not made:
-        return [None] * leaves.peak.size
+        return [None] * leaves.shell.size
     node = np.concatenate([part.node for part in made])
     order = np.argsort(node, kind="stable")
     at, weight, slopes = (
         np.concatenate([getattr(part, name) for part in made])[order] for name in ("at", "weight", "slopes")
     )
-    edges = np.searchsorted(node[order], np.arange(leaves.peak.size + 1))
+    edges = np.searchsorted(node[order], np.arange(leaves.shell.size + 1))
     beta = leaves.free.beta * leaves.made
     return [
-        Tightening(level, at[a:b].astype(np.int32), weight[a:b].astype(np.float32), slopes[a:b], beta[k])
+        Tightening(
+            float(leaves.level[k]), at[a:b].astype(np.int32), weight[a:b].astype(np.float32), slopes[a:b], beta[k]
+        )
         if b > a
         else None
         for k, (a, b) in enumerate(pairwise(edges.tolist()))
@@ -225,7 +222,7 @@ class _Made:
 class _Items:
     """Neurons ``[R]`` of one layer, counted in it, with sign 1 or -1, and what is known at their nodes, ``[R, M]`` each."""
 
-    peak: Ints
+    shell: Ints
     layer: int
     neuron: Ints
     sign: Floats
@@ -240,7 +237,7 @@ class _Items:
     @classmethod
     def of(
         cls,
-        peak: Ints,
+        shell: Ints,
         layer: int,
         neuron: Ints,
         side: Ints,
@@ -252,7 +249,7 @@ class _Items:
         opened = (low < 0) & (high > 0)
         chord = np.where(opened, high / np.where(opened, high - low, 1), 0)
         sign = np.where(side == 0, 1, -1).astype(np.float32)
-        return cls(peak, layer, neuron, sign, low, opened, (low >= 0).astype(np.float32), chord, beta, spared)
+        return cls(shell, layer, neuron, sign, low, opened, (low >= 0).astype(np.float32), chord, beta, spared)
 
 
 @dataclass(frozen=True, eq=False)
