@@ -17,7 +17,9 @@ from scipy.optimize import linprog
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Distance, Effort, Inner
 from wdaverify.engines.cells.ascent import Climbed, Multipliers, _Slope
-from wdaverify.engines.cells.engine import CellEngine, _Hunt
+from wdaverify.engines.cells.engine import CellEngine
+from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.engines.cells.together import Together
 from wdaverify.engines.cells.tree import Node
 from wdaverify.graph.nodes import INPUT, Elementwise, Graph
 from wdaverify.problem import GroundCost, Norm
@@ -62,10 +64,11 @@ class Case:
         )
         self.power = 1 if distance else power
         engine = CellEngine(self.net)
-        self.hunt = _Hunt(self.net.canonical, engine._backward, engine._single, self.question, PLAIN)
+        self.hunt = Hunt(self.net.canonical, engine._backward, engine._single, self.question, PLAIN)
         self.edges = np.array([0.0, 0.3 * reach, reach])
-        self.hunt._lay_out(self.edges[:-1], self.edges[1:])
-        self.ascent, self.tightener = self.hunt._ascent()
+        self.together = Together([self.hunt])
+        self.together.lay_out([(self.edges[:-1], self.edges[1:], {})])
+        self.ascent, self.tightener = self.together.steering()
         self.neurons = engine._backward.neurons
         self.patterns = [self._patterns(k) for k in range(2)]
 
@@ -104,7 +107,7 @@ class Case:
         return np.repeat(np.arange(2), count), np.concatenate(some)
 
     def climb(self, shell: Array, phases: Array, steps: int) -> Climbed:
-        return self.ascent.climb(shell, phases, self.ascent.fresh(shell), steps, math.inf)
+        return self.ascent.climb(shell, phases, self.ascent.fresh(shell), steps, np.full(shell.size, math.inf))
 
     def noise(self, shell: Array, climbed: Climbed) -> Array:
         """Rounding of single precision at the multipliers' size; squared l-inf misses what lies between the distances it tries."""
@@ -119,14 +122,14 @@ class Case:
         """The values of the linear programs; inf where one is empty."""
         if not self.layered:
             return np.array([self._relaxed(int(k), row) for k, row in zip(shell, phases, strict=True)])
-        made = [self.hunt._relaxation(part) for part in self.hunt._shells]
+        made = [self.hunt.relaxation(part) for part in self.hunt.shells]
         return np.array(
             [made[k].bound(row, made[k].unknown(), math.inf, 60.0).bound for k, row in zip(shell, phases, strict=True)]
         )
 
     def _relaxed(self, shell: int, phases: Array) -> float:
         """Over x, every node's values, distances along the axes ``[n]`` and in all."""
-        part, graph, low, high = self.part(shell), self.graph, *self.hunt._shells[shell].flat
+        part, graph, low, high = self.part(shell), self.graph, *self.hunt.shells[shell].flat
         n, first, total = graph.inputs, {INPUT: 0}, graph.inputs
         for k in range(len(graph.nodes)):
             first[k], total = total, total + graph.width(k)
@@ -191,7 +194,7 @@ class Case:
             node.phases = phases[k]
             node.row = np.concatenate([[climbed.margin[k], 1.0], climbed.nu[k]]).astype(float)
             made.append(node)
-        return self.hunt._prove_all(shell, made)
+        return self.together.prove(shell, made)
 
 
 def layered(seed: int, norm: Norm) -> Iterator[Case]:
@@ -230,7 +233,7 @@ def test_bounds_are_what_their_rows_prove(seed: int, norm: Norm) -> None:
         for steps in (1, 7, 40):
             climbed = case.climb(shell, phases, steps)
             assert (case.proven(shell, phases, climbed) >= climbed.bound - case.noise(shell, climbed)).all()
-            again = case.ascent.climb(shell, phases, climbed.free, 1, math.inf)
+            again = case.ascent.climb(shell, phases, climbed.free, 1, np.full(shell.size, math.inf))
             np.testing.assert_array_equal(again.bound, climbed.bound)
 
 
@@ -316,7 +319,7 @@ def test_multipliers_are_recovered_from_rows(seed: int, norm: Norm) -> None:
         for steps in (1, 25):
             climbed = case.climb(shell, phases, steps)
             free = case.ascent.recovered(shell, phases, climbed.nu.astype(float), climbed.margin.astype(float))
-            again = case.ascent.climb(shell, phases, free, 1, math.inf)
+            again = case.ascent.climb(shell, phases, free, 1, np.full(shell.size, math.inf))
             got, was = (part.bound.astype(float) for part in (again, climbed))
             if isinstance(case.question, Distance):  # how far beyond far does not matter
                 got, was = (np.minimum(part, case.region.far) for part in (got, was))
@@ -333,7 +336,7 @@ def test_it_goes_on_from_a_linear_program(count: int, norm: Norm) -> None:
     for seed in range(count):
         for case in layered(seed, norm):
             shell, phases = case.nodes(12)
-            made = [case.hunt._relaxation(part) for part in case.hunt._shells]
+            made = [case.hunt.relaxation(part) for part in case.hunt.shells]
             nodes = [
                 made[k].bound(row, made[k].unknown(), math.inf, 60.0) for k, row in zip(shell, phases, strict=True)
             ]
@@ -341,7 +344,7 @@ def test_it_goes_on_from_a_linear_program(count: int, norm: Norm) -> None:
             some = np.flatnonzero(np.isfinite(best) & (rows[:, 0] > 1e-6) & (rows[:, 1] == 1))
             if some.size:
                 free = case.ascent.recovered(shell[some], phases[some], rows[some, 2:], rows[some, 0])
-                found = case.ascent.climb(shell[some], phases[some], free, 1, math.inf)
+                found = case.ascent.climb(shell[some], phases[some], free, 1, np.full(some.size, math.inf))
                 slack = case.noise(shell[some], found)
                 short.append(best[some] - case.near(shell[some], found.bound) - slack)
     assert (np.concatenate(short) <= 1e-4).mean() >= 0.93
@@ -353,7 +356,7 @@ def test_nodes_leave_the_batch_at_the_ceiling_and_change_nothing_for_the_others(
     shell, phases = case.nodes(12)
     whole = case.climb(shell, phases, 40)
     ceiling = float(np.median(whole.bound))
-    cut = case.ascent.climb(shell, phases, case.ascent.fresh(shell), 40, ceiling)
+    cut = case.ascent.climb(shell, phases, case.ascent.fresh(shell), 40, np.full(shell.size, ceiling))
     stay = whole.bound < ceiling
     assert 0 < stay.sum() < shell.size
     np.testing.assert_allclose(cut.bound[stay], whole.bound[stay], atol=1e-3)
@@ -379,7 +382,7 @@ def test_splits_are_open_neurons_and_points_are_in_the_shell(seed: int, norm: No
     for case in cases(seed, norm):
         shell, phases = case.nodes(12)
         climbed = case.climb(shell, phases, 12)
-        bounds = [part.bounds for part in case.hunt._shells]
+        bounds = [part.bounds for part in case.hunt.shells]
         low, high = (np.stack([np.concatenate([pair[side][0] for pair in one]) for one in bounds]) for side in (0, 1))
         able = (low[shell] < 0) & (high[shell] > 0) & (phases == 0)
         count = np.minimum(able.sum(axis=1), climbed.splits.shape[1])
@@ -407,14 +410,14 @@ def test_the_chosen_neuron_gains_most_of_the_candidates(seed: int, norm: Norm) -
         most = (
             case.region.far if isinstance(case.question, Distance) else 1e9
         )  # beyond far a bound depends on the price alone
-        chosen = case.ascent.chosen(shell, phases, free, splits, bound, most)
+        chosen = case.ascent.chosen(shell, phases, free, splits, bound, np.full(shell.size, most))
         for k in range(some.size):
             worth = {}
             for neuron in splits[k][splits[k] >= 0].tolist():
                 sides = np.repeat(phases[k : k + 1], 2, axis=0)
                 sides[:, neuron] = 1, -1
                 both = free.take(np.array([k, k]))
-                value = case.ascent.climb(np.repeat(shell[k], 2), sides, both, 1, 1e9).bound
+                value = case.ascent.climb(np.repeat(shell[k], 2), sides, both, 1, np.full(2, 1e9)).bound
                 gains = np.maximum(np.minimum(value, most) - bound[k], 1e-6)
                 worth[neuron] = float(gains[0]) * float(gains[1])
             assert worth[int(chosen[k])] >= max(worth.values()) * (1 - 1e-3) - 5e-6  # of gains in single precision

@@ -18,7 +18,8 @@ from oracles import Array
 from quick import one_in
 from scipy.special import logsumexp
 
-import wdaverify.engines.cells.engine as engine_module
+import wdaverify.engines.cells.hunt as hunt_module
+import wdaverify.engines.cells.together as together_module
 from wdaverify import recheck, verify
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.proof import Proof, Tree
@@ -28,10 +29,12 @@ from wdaverify.encoding.cost import Region
 from wdaverify.encoding.rows import LinearProgram
 from wdaverify.engines.base import Answer, Distance, Effort, Inner
 from wdaverify.engines.cells.ascent import Ascent, Climbed, _Slope
-from wdaverify.engines.cells.engine import CellEngine, _Hunt
-from wdaverify.engines.cells.growth import Growth
+from wdaverify.engines.cells.engine import CellEngine
+from wdaverify.engines.cells.growth import Goals, Growth
+from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.ledger import leaves
 from wdaverify.engines.cells.search import Search
+from wdaverify.engines.cells.together import Together
 from wdaverify.engines.cells.tree import Node
 from wdaverify.graph.nodes import Graph
 from wdaverify.graph.single import Single
@@ -57,23 +60,21 @@ class Counts:
 @pytest.fixture(autouse=True)
 def grown(monkeypatch: pytest.MonkeyPatch) -> Counts:
     """Trees that can be grown are, from nothing, also where their roots would do; and how much they are."""
-    counts, run, searched = Counts(), Growth.run, _Hunt._searched
+    counts, run, searched = Counts(), Growth.run, Together.search
 
     def forced(
-        self: _Hunt, known: Sequence[Tree], room: float, before: Search | None = None, *, grown: bool = False
-    ) -> Search:
-        search = searched(self, known, room, None if grown else before, grown=grown)
-        search.finished = search.finished and (grown or not self._growable)
-        return search
+        self: Together, known: Sequence[Sequence[Tree]], rooms: Sequence[float], before: Sequence[Search | None]
+    ) -> list[Search]:
+        return searched(self, known, rooms, [None] * len(before) if self._grown else before)
 
     def counted(self: Growth) -> None:
-        before = self.nodes
+        before = int(self.nodes.sum())
         run(self)
         counts.runs += 1
-        counts.nodes += self.nodes - before
+        counts.nodes += int(self.nodes.sum()) - before
         counts.stuck += len(self.stuck)
 
-    monkeypatch.setattr(_Hunt, "_searched", forced)
+    monkeypatch.setattr(Together, "search", forced)
     monkeypatch.setattr(Growth, "run", counted)
     return counts
 
@@ -224,7 +225,7 @@ def test_weights_fixed_features_and_squares(seed: int, norm: Norm, power: int, g
 @pytest.mark.parametrize("seed", FEW)
 def test_known_trees_are_grown_on(seed: int, norm: Norm, worth: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the question, another place, another kind, and noise."""
-    monkeypatch.setattr(engine_module, "_WORTH_A_TRY", worth)
+    monkeypatch.setattr(hunt_module, "_WORTH_A_TRY", worth)
     net, inner, distance, value, nearest = asked(seed, norm)
     other, far_off = elsewhere(net, inner, seed)
     donors = [hostile(net.n_relus, seed)]
@@ -523,7 +524,7 @@ def plain(seed: int, norm: Norm) -> tuple[ReluNetwork, Region, Array]:
 
 def growable(net: ReluNetwork, question: Inner | Distance) -> bool:
     engine = CellEngine(net)
-    return _Hunt(net.canonical, engine._backward, engine._single, question, PLAIN)._growable
+    return Hunt(net.canonical, engine._backward, engine._single, question, PLAIN).growable
 
 
 @pytest.mark.parametrize(
@@ -547,7 +548,7 @@ def test_other_questions_are_not_grown_and_answered_all_the_same(
     inner, distance = Inner(0, 0, 1, region, (), LAM), Distance(0, 0, 1, region, ())
     if kind == "memory":
         engine = CellEngine(net)
-        assert not _Hunt(net.canonical, engine._backward, engine._single, inner, replace(PLAIN, memory=0.0))._growable
+        assert not Hunt(net.canonical, engine._backward, engine._single, inner, replace(PLAIN, memory=0.0)).growable
         assert growable(net, inner) is growable(net, distance) is True
         return
     if kind == "least":
@@ -556,7 +557,7 @@ def test_other_questions_are_not_grown_and_answered_all_the_same(
     assert growable(net, inner) is may
     assert growable(net, distance) is (may and kind == "plain")
     if not may:
-        monkeypatch.setattr(engine_module, "Growth", cannot)
+        monkeypatch.setattr(together_module, "Growth", cannot)
     part = replace(region, integer=None)
     parts = [part]
     if kind == "integer":
@@ -570,7 +571,7 @@ def test_other_questions_are_not_grown_and_answered_all_the_same(
     else:
         assert answer.bound >= value - ACCURATE
     if kind == "least":
-        monkeypatch.setattr(engine_module, "Growth", cannot)
+        monkeypatch.setattr(together_module, "Growth", cannot)
     shortest = CellEngine(net).answer(distance, PLAIN)
     truth = min(true_distance(cells_of(raw(net), one), one, functional, least) for one in parts)
     assert valid(shortest, truth + ACCURATE, distance)
@@ -610,7 +611,7 @@ def test_cross_entropy_is_not_grown(seed: int, norm: Norm, monkeypatch: pytest.M
     region = replace(region, lower=region.centre - 0.3, upper=region.centre + 0.3, far=0.3)
     question = Inner(0, 0, 1, region, (), LAM, entropy=True)
     assert not growable(net, question)
-    monkeypatch.setattr(engine_module, "Growth", cannot)
+    monkeypatch.setattr(together_module, "Growth", cannot)
 
     def values(points: Array) -> Array:
         z = net.forward(points)
@@ -638,17 +639,18 @@ def test_leaves_of_mixed_shells_are_proven_as_shell_by_shell(seed: int, norm: No
     net, inner, far, _, _ = asked(seed, norm)
     question = far if distance else inner
     rng = np.random.default_rng(seed)
-    hunt = _Hunt(net.canonical, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
+    hunt = Hunt(net.canonical, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
     edges = np.sort(np.append(rng.uniform(0, inner.region.far, 4), [0.0, inner.region.far]))
-    hunt._lay_out(edges[:-1], edges[1:])
-    stacked = Shells.stacked([shell.shells for shell in hunt._shells])
+    together = Together([hunt])
+    together.lay_out([(edges[:-1], edges[1:], {})])
+    stacked = Shells.stacked([shell.shells for shell in hunt.shells])
     np.testing.assert_array_equal(stacked.near, edges[:-1])
     np.testing.assert_array_equal(stacked.far, edges[1:])
-    for k, shell in enumerate(hunt._shells):
+    for k, shell in enumerate(hunt.shells):
         for name in ("centre", "up", "down"):
             np.testing.assert_array_equal(getattr(stacked, name)[k], getattr(shell.shells, name)[0])
     nodes, trees = list[Node](), rng.integers(0, 5, 60)
-    ascent, _ = hunt._ascent()
+    ascent, _ = together.steering()
     for k in trees.tolist():
         node = Node.unknown(net.n_relus)
         node.phases = rng.choice([-1, 0, 0, 1], net.n_relus).astype(np.int8)
@@ -661,7 +663,7 @@ def test_leaves_of_mixed_shells_are_proven_as_shell_by_shell(seed: int, norm: No
             case 2:
                 node.row = np.append([1.0, 1.0], rng.normal(size=net.n_relus))
             case _:
-                climbed = ascent.climb(shell, node.phases[None], ascent.fresh(shell), 12, math.inf)
+                climbed = ascent.climb(shell, node.phases[None], ascent.fresh(shell), 12, np.array([math.inf]))
                 node.row = np.concatenate([climbed.margin, [1.0], climbed.nu[0]]).astype(float)
                 node.spare = node.row * np.append([1.0, 1.0], 0.9 + 0.2 * rng.random(net.n_relus))
         nodes.append(node)
@@ -669,14 +671,14 @@ def test_leaves_of_mixed_shells_are_proven_as_shell_by_shell(seed: int, norm: No
     def copies() -> list[Node]:
         return [replace(node) for node in nodes]
 
-    together, alone = copies(), copies()
-    found = hunt._prove_all(trees, together)
-    one_by_one = np.array([float(hunt._prove(hunt._shells[k], [n])[0]) for k, n in zip(trees, alone, strict=True)])
+    all_, alone = copies(), copies()
+    found = together.prove(trees, all_)
+    one_by_one = np.array([float(hunt.prove(hunt.shells[k], [n])[0]) for k, n in zip(trees, alone, strict=True)])
     np.testing.assert_allclose(found, one_by_one, rtol=1e-12, atol=1e-12)
-    for a, b in zip(together, alone, strict=True):
+    for a, b in zip(all_, alone, strict=True):
         assert (a.row is None) == (b.row is None)
         assert a.row is None or np.array_equal(a.row, b.row)
-    wrong = hunt._prove_all((trees + 1) % 5, copies())
+    wrong = together.prove((trees + 1) % 5, copies())
     assert not np.allclose(np.nan_to_num(wrong, posinf=99), np.nan_to_num(found, posinf=99))
 
 
@@ -691,22 +693,24 @@ def test_every_leaf_is_closed_or_open_or_stuck(seed: int, norm: Norm, distance: 
     net, inner, far, _, _ = asked(seed, norm)
     question = far if distance else inner
     for room in (0.0, 30.0, 300.0, math.inf):
-        hunt = _Hunt(net.canonical, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
+        hunt = Hunt(net.canonical, CellEngine(net)._backward, CellEngine(net)._single, question, PLAIN)
         edges = np.linspace(0.0, inner.region.far, 4)
-        hunt._lay_out(edges[:-1], edges[1:])
+        together = Together([hunt])
+        together.lay_out([(edges[:-1], edges[1:], {})])
         roots = {k: Node.unknown(net.n_relus) for k in range(3)}
         best = [math.inf]
 
-        def look(moves: Array, hunt: _Hunt = hunt, best: list[float] = best) -> float:
-            best[0] = min(best[0], *(hunt._asked.value(move) for move in moves.astype(float)))
-            return best[0]
+        def look(_: Array, moves: Array, hunt: Hunt = hunt, best: list[float] = best) -> Array:
+            best[0] = min(best[0], *(hunt.asked.value(move) for move in moves.astype(float)))
+            return np.array(best)
 
         start = inner.region.far if distance else math.inf
-        ascent, tightener = hunt._ascent()
-        narrowing = hunt._narrowing, tightener
-        growth = Growth(ascent, narrowing, roots, hunt._prove_all, look, (start, 1e-8, math.inf), room)
+        ascent, tightener = together.steering()
+        narrowing = together.narrowing, tightener
+        goals = Goals(np.array([start]), np.array([1e-8]), np.array([room]), math.inf)
+        growth = Growth(ascent, narrowing, roots, together.owner, together.prove, look, goals)
         growth.run()
-        assert growth.full == (growth.nodes >= room)
+        assert growth.full[0] == (growth.nodes[0] >= room)
         growth.settle()
         waiting = {id(node) for _, node in growth.open + growth.stuck}
         for k, root in roots.items():
@@ -714,12 +718,12 @@ def test_every_leaf_is_closed_or_open_or_stuck(seed: int, norm: Norm, distance: 
                 if any(node is one for _, one in growth.stuck):
                     continue
                 assert node.held
-                assert node.bound == pytest.approx(float(hunt._prove(hunt._shells[k], [replace(node)])[0]), abs=1e-12)
-                assert id(node) in waiting or node.bound >= growth.incumbent - 1e-8
+                assert node.bound == pytest.approx(float(hunt.prove(hunt.shells[k], [replace(node)])[0]), abs=1e-12)
+                assert id(node) in waiting or node.bound >= goals.incumbent[0] - 1e-8
         for k, node in growth.open + growth.stuck:
             assert any(node is leaf for leaf in leaves(roots[k]))
         for k, node in growth.stuck:
-            low, high = hunt._narrowing.at([k], [node])[0]
+            low, high = together.narrowing.at([k], [node])[0]
             assert (node.phases[(low < 0) & (high > 0)] != 0).all()
 
 
@@ -741,7 +745,7 @@ def test_what_was_not_branched_for_want_of_time_is_not_closed(
     seed: int, norm: Norm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where no leaf is searched on that proves less than it promised."""
-    monkeypatch.setattr(engine_module, "_REOPENED", 0)
+    monkeypatch.setattr(hunt_module, "_REOPENED", 0)
     net, inner, distance, value, nearest = asked(seed, norm)
     for question, truth in ((inner, value), (distance, nearest)):
         answer = CellEngine(net).answer(question, replace(PLAIN, gap=1e-4, seconds=0.0))

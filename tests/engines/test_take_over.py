@@ -11,7 +11,7 @@ import pytest
 from bounds.tiny import network, problem, random_layers
 from engines.test_cell_engine import NORMS, PLAIN, SEEDS, questions, truths
 
-import wdaverify.engines.cells.engine as engine_module
+import wdaverify.engines.cells.hunt as hunt_module
 import wdaverify.wdro.pricing as pricing
 from wdaverify import verify
 from wdaverify.certify.proof import BARE, WRITTEN, Tree
@@ -80,7 +80,7 @@ def test_trees_as_nodes_and_back(seed: int, norm: Norm) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_values_are_the_true_ones(seed: int, norm: Norm, worth: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a try of its own first (worth 1) and without; trees of the question, another place, another kind, and noise."""
-    monkeypatch.setattr(engine_module, "_WORTH_A_TRY", worth)
+    monkeypatch.setattr(hunt_module, "_WORTH_A_TRY", worth)
     net, inner, distance = questions(norm, seed)
     value, nearest = truths(net, inner)
     other, far_off = elsewhere(net, inner, seed)
@@ -133,7 +133,7 @@ def test_a_whole_tree_is_not_grown_again(monkeypatch: pytest.MonkeyPatch) -> Non
     net, inner, _ = questions(Norm.INF, 1)
     first = CellEngine(net).answer(inner, GROWN)
     assert first.proof is not None
-    monkeypatch.setattr(engine_module, "_WORTH_A_TRY", math.inf)
+    monkeypatch.setattr(hunt_module, "_WORTH_A_TRY", math.inf)
     again = CellEngine(net).answer(inner, replace(GROWN, cutoff=first.bound + 1e-6, known=first.proof.trees))
     assert again.nodes == 0
     assert again.bound <= first.bound + 2e-6

@@ -39,7 +39,12 @@ def with_leaves(seed: int, norm: Norm) -> Iterator[tuple[Case, Leaves, Array, fl
         excess = (0.5 + climbed.bound[some].max() - climbed.bound[some]) * (free.price if case.ascent.priced else 1)
         low, high, made = case.ascent.bounds(shell, phases)
         costs = case.ascent.costs(shell, phases, free)
-        yield case, Leaves(shell, low, high, made, free, excess.astype(np.float32), costs), phases, level
+        yield (
+            case,
+            Leaves(shell, np.full(shell.size, level), low, high, made, free, excess.astype(np.float32), costs),
+            phases,
+            level,
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -63,14 +68,14 @@ def test_rows_prove_what_they_promise_and_no_point_passes_them(
 
     monkeypatch.setattr(tightening, "_by_node", noted)
     for case, leaves, phases, level in with_leaves(seed, norm):
-        rows = case.tightener.rows(leaves, level)
+        rows = case.tightener.rows(leaves)
         x = case.rng.uniform(size=(4000, 2))
         values = case.graph.values(x)
         z = np.concatenate([values[_source(case, k)] for k in case.graph.elementwise], axis=1)
         far = case.region.cost.distance(x - case.centre)
         worth = values[-1] @ case.functional - (0 if case.ascent.priced else LAM * far**case.power)
-        shells, shell = case.hunt._narrowing.places(leaves.peak), leaves.peak
-        flat = np.stack([case.hunt._shells[k].flat for k in shell.tolist()])
+        shells, shell = case.together.narrowing.places(leaves.shell), leaves.shell
+        flat = np.stack([case.hunt.shells[k].flat for k in shell.tolist()])
         bounds = [(flat[:, 0, span], flat[:, 1, span]) for span in case.tightener._graph.spans]
         asked = Asked(
             np.tile(case.functional, (shell.size, 1)),
@@ -81,7 +86,7 @@ def test_rows_prove_what_they_promise_and_no_point_passes_them(
         if not own:
             continue
         nodes = Nodes(shells.take(np.array(own)), [(a[own], b[own]) for a, b in bounds], phases[own])
-        found = tightened(case.hunt._backward, nodes, asked, [row for row in rows if row is not None])
+        found = tightened(case.hunt.backward, nodes, asked, [row for row in rows if row is not None])
         low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
         for k, at, top in [
             v for p in promised for v in zip(p.node.tolist(), p.at.tolist(), p.top.tolist(), strict=True)
@@ -118,11 +123,11 @@ def test_slopes_are_the_differences(seed: int, norm: Norm, monkeypatch: pytest.M
         been.append(given)  # type: ignore[arg-type]
         return slope_of(self, *given)  # type: ignore[arg-type]
 
-    for case, leaves, _, level in with_leaves(seed, norm):
+    for case, leaves, _, _ in with_leaves(seed, norm):
         been.clear()
         with monkeypatch.context() as patch:
             patch.setattr(Tightener, "_slope", noted)
-            case.tightener.rows(leaves, level)
+            case.tightener.rows(leaves)
         for items, alpha, mu, at_level in been[::2]:
             value, slope, in_mu = slope_of(case.tightener, items, alpha, mu, at_level)
             for name, neuron in [("mu", 0), *(("alpha", k) for k in range(case.neurons))]:

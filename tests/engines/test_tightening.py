@@ -19,7 +19,7 @@ from engines.test_growth import FEW, LAM, NORMS, PROVEN, SEEDS, Counts, asked, e
 from engines.test_take_over import elsewhere, hostile
 from oracles import Array, enumerate_cells
 
-import wdaverify.engines.cells.engine as engine_module
+import wdaverify.engines.cells.hunt as hunt_module
 import wdaverify.engines.cells.tightening as tightening
 from wdaverify import cli, read_certificate, recheck, verify
 from wdaverify.certify.proof import Proof, Tightening, Tree
@@ -76,10 +76,10 @@ def test_rows_keep_what_they_promise(seed: int, norm: Norm, distance: bool, monk
     made_of, tighten = tightening._by_node, Narrowing.tighten
     short, gained = list[float](), 0
 
-    def noted(made: Sequence[tightening._Made], leaves: tightening.Leaves, level: float) -> list[Tightening | None]:
+    def noted(made: Sequence[tightening._Made], leaves: tightening.Leaves) -> list[Tightening | None]:
         promised.clear()
         promised.extend((part.node, part.at, part.top) for part in made)
-        return made_of(made, leaves, level)
+        return made_of(made, leaves)
 
     def compared(self: Narrowing, trees: Array, nodes: Sequence[Node], tights: Sequence[Tightening]) -> None:
         nonlocal gained
@@ -221,7 +221,7 @@ def test_trees_with_rows_are_taken_over_by_any_question(
     donors.append(tuple(with_tights(rng, tree, net.n_relus, levels) for tree in hostile(net.n_relus, seed)))
     donors.append((some_tree(rng, net.n_relus, levels, 0.05, 0.4, written=0.5),))
     assert sum(tree.level > -math.inf for known in donors for tree in known) > 0
-    monkeypatch.setattr(engine_module, "_WORTH_A_TRY", worth)
+    monkeypatch.setattr(hunt_module, "_WORTH_A_TRY", worth)
     cost, functional = inner.region.cost, np.zeros(3)
     functional[inner.rival], functional[inner.label] = 1.0, -1.0
     cut = replace(inner, region=replace(inner.region, near=0.1 * inner.region.far, far=0.37 * inner.region.far))

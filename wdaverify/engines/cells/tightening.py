@@ -61,7 +61,7 @@ class Leaves:
 
 
 class Tightener:
-    """Makes rows for nodes, ``most`` at once. ``functional [S, K]``, ``centre [S, n]``, ``multiplier [S]`` (None: distances)."""
+    """Makes rows for nodes, ``most`` at once. ``functional [S, K]``, ``centre [S, n]``, ``multiplier [S]`` (None: distance)."""
 
     def __init__(
         self,
