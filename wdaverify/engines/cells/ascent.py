@@ -16,6 +16,7 @@ Every function of the graph is a ReLU; q is the sum of what the consumers of a n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,8 @@ _TINY = 1e-8
 _CANDIDATES = 3
 """Neurons of which one is chosen to branch on by bounding both sides of each."""
 _LEAST_GAIN = 1e-6
+_NUMBERS, _FEWEST_ROWS = 2**16, 32
+"""Numbers that an array of inputs has where nodes are taken together, about what stays in a core's cache, and the fewest nodes."""
 _FLAT = 1e-3
 """The weight of a neuron's smaller side where its chord costs nothing."""
 
@@ -49,7 +52,7 @@ class Multipliers:
     beta: Floats
     price: Floats
 
-    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Multipliers:
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Multipliers:
         """Those at the given positions."""
         return Multipliers(self.alpha[index], self.beta[index], self.price[index])
 
@@ -76,6 +79,20 @@ class Climbed:
     free: Multipliers
     splits: Ints
     points: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence[Climbed]) -> Climbed:
+        """What became of the nodes of all parts, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        bound, nu, margin, splits, points = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("bound", "nu", "margin", "splits", "points")
+        )
+        alpha, beta, price = (
+            np.concatenate([getattr(part.free, name) for part in parts]) for name in ("alpha", "beta", "price")
+        )
+        return cls(bound, nu, margin, Multipliers(alpha, beta, price), splits, points)
 
 
 class Ascent:
@@ -140,7 +157,16 @@ class Ascent:
     def climb(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: Array) -> Climbed:
         """Ascend ``steps`` steps, fewer where a node's bound passes its ceiling ``[B]``."""
         with np.errstate(all="ignore"):  # what overflows single precision bounds nothing
-            return self._climbed(shell, phases, free, steps, ceiling)
+            parts = [
+                self._climbed(shell[at], phases[at], free.take(at), steps, ceiling[at])
+                for at in self._blocks(shell.size)
+            ]
+        return Climbed.joined(parts)
+
+    def _blocks(self, count: int) -> list[slice]:
+        """Nodes that are taken together."""
+        step = max(_FEWEST_ROWS, _NUMBERS // self._centre.shape[1])
+        return [slice(k, k + step) for k in range(0, max(count, 1), step)]
 
     def _climbed(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: Array) -> Climbed:
         count, everywhere = phases.shape[0], self._sides(shell, phases)
@@ -283,7 +309,11 @@ class Ascent:
 
     def _bound(self, shell: Ints, free: Multipliers, sides: _Sides) -> Floats:
         """The bound of the minimisation, ``[B]``."""
-        return self._top(shell, self._written(shell, free, sides), free)[0]
+        out = np.empty(shell.size, np.float32)
+        for at in self._blocks(shell.size):
+            some = free.take(at)
+            out[at] = self._top(shell[at], self._written(shell[at], some, sides.take(at)), some)[0]
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +331,7 @@ class _Sides:
     chord: Floats
     floor: Floats
 
-    def take(self, at: NDArray[np.bool_]) -> _Sides:
+    def take(self, at: NDArray[np.bool_] | slice) -> _Sides:
         low, high, chord, floor = (part[at] for part in (self.low, self.high, self.chord, self.floor))
         return _Sides(self.made[at], low, high, self.open[at], self.active[at], chord, floor)
 

@@ -30,8 +30,8 @@ _RATE, _RATE_OF_MU = 0.5, 0.4
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8
 _NEURONS, _FEWEST, _MANY = 16, 6, 128.0
 """Of each layer so many, those whose chords cost the node's bound most; fewer where inputs are wide: their rows cost more."""
-_TOGETHER = 512
-"""Rows that climb together."""
+_TOGETHER, _FEWEST_ROWS, _NUMBERS = 512, 32, 2**16
+"""Rows that climb together, at most and at least: as many as have so many numbers of the input, which a core's cache holds."""
 _SHARE = 0.25
 """Mu begins at this share of what makes the neuron's range count as much as what the node's bound is above the level."""
 _GAIN = 0.03
@@ -45,9 +45,9 @@ _STEEPS = np.float32(255.0)
 
 @dataclass(frozen=True, eq=False)
 class Leaves:
-    """Nodes to be tightened, in the order of their shells: the shell ``[B]`` and the level there ``[B]``; of neurons, ``[B, M]`` each, bounds
-    on the sides of their phases, and the sides that both leave (0: open); the multipliers of the nodes' own ascent; by how much
-    their bound exceeds the level ``[B]``; what the chord of each neuron costs it ``[B, M]`` (0 or less: not open).
+    """Nodes to be tightened, in the order of their shells: the shell ``[B]`` and the level there ``[B]``; of neurons, ``[B, M]`` each,
+    bounds on the sides of their phases, and the sides that both leave (0: open); the multipliers of the nodes' own ascent; by how
+    much their bound exceeds the level ``[B]``; what the chord of each neuron costs it ``[B, M]`` (0 or less: not open).
     """
 
     shell: Ints
@@ -76,6 +76,7 @@ class Tightener:
         none = np.zeros(centre.shape[0]) if multiplier is None else multiplier
         self._peaks, self._multiplier, self._power = peaks, none.astype(np.float32), power
         self._neurons = int(np.clip(_MANY / np.sqrt(centre.shape[1]), _FEWEST, _NEURONS))
+        self._together = int(np.clip(_NUMBERS // centre.shape[1], _FEWEST_ROWS, _TOGETHER))
         rows = 2 * self._neurons * len(graph.spans)
         self.most = max(1, int(_PRODUCTS / (max(rows, 1) * (graph.graph.products + _OF_AN_INPUT * centre.shape[1]))))
 
@@ -91,7 +92,7 @@ class Tightener:
                 side = np.tile(np.array([0, 1]), node.size // 2)
                 some = [
                     self._climb(leaves, (low, high), layer, (node[at], neuron[at], side[at]))
-                    for at in (slice(k, k + _TOGETHER) for k in range(0, node.size, _TOGETHER))
+                    for at in (slice(k, k + self._together) for k in range(0, node.size, self._together))
                 ]
                 for part in some:
                     upper = part.at % 2 == 0
