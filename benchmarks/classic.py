@@ -25,7 +25,7 @@ from wdaverify import GroundCost, Loss, Norm, WdroProblem, distances, verify
 
 
 class Case(NamedTuple):
-    """A question: where its data come from, how many samples, and the rest; ``distances`` of each sample in place of a value."""
+    """A question: where its data come from, how many samples, and the rest; ``distances`` of each sample (up to ``within``) in place of a value."""
 
     data: Callable[[int], Data]
     samples: int
@@ -35,11 +35,13 @@ class Case(NamedTuple):
     gap: float = 1e-6
     norm: Norm = Norm.INF
     distances: bool = False
+    within: float = math.inf
 
 
 MARGIN, ZERO_ONE = Loss.MARGIN, Loss.ZERO_ONE
 CASES = {
     "wk17a-500": Case(mnist("wk17a_conv"), 500, ZERO_ONE, math.inf, 0.1),
+    "wk17a-500-distances": Case(mnist("wk17a_conv"), 500, ZERO_ONE, 1, 0.1, distances=True, within=0.1),
     "wk17a-10000": Case(mnist("wk17a_conv"), 10_000, ZERO_ONE, math.inf, 0.1),
     "digits_16x16-100": Case(model("digits_16x16"), 100, MARGIN, 1, 0.05),
     "digits_32x32_robust-50": Case(model("digits_32x32_robust"), 50, MARGIN, 1, 0.05),
@@ -70,8 +72,8 @@ def _run(name: str, seconds: float | None, jobs: int) -> tuple[str, str, float, 
     problem = WdroProblem(network, samples, GroundCost(case.norm, case.order), support, case.loss, case.radius)
     before, begun = _spent(), time.perf_counter()
     if case.distances:
-        found = distances(problem, time_limit=seconds, jobs=jobs, gap=case.gap)
-        closed = sum(b.upper - b.lower <= case.gap or b.lower == math.inf for b in found.brackets)
+        found = distances(problem, time_limit=seconds, jobs=jobs, gap=case.gap, within=case.within)
+        closed = sum(map(found.settled, found.brackets))
         what, reason = f"{closed} of {len(found.brackets)}", found.reason.value
     else:
         result = verify(problem, time_limit=seconds, jobs=jobs, gap=case.gap)

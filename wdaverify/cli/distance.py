@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import click
 
 from wdaverify.cli.ball import no_eps
 from wdaverify.cli.exits import exit_status
@@ -12,6 +15,7 @@ from wdaverify.cli.options import engine, image, page_file, question, run_folder
 from wdaverify.cli.questions import problem_of
 from wdaverify.cli.runs import engine_of, journal_for
 from wdaverify.cli.terminal import live_line
+from wdaverify.cli.values import number
 
 _FIRST_RADIUS = 0.1
 """Where the attacks look first for the distances, which know no radius."""
@@ -21,10 +25,16 @@ _FIRST_RADIUS = 0.1
 @question("radius", "eps", "order", "loss", "label-cost", "functionals", "logits")
 @no_eps("distances know no radius: verify --eps E --loss zero-one is the share of samples with an error within E")
 @engine()
+@click.option(
+    "--within",
+    type=number(0, above=True),
+    metavar="R",
+    help="Distances of at least R are not looked into further.",
+)
 @run_folder
 @page_file("distances")
 @image
-def distance(*, run_folder: str | None, image_shape: tuple[int, ...] | None, **asked: Any) -> int:
+def distance(*, run_folder: str | None, image_shape: tuple[int, ...] | None, within: float | None, **asked: Any) -> int:
     """Exact distance of each sample to an error.
 
     The nearest point within the support that the network gets wrong (a tie counts), and its distance.
@@ -44,7 +54,8 @@ def distance(*, run_folder: str | None, image_shape: tuple[int, ...] | None, **a
     from wdaverify.wdro.distances import distances as run
 
     with live_line(asked["quiet"]) as live, journal_for(run_folder, asked) as journal:
-        result = run(problem, **engine_of(asked), device=asked["device"], progress=live, journal=journal)
+        far = math.inf if within is None else within
+        result = run(problem, **engine_of(asked), device=asked["device"], progress=live, journal=journal, within=far)
     hand_over(
         asked,
         problem,

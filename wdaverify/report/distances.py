@@ -26,6 +26,7 @@ def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
         "exact": result.exact,
         "reason": result.reason.value,
         "gap_asked": number(result.gap_asked),
+        "within": number(result.within),
         **{name: asked[name] for name in ("norm", "cost_weights", "support")},
         "error_rate": error_rate_json(problem),
         "seconds": number(result.seconds),
@@ -63,6 +64,8 @@ def distances_summary(result: DistancesResult) -> str:
         there, flip = "-" if found is None else str(found), flips[k]
         single = "-" if flip is None else flip.value
         note = "  no error in the support" if bracket.lower == math.inf else ""
+        if result.within <= bracket.lower < math.inf:
+            note = "  beyond what was asked about"
         ends = f"{down(bracket.lower, digits)}, {up(bracket.upper, digits)}"
         lines.append(f"{k:6d}  {label:5d}  {there:>5}  {single:<12}  {ends}{note}")
     word = "exact" if result.exact else "bracket"
@@ -71,7 +74,9 @@ def distances_summary(result: DistancesResult) -> str:
     )
     rates = error_rates(result.problem)
     facts = [] if rates is None else [("error rate", rates_text(rates, ""))]
-    held = holders((b.sample, 1.0, b.lower, b.upper) for b in result.brackets)
+    if result.within < math.inf:
+        facts.insert(0, ("asked", f"whether there is an error nearer than {result.within:g}, and how near"))
+    held = holders((b.sample, 1.0, b.lower, b.upper) for b in result.brackets if not result.settled(b))
     ways = "" if result.exact else ways_on(result.reason.value, 0.0, math.inf, OF_SAMPLES)
     facts += [("next", ways), ("", held_open(held))] if ways and held else []
     return "\n".join(lines) + "\n\n" + rows(facts)

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
+from wdaverify.given import real
 from wdaverify.journal.store import Journal
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
@@ -44,7 +46,7 @@ class DistancesResult(Shown):
 
     ``points [N]`` are inputs ``[n]`` at distance ``upper``, None where there is none; ``classes [N]`` what the network says there,
     ``float32 [N]`` whether they are errors in float32 too. Where the gap leaves room for it a point is a little farther than the
-    nearest error known, so that it is.
+    nearest error known, so that it is. What lies beyond ``within`` was not looked for: a lower end there is all that was asked.
     """
 
     problem: WdroProblem
@@ -57,30 +59,37 @@ class DistancesResult(Shown):
     solves: int
     notices: tuple[str, ...]
     float32: tuple[Flip | None, ...] = ()
+    within: float = math.inf
+
+    def settled(self, bracket: SampleBracket) -> bool:
+        """Whether a bracket is closed to the gap asked for, or beyond what was asked about."""
+        return bracket.upper - bracket.lower <= self.gap_asked or bracket.lower >= self.within
 
     def __repr__(self) -> str:
-        closed = sum(b.upper - b.lower <= self.gap_asked or b.lower == math.inf for b in self.brackets)
+        closed = sum(map(self.settled, self.brackets))
         return line(f"distances of {len(self.brackets)} samples", f"{closed} exact", self.reason.value)
 
     @property
     def exact(self) -> bool:
-        """Whether every bracket is closed to the gap asked for."""
-        return all(b.upper - b.lower <= self.gap_asked or b.lower == math.inf for b in self.brackets)
+        """Whether every bracket is closed to the gap asked for, or beyond what was asked about."""
+        return all(map(self.settled, self.brackets))
 
 
 class _DistanceSearch(ZeroOneSearch):
     """Every distance matters, not only those at a radius."""
 
-    def __init__(self, run: Run, witness: Witness) -> None:
+    def __init__(self, run: Run, witness: Witness, within: float) -> None:
+        self._within = within
         super().__init__(run, witness)
         if not self._problem.support.bounded:
             self._screen.reach = np.full(len(self._problem.samples), _FARTHEST)
+        self._screen.reach = np.minimum(self._screen.reach, within)
 
     def _open(self) -> Array:
         """How wide each sample's bracket is."""
         low, high = self.low(), self.high
         with np.errstate(invalid="ignore"):
-            width = np.where(np.isinf(low), 0.0, high - low)
+            width = np.where(low >= self._within, 0.0, high - low)
         return np.where(self._problem.samples.w > 0, width, 0.0)
 
     def _update(self) -> None:
@@ -89,6 +98,10 @@ class _DistanceSearch(ZeroOneSearch):
     def _widths(self) -> tuple[Array, float]:
         width = self._open()
         return np.where(width > self._run.options.gap, np.minimum(width, 1e300), 0.0), 0.0
+
+    def _open_items(self) -> NDArray[np.int64]:
+        items = super()._open_items()
+        return items[self._low[items] < self._within]
 
     def _gap(self, distance: float, lam: float) -> float:
         return 0.5 * self._run.options.gap
@@ -113,6 +126,7 @@ def distances(
     progress: Report | None = None,
     journal: Journal | None = None,
     reproduced: bool = True,
+    within: float = math.inf,
 ) -> DistancesResult:
     """The distance of every sample to its nearest error, bracketed to ``gap``.
 
@@ -120,6 +134,7 @@ def distances(
         problem: a zero-one question; its radius says where the attacks look first, its order and label cost do not matter.
         solver, gap, time_limit, jobs, device, seed, progress, journal: as ``verify``; the bracket that progress tells is the widest one.
         reproduced: look for errors that float32 reproduces within the gap; if not, the nearest ones stand as they were found.
+        within: a distance of at least this is not looked into further: its lower end is this or more, its upper end may stay open.
 
     Raises:
         ProblemError: another loss, or an option outside what is accepted.
@@ -133,8 +148,9 @@ def distances(
     samples = replace(
         problem.samples, w=np.full(len(problem.samples), 1 / len(problem.samples))
     )  # weights have no say in distances
+    within = real("within", within, "a number above 0, or inf", lambda v: v > 0)
     cost = replace(problem.cost, order=1, label_cost=math.inf)
-    asked = replace(problem, samples=samples, cost=cost, radius=max(problem.radius, 1e-3))
+    asked = replace(problem, samples=samples, cost=cost, radius=min(max(problem.radius, 1e-3), within))
     check_family(asked, options)
     choose(options.solver)
     begun = time.monotonic()
@@ -143,7 +159,7 @@ def distances(
     try:
         with one_thread(), deciding_until(run.deadline):
             refuse_overflow(asked)
-            search = _DistanceSearch(run, stay_put(asked))
+            search = _DistanceSearch(run, stay_put(asked), within)
             reason = _searched(run, search)
             brackets, points = search.per_sample(), search.nearest()
             if reproduced:
@@ -166,6 +182,7 @@ def distances(
         solves=sum(run.solves.values()),
         notices=(*asked.network.notices, *run.notices()),
         float32=_in_float32(asked, points),
+        within=within,
     )
     ended("distances", result.reason.value, _widest(result.brackets), result.solves, result.seconds, result.notices)
     return result

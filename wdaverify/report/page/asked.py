@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shlex
 from io import StringIO
 from typing import Any
@@ -308,6 +309,8 @@ def _run_options(document: Document) -> list[str]:
         out += ["--solver", data["solver"]["asked"]]
         if data["threshold"] is not None:
             out += ["--threshold", repr(float(data["threshold"]))]
+    if document.kind == "distances" and number(data.get("within", "inf")) < math.inf:
+        out += ["--within", repr(number(data.get("within", "inf")))]
     if "gap_asked" in data:
         out += ["--gap", repr(float(data["gap_asked"]))]
     return out + (["--seed", str(data["seed"])] if "seed" in data else [])

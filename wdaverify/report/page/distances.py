@@ -37,6 +37,8 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         remark = f"The network gets sample {nearest['sample']} wrong as it is."
     elif nearest is not None:
         remark = f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
+    if number(data.get("within", "inf")) < math.inf:
+        remark += f" Distances of {plain(number(data['within']))} or more were not asked about."
     answer = Answer(
         status,
         words.STATUS[status],
