@@ -25,7 +25,7 @@ from wdaverify import GroundCost, Loss, Norm, WdroProblem, distances, verify
 
 
 class Case(NamedTuple):
-    """A question: where its data come from, how many samples, and the rest; ``distances`` of each sample (up to ``within``) in place of a value."""
+    """A question: where its data come from, how many samples, and the rest; ``distances`` of each sample in place of a value."""
 
     data: Callable[[int], Data]
     samples: int
