@@ -11,7 +11,8 @@ from checking.small import network_of, random_disjunct, random_question, value_o
 from graph.graphs import steered_graph
 
 from wdaverify import check
-from wdaverify.checking import bounding, cells, rows, splitting, step
+from wdaverify.certify import confined, rows
+from wdaverify.checking import cells, splitting, step
 from wdaverify.checking import check as asked
 from wdaverify.checking.result import Ended, Outcome
 from wdaverify.specification.model import Box, Disjunct, Row, Specification
@@ -88,13 +89,13 @@ def test_planted_faults_are_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
 
     searched = splitting.Search.of.__func__
 
-    def fewer(cls, *args):
-        made = searched(cls, *args)
+    def fewer(cls, *args, **options):
+        made = searched(cls, *args, **options)
         keep = slice(0, -1) if fault == "lost disjunct" else slice(1, None)
         made.blocks = [block.take(keep) for block in made.blocks]
         return made
 
-    halve, clip, most = step._halved, bounding._clipped, bounding.Bounding._top
+    halve, clip, most = step._halved, confined._clipped, confined.Confining.of
     if fault in ("swapped row", "dropped row"):
         monkeypatch.setattr(rows.Rows, "of", classmethod(changed))
     elif fault in ("lost disjunct", "lost box"):
@@ -102,9 +103,9 @@ def test_planted_faults_are_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(splitting.Points, "attack", lambda *_: None)
     elif fault == "lost half":
 
-        def half(bounded, asked_rows):
-            halves, stuck = halve(bounded, asked_rows)
-            return halves.take(slice(0, len(halves) // 2)), stuck
+        def half(boxes, axis):
+            halves = halve(boxes, axis)
+            return halves.take(slice(0, len(halves) // 2))
 
         monkeypatch.setattr(step, "_halved", half)
         monkeypatch.setattr(splitting.Points, "attack", lambda *_: None)
@@ -114,10 +115,15 @@ def test_planted_faults_are_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
             low, high, empty = clip(const, slopes, level)
             return -high, -low, empty
 
-        monkeypatch.setattr(bounding, "_clipped", turned)
+        monkeypatch.setattr(confined, "_clipped", turned)
         monkeypatch.setattr(splitting.Points, "attack", lambda *_: None)
     else:
-        monkeypatch.setattr(bounding.Bounding, "_top", lambda *args: most(*args) - 0.02)
+
+        def low(*args, **options):
+            found = most(*args, **options)
+            return dataclasses.replace(found, top=found.top - 0.02)
+
+        monkeypatch.setattr(confined.Confining, "of", low)
     with pytest.raises(AssertionError):
         [agrees(seed, time_limit=1) for seed in range(20)]
 

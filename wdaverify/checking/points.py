@@ -8,9 +8,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.rows import Rows
+from wdaverify.checking.least import least_row
 from wdaverify.checking.replay import Replay, single
 from wdaverify.checking.result import Counterexample
-from wdaverify.checking.rows import Rows, least_row
 from wdaverify.network.model import Array
 from wdaverify.specification.model import Specification
 

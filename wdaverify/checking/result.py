@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wdaverify.certify.unsat import UnsatCertificate
 from wdaverify.digits import down, places, up
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.specification.model import Specification
@@ -64,7 +65,8 @@ class CheckResult:
     """``lower <= v <= upper`` for ``v = max over disjuncts, x of min_r row_r(x)``, and what follows from it.
 
     v < 0: no input satisfies any disjunct; how far the rows are from that is in their own units. ``upper`` is proven; ``lower`` is what the
-    best point found is worth in real arithmetic (-inf: none was evaluated; v is -inf where there is no disjunct).
+    best point found is worth in real arithmetic (-inf: none was evaluated; v is -inf where there is no disjunct). ``certificate`` proves
+    unsat, where it was asked for.
     """
 
     network: ReluNetwork
@@ -78,6 +80,7 @@ class CheckResult:
     time_limit: float | None
     seed: int
     notices: tuple[str, ...]
+    certificate: UnsatCertificate | None = None
 
     @property
     def decided(self) -> bool:

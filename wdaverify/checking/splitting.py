@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from wdaverify.certify.rows import Rows
 from wdaverify.checking.bounding import Boxes
 from wdaverify.checking.points import Points
 from wdaverify.checking.result import Ended
-from wdaverify.checking.rows import Rows
 from wdaverify.checking.step import Stepped, Stepper
+from wdaverify.checking.trace import Tracer
 from wdaverify.specification.model import Specification
 
 _BATCH, _NUMBERS = 256, 2**18
@@ -27,8 +28,10 @@ _MOST = 2**21
 """Beyond so many open boxes the newest go first, which keeps them from growing in number."""
 _LEVEL = 0.5
 """What is clipped has a row below this share of the best point's least row."""
-_MORE, _GRACE = 1.0, 5.0
-"""How long a point of real arithmetic alone is searched on for one that is replayed: so many times what it took, and seconds."""
+_LEAST = 1e-100
+"""The least distance of that level from 0."""
+_GRACE = 5.0
+"""How long a point of real arithmetic alone is searched on for one that is replayed, in seconds."""
 
 
 @dataclass(eq=False)
@@ -44,18 +47,27 @@ class Search:
     count: int = 0
     rounds: int = 0
     told: Callable[[], None] = field(default=lambda: None)
+    tracer: Tracer | None = None
+    numbered: int = 0
+    level: float = -_LEAST
+    """The largest at which boxes were clipped."""
 
     @classmethod
-    def of(cls, rows: Rows, specification: Specification, points: Points, deadline: float) -> Search:
-        """Of every disjunct its box."""
+    def of(
+        cls, rows: Rows, specification: Specification, points: Points, deadline: float, *, traced: bool = False
+    ) -> Search:
+        """Of every disjunct its box; traced where a proof is wanted."""
         boxes = [disjunct.box for disjunct in specification.disjuncts]
         whole = Boxes(
             np.stack([box.lower for box in boxes]),
             np.stack([box.upper for box in boxes]),
             np.arange(len(boxes)),
             np.full(len(boxes), math.inf),
+            np.arange(len(boxes)),
         )
-        return cls(Stepper(rows), points, deadline, [whole])
+        search = cls(Stepper(rows), points, deadline, [whole])
+        search.tracer, search.numbered = Tracer() if traced else None, len(boxes)
+        return search
 
     @property
     def open(self) -> int:
@@ -79,7 +91,7 @@ class Search:
             self.blocks = []
             while first < len(whole) and time.monotonic() <= self.deadline:
                 batch = whole.take(slice(first, first + self.size))
-                self._learn(self.stepper.root(batch))
+                self._learn(self.stepper.root(batch), halved=False)
                 first += len(batch)
                 self.count += len(batch)
         finally:
@@ -112,7 +124,7 @@ class Search:
     def _round(self, threads: ThreadPoolExecutor | None, jobs: int) -> None:
         """A batch for each thread; nothing is lost where it is interrupted."""
         before = list(self.blocks)
-        level = -_LEVEL * max(-self.points.lower, 1e-100) if math.isfinite(self.points.lower) else -1e-100
+        level = -_LEVEL * max(-self.points.lower, _LEAST) if math.isfinite(self.points.lower) else -_LEAST
         try:
             batches = [self._take(self.size) for _ in range(jobs if threads is not None else 1) if self.blocks]
             if threads is None:
@@ -120,7 +132,8 @@ class Search:
             else:
                 found = list(threads.map(lambda batch: self.stepper.step(batch, level), batches))
             for stepped in found:
-                self._learn(stepped)
+                self._learn(stepped, halved=True)
+            self.level = max(self.level, level)
         except BaseException:
             self.blocks = before
             raise
@@ -141,10 +154,16 @@ class Search:
             whole = whole.take(order[:size])
         return whole
 
-    def _learn(self, stepped: Stepped) -> None:
+    def _learn(self, stepped: Stepped, *, halved: bool) -> None:
         self.closed = max(self.closed, stepped.closed)
+        if self.tracer is not None:
+            self.tracer.learn(stepped.traces, self.numbered)
         if len(stepped.stuck):
             self.stuck = max(self.stuck, float(stepped.stuck.top.max()))
-        if len(stepped.halves):
-            self.blocks.append(stepped.halves)
+        left = stepped.halves
+        if halved:
+            left = replace(left, node=np.arange(self.numbered, self.numbered + len(left)))
+            self.numbered += len(left)
+        if len(left):
+            self.blocks.append(left)
         self.points.take(stepped.points, stepped.tried)
