@@ -231,6 +231,8 @@ def _read(stream: BinaryIO, memory: int) -> Certificate:
 def _arrays(stream: BinaryIO, names: Iterable[str], most: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
     """Arrays of an archive, each of the type it must have, that take so many bytes together at most."""
     with ArrayArchive(stream, most, width=1) as archive:
+        if "tree_clips" in archive.names:
+            raise UnreadableError("it is a certificate of unsat (check --certificate), which goes with a specification")
         missing = () if _OF_TIGHTENING[0] in archive.names else _OF_TIGHTENING
         return {name: archive.read(name, _ARRAYS[name]) for name in names if name not in missing}
 

@@ -141,7 +141,7 @@ class Confining:
         whole = weights.sum(axis=1)
         mixed = np.where(whole > 0, (total + lost) / np.where(whole > 0, whole, 1.0), np.inf)
         mixed = mixed + dot_error(width + 4) * np.abs(mixed)
-        return alone, np.asarray(np.where(mixed < alone, mixed, alone))
+        return alone, np.fmin(alone, mixed)
 
 
 def middle(lower: Array, upper: Array) -> tuple[Array, Array]:

@@ -139,7 +139,7 @@ class _Run:
         if search.tracer is not None and self.upper < 0 and points.real is None and points.found is None:
             size = rows.moving.size, rows.which.shape[1]
             trees = search.tracer.trees(len(self.specification.disjuncts), *size)
-            self.proof = self._proof(*size, search.level, trees)
+            self.proof = self._proof(*size, search.level if math.isfinite(search.level) else -1.0, trees)
         return ended
 
     def _proof(self, moving: int, rows: int, level: float, trees: tuple[Halvings, ...]) -> UnsatCertificate:

@@ -49,8 +49,8 @@ class Search:
     told: Callable[[], None] = field(default=lambda: None)
     tracer: Tracer | None = None
     numbered: int = 0
-    level: float = -_LEAST
-    """The largest at which boxes were clipped."""
+    level: float = -math.inf
+    """The largest at which boxes were clipped; -inf: none was."""
 
     @classmethod
     def of(
