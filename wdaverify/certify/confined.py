@@ -139,9 +139,9 @@ class Confining:
         total = found[:, width] + paid.sum(axis=1)
         lost = dot_error(width + 4) * (np.abs(found[:, width]) + np.abs(paid).sum(axis=1)) + underflow(width)
         whole = weights.sum(axis=1)
-        mixed = np.where(whole > 0, (total + lost) / np.where(whole > 0, whole, 1.0), np.inf)
+        mixed: Array = np.where(whole > 0, (total + lost) / np.where(whole > 0, whole, 1.0), np.inf)
         mixed = mixed + dot_error(width + 4) * np.abs(mixed)
-        return alone, np.fmin(alone, mixed)
+        return alone, np.asarray(np.fmin(alone, mixed), np.float64)
 
 
 def middle(lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -152,7 +152,7 @@ def middle(lower: Array, upper: Array) -> tuple[Array, Array]:
 
 def kept(codes: Codes) -> tuple[Array, Array]:
     """``low, high [..., k]`` within [-1, 1]: where e stays."""
-    cut = codes * (2.0 / _PARTS)
+    cut: Array = codes.astype(np.float64) * (2.0 / _PARTS)
     return -1.0 + cut[..., 0, :], 1.0 - cut[..., 1, :]
 
 

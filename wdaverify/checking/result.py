@@ -8,6 +8,7 @@ from enum import StrEnum
 from wdaverify.certify.unsat import UnsatCertificate
 from wdaverify.digits import down, places, up
 from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.shown import Shown
 from wdaverify.specification.model import Specification
 
 
@@ -61,7 +62,7 @@ class Effort:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CheckResult:
+class CheckResult(Shown):
     """``lower <= v <= upper`` for ``v = max over disjuncts, x of min_r row_r(x)``, and what follows from it.
 
     v < 0: no input satisfies any disjunct; how far the rows are from that is in their own units. ``upper`` is proven; ``lower`` is what the
