@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wdaverify.errors import InputError
@@ -69,15 +70,12 @@ def _instance(folder: Path, line: int, row: list[str]) -> Instance:
 
 def _found(folder: Path, name: str) -> str:
     """The file, or the packed one beside it: benchmarks are handed on packed, and lists name what is unpacked."""
-    plain = folder / name
-    packed = plain.with_name(f"{plain.name}.gz")
-    return str(packed if not plain.exists() and packed.exists() else plain)
+    plain = str(folder / name)
+    return f"{plain}.gz" if not os.path.exists(plain) and os.path.exists(f"{plain}.gz") else plain
 
 
 def _named(instances: list[Instance]) -> list[Instance]:
     """With names that differ: those that do not are numbered by their places."""
-    from dataclasses import replace
-
     counts = Counter(instance.name for instance in instances)
     return [
         one if counts[one.name] == 1 else replace(one, name=f"{one.name} ({k})") for k, one in enumerate(instances, 1)

@@ -132,5 +132,7 @@ def _totals(rows: list[Json]) -> Facts:
 
 
 def heading(name: str, document: Document) -> str:
-    """Of a row's own section."""
+    """Of a row's own section; the name of an instance says what it is about."""
+    if document.kind == "check":
+        return name
     return f"{name}: {asked.heading(document)} of {document.data['network']['name']}"
