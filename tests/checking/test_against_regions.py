@@ -15,6 +15,7 @@ from wdaverify.certify import confined, rows
 from wdaverify.checking import cells, splitting, step
 from wdaverify.checking import check as asked
 from wdaverify.checking.result import Ended, Outcome
+from wdaverify.checking.scaling import scaled
 from wdaverify.specification.model import Box, Disjunct, Row, Specification
 
 TOLERANCE = 1e-7
@@ -136,11 +137,10 @@ def test_many_inputs_are_left_to_the_cells(seed: int, monkeypatch: pytest.Monkey
     graph = steered_graph(seed)
     near = [float(rng.choice([-1e-2, 1e-2, -0.3])) for _ in range(2)]
     found = [random_disjunct(rng, graph, v) for v in near]
-    exact = [  # coefficients that are doubles
-        Disjunct(d.box, tuple(_dyadic(row) for row in d.rows)) for d in found
-    ]
-    value = max(value_of(graph, d) for d in exact)
-    specification = Specification(graph.inputs, graph.outputs, tuple(exact), "made here", "")
+    if seed % 2:  # coefficients that are doubles; else tenths, which are times a whole number
+        found = [Disjunct(d.box, tuple(_dyadic(row) for row in d.rows)) for d in found]
+    value = max(value_of(graph, d) for d in found)
+    specification = Specification(graph.inputs, graph.outputs, tuple(found), "made here", "")
     result = check(network_of(graph), specification, time_limit=60)
     assert result.effort.engine == "cells"
     assert result.outcome is (Outcome.UNSAT if value < 0 else Outcome.SAT_IN_REALS)
@@ -155,6 +155,24 @@ def _dyadic(row: Row) -> Row:
         return tuple((k, Fraction(float(c))) for k, c in coefficients)
 
     return Row(of(row.outputs), of(row.inputs), row.offset, row.strict)
+
+
+def test_rows_times_a_whole_number() -> None:
+    """Coefficients become doubles where a factor makes them so, and nothing else changes."""
+    graph = steered_graph(1)
+    found = random_disjunct(np.random.default_rng(2), graph, -0.1)
+    rows_ = tuple(
+        Row(((0, Fraction(7, 10)), (1, Fraction(-k, 3))), ((0, Fraction(1, 4)),), Fraction(1, 7)) for k in (1, 2)
+    )
+    specification = Specification(graph.inputs, graph.outputs, (Disjunct(found.box, rows_),), "s", "")
+    times, factor = scaled(specification)
+    assert factor == 15
+    assert times.disjuncts[0].box is found.box
+    for old, new in zip(rows_, times.disjuncts[0].rows, strict=True):
+        assert [c * 15 for _, c in old.outputs] == [c for _, c in new.outputs]
+        assert ([(0, Fraction(15, 4))], Fraction(15, 7)) == (list(new.inputs), new.offset)
+    wild = Row(((0, Fraction(1, 3**40)), (1, Fraction(1))), (), Fraction(0))
+    assert scaled(dataclasses.replace(specification, disjuncts=(Disjunct(found.box, (wild,)),))) is None
 
 
 def test_the_least_row_by_relus() -> None:

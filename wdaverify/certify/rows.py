@@ -43,8 +43,6 @@ class Rows:
     """Inputs that are not fixed, up to rounding."""
     widths: Array
     """Of the moving inputs, in each disjunct's box, ``[D, k]``."""
-    exact: bool
-    """Whether all coefficients are doubles."""
 
     @classmethod
     def of(cls, network: ReluNetwork, specification: Specification) -> Rows:
@@ -64,7 +62,6 @@ class Rows:
                 offset[d, r] = float_up(smallest)
         outputs = _matrix([row for row, _ in places], network.n_outputs)
         inputs = _matrix([row for _, row in places], network.n_inputs)
-        exact = outputs[1] is None and inputs[1] is None
         last = len(network.graph.nodes) - 1
         parts: dict[int, LinearMap] = {last: Dense(*outputs)}
         if any(row for _, row in places):
@@ -73,7 +70,7 @@ class Rows:
         graph = canonical(Graph((*network.graph.nodes, node), network.n_inputs))
         moving = _moving(disjuncts)
         widths = np.stack([(d.box.upper - d.box.lower)[moving] for d in disjuncts])
-        return cls(network, graph, which, offset, outputs[0], inputs[0], moving, widths, exact)
+        return cls(network, graph, which, offset, outputs[0], inputs[0], moving, widths)
 
     def values(self, x: Array, disjunct: Ints) -> Array:
         """The rows ``[B, R]`` of points ``[B, n]``, each of its disjunct ``[B]``, in double precision: inf for none."""

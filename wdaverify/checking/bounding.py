@@ -95,6 +95,10 @@ class Bounding:
         """How many doubles an array holds for one box."""
         return self._confining.numbers()
 
+    def at(self, x: Array, disjunct: int) -> Confined:
+        """Of boxes that are one point each, ``x [B, n]``."""
+        return self._confining.of(x, x, np.full(len(x), disjunct), -np.inf)
+
     def bounded(self, boxes: Boxes, level: float, *, deep: bool = False) -> Bounded:
         """Bound and clip; deep at bounds of the neurons that are tightened first, at some cost."""
         moving = self._rows.moving

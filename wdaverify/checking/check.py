@@ -7,6 +7,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from threadpoolctl import threadpool_limits
 
@@ -16,11 +17,13 @@ from wdaverify.certify.unsat import UnsatCertificate
 from wdaverify.checking.points import Points
 from wdaverify.checking.replay import Replay
 from wdaverify.checking.result import CheckResult, Counterexample, Effort, Ended, Outcome
+from wdaverify.checking.scaling import scaled
 from wdaverify.checking.splitting import Search
 from wdaverify.errors import ProblemError, SpecificationError
 from wdaverify.given import called, flag, instance
 from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.network.onnx_reader import load_network
+from wdaverify.rounding import float_up
 from wdaverify.specification.model import Specification
 from wdaverify.specification.reader import load_specification
 from wdaverify.wdro.options import Options
@@ -118,7 +121,8 @@ class _Run:
 
     def _search(self, rows: Rows, points: Points) -> Ended:
         self._tell("attack", points, math.inf, 0, 1)
-        if rows.moving.size > _FEW and rows.exact:
+        doubles = scaled(self.specification) if rows.moving.size > _FEW else None
+        if doubles is not None:
             self.engine = "cells"
             if self.certificate:
                 raise SpecificationError(
@@ -126,7 +130,7 @@ class _Run:
                     f"which up to {_FEW} moving inputs are decided by; leave the certificate out"
                 )
             points.attack(self.asked.seed, min(self.deadline, time.monotonic() + self._share()))
-            return Ended.DECIDED if points.over else self._by_cells(points)
+            return Ended.DECIDED if points.over else self._by_cells(points, *doubles)
         search = Search.of(rows, self.specification, points, self.deadline, traced=self.certificate)
         search.told = lambda: self._tell("split", points, search.upper, search.rounds, search.open, search.count)
         try:
@@ -150,25 +154,28 @@ class _Run:
         """Seconds for an attack in front of the cells."""
         return 30.0 if self.asked.time_limit is None else 0.2 * self.asked.time_limit
 
-    def _by_cells(self, points: Points) -> Ended:
+    def _by_cells(self, points: Points, specification: Specification, factor: int) -> Ended:
+        """Of the specification times a factor."""
         from wdaverify.checking.cells import by_cells  # which loads what solves
 
         def told(progress: Progress) -> None:
             if self.progress is not None:
-                self.progress(replace(progress, lower=max(progress.lower, points.lower)))
+                lower, upper = max(progress.lower / factor, points.lower), progress.upper / factor
+                self.progress(replace(progress, lower=min(lower, upper), upper=upper))
 
         def limit() -> float | None:
             return None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic())
 
-        self.upper, ended, self.boxes = by_cells(
+        upper, ended, self.boxes = by_cells(
             self.network,
-            self.specification,
+            specification,
             points,
             limit=limit,
             jobs=self.asked.jobs,
             seed=self.asked.seed,
             progress=told,
         )
+        self.upper = float_up(Fraction(upper) / factor) if math.isfinite(upper) else upper
         return ended
 
     def _tell(self, phase: str, points: Points, upper: float, rounds: int, left: int, boxes: int = 0) -> None:

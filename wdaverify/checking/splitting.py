@@ -20,6 +20,7 @@ from wdaverify.checking.points import Points
 from wdaverify.checking.result import Ended
 from wdaverify.checking.step import Stepped, Stepper
 from wdaverify.checking.trace import Tracer
+from wdaverify.network.model import Array
 from wdaverify.specification.model import Specification
 
 _BATCH, _NUMBERS = 256, 2**18
@@ -30,8 +31,10 @@ _LEVEL = 0.5
 """What is clipped has a row below this share of the best point's least row."""
 _LEAST = 1e-100
 """The least distance of that level from 0."""
+_NEAR, _ROUNDING = 2.0**-36, 2.0**-44
+"""Of the sizes that rows are sums of: what is little to bounds, and what is no more than their rounding."""
 _GRACE = 5.0
-"""How long a point of real arithmetic alone is searched on for one that is replayed, in seconds."""
+"""How long a point of real arithmetic alone is searched on for one that is replayed, and a tie for any, in seconds."""
 
 
 @dataclass(eq=False)
@@ -49,6 +52,8 @@ class Search:
     told: Callable[[], None] = field(default=lambda: None)
     tracer: Tracer | None = None
     numbered: int = 0
+    _at: tuple[tuple[Array, int], float, float] | None = None
+    """The best point, and what bounds say there."""
     level: float = -math.inf
     """The largest at which boxes were clipped; -inf: none was."""
 
@@ -65,7 +70,8 @@ class Search:
             np.full(len(boxes), math.inf),
             np.arange(len(boxes)),
         )
-        search = cls(Stepper(rows), points, deadline, [whole])
+        stepper = Stepper(rows, np.stack([whole.lower, whole.upper], axis=1))
+        search = cls(stepper, points, deadline, [whole])
         search.tracer, search.numbered = Tracer() if traced else None, len(boxes)
         return search
 
@@ -100,7 +106,7 @@ class Search:
 
     def run(self, jobs: int) -> Ended:
         """Until all boxes are closed, a counterexample is found, or the time is over; a KeyboardInterrupt is the caller's."""
-        late = math.inf
+        late, pushed = math.inf, False
         with ExitStack() as stack:
             threads = None
             if jobs > 1:
@@ -110,9 +116,11 @@ class Search:
                 now = time.monotonic()
                 if now > self.deadline:
                     return Ended.TIME_LIMIT
-                if self.points.real is not None and late == math.inf:
-                    late = now + _GRACE
+                if self.points.real is not None and not pushed:
+                    late, pushed = now + _GRACE, True
                     self.points.polish(min(late, self.deadline))
+                elif late == math.inf and self._tied():
+                    late = now + _GRACE
                 if self.points.over:
                     return Ended.DECIDED
                 if now > late:
@@ -139,6 +147,21 @@ class Search:
             raise
         self.count += sum(map(len, batches))
         self.rounds += 1
+
+    def _tied(self) -> bool:
+        """Whether v is 0 as nearly as bounds can tell.
+
+        They are nowhere much above 0, and at the best point itself not below it; or both ends differ from 0 by rounding alone.
+        """
+        best = self.points.best
+        if best is None or not 0 <= self.upper < math.inf:
+            return False
+        if self._at is None or self._at[0] is not best:
+            self._at = (best, *self.stepper.at(*best))
+        _, top, size = self._at
+        if top >= 0 and self.upper <= top + _NEAR * size:
+            return True
+        return max(-self.points.lower, self.upper) <= _ROUNDING * size
 
     def _take(self, size: int) -> Boxes:
         """The blocks that go first, as one batch of at most so many boxes; what is left of the last one stays."""

@@ -38,14 +38,21 @@ class Stepped:
 
 
 class Stepper:
-    """Steps on boxes of one specification; threads may share it."""
+    """Steps on boxes of one specification, whose disjuncts have ``corners [D, 2, n]``; threads may share it."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._bounding, self._rows = Bounding(rows), rows
+    def __init__(self, rows: Rows, corners: Array) -> None:
+        self._bounding, self._rows, self._corners = Bounding(rows), rows, corners
 
     def numbers(self) -> int:
         """How many doubles an array of a step holds for one box."""
         return self._bounding.numbers()
+
+    def at(self, x: Array, disjunct: int) -> tuple[float, float]:
+        """What bounds say of the least row at one point ``x [n]``, and the sizes that its rows are sums of, there and at corners."""
+        found = self._bounding.at(np.stack([x, *self._corners[disjunct]]), disjunct)
+        rows, offset = self._rows.which[disjunct], self._rows.offset[disjunct]
+        size = found.form.size()[:, rows] + np.where(np.isfinite(offset), np.abs(offset), 0.0)
+        return float(found.top[0]), float(size.max())
 
     def root(self, boxes: Boxes) -> Stepped:
         """Bound alone, as cheaply as can be: what is left open is whole."""
