@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -234,6 +236,21 @@ def test_the_command(files: tuple[str, str, str], tmp_path: Path, capsys: pytest
     assert run("recheck", network, specification, network) == 2
     assert run("recheck", network, specification, cert, "--samples", "3") == 2
     assert "--samples is about samples" in capsys.readouterr().err
+
+
+def test_the_checker_is_alone(files: tuple[str, str, str]) -> None:
+    """No solver, no torch, and nothing of the search is loaded where unsat is rechecked."""
+    network, specification, cert = files
+    assert run("check", network, specification, "--certificate", cert, "--quiet") == 0
+    code = (
+        "import sys; from wdaverify.cli import _run; "
+        f"assert _run(['recheck', {network!r}, {specification!r}, {cert!r}]) == 0; "
+        "heavy = {'torch', 'highspy', 'gurobipy', 'cvxpy', 'scipy', 'onnxruntime'} & set(sys.modules); assert not heavy, heavy; "
+        "own = [m for m in sys.modules if m.startswith(('wdaverify.checking', 'wdaverify.engines', 'wdaverify.solvers', "
+        "'wdaverify.encoding', 'wdaverify.attacks'))]; assert not own, own"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_proof_where_there_is_none(files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
