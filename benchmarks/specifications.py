@@ -2,7 +2,7 @@
 
     python benchmarks/specifications.py FOLDER --benchmark acasxu --every 12 --limit 60 --output table.json
 
-FOLDER has ``instances.csv`` (benchmark,network,spec,timeout_s,verdict,...) and a folder for each benchmark. Seconds are those of the processor,
+FOLDER has ``instances.csv`` (benchmark,network,spec,timeout_s,verdict,...) and a folder for each benchmark. Seconds are the processor's,
 of the whole process: loading libraries and reading the files count. Exit status 1: two verdicts contradict each other.
 """
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from wdaverify.certify import confined, halvings
 from wdaverify.certify.halvings import CLIP, DEEP, DEEP_CLIP, DEEP_MIXED, LEAF, MIXED, Halvings
 from wdaverify.certify.rows import Rows
 from wdaverify.certify.unsat import UnsatCertificate, read_unsat, recheck_unsat, write_unsat
-from wdaverify.errors import CertificateError, SpecificationError
+from wdaverify.errors import CertificateError, OutputError, SpecificationError
 from wdaverify.report import as_json
 from wdaverify.specification.model import Disjunct, Specification
 
@@ -194,6 +195,34 @@ def test_of_another_network(deep: Question) -> None:
     wide = Specification(other.n_inputs + 1, other.n_outputs, (), "s", "")
     with pytest.raises(SpecificationError, match="inputs"):
         recheck_unsat(deep[2], other, wide)
+
+
+def test_what_is_handed_in_is_looked_at(deep: Question, tmp_path: Path) -> None:
+    network, specification, certificate = deep
+    odd: tuple[Any, ...] = (None, 3, "x", object(), [1])
+    for value in odd:
+        for call in (
+            lambda v: recheck_unsat(v, network, specification),
+            lambda v: recheck_unsat(certificate, v, specification),
+            lambda v: recheck_unsat(certificate, network, v),
+            lambda v: write_unsat(tmp_path / "no.cert", v),
+            lambda v: replace(certificate, trees=v),
+            lambda v: replace(certificate, upper=v if not isinstance(v, int) else "1"),
+            lambda v: Halvings(v, certificate.trees[0].clips, certificate.trees[0].mixtures),
+        ):
+            with pytest.raises(CertificateError):
+                call(value)
+    for path in (None, 3, tmp_path, tmp_path / "none.cert"):
+        with pytest.raises(CertificateError):
+            read_unsat(path)
+    for name in ("clips", "mixtures"):
+        held = getattr(certificate.trees[0], name)
+        other = replace(certificate.trees[0], **{name: np.repeat(held, 2, axis=-1)})
+        assert not recheck_unsat(
+            replace(certificate, trees=(other, *certificate.trees[1:])), network, specification
+        ).proved
+    with pytest.raises(OutputError):
+        write_unsat(tmp_path, certificate)
 
 
 # The command

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.confined import Codes, Ints, cut
 from wdaverify.certify.proof import MalformedProofError
+from wdaverify.errors import CertificateError
 from wdaverify.network.model import Array
 
 LEAF, MIXED, DEEP, DEEP_MIXED, CLIP, DEEP_CLIP = -1, -2, -3, -4, -5, -6
@@ -48,6 +49,16 @@ class Halvings:
     nodes: NDArray[np.int8]
     clips: Codes
     mixtures: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        """Check types alone: nothing is copied."""
+        kinds = {"nodes": (np.int8, 1), "clips": (np.uint8, 3), "mixtures": (np.float32, 2)}
+        for name, (kind, axes) in kinds.items():
+            held = getattr(self, name)
+            if not (isinstance(held, np.ndarray) and held.dtype == kind and held.ndim == axes):
+                raise CertificateError(
+                    "a tree is nodes [P] of int8, clips [C, 2, k] of uint8 and mixtures [M, R] of float32; read_unsat(path) reads them"
+                )
 
     def walk(self, lower: Array, upper: Array, moving: Ints) -> Iterator[Asked]:
         """What is to be shown on the box ``lower, upper [n]`` for the tree to hold, in order.

@@ -284,6 +284,8 @@ def _upper(certificate: UnsatCertificate, network: ReluNetwork, specification: S
     found = (rows.moving.size, rows.which.shape[1])
     if shape != found:
         raise MalformedProofError(f"moving inputs and rows are {shape} in the certificate, {found} here")
+    if any(tree.clips.shape[1:] != (2, shape[0]) or tree.mixtures.shape[1] != shape[1] for tree in certificate.trees):
+        raise MalformedProofError("a tree has clips of other inputs, or mixtures of other rows")
     if rows.moving.size > MAX_MOVING:
         raise MalformedProofError(f"{rows.moving.size} inputs move; at most {MAX_MOVING} are replayed")
     replay = _Replay(rows, certificate.level, certificate.upper)
