@@ -74,6 +74,7 @@ _HOMES = {
     "doors.question": ("question",),
     "doors.sklearn_estimator": ("from_sklearn",),
     "doors.torch_module": ("from_torch",),
+    "certify.unsat": ("UnsatCertificate", "read_unsat", "recheck_unsat", "write_unsat"),
     "checking.check": ("check",),
     "checking.result": ("CheckResult", "Outcome"),
     "errors": (
@@ -135,6 +136,7 @@ __all__ = [
     "SpecificationError",
     "Status",
     "Support",
+    "UnsatCertificate",
     "Verdict",
     "VerificationResult",
     "WdaverifyError",
@@ -155,12 +157,15 @@ __all__ = [
     "question",
     "read_certificate",
     "read_state",
+    "read_unsat",
     "recheck",
+    "recheck_unsat",
     "robust_accuracy",
     "save_report",
     "verify",
     "worst_case",
     "write_certificate",
+    "write_unsat",
 ]
 
 

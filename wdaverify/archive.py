@@ -240,3 +240,14 @@ def _values(stream: Any, name: str, header: Header) -> NDArray[Any]:
     if stream.read(1):
         raise UnreadableError(f"{name} is damaged: there is more than its header says")
     return out
+
+
+def pack(stream: BinaryIO, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write arrays packed, but not so well that the reader would take them for a bomb."""
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(stream) as archive:
+        tight = sum(entry.file_size for entry in archive.infolist() if loose(entry)) > PACKED_LIMIT
+    if tight:
+        stream.seek(0)
+        stream.truncate()
+        np.savez(stream, allow_pickle=False, **arrays)

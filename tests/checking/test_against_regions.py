@@ -11,9 +11,11 @@ from checking.small import network_of, random_disjunct, random_question, value_o
 from graph.graphs import steered_graph
 
 from wdaverify import check
-from wdaverify.checking import bounding, cells, rows, splitting, step
+from wdaverify.certify import confined, rows
+from wdaverify.checking import cells, splitting, step
 from wdaverify.checking import check as asked
 from wdaverify.checking.result import Ended, Outcome
+from wdaverify.checking.scaling import scaled
 from wdaverify.specification.model import Box, Disjunct, Row, Specification
 
 TOLERANCE = 1e-7
@@ -88,13 +90,13 @@ def test_planted_faults_are_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
 
     searched = splitting.Search.of.__func__
 
-    def fewer(cls, *args):
-        made = searched(cls, *args)
+    def fewer(cls, *args, **options):
+        made = searched(cls, *args, **options)
         keep = slice(0, -1) if fault == "lost disjunct" else slice(1, None)
         made.blocks = [block.take(keep) for block in made.blocks]
         return made
 
-    halve, clip, most = step._halved, bounding._clipped, bounding.Bounding._top
+    halve, clip, most = step._halved, confined._clipped, confined.Confining.of
     if fault in ("swapped row", "dropped row"):
         monkeypatch.setattr(rows.Rows, "of", classmethod(changed))
     elif fault in ("lost disjunct", "lost box"):
@@ -102,9 +104,9 @@ def test_planted_faults_are_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(splitting.Points, "attack", lambda *_: None)
     elif fault == "lost half":
 
-        def half(bounded, asked_rows):
-            halves, stuck = halve(bounded, asked_rows)
-            return halves.take(slice(0, len(halves) // 2)), stuck
+        def half(boxes, axis):
+            halves = halve(boxes, axis)
+            return halves.take(slice(0, len(halves) // 2))
 
         monkeypatch.setattr(step, "_halved", half)
         monkeypatch.setattr(splitting.Points, "attack", lambda *_: None)
@@ -114,10 +116,15 @@ def test_planted_faults_are_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
             low, high, empty = clip(const, slopes, level)
             return -high, -low, empty
 
-        monkeypatch.setattr(bounding, "_clipped", turned)
+        monkeypatch.setattr(confined, "_clipped", turned)
         monkeypatch.setattr(splitting.Points, "attack", lambda *_: None)
     else:
-        monkeypatch.setattr(bounding.Bounding, "_top", lambda *args: most(*args) - 0.02)
+
+        def low(*args, **options):
+            found = most(*args, **options)
+            return dataclasses.replace(found, top=found.top - 0.02)
+
+        monkeypatch.setattr(confined.Confining, "of", low)
     with pytest.raises(AssertionError):
         [agrees(seed, time_limit=1) for seed in range(20)]
 
@@ -130,11 +137,10 @@ def test_many_inputs_are_left_to_the_cells(seed: int, monkeypatch: pytest.Monkey
     graph = steered_graph(seed)
     near = [float(rng.choice([-1e-2, 1e-2, -0.3])) for _ in range(2)]
     found = [random_disjunct(rng, graph, v) for v in near]
-    exact = [  # coefficients that are doubles
-        Disjunct(d.box, tuple(_dyadic(row) for row in d.rows)) for d in found
-    ]
-    value = max(value_of(graph, d) for d in exact)
-    specification = Specification(graph.inputs, graph.outputs, tuple(exact), "made here", "")
+    if seed % 2:  # coefficients that are doubles; else tenths, which are times a whole number
+        found = [Disjunct(d.box, tuple(_dyadic(row) for row in d.rows)) for d in found]
+    value = max(value_of(graph, d) for d in found)
+    specification = Specification(graph.inputs, graph.outputs, tuple(found), "made here", "")
     result = check(network_of(graph), specification, time_limit=60)
     assert result.effort.engine == "cells"
     assert result.outcome is (Outcome.UNSAT if value < 0 else Outcome.SAT_IN_REALS)
@@ -149,6 +155,24 @@ def _dyadic(row: Row) -> Row:
         return tuple((k, Fraction(float(c))) for k, c in coefficients)
 
     return Row(of(row.outputs), of(row.inputs), row.offset, row.strict)
+
+
+def test_rows_times_a_whole_number() -> None:
+    """Coefficients become doubles where a factor makes them so, and nothing else changes."""
+    graph = steered_graph(1)
+    found = random_disjunct(np.random.default_rng(2), graph, -0.1)
+    rows_ = tuple(
+        Row(((0, Fraction(7, 10)), (1, Fraction(-k, 3))), ((0, Fraction(1, 4)),), Fraction(1, 7)) for k in (1, 2)
+    )
+    specification = Specification(graph.inputs, graph.outputs, (Disjunct(found.box, rows_),), "s", "")
+    times, factor = scaled(specification)
+    assert factor == 15
+    assert times.disjuncts[0].box is found.box
+    for old, new in zip(rows_, times.disjuncts[0].rows, strict=True):
+        assert [c * 15 for _, c in old.outputs] == [c for _, c in new.outputs]
+        assert ([(0, Fraction(15, 4))], Fraction(15, 7)) == (list(new.inputs), new.offset)
+    wild = Row(((0, Fraction(1, 3**40)), (1, Fraction(1))), (), Fraction(0))
+    assert scaled(dataclasses.replace(specification, disjuncts=(Disjunct(found.box, (wild,)),))) is None
 
 
 def test_the_least_row_by_relus() -> None:

@@ -20,7 +20,7 @@ from wdaverify.checking import replay as module
 from wdaverify.checking import splitting
 from wdaverify.checking.replay import Replay, single
 from wdaverify.checking.result import Ended
-from wdaverify.errors import ProblemError, SpecificationError
+from wdaverify.errors import DocumentError, ProblemError, SpecificationError
 from wdaverify.report import as_json
 from wdaverify.specification.model import Box
 from wdaverify.wdro.progress import Progress
@@ -34,6 +34,12 @@ UNSAT, SAT = "(assert (<= Y_0 -0.5))", "(assert (>= Y_0 0.5))(assert (< Y_1 0))"
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A point that no replay confirms is not searched on for long."""
     monkeypatch.setattr(splitting, "_GRACE", 0.2)
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ties are halved on and on, which is a run without an end."""
+    monkeypatch.setattr(splitting.Search, "_tied", lambda _: False)
 
 
 @pytest.fixture
@@ -189,6 +195,7 @@ def test_another_tensor_of_the_file_is_replayed(net: str, spec) -> None:
 # Limits
 
 
+@pytest.mark.usefixtures("endless")
 def test_a_limit_keeps_the_bracket(net: str, spec) -> None:
     text = spec(BOXED + "(assert (> Y_0 2))")
     for limit in (0.0, 0.3):
@@ -199,6 +206,7 @@ def test_a_limit_keeps_the_bracket(net: str, spec) -> None:
         assert result.upper < 1e-3 or limit == 0
 
 
+@pytest.mark.usefixtures("endless")
 def test_ctrl_c_keeps_the_bracket(net: str, spec) -> None:
     told: list[Progress] = []
 
@@ -215,6 +223,7 @@ def test_ctrl_c_keeps_the_bracket(net: str, spec) -> None:
 
 
 @pytest.mark.parametrize("jobs", [None, 2])
+@pytest.mark.usefixtures("endless")
 def test_ctrl_c_inside_a_step_loses_no_box(net: str, spec, jobs: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second step is interrupted: what it was to do counts as open."""
     step, calls = splitting.Stepper.step, []
@@ -282,6 +291,74 @@ def test_what_does_not_fit_is_refused(net: str, spec, tmp_path: Path) -> None:
     assert "left out" in result.notices[-1]
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("assertion", ["(assert (> Y_0 2))", "(assert (< Y_0 0))", "(assert (< Y_0 Y_1))"])
+def test_a_tie_ends(assertion: str, jobs: int, net: str, spec) -> None:
+    """v is 0, and a strict row is not satisfied there: nothing can be proven, and nobody halves boxes for ever."""
+    result = check(net, spec(BOXED + assertion), jobs=jobs)
+    assert (result.outcome, result.ended) == (Outcome.UNKNOWN, Ended.STALLED)
+    assert -1e-12 <= result.lower <= 0 <= result.upper <= 1e-9
+    assert result.effort.seconds < 30
+
+
+def test_what_is_close_to_a_tie_is_decided(net: str, spec) -> None:
+    for gap in ("1e-9", "1e-12"):
+        assert check(net, spec(BOXED + f"(assert (<= Y_0 -{gap}))")).outcome is Outcome.UNSAT
+        assert check(net, spec(BOXED + f"(assert (>= (+ Y_0 {gap}) 2))")).outcome in (Outcome.SAT, Outcome.SAT_IN_REALS)
+
+
+def test_a_result_shows_itself(net: str, spec, tmp_path: Path) -> None:
+    """As other results do: text, document, files, page, notebook."""
+    for text, word in ((BOXED + SAT, "sat"), (BOXED + UNSAT, "unsat")):
+        result = check(net, spec(text))
+        assert str(result).splitlines()[0] == word
+        assert repr(result).startswith(f"CheckResult({word}: v in [")
+        Draft202012Validator(as_json.schema("check")).validate(result.to_dict())
+        assert json.loads(result.to_json())["outcome"] == word
+        result.save(tmp_path / "r.json")
+        result.save_report(tmp_path / "r.html", author="A. Nobody")
+        page = (tmp_path / "r.html").read_text()
+        for part in ("A. Nobody", f'"badge">{word}', "Specification s.vnnlib", result.specification.sha256):
+            assert part in page
+        assert ("The counterexample" in page) == (word == "sat")
+        assert cli._run(["report", str(tmp_path / "r.json"), "--output", str(tmp_path / "again.html")]) == 0
+        assert (tmp_path / "again.html").read_text().count("<h3") == page.count("<h3")
+        html = result._repr_html_()
+        assert word in html
+        assert "checked" in html
+        with pytest.raises(DocumentError, match="nothing to draw"):
+            result.plot()
+
+
+def test_pages_of_images_and_of_strangers(net: str, spec, tmp_path: Path) -> None:
+    """An input that is an image is shown as one; documents that contradict themselves are refused."""
+    out, page = str(tmp_path / "r.json"), str(tmp_path / "r.html")
+    arguments = [
+        "check",
+        net,
+        spec(BOXED + SAT),
+        "--output",
+        out,
+        "--report",
+        page,
+        "--image-shape",
+        "1",
+        "2",
+        "--quiet",
+    ]
+    assert cli._run(arguments) == 0
+    assert "data:image/png;base64," in Path(page).read_text()
+    made = json.loads(Path(out).read_text())
+    for change in (
+        {"lower": 9.0},
+        {"counterexample": {**made["counterexample"], "inputs": [0.0]}},
+        {"counterexample": {**made["counterexample"], "outputs": [0.0]}},
+        {"outcome": "certainly"},
+    ):
+        Path(out).write_text(json.dumps({**made, **change}))
+        assert cli._run(["report", out, "--output", page]) == 2
+
+
 # The command
 
 
@@ -291,6 +368,7 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
     return status, out.out, out.err
 
 
+@pytest.mark.usefixtures("endless")
 def test_the_command_prints_words_and_writes_json(
     net: str, spec, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +397,7 @@ def test_the_command_prints_words_and_writes_json(
     Draft202012Validator(as_json.schema("check")).validate(json.loads(target.read_text()))
 
 
+@pytest.mark.usefixtures("endless")
 def test_ctrl_c_has_a_status_and_a_document(
     net: str, spec, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

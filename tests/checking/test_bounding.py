@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from checking.small import matrices, network_of, random_question
 
-from wdaverify.checking import bounding as module
+from wdaverify.certify import confined as module
+from wdaverify.certify.rows import Rows
 from wdaverify.checking.bounding import Bounding, Boxes
-from wdaverify.checking.rows import Rows, least_row
+from wdaverify.checking.least import least_row
 
 
 def clips_nothing_else(seed: int) -> int:
@@ -59,10 +60,10 @@ def test_the_top_of_a_box_is_above_its_points(hidden: bool) -> None:
         rows, rng = Rows.of(network, specification), np.random.default_rng(seed)
         count = len(specification.disjuncts)
         low, high = (np.stack([getattr(d.box, side) for d in specification.disjuncts]) for side in ("lower", "upper"))
-        boxes = Boxes(low, high, np.arange(count), np.full(count, np.inf))
+        boxes = Boxes(low, high, np.arange(count), np.full(count, np.inf), np.arange(count))
         made, level = Bounding(rows), -0.25
         found = made.bounded(boxes, level)
-        found = made.bounded(found.boxes, level, found.hidden) if hidden else found
+        found = made.bounded(found.boxes, level, deep=True) if hidden else found
         for d, disjunct in enumerate(specification.disjuncts):
             x = np.clip(
                 low[d] + rng.random((200, low.shape[1])) * (high[d] - low[d]), disjunct.box.least, disjunct.box.most

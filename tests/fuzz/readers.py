@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import onnx
 from bounds.tiny import problem, random_layers
 from builders import build_model, write_mlp
 from certify.tightenings import with_tights
+from checking.small import random_question
 from fuzz.mutations import (
     Rng,
     archive_mutated,
@@ -30,13 +32,19 @@ from network.test_onnx_reader import CASES
 
 from wdaverify import (
     Loss,
+    ReluNetwork,
+    Specification,
     WdroProblem,
+    check,
     load_network,
     load_samples,
     read_certificate,
+    read_unsat,
     recheck,
+    recheck_unsat,
     verify,
     write_certificate,
+    write_unsat,
 )
 from wdaverify.batch_file import read_rows
 from wdaverify.certify.proof import Tree
@@ -49,6 +57,7 @@ from wdaverify.errors import (
     SpecificationError,
 )
 from wdaverify.graph.nodes import Affine
+from wdaverify.instances_file import read_instances
 from wdaverify.question_files import load_functionals, load_support, load_weights
 from wdaverify.specification.reader import load_specification
 
@@ -380,6 +389,68 @@ def _certificate(path: Path) -> None:
         assert all(len(reason) < 2000 for reason in verdict.reasons)
 
 
+# Unsat
+
+
+@cache
+def _unsat_questions() -> tuple[tuple[ReluNetwork, Specification, float], ...]:
+    asked = (random_question(seed) for seed in range(40))
+    return tuple(islice((one for one in asked if one[2] < 0 and len(one[1].disjuncts) > 1), 3))
+
+
+@cache
+def _unsat_certificates() -> tuple[bytes, ...]:
+    path, out = Path(_folder.name) / "unsat.cert", list[bytes]()
+    for network, specification, value in _unsat_questions():
+        certificate = check(network, specification, certificate=True).certificate
+        assert value < 0
+        assert certificate is not None
+        write_unsat(path, certificate)
+        out.append(path.read_bytes())
+    return tuple(out)
+
+
+def _unsat(path: Path) -> None:
+    """One that is read proves no more than the truth."""
+    certificate = read_unsat(path)
+    for network, specification, value in _unsat_questions():
+        verdict = recheck_unsat(certificate, network, specification)
+        assert verdict.upper >= value - 1e-9
+        assert all(len(reason) < 2000 for reason in verdict.reasons)
+
+
+def _unsat_mutated(rng: Rng, data: bytes) -> bytes:
+    if rng.random() < 0.5:
+        return archive_mutated(rng, data, [data], "meta.npy")
+    entries = members(data)
+    for name in ("nodes.npy", "clips.npy", "mixtures.npy"):
+        array = np.load(io.BytesIO(entries[name])).copy()
+        if array.size and rng.random() < 0.5:
+            values = (
+                _FLOATS if array.dtype.kind == "f" else (0, 1, 2, 255) if name == "clips.npy" else (0, 1, *range(-7, 0))
+            )
+            with np.errstate(over="ignore"):
+                array.reshape(-1)[int(rng.integers(array.size))] = np.asarray(pick(rng, values)).astype(array.dtype)
+        entries[name] = npy(array)
+    return zipped(list(entries.items()))
+
+
+# Instances
+
+_INSTANCES = (
+    b"onnx/a.onnx,vnnlib/p.vnnlib,116\nonnx/b.onnx,vnnlib/p.vnnlib,0.5\n",
+    b'\xef\xbb\xbf"a b.onnx",p.vnnlib,1e3\r\n\r\nb.onnx, p.vnnlib ,30\r\nb.onnx,p.vnnlib,30\r\n',
+)
+
+
+def _instances(path: Path) -> None:
+    instances = read_instances(str(path))
+    assert len({one.name for one in instances}) == len(instances) >= 1
+    for one in instances:
+        assert 0 < one.time_limit < np.inf
+        assert one.name.isprintable()
+
+
 def _model_or_bytes(rng: Rng, data: bytes) -> bytes:
     try:
         return model_mutated(rng, data)
@@ -435,6 +506,26 @@ READERS = {
         _half(_specification_mutated),
         _specification,
         40_000,
+    ),
+    "instances": Reader(
+        ".csv",
+        InputError,
+        lambda: _INSTANCES,
+        _half(
+            lambda r, d: _text(
+                r, d, (",", "\n", '"', "\r", ";", "1e309", "-0", "1_0", "\t", "nan", ".gz"), r"[^,\n]+|."
+            )
+        ),
+        _instances,
+        10_000,
+    ),
+    "unsat certificate": Reader(
+        ".cert",
+        CertificateError,
+        _unsat_certificates,
+        _half(_unsat_mutated),
+        _unsat,
+        5_000,
     ),
     "certificate": Reader(
         ".cert",

@@ -12,7 +12,6 @@ import math
 import os
 import re
 import secrets
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -22,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.archive import PACKED_LIMIT, ArrayArchive, TooLargeError, loose
+from wdaverify.archive import ArrayArchive, TooLargeError, pack
 from wdaverify.certify.leaf_row import Layout
 from wdaverify.certify.proof import Proof, Tightening, Tree
 from wdaverify.digits import stated
@@ -175,7 +174,7 @@ def write_certificate(path: str | os.PathLike[str], certificate: Certificate) ->
     try:
         try:
             with scratch.open("x+b") as stream:
-                _write(stream, arrays)
+                pack(stream, arrays)
             scratch.replace(target)
         finally:
             scratch.unlink(missing_ok=True)
@@ -232,19 +231,10 @@ def _read(stream: BinaryIO, memory: int) -> Certificate:
 def _arrays(stream: BinaryIO, names: Iterable[str], most: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
     """Arrays of an archive, each of the type it must have, that take so many bytes together at most."""
     with ArrayArchive(stream, most, width=1) as archive:
+        if "tree_clips" in archive.names:
+            raise UnreadableError("it is a certificate of unsat (check --certificate), which goes with a specification")
         missing = () if _OF_TIGHTENING[0] in archive.names else _OF_TIGHTENING
         return {name: archive.read(name, _ARRAYS[name]) for name in names if name not in missing}
-
-
-def _write(stream: BinaryIO, arrays: dict[str, NDArray[Any]]) -> None:
-    """Pack arrays, but not so well that the reader would take them for a bomb."""
-    np.savez_compressed(stream, allow_pickle=False, **arrays)
-    with zipfile.ZipFile(stream) as archive:
-        tight = sum(entry.file_size for entry in archive.infolist() if loose(entry)) > PACKED_LIMIT
-    if tight:
-        stream.seek(0)
-        stream.truncate()
-        np.savez(stream, allow_pickle=False, **arrays)
 
 
 def _packed(certificate: Certificate) -> dict[str, Any]:
@@ -300,7 +290,7 @@ def _flat_tights(trees: Sequence[Tree], neurons: int) -> dict[str, Any]:
 def packed_trees(trees: Sequence[Tree], neurons: int) -> bytes:
     """Trees alone, in the form that the file has."""
     stream = io.BytesIO()
-    _write(stream, _flat(trees, neurons))
+    pack(stream, _flat(trees, neurons))
     return stream.getvalue()
 
 

@@ -43,7 +43,7 @@ def by_cells(
 ) -> tuple[float, Ended, int]:
     """An upper bound of v, why it ended, and how many nodes that took; what it finds it hands to the points.
 
-    Boxes are asked about one after the other, with the time that is left.
+    Coefficients of the specification are doubles. Boxes are asked about one after the other, with the time that is left.
     """
     boxes: dict[int, tuple[Box, list[int]]] = {}
     for d, disjunct in enumerate(specification.disjuncts):

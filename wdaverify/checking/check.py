@@ -7,18 +7,23 @@ import math
 import os
 import time
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from threadpoolctl import threadpool_limits
 
+from wdaverify.certify.halvings import Halvings
+from wdaverify.certify.rows import Rows, check_fits
+from wdaverify.certify.unsat import UnsatCertificate
 from wdaverify.checking.points import Points
 from wdaverify.checking.replay import Replay
 from wdaverify.checking.result import CheckResult, Counterexample, Effort, Ended, Outcome
-from wdaverify.checking.rows import Rows, check_fits
+from wdaverify.checking.scaling import scaled
 from wdaverify.checking.splitting import Search
-from wdaverify.errors import SpecificationError
-from wdaverify.given import called, instance
+from wdaverify.errors import ProblemError, SpecificationError
+from wdaverify.given import called, flag, instance
 from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.network.onnx_reader import load_network
+from wdaverify.rounding import float_up
 from wdaverify.specification.model import Specification
 from wdaverify.specification.reader import load_specification
 from wdaverify.wdro.options import Options
@@ -39,6 +44,7 @@ def check(
     seed: int = 0,
     onnx_file: str | os.PathLike[str] | None = None,
     output_name: str | None = None,
+    certificate: bool = False,
     progress: Report | None = None,
 ) -> CheckResult:
     """Whether some input satisfies a disjunct of the specification, with a bracket of how far it is from that.
@@ -51,6 +57,7 @@ def check(
         seed: of the attack, and the cells.
         onnx_file: the file that counterexamples are replayed from, where ``network`` is none itself.
         output_name: the tensor of that file that is meant.
+        certificate: keep the proof where the answer is unsat: ``CheckResult.certificate``, for ``write_unsat`` and ``recheck_unsat``.
         progress: called with the bracket so far.
 
     Raises:
@@ -61,6 +68,7 @@ def check(
     begun = time.monotonic()
     asked = Options(time_limit=time_limit, jobs=jobs, seed=seed)
     called("progress", progress)
+    certificate = flag("certificate", certificate, ProblemError)
     if not isinstance(network, ReluNetwork):
         onnx_file = network if onnx_file is None else onnx_file
         network = load_network(network, output_name=output_name)
@@ -68,7 +76,7 @@ def check(
         specification = load_specification(specification)
     instance("specification", specification, Specification, "load_specification(path) reads one", SpecificationError)
     check_fits(network, specification)
-    run = _Run(network, specification, asked, begun, progress)
+    run = _Run(network, specification, asked, begun, certificate, progress)
     _log.info("check: %s against %s", network.name, specification)
     with threadpool_limits(1, user_api="blas"):
         result = run.answer(Replay(network, onnx_file, output_name))
@@ -84,10 +92,12 @@ class _Run:
     specification: Specification
     asked: Options
     begun: float
+    certificate: bool
     progress: Report | None
     boxes: int = 0
     engine: str = "boxes"
     upper: float = math.inf
+    proof: UnsatCertificate | None = None
 
     @property
     def deadline(self) -> float:
@@ -98,6 +108,8 @@ class _Run:
         """Search, and say what was found."""
         if not self.specification.disjuncts:
             self.upper = -math.inf
+            if self.certificate:
+                self.proof = self._proof(0, 0, -1.0, ())
             return self._result(None, Ended.DECIDED)
         rows = Rows.of(self.network, self.specification)
         points = Points(rows, self.specification, replay)
@@ -109,43 +121,61 @@ class _Run:
 
     def _search(self, rows: Rows, points: Points) -> Ended:
         self._tell("attack", points, math.inf, 0, 1)
-        if rows.moving.size > _FEW and rows.exact:
+        doubles = scaled(self.specification) if rows.moving.size > _FEW else None
+        if doubles is not None:
             self.engine = "cells"
+            if self.certificate:
+                raise SpecificationError(
+                    f"{rows.moving.size} inputs of {self.specification.name} move, and a certificate of unsat is made of halved boxes, "
+                    f"which up to {_FEW} moving inputs are decided by; leave the certificate out"
+                )
             points.attack(self.asked.seed, min(self.deadline, time.monotonic() + self._share()))
-            return Ended.DECIDED if points.over else self._by_cells(points)
-        search = Search.of(rows, self.specification, points, self.deadline)
+            return Ended.DECIDED if points.over else self._by_cells(points, *doubles)
+        search = Search.of(rows, self.specification, points, self.deadline, traced=self.certificate)
         search.told = lambda: self._tell("split", points, search.upper, search.rounds, search.open, search.count)
         try:
             search.roots()
             if search.blocks and not points.over:
                 points.attack(self.asked.seed, self.deadline)
-            return search.run(self.asked.jobs or 1)
+            ended = search.run(self.asked.jobs or 1)
         finally:
             self.upper, self.boxes = search.upper, search.count
+        if search.tracer is not None and self.upper < 0 and points.real is None and points.found is None:
+            size = rows.moving.size, rows.which.shape[1]
+            trees = search.tracer.trees(len(self.specification.disjuncts), *size)
+            self.proof = self._proof(*size, search.level if math.isfinite(search.level) else -1.0, trees)
+        return ended
+
+    def _proof(self, moving: int, rows: int, level: float, trees: tuple[Halvings, ...]) -> UnsatCertificate:
+        hashes = self.network.sha256, self.specification.sha256
+        return UnsatCertificate(*hashes, self.network.n_inputs, moving, rows, self.upper, level, trees)
 
     def _share(self) -> float:
         """Seconds for an attack in front of the cells."""
         return 30.0 if self.asked.time_limit is None else 0.2 * self.asked.time_limit
 
-    def _by_cells(self, points: Points) -> Ended:
+    def _by_cells(self, points: Points, specification: Specification, factor: int) -> Ended:
+        """Of the specification times a factor."""
         from wdaverify.checking.cells import by_cells  # which loads what solves
 
         def told(progress: Progress) -> None:
             if self.progress is not None:
-                self.progress(replace(progress, lower=max(progress.lower, points.lower)))
+                lower, upper = max(progress.lower / factor, points.lower), progress.upper / factor
+                self.progress(replace(progress, lower=min(lower, upper), upper=upper))
 
         def limit() -> float | None:
             return None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic())
 
-        self.upper, ended, self.boxes = by_cells(
+        upper, ended, self.boxes = by_cells(
             self.network,
-            self.specification,
+            specification,
             points,
             limit=limit,
             jobs=self.asked.jobs,
             seed=self.asked.seed,
             progress=told,
         )
+        self.upper = float_up(Fraction(upper) / factor) if math.isfinite(upper) else upper
         return ended
 
     def _tell(self, phase: str, points: Points, upper: float, rounds: int, left: int, boxes: int = 0) -> None:
@@ -179,6 +209,7 @@ class _Run:
             self.asked.time_limit,
             self.asked.seed,
             tuple(notices),
+            self.proof,
         )
 
     def _outcome(self, found: Counterexample | None, ended: Ended) -> Outcome:

@@ -8,9 +8,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.rows import Rows
+from wdaverify.checking.least import least_row
 from wdaverify.checking.replay import Replay, single
 from wdaverify.checking.result import Counterexample
-from wdaverify.checking.rows import Rows, least_row
 from wdaverify.network.model import Array
 from wdaverify.specification.model import Specification
 
@@ -28,7 +29,8 @@ _POLISHES = 6
 class Points:
     """The best point so far and, once there is one, the counterexample.
 
-    ``lower``: what is proven of v by points; ``found``: replayed; ``real``: proven in real arithmetic alone.
+    ``best`` is that point and its disjunct. ``lower``: what is proven of v by points; ``found``: replayed; ``real``: proven in real
+    arithmetic alone.
     """
 
     def __init__(self, rows: Rows, specification: Specification, replay: Replay) -> None:
@@ -40,6 +42,7 @@ class Points:
         self.lower, self.tried = -math.inf, 0
         self.found: Counterexample | None = None
         self.real: Counterexample | None = None
+        self.best: tuple[Array, int] | None = None
 
     @property
     def over(self) -> bool:
@@ -85,7 +88,8 @@ class Points:
             if self.over or not (better or (least[k] >= 0 and self._chances > 0)):
                 break
             self._chances -= not better
-            self._seen = max(self._seen, float(least[k]))
+            if better:
+                self._seen, self.best = float(least[k]), (x[k], int(disjunct[k]))
             self._learn(x[k], int(disjunct[k]), float(least[k]))
         return values
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wdaverify.certify.unsat import UnsatCertificate
 from wdaverify.digits import down, places, up
 from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.shown import Shown
 from wdaverify.specification.model import Specification
 
 
@@ -60,11 +62,12 @@ class Effort:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CheckResult:
+class CheckResult(Shown):
     """``lower <= v <= upper`` for ``v = max over disjuncts, x of min_r row_r(x)``, and what follows from it.
 
     v < 0: no input satisfies any disjunct; how far the rows are from that is in their own units. ``upper`` is proven; ``lower`` is what the
-    best point found is worth in real arithmetic (-inf: none was evaluated; v is -inf where there is no disjunct).
+    best point found is worth in real arithmetic (-inf: none was evaluated; v is -inf where there is no disjunct). ``certificate`` proves
+    unsat, where it was asked for.
     """
 
     network: ReluNetwork
@@ -78,6 +81,7 @@ class CheckResult:
     time_limit: float | None
     seed: int
     notices: tuple[str, ...]
+    certificate: UnsatCertificate | None = None
 
     @property
     def decided(self) -> bool:

@@ -31,7 +31,7 @@ _FILE_NAME = re.compile(r"[\w+=@][\w.+=@ -]*")
 
 
 @cli.command(context_settings=CONTEXT)
-@click.argument("jobs_path", metavar="JOBS.toml")
+@click.argument("jobs_path", metavar="JOBS.toml|INSTANCES.csv")
 @click.option("--output", metavar="FILE.json", help="Write all results there, whole or not at all.")
 @page_file("rows and every answer")
 @click.option("--certificates", metavar="DIR", help="Prove every row's bracket, and write there what recheck needs.")
@@ -51,9 +51,15 @@ def batch(
 ) -> int:
     """Verify every row of a file.
 
-    Rows of network, data and question (docs/batch.md), one table and one document. Exit status: 0 if all are exact or decided,
-    2 if a row was refused, 4 if all that is lacking are thresholds within closed brackets, else 3.
+    Rows of network, data and question (docs/batch.md), one table and one document; or a .csv of network, specification and seconds,
+    as VNN-COMP has it, each checked. Exit status: 0 if all are exact or decided, 2 if a row was refused, 4 if all that is
+    lacking are thresholds within closed brackets, 5 sat in real arithmetic alone, else 3.
     """
+    if jobs_path.lower().endswith(".csv"):
+        said = {"--scheduler": scheduler, "--run": run_folder}
+        return _instances(
+            jobs_path, output, {"report": report, "title": title, "author": author}, certificates, said, quiet
+        )
     from wdaverify.batch_file import read_rows
     from wdaverify.report.as_json import write
     from wdaverify.report.batch import batch_json, batch_summary
@@ -61,10 +67,9 @@ def batch(
 
     rows = read_rows(jobs_path)
     files = [jobs_path, *dict.fromkeys(file for row in rows for file in row.files)]
-    if report is not None and os.path.isdir(report):
-        report = os.path.join(report, "report.html")
     if output is not None:
         check_target("--output", output, files)
+    report = _page_of(report)
     page = page_target({"report": report, "title": title, "author": author}, (*files, output))
     asked = [_parsed(jobs_path, row, scheduler) for row in rows]
     proofs = _proofs(rows, certificates, [*files, *(path for path in (output, report) if path is not None)])
@@ -85,6 +90,36 @@ def batch(
     if any(row.result is not None and row.result.reason is Reason.INTERRUPTED for row in results):
         return INTERRUPTED
     return REFUSED if faults else exit_status_of_all(row.result for row in results)
+
+
+def _page_of(report: str | None) -> str | None:
+    """The file of the page; of a folder the one in it."""
+    return os.path.join(report, "report.html") if report is not None and os.path.isdir(report) else report
+
+
+def _instances(
+    path: str,
+    output: str | None,
+    page: dict[str, str | None],
+    certificates: str | None,
+    refused: dict[str, str | None],
+    quiet: bool,
+) -> int:
+    """A list of specifications."""
+    from wdaverify.cli.instances import check_instances
+    from wdaverify.instances_file import read_instances
+
+    for option, value in refused.items():
+        if value is not None:
+            raise InputError(f"{option} is about rows of verify, and {path} lists specifications; leave it out")
+    instances = read_instances(path)
+    files = [path, *dict.fromkeys(p for one in instances for p in (one.network_path, one.specification_path))]
+    if output is not None:
+        check_target("--output", output, files)
+    page["report"] = _page_of(page["report"])
+    written = page_target(page, (*files, output))
+    others = [*files, *(target for target in (output, page["report"]) if target is not None)]
+    return check_instances(instances, output, written, certificates, others, quiet)
 
 
 def _parsed(path: str, row: Row, scheduler: str | None) -> click.Context:

@@ -7,9 +7,19 @@ from typing import Any
 import click
 
 from wdaverify.cli.exits import check_status
-from wdaverify.cli.files import check_target
+from wdaverify.cli.files import check_target, page_target
 from wdaverify.cli.group import CONTEXT, cli
-from wdaverify.cli.options import external_data, logits, network, output, output_name, quiet, time_limit
+from wdaverify.cli.options import (
+    external_data,
+    image,
+    logits,
+    network,
+    output,
+    output_name,
+    page_file,
+    quiet,
+    time_limit,
+)
 from wdaverify.cli.questions import network_of
 from wdaverify.cli.runs import time_left
 from wdaverify.cli.terminal import live_line, notes, say
@@ -26,9 +36,16 @@ from wdaverify.cores import cores
 @time_limit
 @click.option("--jobs", type=whole(1), metavar="N", help="Threads (processes for many inputs); default one a core.")
 @click.option("--seed", type=whole(0), metavar="N", default="0", help="Seed of the points tried first.")
+@click.option(
+    "--certificate", "proof", metavar="FILE.cert", help="Keep the proof of unsat, and write there what recheck needs."
+)
 @output
+@page_file("answer")
+@image
 @quiet
-def check(network_path: str, specification_path: str, output: str | None, quiet: bool, **asked: Any) -> int:
+def check(
+    network_path: str, specification_path: str, proof: str | None, output: str | None, quiet: bool, **asked: Any
+) -> int:
     """Decide a VNN-LIB specification.
 
     Is there an input in the boxes of FILE.vnnlib (or .vnnlib.gz) whose outputs satisfy it? Prints sat with the
@@ -38,14 +55,23 @@ def check(network_path: str, specification_path: str, output: str | None, quiet:
     Exit status: 0 sat or unsat; 5 sat in real arithmetic alone (nothing replayed
     it, or rounding undoes it); 3 unknown or timeout; 2 the input was refused.
     """
+    read = (network_path, specification_path)
     if output is not None:
-        check_target("--output", output, (network_path, specification_path))
+        check_target("--output", output, read)
+    if proof is not None:
+        check_target("--certificate", proof, (*read, output))
+    page = page_target(asked, (*read, output, proof), asked["image_shape"])
+    from wdaverify.certify.unsat import write_unsat
     from wdaverify.checking.check import check as run
     from wdaverify.report.as_json import write
     from wdaverify.report.check import check_json, check_summary
     from wdaverify.specification.reader import load_specification
 
     specification, network = load_specification(specification_path), network_of(network_path, asked)
+    if asked["image_shape"] is not None:
+        from wdaverify.report.page.pictures import check_shape
+
+        check_shape(asked["image_shape"], network.n_inputs)
     notes(network.notices, quiet)
     with live_line(quiet) as live:
         result = run(
@@ -56,15 +82,22 @@ def check(network_path: str, specification_path: str, output: str | None, quiet:
             seed=asked["seed"],
             onnx_file=network_path,
             output_name=asked["output_name"],
+            certificate=proof is not None,
             progress=live,
         )
-    files = {"network": network_path, "specification": specification_path}
+    written = proof if proof is not None and result.certificate is not None else None
+    files = {"network": network_path, "specification": specification_path, "certificate": written}
     files |= {name: asked[name] for name in ("logits", "output_name", "external_data")}
     try:
+        made = check_json(result, files)
+        if written is not None and result.certificate is not None:
+            write_unsat(written, result.certificate)
         if output is not None:
-            write(output, check_json(result, files))
+            write(output, made)
+        if page is not None:
+            page(made)
     finally:
         if not quiet:
             notes([notice for notice in result.notices if notice not in network.notices], quiet=False)
-            say(check_summary(result))
+            say(check_summary(result, files))
     return check_status(result)

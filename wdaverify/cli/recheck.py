@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -15,15 +15,30 @@ from wdaverify.cli.exits import DONE, LIMIT, REJECTED
 from wdaverify.cli.expected import expected_problem
 from wdaverify.cli.files import check_target
 from wdaverify.cli.group import CONTEXT, cli
-from wdaverify.cli.options import data, expected, network, quiet, time_limit
+from wdaverify.cli.options import expected, network, quiet, time_limit
+from wdaverify.cli.questions import network_of
 from wdaverify.cli.runs import bytes_of, time_left
 from wdaverify.cli.terminal import notes, one_line, put, say
 from wdaverify.cli.values import number
+from wdaverify.errors import InputError
+
+if TYPE_CHECKING:
+    from wdaverify.certify.checker import Verdict
+
+_OF_SAMPLES = ("support", "support_file", "limit", "label_column", "classes", "clip", "radius", "norm", "order", "loss")
+
+
+class _Replayed(NamedTuple):
+    """What came of a replay, and how it is written."""
+
+    verdict: Verdict
+    document: dict[str, Any]
+    summary: str
 
 
 @cli.command(context_settings=CONTEXT)
 @network
-@data
+@click.argument("data_path", metavar="DATA|SPEC.vnnlib")
 @click.argument("certificate_path", metavar="FILE.cert")
 @expected
 @click.option("--output", metavar="FILE.json", help="Write the verdict there, whole or not at all.")
@@ -50,35 +65,90 @@ def recheck(
     """Prove or reject a certificate.
 
     No solver is involved. The question is yours: all samples of the file, unmoved, labels in the last column, on [0, 1]^n, unless
-    you say otherwise; a certificate about another one is refused. Exit status: 0 proved, 1 rejected, 2 unreadable, about another
+    you say otherwise; a certificate about another one is refused. With a specification it is unsat that is proved (check
+    --certificate), and options about samples are refused. Exit status: 0 proved, 1 rejected, 2 unreadable, about another
     question, or larger than --memory-limit admits, 3 --time-limit ended the replay before, and the bracket is what was proven.
     """
-    from wdaverify.certify.certificate import read_certificate
-    from wdaverify.certify.checker import recheck as check
     from wdaverify.report.as_json import write
-    from wdaverify.report.verdict import verdict_json, verdict_summary
 
     if output is not None:
         check_target("--output", output, (network_path, data_path, certificate_path, asked["support_file"]))
+    paths, memory = (network_path, data_path, certificate_path), bytes_of(memory_limit)
+    replay = _unsat if data_path.lower().endswith((".vnnlib", ".vnnlib.gz")) else _bracket
     begun = time.perf_counter()
-    certificate = read_certificate(certificate_path, bytes_of(memory_limit))
-    problem, reading = expected_problem(certificate, certificate_path, network_path, data_path, asked)
-    notes(problem.network.notices, quiet)
-    left = time_left(time_limit)
-    verdict = check(certificate, problem, math.inf if left is None else time.monotonic() + left)
-    seconds = time.perf_counter() - begun
+    verdict, document, summary = replay(paths, asked, memory, time_limit, quiet, begun)
     said = "proved" if verdict.proved else f"rejected: {'; '.join(verdict.reasons)}"
     if verdict.unproven and not verdict.reasons:
         said = f"not decided: {'; '.join(verdict.unproven)}"
+    seconds = document["seconds"]
     logging.getLogger(__package__).info("recheck: %s, [%r, %r], %.3f s", said, verdict.lower, verdict.upper, seconds)
     if output is not None:
-        write(output, verdict_json(certificate, verdict, problem, reading, seconds))
+        write(output, document)
     if not quiet:
-        size = os.path.getsize(certificate_path)
-        say(verdict_summary(certificate, verdict, problem, reading, size, seconds))
+        say(summary)
     for reason in verdict.reasons:
         put(f"wdaverify: rejected: {one_line(reason)}", sys.stderr)
     notes(verdict.unproven, quiet)
     if verdict.proved:
         return DONE
     return REJECTED if verdict.reasons else LIMIT
+
+
+def _bracket(
+    paths: tuple[str, str, str],
+    asked: dict[str, Any],
+    memory: float,
+    time_limit: float | None,
+    quiet: bool,
+    begun: float,
+) -> _Replayed:
+    """A bracket of V, of a network and samples."""
+    from wdaverify.certify.certificate import read_certificate
+    from wdaverify.certify.checker import recheck as check
+    from wdaverify.report.verdict import verdict_json, verdict_summary
+
+    network_path, data_path, certificate_path = paths
+    certificate = read_certificate(certificate_path, memory)
+    problem, reading = expected_problem(certificate, certificate_path, network_path, data_path, asked)
+    notes(problem.network.notices, quiet)
+    verdict = check(certificate, problem, _deadline(time_limit))
+    seconds = time.perf_counter() - begun
+    summary = verdict_summary(certificate, verdict, problem, reading, os.path.getsize(certificate_path), seconds)
+    return _Replayed(verdict, verdict_json(certificate, verdict, problem, reading, seconds), summary)
+
+
+def _unsat(
+    paths: tuple[str, str, str],
+    asked: dict[str, Any],
+    memory: float,
+    time_limit: float | None,
+    quiet: bool,
+    begun: float,
+) -> _Replayed:
+    """Unsat, of a network and a specification."""
+    from wdaverify.certify.unsat import read_unsat, recheck_unsat
+    from wdaverify.report.unsat_verdict import unsat_verdict_json, unsat_verdict_summary
+    from wdaverify.specification.reader import load_specification
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in _OF_SAMPLES and context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise InputError(
+                f"{parameter.opts[0]} is about samples, and a specification has none; leave it out, or give samples"
+            )
+    network_path, specification_path, certificate_path = paths
+    certificate = read_unsat(certificate_path, memory)
+    specification, network = load_specification(specification_path), network_of(network_path, asked)
+    notes(network.notices, quiet)
+    verdict = recheck_unsat(certificate, network, specification, _deadline(time_limit))
+    seconds = time.perf_counter() - begun
+    size = os.path.getsize(certificate_path)
+    summary = unsat_verdict_summary(certificate, verdict, network, specification, size, seconds)
+    return _Replayed(verdict, unsat_verdict_json(certificate, verdict, network, specification, seconds), summary)
+
+
+def _deadline(time_limit: float | None) -> float:
+    """On the clock of ``time.monotonic``."""
+    left = time_left(time_limit)
+    return math.inf if left is None else time.monotonic() + left

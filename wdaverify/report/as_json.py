@@ -37,7 +37,19 @@ VERIFICATION_SCHEMA = "wdaverify/verification/1"
 ATTACK_SCHEMA = "wdaverify/attack/1"
 NETWORK_SCHEMA = "wdaverify/network/1"
 
-SCHEMAS = ("verification", "attack", "curve", "distances", "compare", "lipschitz", "verdict", "batch", "check")
+SCHEMAS = (
+    "verification",
+    "attack",
+    "curve",
+    "distances",
+    "compare",
+    "lipschitz",
+    "verdict",
+    "batch",
+    "check",
+    "instances",
+    "unsat_verdict",
+)
 
 _PACKAGES = ("wdaverify", "numpy", "torch", "highspy", "gurobipy", "onnx")
 

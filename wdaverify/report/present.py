@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from wdaverify.checking.result import CheckResult
 from wdaverify.errors import DocumentError, OutputError, ProblemError
 from wdaverify.given import instance, listed, path_of, told, whole
 from wdaverify.ladder.rung import Comparison
 from wdaverify.lipschitz.result import LipschitzResult
-from wdaverify.report import as_json, compare, curve, distances, lipschitz, summary
+from wdaverify.report import as_json, check, compare, curve, distances, lipschitz, summary
 from wdaverify.report.as_json import Json
 from wdaverify.wdro.curve import CurveResult
 from wdaverify.wdro.distances import DistancesResult
@@ -40,6 +41,7 @@ _KINDS: dict[type, _Kind] = {
     DistancesResult: _Kind(distances.distances_json, distances.distances_summary),
     Comparison: _Kind(compare.compare_json, compare.compare_summary),
     LipschitzResult: _Kind(lipschitz.lipschitz_json, lipschitz.lipschitz_summary),
+    CheckResult: _Kind(check.check_json, check.check_summary),
 }
 
 
@@ -158,6 +160,8 @@ def snippet(result: Any) -> str:
 
 def _about(result: Any) -> str:
     """The network, and the samples where there are some."""
+    if isinstance(result, CheckResult):
+        return f"{repr(result.network)[1:-1]}; {result.specification!r}"
     problem = result.problem
     samples = getattr(problem, "samples", None)
     return repr(problem.network)[1:-1] + ("" if samples is None else f"; {repr(samples)[1:-1]}")

@@ -26,7 +26,9 @@ def same_question(document: Document) -> str:
     data = document.data
     files = data.get("files") or _NONE
     parts: list[Any] = [data["network_sha256"], files.get("output_name"), _samples_sha256(data)]
-    if document.kind in ("distances", "lipschitz"):
+    if document.kind == "check":
+        parts += [document.kind, data["specification_sha256"]]
+    elif document.kind in ("distances", "lipschitz"):
         parts += [document.kind, data["norm"], data.get("support"), data.get("region"), data.get("measure")]
         parts += [data.get("functionals"), data.get("cost_weights")]
     else:
@@ -40,6 +42,8 @@ def heading(document: Document) -> str:
         return "Distance to the nearest error"
     if document.kind == "lipschitz":
         return "Lipschitz constant"
+    if document.kind == "check":
+        return f"Specification {document.data['specification']['name']}"
     return f"Worst-case {words.LOSSES[document.data['loss']]}"
 
 
@@ -53,6 +57,16 @@ def formula(document: Document, radius: float | None) -> Tokens:
     if document.kind == "lipschitz":
         return (("text", "L = sup { ‖∇f(x)‖"), ("sub", "*"), ("text", f" : x in {_region(data)} }}"))
     shown = "r" if radius is None else plain(radius)
+    if document.kind == "check":
+        return (
+            ("text", "v = max"),
+            ("sub", "k, x in box k"),
+            ("text", " min"),
+            ("sub", "r"),
+            ("text", " row"),
+            ("sub", "kr"),
+            ("text", "(x, f(x))"),
+        )
     out = [("text", f"V({shown}) = sup {{ E"), ("sub", "Q"), ("text", f"[{data['loss']} loss] : Q on ")]
     out += [*_space(data), ("text", ", W"), ("sub", plain(number(data["order"]))), ("text", f"(Q, P) ≤ {shown} }}")]
     return tuple(out)
@@ -99,6 +113,11 @@ def meaning(document: Document) -> str:
         )
     if document.kind == "lipschitz":
         return f"How fast the outputs can change at most, per unit of the {words.NORMS[data['norm']]} of the inputs."
+    if document.kind == "check":
+        return (
+            "Whether some input in the boxes of the specification makes all rows of one of its disjuncts hold, each row being something "
+            "that is to be at least 0. v is how far that is from being so: below 0, no input does."
+        )
     moved = "and labels may change at a price" if number(data["label_cost"]) != float("inf") else "with fixed labels"
     return (
         f"The worst expected loss if the samples' distribution P may be moved, {moved}, by no more than the radius in the "
@@ -115,6 +134,8 @@ def facts(document: Document) -> Facts:
     if files.get("output_name") is not None:
         rows.append(("Output", f"{files['output_name']} (--output-name)", ""))
     rows.append(("Network SHA-256", data["network_sha256"], "code"))
+    if document.kind == "check":
+        return Facts("What was asked", (*rows, *_specification(data)))
     if data.get("samples"):
         rows.append(("Samples", f"the first {data['samples']['count']} of {data['samples']['source']}", ""))
         rows += _reading(files)
@@ -131,6 +152,18 @@ def facts(document: Document) -> Facts:
         rows.append(("Region", _region(data), ""))
         rows.append(("Measure", _measure(data), ""))
     return Facts("What was asked", tuple(rows))
+
+
+def _specification(data: Json) -> list[tuple[str, str, str]]:
+    stated = data["specification"]
+    size = f"{stated['inputs']} inputs, {stated['outputs']} outputs, {words.count(stated['disjuncts'], 'disjunct')}"
+    dropped = f", and {stated['dropped']} that contradict themselves" if stated["dropped"] else ""
+    limit = data["time_limit"]
+    return [
+        ("Specification", f"{stated['name']}: {size}{dropped}", ""),
+        ("Specification SHA-256", data["specification_sha256"] or "–", "code"),
+        ("Time limit", "none" if limit is None else words.seconds(number(limit)), ""),
+    ]
 
 
 def _reading(files: Json) -> list[tuple[str, str, str]]:
@@ -195,6 +228,8 @@ def again(document: Document) -> Command:
     if data.get("samples"):
         hashes.append(("Samples SHA-256", data["samples_sha256"], "code"))
     hashes += ran(document)
+    if document.kind == "check":
+        return _check_again(document, network, files, hashes)
     if files.get("certificate"):
         line = _typed("recheck", network, samples, _path(files["certificate"]), *_question_options(document, files))
         text = (
@@ -212,6 +247,22 @@ def again(document: Document) -> Command:
     )
     lines = (_typed(_COMMANDS[document.kind], network, samples, *_options(document, files)),)
     return Command("How to recheck", text, lines, tuple(hashes))
+
+
+def _check_again(document: Document, network: str, files: Json, hashes: list[tuple[str, str, str]]) -> Command:
+    data = document.data
+    specification = _path(files.get("specification") or data["specification"]["name"])
+    hashes = [hashes[0], ("Specification SHA-256", data["specification_sha256"], "code"), *hashes[1:]]
+    if files.get("certificate"):
+        text = (
+            "The proof of unsat was written to a certificate. The checker replays it without any solver, and exits with status 0 if it "
+            "holds for exactly this network and this specification:"
+        )
+        line = _typed("recheck", network, specification, _path(files["certificate"]), *_which(files))
+        return Command("How to recheck", text, (line,), tuple(hashes))
+    text = "Rechecking means asking again. The answer must come with the same two hashes, and its bracket must overlap this one:"
+    line = _typed("check", network, specification, *_which(files), "--seed", str(data["seed"]))
+    return Command("How to recheck", text, (line,), tuple(hashes))
 
 
 _COMMANDS = {

@@ -21,13 +21,15 @@ _COLUMNS = (
     Column("Samples"),
     Column("Question"),
 )
+_INSIDE = {"batch": "verification", "instances": "check"}
+"""Of a kind of batch the kind of its rows' results."""
 _STATES = ("exact", "unbounded", "verified", "falsified", "undecided", "open", "refused", "not begun")
 
 
 def answers(document: Document) -> dict[int, Document]:
     """The rows that have a result, by their places."""
     return {
-        k: Document("verification", document.name, document.sha256, row["result"])
+        k: Document(_INSIDE[document.kind], document.name, document.sha256, row["result"])
         for k, row in enumerate(document.data["rows"])
         if row["result"] is not None
     }
@@ -130,5 +132,7 @@ def _totals(rows: list[Json]) -> Facts:
 
 
 def heading(name: str, document: Document) -> str:
-    """Of a row's own section."""
+    """Of a row's own section; the name of an instance says what it is about."""
+    if document.kind == "check":
+        return name
     return f"{name}: {asked.heading(document)} of {document.data['network']['name']}"

@@ -21,7 +21,9 @@ from wdaverify.report.as_json import schema
 
 Json = dict[str, Any]
 
-KINDS = ("verification", "attack", "curve", "distances", "compare", "lipschitz", "batch")
+KINDS = ("verification", "attack", "curve", "distances", "compare", "lipschitz", "check", "batch", "instances")
+BATCHES = ("batch", "instances")
+"""Kinds whose rows have a result each."""
 MAX_BYTES = 2**28
 _LONGEST, _ENOUGH = 160, 50
 """Characters of a refusal that are another's; how many faults are compared to name one."""
@@ -104,10 +106,11 @@ def _checked(data: Json, name: str, sha256: str) -> Document:
     kind = _kind(data, name)
     _meet_schema(data, kind, name)
     for where, inner in _inner(data, kind):
-        _meet_schema(inner, "verification", f"{name}: {where}")
-        _agree(inner, "verification", f"{name}: {where}")
-    if kind == "batch":
-        _count(data, name)
+        inside = "check" if kind == "instances" else "verification"
+        _meet_schema(inner, inside, f"{name}: {where}")
+        _agree(inner, inside, f"{name}: {where}")
+    if kind in BATCHES:
+        _count(data, kind, name)
     else:
         _agree(data, kind, name)
     return Document(kind, os.path.basename(name), sha256, data)
@@ -117,22 +120,30 @@ def _inner(data: Json, kind: str) -> Iterator[tuple[str, Json]]:
     """Verifications within a document, and where they stand."""
     if kind == "compare":
         yield from ((f"verification {k}", inner) for k, inner in enumerate(data["verifications"]))
-    if kind == "batch":
+    if kind in BATCHES:
         yield from ((f"row {k}", row["result"]) for k, row in enumerate(data["rows"]) if row["result"] is not None)
 
 
-def _count(data: Json, name: str) -> None:
+def _count(data: Json, kind: str, name: str) -> None:
     """What a batch says of its rows must be what they say."""
     for k, row in enumerate(data["rows"]):
         result = row["result"]
-        exact = result is not None and result["status"] == "exact" and result["reason"] != "threshold-undecided"
-        done = exact or (result is not None and (result["reason"] == "threshold-decided" or unbounded(result)))
+        done = result is not None and (_decided if kind == "instances" else _answered)(result)
         if row["done"] != done or (result is not None and row["refused"] is not None):
             _refuse(name, f"row {k} contradicts its result")
     if data["done"] != all(row["done"] for row in data["rows"]):
         _refuse(name, "it contradicts its rows about whether all are done")
     if len({row["name"] for row in data["rows"]}) < len(data["rows"]):
         _refuse(name, "two of its rows have one name")
+
+
+def _answered(result: Json) -> bool:
+    exact = result["status"] == "exact" and result["reason"] != "threshold-undecided"
+    return exact or result["reason"] == "threshold-decided" or unbounded(result)
+
+
+def _decided(result: Json) -> bool:
+    return result["outcome"] in ("sat", "unsat")
 
 
 def _kind(data: Json, name: str) -> str:
@@ -197,6 +208,8 @@ def _agree(data: Json, kind: str, name: str) -> None:
     for point in _points(data, kind):
         if len(point) != width:
             _refuse(name, f"a point has {len(point)} features where the network takes {width}")
+    if data.get("counterexample") is not None and len(data["counterexample"]["outputs"]) != outputs:
+        _refuse(name, f"the counterexample has other outputs than the {outputs} of the network")
     _sides(data.get("support") or data.get("region") or {}, width, name)
     if "originals" in data:
         known = {original["sample"] for original in data["originals"]}
@@ -221,6 +234,8 @@ def _points(data: Json, kind: str) -> Iterator[Sequence[float]]:
                 yield entry["point"]
     if kind == "lipschitz":
         yield from (part["point"] for part in data["parts"] if part["point"] is not None)
+    if data.get("counterexample") is not None:
+        yield data["counterexample"]["inputs"]
     yield from (ray["direction"] for ray in data.get("rays", ()))
     if data.get("tie") is not None:
         yield from (data["tie"]["point"], data["tie"]["toward"])
@@ -235,7 +250,7 @@ def _sides(support: Json, width: int, name: str) -> None:
 
 
 def _brackets(data: Json, kind: str) -> Iterator[Json]:
-    if kind in ("verification", "lipschitz"):
+    if kind in ("verification", "lipschitz", "check"):
         yield data
     for field in ("distances", "points", "ladders", "parts"):
         yield from data.get(field, ())

@@ -31,6 +31,8 @@ def opening(documents: Sequence[Document], parts: Sequence[Part]) -> tuple[str, 
             "one is shown.",
             "Nothing is said of other samples, or of how likely such inputs are.",
         )
+    if first.kind == "check":
+        return _of_specification(data)
     answer = parts[0].answer if len(parts) == 1 else None
     if first.kind == "lipschitz":
         return (
@@ -39,6 +41,25 @@ def opening(documents: Sequence[Document], parts: Sequence[Part]) -> tuple[str, 
             "Nothing is said of whether any answer is right, or of inputs outside the region that was asked about.",
         )
     return _asked(documents), _guaranteed(documents, answer), _not(data)
+
+
+_VERDICTS = {
+    "unsat": "No: it is proven that none does, in exact arithmetic on the numbers of the network as stored.",
+    "sat": "Yes: one is shown, and {runtime} computes outputs of it that satisfy the specification, with no tolerance.",
+    "sat-in-real-arithmetic": "Yes in exact arithmetic, proven: one is shown. No replay in single precision confirms it.",
+    "unknown": "Neither was proven. No input comes closer to satisfying it than the upper end that is shown.",
+    "timeout": "Neither was proven in the time. No input comes closer to satisfying it than the upper end that is shown.",
+}
+
+
+def _of_specification(data: Json) -> tuple[str, str, str]:
+    runtime = (data["counterexample"] or {}).get("runtime") or "a runtime"
+    return (
+        f"Does {_network(data)} have an input that satisfies the specification {data['specification']['name']}, which states what must not "
+        "happen?",
+        _VERDICTS[data["outcome"]].format(runtime=runtime),
+        "Nothing is said of inputs outside the boxes of the specification, or of how likely such inputs are.",
+    )
 
 
 def _network(data: Json) -> str:

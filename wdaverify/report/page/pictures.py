@@ -76,6 +76,11 @@ def triptych(
     return _grey(first, scale), _grey(second, scale), _signed(change, scale.difference)
 
 
+def single(point: Sequence[float], shape: Shape, input_shape: Sequence[int]) -> str:
+    """A point by itself as a data URI, black the least and white the greatest of its values."""
+    return _grey(_image(point, shape, input_shape), Scale(min(point), max(point), 0.0))
+
+
 def _image(point: Sequence[float], shape: Shape, input_shape: Sequence[int]) -> Array:
     """``[H, W]`` or ``[H, W, 3]``; where the network's own shape is ``[..., C, H, W]``, the colours come first."""
     values = np.array(point, dtype=np.float64)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from wdaverify.report.page import asked, batch, beside, bounds, distances, lipschitz, radii, words
+from wdaverify.report.page import asked, batch, beside, bounds, check, distances, instances, lipschitz, radii, words
 from wdaverify.report.page.content import Block, Cell, Column, Overview, Part, Question, Report, Table
-from wdaverify.report.page.document import Document
+from wdaverify.report.page.document import BATCHES, Document
 from wdaverify.report.page.opening import opening
 from wdaverify.report.page.pictures import check_shape, own_shape
 from wdaverify.report.page.words import Json
 
 Shape = tuple[int, ...] | None
-_ORDER = ("compare", "verification", "curve", "attack", "distances", "lipschitz")
+_ORDER = ("compare", "verification", "curve", "attack", "distances", "lipschitz", "check")
 
 
 def build(
@@ -25,17 +25,19 @@ def build(
     Raises:
         DocumentError: the image shape fits none of their networks.
     """
-    single = [document for document in documents if document.kind != "batch"]
-    batches = {f"b{k}": document for k, document in enumerate((d for d in documents if d.kind == "batch"), 1)}
+    single = [document for document in documents if document.kind not in BATCHES]
+    batches = {f"b{k}": document for k, document in enumerate((d for d in documents if d.kind in BATCHES), 1)}
     rows = {key: batch.answers(document) for key, document in batches.items()}
     shapes = _shapes([*single, *(row for answered in rows.values() for row in answered.values())], shape)
     questions, about = _grouped(single, shapes)
     overviews, sections = list[Overview](), list[Question]()
     for key, document in batches.items():
         own = {k: _row(document, k, row, f"{key}-r{k + 1}", shapes) for k, row in rows[key].items()}
-        overviews.append(batch.overview(document, own, key))
+        overview = instances.overview if document.kind == "instances" else batch.overview
+        overviews.append(overview(document, own, key))
         sections += own.values()
-    counts = [words.count(len(document.data["rows"]), "row") for document in batches.values()]
+    nouns = {"batch": "row", "instances": "instance"}
+    counts = [words.count(len(document.data["rows"]), nouns[document.kind]) for document in batches.values()]
     named = [f"A batch of {count}" for count in counts] + [about] * bool(about)
     return Report(
         title or ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else ""),
@@ -112,6 +114,8 @@ def _question(documents: Sequence[Document], key: str, shapes: dict[int, Shape])
                 parts.append(bounds.attack_part(document, name, shape))
             case "distances":
                 parts.append(distances.distances_part(document, name, shape))
+            case "check":
+                parts.append(check.check_part(document, name, shape))
             case "lipschitz":
                 parts.append(lipschitz.lipschitz_part(document, name))
     known = {ladder["radius"] for ladder in ladders} | {
@@ -171,7 +175,7 @@ def _sources(documents: Sequence[Document]) -> Table:
 def _byline(documents: Sequence[Document], author: str | None) -> str:
     """``2026-01-31 12:00 UTC``, or the first and the last such time; and the author."""
     inner = [
-        row["result"] for d in documents if d.kind == "batch" for row in d.data["rows"] if row["result"] is not None
+        row["result"] for d in documents if d.kind in BATCHES for row in d.data["rows"] if row["result"] is not None
     ]
     times = sorted({data["made"] for data in (*(d.data for d in documents), *inner) if "made" in data})
     shown = list(dict.fromkeys(f"{time[:10]} {time[11:16]} UTC" for time in times))

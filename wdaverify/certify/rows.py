@@ -1,4 +1,4 @@
-"""The rows of a specification as functionals of one graph, and what they are at points.
+"""The rows of a specification as functionals of one graph.
 
 Rows of all disjuncts that differ by their offset alone share one functional ``F . f(x) + G . x``, an output of the graph; a box asks about
 those of its disjunct. Coefficients that are no doubles are known up to an error there, which every bound pays for.
@@ -13,21 +13,16 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.exact import one_sided
 from wdaverify.errors import SpecificationError
 from wdaverify.graph.maps import Dense, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.graph.rewrite import canonical
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.rounding import float_down, float_up
-from wdaverify.specification.model import Coefficients, Disjunct, Row, Specification
-from wdaverify.witness.enclosure import functionals_enclosure
+from wdaverify.rounding import float_up
+from wdaverify.specification.model import Coefficients, Disjunct, Specification
 
 Ints = NDArray[np.int64]
 _Functional = tuple[Coefficients, Coefficients]
-
-_EXACTLY = 2**20
-"""Products of a network whose values at a point are worked out in rationals where doubles leave a row open."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +43,6 @@ class Rows:
     """Inputs that are not fixed, up to rounding."""
     widths: Array
     """Of the moving inputs, in each disjunct's box, ``[D, k]``."""
-    exact: bool
-    """Whether all coefficients are doubles."""
 
     @classmethod
     def of(cls, network: ReluNetwork, specification: Specification) -> Rows:
@@ -69,7 +62,6 @@ class Rows:
                 offset[d, r] = float_up(smallest)
         outputs = _matrix([row for row, _ in places], network.n_outputs)
         inputs = _matrix([row for _, row in places], network.n_inputs)
-        exact = outputs[1] is None and inputs[1] is None
         last = len(network.graph.nodes) - 1
         parts: dict[int, LinearMap] = {last: Dense(*outputs)}
         if any(row for _, row in places):
@@ -78,7 +70,7 @@ class Rows:
         graph = canonical(Graph((*network.graph.nodes, node), network.n_inputs))
         moving = _moving(disjuncts)
         widths = np.stack([(d.box.upper - d.box.lower)[moving] for d in disjuncts])
-        return cls(network, graph, which, offset, outputs[0], inputs[0], moving, widths, exact)
+        return cls(network, graph, which, offset, outputs[0], inputs[0], moving, widths)
 
     def values(self, x: Array, disjunct: Ints) -> Array:
         """The rows ``[B, R]`` of points ``[B, n]``, each of its disjunct ``[B]``, in double precision: inf for none."""
@@ -119,41 +111,6 @@ def _moving(disjuncts: Sequence[Disjunct]) -> Ints:
     for box in {id(d.box): d.box for d in disjuncts}.values():
         out |= box.upper - box.lower > 2.0**-40 * np.maximum(np.abs(box.upper), np.abs(box.lower))
     return np.flatnonzero(out)
-
-
-def least_row(network: ReluNetwork, rows: Sequence[Row], x: Array) -> tuple[float, bool]:
-    """A lower bound of the least row at ``x [n]`` in real arithmetic, and whether all rows are proven to hold there."""
-    plain = functionals_enclosure(network, x[None], np.eye(network.n_outputs), np.zeros((1, network.n_outputs)))
-    low, high = plain[0][0].tolist(), plain[1][0].tolist()
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        return -np.inf, False
-    point = x.tolist()
-    found = [row.value(point, _corner(row, low, high)) for row in rows]
-    if _all_hold(rows, found):
-        return float_down(min(found)), True
-    above = [row.value(point, _corner(row, high, low)) for row in rows]
-    if network.graph.products > _EXACTLY or not _all_hold(rows, above):
-        return float_down(min(found)), False
-    rational = [Fraction(v) for v in point]
-    exact = one_sided(network, rational, [Fraction(0)] * len(point))[-1][0]
-    found = [row.offset + _dot(row.outputs, exact) + _dot(row.inputs, rational) for row in rows]
-    return float_down(min(found)), _all_hold(rows, found)
-
-
-def _corner(row: Row, low: list[float], high: list[float]) -> list[float]:
-    """The outputs within their bounds at which a row is least."""
-    out = list(low)
-    for place, factor in row.outputs:
-        out[place] = low[place] if factor > 0 else high[place]
-    return out
-
-
-def _dot(coefficients: Coefficients, values: Sequence[Fraction]) -> Fraction:
-    return sum((factor * values[place] for place, factor in coefficients), Fraction(0))
-
-
-def _all_hold(rows: Sequence[Row], values: Sequence[Fraction]) -> bool:
-    return all(value > 0 if row.strict else value >= 0 for row, value in zip(rows, values, strict=True))
 
 
 def check_fits(network: ReluNetwork, specification: Specification) -> None:

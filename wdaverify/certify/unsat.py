@@ -1,0 +1,351 @@
+"""Certificates of unsat, and their checker: no input satisfies any disjunct of a specification (docs/certificate.md, Unsat).
+
+v = max over disjuncts and x in their boxes of min_r row_r(x)   <=   the largest of what leaves show, and of the level   <   0
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.archive import ArrayArchive, TooLargeError, pack
+from wdaverify.certify.certificate import MAX_BYTES, MAX_META, MEMORY
+from wdaverify.certify.checker import Verdict
+from wdaverify.certify.confined import Confined, Confining
+from wdaverify.certify.halvings import Asked, Halvings
+from wdaverify.certify.proof import MalformedProofError
+from wdaverify.certify.rows import Rows, check_fits
+from wdaverify.digits import stated, up_to
+from wdaverify.errors import CertificateError, OutputError
+from wdaverify.given import instance, path_of, real, settle, told, whole
+from wdaverify.network.model import ReluNetwork
+from wdaverify.specification.model import Specification
+from wdaverify.untrusted import UnreadableError, plain_file, shown
+from wdaverify.writing import write_bytes
+
+FORMAT = "wdaverify unsat 1"
+MAX_MOVING = 64
+"""The most inputs that move: a form has a number for each of them."""
+_COPIES, _A_NODE = 3, 2
+"""How much of the memory arrays may take (a third), and how many bytes a node takes at least."""
+_TOLERANCE = 1e-6
+"""By how much, relative to max(1, |v|), the proven bound may be larger than the one claimed."""
+_BATCH, _NUMBERS = 256, 2**18
+"""The most boxes of a batch, and the most doubles that one array of it holds, nearly."""
+_HASH = re.compile("[0-9a-f]{0,64}")
+_ACCEPTED = "a file written by check --certificate"
+_ARRAYS = {
+    "meta": "|u1",
+    "tree_nodes": "<i8",
+    "tree_clips": "<i8",
+    "tree_mixtures": "<i8",
+    "nodes": "|i1",
+    "clips": "|u1",
+    "mixtures": "<f4",
+}
+_WHOLES = ("inputs", "moving", "rows")
+
+
+@dataclass(frozen=True, eq=False)
+class UnsatCertificate:
+    """Claims ``v <= upper < 0`` of which network and specification, and one tree for each disjunct, in order, that shows it.
+
+    ``level < 0`` is what clips rest on. inputs n, moving k of them, rows R of a disjunct at most.
+    """
+
+    network_sha256: str
+    specification_sha256: str
+    inputs: int
+    moving: int
+    rows: int
+    upper: float
+    level: float
+    trees: tuple[Halvings, ...]
+
+    def __post_init__(self) -> None:
+        """Check the types alone: what the content proves is the checker's to say."""
+        for name in ("network_sha256", "specification_sha256"):
+            if not isinstance(getattr(self, name), str):
+                raise CertificateError(f"{name} {told(getattr(self, name))}: a text is accepted")
+        for name in _WHOLES:
+            settle(self, **{name: whole(name, getattr(self, name), "a whole number", lambda _: True, CertificateError)})
+        for name in ("upper", "level"):
+            settle(self, **{name: real(name, getattr(self, name), "a number", lambda _: True, CertificateError)})
+        if not isinstance(self.trees, tuple) or not all(isinstance(tree, Halvings) for tree in self.trees):
+            raise CertificateError("the trees are a tuple of those that check(..., certificate=True) keeps")
+
+    @property
+    def leaves(self) -> int:
+        """How many boxes are shown to be below 0."""
+        return sum(int((tree.nodes >= 0).sum()) + 1 for tree in self.trees)
+
+
+def write_unsat(path: str | os.PathLike[str], certificate: UnsatCertificate) -> int:
+    """Write the file whole or not at all; its size in bytes.
+
+    Raises:
+        OutputError: the file cannot be written, or would be larger than what is read again.
+        CertificateError: there is no certificate.
+    """
+    path = path_of("certificate", path, OutputError)
+    _checked(certificate)
+    trees = certificate.trees
+    meta = {
+        "format": FORMAT,
+        "network_sha256": certificate.network_sha256,
+        "specification_sha256": certificate.specification_sha256,
+        **{name: getattr(certificate, name) for name in _WHOLES},
+        "upper": certificate.upper.hex(),
+        "level": certificate.level.hex(),
+    }
+    flat = {
+        "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
+        "tree_nodes": [tree.nodes.size for tree in trees],
+        "tree_clips": [len(tree.clips) for tree in trees],
+        "tree_mixtures": [len(tree.mixtures) for tree in trees],
+        "nodes": _joined([tree.nodes for tree in trees], (0,)),
+        "clips": _joined([tree.clips for tree in trees], (0, 2, certificate.moving)),
+        "mixtures": _joined([tree.mixtures for tree in trees], (0, certificate.rows)),
+    }
+    arrays = {name: np.asarray(values, _ARRAYS[name]) for name, values in flat.items()}
+    size = sum(held.nbytes for held in arrays.values())
+    if size > MAX_BYTES:
+        raise OutputError(f"the certificate would take {size} bytes; at most {MAX_BYTES} can be read again")
+    stream = io.BytesIO()
+    pack(stream, arrays)
+    write_bytes(path, stream.getvalue())
+    return len(stream.getbuffer())
+
+
+def _joined(parts: list[NDArray[Any]], none: tuple[int, ...]) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(none)
+
+
+def read_unsat(path: str | os.PathLike[str], memory: float = MEMORY) -> UnsatCertificate:
+    """Read a file, whose content may take so many bytes of memory.
+
+    Raises:
+        CertificateError: it is no certificate of unsat that can be read; one line that says what was found.
+    """
+    path = path_of("certificate", path, CertificateError)
+    memory = real("memory", memory, "a finite number of bytes > 0", lambda size: 0 < size < math.inf, CertificateError)
+    try:
+        with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
+            return _read(stream, int(min(memory, 2.0**62)))
+    except TooLargeError as error:
+        raise CertificateError(
+            f"{shown(path, 4096)}: {error}; reading it may take more than {stated(memory / 1e6)} MB: if you trust where it comes "
+            "from, give recheck a larger --memory-limit"
+        ) from None
+    except UnreadableError as error:
+        raise CertificateError(f"{shown(path, 4096)}: {error}") from None
+
+
+def _read(stream: BinaryIO, memory: int) -> UnsatCertificate:
+    try:
+        with ArrayArchive(stream, min(MAX_BYTES, memory // _COPIES), width=1) as archive:
+            if "support" in archive.names:
+                raise UnreadableError(
+                    "it is a certificate of a bracket (verify --certificate), which goes with samples; with a specification "
+                    f"{_ACCEPTED} is accepted"
+                )
+            arrays = {name: archive.read(name, kind) for name, kind in _ARRAYS.items()}
+        return _unpacked(arrays)
+    except UnreadableError:
+        raise
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        why = shown(" ".join(str(error).split())) or type(error).__name__
+        raise UnreadableError(f"no certificate of unsat ({why}); {_ACCEPTED} is accepted") from None
+
+
+def _unpacked(arrays: dict[str, NDArray[Any]]) -> UnsatCertificate:
+    if arrays["meta"].size > MAX_META:
+        raise ValueError(f"its meta data take {arrays['meta'].size} bytes, more than {MAX_META}")
+    meta = json.loads(arrays["meta"].tobytes().decode())
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ValueError(f"its format is not {FORMAT!r}")
+    for name in ("network_sha256", "specification_sha256"):
+        if not isinstance(meta[name], str) or not _HASH.fullmatch(meta[name]):
+            raise ValueError(f"{name} is {shown(repr(meta[name]), 80)}")
+    for name in _WHOLES:
+        if not isinstance(meta[name], int) or isinstance(meta[name], bool) or not 0 <= meta[name] <= 2**31:
+            raise ValueError(f"{name} is {shown(repr(meta[name]), 60)}")
+    sides = {name: float.fromhex(meta[name]) for name in ("upper", "level")}
+    if any(math.isnan(side) for side in sides.values()):
+        raise ValueError("a number is NaN")
+    trees = arrays["tree_nodes"].size
+    shapes = {
+        "nodes": (arrays["nodes"].size,),
+        "clips": (sum(arrays["tree_clips"].tolist()), 2, meta["moving"]),
+        "mixtures": (sum(arrays["tree_mixtures"].tolist()), meta["rows"]),
+        **dict.fromkeys(("tree_nodes", "tree_clips", "tree_mixtures"), (trees,)),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
+    edges = {name: _edges(name, arrays[f"tree_{name}"], len(arrays[name])) for name in ("nodes", "clips", "mixtures")}
+    built = tuple(
+        Halvings(arrays["nodes"][a:b], arrays["clips"][c:d], arrays["mixtures"][e:f])
+        for (a, b), (c, d), (e, f) in zip(
+            *(pairwise(edges[name]) for name in ("nodes", "clips", "mixtures")), strict=True
+        )
+    )
+    fields: dict[str, Any] = {name: meta[name] for name in ("network_sha256", "specification_sha256", *_WHOLES)}
+    return UnsatCertificate(**fields | sides, trees=built)
+
+
+def _edges(name: str, counts: NDArray[Any], total: int) -> list[int]:
+    edges = [0, *accumulate(counts.tolist())]  # in Python's integers, which do not wrap
+    if (counts < 0).any() or edges[-1] != total:
+        raise ValueError(f"tree_{name} does not add up to {total}")
+    return edges
+
+
+def _checked(certificate: object) -> None:
+    way_out = "read_unsat(path) reads one, and check(network, specification, certificate=True) makes one"
+    instance("certificate", certificate, UnsatCertificate, way_out, CertificateError)
+
+
+def recheck_unsat(
+    certificate: UnsatCertificate, network: ReluNetwork, specification: Specification, deadline: float = math.inf
+) -> Verdict:
+    """Prove or reject that no input satisfies a specification, both read anew from their files.
+
+    The verdict's upper bound is that of v, what the leaves show where nothing is wrong, else inf. The deadline (``time.monotonic``)
+    ends the replay, which proves nothing then.
+
+    Raises:
+        SpecificationError: the specification is about another network.
+    """
+    _checked(certificate)
+    instance("network", network, ReluNetwork, "load_network(path) reads one", CertificateError)
+    instance("specification", specification, Specification, "load_specification(path) reads one", CertificateError)
+    deadline = real("deadline", deadline, "a time, as time.monotonic() gives it", lambda _: True)
+    check_fits(network, specification)
+    upper, unproven = math.inf, list[str]()
+    reasons = _mismatches(certificate, network, specification)
+    if not reasons:
+        try:
+            upper = _upper(certificate, network, specification, deadline)
+        except MalformedProofError as error:
+            reasons.append(str(error))
+        except TimeoutError as error:
+            unproven.append(str(error))
+        else:
+            slack = _TOLERANCE * max(1.0, abs(certificate.upper))
+            if not (upper <= certificate.upper or (upper <= certificate.upper + slack and upper < 0)):
+                reasons.append(f"v <= {stated(certificate.upper)} is claimed, {up_to(upper, 12)} is proven")
+    proved = not reasons and not unproven
+    return Verdict(proved, -math.inf, upper, -math.inf, certificate.upper, tuple(reasons), tuple(unproven))
+
+
+def _mismatches(certificate: UnsatCertificate, network: ReluNetwork, specification: Specification) -> list[str]:
+    """What keeps the certificate from speaking of the question at all."""
+    pairs = {
+        "network": (certificate.network_sha256, network.sha256),
+        "specification": (certificate.specification_sha256, specification.sha256),
+        "number of inputs": (certificate.inputs, specification.inputs),
+        "number of disjuncts": (len(certificate.trees), len(specification.disjuncts)),
+    }
+    out = [
+        f"the {name} differs: {claimed} in the certificate, {found} here"
+        for name, (claimed, found) in pairs.items()
+        if claimed != found
+    ]
+    if not (math.isfinite(certificate.level) and certificate.level < 0):
+        out.append(f"the level {certificate.level} is no finite number below 0")
+    if not certificate.upper < 0:
+        out.append(f"v <= {stated(certificate.upper)} is claimed, which is not below 0")
+    return out
+
+
+def _upper(certificate: UnsatCertificate, network: ReluNetwork, specification: Specification, deadline: float) -> float:
+    """What is shown of v.
+
+    Raises:
+        MalformedProofError: the trees are none of this question.
+        TimeoutError: the deadline has passed.
+    """
+    if not specification.disjuncts:
+        return -math.inf
+    rows = Rows.of(network, specification)
+    shape = (certificate.moving, certificate.rows)
+    found = (rows.moving.size, rows.which.shape[1])
+    if shape != found:
+        raise MalformedProofError(f"moving inputs and rows are {shape} in the certificate, {found} here")
+    if any(tree.clips.shape[1:] != (2, shape[0]) or tree.mixtures.shape[1] != shape[1] for tree in certificate.trees):
+        raise MalformedProofError("a tree has clips of other inputs, or mixtures of other rows")
+    if rows.moving.size > MAX_MOVING:
+        raise MalformedProofError(f"{rows.moving.size} inputs move; at most {MAX_MOVING} are replayed")
+    replay = _Replay(rows, certificate.level, certificate.upper)
+    total = len(certificate.trees)
+    for d, tree in enumerate(certificate.trees):
+        for asked in _asked(tree, specification, d, rows):
+            replay.ask(d, asked)
+            if replay.full and time.monotonic() > deadline:
+                raise TimeoutError(f"the time limit ended the checker's replay in disjunct {d + 1} of {total}")
+    replay.flush(deep=False)
+    replay.flush(deep=True)
+    return replay.upper
+
+
+def _asked(tree: Halvings, specification: Specification, d: int, rows: Rows) -> Iterator[Asked]:
+    box = specification.disjuncts[d].box
+    return tree.walk(box.lower, box.upper, rows.moving)
+
+
+class _Replay:
+    """What trees ask to be shown, batch by batch; ``upper`` is what has been shown of v, inf where a clip cut off too much."""
+
+    def __init__(self, rows: Rows, level: float, enough: float) -> None:
+        self._confining, self._rows = Confining(rows), rows
+        self._level, self._enough = level, enough
+        self._waiting: dict[bool, list[tuple[int, Asked]]] = {False: [], True: []}
+        self._size = max(1, min(_BATCH, _NUMBERS // self._confining.numbers()))
+        self.upper, self.full = -math.inf, False
+
+    def ask(self, disjunct: int, asked: Asked) -> None:
+        """Take up one more; ``full`` says whether that completed a batch."""
+        waiting = self._waiting[asked.deep]
+        waiting.append((disjunct, asked))
+        self.full = len(waiting) >= self._size
+        if self.full:
+            self.flush(deep=asked.deep)
+
+    def flush(self, *, deep: bool) -> None:
+        """Bound what waits."""
+        waiting, self._waiting[deep] = self._waiting[deep], []
+        clips = [each for each in waiting if each[1].codes is not None]
+        leaves = [each for each in waiting if each[1].codes is None]
+        none = np.zeros(self._rows.which.shape[1], np.float32)
+        if clips:
+            found = self._of(clips, deep, math.inf, np.tile(none, (len(clips), 1)))
+            codes = np.stack([asked.codes for _, asked in clips if asked.codes is not None])
+            self.upper = max(self.upper, self._level if found.shows(codes).all() else math.inf)
+        if leaves:
+            mixture = np.stack([none if asked.mixture is None else asked.mixture for _, asked in leaves])
+            found = self._of(leaves, deep, self._enough, np.where(np.isfinite(mixture), mixture, 0.0))
+            top = np.minimum(found.top, np.where(found.empty, self._level, math.inf))
+            self.upper = max(self.upper, float(np.where(np.isnan(top), math.inf, top).max()))
+
+    def _of(self, asked: list[tuple[int, Asked]], deep: bool, enough: float, mixture: NDArray[np.float32]) -> Confined:
+        return self._confining.of(
+            np.stack([each.lower for _, each in asked]),
+            np.stack([each.upper for _, each in asked]),
+            np.array([disjunct for disjunct, _ in asked]),
+            self._level,
+            deep=deep,
+            mixture=mixture,
+            enough=enough,
+        )
