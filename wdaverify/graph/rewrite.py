@@ -2,9 +2,10 @@
 
     relus       every function as ReLUs of affine nodes:  phi(z) = s z + t + sum (s_i - s_(i-1)) relu(+-(z - b_i)), s z + t a piece
     fused       two affine nodes in a row as one, where matrices allow; what that rounds is kept as an error per entry
+    merged      neurons that others make up, that are always on or off, or that nothing reads (``graph.merge``)
     balanced    hidden nodes whose numbers are far from 1 brought back to size by powers of two (``graph.balance``)
 
-``canonical`` is all three, one after the other.
+``canonical`` is all four, one after the other.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from wdaverify.graph.balance import balanced
 from wdaverify.graph.functions import PiecewiseLinear, relu
 from wdaverify.graph.fuse import Fused, after
 from wdaverify.graph.maps import Array, Dense, Diagonal, LinearMap, Same, Select, rows
+from wdaverify.graph.merge import merged
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node, width_of
 
 
 def canonical(graph: Graph) -> Graph:
-    """ReLUs alone, affine nodes fused, hidden numbers near 1.
+    """ReLUs alone, affine nodes fused, no neuron that others make up, hidden numbers near 1.
 
     Raises:
         NetworkError: a function has slopes that no two doubles differ by, or fusing overflows.
     """
-    return balanced(fused(relus(graph)))
+    return balanced(merged(fused(relus(graph))))
 
 
 class _Nodes:
@@ -60,7 +62,7 @@ def without_biases(graph: Graph) -> Graph:
 def homogeneous(graph: Graph) -> Graph:
     """``g(x, t) = t f(x / t)`` for t > 0, an input more: biases times t. Its full-dimensional cells are those of f."""
     n, out = graph.inputs, _Nodes()
-    plain = relus(graph)
+    plain = merged(relus(graph))
     x, t = INPUT, out.add(Affine((INPUT,), (Select(np.array([n]), n + 1),), np.zeros(1)))
     if any(INPUT in node.sources and not _widens(node) for node in plain.nodes if isinstance(node, Affine)):
         x = out.add(Affine((INPUT,), (Select(np.arange(n), n + 1),), np.zeros(n)))
