@@ -1,20 +1,19 @@
 """ReLUs that others make up: the same function with fewer neurons.
 
     equal         u_j = c u_i,  c > 0        relu(u_j) = c relu(u_i)
-    opposite      u_j = -c u_i, c > 0        relu(u_j) = c relu(u_i) + u_j
+    opposite      u_j = -c u_i, c > 0        relu(u_j) = c relu(u_i) - c u_i
     always on     sums of ReLUs with no weight and no bias < 0; constants >= 0        relu(u_j) = u_j
     always off    the same with none > 0; constants <= 0                              relu(u_j) = 0
 
-as ``relu(-u) = relu(u) - u``. What is added as ``u_j`` itself is read from where u_j comes from, past the function. All is exact: rows
+as ``relu(-u) = relu(u) - u``. What is added as u itself is read before the function. All is exact: rows
 are compared in rationals and none that is known up to an error is; sums of weights that no double is are left to a node of their own,
-and so are products. Neurons that nothing reads any more are left out: weights of ``relu(u)`` and ``relu(-u)`` that cancel leave the
-neuron to no one, and a pair that hands u on is u.
+and so are products. Neurons that nothing reads any more are left out (``graph.unread``): weights of ``relu(u)`` and ``relu(-u)`` that
+cancel leave the neuron to no one, and a pair that hands u on is u.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from wdaverify.graph.functions import relu
 from wdaverify.graph.maps import Array, Dense, Ints, LinearMap, Same, Select, rows, rows_error
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node
-from wdaverify.graph.part import part
+from wdaverify.graph.unread import is_matrix, matrix, pruned, reached, rows_of
 
 Bools = NDArray[np.bool_]
 
@@ -35,12 +34,26 @@ _ALIKE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """``relu(u)`` of an old node: ``factor_j relu(u_(kept_(like_j)))``, nothing where ``like_j`` is -1, and ``u_j`` where ``linear_j``."""
+    """``relu(u_j) = factor_j relu(k_(like_j)) - turned_j k_(like_j)`` of the neurons ``k = u_kept`` (nothing where ``like_j`` is -1).
+
+    And ``u_j`` alone of those at ``linear``.
+    """
 
     kept: Ints
     like: Ints
     factor: Array
+    turned: Array
     linear: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    """A plan, the nodes of ``k``, of ``relu(k)``, and of what is always on; None where a node has no entry."""
+
+    plan: _Plan
+    kept: int | None
+    left: int | None
+    linear: int | None
 
 
 @dataclass(eq=False)
@@ -50,7 +63,7 @@ class _Made:
     inputs: int
     nodes: list[Node] = field(default_factory=list)
     place: dict[int, int] = field(default_factory=lambda: {INPUT: INPUT})
-    plans: dict[int, tuple[_Plan, int | None, int | None]] = field(default_factory=dict)
+    plans: dict[int, _Planned] = field(default_factory=dict)
 
     def add(self, node: Node) -> int:
         """Its place."""
@@ -66,20 +79,7 @@ def merged(graph: Graph) -> Graph:
             made.place[k] = made.add(_affine(made, node))
         else:
             _elementwise(made, graph, k)
-    if not made.plans and not _unread(graph):
-        return graph
-    whole = Graph(tuple(made.nodes), graph.inputs)
-    return part(whole, len(whole.nodes) - 1, np.arange(whole.outputs)).graph
-
-
-def _unread(graph: Graph) -> bool:
-    """Whether a neuron is read by no node."""
-    read = {k: np.zeros(graph.width(k), np.bool_) for k in graph.elementwise}
-    for node in graph.nodes:
-        for s, map_ in zip(node.sources, node.maps, strict=True) if isinstance(node, Affine) else ():
-            if s in read:
-                read[s][map_.reads(np.arange(map_.outputs))] = True
-    return not all(some.all() for some in read.values())
+    return pruned(reached(made.nodes, graph.inputs) if made.plans else graph)
 
 
 def _elementwise(made: _Made, graph: Graph, k: int) -> None:
@@ -88,7 +88,7 @@ def _elementwise(made: _Made, graph: Graph, k: int) -> None:
     before = made.nodes[source]
     assert isinstance(before, Affine)
     table = _table(before)
-    plain = all(_matrix(m) for node in graph.nodes if isinstance(node, Affine) for m in _maps_from(node, k))
+    plain = all(is_matrix(m) for node in graph.nodes if isinstance(node, Affine) for m in _maps_from(node, k))
     if table is None or not (plain or table.shape[0] ** 2 <= _MOST):
         made.place[k] = made.add(Elementwise(source, relu()))
         return
@@ -97,51 +97,30 @@ def _elementwise(made: _Made, graph: Graph, k: int) -> None:
     if plan.kept.size == table.shape[0]:
         made.place[k] = made.add(Elementwise(source, relu()))
         return
-    left = made.add(Elementwise(made.add(_rows_of(before, plan.kept)), relu())) if plan.kept.size else None
-    linear = made.add(_rows_of(before, plan.linear)) if plan.linear.size else None
-    made.plans[k] = plan, left, linear
+    kept = made.add(rows_of(before, plan.kept)) if plan.kept.size else None
+    left = None if kept is None else made.add(Elementwise(kept, relu()))
+    linear = made.add(rows_of(before, plan.linear)) if plan.linear.size else None
+    made.plans[k] = _Planned(plan, kept, left, linear)
 
 
 def _maps_from(node: Affine, k: int) -> list[LinearMap]:
     return [m for s, m in zip(node.sources, node.maps, strict=True) if s == k]
 
 
-def _matrix(map_: LinearMap) -> bool:
-    """Whether a map is a matrix, or small enough to be written as one without rounding."""
-    return isinstance(map_, Dense) or (isinstance(map_, Same | Select) and map_.inputs * map_.outputs <= _MOST)
-
-
-def _dense(map_: LinearMap) -> Dense:
-    return map_ if isinstance(map_, Dense) else Dense(rows(map_))
-
-
 def _table(node: Affine) -> Array | None:
     """The rows of a node side by side with its bias, ``[m, ... + 1]``; nan where not known exactly; None if there are too many."""
     size = sum(m.inputs for m in node.maps) * node.width
-    if not all(_matrix(m) for m in node.maps) or size > _MOST:
+    if not all(is_matrix(m) for m in node.maps) or size > _MOST:
         return None
     parts = [np.where(off > 0, np.nan, rows(m)) if (off := rows_error(m)) is not None else rows(m) for m in node.maps]
     bias = node.bias if node.bias_error is None else np.where(node.bias_error > 0, np.nan, node.bias)
     return np.hstack([*parts, bias[:, None]])
 
 
-def _rows_of(node: Affine, at: Ints) -> Affine:
-    """Some rows of a node, of the sources that they read."""
-    found = {
-        s: Dense(d.weight[at], None if d.error is None else d.error[at])
-        for s, d in zip(node.sources, map(_dense, node.maps), strict=True)
-    }
-    read = {s: d for s, d in found.items() if d.weight.any() or d.error is not None} or dict(
-        [next(iter(found.items()))]
-    )
-    error = None if node.bias_error is None else node.bias_error[at]
-    return Affine(tuple(read), tuple(read.values()), node.bias[at], error)
-
-
 def _planned(table: Array, on: Bools, off: Bools) -> _Plan:
     """What becomes of each neuron."""
     m = table.shape[0]
-    like, factor, linear = np.full(m, -1), np.zeros(m), on.copy()
+    like, factor, turned = np.full(m, -1), np.zeros(m), np.zeros(m)
     kept = list[int]()
     groups = _alike(table, np.flatnonzero(~(on | off)))
     leaders: dict[int, list[int]] = {}
@@ -149,14 +128,14 @@ def _planned(table: Array, on: Bools, off: Bools) -> _Plan:
         for i in leaders.get(groups.get(j, -1), []):
             ratio = _ratio(table[j], table[i])
             if ratio is not None:
-                like[j], factor[j], linear[j] = like[i], abs(ratio), ratio < 0
+                like[j], factor[j], turned[j] = like[i], abs(ratio), max(-ratio, 0.0)
                 break
         else:
             like[j], factor[j] = len(kept), 1.0
             kept.append(j)
             if j in groups:
                 leaders.setdefault(groups[j], []).append(j)
-    return _Plan(np.array(kept, np.int64), like, factor, np.flatnonzero(linear))
+    return _Plan(np.array(kept, np.int64), like, factor, turned, np.flatnonzero(on))
 
 
 def _settled(graph: Graph, k: int) -> tuple[Bools, Bools]:
@@ -213,11 +192,11 @@ def _affine(made: _Made, node: Affine) -> Affine:
     for source, map_ in zip(node.sources, node.maps, strict=True):
         if source not in made.plans:
             parts[made.place[source]] = map_
-        elif _matrix(map_):
-            waiting += _through(made, _dense(map_), *made.plans[source])
+        elif is_matrix(map_):
+            waiting += _through(made, matrix(map_), made.plans[source])
         else:
-            plan, left, linear = made.plans[source]
-            parts[made.add(_spread(np.arange(plan.like.size), plan, left, linear, made.nodes))] = map_
+            planned = made.plans[source]
+            parts[made.add(_spread(np.arange(planned.plan.like.size), planned))] = map_
     for source, dense in waiting:
         bias = _put(made, parts, source, dense, bias)
     if not parts:
@@ -226,36 +205,39 @@ def _affine(made: _Made, node: Affine) -> Affine:
     return Affine(tuple(parts), tuple(parts.values()), bias, error)
 
 
-def _through(made: _Made, map_: Dense, plan: _Plan, left: int | None, linear: int | None) -> list[tuple[int, Dense]]:
-    """A matrix on what an old node was, as matrices on the ReLUs left, on ``u`` itself, and on what no double sums up."""
-    out = list[tuple[int, Dense]]()
+def _through(made: _Made, map_: Dense, planned: _Planned) -> list[tuple[int, Dense]]:
+    """A matrix on what an old node was, as matrices on ``relu(k)``, ``k``, what is always on, and what no double sums up."""
+    out, plan = list[tuple[int, Dense]](), planned.plan
     weight, off = map_.weight, np.zeros_like(map_.weight) if map_.error is None else map_.error
-    if left is not None:
-        total, lost = np.zeros((map_.outputs, plan.kept.size)), np.zeros((map_.outputs, plan.kept.size))
-        exact = np.ones(plan.kept.size, np.bool_)
-        members = [np.flatnonzero(plan.like == r) for r in range(plan.kept.size)]
-        for r, some in enumerate(members):
-            found = _summed(weight[:, some], plan.factor[some])
-            plain = off[:, some].any(axis=0) & (plan.factor[some] != 1)
-            exact[r] = found is not None and not plain.any()
-            if found is not None and exact[r]:
-                total[:, r], lost[:, r] = found, off[:, some].sum(axis=1) * (1.0 if some.size == 1 else 1.001)
-        out.append((left, Dense(total, lost if lost.any() else None)))
-        rest = [some for r, some in enumerate(members) if not exact[r]]
+    if planned.left is not None and planned.kept is not None:
+        bent, lost, straight = (np.zeros((map_.outputs, plan.kept.size)) for _ in range(3))
+        rest = list[Ints]()
+        for r in range(plan.kept.size):
+            some = np.flatnonzero(plan.like == r)
+            sums = _summed(weight[:, some], plan.factor[some]), _summed(weight[:, some], -plan.turned[some])
+            plain = not (off[:, some].any(axis=0) & ((plan.factor[some] != 1) | (plan.turned[some] != 0))).any()
+            if sums[0] is not None and sums[1] is not None and plain:
+                bent[:, r], straight[:, r] = sums
+                lost[:, r] = off[:, some].sum(axis=1) * (1.0 if some.size == 1 else 1.001)
+            else:
+                rest.append(some)
+        out += [(planned.left, Dense(bent, lost if lost.any() else None)), (planned.kept, Dense(straight))]
         if rest:
             some = np.sort(np.concatenate(rest))
-            here = made.add(_spread(some, plan, left, None, made.nodes))
-            out.append((here, Dense(weight[:, some], off[:, some] if off[:, some].any() else None)))
-    if linear is not None:
-        some = plan.linear
-        out.append((linear, Dense(weight[:, some], off[:, some] if off[:, some].any() else None)))
+            out.append((made.add(_spread(some, replace(planned, linear=None))), _columns(weight, off, some)))
+    if planned.linear is not None:
+        out.append((planned.linear, _columns(weight, off, plan.linear)))
     return out
+
+
+def _columns(weight: Array, off: Array, at: Ints) -> Dense:
+    return Dense(weight[:, at], off[:, at] if off[:, at].any() else None)
 
 
 def _summed(columns: Array, factor: Array) -> Array | None:
     """``columns @ factor``, ``[m, c] @ [c]``, where it is doubles, else None."""
-    if columns.shape[1] == 1 and factor[0] == 1:
-        return columns[:, 0]
+    if not factor.any() or (factor.size == 1 and factor[0] == 1):
+        return np.asarray(columns[:, 0] * factor[0])
     out, ratios = np.zeros(len(columns)), [Fraction(f) for f in factor.tolist()]
     for i, row in enumerate(columns.tolist()):
         total = sum((Fraction(a) * f for a, f in zip(row, ratios, strict=True) if a), Fraction(0))
@@ -268,18 +250,19 @@ def _summed(columns: Array, factor: Array) -> Array | None:
     return out
 
 
-def _spread(at: Ints, plan: _Plan, left: int | None, linear: int | None, nodes: Sequence[Node]) -> Affine:
-    """The old neurons ``at`` again, of those left, and of u where ``linear`` is given."""
-    parts: dict[int, LinearMap] = {}
-    if left is not None:
+def _spread(at: Ints, planned: _Planned) -> Affine:
+    """The old neurons ``at`` again, of what is left."""
+    parts, plan = dict[int, LinearMap](), planned.plan
+    some = np.flatnonzero(plan.like[at] >= 0)
+    for node, number in ((planned.left, plan.factor), (planned.kept, -plan.turned)):
         weight = np.zeros((at.size, plan.kept.size))
-        some = np.flatnonzero(plan.like[at] >= 0)
-        weight[some, plan.like[at[some]]] = plan.factor[at[some]]
-        parts[left] = Dense(weight)
-    if linear is not None:
+        weight[some, plan.like[at[some]]] = number[at[some]]
+        if node is not None and weight.any():
+            parts[node] = Dense(weight)
+    if planned.linear is not None:
         chosen = np.searchsorted(plan.linear, at)
         found = (chosen < plan.linear.size) & (plan.linear[np.minimum(chosen, plan.linear.size - 1)] == at)
-        parts[linear] = Select(np.where(found, chosen, -1), plan.linear.size)
+        parts[planned.linear] = Select(np.where(found, chosen, -1), plan.linear.size)
     return Affine(tuple(parts), tuple(parts.values()), np.zeros(at.size))
 
 
@@ -315,7 +298,7 @@ def _put(made: _Made, parts: dict[int, LinearMap], source: int, map_: Dense, bia
 def _handed_on(inner: Affine, map_: Dense, bias: Array) -> tuple[dict[int, Dense], Array] | None:
     """``map_`` after a node each of whose rows is one entry times a power of two, by source; None where it is not, or rounds."""
     table = np.hstack(
-        [*(rows(_dense(m)) if _matrix(m) else np.full((m.outputs, 2), 2.0) for m in inner.maps), inner.bias[:, None]]
+        [*(rows(m) if is_matrix(m) else np.full((m.outputs, 2), 2.0) for m in inner.maps), inner.bias[:, None]]
     )
     some = table != 0
     numbers = table[some]
@@ -341,7 +324,7 @@ def _plus(before: LinearMap | None, extra: Dense) -> Dense | None:
     """The sum of two maps where it is doubles."""
     if before is None:
         return extra
-    if not _matrix(before) or rows_error(before) is not None or extra.error is not None:
+    if not is_matrix(before) or rows_error(before) is not None or extra.error is not None:
         return None
     total = _two_sum(rows(before), extra.weight)
     return None if total is None else Dense(total)

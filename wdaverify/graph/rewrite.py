@@ -24,6 +24,7 @@ from wdaverify.graph.fuse import Fused, after
 from wdaverify.graph.maps import Array, Dense, Diagonal, LinearMap, Same, Select, rows
 from wdaverify.graph.merge import merged
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node, width_of
+from wdaverify.graph.unread import reached
 
 
 def canonical(graph: Graph) -> Graph:
@@ -33,6 +34,15 @@ def canonical(graph: Graph) -> Graph:
         NetworkError: a function has slopes that no two doubles differ by, or fusing overflows.
     """
     return balanced(merged(fused(relus(graph))))
+
+
+def layers(graph: Graph) -> Graph:
+    """The same with every neuron, also those that others make up: what certificates of layers speak of.
+
+    Raises:
+        NetworkError: as ``canonical``.
+    """
+    return balanced(fused(relus(graph)))
 
 
 class _Nodes:
@@ -62,7 +72,7 @@ def without_biases(graph: Graph) -> Graph:
 def homogeneous(graph: Graph) -> Graph:
     """``g(x, t) = t f(x / t)`` for t > 0, an input more: biases times t. Its full-dimensional cells are those of f."""
     n, out = graph.inputs, _Nodes()
-    plain = merged(relus(graph))
+    plain = relus(graph)
     x, t = INPUT, out.add(Affine((INPUT,), (Select(np.array([n]), n + 1),), np.zeros(1)))
     if any(INPUT in node.sources and not _widens(node) for node in plain.nodes if isinstance(node, Affine)):
         x = out.add(Affine((INPUT,), (Select(np.arange(n), n + 1),), np.zeros(n)))
@@ -189,22 +199,3 @@ def fused(graph: Graph) -> Graph:
         out.place[k] = out.add(whole.node(parts))
         old[out.place[k]] = k
     return reached(out.nodes, graph.inputs)
-
-
-def reached(nodes: list[Node], inputs: int) -> Graph:
-    """The nodes that the last one needs, as a graph."""
-    needed = {len(nodes) - 1}
-    for k in range(len(nodes) - 1, -1, -1):
-        if k in needed:
-            node = nodes[k]
-            needed |= set(node.sources if isinstance(node, Affine) else (node.source,))
-    place = {INPUT: INPUT} | {k: at for at, k in enumerate(k for k in range(len(nodes)) if k in needed)}
-    out: list[Node] = []
-    for k, node in enumerate(nodes):
-        if k not in needed:
-            continue
-        if isinstance(node, Affine):
-            out.append(replace(node, sources=tuple(place[s] for s in node.sources)))
-        else:
-            out.append(replace(node, source=place[node.source]))
-    return Graph(tuple(out), inputs)

@@ -82,7 +82,7 @@ class ZeroOneSearch:
         self._width = (np.zeros(count), 0.0)
         """What each group of equal samples adds to the width, at its leader."""
         self.witness = witness
-        self._proofs = DistanceProofs(self._problem.network.n_relus) if run.options.certificate else None
+        self._proofs = DistanceProofs(self._problem.network.canonical.neurons) if run.options.certificate else None
         self._trees = Trees()
         self._news: set[int] = set()
         if self._problem.cost.fixed(

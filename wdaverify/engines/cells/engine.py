@@ -21,6 +21,7 @@ from wdaverify.engines.cells.growth import Growth
 from wdaverify.engines.cells.ledger import Claim, leaves, prove, root_of, spelled_out, tree_of
 from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats, peak_of
+from wdaverify.engines.cells.points import evaluated, points_of
 from wdaverify.engines.cells.presolve import presolve
 from wdaverify.engines.cells.search import PseudoCosts, Search
 from wdaverify.engines.cells.shells import Cutter, Shell
@@ -32,7 +33,7 @@ from wdaverify.graph.settled import large
 from wdaverify.graph.single import Single
 from wdaverify.network.model import Array, ReluNetwork
 
-_WIDEST = 600.0
+_WIDEST = 1e8
 """Margins beyond this in size are not given to the exponential."""
 _SHELLS = 4
 """Into how many shells a region is cut for linear programs, which cut them further."""
@@ -68,6 +69,9 @@ class CellEngine:
             from wdaverify.engines.cells.slopes import SlopeHunt
 
             return SlopeHunt(self._network.canonical, question, effort).answer()
+        points = points_of(question.region)
+        if points is not None:
+            return evaluated(self._network, question, effort, points)
         rows, graph = question.region.rows, self._network.canonical
         presolved, bounds, begun = None, None, time.perf_counter()
         alone = isinstance(question, Distance) or not math.isfinite(question.region.cost.order)  # in a ball of its own
