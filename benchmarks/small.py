@@ -1,4 +1,4 @@
-"""A random family of small problems: every combination of the family, degenerate networks, extreme units. Which of them close, and how fast?
+"""A random family of small problems: every combination, degenerate networks, extreme units. Which of them close, and how fast?
 
     python -m benchmarks.small --problems 500 --cap 20 --output small.jsonl
 
@@ -72,6 +72,8 @@ def small_problem(seed: int) -> Small:
     gap = (1e-4 if loss == "cross-entropy" else 1e-6) * max(1.0, unit)
     if loss == "lipschitz":
         pairs = Measure.operator_norm(network) if rng.random() < 0.5 else Measure.outputs(network, [(0, 1)])
+        steep = 1 / (support.upper - support.lower).max() if support.bounded else 1.0
+        gap = 1e-6 * unit * max(1.0, float(steep))
         return Small(LipschitzProblem(network, GroundCost(norm, 1, weights), support, pairs), gap, tags)
     count = int(rng.integers(1, 5))
     x = x[:count]
@@ -92,13 +94,13 @@ def small_problem(seed: int) -> Small:
         radius=radius,
         functionals=functionals,
     )
-    return Small(problem, 1e-6 * max(1.0, width) if loss == "distance" else gap, tags)
+    return Small(problem, 1e-6 * (width or 1.0) if loss == "distance" else gap, tags)
 
 
 def _support(rng: np.random.Generator, kind: str, n: int) -> tuple[Support, Array]:
     """A support, and 8 points of it."""
     middle = np.round(rng.uniform(-0.5, 0.5, n) * 64) / 64
-    if kind == "thinner":  # elsewhere doubles are too far apart for atoms that attain a value
+    if kind in ("thin", "thinner"):  # elsewhere doubles are too far apart for atoms that attain a value
         middle = np.zeros(n)
     half = {"wide": 1e4, "thin": 0.5e-9, "thinner": 0.5e-12}.get(kind, 0.75)
     lower, upper = middle - half, middle + half
@@ -170,7 +172,8 @@ def _spoil(rng: np.random.Generator, kind: str, weight: Array, bias: Array, z: A
             weight[j], bias[j] = -weight[j - 1], -bias[j - 1]
         elif kind == "twins":
             factor = float(rng.choice([1.0, 2.0, 3.0]))
-            weight[j], bias[j] = factor * weight[j - 1], factor * bias[j - 1]
+            weight[j - 1], bias[j - 1] = (np.asarray(v, np.float32) for v in (weight[j - 1], bias[j - 1]))
+            weight[j], bias[j] = factor * weight[j - 1], factor * bias[j - 1]  # exactly
     if kind == "dead":
         bias[0] = -z[:, 0].max() - 10 * (1 + np.abs(z[:, 0]).max())
     if kind == "constant":
@@ -203,7 +206,7 @@ def run(seed: int, cap: float) -> dict[str, object]:
         else:
             one = verify(small.problem, gap=small.gap, time_limit=cap)
             row |= {"lower": one.lower, "upper": one.upper, "status": one.status.value, "reason": one.reason.value}
-    except Exception as error:  # a fault of ours is a row, and the run goes on
+    except Exception as error:  # noqa: BLE001 (a fault of ours is a row, and the run goes on)
         row |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
     return row | {"gap": small.gap, "wall": time.perf_counter() - begun, "cpu": time.process_time() - spent}
 
