@@ -72,8 +72,8 @@ def small_problem(seed: int) -> Small:
     gap = (1e-4 if loss == "cross-entropy" else 1e-6) * max(1.0, unit)
     if loss == "lipschitz":
         pairs = Measure.operator_norm(network) if rng.random() < 0.5 else Measure.outputs(network, [(0, 1)])
-        steep = 1 / (support.upper - support.lower).max() if support.bounded else 1.0
-        gap = 1e-6 * unit * max(1.0, float(steep))
+        side = float((support.upper - support.lower).max()) if support.bounded else 1.0
+        gap = 1e-6 * unit * max(1.0, 1 / (side or 1.0))
         return Small(LipschitzProblem(network, GroundCost(norm, 1, weights), support, pairs), gap, tags)
     count = int(rng.integers(1, 5))
     x = x[:count]

@@ -85,11 +85,11 @@ class _Ball:
         point = self._whole(point)
         yield point
         for _ in range(_STEPS):
-            moved = self._neighbour(point)
-            if moved is None:
+            nearby = self._neighbour(point)
+            if nearby is None:
                 break
-            yield moved
-            point = moved
+            yield nearby
+            point = nearby
 
     def margin(self, points: Array) -> Array:
         """The functionals at points ``[P, n]``."""
@@ -103,7 +103,8 @@ class _Ball:
         return np.clip(np.clip(points, self.centre - self.room, self.centre + self.room), self.lower, self.upper)
 
     def _whole(self, points: Array) -> Array:
-        return np.where(self.problem.support.integer, np.rint(points), points)
+        integer = self.problem.support.integer
+        return points if integer is None else np.where(integer, np.rint(points), points)
 
     def _neighbour(self, point: Array) -> Array | None:
         """Each point with the one feature at an end of its room that gains most; None where none gains."""
