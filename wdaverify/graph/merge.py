@@ -28,6 +28,8 @@ Bools = NDArray[np.bool_]
 
 _MOST = 2**22
 """Nodes with more weights are left as they are."""
+_TRIED = 8
+"""With so many others of its direction a neuron is compared."""
 _ALIKE = 1e-9
 """Rows whose directions differ by less are compared in rationals."""
 
@@ -125,7 +127,7 @@ def _planned(table: Array, on: Bools, off: Bools) -> _Plan:
     groups = _alike(table, np.flatnonzero(~(on | off)))
     leaders: dict[int, list[int]] = {}
     for j in np.flatnonzero(~(on | off)).tolist():
-        for i in leaders.get(groups.get(j, -1), []):
+        for i in leaders.get(groups.get(j, -1), [])[:_TRIED]:
             ratio = _ratio(table[j], table[i])
             if ratio is not None:
                 like[j], factor[j], turned[j] = like[i], abs(ratio), max(-ratio, 0.0)

@@ -61,7 +61,7 @@ def pruned(graph: Graph) -> Graph:
 
 def _plan(graph: Graph) -> dict[int, Ints]:
     """The neurons that fall away, by node."""
-    return {k: gone for k in graph.elementwise if (gone := _unread(graph, k)).size and _matrices(graph, k)}
+    return {k: gone for k in graph.elementwise if _matrices(graph, k) and (gone := _unread(graph, k)).size}
 
 
 def _without(graph: Graph, plan: dict[int, Ints]) -> Graph:

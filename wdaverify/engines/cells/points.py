@@ -58,17 +58,15 @@ def _distances(region: Region, points: Array) -> tuple[Array, Array]:
 def evaluated(network: ReluNetwork, question: Inner | Distance, effort: Effort, points: Array) -> Answer:
     """The answer from all points ``[P, n]`` of the question's region."""
     begun, asked = time.perf_counter(), Asked(network.canonical, question)
-    low, high = functionals_enclosure(network, points, asked.functional[None, :], np.zeros((len(points), 1)))
-    lower, upper = low[:, 0], high[:, 0]
+    step = max(1, _NUMBERS // network.graph.widest)
+    ends = [_ends(network, question, asked.functional, points[k : k + step]) for k in range(0, len(points), step)]
+    lower, upper = (np.concatenate(part) for part in zip(*ends, strict=True))
     near = _distances(question.region, points)[0]
     if isinstance(question, Distance):
         there = upper >= 0 if question.least <= 0 else lower >= question.least
         bound = float(near[there].min(initial=math.inf))
         best = np.flatnonzero(there)[np.argsort(near[there], kind="stable")][:_KEPT]
     else:
-        if question.entropy:
-            labels = np.full(len(points), question.label)
-            upper = ENTROPY.enclosed(*margins_enclosure(network, points, labels), labels)[1]
         paid = question.multiplier * near**asked.power if question.multiplier else np.zeros(len(points))
         worth = upper - paid
         worth = worth + 4 * UNIT_ROUNDOFF * (np.abs(upper) + 2 * np.abs(paid)) + underflow(2)
@@ -78,3 +76,12 @@ def evaluated(network: ReluNetwork, question: Inner | Distance, effort: Effort, 
         best = np.argsort(-worth, kind="stable")[:_KEPT]
     seconds = time.perf_counter() - begun
     return Answer(bound, points[best], "cells", True, len(points), seconds, f"{len(points)} points", True)
+
+
+def _ends(network: ReluNetwork, question: Inner | Distance, functional: Array, points: Array) -> tuple[Array, Array]:
+    """Bounds of what is asked for at points ``[P, n]``, without its price, ``[P]`` each."""
+    if isinstance(question, Inner) and question.entropy:
+        labels = np.full(len(points), question.label)
+        return ENTROPY.enclosed(*margins_enclosure(network, points, labels), labels)
+    low, high = functionals_enclosure(network, points, functional[None, :], np.zeros((len(points), 1)))
+    return low[:, 0], high[:, 0]
