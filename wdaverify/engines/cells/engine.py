@@ -15,6 +15,7 @@ from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
+from wdaverify.engines.cells import units
 from wdaverify.engines.cells.ascent import Ascent
 from wdaverify.engines.cells.asked import Asked
 from wdaverify.engines.cells.growth import Growth
@@ -72,6 +73,10 @@ class CellEngine:
         points = points_of(question.region)
         if points is not None:
             return evaluated(self._network, question, effort, points)
+        power = 0 if effort.whole else units.exponent(question.region)
+        scaled = self._in_units(question, effort, power) if power else None
+        if scaled is not None:
+            return scaled
         rows, graph = question.region.rows, self._network.canonical
         presolved, bounds, begun = None, None, time.perf_counter()
         alone = isinstance(question, Distance) or not math.isfinite(question.region.cost.order)  # in a ball of its own
@@ -86,6 +91,14 @@ class CellEngine:
         )
         backward, single = Backward(presolved.graph, rows), Single(presolved.graph)
         return presolved.widened(_Hunt(presolved.graph, backward, single, question, effort).answer())
+
+    def _in_units(self, question: Inner | Distance, effort: Effort, power: int) -> Answer | None:
+        """The answer to a question about a tiny region; None where units would round a number."""
+        graph, asked = units.in_units(self._network.canonical, power), units.asked(question, effort, power)
+        if graph is None or asked is None:
+            return None
+        backward = Backward(graph, asked[0].region.rows)
+        return units.back(question, _Hunt(graph, backward, Single(graph), *asked).answer(), power)
 
 
 class _Hunt:
