@@ -55,7 +55,7 @@ def violations(net: ReluNetwork, norm: Norm, seed: int, points: int = 10) -> lis
     near, far = (np.array(side) for side in zip(*SHELLS, strict=True))
     multipliers = rng.choice([0.0, 1e-3, 1.0, 30.0, 1e4], len(SHELLS))
     shells = Shells.around(GroundCost(norm, 1), centres, lower, upper, near, far)
-    backward = Backward(net.canonical)
+    backward = Backward(net.layers)
     bounds = backward.pre_activations(shells)
     wanted = np.vstack([np.eye(K) - np.roll(np.eye(K), 1, axis=0), np.eye(K), rng.normal(size=(1, K))])
     rows = np.broadcast_to(wanted, (len(SHELLS), *wanted.shape))
@@ -90,7 +90,7 @@ def test_the_random_networks_are_hard() -> None:
     assert any(np.abs(w).max() > 1e5 for w in weights)
     assert any(0 < np.abs(w).max() < 1e-4 for w in weights)
     assert any(isinstance(layer, Diagonal) for net in nets for layer in layers_of(net))
-    assert any(not block.exact for net in nets for block in blocks_of(net.canonical))
+    assert any(not block.exact for net in nets for block in blocks_of(net.layers))
 
 
 # A check that notices nothing is worth nothing: each of these faults must be seen.
@@ -173,9 +173,9 @@ def _linear_shortfalls(norm: Norm) -> int:
         far = np.array([1.0 if norm is Norm.INF else 7.0])
         around = Shells.around(GroundCost(norm, 1), centre, lower, upper, np.zeros(1), far)
         shells = replace(around, up=upper - centre, down=centre - lower)  # exact on the grid: nothing else pays
-        found = functionals(Backward(net.canonical), shells, [], np.eye(4)[None], np.zeros(1))[0]
+        found = functionals(Backward(net.layers), shells, [], np.eye(4)[None], np.zeros(1))[0]
         for row, bound in enumerate(found.tolist()):
-            best = (blocks_of(net.canonical)[0].weight[row] > 0).astype(float)
+            best = (blocks_of(net.layers)[0].weight[row] > 0).astype(float)
             count += exact_values(net, best)[1][row] > Fraction(bound)
     return count
 
@@ -202,7 +202,7 @@ def test_rounding_of_a_wide_layer_behind_a_narrow_input(width: int, norm: Norm) 
         net = network((np.ones((width, 1)), np.full(width, bias)), (last, np.zeros(2)))
         none, one = np.zeros(1), np.ones(1)
         shells = Shells.around(GroundCost(norm, 1), np.array([[offset]]), none, one, none, none)
-        backward = Backward(net.canonical)
+        backward = Backward(net.layers)
         rows = np.array([[[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]])
         found = functionals(backward, shells, backward.pre_activations(shells), rows, none)[0].tolist()
         value = width * Fraction(heavy) * (Fraction(offset) + Fraction(bias))
@@ -272,7 +272,7 @@ def test_a_shell_has_the_same_bounds_in_any_company(
     Also where the boxes of some leave their centre out.
     """
     rng = np.random.default_rng(4)
-    backward = Backward(network(*random_layers(rng, 3, 7, 6, 3)).canonical)
+    backward = Backward(network(*random_layers(rng, 3, 7, 6, 3)).layers)
     side = rng.uniform(size=9)
     shells = Shells.around(
         GroundCost(norm, 1, weights), rng.uniform(size=(9, 3)), np.zeros(3), np.ones(3), 0.1 * side, side
@@ -305,7 +305,7 @@ def test_at_a_single_point_the_bounds_are_the_values(norm: Norm) -> None:
     net = network((rng.normal(size=(6, 3)), rng.normal(size=6)), (rng.normal(size=(2, 6)), rng.normal(size=2)))
     x = rng.uniform(size=(1, 3))
     shells = Shells.around(GroundCost(norm, 1), x, np.zeros(3), np.ones(3), np.zeros(1), np.zeros(1))
-    backward = Backward(net.canonical)
+    backward = Backward(net.layers)
     bounds = backward.pre_activations(shells)
     upper = functionals(backward, shells, bounds, np.eye(2)[None], np.zeros(1))[0]
     assert upper == pytest.approx(net.forward(x)[0], abs=1e-12)
@@ -315,7 +315,7 @@ def test_at_a_single_point_the_bounds_are_the_values(norm: Norm) -> None:
 def test_what_is_charged_is_charged_as_often_as_asked() -> None:
     """A bound that whoever rounds otherwise must find too keeps its distance."""
     net = hard_network(np.random.default_rng(0))
-    n, backward = net.n_inputs, Backward(net.canonical)
+    n, backward = net.n_inputs, Backward(net.layers)
     shells = Shells.around(
         GroundCost(Norm.INF, 1), np.full((1, n), 0.5), np.zeros(n), np.ones(n), np.zeros(1), np.array([0.125])
     )
@@ -334,6 +334,6 @@ def test_overflowing_networks_give_bounds_that_say_nothing() -> None:
     net = as_network([huge, Relu(), Layer(readonly(np.eye(3) * 1e200), readonly(np.zeros(3))), Relu(), last])
     for norm in NORMS:
         shells = Shells.around(GroundCost(norm, 1), np.zeros((1, 2)), -np.ones(2), np.ones(2), np.zeros(1), np.ones(1))
-        for low, high in Backward(net.canonical).pre_activations(shells):
+        for low, high in Backward(net.layers).pre_activations(shells):
             assert (low <= 0).all()
             assert (high >= 0).all()

@@ -42,7 +42,7 @@ def network(*layers: tuple[Array, Array]) -> ReluNetwork:
 def factors(net: ReluNetwork) -> list[Fraction]:
     """By how much the outputs of each canonical block are larger than those of the layers it is made of."""
     out, before = list[Fraction](), Fraction(1)
-    for got, was in zip(blocks_of(net.canonical), fused_blocks(net), strict=True):
+    for got, was in zip(blocks_of(net.layers), fused_blocks(net), strict=True):
         at = np.unravel_index(np.abs(was.weight).argmax(), was.weight.shape)
         if was.weight[at] != 0:
             before *= Fraction(float(got.weight[at])) / Fraction(float(was.weight[at]))

@@ -29,7 +29,7 @@ GRID = 2.0**-10
 def pre_activations(net: ReluNetwork, x: Array) -> Array:
     """All hidden pre-activations of the canonical form at points ``[B, n]``, in float64."""
     out, h = [np.zeros((len(x), 0))], x
-    for block in blocks_of(net.canonical)[:-1]:
+    for block in blocks_of(net.layers)[:-1]:
         z = h @ block.weight.T + block.bias
         out.append(z)
         h = np.maximum(z, 0)
@@ -56,7 +56,7 @@ def test_no_point_of_a_leaf_exceeds_its_bound(seed: int, norm: Norm) -> None:
     """Any nu, any phases, networks with dead, duplicate, huge and tiny neurons: compared in rationals at the worst points."""
     rng = np.random.default_rng(seed)
     net = hard_network(rng)
-    backward = Backward(net.canonical)
+    backward = Backward(net.layers)
     shell, points = shell_with_points(rng, net.n_inputs, norm)
     bounds = backward.pre_activations(shell)
     z = pre_activations(net, points)
@@ -109,7 +109,7 @@ def test_a_planted_fault_is_noticed(where: object, name: str, spoil: object, mon
 
 def test_a_leaf_without_room_is_empty() -> None:
     net = network(([[1.0]], [2.0]), ([[1.0], [0.0]], [0.0, 0.0]))  # z = x + 2 >= 2 on the unit box
-    backward = Backward(net.canonical)
+    backward = Backward(net.layers)
     shell = Shells.around(GroundCost(Norm.INF, 1), np.array([[0.5]]), np.zeros(1), np.ones(1), np.zeros(1), np.ones(1))
     bounds = backward.pre_activations(shell)
     dead = np.array([[-1]], np.int8)

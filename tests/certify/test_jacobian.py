@@ -53,7 +53,7 @@ def test_encloses_the_jacobian_of_every_point(seed: int) -> None:
     """Boxes of every size, networks with weights of 1e6 and divisions."""
     rng = np.random.default_rng(seed)
     net = hard_network(rng)
-    n, graph = net.n_inputs, net.canonical
+    n, graph = net.n_inputs, net.layers
     middle, half = rng.uniform(-1, 1, n), rng.uniform(0, 1, n) * 10.0 ** rng.integers(-6, 1)
     lower, upper = middle - half, middle + half
     bounds = Backward(graph).pre_activations(shell_of(box_region(lower, upper)))
@@ -75,8 +75,8 @@ def test_encloses_the_jacobian_of_every_point(seed: int) -> None:
 def test_is_tight_where_no_phase_is_open(seed: int) -> None:
     net = network(*random_layers(np.random.default_rng(seed), 3, 5, 4, 2))
     x = np.random.default_rng(seed).uniform(-1, 1, 3)
-    bounds = Backward(net.canonical).pre_activations(shell_of(box_region(x, x)))
-    centre, radius = jacobian(net.canonical, bounds, np.eye(2)[None])
+    bounds = Backward(net.layers).pre_activations(shell_of(box_region(x, x)))
+    centre, radius = jacobian(net.layers, bounds, np.eye(2)[None])
     exact = np.array([[float(v) for v in row] for row in exact_jacobian(net, x)])
     assert np.abs(centre[0] - exact).max() < 1e-13
     assert radius.max() < 1e-12
@@ -161,12 +161,12 @@ def test_spectral_norm_from_above_in_rationals(seed: int) -> None:
 def test_neuron_slopes_bound_every_gradient(norm: Norm) -> None:
     net = network(*random_layers(np.random.default_rng(3), 3, 6, 5, 2))
     region = box_region(np.full(3, -1.0), np.ones(3))
-    bounds = Backward(net.canonical).pre_activations(shell_of(region))
-    slopes = neuron_slopes(net.canonical, bounds, GroundCost(norm, 1), np.zeros(3))
+    bounds = Backward(net.layers).pre_activations(shell_of(region))
+    slopes = neuron_slopes(net.layers, bounds, GroundCost(norm, 1), np.zeros(3))
     order = {Norm.INF: 1, Norm.ONE: np.inf, Norm.TWO: 2}[norm]
     for x in np.random.default_rng(0).uniform(-1, 1, (200, 3)):
-        first, second = blocks_of(net.canonical)[0].weight, blocks_of(net.canonical)[1].weight
-        on = first @ x + blocks_of(net.canonical)[0].bias > 0
+        first, second = blocks_of(net.layers)[0].weight, blocks_of(net.layers)[1].weight
+        on = first @ x + blocks_of(net.layers)[0].bias > 0
         assert (np.linalg.norm(first, order, axis=1) <= slopes[0][0]).all()
         assert (np.linalg.norm(second @ (on[:, None] * first), order, axis=1) <= slopes[1][0]).all()
 
@@ -177,7 +177,7 @@ def test_a_slope_at_a_point(seed: int) -> None:
     net = network(*random_layers(np.random.default_rng(seed), 2, 5, 4, 3))
     x = np.random.default_rng(seed).uniform(-1, 1, (20, 2))
     for norm in NORMS:
-        low, high = slopes_at(net.canonical, x, np.eye(3), GroundCost(norm, 1), np.zeros(2))
+        low, high = slopes_at(net.layers, x, np.eye(3), GroundCost(norm, 1), np.zeros(2))
         true = np.array([np.linalg.norm(np.array(exact_jacobian(net, p), dtype=float), ORDERS[norm]) for p in x])
         assert (low <= true * (1 + 1e-14)).all()
         assert (true * (1 - 1e-14) <= high).all()
@@ -190,11 +190,11 @@ def test_no_slope_is_claimed_on_a_kink() -> None:
     one = np.eye(1)
     cost, moves = GroundCost(Norm.INF, 1), np.zeros(1)
     points = np.array([[0.1], [np.nextafter(0.1, 1)], [0.0], [0.5], [np.nan], [np.inf]])
-    low, high = slopes_at(net.canonical, points, one, cost, moves)
+    low, high = slopes_at(net.layers, points, one, cost, moves)
     assert (low[[0, 1, 2, 4, 5]] == -math.inf).all()
     assert (high[[0, 1, 2, 4, 5]] == math.inf).all()
     assert low[3] == pytest.approx(4.0, rel=1e-12)
     fixed = network((np.array([[0.0, 1.0], [1.0, 0.0]]), np.zeros(2)), (np.array([[5.0, 2.0]]), np.zeros(1)))
     point = np.array([[0.5, 0.0]])
-    assert slopes_at(fixed.canonical, point, one, cost, np.zeros(2))[0][0] == -math.inf
-    assert slopes_at(fixed.canonical, point, one, cost, np.array([0.0, 1.0]))[0][0] == pytest.approx(2.0, rel=1e-12)
+    assert slopes_at(fixed.layers, point, one, cost, np.zeros(2))[0][0] == -math.inf
+    assert slopes_at(fixed.layers, point, one, cost, np.array([0.0, 1.0]))[0][0] == pytest.approx(2.0, rel=1e-12)

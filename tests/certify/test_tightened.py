@@ -451,7 +451,7 @@ def test_rows_of_other_networks_are_malformed() -> None:
     for what, tight in malformed(sound, neurons).items():
         nodes = s.nodes(np.zeros(neurons, np.int8))
         assert refuses(tightened, s.backward, nodes, s.asked, [tight]), what
-    neurons, far = asked.network.n_relus, float(farthest(asked)[0])
+    neurons, far = asked.network.canonical.neurons, float(farthest(asked)[0])
     sound = drawn(rng, neurons, 0.0, 5)
     for what, tight in malformed(sound, neurons).items():
         nodes = np.array([TIGHTENED, BARE], np.int32)
@@ -477,7 +477,7 @@ def truth_of(asked: WdroProblem, lam: float) -> float:
 def test_margin_proofs_prove_no_less_than_level_and_truth(seed: int, norm: Norm) -> None:
     """Trees that are exact without rows, with any rows at any nodes: at the multiplier and at smaller and larger ones."""
     asked, rng = asked_problem(seed, norm), np.random.default_rng(seed)
-    neurons, far, j = asked.network.n_relus, float(farthest(asked)[0]), rival_of(asked)
+    neurons, far, j = asked.network.canonical.neurons, float(farthest(asked)[0]), rival_of(asked)
     lam = 1.5
     middle = far * float(rng.uniform(0.2, 0.8))
     exact = [Prover(asked).tree(0, j, lam, *ends) for ends in ((0.0, middle), (middle, far))]
@@ -506,7 +506,7 @@ def prunes(level: float, neurons: int) -> Tightening:
 def test_a_level_that_nothing_attains_proves_itself_and_no_more(place: int, norm: Norm) -> None:
     """Wherever it stands: in the first or the last tree, above or below others, after one that is no number."""
     asked = asked_problem(3, norm)
-    neurons, far, j = asked.network.n_relus, float(farthest(asked)[0]), rival_of(asked)
+    neurons, far, j = asked.network.canonical.neurons, float(farthest(asked)[0]), rival_of(asked)
     truth, none = truth_of(asked, 1.0), np.zeros((0, 2 + neurons))
     level = 100.0
     sound, nan, low = prunes(level, neurons), prunes(math.nan, neurons), prunes(-1e6, neurons)
@@ -533,7 +533,7 @@ def test_a_level_that_nothing_attains_proves_itself_and_no_more(place: int, norm
 @pytest.mark.parametrize("seed", SEEDS)
 def test_distance_proofs_with_rows_overstate_no_distance(seed: int, norm: Norm) -> None:
     asked, rng = asked_problem(seed, norm, Loss.ZERO_ONE), np.random.default_rng(seed)
-    neurons, far, j = asked.network.n_relus, float(farthest(asked)[0]), rival_of(asked)
+    neurons, far, j = asked.network.canonical.neurons, float(farthest(asked)[0]), rival_of(asked)
     y = int(asked.samples.y[0])
     weight, bias = raw(asked.network)[-1]
     pair = [*raw(asked.network)[:-1], (weight[[y, j]], bias[[y, j]])]

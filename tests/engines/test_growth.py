@@ -114,7 +114,7 @@ def shown(net: ReluNetwork, question: Inner | Distance, proof: Proof, power: int
         bounds = backward.pre_activations(shell)
         whole = Whole(shell, bounds, Asked(functional[None], None if far else np.array([price]), power))
         worst = max(worst, -math.inf if far else tree.level)
-        for phases, row, place in tree.walk(net.n_relus):
+        for phases, row, place in tree.walk(net.canonical.neurons):
             settle(backward, whole, [] if place is None else [(0, 0, place)])
             here = bounds_at(whole, np.zeros(1, np.int64), [place])
             if row < 0:
@@ -228,7 +228,7 @@ def test_known_trees_are_grown_on(seed: int, norm: Norm, worth: float, monkeypat
     monkeypatch.setattr(hunt_module, "_WORTH_A_TRY", worth)
     net, inner, distance, value, nearest = asked(seed, norm)
     other, far_off = elsewhere(net, inner, seed)
-    donors = [hostile(net.n_relus, seed)]
+    donors = [hostile(net.canonical.neurons, seed)]
     for question in (inner, other, distance, far_off):
         proof = CellEngine(net).answer(question, replace(PROVEN, gap=0.05 if question is other else 1e-8)).proof
         assert proof is not None
@@ -652,20 +652,20 @@ def test_leaves_of_mixed_shells_are_proven_as_shell_by_shell(seed: int, norm: No
     nodes, trees = list[Node](), rng.integers(0, 5, 60)
     ascent, _ = together.steering()
     for k in trees.tolist():
-        node = Node.unknown(net.n_relus)
-        node.phases = rng.choice([-1, 0, 0, 1], net.n_relus).astype(np.int8)
+        node = Node.unknown(net.canonical.neurons)
+        node.phases = rng.choice([-1, 0, 0, 1], net.canonical.neurons).astype(np.int8)
         shell = np.array([k])
         match int(rng.integers(4)):
             case 0:
                 pass
             case 1:
-                node.row = np.append([0.0, 0.0], rng.normal(size=net.n_relus))
+                node.row = np.append([0.0, 0.0], rng.normal(size=net.canonical.neurons))
             case 2:
-                node.row = np.append([1.0, 1.0], rng.normal(size=net.n_relus))
+                node.row = np.append([1.0, 1.0], rng.normal(size=net.canonical.neurons))
             case _:
                 climbed = ascent.climb(shell, node.phases[None], ascent.fresh(shell), 12, np.array([math.inf]))
                 node.row = np.concatenate([climbed.margin, [1.0], climbed.nu[0]]).astype(float)
-                node.spare = node.row * np.append([1.0, 1.0], 0.9 + 0.2 * rng.random(net.n_relus))
+                node.spare = node.row * np.append([1.0, 1.0], 0.9 + 0.2 * rng.random(net.canonical.neurons))
         nodes.append(node)
 
     def copies() -> list[Node]:
@@ -697,7 +697,7 @@ def test_every_leaf_is_closed_or_open_or_stuck(seed: int, norm: Norm, distance: 
         edges = np.linspace(0.0, inner.region.far, 4)
         together = Together([hunt])
         together.lay_out([(edges[:-1], edges[1:], {})])
-        roots = {k: Node.unknown(net.n_relus) for k in range(3)}
+        roots = {k: Node.unknown(net.canonical.neurons) for k in range(3)}
         best = [math.inf]
 
         def look(_: Array, moves: Array, hunt: Hunt = hunt, best: list[float] = best) -> Array:

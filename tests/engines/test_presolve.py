@@ -149,7 +149,7 @@ def test_trees_are_widened_and_narrowed_back(always: list[Presolved]) -> None:
         (found,) = always
         always.clear()
         for tree in proof.trees:
-            assert tree.vectors.shape[1] == 2 + net.n_relus
+            assert tree.vectors.shape[1] == 2 + net.canonical.neurons
             assert {*tree.nodes[tree.nodes >= 0].tolist()} <= {*found.open.tolist()}
             small = found.narrowed(tree)
             assert small is not None
@@ -158,11 +158,11 @@ def test_trees_are_widened_and_narrowed_back(always: list[Presolved]) -> None:
             for a, b in zip((*tree.tights, tree), (*wide.tights, wide), strict=True):
                 for name in ("nodes", "vectors") if isinstance(a, Tree) else ("at", "weight", "slopes", "beta"):
                     np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-        settled = np.setdiff1d(np.arange(net.n_relus), found.open)
+        settled = np.setdiff1d(np.arange(net.canonical.neurons), found.open)
         if settled.size:
-            split = Tree(0.0, 1.0, np.array([settled[0], -1, -1], np.int32), np.zeros((0, 2 + net.n_relus)))
+            split = Tree(0.0, 1.0, np.array([settled[0], -1, -1], np.int32), np.zeros((0, 2 + net.canonical.neurons)))
             assert found.narrowed(split) is None
-        assert found.narrowed(Tree.bare(0.0, 1.0, net.n_relus + 1)) is None
+        assert found.narrowed(Tree.bare(0.0, 1.0, net.canonical.neurons + 1)) is None
     assert some
 
 

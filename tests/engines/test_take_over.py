@@ -69,8 +69,8 @@ def hostile(neurons: int, seed: int) -> tuple[Tree, ...]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_trees_as_nodes_and_back(seed: int, norm: Norm) -> None:
     net, inner, _ = questions(norm, seed)
-    for tree in (*trees_of(net, inner), *hostile(net.n_relus, seed)):
-        again = tree_of(root_of(tree, net.n_relus)[0], tree.near, tree.far, net.n_relus)
+    for tree in (*trees_of(net, inner), *hostile(net.canonical.neurons, seed)):
+        again = tree_of(root_of(tree, net.canonical.neurons)[0], tree.near, tree.far, net.canonical.neurons)
         np.testing.assert_array_equal(again.nodes, tree.nodes)
         np.testing.assert_array_equal(again.vectors, tree.vectors)
 
@@ -84,7 +84,7 @@ def test_values_are_the_true_ones(seed: int, norm: Norm, worth: float, monkeypat
     net, inner, distance = questions(norm, seed)
     value, nearest = truths(net, inner)
     other, far_off = elsewhere(net, inner, seed)
-    donors = [trees_of(net, q) for q in (inner, other, distance, far_off)] + [hostile(net.n_relus, seed)]
+    donors = [trees_of(net, q) for q in (inner, other, distance, far_off)] + [hostile(net.canonical.neurons, seed)]
     for known in donors:
         effort = replace(GROWN, known=known)
         answer = CellEngine(net).answer(inner, effort)

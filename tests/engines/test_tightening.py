@@ -218,8 +218,10 @@ def test_trees_with_rows_are_taken_over_by_any_question(
         assert proof is not None
         donors.append(proof.trees)
     levels = [value + 100.0, value, -math.inf, math.nan, math.inf]
-    donors.append(tuple(with_tights(rng, tree, net.n_relus, levels) for tree in hostile(net.n_relus, seed)))
-    donors.append((some_tree(rng, net.n_relus, levels, 0.05, 0.4, written=0.5),))
+    donors.append(
+        tuple(with_tights(rng, tree, net.canonical.neurons, levels) for tree in hostile(net.canonical.neurons, seed))
+    )
+    donors.append((some_tree(rng, net.canonical.neurons, levels, 0.05, 0.4, written=0.5),))
     assert sum(tree.level > -math.inf for known in donors for tree in known) > 0
     monkeypatch.setattr(hunt_module, "_WORTH_A_TRY", worth)
     cost, functional = inner.region.cost, np.zeros(3)
@@ -257,7 +259,7 @@ def test_levels_of_other_questions_are_not_kept() -> None:
     rng = np.random.default_rng(0)
     proof = CellEngine(net).answer(inner, PROVEN).proof
     assert proof is not None
-    known = tuple(with_tights(rng, tree, net.n_relus, [value + 50.0], 1.0) for tree in proof.trees)
+    known = tuple(with_tights(rng, tree, net.canonical.neurons, [value + 50.0], 1.0) for tree in proof.trees)
     for seconds in (0.0, math.inf):
         answer = CellEngine(net).answer(inner, replace(PROVEN, known=known, seconds=seconds))
         assert answer.proof is not None

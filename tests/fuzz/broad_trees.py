@@ -39,7 +39,7 @@ def question() -> WdroProblem:
 
 def broad(problem: WdroProblem, trees: int) -> Certificate:
     """Every rival's reach in so many shells, each with a full tree: 2^16 leaves."""
-    samples, neurons = problem.samples, problem.network.n_relus
+    samples, neurons = problem.samples, problem.network.canonical.neurons
     nodes = np.array(full(neurons), np.int32)
     edges = [0.0, *np.linspace(0.5, 1.0, trees)]
     shells = tuple(Tree(a, b, nodes, np.zeros((0, 2 + neurons))) for a, b in pairwise(edges))

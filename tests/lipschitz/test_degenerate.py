@@ -227,3 +227,15 @@ def test_what_a_wide_gap_leaves_open_counts(norm: Norm) -> None:
     assert result.statistics.solves > 0
     assert result.lower <= 8 <= result.upper
     assert result.status == "exact"
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_region_with_an_equation(norm: Norm) -> None:
+    """``2 relu(x - 1/2) + y`` where ``x + y = 1``: gradient (2, 1) on the cell that meets the region where ``x > 1/2``."""
+    net = network((array([1, 0]), np.array([-0.5])), (array([2]), np.zeros(1)))
+    skip = network((array([1, 0], [0, 1]), np.array([-0.5, 0.0])), (array([2, 1]), np.zeros(1)))
+    rows = LinearRows(readonly(array([1, 1])), readonly(np.ones(1)), readonly(np.ones(1)))
+    support = Support(np.zeros(2), np.ones(2), rows, np.ones(2, np.bool_))
+    for asked, gradient in ((net, [2.0, 0.0]), (skip, [2.0, 1.0])):
+        truth = {Norm.INF: sum(gradient), Norm.ONE: max(gradient), Norm.TWO: math.hypot(*gradient)}[norm]
+        closed_at(ask(asked, norm, support=support), truth)

@@ -25,11 +25,11 @@ MARGINS = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]])
 
 
 def lipsdp(net: ReluNetwork, rows: Array, cost: GroundCost, *, deadline: float = math.inf) -> LipSdp:
-    return module.lipsdp(net.canonical, rows, cost, deadline=deadline)
+    return module.lipsdp(net.layers, rows, cost, deadline=deadline)
 
 
 def product_of_norms(net: ReluNetwork, rows: Array, cost: GroundCost) -> Array:
-    return product_over(net.canonical, rows, cost)
+    return product_over(net.layers, rows, cost)
 
 
 def exact(matrix: object) -> Enclosed:

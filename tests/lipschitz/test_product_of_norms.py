@@ -32,7 +32,7 @@ def test_above_every_gradient(norm: Norm, seed: int) -> None:
     net = network(*random_layers(rng, int(rng.integers(1, 4)), *rng.integers(1, 7, size=1 + seed % 3).tolist(), 3))
     weights = np.where(rng.random(net.n_inputs) < 0.3, math.inf, rng.uniform(0.2, 5, net.n_inputs))
     rows = rng.normal(size=(4, 3))
-    bound = product_of_norms(net.canonical, rows, GroundCost(norm, 1, weights))
+    bound = product_of_norms(net.layers, rows, GroundCost(norm, 1, weights))
     steepest = dual(rows @ jacobians(raw(net), rng.normal(size=(2000, net.n_inputs)) * 3), norm.value, weights).max(
         axis=0
     )
@@ -70,7 +70,7 @@ def test_rounded_outward(norm: Norm) -> None:
     for _ in range(50):
         row = rng.normal(size=(1, 6)) * 2.0 ** rng.integers(-30, 30, size=6)
         net = network((row, np.zeros(1)))
-        bound = Fraction(float(product_of_norms(net.canonical, np.ones((1, 1)), GroundCost(norm, 1))[0]))
+        bound = Fraction(float(product_of_norms(net.layers, np.ones((1, 1)), GroundCost(norm, 1))[0]))
         moduli = [abs(Fraction(v)) for v in row[0].tolist()]
         if norm is Norm.TWO:
             assert bound**2 >= sum(m * m for m in moduli)
@@ -81,8 +81,8 @@ def test_rounded_outward(norm: Norm) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_nothing_to_bound(norm: Norm) -> None:
     net = network(*random_layers(np.random.default_rng(8), 3, 4, 2))
-    assert product_of_norms(net.canonical, np.zeros((0, 2)), GroundCost(norm, 1)).shape == (0,)
-    assert product_of_norms(net.canonical, np.eye(2), GroundCost(norm, 1, np.full(3, math.inf))).tolist() == [0.0, 0.0]
+    assert product_of_norms(net.layers, np.zeros((0, 2)), GroundCost(norm, 1)).shape == (0,)
+    assert product_of_norms(net.layers, np.eye(2), GroundCost(norm, 1, np.full(3, math.inf))).tolist() == [0.0, 0.0]
     huge = network((np.full((2, 2), 1e200), np.zeros(2)), (np.full((1, 2), 1e200), np.zeros(1)))
     assert product_of_norms(huge.canonical, np.array([[1.0], [0.0]]), GroundCost(norm, 1)).tolist() == [math.inf, 0.0]
 
@@ -106,7 +106,7 @@ def test_division_by_weights_is_enclosed() -> None:
     layers += (Affine(readonly(np.array([[1.0, 2.0]])), readonly(np.zeros(1))), Relu())
     net = as_network(layers)
     net = as_network([*layers, Affine(np.ones((1, 1)), np.zeros(1))])
-    head = cost_layers(net.canonical, GroundCost(Norm.INF, 1, np.array([7.0, 0.3])))[0][INPUT]
+    head = cost_layers(net.layers, GroundCost(Norm.INF, 1, np.array([7.0, 0.3])))[0][INPUT]
     for mid, rad, value in zip(
         head.mid[0].tolist(), head.rad[0].tolist(), [Fraction(1, 21), Fraction(2, 3) / Fraction(0.3)], strict=True
     ):
@@ -121,7 +121,7 @@ def test_hard_networks(seed: int) -> None:
     rows = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]])
     x = rng.normal(size=(500, net.n_inputs)) * 10.0 ** rng.integers(-2, 4, size=(500, 1))
     for norm in NORMS:
-        bound = product_of_norms(net.canonical, rows, GroundCost(norm, 1))
+        bound = product_of_norms(net.layers, rows, GroundCost(norm, 1))
         for r in range(2):
             gradient = net.gradient(x, np.repeat(rows[r : r + 1], len(x), axis=0))
             assert dual(gradient, norm.value, np.ones(net.n_inputs)).max() <= bound[r] * (1 + 1e-12)

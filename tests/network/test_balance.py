@@ -15,7 +15,7 @@ from wdaverify.network.model import Array, ReluNetwork, readonly
 def matches(net: ReluNetwork) -> None:
     """``blocks`` is ``fused`` but for a factor each, which the next block takes back."""
     before = Fraction(1)
-    for got, was, factor in zip(blocks_of(net.canonical), fused_blocks(net), factors(net), strict=True):
+    for got, was, factor in zip(blocks_of(net.layers), fused_blocks(net), factors(net), strict=True):
         for mine, theirs, times in (
             (got.weight, was.weight, factor / before),
             (got.weight_error, was.weight_error, factor / before),
@@ -30,7 +30,7 @@ def matches(net: ReluNetwork) -> None:
 
 
 def sizes(net: ReluNetwork) -> list[float]:
-    return [max(np.abs(block.weight).max(), np.abs(block.bias).max()) for block in blocks_of(net.canonical)[:-1]]
+    return [max(np.abs(block.weight).max(), np.abs(block.bias).max()) for block in blocks_of(net.layers)[:-1]]
 
 
 def scaled(seed: int, first: float, second: float) -> ReluNetwork:
@@ -71,7 +71,7 @@ def test_layers_of_zeros(size: float) -> None:
     net = network((np.ones((4, 2)) * size, np.zeros(4)), (zeros, np.zeros(4)), (np.ones((2, 4)), np.ones(2)))
     point = np.array([[0.3, 0.7]])
     h = point
-    for k, block in enumerate(blocks_of(net.canonical)):
+    for k, block in enumerate(blocks_of(net.layers)):
         h = (np.maximum(h, 0) if k else h) @ block.weight.T + block.bias
     np.testing.assert_array_equal(h, net.forward(point))
 

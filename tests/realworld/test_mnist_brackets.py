@@ -78,7 +78,7 @@ def test_published_margins_of_256x2(realworld: Path) -> None:
     rows = [row for row in rows if row["net"] == "mnist-net_256x2"][:8]
     assert rows
     net = load_network(realworld / "networks" / "mnist-net_256x2.onnx")
-    backward, none = Backward(net.canonical), np.zeros((1, net.n_relus), np.int8)
+    backward, none = Backward(net.canonical), np.zeros((1, net.canonical.neurons), np.int8)
     x, y = mnist(realworld, 1 + max(row["mnist_test_index0"] for row in rows))
     for row in rows:
         image, label, eps = x[row["mnist_test_index0"]], int(row["label"]), float(row["eps"])

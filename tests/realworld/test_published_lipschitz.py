@@ -75,12 +75,24 @@ def test_brackets_hold_published_constants(name: str, published_constants: Path)
     assert result.lower <= result.upper
 
 
-def test_a_constant_of_a_neuron_that_is_always_0(published_constants: Path) -> None:
-    """sqrt(1.09), by hand; a hidden neuron that is 0 on the whole box has no say."""
-    network = load_network(published_constants / "mini_zero.onnx")
-    problem = LipschitzProblem(
-        network, GroundCost(Norm.TWO, 1), Support.box(0, 1, network.n_inputs), Measure.operator_norm(network)
-    )
-    result = lipschitz(problem, time_limit=2)
-    assert result.lower <= 1.0440306508910550
-    assert result.upper >= 1.0440306508910548
+FOLDED = {
+    "mini_zero.onnx": (0.0, 1.0, 1.0440306508910548, 1e-12),
+    "mini_pairs4.onnx": (-1.0, 1.0, 16.188193967526, 1e-11),
+    "mini_pairs6.onnx": (-1.0, 1.0, 13.489192852822, 1e-11),
+    "mfc.onnx": (None, None, 15.9052348, 1e-8),
+}
+"""l2 constants: sqrt(1.09) by hand; of nets with ``relu(u) - relu(-u)`` those of the same nets with the pairs written as u; MIPVerify's."""
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_neurons_that_others_make_up_cost_nothing(name: str, published_constants: Path) -> None:
+    network = load_network(published_constants / name)
+    low, high, published, near = FOLDED[name]
+    support = Support.box(low, high, network.n_inputs) if low is not None and high is not None else None
+    if support is None:
+        box = np.load(published_constants / "mfc_box.npz")
+        support = Support.box(box["lower"], box["upper"], network.n_inputs)
+    result = lipschitz(LipschitzProblem(network, GroundCost(Norm.TWO, 1), support, Measure.operator_norm(network)))
+    assert result.status == "exact"
+    assert result.lower == pytest.approx(published, rel=near)
+    assert network.canonical.neurons < network.n_relus

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from wdaverify.attacks import polish, wda, wda_pp
 from wdaverify.attacks.ascent import Arena, Clock, Schedule
+from wdaverify.attacks.corners import integer_corners
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.torch_network import pick_device
 from wdaverify.engines.threads import one_thread
@@ -83,6 +84,9 @@ def run_attacks(
             polish.refine_envelopes(arena, seed)
         found = {name: _brought_back(arena, d) for name, d in found.items()}
         sample, point = _collected(arena, list(found.values()))
+        if problem.loss.rule.by_distances:
+            whole = integer_corners(problem, clock)
+            sample, point = np.concatenate([sample, whole[0]]), np.concatenate([point, whole[1]])
     seconds = time.monotonic() - started
     return AttackOutcome(found, sample, point, arena.network.evaluations, seconds, spent, where.type, not clock.cut)
 

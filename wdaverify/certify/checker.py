@@ -103,7 +103,7 @@ def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
         "order": (certificate.order, problem.cost.order),
         "norm": (certificate.norm, problem.cost.norm.value),
         "loss": (certificate.loss, problem.loss.value),
-        "number of neurons": (certificate.neurons, problem.network.n_relus),
+        "number of neurons": (certificate.neurons, problem.network.canonical.neurons),
     }
     out = [
         f"the {name} differs: {claimed} in the certificate, {found} here"
@@ -226,7 +226,7 @@ def _anywhere(problem: WdroProblem, used: list[int], deadline: float) -> dict[tu
     label, rivals = problem.samples.y, range(problem.network.n_outputs)
     first = {int(label[i]): i for i in reversed(used)}
     pairs = [(y, j) for y in first for j in rivals if j != y]
-    reach, neurons = farthest(problem), problem.network.n_relus
+    reach, neurons = farthest(problem), problem.network.canonical.neurons
     trees = {y: (Tree.bare(0.0, float(reach[i]), neurons),) for y, i in first.items()}
     bare = [Proof(first[y], j, 0.0, trees[y]) for y, j in pairs]
     return dict(zip(pairs, margin_bounds(problem, bare, np.zeros(len(bare)), deadline)[0].tolist(), strict=True))

@@ -15,7 +15,7 @@ from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 _GRID = 2.0**40
-_STEPS = 48
+_GRID_POINTS, _ROUNDS = 65, 6
 
 
 def on_grid(gamma: Array) -> Array:
@@ -47,15 +47,15 @@ def span_constant(gamma: Array, low: Array, high: Array) -> Array:
 
 
 def best_level(gamma: Array, low: Array, high: Array) -> float:
-    """The ``log sigma`` that bounds best for gamma ``[J]``: the constant is convex in sigma, searched by thirds."""
+    """The ``log sigma`` that bounds best for gamma ``[J]``: the constant is convex in sigma, searched on ever finer grids."""
     first = -float(np.logaddexp.reduce(np.append(high, 0.0)))
     last = -float(np.logaddexp.reduce(np.append(low, 0.0)))
-    wide = [np.broadcast_to(v, (2, v.size)) for v in (gamma, low, high)]
-    for _ in range(_STEPS):
-        third = (last - first) / 3
-        left, right = entropy_constant(np.array([first + third, last - third]), *wide)
-        first, last = (first, last - third) if left <= right else (first + third, last)
-    return 0.5 * (first + last)
+    wide = [np.broadcast_to(v, (_GRID_POINTS, v.size)) for v in (gamma, low, high)]
+    for _ in range(_ROUNDS):
+        levels = np.linspace(first, last, _GRID_POINTS)
+        at = int(entropy_constant(levels, *wide).argmin())
+        first, last = levels[max(at - 1, 0)], levels[min(at + 1, _GRID_POINTS - 1)]
+    return float(levels[at])
 
 
 def by_rule(low: Array, high: Array) -> tuple[float, Array]:

@@ -2,9 +2,10 @@
 
     relus       every function as ReLUs of affine nodes:  phi(z) = s z + t + sum (s_i - s_(i-1)) relu(+-(z - b_i)), s z + t a piece
     fused       two affine nodes in a row as one, where matrices allow; what that rounds is kept as an error per entry
+    merged      neurons that others make up, that are always on or off, or that nothing reads (``graph.merge``)
     balanced    hidden nodes whose numbers are far from 1 brought back to size by powers of two (``graph.balance``)
 
-``canonical`` is all three, one after the other.
+``canonical`` is all four, one after the other.
 """
 
 from __future__ import annotations
@@ -21,14 +22,25 @@ from wdaverify.graph.balance import balanced
 from wdaverify.graph.functions import PiecewiseLinear, relu
 from wdaverify.graph.fuse import Fused, after
 from wdaverify.graph.maps import Array, Dense, Diagonal, LinearMap, Same, Select, rows
+from wdaverify.graph.merge import merged
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node, width_of
+from wdaverify.graph.unread import reached
 
 
 def canonical(graph: Graph) -> Graph:
-    """ReLUs alone, affine nodes fused, hidden numbers near 1.
+    """ReLUs alone, affine nodes fused, no neuron that others make up, hidden numbers near 1.
 
     Raises:
         NetworkError: a function has slopes that no two doubles differ by, or fusing overflows.
+    """
+    return balanced(merged(fused(relus(graph))))
+
+
+def layers(graph: Graph) -> Graph:
+    """The same with every neuron, also those that others make up: what certificates of layers speak of.
+
+    Raises:
+        NetworkError: as ``canonical``.
     """
     return balanced(fused(relus(graph)))
 
@@ -187,22 +199,3 @@ def fused(graph: Graph) -> Graph:
         out.place[k] = out.add(whole.node(parts))
         old[out.place[k]] = k
     return reached(out.nodes, graph.inputs)
-
-
-def reached(nodes: list[Node], inputs: int) -> Graph:
-    """The nodes that the last one needs, as a graph."""
-    needed = {len(nodes) - 1}
-    for k in range(len(nodes) - 1, -1, -1):
-        if k in needed:
-            node = nodes[k]
-            needed |= set(node.sources if isinstance(node, Affine) else (node.source,))
-    place = {INPUT: INPUT} | {k: at for at, k in enumerate(k for k in range(len(nodes)) if k in needed)}
-    out: list[Node] = []
-    for k, node in enumerate(nodes):
-        if k not in needed:
-            continue
-        if isinstance(node, Affine):
-            out.append(replace(node, sources=tuple(place[s] for s in node.sources)))
-        else:
-            out.append(replace(node, source=place[node.source]))
-    return Graph(tuple(out), inputs)

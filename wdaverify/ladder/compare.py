@@ -330,13 +330,13 @@ class _Climb:
         self._bound(NAMES[name], Side.ABOVE, value, seconds, f"{size}{'; ' + detail if detail else ''}")
 
     def _by_norms(self, question: LipschitzProblem) -> tuple[Array | None, str]:
-        return product_of_norms(question.network.canonical, question.measure.rows, question.cost), "over all of R^n"
+        return product_of_norms(question.network.layers, question.measure.rows, question.cost), "over all of R^n"
 
     def _by_lipsdp(self, question: LipschitzProblem) -> tuple[Array | None, str]:
         limit = self._limit()
         deadline = math.inf if limit is None else time.monotonic() + limit
         try:
-            found = lipsdp(question.network.canonical, question.measure.rows, question.cost, deadline=deadline)
+            found = lipsdp(question.network.layers, question.measure.rows, question.cost, deadline=deadline)
         except ProblemError as refused:
             return None, str(refused)
         if not np.isfinite(found.constants).all():

@@ -2,7 +2,7 @@
 
 The reference meaning is real arithmetic on the weights as stored (docs/theory.md, section 1); ``forward`` is its float64
 evaluation. ``canonical`` is the same function as bounds, encodings and engines go over it: ReLUs alone, consecutive
-affine maps fused (what that rounds is kept as an error per entry), hidden numbers near 1.
+affine maps fused (what that rounds is kept as an error per entry), no neuron that others make up, hidden numbers near 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wdaverify.errors import NetworkError, OutputError
 from wdaverify.given import instance, listed, path_of, settle, whole, words
 from wdaverify.graph.maps import Diagonal, Select
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
-from wdaverify.graph.rewrite import canonical
+from wdaverify.graph.rewrite import canonical, layers
 from wdaverify.writing import write_bytes
 
 Array = NDArray[np.float64]
@@ -123,8 +123,11 @@ class ReluNetwork:
 
     @property
     def n_relus(self) -> int:
-        """The number of ReLU neurons of the canonical form (a ReLU of a ReLU counts once)."""
-        return self.canonical.neurons
+        """The number of neurons where every function is written as ReLUs (a ReLU of a ReLU counts once).
+
+        The canonical form may have fewer: neurons that others make up are left out there.
+        """
+        return self.layers.neurons
 
     @property
     def n_parameters(self) -> int:
@@ -192,6 +195,15 @@ class ReluNetwork:
             NetworkError: composing consecutive affine maps overflows.
         """
         return canonical(self.graph)
+
+    @cached_property
+    def layers(self) -> Graph:
+        """The canonical form with every neuron, also those that others make up.
+
+        Raises:
+            NetworkError: as ``canonical``.
+        """
+        return layers(self.graph)
 
 
 def _shape(name: str, given: object) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, width_of
 from wdaverify.graph.nodes import Node as GraphNode
-from wdaverify.graph.rewrite import reached
+from wdaverify.graph.unread import reached
 from wdaverify.network.model import Array
 from wdaverify.network.onnx_nodes import Node
 from wdaverify.network.onnx_tensors import Tensor

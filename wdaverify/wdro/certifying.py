@@ -38,7 +38,7 @@ def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certi
         atom_weight=np.array([atom.weight for atom in atoms], np.float64),
         atom_point=np.array([atom.point for atom in atoms], np.float64).reshape(len(atoms), -1),
         proofs=proofs,
-        neurons=problem.network.n_relus,
+        neurons=problem.network.canonical.neurons,
     )
 
 

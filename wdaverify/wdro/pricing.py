@@ -71,7 +71,7 @@ class Pricing:
         self._lower = np.nextafter(pool.lower_model(0.0), -math.inf)
         self._open = self._nothing_open()
         self.tolerance = run.options.gap / 4
-        self.proofs = MarginProofs(problem.network.n_relus) if run.options.certificate else None
+        self.proofs = MarginProofs(problem.network.canonical.neurons) if run.options.certificate else None
         self._trees, self.probing = Trees(), False
         everything = np.arange(self._sample.size)
         self._learn(everything, np.repeat(screen.box_values(), self._per_sample), checked=True)

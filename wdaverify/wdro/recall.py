@@ -143,7 +143,7 @@ class Recall:
         if not fact.checked or not fact.proof:
             return None
         try:
-            return unpacked_trees(fact.proof, self._problem.network.n_relus)
+            return unpacked_trees(fact.proof, self._problem.network.canonical.neurons)
         except ValueError:
             return None
 
@@ -174,7 +174,7 @@ class Recall:
                 vouched=vouched,
                 tries=tries,
                 spent=self._spent if spent else b"",
-                proof=packed_trees(trees, self._problem.network.n_relus) if trees else b"",
+                proof=packed_trees(trees, self._problem.network.canonical.neurons) if trees else b"",
             )
             for item, value in zip(items.tolist(), values.tolist(), strict=True)
         ]

@@ -21,6 +21,7 @@ from wdaverify.engines.screening import Ints, Screen
 from wdaverify.network.model import Array
 from wdaverify.transport.knapsack import KnapsackSolution
 from wdaverify.wdro.attacking import portions
+from wdaverify.wdro.attainable import Attainable
 from wdaverify.wdro.proofs import DistanceProofs
 from wdaverify.wdro.result import Reason, SampleBracket, Voucher
 from wdaverify.wdro.run import Pace, Run
@@ -57,7 +58,7 @@ class ZeroOneSearch:
         doubt = _DOUBT if proving else 1.0
         self._screen = Screen(self._problem, run.deadline, slopes=not proving, doubt=doubt)
         self._twins = Twins(self._problem.samples)
-        count = len(self._problem.samples)
+        count, self._attainable = len(self._problem.samples), Attainable(self._problem)
         if not self._problem.support.bounded:
             self._screen.reach = np.full(count, enough(self._problem, run.options.gap))
         pieces = self._screen.pieces
@@ -82,7 +83,7 @@ class ZeroOneSearch:
         self._width = (np.zeros(count), 0.0)
         """What each group of equal samples adds to the width, at its leader."""
         self.witness = witness
-        self._proofs = DistanceProofs(self._problem.network.n_relus) if run.options.certificate else None
+        self._proofs = DistanceProofs(self._problem.network.canonical.neurons) if run.options.certificate else None
         self._trees = Trees()
         self._news: set[int] = set()
         if self._problem.cost.fixed(
@@ -277,6 +278,7 @@ class ZeroOneSearch:
 
     def _screen_some(self, samples: Ints) -> None:
         items, low = self._screen.distances(samples, np.minimum(self.high[samples], self._cap()))
+        low = low if self._proofs is not None else self._attainable.up(low)
         self._screened[samples] = not self._screen.over
         self._run.rivals_screened += items.size
         better = low > self._low[items]
@@ -348,10 +350,11 @@ class ZeroOneSearch:
 
     def _gap(self, distance: float, lam: float) -> float:
         """How exactly a distance is worth knowing."""
+        least = max(_LEAST_GAP, self._attainable.gap(distance))
         if lam <= 0 or not math.isfinite(self._problem.cost.order):
-            return max(self._run.options.gap / 4, _LEAST_GAP)
+            return max(self._run.options.gap / 4, least)
         steep = lam if self._problem.cost.power == 1 or not math.isfinite(distance) else 2 * lam * max(distance, 1e-9)
-        return max(self._run.options.gap / (4 * steep), _LEAST_GAP)
+        return max(self._run.options.gap / (4 * steep), least)
 
     def _take(self, task: Task, answer: Answer) -> None:
         question, item = task.question, task.item
@@ -370,7 +373,7 @@ class ZeroOneSearch:
         if self._proofs is not None and answer.proof is not None:
             for twin in items.tolist():
                 self._proofs.answered(twin, answer.bound, answer.proof)
-        bound = answer.bound
+        bound = float(self._attainable.up(np.array([answer.bound]))[0])
         if bound > question.region.far:  # the rival cannot tie inside the ball: nothing is said of what lies beyond it
             far = question.region.far
             beyond = far if math.isfinite(self._problem.cost.order) else math.nextafter(far, math.inf)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from wdaverify.engines.base import Distance, Inner
-from wdaverify.graph.nodes import Graph
+from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
 
@@ -57,8 +57,18 @@ class Asked:
             return paid - float(self.functional @ z)
         if question.any_point and float(self.functional @ z) >= max(question.least / 2, 0.0):
             return region.near  # as good as the nearest one there could be: what is left need not be searched
-        enough = question.least / 2 if question.least > 0 else -_NEAR_TIE * (1 + float(np.abs(z).max()))
-        return distance if float(self.functional @ z) >= enough else math.inf
+        margin = float(self.functional @ z)
+        if question.least > 0:
+            return distance if margin >= question.least / 2 else math.inf
+        return distance if margin >= 0 or margin >= -_NEAR_TIE * self._terms(point) else math.inf
+
+    def _terms(self, point: Array) -> float:
+        """How large the terms are that the margin at a point is the sum of: its own unit."""
+        values, last = self._graph.values(point), self._graph.nodes[-1]
+        assert isinstance(last, Affine)
+        given = [point if s == INPUT else values[s] for s in last.sources]
+        terms = sum((m.size().apply(np.abs(v)) for m, v in zip(last.maps, given, strict=True)), np.abs(last.bias))
+        return float(np.abs(self.functional) @ terms)
 
     def likeliest(self, displacements: Array) -> Array:
         """The one of the displacements ``[B, n]`` whose value is least, or whose margin is closest to it."""

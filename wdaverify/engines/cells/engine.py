@@ -9,7 +9,9 @@ from dataclasses import replace
 
 from wdaverify.certify.backward import Backward
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
+from wdaverify.engines.cells import units
 from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.engines.cells.points import evaluated, points_of
 from wdaverify.engines.cells.presolve import presolve
 from wdaverify.engines.cells.together import answered
 from wdaverify.errors import SolverError
@@ -36,6 +38,13 @@ class CellEngine:
             from wdaverify.engines.cells.slopes import SlopeHunt
 
             return SlopeHunt(self._network.canonical, question, effort).answer()
+        points = points_of(question.region)
+        if points is not None:
+            return evaluated(self._network, question, effort, points)
+        power = 0 if effort.whole else units.exponent(question.region)
+        scaled = self._in_units(question, effort, power) if power else None
+        if scaled is not None:
+            return scaled
         rows, graph = question.region.rows, self._network.canonical
         presolved, bounds, begun = None, None, time.perf_counter()
         if self._alone(question, effort):
@@ -49,6 +58,14 @@ class CellEngine:
         )
         backward, single = Backward(presolved.graph, rows), Single(presolved.graph)
         return presolved.widened(answered([Hunt(presolved.graph, backward, single, question, effort)])[0])
+
+    def _in_units(self, question: Inner | Distance, effort: Effort, power: int) -> Answer | None:
+        """The answer to a question about a tiny region; None where units would round a number."""
+        graph, asked = units.in_units(self._network.canonical, power), units.asked(question, effort, power)
+        if graph is None or asked is None:
+            return None
+        backward = Backward(graph, asked[0].region.rows)
+        return units.back(question, answered([Hunt(graph, backward, Single(graph), *asked)])[0], power)
 
     def answer_all(self, asked: Sequence[tuple[Question, Effort]]) -> list[Answer]:
         """Answers to questions, those that can be grown in common batches; all have the time of the one that has most."""
@@ -73,7 +90,8 @@ class CellEngine:
         """The question as one that can be answered together with others; None where it is answered alone."""
         if not isinstance(question, Inner | Distance) or question.region.rows is not None:
             return None
-        if self._alone(question, effort):
+        tiny = not effort.whole and units.exponent(question.region) != 0
+        if tiny or self._alone(question, effort):
             return None
         hunt = Hunt(self._network.canonical, self._backward, self._single, question, effort)
         return hunt if hunt.growable else None

@@ -24,7 +24,7 @@ from wdaverify.graph.nodes import Graph
 from wdaverify.graph.single import Single
 from wdaverify.network.model import Array
 
-_WIDEST = 600.0
+_WIDEST = 1e8
 """Margins beyond this in size are not given to the exponential."""
 _SHELLS = 4
 """Into how many shells a region is cut for linear programs, which cut them further."""

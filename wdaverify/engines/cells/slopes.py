@@ -44,6 +44,8 @@ _BYTES = 400.0
 _TRIES = 6
 _CLOSE = 1e-9
 _SCALE = 1e-9
+_GRID = 2.0**24
+"""One over the grid of points on equations."""
 _ROUNDED = "in double precision slopes of this size are not known to the gap asked for"
 _NEITHER = "cells were met that have neither a sure interior nor a proof that they are flat"
 _NO, _NONE = np.zeros(0), np.zeros(0, np.int64)
@@ -144,7 +146,7 @@ class SlopeHunt:
 
     def _try(self, points: Array) -> None:
         """Keep the point with the largest sure slope, if it beats the incumbent."""
-        points = np.clip(points, self._least, self._most)
+        points = _onto(self._region, np.clip(points, self._least, self._most))
         if math.isfinite(self._region.far):
             points = points[surely_within(self._region, points)]
         if self._region.rows is not None and len(points):
@@ -314,6 +316,28 @@ def _forked(node: _Node, at: int) -> _Fork:
             signs[-1 - at] = side
         sides.append(_Node(phases, signs, node.bound, _NONE, _NO, _NO))
     return _Fork(node, at, (sides[0], sides[1]))
+
+
+def _onto(region: Region, points: Array) -> Array:
+    """Points ``[B, n]`` of the box moved onto the equations of the region, exactly where a coefficient is a power of two.
+
+    The others of its row are rounded to a grid on which their sums are exact. Points that leave the box are left out.
+    """
+    rows = region.rows
+    if rows is None or not (rows.lower == rows.upper).any():
+        return points
+    out = np.array(points)
+    for row, side in zip(rows.matrix[rows.lower == rows.upper], rows.upper[rows.lower == rows.upper], strict=True):
+        some = np.flatnonzero(row)
+        exact = some[np.abs(np.frexp(row[some])[0]) == 0.5]
+        if not exact.size:
+            continue
+        out[:, some] = np.round(out[:, some] * _GRID) / _GRID
+        room = np.minimum(out - region.lower, region.upper - out)[:, exact]
+        for b, at in enumerate(exact[room.argmax(axis=1)].tolist()):
+            out[b, at] = 0.0
+            out[b, at] = (side - row @ out[b]) / row[at]
+    return out[((out >= region.lower) & (out <= region.upper)).all(axis=1)]
 
 
 def _inner(region: Region) -> tuple[Array, Array]:
