@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from wdaverify.checking.points import Points
 from wdaverify.checking.replay import Replay
 from wdaverify.checking.result import CheckResult, Counterexample, Effort, Ended, Outcome
-from wdaverify.checking.rows import Rows, check_fits
+from wdaverify.checking.rows import Rows
 from wdaverify.checking.splitting import Search
 from wdaverify.errors import SpecificationError
 from wdaverify.given import called, instance
@@ -21,6 +21,7 @@ from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.network.onnx_reader import load_network
 from wdaverify.specification.model import Specification
 from wdaverify.specification.reader import load_specification
+from wdaverify.specification.unsafe import check_fits
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
 

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.exact import one_sided
-from wdaverify.errors import SpecificationError
 from wdaverify.graph.maps import Dense, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.graph.rewrite import canonical
@@ -154,22 +153,3 @@ def _dot(coefficients: Coefficients, values: Sequence[Fraction]) -> Fraction:
 
 def _all_hold(rows: Sequence[Row], values: Sequence[Fraction]) -> bool:
     return all(value > 0 if row.strict else value >= 0 for row, value in zip(rows, values, strict=True))
-
-
-def check_fits(network: ReluNetwork, specification: Specification) -> None:
-    """Refuse a specification of another network, or one about outputs that were left out.
-
-    Raises:
-        SpecificationError: says which numbers differ, or what to do.
-    """
-    have, asked = (network.n_inputs, network.n_outputs), (specification.inputs, specification.outputs)
-    if have != asked:
-        raise SpecificationError(
-            f"{specification.name} is about {asked[0]} inputs and {asked[1]} outputs, {network.name} has {have[0]} and {have[1]}: "
-            "the two have to agree; give the network that it was written for"
-        )
-    if network.head is not None:
-        raise SpecificationError(
-            f"{network.name} ends in a {network.head}, which is dropped, and a specification is about the network's own outputs; "
-            "where the scores in front of it are meant, say so with --logits (logits=True)"
-        )

@@ -1,0 +1,37 @@
+"""The probability of a violation and the distances to one against programs over all linear regions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from unsafe.oracle import random_violation, worst
+
+from wdaverify import Norm, verify
+from wdaverify.wdro.curve import curve
+from wdaverify.wdro.distances import distances
+
+TOLERANCE = 2e-6
+_AXES = [(norm, order) for norm in (Norm.INF, Norm.ONE, Norm.TWO) for order in (1, 2, math.inf)]
+SEEDS = [*range(18), *(pytest.param(seed, marks=pytest.mark.full) for seed in range(18, 200))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_violations(seed: int) -> None:
+    norm, order = _AXES[seed % len(_AXES)]
+    problem, nearest = random_violation(seed, norm, order)
+    result = verify(problem, device="cpu")
+    value = worst(nearest, problem.samples.w, problem.radius, order)
+    assert result.exact
+    assert result.lower <= value + TOLERANCE
+    assert result.upper >= value - TOLERANCE
+    assert result.nominal == pytest.approx(float(problem.samples.w[nearest <= 1e-9].sum()))
+    for atom in result.atoms:
+        assert violated(problem, atom.point) == (atom.loss == 1)
+
+
+def violated(problem, point) -> bool:
+    """In double precision, at points that are no ties."""
+    z = problem.network.forward(point[None])[0]
+    return bool((z[1:] >= z[0]).any())
