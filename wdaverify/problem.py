@@ -206,8 +206,8 @@ class WdroProblem:
         source, loss = self.samples.source, self.loss.value
         if self.samples.labelled:
             raise SamplesError(
-                f"{source}: samples with labels, of which a specification says nothing; load_samples(path, labels=False) or make_samples(x) "
-                "leaves them out"
+                f"{source}: samples with labels, of which a specification says nothing; load_samples(path, labels=False) or "
+                "make_samples(x) leaves them out"
             )
         raise SamplesError(
             f"{source}: samples without labels, which the {loss} loss needs; give y, class numbers from 0 (only --loss specification "

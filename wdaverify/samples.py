@@ -153,9 +153,7 @@ def _column(given: object) -> int | str | None:
 def _samples(
     x: Array, y: NDArray[np.int64], w: Array, source: str, notices: tuple[str, ...] = (), *, labelled: bool
 ) -> Samples:
-    return Samples(
-        x=x, y=y, w=w, sha256=content_hash(x, y, w), source=source, notices=notices, labelled=labelled
-    )
+    return Samples(x=x, y=y, w=w, sha256=content_hash(x, y, w), source=source, notices=notices, labelled=labelled)
 
 
 def _clipped(x: Array, box: Support) -> Array:

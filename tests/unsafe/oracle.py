@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 from checking.small import matrices, random_row, value_of
-from family_oracle import _Part, _nearest
+from family_oracle import _nearest, _Part
 from graph.cells import enumerate_graph
 from graph.graphs import random_graph, relu_graph, steered_graph
 from scipy.optimize import linprog

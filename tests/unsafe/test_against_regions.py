@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from unsafe.oracle import random_violation, worst
 
 from wdaverify import Norm, verify
-from wdaverify.wdro.curve import curve
-from wdaverify.wdro.distances import distances
 
 TOLERANCE = 2e-6
 _AXES = [(norm, order) for norm in (Norm.INF, Norm.ONE, Norm.TWO) for order in (1, 2, math.inf)]

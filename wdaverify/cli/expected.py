@@ -80,9 +80,7 @@ def expected_problem(
     if asked["clip"]:
         samples, there = read(clip=support), samples
         moves = moved(there, samples, norm)
-    problem = WdroProblem(
-        network, samples, cost, support, loss, certificate.radius, specification=specification
-    )
+    problem = WdroProblem(network, samples, cost, support, loss, certificate.radius, specification=specification)
     return problem, Reading(held.count, held.labels(asked["label_column"]), moves)
 
 
@@ -169,7 +167,9 @@ def _of_labels(certificate: Certificate, held: Contents, wanted: str | None) -> 
     if stated == asked or (stated is not None and asked is not None and stated.index == asked.index):
         return []
     if stated is None:
-        raise CertificateError("it takes every column for a feature, and a column is left out; leave --label-column out")
+        raise CertificateError(
+            "it takes every column for a feature, and a column is left out; leave --label-column out"
+        )
     if asked is None:
         return [_Departure(f"column {stated} left out instead of none", ("--label-column", stated.typed))]
     said = f"labels from column {stated} instead of column {asked}"

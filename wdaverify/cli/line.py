@@ -24,7 +24,8 @@ from wdaverify.report.columns import at_most
 def spelled_out(arguments: Sequence[str]) -> list[str]:
     """The line as click takes it.
 
-    ``--support none`` (or ``specification``) as the two values that the option takes, ``--image-shape H W [C]`` as one, the log's options in front.
+    ``--support none`` (or ``specification``) as the two values that the option takes,
+    ``--image-shape H W [C]`` as one, the log's options in front.
     """
     out: list[str] = []
     front: list[str] = []

@@ -12,6 +12,7 @@ from wdaverify.cli.terminal import notes
 from wdaverify.errors import InputError
 
 if TYPE_CHECKING:
+    from wdaverify.losses.registry import Loss
     from wdaverify.network.model import ReluNetwork
     from wdaverify.problem import GroundCost, Support, WdroProblem
     from wdaverify.specification.model import Specification
@@ -111,7 +112,9 @@ def support_of(width: int, options: dict[str, Any], specification: Specification
     if (low == "specification") != (high == "specification"):
         raise InputError("--support takes LO HI, none for the whole space, or specification for the box of one")
     if low == "specification" and specification is None:
-        raise InputError("--support specification is the box of a specification, and none is given; --spec FILE.vnnlib does")
+        raise InputError(
+            "--support specification is the box of a specification, and none is given; --spec FILE.vnnlib does"
+        )
     if specification is not None and (low == "specification" or not given):
         from wdaverify.specification.unsafe import box_of
 

@@ -201,7 +201,9 @@ def support_of(given: Any, network: ReluNetwork, specification: Specification | 
         return given
     if isinstance(given, str) and given == "specification":
         if specification is None:
-            raise ProblemError("support='specification' is the box of a specification, and none is given; specification=... does")
+            raise ProblemError(
+                "support='specification' is the box of a specification, and none is given; specification=... does"
+            )
         return box_of(specification)
     if isinstance(given, str) and given == "none":
         return Support.whole(n)

@@ -224,7 +224,7 @@ def _scale(factors: Sequence[Fraction], numbers: Sequence[Fraction]) -> Fraction
     common = Fraction(math.lcm(*(number.denominator for number in numbers)))
     common /= math.gcd(*(int(number * common) for number in numbers)) or 1
     largest = max((abs(int(factor * common)) for factor in factors), default=1)
-    return common / 2 ** largest.bit_length()
+    return common / Fraction(2 ** largest.bit_length())
 
 
 def _times(scale: Fraction, coefficients: Coefficients) -> tuple[tuple[int, float], ...]:
