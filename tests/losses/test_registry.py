@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 from importlib import resources
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from wdaverify.problem import Functionals, WdroProblem
 from wdaverify.report import as_json
 from wdaverify.report.page import words
 from wdaverify.samples import make_samples
+from wdaverify.specification.model import Box, Disjunct, Row, Specification
 from wdaverify.witness.losses import float32_losses, loss_bounds
 
 LOSSES, K, COUNT = list(Loss), 4, 60
@@ -39,8 +41,17 @@ def question(loss: Loss, seed: int = 0) -> WdroProblem:
     x[::7, 1] = x[::7, 0]
     network = network_of((Affine(readonly(np.eye(K)), readonly(np.zeros(K))),), (K,), (K,), "", "identity", ())
     functionals = Functionals(MATRIX, OFFSETS.reshape(4, 3) / 10) if loss.rule.takes_functionals else None
-    samples = make_samples(x, rng.integers(0, K, COUNT))
-    return WdroProblem(network, samples, GroundCost(Norm.INF, 1), Support.box(-20, 20, K), loss, 0.1, functionals)
+    samples = make_samples(x, None if loss.rule.takes_specification else rng.integers(0, K, COUNT))
+    cost, support = GroundCost(Norm.INF, 1), Support.box(-20, 20, K)
+    unsafe = specification() if loss.rule.takes_specification else None
+    return WdroProblem(network, samples, cost, support, loss, 0.1, functionals, unsafe)
+
+
+def specification() -> Specification:
+    """Either of the first two outputs leads all later ones by 1."""
+    box = Box.exact([Fraction(-20)] * K, [Fraction(20)] * K)
+    rows = [tuple(Row(((k, 1), (j, -1)), (), Fraction(-1)) for j in range(k + 1, K)) for k in (0, 1)]
+    return Specification(K, K, tuple(Disjunct(box, some) for some in rows), "made here", "")
 
 
 def read(problem: WdroProblem, z: Array, y: NDArray[np.int64]) -> Array:
