@@ -64,6 +64,12 @@ def read(problem: WdroProblem, z: Array, y: NDArray[np.int64]) -> Array:
     )
 
 
+def scores(problem: WdroProblem) -> Array:
+    """What the network, which is the identity but for a specification's scores, says of the samples."""
+    x = problem.samples.x
+    return problem.network.forward(x) if problem.loss.rule.takes_specification else x
+
+
 def values(problem: WdroProblem, z: Array, y: NDArray[np.int64]) -> Array:
     return problem.loss.rule.single(read(problem, z, y), y)
 
@@ -83,8 +89,8 @@ def test_a_loss_is_the_maximum_of_its_pieces(loss: Loss) -> None:
 def test_enclosures_hold_every_value_between(loss: Loss) -> None:
     """The bounds of a point are tight, and those of a box of margins hold the values of points inside."""
     problem = question(loss)
-    rule, z, y = loss.rule, problem.samples.x, problem.samples.y
-    lower, upper = loss_bounds(problem, z, y)
+    rule, z, y = loss.rule, scores(problem), problem.samples.y
+    lower, upper = loss_bounds(problem, problem.samples.x, y)
     there = values(problem, z, y)
     assert (lower <= there + 1e-12).all()
     assert (there <= upper + 1e-12).all()
@@ -109,9 +115,9 @@ def test_enclosures_hold_every_value_between(loss: Loss) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_single_precision_is_near(loss: Loss) -> None:
     problem = question(loss, 1)
-    z, y = problem.samples.x, problem.samples.y
-    assert float32_losses(problem, z, y) == pytest.approx(values(problem, z, y), rel=1e-4, abs=1e-4)
-    assert float32_losses(problem, z, y).dtype == np.float64
+    x, y = problem.samples.x, problem.samples.y
+    assert float32_losses(problem, x, y) == pytest.approx(values(problem, scores(problem), y), rel=1e-4, abs=1e-4)
+    assert float32_losses(problem, x, y).dtype == np.float64
 
 
 @pytest.mark.parametrize("loss", those(lambda rule: not rule.no_gradient))
@@ -133,7 +139,7 @@ def test_the_attacks_climb_the_loss(loss: Loss) -> None:
         arena = Arena.build(problem, torch.device("cpu"), Clock(None))
         climbed = arena.loss(arena.margins(arena.centre, torch.arange(COUNT))).numpy()
         alone = arena.worth(arena.clean).amax(dim=1).numpy()
-    assert climbed == pytest.approx(values(problem, problem.samples.x, problem.samples.y), abs=1e-12)
+    assert climbed == pytest.approx(values(problem, scores(problem), problem.samples.y), abs=1e-12)
     if loss.rule.by_pieces and not loss.rule.entropy:
         assert alone == pytest.approx(climbed, abs=1e-12)
 
@@ -172,7 +178,7 @@ def test_the_command_line_takes_them_all() -> None:
 
 def test_schemas_list_them_all() -> None:
     """And the files beside the reports list none, so that there is one list."""
-    proved = ["margin", "zero-one"]
+    proved = ["margin", "zero-one", "specification"]
     wanted = {"verdict": proved} | {kind: list(Loss) for kind in ("verification", "attack", "curve", "compare")}
     for kind, losses in wanted.items():
         assert as_json.schema(kind)["properties"]["loss"] == {"enum": losses}
@@ -183,7 +189,7 @@ def test_schemas_list_them_all() -> None:
 
 def test_what_is_answered_follows_from_the_pieces() -> None:
     """A floor or an offset is no margin, and user's functionals or a log-sum-exp are in no integer model."""
-    assert {loss.value for loss in those(lambda rule: rule.certified)} == {"margin", "zero-one"}
+    assert {loss.value for loss in those(lambda rule: rule.certified)} == {"margin", "zero-one", "specification"}
     for loss in Loss:
         rule = loss.rule
         plain = rule.offset == 0 and rule.floor == -math.inf and not rule.entropy
