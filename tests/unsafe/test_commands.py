@@ -42,7 +42,9 @@ def test_verified_certified_and_rechecked(
     states, spec = files
     ask = ["--loss", "specification", "--spec", spec, "--radius", "0.05"]
     proof, made, page = tmp_path / "a.cert", tmp_path / "a.json", tmp_path / "a.html"
-    assert run("verify", NET, states, *ask, "--jobs", "1", "--certificate", proof, "--output", made, "--report", page) == 0
+    assert (
+        run("verify", NET, states, *ask, "--jobs", "1", "--certificate", proof, "--output", made, "--report", page) == 0
+    )
     said = " ".join(capsys.readouterr().out.split())
     assert "sup { P_Q(specification violated) : Q on [0, 1]^4" in said
     document = json.loads(made.read_text())
@@ -84,7 +86,7 @@ def test_labels_in_a_file_are_left_out_with_a_notice(
         (["--spec", "SPEC"], ["--loss margin is another question", "--loss specification"]),
         (["--loss", "specification", "--spec", "SPEC", "--classes", "a,b,c"], ["--classes", "leave it out"]),
         (["--loss", "specification", "--spec", "SPEC", "--label-cost", "1"], ["knows no labels"]),
-        (["--loss", "specification", "--spec", NET], [".vnnlib"]),
+        (["--loss", "specification", "--spec", NET], ["outside of parentheses"]),
         (["--support", "specification"], ["--spec FILE.vnnlib"]),
         (["--loss", "specification", "--spec", "SPEC", "--solver", "highs", "--norm", "2"], ["--solver cells"]),
     ],

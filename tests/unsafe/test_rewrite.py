@@ -96,7 +96,9 @@ def test_sides_are_rows_where_the_support_reaches_beyond() -> None:
         assert unsafe_at(made, points) == [True, False, False, True, True]
         assert made.n_relus == 4  # five rows
         assert any("reaches beyond" in notice for notice in made.notices)
-    one_sided = with_unsafe_scores(identity(2), specification(inside), Support(np.array([0.0, 0.0]), np.array([1.0, 2.0])))
+    one_sided = with_unsafe_scores(
+        identity(2), specification(inside), Support(np.array([0.0, 0.0]), np.array([1.0, 2.0]))
+    )
     assert one_sided.n_relus == 1
 
 
@@ -153,13 +155,21 @@ def problem(**changed: object) -> WdroProblem:
         ({"specification": None}, ProblemError, "needs a specification"),
         ({"loss": "zero-one", "samples": make_samples([[0.25, 0.5]], [0])}, ProblemError, "no other loss takes one"),
         ({"samples": make_samples([[0.25, 0.5]], [0])}, SamplesError, "samples with labels"),
-        ({"loss": "margin", "specification": None}, SamplesError, "samples without labels, which the margin loss needs"),
+        (
+            {"loss": "margin", "specification": None},
+            SamplesError,
+            "samples without labels, which the margin loss needs",
+        ),
         ({"cost": GroundCost(Norm.INF, 1, None, 0.5)}, ProblemError, "knows no labels"),
         ({"network": identity(3)}, SpecificationError, "is about 2 inputs and 2 outputs, identity has 3 and 3"),
         ({"network": replace(identity(2), head="softmax")}, SpecificationError, "--logits"),
         ({"samples": make_samples([[2.0, 0.5]])}, SamplesError, "--support none"),
         (
-            {"specification": specification(Disjunct(box("0", "1"), (Row(((0, F(1, 3) + F(1, 10**30)), (1, F(1))), (), F(0)),)))},
+            {
+                "specification": specification(
+                    Disjunct(box("0", "1"), (Row(((0, F(1, 3) + F(1, 10**30)), (1, F(1))), (), F(0)),))
+                )
+            },
             SpecificationError,
             "at most 15 digits",
         ),
