@@ -116,7 +116,7 @@ def make_samples(
     """
     instance("source", source, str, "leave it out, or say where the samples come from", SamplesError)
     try:
-        given = {name: values for name, values in (("x", x), ("y", y), ("w", w)) if values is not None}
+        given = {name: values for name, values in (("x", x), ("y", y), ("w", w)) if name == "x" or values is not None}
         arrays = {name: entries(name, values, SamplesError, bools=True) for name, values in given.items()}
         points, labels, weights = _checked(arrays["x"], arrays.get("y"), arrays.get("w"), None)
     except SamplesError as error:
