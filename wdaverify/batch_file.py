@@ -15,7 +15,7 @@ from wdaverify.untrusted import UnreadableError, shown
 MAX_ROWS, MAX_NAME = 2**14, 200
 """The most rows, and characters of a name."""
 _LARGEST_INTEGER = 2**53
-_FILES = ("network", "data", "cost-weights", "functionals", "support-file")
+_FILES = ("network", "data", "cost-weights", "functionals", "spec", "support-file")
 _OTHERS = ("output", "quiet", "run", "scheduler", "report", "title", "author", "image-shape", "help")
 """What is the batch's own to say, or not offered in one."""
 
@@ -109,9 +109,11 @@ def _argument(where: str, option: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{option}"] if value else []
     if option == "support":
-        sides = ["none", "none"] if value == "none" else value
+        sides = [value, value] if value in ("none", "specification") else value
         if not isinstance(sides, list) or len(sides) != 2:
-            raise UnreadableError(f'{where}: support {shown(repr(value), 60)}: [LO, HI] or "none" is accepted')
+            raise UnreadableError(
+                f'{where}: support {shown(repr(value), 60)}: [LO, HI], "none" or "specification" is accepted'
+            )
         return ["--support", *map(_text, sides)]
     if not isinstance(value, str | int | float):
         raise UnreadableError(

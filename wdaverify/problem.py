@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from wdaverify.digits import stated
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
-from wdaverify.given import array, instance, integers, real, settle
+from wdaverify.given import array, flag, instance, integers, real, settle
 from wdaverify.ground import GroundCost, LinearRows, Norm, Support, check_power, check_sizes
 from wdaverify.losses.registry import Loss, in_words, those
 from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.specification.model import Specification
+from wdaverify.specification.unsafe import with_unsafe_scores
 
 __all__ = ["Functionals", "GroundCost", "LinearRows", "Loss", "Norm", "Samples", "Support", "WdroProblem"]
 
@@ -54,7 +56,8 @@ class Samples:
     """The nominal distribution: points ``x [N, n]`` float64, labels ``y [N]`` int64, weights ``w [N]`` that sum to 1 up to rounding.
 
     The weights as stored (doubles) are the problem's own; indices are 0-based in file order. ``sha256`` is of the
-    content as used (x, y and w after any clipping and truncation), see ``wdaverify.samples.content_hash``.
+    content as used (x, y and w after any clipping and truncation), see ``wdaverify.samples.content_hash``. Samples that are not
+    ``labelled`` have zeros for y, and are those of the specification loss.
     """
 
     x: Array
@@ -64,6 +67,7 @@ class Samples:
     source: str
     notices: tuple[str, ...] = ()
     """What is to be told of how they were read."""
+    labelled: bool = True
 
     def __post_init__(self) -> None:
         for name in ("sha256", "source"):
@@ -73,6 +77,7 @@ class Samples:
             x=array("x", self.x, SamplesError, bools=True),
             y=integers("y", self.y, SamplesError),
             w=array("w", self.w, SamplesError),
+            labelled=flag("labelled", self.labelled, SamplesError),
         )
         n = len(self.x) if self.x.ndim else 0
         if self.x.ndim != 2 or self.y.shape != (n,) or self.w.shape != (n,):
@@ -80,6 +85,8 @@ class Samples:
             raise SamplesError(
                 f"samples of shapes {shapes}: x [N, n], y [N] and w [N] are accepted, as make_samples makes them"
             )
+        if not self.labelled and self.y.any():
+            raise SamplesError("samples without labels have zeros for y; make_samples(x) makes them")
         if n and not ((self.w >= 0).all() and abs(math.fsum(self.w) - 1) <= _SUM):
             raise SamplesError(
                 "the weights of the samples are no distribution; make_samples(x, y, w) makes one of weights >= 0"
@@ -109,7 +116,8 @@ def refuse_dropped(network: ReluNetwork, what: str) -> None:
 class WdroProblem:
     """One question; the constructor refuses what cannot be answered.
 
-    A network of one output z is that of two classes with the scores 0 and z, but for the linear loss.
+    A network of one output z is that of two classes with the scores 0 and z, but for the linear loss. With a specification the network
+    becomes that of the specification's scores (``specification.unsafe``), and class 0, which is every sample's, says that it holds.
     """
 
     network: ReluNetwork
@@ -119,6 +127,7 @@ class WdroProblem:
     loss: Loss
     radius: float
     functionals: Functionals | None = None
+    specification: Specification | None = None
 
     def __post_init__(self) -> None:
         network = instance("network", self.network, ReluNetwork, "load_network(path) reads one", NetworkError)
@@ -134,7 +143,22 @@ class WdroProblem:
             loss=Loss.of(self.loss),
             radius=real("radius", self.radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
         )
-        if network.classes == () and not self.loss.rule.takes_functionals:
+        if (self.specification is not None) != self.loss.rule.takes_specification:
+            raise ProblemError(
+                "the specification loss needs a specification (--spec FILE.vnnlib, specification=...), and no other loss takes one"
+            )
+        if network.unsafe is not None and self.specification is None:
+            raise NetworkError(
+                f"{network.name} has the scores of a specification for its outputs; give the network as it was read"
+            )
+        if samples.labelled == self.loss.rule.takes_specification:
+            self._refuse_labels()
+        if self.specification is not None:
+            way_out = "load_specification(path) reads one"
+            instance("specification", self.specification, Specification, way_out)
+            network = with_unsafe_scores(network, self.specification, self.support)
+            settle(self, network=network)
+        elif network.classes == () and not self.loss.rule.takes_functionals:
             raise ProblemError(
                 f"{network.name} is a regressor, whose outputs are no scores of classes: the linear loss (loss='linear', with functionals "
                 "of the outputs) is accepted"
@@ -168,6 +192,27 @@ class WdroProblem:
         cost = self.cost
         ball = f"W_{cost.order} radius {stated(self.radius)}, norm {cost.norm.value}"
         return f"<WdroProblem: {self.loss.value} loss, {ball}; {self.network!r}, {self.samples!r}, {self.support!r}>"
+
+    def region_of(self, rival: int) -> Support:
+        """Where a sample can be taken for ``rival``: the support, or of a disjunct of a specification what its box leaves of it."""
+        unsafe = self.network.unsafe
+        if self.specification is None or unsafe is None or not unsafe.disjuncts:
+            return self.support
+        box, support = self.specification.disjuncts[unsafe.disjuncts[rival - 1]].box, self.support
+        lower, upper = np.maximum(box.lower, support.lower), np.minimum(box.upper, support.upper)
+        return Support(lower, upper, support.rows, support.integer)
+
+    def _refuse_labels(self) -> NoReturn:
+        source, loss = self.samples.source, self.loss.value
+        if self.samples.labelled:
+            raise SamplesError(
+                f"{source}: samples with labels, of which a specification says nothing; load_samples(path, labels=False) or "
+                "make_samples(x) leaves them out"
+            )
+        raise SamplesError(
+            f"{source}: samples without labels, which the {loss} loss needs; give y, class numbers from 0 (only --loss specification "
+            "goes without)"
+        )
 
     def _check_loss(self) -> None:
         network, rule = self.network, self.loss.rule
@@ -211,8 +256,14 @@ class WdroProblem:
 
     def _refuse_outside(self, outside: NDArray[np.bool_]) -> NoReturn:
         i, k = (int(v) for v in np.argwhere(outside)[0])
+        way_out = "widen the box with --support LO HI, or move them onto it with --clip"
+        if self.specification is not None:
+            way_out = (
+                "--support none holds all inputs, of which those outside the specification's boxes are no violation; --clip moves samples "
+                "onto the box"
+            )
         raise SamplesError(
             f"{self.samples.source}: sample {i} lies outside the support: feature {k} is {stated(self.samples.x[i, k])}, not in "
             f"[{stated(self.support.lower[k])}, {stated(self.support.upper[k])}] ({int(outside.any(axis=1).sum())} such samples); "
-            "widen the box with --support LO HI, or move them onto it with --clip"
+            f"{way_out}"
         )

@@ -38,15 +38,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file of samples holds: how many of them; of a ``.csv`` the cells of its first line, and whether they are a header."""
+    """What a file of samples holds: how many of them; of a ``.csv`` the cells of its first line, and whether they are a header.
+
+    ``labelled``: whether the question is about labels, which stand in the last column of a ``.csv`` unless another is named.
+    """
 
     source: str
     count: int
     first: tuple[str, ...] | None
     header: bool
+    labelled: bool = True
 
     def labels(self, wanted: str | None) -> Column | None:
-        """The column that ``--label-column wanted`` means, None in a file without columns.
+        """The column that ``--label-column wanted`` means, None in a file without columns, or where no column is left out.
 
         Raises:
             SamplesError: there is no such column.
@@ -56,6 +60,8 @@ class Contents:
                 raise SamplesError(
                     f"{self.source}: a label column is chosen in .csv files only; a .npz has its labels in y"
                 )
+            return None
+        if wanted is None and not self.labelled:
             return None
         try:
             index = self._index(wanted)
@@ -100,8 +106,8 @@ class Reading:
 UNMOVED = Moved(0, 0.0, 0.0)
 
 
-def contents(path: str | Path, classes: Sequence[str] | None = None) -> Contents:
-    """What a file of samples holds; numbers are not looked at.
+def contents(path: str | Path, classes: Sequence[str] | None = None, labels: bool = True) -> Contents:
+    """What a file of samples holds; numbers are not looked at. ``labels`` as for ``load_samples``.
 
     Raises:
         SamplesError: it cannot be read.
@@ -112,14 +118,14 @@ def contents(path: str | Path, classes: Sequence[str] | None = None) -> Contents
         load_samples(path)  # which refuses it
     try:
         if suffix == ".npz":
-            x = read_npz(path)[0]
-            return Contents(source, x.shape[0] if x.ndim else 0, None, False)
+            x = read_npz(path, labels)[0]
+            return Contents(source, x.shape[0] if x.ndim else 0, None, False, labels)
         with csv_records(path) as records:
             first = next(records, (0, list[str]()))[1]
             if not first:
                 raise SamplesError("no samples; at least one is needed")
             header = is_header(first, class_names(classes))
-            return Contents(source, sum(1 for _ in records) + (not header), tuple(first), header)
+            return Contents(source, sum(1 for _ in records) + (not header), tuple(first), header, labels)
     except (SamplesError, UnreadableError) as error:
         raise SamplesError(f"{source}: {error}") from None
 

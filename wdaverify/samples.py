@@ -26,7 +26,7 @@ from wdaverify.archive import ArrayArchive, KindError
 from wdaverify.classes import class_names, class_of
 from wdaverify.digits import stated
 from wdaverify.errors import SamplesError
-from wdaverify.given import LARGEST_INTEGER, entries, instance, path_of, whole
+from wdaverify.given import LARGEST_INTEGER, entries, flag, instance, path_of, whole
 from wdaverify.given import array as array_of
 from wdaverify.network.model import Array
 from wdaverify.problem import Samples, Support
@@ -50,6 +50,7 @@ def load_samples(
     label_column: int | str | None = None,
     clip: Support | None = None,
     classes: Sequence[str] | None = None,
+    labels: bool = True,
 ) -> Samples:
     """Read samples from a ``.npz`` or ``.csv`` file.
 
@@ -60,6 +61,8 @@ def load_samples(
             the last column by default.
         clip: Move every point onto this box, coordinate by coordinate.
         classes: For ``.csv``: the labels are these names, which stand for 0, 1, ... in this order; a notice says so.
+        labels: False: points alone, for a question about no labels. An ``.npz`` needs no y, and every column of a ``.csv`` is a feature
+            but the one that ``label_column`` names; what is left out is told in a notice.
 
     Raises:
         SamplesError: the file cannot be read as samples; one line that says what was found and what is accepted.
@@ -71,6 +74,8 @@ def load_samples(
             limit = whole("a limit of", limit, "a number of samples of at least 1", lambda n: n >= 1, SamplesError)
         label_column = _column(label_column)
         names = class_names(classes)
+        if not flag("labels", labels, SamplesError) and names:
+            raise SamplesError("classes name labels, and this question is about none; leave them out")
         if clip is not None:
             instance(
                 "clip", clip, Support, "Support.box(lower, upper, width) makes a box to move points onto", SamplesError
@@ -81,35 +86,42 @@ def load_samples(
                     raise SamplesError("a label column is chosen in .csv files only; a .npz has its labels in y")
                 if names:
                     raise SamplesError("labels have names in .csv files only; a .npz has class numbers in y")
-                x, y, w = read_npz(place)
+                x, y, w = read_npz(place, labels)
             case ".csv":
-                x, y, w = *_read_csv(place, limit, label_column, names), None
+                x, y, w = *_read_csv(place, limit, label_column, names, labels), None
             case suffix:
                 with plain_file(place, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
                     raise SamplesError(f"suffix {suffix!r}; accepted are .npz and .csv")
-        points, labels, weights = _checked(x, y, w, limit)
+        points, numbers, weights = _checked(x, y if labels else None, w, limit)
         if clip is not None:
             points = _clipped(points, clip)
     except (SamplesError, UnreadableError) as error:
         raise SamplesError(f"{source}: {error}") from None
     said = ", ".join(f"{shown(name, 60)} = {k}" for k, name in enumerate(names))
-    return _samples(points, labels, weights, source, (f"labels by the order of the classes: {said}",) if names else ())
+    notices = (f"labels by the order of the classes: {said}",) if names else ()
+    if not labels and y is not None:
+        notices = (f"{source}: labels are there and left out: this question is about none",)
+    return _samples(points, numbers, weights, source, notices, labelled=labels)
 
 
-def make_samples(x: ArrayLike, y: ArrayLike, w: ArrayLike | None = None, *, source: str = "array") -> Samples:
+def make_samples(
+    x: ArrayLike, y: ArrayLike | None = None, w: ArrayLike | None = None, *, source: str = "array"
+) -> Samples:
     """Samples from points ``x [N, ...]``, labels ``y [N]`` and weights ``w [N]`` (default: all equal).
+
+    Without y they are those of a question about no labels (``loss="specification"``), and no others.
 
     Raises:
         SamplesError: shapes, non-finite numbers, labels or weights that cannot be used.
     """
     instance("source", source, str, "leave it out, or say where the samples come from", SamplesError)
     try:
-        given = {"x": x, "y": y} | ({} if w is None else {"w": w})
+        given = {name: values for name, values in (("x", x), ("y", y), ("w", w)) if name == "x" or values is not None}
         arrays = {name: entries(name, values, SamplesError, bools=True) for name, values in given.items()}
-        points, labels, weights = _checked(arrays["x"], arrays["y"], arrays.get("w"), None)
+        points, labels, weights = _checked(arrays["x"], arrays.get("y"), arrays.get("w"), None)
     except SamplesError as error:
         raise SamplesError(f"{source}: {error}") from None
-    return _samples(points, labels, weights, source)
+    return _samples(points, labels, weights, source, labelled=y is not None)
 
 
 def clipped(samples: Samples, box: Support) -> Samples:
@@ -118,7 +130,7 @@ def clipped(samples: Samples, box: Support) -> Samples:
     Raises:
         SamplesError: the box has another number of features.
     """
-    return _samples(_clipped(samples.x, box), samples.y, samples.w, samples.source)
+    return _samples(_clipped(samples.x, box), samples.y, samples.w, samples.source, labelled=samples.labelled)
 
 
 def content_hash(x: ArrayLike, y: ArrayLike, w: ArrayLike) -> str:
@@ -138,8 +150,10 @@ def _column(given: object) -> int | str | None:
     return whole("label column", given, "a name of the header or an index", lambda _: True, SamplesError)
 
 
-def _samples(x: Array, y: NDArray[np.int64], w: Array, source: str, notices: tuple[str, ...] = ()) -> Samples:
-    return Samples(x=x, y=y, w=w, sha256=content_hash(x, y, w), source=source, notices=notices)
+def _samples(
+    x: Array, y: NDArray[np.int64], w: Array, source: str, notices: tuple[str, ...] = (), *, labelled: bool
+) -> Samples:
+    return Samples(x=x, y=y, w=w, sha256=content_hash(x, y, w), source=source, notices=notices, labelled=labelled)
 
 
 def _clipped(x: Array, box: Support) -> Array:
@@ -148,8 +162,8 @@ def _clipped(x: Array, box: Support) -> Array:
     return np.clip(x, box.lower, box.upper)
 
 
-def _checked(x: _Raw, y: _Raw, w: _Raw | None, limit: int | None) -> tuple[Array, NDArray[np.int64], Array]:
-    """Points ``[N, n]``, labels ``[N]`` and weights ``[N]`` of the first ``limit`` samples."""
+def _checked(x: _Raw, y: _Raw | None, w: _Raw | None, limit: int | None) -> tuple[Array, NDArray[np.int64], Array]:
+    """Points ``[N, n]``, labels ``[N]`` (0 where there are none) and weights ``[N]`` of the first ``limit`` samples."""
     if x.ndim == 0 or x.shape[0] == 0:
         raise SamplesError("no samples; at least one is needed")
     count = x.shape[0]
@@ -161,7 +175,8 @@ def _checked(x: _Raw, y: _Raw, w: _Raw | None, limit: int | None) -> tuple[Array
     if x.size == 0:
         raise SamplesError(f"x has shape {list(x.shape)}: points without features; at least one feature is needed")
     points = array_of("x", x[:limit], SamplesError, bools=True)
-    return points.reshape(points.shape[0], -1), _labels(y[:limit]), _weights(w, points.shape[0])
+    numbers = np.zeros(len(points), np.int64) if y is None else _labels(y[:limit])
+    return points.reshape(points.shape[0], -1), numbers, _weights(w, points.shape[0])
 
 
 def _labels(y: _Raw) -> NDArray[np.int64]:
@@ -192,27 +207,30 @@ def _weights(w: _Raw | None, count: int) -> Array:
     return weights / math.fsum(weights)
 
 
-def read_npz(path: Path) -> tuple[_Raw, _Raw, _Raw | None]:
-    """The arrays x, y and w (None: there is none) as they are stored.
+def read_npz(path: Path, labels: bool = True) -> tuple[_Raw, _Raw | None, _Raw | None]:
+    """The arrays x, y and w (None: there is none) as they are stored; without ``labels`` y may lack, and is not read (empty).
 
     Raises:
         SamplesError: they cannot be read.
     """
     with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
         try:
-            return _arrays(stream)
+            return _arrays(stream, ("x", "y") if labels else ("x",))
         except UnreadableError as error:
             way = "" if isinstance(error, KindError) else "; numpy.savez writes readable ones"
             raise SamplesError(f"{error}{way}") from None
 
 
-def _arrays(stream: BinaryIO) -> tuple[_Raw, _Raw, _Raw | None]:
+def _arrays(stream: BinaryIO, needed: Sequence[str]) -> tuple[_Raw, _Raw | None, _Raw | None]:
     with ArrayArchive(stream, MAX_BYTES) as archive:
-        missing = [name for name in ("x", "y") if name not in archive.names]
+        missing = [name for name in needed if name not in archive.names]
         if missing:
             names = ", ".join(shown(repr(name), 60) for name in archive.names[:12]) or "nothing"
-            raise SamplesError(f"{' and '.join(missing)} missing; x, y and optionally w are read, found: {names}")
-        return archive.read("x"), archive.read("y"), archive.read("w") if "w" in archive.names else None
+            raise SamplesError(
+                f"{' and '.join(missing)} missing; {', '.join(needed)} and optionally w are read, found: {names}"
+            )
+        y = archive.read("y") if "y" in needed else np.zeros(0) if "y" in archive.names else None
+        return archive.read("x"), y, archive.read("w") if "w" in archive.names else None
 
 
 class _Lines:
@@ -231,12 +249,12 @@ class _Lines:
 
 
 def _read_csv(
-    path: Path, limit: int | None, label_column: int | str | None, classes: tuple[str, ...]
-) -> tuple[_Raw, _Raw]:
-    """Points ``[N, n]`` and labels ``[N]`` of the first ``limit`` lines."""
+    path: Path, limit: int | None, label_column: int | str | None, classes: tuple[str, ...], labels: bool
+) -> tuple[_Raw, _Raw | None]:
+    """Points ``[N, n]`` and labels ``[N]`` (None: there are none) of the first ``limit`` lines."""
     with csv_records(path) as records:
-        table, column = _table(records, limit, label_column, classes)
-    return np.delete(table, column, axis=1), table[:, column]
+        table, column = _table(records, limit, label_column, classes, labels)
+    return (table, None) if column is None else (np.delete(table, column, axis=1), table[:, column])
 
 
 @contextmanager
@@ -264,15 +282,16 @@ def _records(stream: TextIO) -> Records:
 
 
 def _table(
-    records: Records, limit: int | None, label_column: int | str | None, classes: tuple[str, ...]
-) -> tuple[Array, int]:
-    """All columns ``[N, n + 1]``, and which of them is the labels'."""
+    records: Records, limit: int | None, label_column: int | str | None, classes: tuple[str, ...], labels: bool
+) -> tuple[Array, int | None]:
+    """All columns ``[N, n + 1]``, and which of them is the labels'; None: without labels, unless a column is named, no one."""
     numbers = array("d")
     first = next(records, None)
     if first is None:
         raise SamplesError("no samples; at least one is needed")
     header = is_header(first[1], classes)
-    width, column = len(first[1]), label_index(first[1], label_column, header)
+    width = len(first[1])
+    column = label_index(first[1], label_column, header) if labels or label_column is not None else None
     for k, (number, cells) in enumerate(records if header else chain([first], records)):
         if limit is not None and k >= limit:
             break
@@ -332,7 +351,7 @@ def label_index(first: list[str], wanted: int | str | None, header: bool) -> int
     return index % width
 
 
-def _row(cells: list[str], number: int, width: int, column: int, classes: tuple[str, ...]) -> list[float]:
+def _row(cells: list[str], number: int, width: int, column: int | None, classes: tuple[str, ...]) -> list[float]:
     if len(cells) != width:
         raise SamplesError(f"line {number} has {len(cells)} columns where the first has {width}")
     values: list[float] = []

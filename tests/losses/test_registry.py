@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 from importlib import resources
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from wdaverify.problem import Functionals, WdroProblem
 from wdaverify.report import as_json
 from wdaverify.report.page import words
 from wdaverify.samples import make_samples
+from wdaverify.specification.model import Box, Disjunct, Row, Specification
 from wdaverify.witness.losses import float32_losses, loss_bounds
 
 LOSSES, K, COUNT = list(Loss), 4, 60
@@ -39,8 +41,17 @@ def question(loss: Loss, seed: int = 0) -> WdroProblem:
     x[::7, 1] = x[::7, 0]
     network = network_of((Affine(readonly(np.eye(K)), readonly(np.zeros(K))),), (K,), (K,), "", "identity", ())
     functionals = Functionals(MATRIX, OFFSETS.reshape(4, 3) / 10) if loss.rule.takes_functionals else None
-    samples = make_samples(x, rng.integers(0, K, COUNT))
-    return WdroProblem(network, samples, GroundCost(Norm.INF, 1), Support.box(-20, 20, K), loss, 0.1, functionals)
+    samples = make_samples(x, None if loss.rule.takes_specification else rng.integers(0, K, COUNT))
+    cost, support = GroundCost(Norm.INF, 1), Support.box(-20, 20, K)
+    unsafe = specification() if loss.rule.takes_specification else None
+    return WdroProblem(network, samples, cost, support, loss, 0.1, functionals, unsafe)
+
+
+def specification() -> Specification:
+    """Either of the first two outputs leads all later ones by 1."""
+    box = Box.exact([Fraction(-20)] * K, [Fraction(20)] * K)
+    rows = [tuple(Row(((k, 1), (j, -1)), (), Fraction(-1)) for j in range(k + 1, K)) for k in (0, 1)]
+    return Specification(K, K, tuple(Disjunct(box, some) for some in rows), "made here", "")
 
 
 def read(problem: WdroProblem, z: Array, y: NDArray[np.int64]) -> Array:
@@ -51,6 +62,12 @@ def read(problem: WdroProblem, z: Array, y: NDArray[np.int64]) -> Array:
         if f is None
         else np.stack([[a @ row + b[r] for r, row in enumerate(f.matrix)] for a, b in zip(z, f.offset[y], strict=True)])
     )
+
+
+def scores(problem: WdroProblem) -> Array:
+    """What the network, which is the identity but for a specification's scores, says of the samples."""
+    x = problem.samples.x
+    return problem.network.forward(x) if problem.loss.rule.takes_specification else x
 
 
 def values(problem: WdroProblem, z: Array, y: NDArray[np.int64]) -> Array:
@@ -72,8 +89,8 @@ def test_a_loss_is_the_maximum_of_its_pieces(loss: Loss) -> None:
 def test_enclosures_hold_every_value_between(loss: Loss) -> None:
     """The bounds of a point are tight, and those of a box of margins hold the values of points inside."""
     problem = question(loss)
-    rule, z, y = loss.rule, problem.samples.x, problem.samples.y
-    lower, upper = loss_bounds(problem, z, y)
+    rule, z, y = loss.rule, scores(problem), problem.samples.y
+    lower, upper = loss_bounds(problem, problem.samples.x, y)
     there = values(problem, z, y)
     assert (lower <= there + 1e-12).all()
     assert (there <= upper + 1e-12).all()
@@ -98,9 +115,9 @@ def test_enclosures_hold_every_value_between(loss: Loss) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_single_precision_is_near(loss: Loss) -> None:
     problem = question(loss, 1)
-    z, y = problem.samples.x, problem.samples.y
-    assert float32_losses(problem, z, y) == pytest.approx(values(problem, z, y), rel=1e-4, abs=1e-4)
-    assert float32_losses(problem, z, y).dtype == np.float64
+    x, y = problem.samples.x, problem.samples.y
+    assert float32_losses(problem, x, y) == pytest.approx(values(problem, scores(problem), y), rel=1e-4, abs=1e-4)
+    assert float32_losses(problem, x, y).dtype == np.float64
 
 
 @pytest.mark.parametrize("loss", those(lambda rule: not rule.no_gradient))
@@ -122,7 +139,7 @@ def test_the_attacks_climb_the_loss(loss: Loss) -> None:
         arena = Arena.build(problem, torch.device("cpu"), Clock(None))
         climbed = arena.loss(arena.margins(arena.centre, torch.arange(COUNT))).numpy()
         alone = arena.worth(arena.clean).amax(dim=1).numpy()
-    assert climbed == pytest.approx(values(problem, problem.samples.x, problem.samples.y), abs=1e-12)
+    assert climbed == pytest.approx(values(problem, scores(problem), problem.samples.y), abs=1e-12)
     if loss.rule.by_pieces and not loss.rule.entropy:
         assert alone == pytest.approx(climbed, abs=1e-12)
 
@@ -161,7 +178,7 @@ def test_the_command_line_takes_them_all() -> None:
 
 def test_schemas_list_them_all() -> None:
     """And the files beside the reports list none, so that there is one list."""
-    proved = ["margin", "zero-one"]
+    proved = ["margin", "zero-one", "specification"]
     wanted = {"verdict": proved} | {kind: list(Loss) for kind in ("verification", "attack", "curve", "compare")}
     for kind, losses in wanted.items():
         assert as_json.schema(kind)["properties"]["loss"] == {"enum": losses}
@@ -172,7 +189,7 @@ def test_schemas_list_them_all() -> None:
 
 def test_what_is_answered_follows_from_the_pieces() -> None:
     """A floor or an offset is no margin, and user's functionals or a log-sum-exp are in no integer model."""
-    assert {loss.value for loss in those(lambda rule: rule.certified)} == {"margin", "zero-one"}
+    assert {loss.value for loss in those(lambda rule: rule.certified)} == {"margin", "zero-one", "specification"}
     for loss in Loss:
         rule = loss.rule
         plain = rule.offset == 0 and rule.floor == -math.inf and not rule.entropy

@@ -83,6 +83,8 @@ _META: dict[str, tuple[type, ...]] = {
     "loss": (str,),
     "neurons": (int,),
 }
+_LATER: dict[str, tuple[type, ...]] = {"specification_sha256": (str, type(None))}
+"""Meta data that files written before there were any of them lack, which is None."""
 _FLOATS = ("radius", "lower", "upper", "multiplier")
 
 
@@ -92,7 +94,8 @@ class Certificate:
 
     ``lower, upper`` are the claimed bracket. ``count, clip, label_column`` say how the samples were read from their file.
     support_lower, support_upper ``[n]``; the atoms of the lower bound: sample ``[A]``, weight ``[A]``, point ``[A, n]``;
-    ``multiplier`` is that of the dual (0 for zero-one); ``neurons`` is the number M of hidden neurons.
+    ``multiplier`` is that of the dual (0 for zero-one); ``neurons`` is the number M of hidden neurons. ``specification_sha256`` is that of
+    the specification's file, None for a loss without one.
     """
 
     network_sha256: str
@@ -114,11 +117,12 @@ class Certificate:
     atom_point: Array
     proofs: tuple[Proof, ...]
     neurons: int
+    specification_sha256: str | None = None
 
     def __post_init__(self) -> None:
         """Check the types alone: nothing is copied, and what the content proves is the checker's to say."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in (*_META, *_FLOATS)}
-        for name, kinds in _META.items():
+        fields: dict[str, Any] = {name: getattr(self, name) for name in (*_META, *_LATER, *_FLOATS)}
+        for name, kinds in (*_META.items(), *_LATER.items()):
             if str in kinds and not isinstance(fields[name], kinds):
                 raise CertificateError(
                     f"{name} {told(fields[name])}: a text is accepted; read_certificate(path) reads a certificate"
@@ -240,7 +244,7 @@ def _arrays(stream: BinaryIO, names: Iterable[str], most: int = MAX_BYTES) -> di
 def _packed(certificate: Certificate) -> dict[str, Any]:
     meta = {
         "format": _FORMAT,
-        **{name: getattr(certificate, name) for name in _META},
+        **{name: getattr(certificate, name) for name in (*_META, *_LATER)},
         **{name: float(getattr(certificate, name)).hex() for name in _FLOATS},
     }
     arrays = {
@@ -311,17 +315,18 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
         raise ValueError(f"its format is not {_FORMAT!r}")
     if (meta["format"] == _FORMAT) != (_OF_TIGHTENING[0] in arrays):
         raise ValueError(f"it lacks arrays of {meta['format']!r}, or has too many")
-    for name, kinds in _META.items():
+    meta = {**dict.fromkeys(_LATER), **meta}
+    for name, kinds in (*_META.items(), *_LATER.items()):
         if not isinstance(meta[name], kinds) or (isinstance(meta[name], bool) and bool not in kinds):
             raise TypeError(f"{name} is {shown(repr(meta[name]), 60)}")
         if isinstance(meta[name], str) and len(meta[name]) > MAX_TEXT:
             raise ValueError(f"{name} has {len(meta[name])} characters")
         if isinstance(meta[name], int) and not -(2**53) <= meta[name] <= 2**53:
             raise ValueError(f"{name} is beyond 2^53")
-    for name in ("network_sha256", "samples_sha256"):
-        if not _HASH.fullmatch(meta[name]):
+    for name in ("network_sha256", "samples_sha256", "specification_sha256"):
+        if meta[name] is not None and not _HASH.fullmatch(meta[name]):
             raise ValueError(f"{name} is {shown(repr(meta[name]), 80)}")
-    fields: dict[str, Any] = {name: meta[name] for name in _META}
+    fields: dict[str, Any] = {name: meta[name] for name in (*_META, *_LATER)}
     fields |= {name: float.fromhex(meta[name]) for name in _FLOATS}
     if any(math.isnan(fields[name]) for name in _FLOATS):
         raise ValueError("a number is NaN")

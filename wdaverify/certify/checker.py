@@ -97,6 +97,10 @@ def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
     samples, support = problem.samples, problem.support
     pairs = {
         "network": (certificate.network_sha256, problem.network.sha256),
+        "specification": (
+            certificate.specification_sha256,
+            None if problem.specification is None else problem.specification.sha256,
+        ),
         "samples": (certificate.samples_sha256, samples.sha256),
         "number of samples": (certificate.count, len(samples)),
         "radius": (certificate.radius, problem.radius),

@@ -13,7 +13,6 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.errors import SpecificationError
 from wdaverify.graph.maps import Dense, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.graph.rewrite import canonical
@@ -111,22 +110,3 @@ def _moving(disjuncts: Sequence[Disjunct]) -> Ints:
     for box in {id(d.box): d.box for d in disjuncts}.values():
         out |= box.upper - box.lower > 2.0**-40 * np.maximum(np.abs(box.upper), np.abs(box.lower))
     return np.flatnonzero(out)
-
-
-def check_fits(network: ReluNetwork, specification: Specification) -> None:
-    """Refuse a specification of another network, or one about outputs that were left out.
-
-    Raises:
-        SpecificationError: says which numbers differ, or what to do.
-    """
-    have, asked = (network.n_inputs, network.n_outputs), (specification.inputs, specification.outputs)
-    if have != asked:
-        raise SpecificationError(
-            f"{specification.name} is about {asked[0]} inputs and {asked[1]} outputs, {network.name} has {have[0]} and {have[1]}: "
-            "the two have to agree; give the network that it was written for"
-        )
-    if network.head is not None:
-        raise SpecificationError(
-            f"{network.name} ends in a {network.head}, which is dropped, and a specification is about the network's own outputs; "
-            "where the scores in front of it are meant, say so with --logits (logits=True)"
-        )

@@ -25,11 +25,12 @@ from wdaverify.certify.checker import Verdict
 from wdaverify.certify.confined import Confined, Confining
 from wdaverify.certify.halvings import Asked, Halvings
 from wdaverify.certify.proof import MalformedProofError
-from wdaverify.certify.rows import Rows, check_fits
+from wdaverify.certify.rows import Rows
 from wdaverify.digits import stated, up_to
 from wdaverify.errors import CertificateError, OutputError
 from wdaverify.given import instance, path_of, real, settle, told, whole
 from wdaverify.network.model import ReluNetwork
+from wdaverify.specification.fits import check_fits
 from wdaverify.specification.model import Specification
 from wdaverify.untrusted import UnreadableError, plain_file, shown
 from wdaverify.writing import write_bytes

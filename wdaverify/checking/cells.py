@@ -14,14 +14,14 @@ import numpy as np
 
 from wdaverify.checking.points import Points
 from wdaverify.checking.result import Ended
-from wdaverify.graph.functions import relu
 from wdaverify.graph.maps import Dense, LinearMap
-from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node
+from wdaverify.graph.nodes import INPUT, Affine, Graph, Node
 from wdaverify.ground import GroundCost, Norm, Support
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Functionals, Loss, WdroProblem
 from wdaverify.rounding import float_up, widths_up
 from wdaverify.samples import make_samples
+from wdaverify.specification.least import append_least
 from wdaverify.specification.model import Box, Disjunct, Row, Specification
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.result import Reason, VerificationResult, Voucher
@@ -97,31 +97,5 @@ def with_least_rows(graph: Graph, conjunctions: Sequence[Sequence[Row]]) -> Grap
     if inputs.any():
         maps[INPUT] = Dense(inputs)
     nodes.append(Affine(tuple(maps), tuple(maps.values()), np.array([float_up(row.offset) for row in every])))
-    while max(width) > 1:
-        width = _halve(nodes, width)
+    append_least(nodes, width)
     return Graph(tuple(nodes), graph.inputs)
-
-
-def _halve(nodes: list[Node], width: list[int]) -> list[int]:
-    """Add nodes that give the lesser of each two neighbours within every group; how many are left of each."""
-    total, first = sum(width), np.concatenate([[0], np.cumsum(width)])
-    kept, differences, subtracted = list[int](), list[tuple[int, int]](), list[int]()
-    for group, size in enumerate(width):
-        for k in range(0, size, 2):
-            at = int(first[group]) + k
-            kept.append(at)
-            subtracted.append(len(differences) if k + 1 < size else -1)
-            differences += [(at, at + 1)] if k + 1 < size else []
-    less = np.zeros((len(differences), total))
-    for row, (a, b) in zip(less, differences, strict=True):
-        row[a], row[b] = 1.0, -1.0
-    keep, take = np.zeros((len(kept), total)), np.zeros((len(kept), len(differences)))
-    keep[np.arange(len(kept)), kept] = 1.0
-    for r, at in enumerate(subtracted):
-        if at >= 0:
-            take[r, at] = -1.0
-    before = len(nodes) - 1
-    nodes.append(Affine((before,), (Dense(less),), np.zeros(len(differences))))
-    nodes.append(Elementwise(before + 1, relu()))
-    nodes.append(Affine((before, before + 2), (Dense(keep), Dense(take)), np.zeros(len(kept))))
-    return [-(-size // 2) for size in width]

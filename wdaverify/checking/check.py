@@ -12,7 +12,7 @@ from fractions import Fraction
 from threadpoolctl import threadpool_limits
 
 from wdaverify.certify.halvings import Halvings
-from wdaverify.certify.rows import Rows, check_fits
+from wdaverify.certify.rows import Rows
 from wdaverify.certify.unsat import UnsatCertificate
 from wdaverify.checking.points import Points
 from wdaverify.checking.replay import Replay
@@ -24,6 +24,7 @@ from wdaverify.given import called, flag, instance
 from wdaverify.network.model import ReluNetwork, readonly
 from wdaverify.network.onnx_reader import load_network
 from wdaverify.rounding import float_up
+from wdaverify.specification.fits import check_fits
 from wdaverify.specification.model import Specification
 from wdaverify.specification.reader import load_specification
 from wdaverify.wdro.options import Options

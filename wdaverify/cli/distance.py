@@ -37,11 +37,12 @@ _FIRST_RADIUS = 0.1
 def distance(*, run_folder: str | None, image_shape: tuple[int, ...] | None, within: float | None, **asked: Any) -> int:
     """Exact distance of each sample to an error.
 
-    The nearest point within the support that the network gets wrong (a tie counts), and its distance.
+    The nearest point within the support that the network gets wrong (a tie counts), or with --spec that violates the
+    specification, and its distance.
     """
     for name, usual in (
         ("order", "1"),
-        ("loss", "zero-one"),
+        ("loss", "zero-one" if asked["specification"] is None else "specification"),
         ("label_cost", None),
         ("functionals", None),
         ("logits", False),

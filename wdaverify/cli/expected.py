@@ -10,7 +10,7 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wdaverify.cli.questions import network_of, support_of
+from wdaverify.cli.questions import network_of, specification_of, support_of
 from wdaverify.errors import CertificateError
 from wdaverify.losses.registry import in_words, those
 from wdaverify.untrusted import shown
@@ -45,20 +45,25 @@ def expected_problem(
     from wdaverify.samples import load_samples
 
     _check_family(certificate, path)
-    norm, network = Norm(certificate.norm), network_of(network_path, asked)
-    box, support = Support(certificate.support_lower, certificate.support_upper), support_of(network.n_inputs, asked)
+    _check_specification(certificate, path, asked["specification"])
+    cost, loss = GroundCost(Norm(certificate.norm), certificate.order), Loss(certificate.loss)
+    specification = specification_of(loss, asked)
+    norm, network = cost.norm, network_of(network_path, asked)
+    box = Support(certificate.support_lower, certificate.support_upper)
+    support = support_of(network.n_inputs, asked, specification)
     if box.lower.size != network.n_inputs:
         raise CertificateError(
             f"{shown(path, 4096)}: its box has {box.lower.size} features, {network.name} takes {network.n_inputs}: it is about "
             "another network; give the one that it was made for"
         )
-    held = contents(data_path, asked["classes"])
+    held = contents(data_path, asked["classes"], labels=specification is None)
     read = partial(
         load_samples,
         data_path,
         limit=certificate.count,
         label_column=certificate.label_column,
         classes=asked["classes"],
+        labels=specification is None,
     )
     departures = [
         *_of_words(certificate, asked),
@@ -75,8 +80,7 @@ def expected_problem(
     if asked["clip"]:
         samples, there = read(clip=support), samples
         moves = moved(there, samples, norm)
-    cost, loss = GroundCost(norm, certificate.order), Loss(certificate.loss)
-    problem = WdroProblem(network, samples, cost, support, loss, certificate.radius)
+    problem = WdroProblem(network, samples, cost, support, loss, certificate.radius, specification=specification)
     return problem, Reading(held.count, held.labels(asked["label_column"]), moves)
 
 
@@ -90,6 +94,19 @@ def _check_family(certificate: Certificate, path: str) -> None:
         )
     if certificate.count < 1:
         raise CertificateError(f"{shown(path, 4096)}: it is about {certificate.count} samples; at least 1 is accepted")
+
+
+def _check_specification(certificate: Certificate, path: str, asked: str | None) -> None:
+    """Refuse a certificate about a specification where none is given, and the other way round."""
+    stated = certificate.specification_sha256
+    if stated is not None and asked is None:
+        raise CertificateError(
+            f"{shown(path, 4096)}: it is about the specification of sha256 {stated}, and none is given; --spec FILE.vnnlib does"
+        )
+    if stated is None and asked is not None:
+        raise CertificateError(
+            f"{shown(path, 4096)}: it is about the {certificate.loss} loss and no specification; leave --spec out"
+        )
 
 
 def _of_words(certificate: Certificate, asked: dict[str, Any]) -> list[_Departure]:
@@ -147,8 +164,14 @@ def _of_count(certificate: Certificate, held: Contents, limit: int | None) -> li
 def _of_labels(certificate: Certificate, held: Contents, wanted: str | None) -> list[_Departure]:
     """Where it takes another column of a ``.csv`` for the labels."""
     stated, asked = held.labels(certificate.label_column), held.labels(wanted)
-    if stated is None or asked is None or stated.index == asked.index:
+    if stated == asked or (stated is not None and asked is not None and stated.index == asked.index):
         return []
+    if stated is None:
+        raise CertificateError(
+            "it takes every column for a feature, and a column is left out; leave --label-column out"
+        )
+    if asked is None:
+        return [_Departure(f"column {stated} left out instead of none", ("--label-column", stated.typed))]
     said = f"labels from column {stated} instead of column {asked}"
     return [_Departure(said, ("--label-column", stated.typed))]
 

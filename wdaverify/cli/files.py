@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def named(asked: dict[str, Any]) -> tuple[str | None, ...]:
     """The files that a question names as its network, samples and output."""
-    return asked["network_path"], asked["data_path"], asked["output"]
+    return asked["network_path"], asked["data_path"], asked["specification"], asked["output"]
 
 
 def check_target(option: str, target: str, others: Sequence[str | None]) -> None:
@@ -118,6 +118,7 @@ def files_of(question: dict[str, Any], certificate: str | None = None) -> dict[s
         support=question["support_file"],
         cost_weights=question["cost_weights"],
         functionals=question["functionals"],
+        specification=question["specification"],
         logits=question["logits"],
         output_name=question["output_name"],
         external_data=question["external_data"],

@@ -16,6 +16,7 @@ import click
 from wdaverify.cli.exits import DEFECT, DONE, INTERRUPTED, REFUSED
 from wdaverify.cli.group import CommandLine, cli
 from wdaverify.cli.terminal import notes, one_line, put, refusal, terminal_columns
+from wdaverify.cli.values import SUPPORTS
 from wdaverify.errors import InputError, WdaverifyError
 from wdaverify.report.columns import at_most
 
@@ -23,7 +24,8 @@ from wdaverify.report.columns import at_most
 def spelled_out(arguments: Sequence[str]) -> list[str]:
     """The line as click takes it.
 
-    ``--support none`` as the two values that the option takes, ``--image-shape H W [C]`` as one, the log's options in front.
+    ``--support none`` (or ``specification``) as the two values that the option takes,
+    ``--image-shape H W [C]`` as one, the log's options in front.
     """
     out: list[str] = []
     front: list[str] = []
@@ -38,8 +40,8 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
         else:
             out.append(argument)
     for k in range(len(out) - 1, 0, -1):
-        if out[k] == "none" and out[k - 1] == "--support" and out[k + 1 : k + 2] != ["none"]:
-            out.insert(k, "none")
+        if out[k] in SUPPORTS and out[k - 1] == "--support" and out[k + 1 : k + 2] != [out[k]]:
+            out.insert(k, out[k])
     return front + out
 
 

@@ -84,7 +84,7 @@ _QUESTION: dict[str, _Option] = {
         "--loss",
         type=click.Choice([loss.value for loss in Loss]),
         default="margin",
-        help="Loss of a point; linear needs --functionals.",
+        help="Loss of a point; linear needs --functionals, specification needs --spec.",
     ),
     "label-cost": click.option(
         "--label-cost",
@@ -98,13 +98,16 @@ _QUESTION: dict[str, _Option] = {
     "functionals": click.option(
         "--functionals", metavar="FILE", help="Linear loss: functionals of the outputs (.toml, .npz)."
     ),
+    "spec": click.option(
+        "--spec", "specification", metavar="FILE", help="Specification loss: what must not happen (.vnnlib)."
+    ),
     "support": click.option(
         "--support",
         type=side,
         nargs=2,
         default=("0", "1"),
         metavar="LO HI",
-        help="Box that holds the inputs; none: the whole space.",
+        help="Box that holds the inputs; none: the whole space; specification (with --spec the default): its box.",
     ),
     "support-file": click.option(
         "--support-file", metavar="FILE", help="Support with bounds, rows, integers (.toml, .npz)."
@@ -162,6 +165,7 @@ def expected(command: _Command) -> _Command:
 
 
 _READ = (
+    "spec",
     "support",
     "support-file",
     "samples",

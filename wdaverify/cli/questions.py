@@ -12,8 +12,10 @@ from wdaverify.cli.terminal import notes
 from wdaverify.errors import InputError
 
 if TYPE_CHECKING:
+    from wdaverify.losses.registry import Loss
     from wdaverify.network.model import ReluNetwork
     from wdaverify.problem import GroundCost, Support, WdroProblem
+    from wdaverify.specification.model import Specification
 
 
 def network_of(path: str, options: dict[str, Any]) -> ReluNetwork:
@@ -35,10 +37,12 @@ def problem_of(*, network_path: str, data_path: str, radius: float, output: str 
     from wdaverify.samples import load_samples
 
     if output is not None:
-        check_target("--output", output, (network_path, data_path))
+        check_target("--output", output, (network_path, data_path, options["specification"]))
+    loss = Loss(options["loss"])
+    specification = specification_of(loss, options)
     network = network_of(network_path, options)
     cost = _cost(network.n_inputs, options)
-    support = support_of(network.n_inputs, options)
+    support = support_of(network.n_inputs, options, specification)
     if options["clip"] and not support.bounded:
         raise InputError("--clip moves samples onto a box, and --support none has none; leave one of the two out")
     functionals = None if options["functionals"] is None else load_functionals(options["functionals"])
@@ -48,8 +52,9 @@ def problem_of(*, network_path: str, data_path: str, radius: float, output: str 
         label_column=options["label_column"],
         classes=options["classes"],
         clip=support if options["clip"] else None,
+        labels=specification is None,
     )
-    problem = WdroProblem(network, samples, cost, support, Loss(options["loss"]), radius, functionals)
+    problem = WdroProblem(network, samples, cost, support, loss, radius, functionals, specification)
     if options["classes"] is not None and not problem.loss.rule.takes_functionals:
         check_classes(options["classes"], problem.network.n_outputs)
     notes((*problem.network.notices, *samples.notices), options["quiet"])
@@ -75,16 +80,45 @@ def _cost(width: int, options: dict[str, Any]) -> GroundCost:
     return GroundCost(Norm(options["norm"]), order, weights, label_cost)
 
 
-def support_of(width: int, options: dict[str, Any]) -> Support:
-    """The support that the options ask for."""
+def specification_of(loss: Loss, options: dict[str, Any]) -> Specification | None:
+    """The specification that the options name, which belongs to its loss and knows no classes."""
+    path = options["specification"]
+    if loss.rule.takes_specification != (path is not None):
+        raise InputError(
+            f"--loss {loss} without --spec FILE.vnnlib, which says what must not happen; give it"
+            if path is None
+            else f"--spec {path} says what must not happen, and --loss {loss} is another question; give --loss specification with it"
+        )
+    if path is None:
+        return None
+    if options["classes"] is not None:
+        raise InputError("--classes names labels, of which a specification says nothing; leave it out")
+    from wdaverify.specification.reader import load_specification
+
+    return load_specification(path)
+
+
+def support_of(width: int, options: dict[str, Any], specification: Specification | None = None) -> Support:
+    """The support that the options ask for; that of a specification is its own box, unless another is given."""
     from wdaverify.problem import Support
     from wdaverify.question_files import load_support
 
     low, high = options["support"]
+    given = click.get_current_context().get_parameter_source("support") is not click.core.ParameterSource.DEFAULT
     if options["support_file"] is not None:
-        if click.get_current_context().get_parameter_source("support") is not click.core.ParameterSource.DEFAULT:
+        if given:
             raise InputError("--support and --support-file are two supports; give one of them")
         return load_support(options["support_file"], width)
+    if (low == "specification") != (high == "specification"):
+        raise InputError("--support takes LO HI, none for the whole space, or specification for the box of one")
+    if low == "specification" and specification is None:
+        raise InputError(
+            "--support specification is the box of a specification, and none is given; --spec FILE.vnnlib does"
+        )
+    if specification is not None and (low == "specification" or not given):
+        from wdaverify.specification.unsafe import box_of
+
+        return box_of(specification)
     if (low == "none") != (high == "none"):
-        raise InputError("--support takes LO HI, or none for the whole space")
+        raise InputError("--support takes LO HI, none for the whole space, or specification for the box of one")
     return Support.whole(width) if low == "none" else Support.box(low, high, width)

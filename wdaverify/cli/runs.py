@@ -40,7 +40,7 @@ def cluster(address: str | None) -> Iterator[Lent]:
 @contextmanager
 def journal_for(folder: str | None, question: dict[str, Any]) -> Iterator[Journal | None]:
     """The journal of --run for one question."""
-    names = ("network_path", "data_path", "cost_weights", "functionals", "support_file")
+    names = ("network_path", "data_path", "cost_weights", "functionals", "specification", "support_file")
     with journal_of(folder, [question[name] for name in names if question.get(name) is not None]) as journal:
         yield journal
 

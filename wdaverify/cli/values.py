@@ -64,9 +64,13 @@ def whole(least: int) -> Callable[[str], int]:
     return convert
 
 
+SUPPORTS = ("none", "specification")
+"""Supports that have a name instead of sides."""
+
+
 def side(value: str) -> float | str:
-    """One side of the box, or ``none`` for the whole space."""
-    return value if value == "none" else float(number()(value))
+    """One side of the box, ``none`` for the whole space, or ``specification`` for the box of one."""
+    return value if value in SUPPORTS else float(number()(value))
 
 
 def names(value: str) -> tuple[str, ...]:

@@ -45,10 +45,11 @@ _WITHOUT = ("radius", "order", "loss", "functionals", "label_cost", "weights", "
 
 
 @taking(question, verify, without=_NOT_HERE, jobs=CORES, progress=False)
-def worst_case(model: Any, X: Any, y: Any, **words: Any) -> VerificationResult:
+def worst_case(model: Any, X: Any, y: Any = None, **words: Any) -> VerificationResult:
     """The worst-case expected loss of a model over the Wasserstein ball around samples, as a bracket and a reason.
 
         wd.worst_case(model, X, y, radius=0.05, support=(0, 1))
+        wd.worst_case(model, X, radius=0.05, support="specification", loss="specification", specification="safe.vnnlib")
 
     Args:
         model, X, y, radius, support, norm, order, loss, ...: the question, see ``wdaverify.question``.
@@ -66,7 +67,7 @@ def worst_case(model: Any, X: Any, y: Any, **words: Any) -> VerificationResult:
 @taking(
     question,
     verify,
-    without=(*_NOT_HERE, "radius", "order", "loss", "functionals", "label_cost", "threshold"),
+    without=(*_NOT_HERE, "radius", "order", "loss", "functionals", "label_cost", "threshold", "specification"),
     jobs=CORES,
     progress=False,
 )
@@ -90,6 +91,8 @@ def distances(model: Any, X: Any = None, y: Any = None, **words: Any) -> Distanc
 
         wd.distances(model, X, y, support=(0, 1))
 
+    With ``specification`` (and without y) to the nearest input that violates it.
+
     Raises:
         InputError: anything that cannot be used, in one line.
     """
@@ -99,9 +102,10 @@ def distances(model: Any, X: Any = None, y: Any = None, **words: Any) -> Distanc
 
 
 @taking(question, nearest.distances, without=_WITHOUT, jobs=CORES, progress=False)
-def _distances(model: Any, X: Any, y: Any, **words: Any) -> DistancesResult:
+def _distances(model: Any, X: Any, y: Any = None, **words: Any) -> DistancesResult:
     asked, how = split(words, question, nearest.distances)
-    return _run(nearest.distances, question(model, X, y, **asked, radius=0.0, loss="zero-one"), how)
+    loss = "zero-one" if asked.get("specification") is None else "specification"
+    return _run(nearest.distances, question(model, X, y, **asked, radius=0.0, loss=loss), how)
 
 
 def curve(model: Any, X: Any = None, y: Any = None, **words: Any) -> CurveResult:
@@ -118,7 +122,7 @@ def curve(model: Any, X: Any = None, y: Any = None, **words: Any) -> CurveResult
 
 
 @taking(question, curves.curve, without=("radius",), jobs=CORES, progress=False)
-def _curve(model: Any, X: Any, y: Any, *, max_radius: Any, **words: Any) -> CurveResult:
+def _curve(model: Any, X: Any, y: Any = None, *, max_radius: Any, **words: Any) -> CurveResult:
     asked, how = split(words, question, curves.curve)
     return _run(curves.curve, question(model, X, y, **asked, radius=max_radius), how)
 
@@ -135,7 +139,7 @@ def attack(model: Any, X: Any = None, y: Any = None, **words: Any) -> AttackResu
 
 
 @taking(question, attacking.attack)
-def _attack(model: Any, X: Any, y: Any, **words: Any) -> AttackResult:
+def _attack(model: Any, X: Any, y: Any = None, **words: Any) -> AttackResult:
     asked, how = split(words, question, attacking.attack)
     return attacking.attack(question(model, X, y, **asked), **how)
 
@@ -160,7 +164,7 @@ def _settings(
 
 
 @taking(question, _settings, without=("radius",))
-def compare(model: Any, X: Any, y: Any, *, radii: Any, **words: Any) -> Comparison:
+def compare(model: Any, X: Any, y: Any = None, *, radii: Any, **words: Any) -> Comparison:
     """The ladder: certificates above and attacks below the exact bracket, at one radius or several.
 
         wd.compare(model, X, y, radii=[0.02, 0.05], support=(0, 1))

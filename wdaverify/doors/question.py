@@ -9,12 +9,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wdaverify.errors import NetworkError, ProblemError, SamplesError
+from wdaverify.errors import NetworkError, ProblemError, SamplesError, SpecificationError
 from wdaverify.given import array, entries, flag, number, told
 from wdaverify.ground import GroundCost, Support
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.problem import Functionals, Samples, WdroProblem
+from wdaverify.problem import Functionals, Loss, Samples, WdroProblem
 from wdaverify.samples import clipped, make_samples
+from wdaverify.specification.model import Specification
+from wdaverify.specification.unsafe import box_of
 
 _ROWS = 100
 """At most so many rows of X are an example for a model that is exported."""
@@ -23,7 +25,7 @@ _ROWS = 100
 def question(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     radius: Any,
     support: Any,
@@ -34,6 +36,7 @@ def question(
     cost_weights: Any = None,
     label_cost: Any = math.inf,
     functionals: Any = None,
+    specification: Any = None,
     clip: Any = False,
     logits: Any = False,
 ) -> WdroProblem:
@@ -44,17 +47,20 @@ def question(
             mode, or a fitted scikit-learn estimator or pipeline. The last two are converted by ``from_torch`` and ``from_sklearn``
             with rows of X; call those yourself to convert once and ask often.
         X: points ``[N, ...]`` in the units and the layout that the model takes.
-        y: labels ``[N]``: class numbers from 0; for a scikit-learn model its own labels (``classes_``).
+        y: labels ``[N]``: class numbers from 0; for a scikit-learn model its own labels (``classes_``). None for the specification loss.
         radius: of the Wasserstein ball, in units of X.
-        support: where inputs can be: ``(lo, hi)``, each one number for all features or one a feature; ``"none"`` for all of R^n; or a
-            ``Support``. There is no default: it is part of the question.
+        support: where inputs can be: ``(lo, hi)``, each one number for all features or one a feature; ``"none"`` for all of R^n;
+            ``"specification"`` for the smallest box that holds the specification's; or a ``Support``. There is no default: it is part
+            of the question.
         norm: "inf" (also "linf", "Linf", numpy.inf), 1 or 2, of the move of a point.
         order: 1, 2, or "inf": every point by itself within the radius.
-        loss: "margin", "zero-one", "hinge", "cross-entropy", "dlr" or "linear", which needs ``functionals``.
+        loss: "margin", "zero-one", "hinge", "cross-entropy", "dlr", "linear", which needs ``functionals``, or "specification",
+            the probability that ``specification`` is violated.
         weights: of the samples ``[N]``; all equal by default.
         cost_weights: of the features in the cost ``[n]``; inf for one that cannot change.
         label_cost: the price of another label; inf: labels stay.
         functionals: ``Functionals`` or a pair ``(matrix [R, K], offset [R])`` of the linear loss.
+        specification: the path of a VNN-LIB file, or what ``load_specification`` made of one: what must not happen.
         clip: move points outside the support onto it, which must be a box.
         logits: leave a final Softmax, LogSoftmax or Sigmoid out (where ``load_network`` asks for that).
 
@@ -65,8 +71,9 @@ def question(
     network = network_of(model, X, points, logits=logits)
     _check_layout(network, points)
     _check_names(network, X)
-    box = support_of(support, network)
-    samples = _samples(network, points, y, weights)
+    specification = _specification(specification)
+    box = support_of(support, network, specification)
+    samples = _samples(network, points, y, weights, loss)
     if flag("clip", clip):
         if not box.bounded:
             raise ProblemError("clip=True moves points onto a box, and this support has none; leave it out")
@@ -74,7 +81,8 @@ def question(
     if isinstance(functionals, tuple) and len(functionals) == 2:
         functionals = Functionals(*functionals)
     scales = None if cost_weights is None else _flat("cost weights", cost_weights, network)
-    return WdroProblem(network, samples, GroundCost(norm, order, scales, label_cost), box, loss, radius, functionals)
+    cost = GroundCost(norm, order, scales, label_cost)
+    return WdroProblem(network, samples, cost, box, loss, radius, functionals, specification)
 
 
 def network_of(model: Any, X: Any = None, points: NDArray[Any] | None = None, *, logits: Any = False) -> ReluNetwork:
@@ -169,7 +177,20 @@ def _flat(name: str, given: Any, network: ReluNetwork) -> Array:
     return values.reshape(-1)
 
 
-def support_of(given: Any, network: ReluNetwork) -> Support:
+def _specification(given: Any) -> Specification | None:
+    """The specification of a file, or one that was read already."""
+    if given is None or isinstance(given, Specification):
+        return given
+    if isinstance(given, str | os.PathLike):
+        from wdaverify.specification.reader import load_specification
+
+        return load_specification(given)
+    raise SpecificationError(
+        f"specification {told(given)}: the path of a VNN-LIB file is accepted, or what load_specification made of one"
+    )
+
+
+def support_of(given: Any, network: ReluNetwork, specification: Specification | None = None) -> Support:
     """The support that is meant.
 
     Raises:
@@ -178,6 +199,12 @@ def support_of(given: Any, network: ReluNetwork) -> Support:
     n = network.n_inputs
     if isinstance(given, Support):
         return given
+    if isinstance(given, str) and given == "specification":
+        if specification is None:
+            raise ProblemError(
+                "support='specification' is the box of a specification, and none is given; specification=... does"
+            )
+        return box_of(specification)
     if isinstance(given, str) and given == "none":
         return Support.whole(n)
     listed = isinstance(given, tuple | list) or (hasattr(given, "__array__") and given.ndim > 0)
@@ -191,12 +218,20 @@ def support_of(given: Any, network: ReluNetwork) -> Support:
         return Support.box(low, high, n)
     raise ProblemError(
         f"support {told(given)}: (lo, hi) is accepted, as (0, 1) for pixels, each a number or one a feature; or 'none' for all of R^n, "
-        "or a Support"
+        "'specification' for the box of one, or a Support"
     )
 
 
-def _samples(network: ReluNetwork, points: NDArray[Any], y: Any, weights: Any) -> Samples:
+def _samples(network: ReluNetwork, points: NDArray[Any], y: Any, weights: Any, loss: Any) -> Samples:
     """The samples, labels by the model's own classes where it has some."""
+    if Loss.of(loss).rule.takes_specification:
+        if y is not None:
+            raise SamplesError("y beside a specification, which says nothing of labels; leave y out")
+        return make_samples(points, None, weights)
+    if y is None:
+        raise SamplesError(
+            f"y is missing, which the {Loss.of(loss)} loss needs: labels [N]; only loss='specification' goes without"
+        )
     if _is(y, "torch", "Tensor"):
         y = y.detach().cpu()
     if network.classes:

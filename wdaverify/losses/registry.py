@@ -30,6 +30,7 @@ class Loss(StrEnum):
     CROSS_ENTROPY = "cross-entropy"
     DLR = "dlr"
     LINEAR = "linear"
+    SPECIFICATION = "specification"
 
     @property
     def rule(self) -> Rule:

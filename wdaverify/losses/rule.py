@@ -66,6 +66,8 @@ class Rule:
     of_logits: bool = True
     """Whether it speaks of the scores themselves, and would be another loss of probabilities made of them."""
 
+    takes_specification: bool = False
+    """Whether it is of a specification that the question brings along, and of no labels."""
     least_classes: int = 1
     few_classes: str = ""
     """Why fewer classes will not do, and the way out."""

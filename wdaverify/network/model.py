@@ -36,6 +36,18 @@ def readonly(array: NDArray[np.generic] | Array) -> Array:
 Head = Literal["softmax", "log-softmax", "sigmoid", "argmax"]
 
 
+@dataclass(frozen=True)
+class Unsafe:
+    """Whose scores a network has: of the specification of this sha256 on a support's box (its digest).
+
+    Output 0 is 0, and output k + 1 the least row of disjunct ``disjuncts[k]`` (``specification.unsafe``).
+    """
+
+    specification: str
+    support: str
+    disjuncts: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ReluNetwork:
     """A network ``f: R^n -> R^K`` of affine maps and piecewise-linear functions.
@@ -46,7 +58,8 @@ class ReluNetwork:
 
     ``classes`` are the labels of the outputs where the model that the network was made from has names of its own (scikit-learn's
     ``classes_``; of a regressor none, ``()``), else None; ``features`` likewise the names of its inputs.
-    ``onnx`` is the file of a network that was made in memory, which ``save`` writes.
+    ``onnx`` is the file of a network that was made in memory, which ``save`` writes. ``unsafe`` says whose scores the outputs are where
+    they are not the file's own but those of a specification; sha256, name and notices stay those of the file.
     """
 
     graph: Graph
@@ -59,6 +72,7 @@ class ReluNetwork:
     classes: tuple[object, ...] | None = None
     features: tuple[str, ...] | None = None
     onnx: bytes | None = None
+    unsafe: Unsafe | None = None
 
     def __post_init__(self) -> None:
         way_out = "load_network(path) reads one, graph.nodes.chain makes one"

@@ -193,8 +193,35 @@ def question_json(problem: WdroProblem) -> Json:
         "cost_weights": None if problem.cost.weights is None else _vector(problem.cost.weights),
         "loss": problem.loss.value,
         "functionals": None if problem.functionals is None else _functionals(problem.functionals),
+        "specification": specification_json(problem),
         "support": support_json(problem.support),
     }
+
+
+def specification_json(problem: WdroProblem) -> Json | None:
+    """What must not happen: the name and the hash of its file, its disjuncts, and which of them can hold on the support."""
+    found, unsafe = problem.specification, problem.network.unsafe
+    if found is None or unsafe is None:
+        return None
+    return {
+        "name": found.name,
+        "sha256": found.sha256,
+        "disjuncts": len(found.disjuncts),
+        "kept": list(unsafe.disjuncts),
+    }
+
+
+def label_json(problem: WdroProblem, label: int) -> int | None:
+    """A label, of which a specification knows none."""
+    return int(label) if problem.samples.labelled else None
+
+
+def class_json(problem: WdroProblem, found: int | None) -> int | None:
+    """A class of the network, or the disjunct that one of a specification's scores stands for; None: none of them."""
+    unsafe = problem.network.unsafe
+    if unsafe is None or found is None:
+        return found
+    return unsafe.disjuncts[found - 1] if 0 < found <= len(unsafe.disjuncts) else None
 
 
 def _functionals(functionals: Functionals) -> Json:
@@ -230,30 +257,38 @@ def _atoms(problem: WdroProblem, atoms: Sequence[Atom]) -> Json:
     samples = problem.samples
     from_ = sorted({int(atom.sample) for atom in atoms})
     originals = zip(from_, _predicted(problem, [samples.x[i] for i in from_]), strict=True)
-    there = zip(atoms, _predicted(problem, [atom.point for atom in atoms]), strict=True)
+    there = zip(atoms, _predicted(problem, [a.point for a in atoms], [a.loss > 0 for a in atoms]), strict=True)
     return {
         "originals": [
             {
                 "sample": i,
                 "weight": number(samples.w[i]),
-                "label": int(samples.y[i]),
+                "label": label_json(problem, samples.y[i]),
                 "predicted": predicted,
                 "point": _vector(samples.x[i]),
             }
             for i, predicted in originals
         ],
-        "atoms": [{**_atom(atom), "predicted": predicted} for atom, predicted in there],
+        "atoms": [{**_atom(problem, atom), "predicted": predicted} for atom, predicted in there],
     }
 
 
-def _predicted(problem: WdroProblem, points: Sequence[Array]) -> list[int | None]:
-    """The class of the largest logit at each point; None where a network of one output has no classes."""
+def _predicted(problem: WdroProblem, points: Sequence[Array], unsafe: Sequence[bool] | None = None) -> list[int | None]:
+    """The class of the largest logit at each point; None where a network of one output has no classes.
+
+    With a specification the disjunct that is violated, None where none is; ``unsafe`` says where that was decided already.
+    """
     if problem.network.n_outputs < 2 or not points:
         return [None] * len(points)
-    return [int(k) for k in problem.network.forward(np.stack(points)).argmax(axis=1)]
+    z = problem.network.forward(np.stack(points))
+    if problem.network.unsafe is None:
+        return [int(k) for k in z.argmax(axis=1)]
+    least = z[:, 1:] - z[:, :1]
+    hit = least.max(axis=1) >= 0 if unsafe is None else unsafe
+    return [class_json(problem, 1 + int(k) if there else 0) for k, there in zip(least.argmax(axis=1), hit, strict=True)]
 
 
-def _atom(atom: Atom) -> Json:
+def _atom(problem: WdroProblem, atom: Atom) -> Json:
     return {
         "sample": int(atom.sample),
         "weight": number(atom.weight),
@@ -261,7 +296,7 @@ def _atom(atom: Atom) -> Json:
         "loss": number(atom.loss),
         "loss_float32": None if math.isnan(atom.loss_float32) else number(atom.loss_float32),
         "float32": None if atom.float32 is None else atom.float32.value,
-        "label": int(atom.label),
+        "label": label_json(problem, atom.label),
         "point": _vector(atom.point),
     }
 
@@ -330,6 +365,7 @@ def files_json(
     support: str | None = None,
     cost_weights: str | None = None,
     functionals: str | None = None,
+    specification: str | None = None,
     logits: bool = False,
     output_name: str | None = None,
     external_data: bool = False,
@@ -345,6 +381,7 @@ def files_json(
         "support": support,
         "cost_weights": cost_weights,
         "functionals": functionals,
+        "specification": specification,
         "logits": logits,
         "output_name": output_name,
         "external_data": external_data,

@@ -7,7 +7,7 @@ import math
 from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side
 from wdaverify.report.as_json import Json, number, optional, provenance_json, question_json, verification_json
-from wdaverify.report.error_rates import error_rate_json, error_rates, radius_kind, rates_text
+from wdaverify.report.error_rates import error_rate_json, error_rates, radius_kind, rates_label, rates_text
 from wdaverify.report.summary import question_text, rows
 from wdaverify.report.threshold import verdict
 from wdaverify.wdro.result import Voucher
@@ -73,7 +73,7 @@ def compare_summary(comparison: Comparison) -> str:
     """The question, and for every radius its ladder from the top down; ends without a newline."""
     problem = comparison.problem
     table, rates = [("radius", f"how far mass may move, {radius_kind(problem.cost.order)}")], error_rates(problem)
-    table += [] if rates is None else [("error rate", rates_text(rates, problem.loss))]
+    table += [] if rates is None else [(rates_label(problem.loss), rates_text(rates, problem.loss))]
     parts = [question_text(problem) + "\n" + rows(table)]
     for ladder in comparison.ladders:
         parts.append(_table(ladder))

@@ -6,7 +6,7 @@ import math
 
 from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.report.as_json import Json, number, provenance_json, question_json
-from wdaverify.report.error_rates import error_rate_json, error_rates, radius_kind, rates_text
+from wdaverify.report.error_rates import error_rate_json, error_rates, radius_kind, rates_label, rates_text
 from wdaverify.report.next_steps import AT_RADII, ways_on
 from wdaverify.report.summary import rows as columns_of
 from wdaverify.wdro.curve import CurveResult
@@ -67,7 +67,7 @@ def curve_summary(result: CurveResult) -> str:
     )
     facts = [("radius", f"how far mass may move, {radius_kind(result.problem.cost.order)}")]
     rates = error_rates(result.problem)
-    facts += [] if rates is None else [("error rate", rates_text(rates, result.problem.loss))]
+    facts += [] if rates is None else [(rates_label(result.problem.loss), rates_text(rates, result.problem.loss))]
     ways = "" if result.exact else ways_on(result.reason.value, 0.0, widest, AT_RADII)
     facts += [("next", ways)] if ways else []
     return "\n".join(lines) + "\n\n" + columns_of(facts)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from wdaverify.digits import down, places, up
-from wdaverify.report.as_json import Json, number, provenance_json, question_json
-from wdaverify.report.error_rates import error_rate_json, error_rates, rates_text
+from wdaverify.report.as_json import Json, class_json, label_json, number, provenance_json, question_json
+from wdaverify.report.error_rates import error_rate_json, error_rates, rates_label, rates_text
 from wdaverify.report.next_steps import OF_SAMPLES, held_open, holders, ways_on
 from wdaverify.report.summary import rows
 from wdaverify.wdro.distances import DistancesResult
@@ -27,7 +27,7 @@ def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
         "reason": result.reason.value,
         "gap_asked": number(result.gap_asked),
         "within": number(result.within),
-        **{name: asked[name] for name in ("norm", "cost_weights", "support")},
+        **{name: asked[name] for name in ("norm", "cost_weights", "specification", "support")},
         "error_rate": error_rate_json(problem),
         "seconds": number(result.seconds),
         "solves": result.solves,
@@ -36,12 +36,12 @@ def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
         "distances": [
             {
                 "sample": bracket.sample,
-                "label": int(problem.samples.y[bracket.sample]),
+                "label": label_json(problem, problem.samples.y[bracket.sample]),
                 "original": [number(v) for v in problem.samples.x[bracket.sample].tolist()],
                 "lower": number(bracket.lower),
                 "upper": number(bracket.upper),
                 "vouched": bracket.vouched.value,
-                "class": found,
+                "class": class_json(problem, found),
                 "point": None if point is None else [number(v) for v in point.tolist()],
                 "float32": None if flip is None else flip.value,
             }
@@ -56,26 +56,30 @@ def distances_summary(result: DistancesResult) -> str:
     """A line for each sample, nearest first, and one for all; ends without a newline."""
     order = np.argsort([b.upper for b in result.brackets], kind="stable")
     digits = min(12, max((places(b.lower, b.upper) for b in result.brackets if b.lower < b.upper), default=6))
-    lines = ["sample  label  class  float32       distance (lower, upper)"]
+    labelled = result.problem.samples.labelled
+    what = "label  class" if labelled else "disjunct"
+    lines = [f"sample  {what}  float32       distance (lower, upper)"]
     flips = _flips(result)
     for k in order.tolist():
-        bracket, found = result.brackets[k], result.classes[k]
+        bracket, found = result.brackets[k], class_json(result.problem, result.classes[k])
         label = int(result.problem.samples.y[k])
         there, flip = "-" if found is None else str(found), flips[k]
         single = "-" if flip is None else flip.value
-        note = "  no error in the support" if bracket.lower == math.inf else ""
+        note = f"  no {'error' if labelled else 'violation'} in the support" if bracket.lower == math.inf else ""
         if result.within <= bracket.lower < math.inf:
             note = "  beyond what was asked about"
+        which = f"{label:5d}  {there:>5}" if labelled else f"{there:>8}"
         ends = f"{down(bracket.lower, digits)}, {up(bracket.upper, digits)}"
-        lines.append(f"{k:6d}  {label:5d}  {there:>5}  {single:<12}  {ends}{note}")
+        lines.append(f"{k:6d}  {which}  {single:<12}  {ends}{note}")
     word = "exact" if result.exact else "bracket"
     lines.append(
         f"{word}: {len(order)} distances, {result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
     )
     rates = error_rates(result.problem)
-    facts = [] if rates is None else [("error rate", rates_text(rates, ""))]
+    facts = [] if rates is None else [(rates_label(result.problem.loss), rates_text(rates, ""))]
     if result.within < math.inf:
-        facts.insert(0, ("asked", f"whether there is an error nearer than {result.within:g}, and how near"))
+        what = "an error" if labelled else "a violation"
+        facts.insert(0, ("asked", f"whether there is {what} nearer than {result.within:g}, and how near"))
     held = holders((b.sample, 1.0, b.lower, b.upper) for b in result.brackets if not result.settled(b))
     ways = "" if result.exact else ways_on(result.reason.value, 0.0, math.inf, OF_SAMPLES)
     facts += [("next", ways), ("", held_open(held))] if ways and held else []

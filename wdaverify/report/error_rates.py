@@ -15,7 +15,7 @@ import numpy as np
 
 from wdaverify.digits import at_most, stated
 from wdaverify.network.model import Array
-from wdaverify.problem import WdroProblem
+from wdaverify.problem import Loss, WdroProblem
 from wdaverify.wdro.result import Atom
 from wdaverify.witness.decide import deciding_until, error_bounds
 
@@ -79,12 +79,17 @@ def shown(rate: Rate) -> str:
     return ends[0] if rate.lower == rate.upper else f"{ends[0]} to {ends[1]}"
 
 
+def rates_label(loss: str) -> str:
+    """What the rates are of: errors, or violations of a specification."""
+    return "violated" if loss and Loss(loss).rule.takes_specification else "error rate"
+
+
 def rates_text(rates: ErrorRates, loss: str) -> str:
     """Both rates in words that take neither for the supremum asked for."""
     known = rates.nominal
     counted = f" ({known.errors} of {known.count})" if known.lower == known.upper else ""
     nominal = f"{shown(known)} of the samples as they are{counted}"
-    if loss == "zero-one":
+    if loss and Loss(loss).rule.by_distances:
         return f"{nominal}; the worst within the radius is V"
     if rates.atoms is None:
         return nominal

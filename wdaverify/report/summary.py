@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from wdaverify.digits import at_most, down, percent, places, stated, up, width
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import WdroProblem
+from wdaverify.report.as_json import specification_json
 from wdaverify.report.columns import WIDTH as WIDTH
 from wdaverify.report.columns import columns
-from wdaverify.report.error_rates import error_rates, radius_text, rates_text
+from wdaverify.report.error_rates import error_rates, radius_text, rates_label, rates_text
 from wdaverify.report.layers import layers, widths
 from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
 from wdaverify.report.threshold import verdict
@@ -100,7 +101,7 @@ def _beside(problem: WdroProblem, atoms: Sequence[Atom]) -> list[tuple[str, str]
     farthest = max((atom.distance for atom in atoms), default=None)
     rates = error_rates(problem, atoms)
     table = [("radius", radius_text(problem.radius, problem.cost.order, farthest))]
-    return table if rates is None else [*table, ("error rate", rates_text(rates, problem.loss))]
+    return table if rates is None else [*table, (rates_label(problem.loss), rates_text(rates, problem.loss))]
 
 
 def _in_float32(atoms: Sequence[Atom]) -> list[tuple[str, str]]:
@@ -145,11 +146,14 @@ def question_text(problem: WdroProblem) -> str:
     meaning = loss.rule.formula
     ball = f"W_{cost.order}(Q, P) <= {stated(problem.radius)}"
     weighted = "" if cost.weights is None else ", features weighted"
-    labels = f"labels move at {stated(cost.label_cost)}" if cost.moves_labels else "fixed labels"
-    formula = f"V({stated(problem.radius)}) = sup {{ E_Q[{loss.value} loss] : Q on {_box(problem)}, {ball} }}"
+    labels = f" with labels move at {stated(cost.label_cost)}" if cost.moves_labels else " with fixed labels"
+    what, said = f"E_Q[{loss.value} loss]", f"the loss is {meaning}"
+    if problem.specification is not None:
+        what, labels, said = "P_Q(specification violated)", "", specification_text(problem)
+    formula = f"V({stated(problem.radius)}) = sup {{ {what} : Q on {_box(problem)}, {ball} }}"
     table = [
         ("question", formula),
-        ("", f"order {cost.order}, ground cost {norm}{weighted} with {labels}; the loss is {meaning}"),
+        ("", f"order {cost.order}, ground cost {norm}{weighted}{labels}; {said}"),
         (
             "network",
             f"{problem.network.name}: {widths(problem.network.graph)}, {_count(problem.network.n_relus, 'ReLU')}",
@@ -157,6 +161,19 @@ def question_text(problem: WdroProblem) -> str:
         ("samples", f"{len(problem.samples)} from {problem.samples.source}"),
     ]
     return rows(table)
+
+
+def specification_text(problem: WdroProblem) -> str:
+    """When a specification counts as violated."""
+    asked = specification_json(problem)
+    assert asked is not None
+    total, kept = asked["disjuncts"], len(asked["kept"])
+    which = (
+        _count(total, "disjunct")
+        if kept == total
+        else f"{kept} of its {_count(total, 'disjunct')} (others cannot hold here)"
+    )
+    return f"violated: the input is in a box of {asked['name']} and all rows of one disjunct hold; {which}"
 
 
 def _box(problem: WdroProblem) -> str:

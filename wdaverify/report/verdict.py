@@ -11,7 +11,7 @@ from wdaverify.certify.checker import Verdict
 from wdaverify.digits import at_most, down, places, stated, up
 from wdaverify.problem import WdroProblem
 from wdaverify.reading import Column, Reading
-from wdaverify.report.as_json import Json, number, support_json
+from wdaverify.report.as_json import Json, number, specification_json, support_json
 from wdaverify.report.box import box_text
 from wdaverify.report.summary import rows
 from wdaverify.untrusted import shown
@@ -34,6 +34,7 @@ def verdict_summary(
         ("theorem", _theorem(problem)),
         ("samples", _samples(problem, reading)),
         ("network", f"{shown(problem.network.name)}, sha256 {problem.network.sha256}"),
+        *_specification(problem),
         *(("", f"of it: {notice}") for notice in problem.network.notices),
         ("lower", f"{down(verdict.lower, digits)}   proven"),
         ("upper", f"{up(verdict.upper, digits)}   proven"),
@@ -49,9 +50,11 @@ def _theorem(problem: WdroProblem) -> str:
     box = box_text(problem.support.lower, problem.support.upper)
     if "..." in box:
         box += " (each is in the JSON of --output)"
+    what = f"E_Q[{problem.loss.value} loss]" if problem.specification is None else "P_Q(specification violated)"
+    fixed = ", labels fixed" if problem.specification is None else ""
     return (
-        f"lower <= sup E_Q[{problem.loss.value} loss] <= upper over all Q on {box} with W{problem.cost.order}(Q, P) <= "
-        f"{stated(problem.radius)} ({norm} cost, labels fixed), P the samples below, for the network below"
+        f"lower <= sup {what} <= upper over all Q on {box} with W{problem.cost.order}(Q, P) <= "
+        f"{stated(problem.radius)} ({norm} cost{fixed}), P the samples below, for the network below"
     )
 
 
@@ -70,11 +73,19 @@ def _samples(problem: WdroProblem, reading: Reading) -> str:
         said.append("none of them moved")
     equal = bool((samples.w == samples.w[0]).all())
     said.append("equal weights" if equal else "weighted by the file's w")
-    said.append(_labels(reading.column))
+    said.append(_labels(reading.column, samples.labelled))
     return f"P: {', '.join(said)}; sha256 as used {samples.sha256}"
 
 
-def _labels(column: Column | None) -> str:
+def _specification(problem: WdroProblem) -> list[tuple[str, str]]:
+    """Whose violation it is about."""
+    found = problem.specification
+    return [] if found is None else [("violated", f"{shown(found.name)}, sha256 {found.sha256}")]
+
+
+def _labels(column: Column | None, labelled: bool) -> str:
+    if not labelled:
+        return "without labels" if column is None else f"without labels, column {column} left out"
     if column is None:
         return "labels in y"
     return f"labels in column {column}, {'the last' if column.last else 'NOT the last'}"
@@ -104,6 +115,7 @@ def verdict_json(
         "label_column": None if column is None else {"index": column.index, "name": column.name, "last": column.last},
         "moved": {"samples": moved.samples, "cost": number(moved.cost), "linf": number(moved.linf)},
         "equal_weights": bool((samples.w == samples.w[0]).all()),
+        "specification": specification_json(problem),
         "network": problem.network.name,
         "network_sha256": problem.network.sha256,
         "network_notices": list(problem.network.notices),

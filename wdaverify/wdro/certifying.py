@@ -39,6 +39,7 @@ def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certi
         atom_point=np.array([atom.point for atom in atoms], np.float64).reshape(len(atoms), -1),
         proofs=proofs,
         neurons=problem.network.canonical.neurons,
+        specification_sha256=None if problem.specification is None else problem.specification.sha256,
     )
 
 

@@ -392,13 +392,13 @@ class ZeroOneSearch:
     def _add_points(self, question: Distance, points: Array) -> float:
         """Push the points across the boundary where they fall short, keep the nearest; the least distance of one found, or inf."""
         problem, sample = self._problem, question.sample
-        nearest = math.inf
+        nearest, region = math.inf, self._problem.region_of(question.rival)
         for point in points:
             centre, label = question.region.centre, question.label
-            inside, there = repaired(problem.support, centre[None, :], point[None, :], problem.cost.fixed(centre.size))
+            inside, there = repaired(region, centre[None, :], point[None, :], problem.cost.fixed(centre.size))
             if not there[0]:
                 continue
-            across = push_across(problem.network, inside[0], centre, label, problem.support, problem.cost)
+            across = push_across(problem.network, inside[0], centre, label, region, problem.cost)
             if across is not None:
                 distance = float(distances_up(problem.cost, across[None, :], centre[None, :], edge_of(problem))[0])
                 for twin in self._twins.of(sample).tolist():

@@ -18,6 +18,7 @@ from wdaverify.report.page.document import Document, number
 from wdaverify.report.page.words import Json, Tokens, plain
 
 _KEYS = ("order", "norm", "label_cost", "cost_weights", "loss", "functionals", "support")
+"""What makes a question, beside its network, samples and specification."""
 _NONE: Json = {}
 
 
@@ -27,8 +28,9 @@ def same_question(document: Document) -> str:
     files = data.get("files") or _NONE
     parts: list[Any] = [data["network_sha256"], files.get("output_name"), _samples_sha256(data)]
     if document.kind == "check":
-        parts += [document.kind, data["specification_sha256"]]
-    elif document.kind in ("distances", "lipschitz"):
+        return json.dumps([*parts, document.kind, data["specification_sha256"]], sort_keys=True)
+    parts.append((data.get("specification") or _NONE).get("sha256"))
+    if document.kind in ("distances", "lipschitz"):
         parts += [document.kind, data["norm"], data.get("support"), data.get("region"), data.get("measure")]
         parts += [data.get("functionals"), data.get("cost_weights")]
     else:
@@ -39,7 +41,7 @@ def same_question(document: Document) -> str:
 def heading(document: Document) -> str:
     """What the question is about, in a few words."""
     if document.kind == "distances":
-        return "Distance to the nearest error"
+        return f"Distance to the nearest {'error' if specification_of(document) is None else 'violation'}"
     if document.kind == "lipschitz":
         return "Lipschitz constant"
     if document.kind == "check":
@@ -47,12 +49,21 @@ def heading(document: Document) -> str:
     return f"Worst-case {words.LOSSES[document.data['loss']]}"
 
 
+def specification_of(document: Document) -> Json | None:
+    """What a document says of the specification that it is about; None: of none."""
+    found: Json | None = document.data.get("specification")
+    return found
+
+
 def formula(document: Document, radius: float | None) -> Tokens:
     """The question, in tokens of the kinds "text", "sub" and "sup"."""
     data = document.data
     if document.kind == "distances":
         out = [("text", "d"), ("sub", "i"), ("text", " = min { ‖x − x"), ("sub", "i"), ("text", "‖")]
-        out += [("sub", _norm(data)), ("text", " : x in "), *_space(data), ("text", ", max"), ("sub", "j≠y")]
+        out += [("sub", _norm(data)), ("text", " : x in ")]
+        if specification_of(document) is not None:
+            return (*out, *_space(data), ("text", ", specification violated at x }"))
+        out += [*_space(data), ("text", ", max"), ("sub", "j≠y")]
         return (*out, ("text", " z"), ("sub", "j"), ("text", "(x) ≥ z"), ("sub", "y"), ("text", "(x) }"))
     if document.kind == "lipschitz":
         return (("text", "L = sup { ‖∇f(x)‖"), ("sub", "*"), ("text", f" : x in {_region(data)} }}"))
@@ -68,6 +79,8 @@ def formula(document: Document, radius: float | None) -> Tokens:
             ("text", "(x, f(x))"),
         )
     out = [("text", f"V({shown}) = sup {{ E"), ("sub", "Q"), ("text", f"[{data['loss']} loss] : Q on ")]
+    if specification_of(document) is not None:
+        out = [("text", f"V({shown}) = sup {{ P"), ("sub", "Q"), ("text", "(specification violated) : Q on ")]
     out += [*_space(data), ("text", ", W"), ("sub", plain(number(data["order"]))), ("text", f"(Q, P) ≤ {shown} }}")]
     return tuple(out)
 
@@ -106,6 +119,11 @@ def _measure(data: Json) -> str:
 def meaning(document: Document) -> str:
     """The question in a sentence."""
     data = document.data
+    if document.kind == "distances" and specification_of(document) is not None:
+        return (
+            "For every sample: how far, in the norm of the question, the nearest input lies that violates the specification, whose edge "
+            "counts as a violation."
+        )
     if document.kind == "distances":
         return (
             "For every sample: how far, in the norm of the question, the nearest input lies that the network gets wrong. "
@@ -117,6 +135,12 @@ def meaning(document: Document) -> str:
         return (
             "Whether some input in the boxes of the specification makes all rows of one of its disjuncts hold, each row being something "
             "that is to be at least 0. v is how far that is from being so: below 0, no input does."
+        )
+    if specification_of(document) is not None:
+        return (
+            "The largest probability that the specification is violated if the samples' distribution P may be moved by no more than the "
+            f"radius in the Wasserstein distance of order {plain(number(data['order']))}. An input violates it that lies in one of its "
+            "boxes where all rows of one disjunct hold; their edges count."
         )
     moved = "and labels may change at a price" if number(data["label_cost"]) != float("inf") else "with fixed labels"
     return (
@@ -140,12 +164,19 @@ def facts(document: Document) -> Facts:
         rows.append(("Samples", f"the first {data['samples']['count']} of {data['samples']['source']}", ""))
         rows += _reading(files)
         rows.append(("Samples SHA-256", _samples_sha256(data), "code"))
+    specification = specification_of(document)
+    if specification is not None:
+        kept, total = len(specification["kept"]), specification["disjuncts"]
+        which = words.count(total, "disjunct") + ("" if kept == total else f", {kept} of which can hold on the support")
+        rows.append(("Specification", f"{specification['name']}: {which}", ""))
+        rows.append(("Specification SHA-256", specification["sha256"], "code"))
     if "loss" in data:
         rows.append(("Loss", f"{data['loss']}: {words.meaning(data['loss'])}", ""))
     rows.append(("Norm of the inputs" if document.kind == "lipschitz" else "Ground cost", _ground(data), ""))
     if "order" in data:
         rows.append(("Wasserstein order", plain(number(data["order"])), ""))
-        rows.append(("Labels", _labels(data), ""))
+        if specification is None:
+            rows.append(("Labels", _labels(data), ""))
     if "support" in data:
         rows.append(("Support", _support_text(data["support"], network["inputs"]), ""))
     if document.kind == "lipschitz":
@@ -295,9 +326,11 @@ def _question_options(document: Document, files: Json) -> list[str]:
             out += ["--label-cost", repr(number(data["label_cost"]))]
         if data["functionals"] is not None:
             out += ["--functionals", files.get("functionals") or "FUNCTIONALS"]
+    if specification_of(document) is not None:
+        out += ["--spec", _path(files.get("specification") or "SPECIFICATION")]
     if data["cost_weights"] is not None:
         out += ["--cost-weights", files.get("cost_weights") or "WEIGHTS"]
-    out += _support(data["support"], files.get("support"))
+    out += _support(data["support"], files.get("support"), bool(files) and specification_of(document) is not None)
     out += ["--samples", str(data["samples"]["count"])]
     if files.get("label_column") is not None:
         out += ["--label-column", files["label_column"]]
@@ -322,7 +355,7 @@ def _slope_options(data: Json, files: Json) -> list[str]:
         out += _classes(files)
     free = region["lower"] == "-inf" and region["kind"] == "balls"
     if not free:
-        out += _support({**region, "integer": []}, files.get("support"))
+        out += _support({**region, "integer": []}, files.get("support"), specified=False)
     return [*out, *_which(files), "--gap", repr(float(data["gap_asked"])), "--seed", str(data["seed"])]
 
 
@@ -343,10 +376,13 @@ def _which(files: Json) -> list[str]:
     return out + (["--external-data"] if files.get("external_data") else [])
 
 
-def _support(support: Json, path: str | None) -> list[str]:
+def _support(support: Json, path: str | None, specified: bool) -> list[str]:
+    """The support; bounds by feature without a file are the specification's own where there is one."""
     lower, upper = support["lower"], support["upper"]
     if path is not None:
         return ["--support-file", path]
+    if specified and not support["rows"] and not support["integer"] and isinstance(lower, list):
+        return ["--support", "specification"]
     if support["rows"] or support["integer"] or isinstance(lower, list) or isinstance(upper, list):
         return ["--support-file", "SUPPORT"]
     if support["kind"] == "whole-space":

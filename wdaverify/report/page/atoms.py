@@ -15,6 +15,7 @@ from wdaverify.report.page.words import Json, near, small, up
 
 SHOWN = 24
 _FEATURES = 30
+_FLIPS = {False: "a prediction or a label flips", True: "the specification is violated where it was not"}
 _BARS = 30
 
 
@@ -72,6 +73,10 @@ def _flips(atoms: list[Json], original: Json) -> list[str]:
     """Which predictions and labels change, each once."""
     out = []
     for atom in atoms:
+        if atom["label"] is None:  # of a specification
+            if original["predicted"] is None and atom["predicted"] is not None:
+                out.append(f"violates disjunct {atom['predicted']}")
+            continue
         if None not in (atom["predicted"], original["predicted"]) and atom["predicted"] != original["predicted"]:
             out.append(f"class {original['predicted']} → {atom['predicted']}")
         if atom["label"] != original["label"]:
@@ -99,7 +104,8 @@ def _figure(data: Json, key: str, rows: list[Moved]) -> Figure:
     others = f" The {words.count(left, 'sample')} with less moved mass are left out here." if left else ""
     caption = (
         f"{words.percent(total)} of all probability mass is moved, from {len(rows)} of {words.count(data['samples']['count'], 'sample')}; "
-        f"for {flipped} of them a prediction or a label flips (filled bars). The line over a bar is the whole mass of its sample.{others}"
+        f"for {flipped} of them {_FLIPS[data['loss'] == 'specification']} (filled bars). The line over a bar is the whole mass of its "
+        f"sample.{others}"
     )
     bars = [(row.original["sample"], row.mass, row.original["weight"], bool(row.flips)) for row in shown]
     largest = rows[0]
@@ -117,15 +123,16 @@ def _figure(data: Json, key: str, rows: list[Moved]) -> Figure:
 
 
 def _table(data: Json, key: str, rows: list[Moved]) -> Table:
+    labelled = data["loss"] != "specification"
     columns = (
         Column("Sample", True),
-        Column("Label", True),
+        *([Column("Label", True)] if labelled else []),
         Column("Moved", True),
         Column("Of its mass", True),
         Column("Distance, mean", True),
         Column("Largest", True),
         Column("Of the budget", True),
-        Column("Flip"),
+        Column("Flip" if labelled else "Violated"),
         Column("In float32"),
     )
     finite = math.isfinite(number(data["order"])) and number(data["radius"]) > 0
@@ -136,7 +143,7 @@ def _table(data: Json, key: str, rows: list[Moved]) -> Table:
         entries.append(
             (
                 words.whole_cell(row.original["sample"]),
-                words.whole_cell(row.original["label"]),
+                *([words.whole_cell(row.original["label"])] if labelled else []),
                 Cell(near(row.mass), row.mass),
                 Cell(words.percent(share), share),
                 Cell(near(row.mean), row.mean),
@@ -151,6 +158,11 @@ def _table(data: Json, key: str, rows: list[Moved]) -> Table:
         "the network predicts another class at the moved point than at the original, or the label itself was moved. "
         + words.FLOAT32_NOTE
     )
+    if not labelled:
+        note = (
+            "Moved is the probability mass that leaves the sample's own point; distances are ground costs. Violated: which disjunct holds "
+            "at the moved point, where none does at the original. " + words.FLOAT32_NOTE
+        )
     return Table(f"{key}-by-sample", "The worst case by sample", columns, tuple(entries), note)
 
 
@@ -187,6 +199,8 @@ def _atom_facts(original: Json, atom: Json) -> str:
     ]
     flips, flip = _flips([atom], original), atom["float32"]
     single = [] if flip is None else [f"in float32: {words.IN_FLOAT32[flip]}"]
+    if original["label"] is None:
+        return ", ".join([*parts, *(flips or ["no new violation"]), *single])
     return ", ".join([f"label {original['label']}", *parts, *(flips or ["no flip"]), *single])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wdaverify.report.error_rates import ErrorRates, radius_kind, radius_text, rates_text
+from wdaverify.report.error_rates import ErrorRates, radius_kind, radius_text, rates_label, rates_text
 from wdaverify.report.page.document import number
 from wdaverify.report.page.words import Json
 
@@ -24,4 +24,8 @@ def at_radii(data: Json) -> Lines:
 def errors(data: Json) -> Lines:
     """The error rate; nothing where the document has none."""
     stated = data.get("error_rate")
-    return () if stated is None else (("Error rate", f"{rates_text(ErrorRates.read(stated), data.get('loss', ''))}."),)
+    if stated is None:
+        return ()
+    loss = "specification" if data.get("specification") else data.get("loss", "")
+    label = rates_label(loss).capitalize()
+    return ((label, f"{rates_text(ErrorRates.read(stated), data.get('loss', ''))}."),)

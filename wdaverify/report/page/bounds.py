@@ -158,7 +158,8 @@ def _by_sample(data: Json, key: str) -> list[Block]:
     if not rows:
         return []
     zero_one = Loss(data["loss"]).rule.by_distances
-    quantity = "distance to the nearest error" if zero_one else "dual function φ at the multiplier"
+    nearest = "violation" if Loss(data["loss"]).rule.takes_specification else "error"
+    quantity = f"distance to the nearest {nearest}" if zero_one else "dual function φ at the multiplier"
     heads = ("Sample", "Weight", "Lower", "Upper", "Vouched by")
     columns = tuple(Column(head, head != "Vouched by") for head in heads)
     cells = tuple(

@@ -32,11 +32,14 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
     status = "exact" if data["exact"] else "bracket"
     known = [row for row in rows if math.isfinite(number(row["upper"]))]
     nearest = min(known, key=lambda row: number(row["upper"]), default=None)
-    remark = "No error is known."
+    word = "violation" if data.get("specification") else "error"
+    remark = f"No {word} is known."
     if nearest is not None and number(nearest["upper"]) == 0:
         remark = f"The network gets sample {nearest['sample']} wrong as it is."
+        if word == "violation":
+            remark = f"Sample {nearest['sample']} violates the specification as it is."
     elif nearest is not None:
-        remark = f"The nearest error of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
+        remark = f"The nearest {word} of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
     if number(data.get("within", "inf")) < math.inf:
         remark += f" Distances of {plain(number(data['within']))} or more were not asked about."
     answer = Answer(
@@ -59,15 +62,15 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         "distance",
     )
     missing = len(rows) - len(known)
-    left = f" {words.count(missing, 'sample')} without a known error left out." if missing else ""
-    caption = "Each dot is a sample, as high as its nearest error is far." + left
+    left = f" {words.count(missing, 'sample')} without a known {word} left out." if missing else ""
+    caption = f"Each dot is a sample, as high as its nearest {word} is far." + left
     described = (
-        f"Distances of {words.count(len(known), 'sample')} to their nearest errors, in ascending order. {remark}"
+        f"Distances of {words.count(len(known), 'sample')} to their nearest {word}s, in ascending order. {remark}"
     )
-    table = _distance_table(rows, key)
+    table = _distance_table(rows, key, word)
     blocks: list[Block] = [Notes("Notices of the run", tuple(data["notices"]))] if data["notices"] else []
     blocks += [Figure(f"{key}-distances", "The distances in order", described, caption, draw), table]
-    blocks += _errors(data, known, key, shape)
+    blocks += _errors(data, known, key, shape, word)
     blocks += [
         Facts(
             "Time and solves", (("Wall clock", words.seconds(data["seconds"]), ""), ("Solves", str(data["solves"]), ""))
@@ -77,11 +80,12 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
     return Part(key, "The distances", answer, tuple(blocks))
 
 
-def _distance_table(rows: Sequence[Json], key: str) -> Table:
+def _distance_table(rows: Sequence[Json], key: str, word: str) -> Table:
+    labelled = word == "error"
     columns = (
         Column("Sample", True),
-        Column("Label", True),
-        Column("Class at the error", True),
+        *([Column("Label", True)] if labelled else []),
+        Column("Class at the error" if labelled else "Disjunct violated", True),
         Column("In float32"),
         Column("Distance, lower", True),
         Column("Distance, upper", True),
@@ -90,7 +94,7 @@ def _distance_table(rows: Sequence[Json], key: str) -> Table:
     cells = tuple(
         (
             words.whole_cell(row["sample"]),
-            words.whole_cell(row["label"]),
+            *([words.whole_cell(row["label"])] if labelled else []),
             Cell("–", None) if row["class"] is None else words.whole_cell(row["class"]),
             words.float32_cell(row["float32"]),
             words.low_cell(row["lower"], 9),
@@ -100,14 +104,14 @@ def _distance_table(rows: Sequence[Json], key: str) -> Table:
         for row in rows
     )
     note = (
-        "An infinite lower bound means that the support holds no error; an infinite upper bound that none was found. "
+        f"An infinite lower bound means that the support holds no {word}; an infinite upper bound that none was found. "
     )
     note += words.FLOAT32_NOTE
     return Table(f"{key}-table", "Distances by sample", columns, cells, note)
 
 
-def _errors(data: Json, known: Sequence[Json], key: str, shape: Shape) -> list[Block]:
-    """The nearest errors beside their originals, nearest first."""
+def _errors(data: Json, known: Sequence[Json], key: str, shape: Shape, word: str) -> list[Block]:
+    """The nearest errors (or violations) beside their originals, nearest first."""
     rows = sorted((r for r in known if r["point"] is not None), key=lambda row: number(row["upper"]))
     if not rows:
         return []
@@ -117,15 +121,16 @@ def _errors(data: Json, known: Sequence[Json], key: str, shape: Shape) -> list[B
     made = []
     for k, (original, row) in enumerate(pairs):
         title = f"Sample {row['sample']}"
-        text = f"distance {up(number(row['upper']))}, label {row['label']} → class {row['class']}"
+        text = f"distance {up(number(row['upper']))}, "
+        text += f"label {row['label']} → class {row['class']}" if word == "error" else f"disjunct {row['class']}"
         if row["float32"] is not None:
             text += f", in float32: {words.IN_FLOAT32[row['float32']]}"
         if scale is not None and shape is not None:
             images = pictures.triptych(original["point"], row["point"], shape, scale, data["network"]["input_shape"])
-            named = zip(("original", "nearest error", "difference"), images, strict=True)
+            named = zip(("original", f"nearest {word}", "difference"), images, strict=True)
             made.append(Picture(title, text, tuple((f"{title}: {name}", image) for name, image in named)))
         else:
             table = atoms.features(f"{key}-error-{k}", row["sample"], original["point"], row["point"])
             made.append(Picture(title, text, table=table))
     note = f"The {len(shown)} nearest; {left} more are left out." if left > 0 else ""
-    return [Pictures("The nearest errors beside their originals", note, tuple(made))]
+    return [Pictures(f"The nearest {word}s beside their originals", note, tuple(made))]

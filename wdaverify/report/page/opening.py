@@ -17,6 +17,7 @@ _QUANTITIES = {
     "cross-entropy": "training loss (cross-entropy)",
     "dlr": "scaled lead of the strongest wrong answer (DLR)",
     "linear": "linear loss",
+    "specification": "probability that the specification is violated",
 }
 
 
@@ -24,6 +25,12 @@ def opening(documents: Sequence[Document], parts: Sequence[Part]) -> tuple[str, 
     """Of the documents that ask one question, and the parts that answer it."""
     first = documents[0]
     data = first.data
+    if first.kind == "distances" and data.get("specification"):
+        return (
+            f"How far is each of {_samples(data)} from the nearest input at which {_network(data)} violates {_name(data)}?",
+            "No input that is nearer to a sample than the lower figure in its row violates it; at the upper figure one is shown that does.",
+            "Nothing is said of other samples, or of how likely such inputs are.",
+        )
     if first.kind == "distances":
         return (
             f"How far is each of {_samples(data)} from the nearest input that {_network(data)} gets wrong?",
@@ -66,6 +73,10 @@ def _network(data: Json) -> str:
     return f"the network {data['network']['name']}"
 
 
+def _name(data: Json) -> str:
+    return f"the specification {data['specification']['name']}"
+
+
 def _samples(data: Json) -> str:
     count = data["samples"]["count"]
     return f"the {count} samples" if count > 1 else "the one sample"
@@ -91,6 +102,11 @@ def _asked(documents: Sequence[Document]) -> str:
         size = f"any amount up to {plain(sizes[-1])}"
     of = "" if number(data["label_cost"]) == math.inf else ", and may be labelled otherwise at a price"
     share = "" if data["loss"] == "zero-one" else "average "
+    if data.get("specification"):
+        return (
+            f"How likely can it become that {_network(data)} violates {_name(data)} if {_samples(data)} are changed, {each} {size}, "
+            f"measured as the {words.NORMS[data['norm']]}?"
+        )
     return (
         f"How large can the {share}{_QUANTITIES[data['loss']]} of {_network(data)} become if {_samples(data)} are changed, {each} "
         f"{size}, measured as the {words.NORMS[data['norm']]}{of}?"

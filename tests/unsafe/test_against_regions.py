@@ -1,0 +1,35 @@
+"""The probability of a violation and the distances to one against programs over all linear regions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from unsafe.oracle import random_violation, worst
+
+from wdaverify import Norm, Status, verify
+
+TOLERANCE = 2e-6
+_AXES = [(norm, order) for norm in (Norm.INF, Norm.ONE, Norm.TWO) for order in (1, 2, math.inf)]
+_QUICK = (0, 1, 3, 4, 7, 8, 9, 11, 16, 17)
+SEEDS = [seed if seed in _QUICK else pytest.param(seed, marks=pytest.mark.full) for seed in range(100)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_violations(seed: int) -> None:
+    norm, order = _AXES[seed % len(_AXES)]
+    problem, nearest = random_violation(seed, norm, order)
+    result = verify(problem, device="cpu")
+    value = worst(nearest, problem.samples.w, problem.radius, order)
+    assert result.status is Status.EXACT
+    assert result.lower <= value + TOLERANCE
+    assert result.upper >= value - TOLERANCE
+    assert result.nominal == pytest.approx(float(problem.samples.w[nearest <= 1e-9].sum()))
+    for atom in result.atoms:
+        assert violated(problem, atom.point) == (atom.loss == 1)
+
+
+def violated(problem, point) -> bool:
+    """In double precision, at points that are no ties."""
+    z = problem.network.forward(point[None])[0]
+    return bool((z[1:] >= z[0]).any())
