@@ -11,6 +11,7 @@ from wdaverify.encoding.inner import inner_model
 from wdaverify.encoding.level import level_model
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.encoding.relu import HiddenBounds
+from wdaverify.encoding.start import start_at
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
 from wdaverify.engines.mip_slope import slope_answer
 from wdaverify.errors import SolverError
@@ -48,7 +49,7 @@ class MipEngine:
         except SolverError as error:
             trivial = math.inf if isinstance(question, Inner) else -math.inf
             return Answer(trivial, self._none(), "none", True, 0, 0.0, str(error), False)
-        start = None if effort.start is None else _start(model, graph, bounds, effort.start)
+        start = None if effort.start is None else start_at(model, graph, question.region, effort.start)
         limits = MilpLimits(effort.gap, effort.seconds, effort.cutoff, start, effort.seed)
         try:
             name, outcome = solve(self._solver, model, limits)
@@ -81,27 +82,9 @@ class MipEngine:
             return level_model(graph, bounds, region, label, question.level, least=question.least)
         if isinstance(question, Distance):
             return distance_model(graph, bounds, region, label, question.rival, least=question.least)
-        if question.functional is not None or question.entropy or region.cost.order == 2:
-            raise SolverError("integer models answer margins at order 1 alone; use --solver cells")
-        return inner_model(graph, bounds, region, label, question.rival, question.multiplier)
+        if question.entropy:
+            raise SolverError("a cross-entropy is no piecewise-linear function; use --solver cells")
+        return inner_model(graph, bounds, region, label, question.rival, question.multiplier, question.functional)
 
     def _none(self) -> Array:
         return np.zeros((0, self._network.n_inputs))
-
-
-def _start(model: MilpModel, graph: Graph, bounds: HiddenBounds, point: Array) -> dict[int, float]:
-    """A MIP start: the inputs and the phase of every open neuron at the point (the solver completes the rest)."""
-    start: dict[int, float] = {}
-    if model.negative_inputs is None:
-        start.update(zip(model.inputs.tolist(), point.tolist(), strict=True))
-    else:
-        delta = point - model.centre
-        start.update(zip(model.inputs.tolist(), np.maximum(delta, 0).tolist(), strict=True))
-        start.update(zip(model.negative_inputs.tolist(), np.maximum(-delta, 0).tolist(), strict=True))
-    values, phases = graph.values(point), list[float]()
-    for k, (low, high) in zip(graph.elementwise, bounds, strict=True):
-        phases += (values[k][(low < 0) & (high > 0)] > 0).astype(np.float64).tolist()
-    columns = np.flatnonzero(model.integer).tolist()
-    if len(columns) == len(phases):
-        start.update(zip(columns, phases, strict=True))
-    return {column: value / float(model.scale[column]) for column, value in start.items()}
