@@ -222,6 +222,7 @@ def test_the_engine_answers_about_graphs_and_starts_from_points(kind: str, norm:
         for node, (low, high) in zip(functions(graph), bounds, strict=True)
         for i in np.flatnonzero((low < 0) & (high > 0))
     ]
+    assert set(given) == set(range(model.n_columns))
     assert [given[k] for k in np.flatnonzero(model.integer).tolist()] == opened
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from wdaverify.errors import ProblemError
 from wdaverify.losses.registry import in_words, those
 from wdaverify.problem import Norm, WdroProblem
@@ -41,6 +43,11 @@ def _check_models(problem: WdroProblem, solver: str) -> None:
         answered = in_words(those(lambda r: r.mip))
         raise ProblemError(
             f"{solver} answers {answered}, which are piecewise linear, and not {problem.loss.value}: use --solver cells (the default)"
+        )
+    if not problem.support.bounded and math.isfinite(problem.cost.order):
+        raise ProblemError(
+            f"{solver} answers the whole space at order inf alone: at finite orders points matter so far out that bounds of neurons are "
+            "beyond the tolerances of its models: use --solver cells (the default), or give a box (--support LO HI)"
         )
     if quadratic(problem):
         check_quadratic(solver, "l2, and order 2 of losses made of pieces, are quadratic")
