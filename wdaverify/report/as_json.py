@@ -39,7 +39,7 @@ NETWORK_SCHEMA = "wdaverify/network/1"
 
 SCHEMAS = ("verification", "attack", "curve", "distances", "compare", "lipschitz", "verdict", "batch", "check")
 
-_PACKAGES = ("wdaverify", "numpy", "torch", "highspy", "gurobipy", "onnx")
+_PACKAGES = ("wdaverify", "numpy", "torch", "highspy", "gurobipy", "pyscipopt", "onnx")
 
 
 def verification_json(result: VerificationResult, files: Json | None = None) -> Json:
