@@ -119,8 +119,8 @@ def _read(
         best = solver.getBestSol()
         found = np.array([solver.getSolVal(best, column) for column in columns])
     bound = trivial_bound(model)
-    if status is MilpStatus.INFEASIBLE:
-        bound, status = -bound, status if limits.cutoff is None else MilpStatus.CUT_OFF
+    if status is MilpStatus.INFEASIBLE:  # points beyond the cut-off are kept by SCIP
+        bound, found, status = -bound, None, status if limits.cutoff is None else MilpStatus.CUT_OFF
     elif status is not MilpStatus.FAILED:
         bound = float(solver.getDualbound())
     if limits.cutoff is not None:  # whatever the status says, values no better than the cut-off were not looked at
