@@ -37,7 +37,7 @@ WORKLOADS = {
     "digits-5-zero-one": ("digits_16x16", 5, 0.05, "zero-one", 1, QUICK),
     "digits-10-margin-order-inf": ("digits_16x16", 10, 0.05, "margin", "inf", QUICK),
 }
-"""Network, samples, radius, loss, order, engines; HiGHS only where it ends: it leaves the digits open after minutes."""
+"""Network, samples, radius, loss, order, engines; HiGHS only where it ends soon."""
 GAP = 1e-6
 
 
