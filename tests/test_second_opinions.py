@@ -78,12 +78,12 @@ def _verified(question: Question, engine: str, folder: Path, problem: WdroProble
     return [Told(result.lower, result.upper, low, high, near, word)]
 
 
-def family(norm: str, orders: tuple[float, ...], losses: tuple[str, ...], **extras: bool) -> Ask:
-    """One of the family oracle's questions a seed; orders and losses take turns."""
+def family(norm: str, orders: tuple[float, ...], losses: tuple[str, ...], turn: int = 0, **extras: bool) -> Ask:
+    """One of the family oracle's questions a seed; orders and losses take turns, and norms from ``turn`` on."""
 
     def ask(engine: str, seed: int, folder: Path) -> list[Told]:
         order, loss = orders[seed % len(orders)], losses[seed % len(losses)]
-        measured = norm or two(seed // 2)
+        measured = norm or two(turn + seed // 2)
         return _verified(_drawn(seed, norm=measured, order=order, loss=loss, **extras), engine, folder)
 
     return ask
@@ -243,17 +243,17 @@ def slopes(norm: str, *, together: bool, cut: bool = False) -> Ask:
 
 KINDS: dict[str, Ask] = {
     "margin, hinge, cw": family("", (1, math.inf), ("margin", "hinge", "cw")),
-    "linear loss": family("", (1, math.inf), ("linear",)),
+    "linear loss": family("", (1, math.inf), ("linear",), 1),
     "zero-one, any order": family("", (1, 2, math.inf), ("zero-one",)),
-    "the same four, feature weights": family("", (1, math.inf), ("margin", "zero-one", "linear"), cost_weights=True),
+    "the same four, feature weights": family("", (1, math.inf), ("margin", "zero-one", "linear"), 1, cost_weights=True),
     "the same four, linear rows": family("", (1, math.inf), ("linear", "margin", "zero-one"), rows=True),
-    "the same four, integers": family("", (1, math.inf), ("zero-one", "linear", "margin"), integer=True),
+    "the same four, integers": family("", (1, math.inf), ("zero-one", "linear", "margin"), 1, integer=True),
     "the same four, labels at a price": family("", (1, math.inf), ("margin", "zero-one", "hinge"), label_cost=True),
     "all of these at once": everything,
     "graphs of every piecewise-linear function": graphs,
     "l2 cost, orders 1 and inf": family("2", (1, math.inf), ("margin", "zero-one", "linear"), rows=True),
     "l2 cost, weights and integers": family("2", (math.inf, 1), ("margin", "linear"), cost_weights=True, integer=True),
-    "order 2 of pieces, any cost": family("", (2,), ("margin", "linear", "hinge")),
+    "order 2 of pieces, any cost": family("", (2,), ("margin", "linear", "hinge"), 1),
     "order 2 of pieces, l2 cost": family("2", (2,), ("margin", "linear"), cost_weights=True),
     "cross-entropy": family("", (1, math.inf), ("cross-entropy",)),
     "dlr": levels("", cut=False),
