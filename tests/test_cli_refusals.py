@@ -34,7 +34,7 @@ def save(path: Path, **arrays: Any) -> Path:
         (
             [],
             [
-                "verify, batch, curve, distance, attack, compare, lipschitz, check, report, recheck, status, resume and info"
+                "verify, batch, curve, distance, attack, compare, lipschitz, check, export, report, recheck, status, resume and info"
             ],
         ),
         (["prove"], ["prove"]),

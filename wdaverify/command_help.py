@@ -45,6 +45,11 @@ EXAMPLES = {
         wdaverify check net.onnx spec.vnnlib
         wdaverify check net.onnx spec.vnnlib.gz --time-limit 60 --output result.json
     """,
+    "export": """
+        wdaverify export net.onnx data.npz --radius 0.05 --samples 5 --to programs
+        wdaverify export net.onnx data.npz --radius 0.05 --loss zero-one --to programs
+        wdaverify export net.onnx data.npz --radius 0.05 --multiplier 100 --to programs
+    """,
     "report": """
         wdaverify report result.json --output report.html
         wdaverify report verify.json curve.json --output report.html --image-shape 28 28

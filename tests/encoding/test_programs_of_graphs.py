@@ -25,10 +25,10 @@ from wdaverify.encoding.inner import inner_model
 from wdaverify.encoding.linear import Aim, _pull, shell_program
 from wdaverify.encoding.milp import MilpModel, ModelBuilder
 from wdaverify.encoding.relu import EncodedMargin, add_margins
+from wdaverify.encoding.start import start_at
 from wdaverify.engines.base import Effort, Inner
 from wdaverify.engines.cells.tree import Node, Relaxation
 from wdaverify.engines.mip import MipEngine
-from wdaverify.engines.mip import _start as mip_start
 from wdaverify.graph.convolution import Convolution
 from wdaverify.graph.functions import relu
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
@@ -216,12 +216,13 @@ def test_the_engine_answers_about_graphs_and_starts_from_points(kind: str, norm:
     best, _ = best_in_cells(cells_of(graph, *box), functional, 1.5, norm, region.centre, 0.0, region.far, *box)
     assert answer.bound == pytest.approx(best, abs=1e-6)
     model = inner_model(graph, bounds, region, 0, 1, 1.5)
-    values, given = exactly(graph, start), mip_start(model, graph, bounds, start)
+    values, given = exactly(graph, start), start_at(model, graph, region, start)
     opened = [
         values[node.source][i] > 0
         for node, (low, high) in zip(functions(graph), bounds, strict=True)
         for i in np.flatnonzero((low < 0) & (high > 0))
     ]
+    assert set(given) == set(range(model.n_columns))
     assert [given[k] for k in np.flatnonzero(model.integer).tolist()] == opened
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import signal
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -147,10 +148,18 @@ def test_options_out_of_range(options: dict[str, float], words: str) -> None:
         lipschitz(question(), **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("solver", ["highs", "gurobi"])
-def test_integer_programs_know_no_l2(solver: str) -> None:
-    with pytest.raises(ProblemError, match="l2 is not linear"):
-        lipschitz(question(norm=Norm.TWO), solver=solver)
+def test_linear_programs_know_no_l2() -> None:
+    with pytest.raises(
+        ProblemError, match="highs takes linear models alone, and l2 slopes are quadratic: use --solver cells"
+    ):
+        lipschitz(question(norm=Norm.TWO), solver="highs")
+
+
+@pytest.mark.parametrize("solver", ["gurobi", "scip"])
+def test_no_convex_program_has_the_l2_norm_of_a_jacobian(solver: str) -> None:
+    asked = question(norm=Norm.TWO)
+    with pytest.raises(ProblemError, match="the l2 norm of the whole Jacobian is not convex"):
+        lipschitz(replace(asked, measure=Measure.operator_norm(asked.network)), solver=solver)
 
 
 def samples(x: object) -> Samples:

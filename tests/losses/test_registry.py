@@ -188,13 +188,13 @@ def test_schemas_list_them_all() -> None:
 
 
 def test_what_is_answered_follows_from_the_pieces() -> None:
-    """A floor or an offset is no margin, and user's functionals or a log-sum-exp are in no integer model."""
+    """A floor or an offset is no margin, and a log-sum-exp is in no integer model."""
     assert {loss.value for loss in those(lambda rule: rule.certified)} == {"margin", "zero-one", "specification"}
     for loss in Loss:
         rule = loss.rule
         plain = rule.offset == 0 and rule.floor == -math.inf and not rule.entropy
         assert not rule.certified or rule.by_distances or plain
-        assert not rule.mip or not (rule.entropy or rule.takes_functionals or rule.by_levels)
+        assert not rule.mip or not (rule.entropy or rule.by_levels)
         assert rule.grows == rule.by_pieces
 
 

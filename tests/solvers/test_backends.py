@@ -15,13 +15,15 @@ from wdaverify.encoding.inner import inner_model
 from wdaverify.encoding.milp import MilpModel, ModelBuilder
 from wdaverify.engines.screening import Screen
 from wdaverify.problem import Norm
-from wdaverify.solvers import gurobi, highs
+from wdaverify.solvers import gurobi, highs, scip
 from wdaverify.solvers.base import MilpLimits, MilpOutcome, MilpStatus
 from wdaverify.solvers.gurobi import GurobiSolver
 from wdaverify.solvers.highs import HighsSolver
+from wdaverify.solvers.scip import ScipSolver
 
-BACK_ENDS = [HighsSolver, GurobiSolver]
-BackEnd = type[HighsSolver] | type[GurobiSolver]
+BACK_ENDS = [HighsSolver, GurobiSolver, ScipSolver]
+BackEnd = type[HighsSolver] | type[GurobiSolver] | type[ScipSolver]
+MODULES = {HighsSolver: highs, GurobiSolver: gurobi, ScipSolver: scip}
 
 pytestmark = pytest.mark.parametrize("back_end", BACK_ENDS, ids=lambda b: b.name)
 
@@ -121,7 +123,7 @@ def test_an_unbounded_model_proves_nothing(back_end: BackEnd, maximise: bool, in
 def test_an_unknown_status_proves_nothing(
     back_end: BackEnd, maximise: bool, integer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(highs if back_end is HighsSolver else gurobi, "_STATUS", {})
+    monkeypatch.setattr(MODULES[back_end], "_STATUS", {})
     outcome = back_end().solve(build(maximise=maximise, integer=integer), limits())
     assert outcome.status is MilpStatus.FAILED
     assert outcome.bound == (math.inf if maximise else -math.inf)
@@ -274,7 +276,7 @@ def test_nothing_is_printed(back_end: BackEnd, capfd: pytest.CaptureFixture[str]
 def test_no_banner_in_a_fresh_process(back_end: BackEnd) -> None:
     """The licence is looked up once a process; that is where a banner would appear."""
     if back_end is not GurobiSolver:
-        pytest.skip("HiGHS has no licence")
+        pytest.skip("nobody else has a licence")
     code = "from wdaverify.solvers.gurobi import licence_kind; assert licence_kind()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from wdaverify.encoding.milp import MilpModel, ModelBuilder
+from wdaverify.encoding.milp import MilpModel, ModelBuilder, Quadratic
 from wdaverify.errors import ProblemError, SolverError
 from wdaverify.solvers import gurobi as gurobi_module
 from wdaverify.solvers import registry
 from wdaverify.solvers.base import MilpLimits, MilpStatus
-from wdaverify.solvers.gurobi import SIZE_LIMIT, GurobiSolver
+from wdaverify.solvers.gurobi import QUADRATIC_LIMIT, SIZE_LIMIT, GurobiSolver
+from wdaverify.wdro.family import check_quadratic
 
 LIMITS = MilpLimits(gap=1e-9, seconds=math.inf, cutoff=None, start=None, seed=0)
 EXPIRED = "none: Single-use license expired 2024-01-01"
@@ -21,7 +22,7 @@ EXPIRED = "none: Single-use license expired 2024-01-01"
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    caches = (registry.highs, registry.gurobi, registry.gurobi_licence)
+    caches = (registry.highs, registry.gurobi, registry.scip, registry.gurobi_licence)
     for cached in caches:
         cached.cache_clear()
     yield
@@ -99,7 +100,7 @@ def test_without_gurobipy_highs_answers(asked: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ProblemError, match="accepted are auto, cells, highs, gurobi"):
+    with pytest.raises(ProblemError, match="accepted are auto, cells, highs, gurobi, scip"):
         registry.choose("cplex")
 
 
@@ -131,3 +132,45 @@ def test_an_environment_that_does_not_start_is_no_licence(monkeypatch: pytest.Mo
         assert "\n" not in gurobi_module.licence_kind()
     finally:
         gurobi_module.licence_kind.cache_clear()
+
+
+def test_scip_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry.choose("scip").notice is None
+    assert answering("scip") == "scip"
+    registry.scip.cache_clear()
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ProblemError, match=r"pip install 'wdaverify\[scip\]', or use --solver highs or cells"):
+        registry.choose("scip")
+
+
+def round_model(columns: int) -> MilpModel:
+    """``max v_0`` within the unit ball: 1."""
+    builder = ModelBuilder()
+    every = builder.columns(np.full(columns, -2.0), np.full(columns, 2.0))
+    none = np.zeros(0, np.int64)
+    builder.quadratic(Quadratic(every, np.ones(columns), none, np.zeros(0), 1.0))
+    ends = {"centre": np.zeros(columns), "inputs": every, "negative_inputs": None}
+    return builder.build(maximise=True, index=every[:1], coefficient=np.ones(1), offset=0.0, slack=0.0, **ends)
+
+
+@pytest.mark.parametrize("asked", ["gurobi", "scip"])
+def test_quadratic_models_are_solved(asked: str) -> None:
+    name, outcome = registry.solve(asked, round_model(3), LIMITS)
+    assert name == asked
+    assert outcome.bound == pytest.approx(1.0, abs=1e-7)
+
+
+def test_nobody_takes_over_a_quadratic_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HiGHS refuses it; Gurobi's size-limited licence ends at 200 columns there, and that is said."""
+    with pytest.raises(SolverError, match="HiGHS takes no quadratic rows"):
+        registry.solve("highs", round_model(3), LIMITS)
+    monkeypatch.setattr(gurobi_module, "licence_kind", lambda: "size-limited")
+    assert registry.solve("gurobi", round_model(QUADRATIC_LIMIT), LIMITS)[0] == "gurobi"
+    with pytest.raises(SolverError, match=r"at most 200 columns where anything is quadratic.*and this model has 201"):
+        registry.solve("gurobi", round_model(QUADRATIC_LIMIT + 1), LIMITS)
+    registry.gurobi_licence.cache_clear()
+    monkeypatch.setattr(gurobi_module, "licence_kind", lambda: EXPIRED)
+    with pytest.raises(SolverError, match=r"no licence can be used.*use --solver cells or scip"):
+        registry.solve("gurobi", round_model(3), LIMITS)
+    with pytest.raises(ProblemError, match="no Gurobi licence can be used"):
+        check_quadratic("gurobi", "l2 is quadratic")

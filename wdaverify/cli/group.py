@@ -57,8 +57,8 @@ def cli(ctx: click.Context, log: str | None, log_level: str) -> None:
     """
     if ctx.invoked_subcommand is None:
         raise click.UsageError(
-            "no command was given: verify, batch, curve, distance, attack, compare, lipschitz, check, report, recheck, status, resume and "
-            "info are accepted; see wdaverify --help"
+            "no command was given: verify, batch, curve, distance, attack, compare, lipschitz, check, export, report, recheck, status, "
+            "resume and info are accepted; see wdaverify --help"
         )
     if log is not None:
         from wdaverify.log_file import LogFile

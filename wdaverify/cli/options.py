@@ -35,7 +35,7 @@ time_limit = click.option("--time-limit", type=number(0), metavar="S", help="Sec
 output = click.option("--output", metavar="FILE.json", help="Write the result there, whole or not at all.")
 quiet = click.option("--quiet", is_flag=True, callback=_said_quiet, help="Print errors only.")
 _solver = click.option(
-    "--solver", type=click.Choice(["auto", "cells", "highs", "gurobi"]), default="auto", help="Who solves."
+    "--solver", type=click.Choice(["auto", "cells", "highs", "gurobi", "scip"]), default="auto", help="Who solves."
 )
 _jobs = click.option("--jobs", type=whole(1), metavar="N", help="Processes; default one for each core.")
 run_folder = click.option(

@@ -31,6 +31,7 @@ from wdaverify.samples import make_samples
 from wdaverify.wdro import attacking
 from wdaverify.wdro import curve as curves
 from wdaverify.wdro import distances as nearest
+from wdaverify.wdro import programs as exported
 from wdaverify.wdro.curve import CurveResult
 from wdaverify.wdro.distances import DistancesResult
 from wdaverify.wdro.result import AttackResult, VerificationResult
@@ -142,6 +143,31 @@ def attack(model: Any, X: Any = None, y: Any = None, **words: Any) -> AttackResu
 def _attack(model: Any, X: Any, y: Any = None, **words: Any) -> AttackResult:
     asked, how = split(words, question, attacking.attack)
     return attacking.attack(question(model, X, y, **asked), **how)
+
+
+@taking(question, exported.programs)
+def export_programs(model: Any, X: Any, y: Any, *, to: Any, **words: Any) -> exported.Programs:
+    """Write the question's mixed-integer programs into a folder, for any other solver: MPS, LP and start of each, and a README.
+
+        wd.export_programs(model, X, y, radius=0.05, support=(0, 1), to="programs")
+
+    Args:
+        to: a folder that does not exist yet, or an empty one.
+        multiplier, device, seed: as ``wdaverify.wdro.programs.programs``.
+
+    Raises:
+        InputError: anything that cannot be used, in one line.
+    """
+    from wdaverify.report.programs import check_folder, write_programs
+
+    asked, how = split(words, question, exported.programs)
+    problem = question(model, X, y, **asked)
+    if not isinstance(to, str | os.PathLike):
+        raise ProblemError(f"to {told(to)}: the path of a folder is accepted")
+    check_folder(to)
+    made = exported.programs(problem, **how)
+    write_programs(made, to)
+    return made
 
 
 def _settings(

@@ -30,10 +30,11 @@ def distance_model(
     return builder.build(
         maximise=False,
         index=encoded.cost,
-        coefficient=np.ones(encoded.cost.size),
+        coefficient=encoded.price,
         offset=0.0,
         slack=0.0,
         centre=region.centre,
         inputs=encoded.inputs,
         negative_inputs=encoded.negative_inputs,
+        step=encoded.step,
     )

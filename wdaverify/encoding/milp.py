@@ -1,6 +1,7 @@
-"""A mixed-integer linear model, sparse and solver-free.
+"""A mixed-integer linear model, sparse and solver-free; l2 and order 2 add convex quadratic rows.
 
-maximise or minimise  objective . v + offset   s.t.  row_lower <= A v <= row_upper,  lower <= v <= upper,  v_k integer
+maximise or minimise  objective . v + offset   s.t.  row_lower <= A v <= row_upper,  lower <= v <= upper,  v_k integer,
+                                                     sum_k square_k v_k^2 + line . v <= side
 
 Solvers drop coefficients below about 1e-12 without a word, however large the columns they multiply. So columns and rows
 far from 1 are scaled by powers of two (which is exact), and what is still below ``_LEAST`` is left out here, with the side
@@ -9,7 +10,7 @@ of its row moved outward by all that it could contribute.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,49 @@ _LEAST = 2.0**-38
 
 
 @dataclass(frozen=True, eq=False)
+class Quadratic:
+    """``sum_k square_k v[index_k]^2 + sum_k line_k v[linear_k] <= side``: all squares are >= 0 but at most one, of a column >= 0."""
+
+    index: Ints
+    square: Array
+    linear: Ints
+    line: Array
+    side: float
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """One elementwise node's columns: h of the neurons ``alive``, s and the phase of those ``opened``."""
+
+    node: int
+    alive: Ints
+    above: Ints
+    opened: Ints
+    below: Ints
+    phase: Ints
+
+
+@dataclass
+class Trace:
+    """Which columns hold what, so that a point can be written as values of all of them: a start.
+
+    ``own`` are affine nodes with columns of their own; ``distance`` and ``square`` the columns of t and t^2 over powers of ``unit``.
+    """
+
+    neurons: list[Neurons] = field(default_factory=list)
+    own: list[tuple[int, Ints]] = field(default_factory=list)
+    distance: int = -1
+    square: int = -1
+    unit: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
 class MilpModel:
     """The model in compressed rows. ``slack`` is how far the objective of the encoded question may lie from the true one.
 
     objective, lower, upper, integer ``[c]``; row_lower, row_upper ``[r]``; start ``[r + 1]``, index and coefficient ``[nnz]``.
     ``scale [c]``: the true columns are ``scale * v``. ``inputs [n]`` are the columns of x, or for the l1 cost those of the
-    positive parts p with ``negative_inputs`` those of q, ``x = centre + p - q``.
+    positive parts p with ``negative_inputs`` those of q, ``x = centre + p - q``; with ``step [n]`` those of ``(x - centre) / step``.
     """
 
     maximise: bool
@@ -52,6 +90,9 @@ class MilpModel:
     centre: Array
     inputs: Ints
     negative_inputs: Ints | None
+    step: Array | None = None
+    quadratic: tuple[Quadratic, ...] = ()
+    trace: Trace = field(default_factory=Trace)
 
     @property
     def n_columns(self) -> int:
@@ -66,6 +107,8 @@ class MilpModel:
     def point(self, columns: Array) -> Array:
         """The network input ``[n]`` of an assignment ``[c]`` of the columns."""
         true = columns * self.scale
+        if self.step is not None:
+            return np.asarray(self.centre + self.step * true[self.inputs])
         if self.negative_inputs is None:
             return np.asarray(true[self.inputs], dtype=np.float64)
         return np.asarray(self.centre + true[self.inputs] - true[self.negative_inputs])
@@ -86,14 +129,16 @@ class ModelBuilder:
     _upper: list[Array] = field(default_factory=list)
     _integer: list[NDArray[np.bool_]] = field(default_factory=list)
     _rows: list[Row] = field(default_factory=list)
+    _quadratic: list[Quadratic] = field(default_factory=list)
     _count: int = 0
+    trace: Trace = field(default_factory=Trace)
 
-    def columns(self, lower: Array, upper: Array, *, integer: bool = False) -> Ints:
-        """Add columns with the given bounds and no objective; their indices."""
+    def columns(self, lower: Array, upper: Array, *, integer: bool | NDArray[np.bool_] = False) -> Ints:
+        """Add columns with the given bounds and no objective; their indices. ``integer``: of all of them, or ``[w]``."""
         size = int(lower.size)
         self._lower.append(np.asarray(lower, dtype=np.float64))
         self._upper.append(np.asarray(upper, dtype=np.float64))
-        self._integer.append(np.full(size, integer))
+        self._integer.append(np.broadcast_to(np.asarray(integer, np.bool_), (size,)))
         self._count += size
         return np.arange(self._count - size, self._count, dtype=np.int64)
 
@@ -111,6 +156,10 @@ class ModelBuilder:
         kept = coefficient != 0
         self._rows.append((index[kept], coefficient[kept], lower, upper))
 
+    def quadratic(self, row: Quadratic) -> None:
+        """Add a quadratic row."""
+        self._quadratic.append(row)
+
     def build(
         self,
         *,
@@ -122,6 +171,7 @@ class ModelBuilder:
         centre: Array,
         inputs: Ints,
         negative_inputs: Ints | None,
+        step: Array | None = None,
     ) -> MilpModel:
         """The model with the objective ``coefficient . v[index] + offset``."""
         objective = np.zeros(self._count)
@@ -149,6 +199,12 @@ class ModelBuilder:
             centre=centre,
             inputs=inputs,
             negative_inputs=negative_inputs,
+            step=step,
+            quadratic=tuple(
+                replace(q, square=q.square * scale[q.index] ** 2, line=q.line * scale[q.linear])
+                for q in self._quadratic
+            ),
+            trace=self.trace,
         )
 
 

@@ -25,10 +25,10 @@ import numpy as np
 
 from wdaverify.encoding.columns import Sums, affine, entries, owned
 from wdaverify.encoding.cost import EncodedInput, Region
-from wdaverify.encoding.milp import Ints, ModelBuilder
+from wdaverify.encoding.milp import Ints, ModelBuilder, Neurons
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.network.model import Array
-from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
+from wdaverify.rounding import dot_error, underflow
 
 HiddenBounds = Sequence[tuple[Array, Array]]
 """Per elementwise node the bounds of its argument ``(lower, upper)``, each ``[m]``, rounded outward."""
@@ -36,7 +36,7 @@ HiddenBounds = Sequence[tuple[Array, Array]]
 
 @dataclass(frozen=True, eq=False)
 class EncodedMargin:
-    """``z_rival - z_label = coefficient . v[index] + offset``, up to ``slack``; no larger than ``size``."""
+    """A functional of the outputs, ``coefficient . v[index] + offset``, up to ``slack``; no larger than ``size``."""
 
     index: Ints
     coefficient: Array
@@ -109,16 +109,35 @@ def add_margins(
     rivals: Sequence[int],
 ) -> list[EncodedMargin]:
     """The same with the margins of several rivals."""
+    return add_functionals(builder, graph, bounds, region, encoded, margin_rows(graph.outputs, label, rivals))
+
+
+def margin_rows(classes: int, label: int, rivals: Sequence[int]) -> Array:
+    """``z_j - z_y`` of rivals as functionals ``[R, K]``."""
+    rows = np.zeros((len(rivals), classes))
+    rows[np.arange(len(rivals)), list(rivals)] = 1.0
+    rows[:, label] -= 1.0
+    return rows
+
+
+def add_functionals(
+    builder: ModelBuilder,
+    graph: Graph,
+    bounds: HiddenBounds,
+    region: Region,
+    encoded: EncodedInput,
+    rows: Array,
+) -> list[EncodedMargin]:
+    """The same with functionals ``rows [R, K]`` of the outputs."""
     _, top = _add_nodes(builder, graph, bounds, region, encoded)
     (index, weights), constant, error = top.sums.dense(), top.sums.base, top.error
     magnitude = top.reach[index]
+    size, offsets = np.abs(weights) @ magnitude + np.abs(constant), rows @ constant
     out = []
-    for rival in rivals:
-        coefficient = weights[rival] - weights[label]
+    for row, coefficient, offset in zip(rows, rows @ weights, offsets.tolist(), strict=True):
+        lost = dot_error(int(np.count_nonzero(row)) + 2) * float(np.abs(row) @ size) + underflow(index.size + 2)
+        slack = 1.0001 * float(lost + np.abs(row) @ error)
         terms = float(np.abs(coefficient) @ magnitude)
-        offset = float(constant[rival] - constant[label])
-        rounding = 2 * UNIT_ROUNDOFF * (terms + abs(constant[rival]) + abs(constant[label]))
-        slack = 1.0001 * float(rounding + error[rival] + error[label])
         out.append(EncodedMargin(index, coefficient, offset, slack, 1.0001 * (terms + abs(offset) + slack)))
     return out
 
@@ -145,11 +164,15 @@ def _add_nodes(
             sums, reach = affine(node, {source: known[source].sums for source in node.sources}), builder.reach()
             composed = _Known(sums, _error(node, sums, known, reach), reach, None)
             known[k] = _on_own(builder, composed) if k in own else composed
+            if k in own:
+                builder.trace.own.append((k, known[k].sums.index[:, 0]))
             continue
         (low, high), source = bounds[len(layers)], known[node.source]
         low, high = np.nextafter(low - source.error, -np.inf), np.nextafter(high + source.error, np.inf)
         layer = _add_layer(builder, source.sums, (low, high), source.error)
         layers.append(layer)
+        neurons = Neurons(k, layer.alive, layer.index, layer.opened, layer.below, layer.phase)
+        builder.trace.neurons.append(neurons)
         single = Sums.single(low.size, layer.alive, layer.index)
         known[k] = _Known(single, layer.error, builder.reach(), layer.magnitude)
     return layers, known[len(graph.nodes) - 1]

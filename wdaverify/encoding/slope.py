@@ -20,8 +20,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from wdaverify.encoding.cost import EncodedInput, Region
-from wdaverify.encoding.milp import Ints, MilpModel, ModelBuilder
+from wdaverify.encoding.cost import EncodedInput, Region, add_rows
+from wdaverify.encoding.milp import Ints, MilpModel, ModelBuilder, Quadratic
 from wdaverify.encoding.relu import HiddenBounds, Layer, add_hidden
 from wdaverify.errors import SolverError
 from wdaverify.graph.maps import LinearMap, Same, known, rows_error
@@ -96,6 +96,8 @@ def slope_model(
     for k, layer in zip(graph.elementwise, hidden, strict=True):
         _tie(builder, graph, graph.source(k), layer)
     direction, stretch, entering = _direction(builder, graph, region.cost, still)
+    if region.norm is Norm.TWO:
+        _round(builder, region, point, direction, stretch)
     states = dict[int, _Sums]()
     along: list[Ints] = []
     across: list[Ints] = []
@@ -136,7 +138,6 @@ def slope_model(
 
 def _point(builder: ModelBuilder, region: Region) -> EncodedInput:
     """The input in its box, its l1 ball and its rows."""
-    none = np.zeros(0, np.int64)
     if region.norm is Norm.ONE and np.isfinite(region.far):
         centre = region.centre
         zeros = np.zeros_like(centre)
@@ -144,19 +145,22 @@ def _point(builder: ModelBuilder, region: Region) -> EncodedInput:
         below = builder.columns(zeros, np.nextafter(np.maximum(centre - region.lower, 0.0), np.inf))
         both = np.concatenate([above, below])
         builder.row(both, np.tile(region.cost.scale(centre.size), 2), -np.inf, region.far)
-        if region.rows is not None:
-            for row, low, high in zip(region.rows.matrix, region.rows.lower, region.rows.upper, strict=True):
-                here, size = float(row @ centre), float(np.abs(row) @ np.abs(centre))
-                sides = [float(low) - here, float(high) - here]
-                lost = underflow(2 * centre.size)
-                off = [dot_error(centre.size + 4) * (size + abs(s)) + lost if np.isfinite(s) else 0.0 for s in sides]
-                builder.row(both, np.concatenate([row, -row]), sides[0] - off[0], sides[1] + off[1])
-        return EncodedInput(above, below, none)
-    inputs = builder.columns(region.lower, region.upper)
-    if region.rows is not None:
-        for row, low, high in zip(region.rows.matrix, region.rows.lower, region.rows.upper, strict=True):
-            builder.row(inputs, row, float(low), float(high))
-    return EncodedInput(inputs, None, none)
+        point = EncodedInput.free(above, below)
+    else:
+        point = EncodedInput.free(builder.columns(region.lower, region.upper))
+    add_rows(builder, region, point)
+    return point
+
+
+def _round(builder: ModelBuilder, region: Region, point: EncodedInput, direction: Ints, stretch: Array) -> None:
+    """``||stretch u||_2 <= 1`` and the l2 ball as quadratic rows, for who takes them; programs of cells add tangents instead."""
+    none, nothing = np.zeros(0, np.int64), np.zeros(0)
+    builder.quadratic(Quadratic(direction, np.nextafter(stretch**2, 0.0), none, nothing, 1.0))
+    if np.isfinite(region.far):
+        square, centre = region.cost.scale(region.centre.size) ** 2, region.centre
+        size = float(square @ centre**2) + region.far**2
+        side = region.far**2 - float(square @ centre**2) + dot_error(4 * centre.size + 16) * size
+        builder.quadratic(Quadratic(point.inputs, square, point.inputs, -2 * square * centre, side))
 
 
 def _direction(

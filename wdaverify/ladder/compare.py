@@ -25,12 +25,13 @@ from wdaverify.losses.registry import those
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.wdro.attacking import FINDING_SHARE, launch, refuse_overflow, stay_put, valued
+from wdaverify.wdro.family import check_family
 from wdaverify.wdro.horizon import Horizon
 from wdaverify.wdro.options import Options, seconds
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, VerificationResult, Voucher
 from wdaverify.wdro.run import Run
-from wdaverify.wdro.verify import check_asked, check_family, verify
+from wdaverify.wdro.verify import check_asked, verify
 from wdaverify.wdro.workers import Workers
 from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import nominal_bracket

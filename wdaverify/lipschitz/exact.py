@@ -28,8 +28,9 @@ from wdaverify.ground import Norm
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
 from wdaverify.network.model import Array, readonly
-from wdaverify.solvers.registry import Choice, choose
+from wdaverify.solvers.registry import OWN, Choice, choose
 from wdaverify.wdro.dispatch import Dispatch
+from wdaverify.wdro.family import check_quadratic
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
@@ -115,8 +116,8 @@ def lipschitz(
 
     Args:
         problem: the question.
-        solver: ``auto`` or ``cells`` (our own branch and bound; bounds are checked), ``gurobi`` or ``highs`` (one mixed-integer program
-            a functional, on the solver's word; l1 and l-inf alone).
+        solver: ``auto`` or ``cells`` (our own branch and bound; bounds are checked), ``gurobi``, ``highs`` or ``scip`` (one mixed-integer
+            program a functional, on the solver's word; l2 of single functionals by quadratic rows, not by HiGHS).
         gap: the absolute width at which a region's bracket counts as closed.
         time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends.
         jobs: worker processes; None solves in this process.
@@ -133,10 +134,13 @@ def lipschitz(
     instance("problem", problem, LipschitzProblem, "LipschitzProblem(network, cost, support, measure) makes one")
     each = flag("each", each)
     called("progress", progress)
-    if asked.solver not in ("auto", "cells") and problem.cost.norm is Norm.TWO:
-        raise ProblemError(
-            f"{asked.solver} answers l1 and l-inf slopes alone (l2 is not linear); use --solver cells (the default)"
-        )
+    if asked.solver not in OWN and problem.cost.norm is Norm.TWO:
+        check_quadratic(asked.solver, "l2 slopes are quadratic")
+        if any(len(rows) > 1 for _, rows in problem.measure.parts(Norm.TWO)):
+            raise ProblemError(
+                f"{asked.solver} answers l2 slopes of single functionals, and the l2 norm of the whole Jacobian is not convex: "
+                "ask for outputs or margins, or use --solver cells (the default)"
+            )
     gap, seed = asked.gap, asked.seed
     choice, begun = choose(asked.solver), time.monotonic()
     deadline = math.inf if asked.time_limit is None else begun + asked.time_limit

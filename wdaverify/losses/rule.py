@@ -103,12 +103,14 @@ class Rule:
     @property
     def mip(self) -> bool:
         """Whether the models of MIP solvers hold its pieces, or its distances."""
-        return self.by_distances or (self.by_pieces and self.reads is Reads.RIVAL)
+        return self.by_distances or (self.by_pieces and not self.entropy)
 
     @property
     def certified(self) -> bool:
         """Whether it is the margin or zero-one, which certificates prove."""
-        return self.by_distances or (self.mip and self.offset == 0 and self.floor == -math.inf)
+        return self.by_distances or (
+            self.by_pieces and self.reads is Reads.RIVAL and self.offset == 0 and self.floor == -math.inf
+        )
 
     @property
     def takes_functionals(self) -> bool:

@@ -1,4 +1,6 @@
-"""The Gurobi back-end. Without a licence of one's own, gurobipy solves models of at most 2000 columns and 2000 rows."""
+"""The Gurobi back-end. Without a licence of one's own, gurobipy solves models of at most 2000 columns and 2000 rows, and of 200
+columns where anything is quadratic.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,12 @@ TOLERANCE = 1e-9
 
 SIZE_LIMIT = 2000
 """Columns and rows that the size-limited licence admits."""
+
+QUADRATIC_LIMIT = 200
+"""The columns that it admits where anything is quadratic."""
+
+_CONE = 1e-10
+"""How exactly the barrier method solves a quadratic relaxation."""
 
 _STATUS = {
     GRB.OPTIMAL: MilpStatus.OPTIMAL,
@@ -60,8 +68,8 @@ class GurobiSolver:
 
     def fits(self, model: MilpModel) -> bool:
         """Whether the licence found admits the model."""
-        kind = licence_kind()
-        return kind == "full" or (kind == "size-limited" and max(model.n_columns, model.n_rows) <= SIZE_LIMIT)
+        kind, columns = licence_kind(), QUADRATIC_LIMIT if model.quadratic else SIZE_LIMIT
+        return kind == "full" or (kind == "size-limited" and model.n_columns <= columns and model.n_rows <= SIZE_LIMIT)
 
     def solve(self, model: MilpModel, limits: MilpLimits) -> MilpOutcome:
         """Solve the model; values no better than the cut-off are pruned."""
@@ -81,7 +89,7 @@ class GurobiSolver:
 
 
 def _translate(solver: gurobipy.Model, model: MilpModel) -> gurobipy.MVar:
-    kinds = np.where(model.integer, GRB.BINARY, GRB.CONTINUOUS)
+    kinds = np.where(model.integer, GRB.INTEGER, GRB.CONTINUOUS)
     columns = solver.addMVar(model.n_columns, lb=model.lower, ub=model.upper, obj=model.objective, vtype=kinds)
     solver.ObjCon = model.offset
     solver.ModelSense = GRB.MAXIMIZE if model.maximise else GRB.MINIMIZE
@@ -98,6 +106,11 @@ def _translate(solver: gurobipy.Model, model: MilpModel) -> gurobipy.MVar:
             solver.addLConstr(expression, GRB.LESS_EQUAL, high)
         else:
             solver.addRange(expression, low, high)
+    for row in model.quadratic:
+        terms = gurobipy.QuadExpr(gurobipy.LinExpr(row.line.tolist(), [members[k] for k in row.linear]))
+        squared = [members[k] for k in row.index]
+        terms.addTerms(row.square.tolist(), squared, squared)
+        solver.addQConstr(terms, GRB.LESS_EQUAL, row.side)
     return columns
 
 
@@ -110,6 +123,7 @@ def _configure(solver: gurobipy.Model, limits: MilpLimits) -> None:
         "FeasibilityTol": TOLERANCE,
         "IntFeasTol": TOLERANCE,
         "OptimalityTol": TOLERANCE,
+        "BarQCPConvTol": _CONE,
     }
     if math.isfinite(limits.seconds):
         parameters["TimeLimit"] = max(limits.seconds, 0.0)

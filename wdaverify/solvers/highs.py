@@ -34,6 +34,10 @@ class HighsSolver:
 
     def solve(self, model: MilpModel, limits: MilpLimits) -> MilpOutcome:
         """Solve the model; a cut-off becomes a row on the objective (HiGHS has none for integer models)."""
+        if model.quadratic:
+            raise SolverError(
+                "HiGHS takes no quadratic rows, which l2 and order 2 need; use --solver cells, gurobi or scip"
+            )
         begun = time.perf_counter()
         solver = highspy.Highs()  # type: ignore[no-untyped-call]
         self._configure(solver, limits)

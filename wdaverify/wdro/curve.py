@@ -32,6 +32,7 @@ from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import budget, launch, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.breakpoints import knapsack_steps, on_line, read_steps, table
 from wdaverify.wdro.distances import DistancesResult, distances
+from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import ended
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.options import Options
@@ -39,7 +40,7 @@ from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.result import Reason, asked_text
 from wdaverify.wdro.run import SHORTFALL, Run
-from wdaverify.wdro.verify import check_asked, check_family
+from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
 from wdaverify.witness.evaluate import Witness, evaluate, nominal_bracket
 

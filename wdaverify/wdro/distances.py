@@ -22,6 +22,7 @@ from wdaverify.problem import WdroProblem
 from wdaverify.shown import Shown, line
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put
+from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import ended
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
@@ -29,7 +30,7 @@ from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.reproduced import nearest_reproduced
 from wdaverify.wdro.result import Reason, SampleBracket
 from wdaverify.wdro.run import Run
-from wdaverify.wdro.verify import check_asked, check_family
+from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
 from wdaverify.witness.decide import deciding_until

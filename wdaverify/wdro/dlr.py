@@ -36,7 +36,7 @@ from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, evaluate
 from wdaverify.witness.losses import loss_bounds
-from wdaverify.witness.repair import within_reach
+from wdaverify.witness.repair import repaired, within_reach
 from wdaverify.witness.tie import Tie
 
 _DIRECTIONS = 64
@@ -294,7 +294,8 @@ class DlrSearch:
         self._run.count(sample, answer)
         twins = self._twins.of(sample)
         for point in answer.points:
-            self.offer(twins, np.tile(point, (twins.size, 1)))
+            for usable in self._usable(sample, point[None, :]):
+                self.offer(twins, np.tile(usable, (twins.size, 1)))
             reached = loss_bounds(self._problem, point[None, :], self._problem.samples.y[[sample]])[0][0]
             if reached < question.level - _SHORT:
                 self._around(sample, point)
@@ -386,14 +387,24 @@ class DlrSearch:
         problem = self._problem
         rng = np.random.default_rng(self._run.options.seed)
         moves = rng.normal(size=(_SCALES.size * _DIRECTIONS, point.size)) * np.repeat(_SCALES, _DIRECTIONS)[:, None]
-        near = np.clip(np.vstack([point, point + moves]), problem.support.lower, problem.support.upper)
-        near = within_reach(problem, np.full(len(near), sample), near)
+        near = self._usable(sample, np.vstack([point, point + moves]))
         value = loss_bounds(problem, near, np.full(len(near), problem.samples.y[sample]))[0]
         paid = self.multiplier * problem.cost.distance(near - problem.samples.x[sample]) ** self._power
         best = np.unique(np.concatenate([np.argsort(-value)[:_OFFERED], np.argsort(paid - value)[:_OFFERED]]))
         twins = self._twins.of(sample)
         self.offer(np.repeat(twins, best.size), np.tile(near[best], (twins.size, 1)))
         self._update()
+
+    def _usable(self, sample: int, points: Array) -> Array:
+        """Points ``[B, n]`` moved into the support and, for order inf, the ball; those that lie in both, exactly."""
+        problem, centre = self._problem, self._problem.samples.x[[sample]]
+        fixed = problem.cost.fixed(points.shape[1])
+        points, inside = repaired(problem.support, np.broadcast_to(centre, points.shape), points, fixed)
+        points = within_reach(problem, np.full(len(points), sample), points)
+        inside = inside & problem.support.contains(points)
+        if not math.isfinite(problem.cost.order):  # an integer that was rounded may be out of reach
+            inside &= distances_up(problem.cost, points, np.broadcast_to(centre, points.shape)) <= problem.radius
+        return np.asarray(points[inside])
 
     def per_sample(self) -> tuple[SampleBracket, ...]:
         """The brackets of phi_i at the multiplier."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from wdaverify.errors import ProblemError
 from wdaverify.given import flag, real, settle, whole, word
-from wdaverify.solvers.registry import NAMES
+from wdaverify.solvers.registry import NAMES, OWN
 
 DEVICES = ("auto", "cpu", "cuda")
-_OWN = ("auto", "cells")
 _MOST = 1024
 """More processes than any machine has cores for them."""
 
@@ -63,15 +62,15 @@ class Options:
 
     def _check_solver(self) -> None:
         """Refuse what the solver asked for does not do."""
-        if self.mip_start and self.solver in _OWN:
+        if self.mip_start and self.solver in OWN:
             raise ProblemError(
-                "a MIP start needs a MIP solver, and the cell engine has none: drop it, or ask for highs or gurobi"
+                "a MIP start needs a MIP solver, and the cell engine has none: drop it, or ask for highs, gurobi or scip"
             )
-        if self.certificate and self.solver not in _OWN:
+        if self.certificate and self.solver not in OWN:
             raise ProblemError(
                 f"a certificate needs the trees of the cell engine, and {self.solver} keeps none: use --solver cells (the default)"
             )
-        if not self.branching and self.solver not in _OWN:
+        if not self.branching and self.solver not in OWN:
             raise ProblemError(
                 f"{self.solver} branches by itself; to solve without branching, ask for cells (the default)"
             )

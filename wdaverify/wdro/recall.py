@@ -29,9 +29,8 @@ from wdaverify.losses.rule import By
 from wdaverify.network.model import Array
 from wdaverify.pieces import Ints, Pieces
 from wdaverify.problem import WdroProblem
+from wdaverify.solvers.registry import OWN
 from wdaverify.wdro.options import Options
-
-_MIP = ("highs", "gurobi")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +138,7 @@ class Recall:
     def _shown(self, fact: Fact) -> tuple[Tree, ...] | None:
         """The trees of a fact, where they are wanted; None where the fact is of no use to this run."""
         if not self._options.certificate:
-            return () if fact.checked or self._options.solver in _MIP else None
+            return () if fact.checked or self._options.solver not in OWN else None
         if not fact.checked or not fact.proof:
             return None
         try:

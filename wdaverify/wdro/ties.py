@@ -23,7 +23,7 @@ from wdaverify.certify.exact import one_sided
 from wdaverify.graph.nodes import INPUT, Affine
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Norm, WdroProblem
-from wdaverify.witness.tie import Tie, tie_at
+from wdaverify.witness.tie import Tie, still, tie_at
 
 _CLOSE = 1e-6
 """What is closer than this, relative to the numbers at hand, may be meant to be equal: a solver's tolerance and some room."""
@@ -79,10 +79,13 @@ def _box(problem: WdroProblem, sample: int) -> Box:
     """The smallest box around the support and, for order inf, the ball."""
     low = [Fraction(v) for v in problem.support.lower.tolist()]
     high = [Fraction(v) for v in problem.support.upper.tolist()]
+    x = [Fraction(v) for v in problem.samples.x[sample].tolist()]
     if math.isinf(problem.cost.order):
-        radius, x = Fraction(problem.radius), [Fraction(v) for v in problem.samples.x[sample].tolist()]
-        low = [max(a, c - radius) for a, c in zip(low, x, strict=True)]
-        high = [min(b, c + radius) for b, c in zip(high, x, strict=True)]
+        radii = [Fraction(problem.radius) / Fraction(a) for a in problem.cost.scale(len(x)).tolist()]
+        low = [max(a, c - radius) for a, c, radius in zip(low, x, radii, strict=True)]
+        high = [min(b, c + radius) for b, c, radius in zip(high, x, radii, strict=True)]
+    for k in np.flatnonzero(problem.cost.fixed(len(x))).tolist():
+        low[k] = high[k] = x[k]
     return low, high
 
 
@@ -90,7 +93,9 @@ def _toward(problem: WdroProblem, sample: int, box: Box, rng: np.random.Generato
     """Points of the support, and of the ball for order inf: the sample, and some between it and points of the box."""
     x = [Fraction(v) for v in problem.samples.x[sample].tolist()]
     yield x
-    inside = Fraction(1, len(x)) if math.isinf(problem.cost.order) and problem.cost.norm is Norm.ONE else Fraction(1)
+    inside = (
+        Fraction(1, len(x)) if math.isinf(problem.cost.order) and problem.cost.norm is not Norm.INF else Fraction(1)
+    )
     for share in [np.full(len(x), 0.5), *rng.uniform(size=(_TOWARD, len(x)))]:
         corner = (a + Fraction(float(s)) * (b - a) for s, a, b in zip(share, *box, strict=True))
         yield [c + inside * (v - c) for c, v in zip(x, corner, strict=True)]
@@ -112,8 +117,12 @@ def _starts(problem: WdroProblem, sample: int, point: Array, box: Box) -> Iterat
     """The point with features held at the sides of the box that are close, at the sample's own values too, and as it is."""
     x = [Fraction(v) for v in problem.samples.x[sample].tolist()]
     own = [min(max(Fraction(v), low), high) for v, low, high in zip(point.tolist(), *box, strict=True)]
+    if problem.support.integer is not None:
+        own = [
+            Fraction(round(v)) if whole else v for v, whole in zip(own, problem.support.integer.tolist(), strict=True)
+        ]
     for levels in (box, (*box, x), ()):
-        held, at = np.zeros(point.size, np.bool_), list(own)
+        held, at = still(problem), list(own)
         for level in levels:
             for k in np.flatnonzero(~held).tolist():
                 if abs(own[k] - level[k]) <= _CLOSE * max(1.0, abs(float(own[k]))):

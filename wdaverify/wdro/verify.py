@@ -9,17 +9,17 @@ from concurrent.futures import Executor
 from dataclasses import replace
 
 from wdaverify.engines.threads import one_thread
-from wdaverify.errors import ExecutorLostError, ProblemError
+from wdaverify.errors import ExecutorLostError
 from wdaverify.given import called, instance
 from wdaverify.journal.store import Journal
-from wdaverify.losses.registry import in_words, those
 from wdaverify.losses.rule import By
-from wdaverify.problem import Norm, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.attacking import launch, nominal_pool, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.certifying import proven
 from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.dlr import DlrSearch
+from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import LOGGER, ended
 from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.options import Options
@@ -69,7 +69,7 @@ def verify(
     Args:
         problem: the question.
         solver: ``auto`` or ``cells`` (our own branch and bound over activation cells, whose bounds are checked), or a MIP
-            back-end, whose bounds are its word: ``gurobi`` (HiGHS where its licence does not admit the model) or ``highs``.
+            back-end, whose bounds are its word: ``gurobi`` (HiGHS where its licence does not admit the model), ``highs`` or ``scip``.
         gap: the absolute width at which the bracket counts as closed.
         time_limit: seconds of wall clock, or None; the bracket is valid whenever it ends. With a certificate the search ends
             at four fifths of it, and the rest is the checker's.
@@ -145,41 +145,6 @@ def check_asked(problem: object, journal: object = None, progress: object = None
     if journal is not None:
         instance("journal", journal, Journal, "with Journal(folder) as journal: opens one")
     called("progress", progress)
-
-
-def check_family(problem: WdroProblem, options: Options) -> None:
-    """Refuse what an engine or the checker does not answer."""
-    cost, support = problem.cost, problem.support
-    plain = cost.order != 2 and cost.norm is not Norm.TWO and cost.weights is None and support.plain
-    rule = problem.loss.rule
-    if rule.by_levels:
-        _check_levels(problem, options)
-        return
-    if options.solver not in ("auto", "cells") and not (plain and rule.mip):
-        answered = in_words(those(lambda r: r.mip))
-        raise ProblemError(
-            f"{options.solver} answers {answered} with l1 or l-inf costs without weights, orders 1 and inf, on a "
-            "plain box; this question is beyond that: use --solver cells (the default)"
-        )
-    if options.certificate and not (cost.plain and support.plain and rule.certified):
-        proved = in_words(those(lambda r: r.certified))
-        raise ProblemError(
-            f"certificates are for {proved}, order 1, l1 or l-inf without weights, fixed labels and a plain box; "
-            "leave --certificate out: the bracket is then checked as it is found"
-        )
-
-
-def _check_levels(problem: WdroProblem, options: Options) -> None:
-    cost, support, what = problem.cost, problem.support, problem.loss.rule.noun
-    if options.solver == "cells" or options.certificate or options.mip_start:
-        raise ProblemError(
-            f"the {what} is answered by MIP solvers, level by level, without certificate or MIP start: "
-            "use --solver auto, highs or gurobi alone"
-        )
-    if cost.norm is Norm.TWO or cost.weights is not None or not support.plain or not support.bounded:
-        raise ProblemError(
-            f"the {what} is answered with l1 or l-inf costs without weights on a plain box; change these"
-        )
 
 
 def _verify(run: Run, choice: Choice, gap: float, until: float) -> VerificationResult:
