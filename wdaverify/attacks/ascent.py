@@ -13,12 +13,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from wdaverify.attacks.effort import Effort
 from wdaverify.attacks.geometry import Geometry
+from wdaverify.attacks.objectives import Objective
 from wdaverify.attacks.pool import Pool, Price
 from wdaverify.attacks.recast import Recast
 from wdaverify.attacks.torch_network import TorchNetwork
@@ -42,17 +45,37 @@ FARTHEST = 1e6
 Visit = Callable[[Tensor, Tensor], None]
 
 
-class Clock:
-    """A deadline in ``time.monotonic()`` seconds that remembers whether it has cut anything short."""
+class Evaluated(Protocol):
+    """What the attacks ask of a network: numbers at points ``[B, n]`` in the order of ``TorchNetwork``'s, counted."""
 
-    def __init__(self, deadline: float | None) -> None:
-        """No deadline is ``None``."""
+    n_inputs: int
+    evaluations: int
+
+    def margins(self, x: Tensor, label: Tensor) -> Tensor:
+        """All margins ``[B, K]``; ``-inf`` at the label."""
+
+    def margin_gradient(self, x: Tensor, label: Tensor, rival: Tensor) -> tuple[Tensor, Tensor]:
+        """A margin ``[B]`` and its gradient ``[B, n]``."""
+
+    def climbed(self, x: Tensor, label: Tensor, rival: Tensor, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits ``[B, K]``, an objective ``[B]`` and its gradient ``[B, n]``."""
+
+
+class Clock:
+    """A deadline in ``time.monotonic()`` seconds and a budget of evaluations; it remembers whether either has cut anything short."""
+
+    def __init__(self, deadline: float | None, budget: int | None = None) -> None:
+        """No deadline and no budget are ``None``."""
         self.deadline = deadline
+        self.budget = budget
+        self.network: Evaluated | None = None
         self.cut = False
 
     def over(self) -> bool:
         """Whether to stop here; only asked where something is left to do."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
+            self.cut = True
+        if self.budget is not None and self.network is not None and self.network.evaluations >= self.budget:
             self.cut = True
         return self.cut
 
@@ -85,7 +108,7 @@ class Arena:
     problem: WdroProblem
     recast: Recast
     radius: float
-    network: TorchNetwork
+    network: Evaluated
     geometry: Geometry
     centre: Tensor
     label: Tensor
@@ -94,11 +117,21 @@ class Arena:
     reach: Tensor
     pool: Pool
     clock: Clock
+    effort: Effort
     everyone: bool
 
     @classmethod
-    def build(cls, problem: WdroProblem, device: torch.device, clock: Clock, *, everyone: bool = False) -> Arena:
+    def build(
+        cls,
+        problem: WdroProblem,
+        device: torch.device,
+        clock: Clock,
+        effort: Effort | None = None,
+        *,
+        everyone: bool = False,
+    ) -> Arena:
         """Copy the problem to ``device`` and evaluate the clean points."""
+        effort = Effort() if effort is None else effort
         recast = Recast.of(problem)
         radius = _safe_radius(recast)
         network = TorchNetwork(recast.graph, device, recast.fixed)
@@ -108,7 +141,11 @@ class Arena:
         label, rival = (
             torch.tensor(np.array(v), dtype=torch.int64, device=device) for v in (recast.label, recast.rival)
         )
+        clock.network = network
         clean = network.margins(centre, label).gather(1, rival)
+        if effort.rivals is not None and effort.rivals < clean.shape[1]:
+            slots = clean.topk(effort.rivals, dim=1).indices.sort(dim=1).values
+            clean, rival = clean.gather(1, slots), rival.gather(1, slots)
         capacity = min(24, max(4, POOL_NUMBERS // max(1, clean.numel() * network.n_inputs)))
         price = Price(problem.cost.order, 0.5 * (radius + problem.radius))
         pool = Pool(clean.reshape(-1), network.n_inputs, capacity, price)
@@ -117,7 +154,7 @@ class Arena:
             farthest = _search_radius(problem, geometry, network, centre, label, rival, clean)
             reach = torch.where(torch.isinf(reach), farthest, reach)
         return cls(
-            problem, recast, radius, network, geometry, centre, label, rival, clean, reach, pool, clock, everyone
+            problem, recast, radius, network, geometry, centre, label, rival, clean, reach, pool, clock, effort, everyone
         )
 
     @property
@@ -187,6 +224,12 @@ class Arena:
         best, slot = self.margins(x, sample).max(dim=1)
         return best, slot
 
+    def random_points(self, centre: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
+        """Random points ``[B, n]`` of balls ``radius [B]`` around ``centre [B, n]``, cut by the box."""
+        draw = torch.rand(centre.shape, generator=generator, dtype=centre.dtype, device=centre.device)
+        moved = self.geometry.clip(centre + self.geometry.free(radius.unsqueeze(1) * (2 * draw - 1)))
+        return self.geometry.project(moved, centre, radius)
+
     def batches(self, count: int, rows: int) -> list[slice]:
         """Slices of ``range(count)`` such that ``rows`` points each stay within the batch size."""
         numbers = BATCH_NUMBERS[self.centre.device.type]
@@ -210,6 +253,7 @@ class Arena:
         average over the two sides of a ridge runs along it.
         """
         tries = radius.shape[1]
+        schedule = replace(schedule, steps=self.effort.steps_of(schedule.steps))
         row = group.repeat_interleave(tries)
         sample = row // self.rivals
         centre, label, rival = self.centre[sample], self.label[sample], self.rival.reshape(-1)[row]
@@ -267,7 +311,7 @@ def _safe_radius(recast: Recast) -> float:
 def _search_radius(
     problem: WdroProblem,
     geometry: Geometry,
-    network: TorchNetwork,
+    network: Evaluated,
     centre: Tensor,
     label: Tensor,
     rival: Tensor,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -20,18 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wdaverify.attacks import polish, wda, wda_pp
+from wdaverify.attacks import ensemble, polish, wda, wda_pp
 from wdaverify.attacks.ascent import Arena, Clock, Schedule
+from wdaverify.attacks.effort import Effort
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.torch_network import pick_device
 from wdaverify.engines.threads import one_thread
-from wdaverify.errors import ProblemError
 from wdaverify.ground import LARGEST
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.transport.distribution import Distribution
 
-POWERS = (1, 2, 4, 8, 16)
+SWEEPS = 2
 RADII = 12
 CLOSER = (0.125, 0.25, 0.5, 1.0)
 """The radii of the sweep where a crossing is known, relative to its distance, at order inf to 2 eps at most (zero-one)."""
@@ -44,47 +43,78 @@ def run_attacks(
     device: str = "auto",
     seed: int = 0,
     deadline: float | None = None,
-    powers: Sequence[int] = POWERS,
-    restarts: int = 2,
+    effort: Effort | None = None,
     everyone: bool = False,
 ) -> AttackOutcome:
     """Attack ``problem`` on ``device`` until done, or until ``time.monotonic()`` reaches ``deadline``.
 
-    ``powers`` are the m >= 1 of WDA(m) (order inf: 1 alone); of ``restarts`` sweeps the first starts at the samples, the
-    others, of each sample's leading rivals alone, at random points of the balls. ``everyone`` (zero-one) also looks for nearer
+    Of the sweeps that ``effort`` asks for the first starts at the samples, the others, of each sample's leading rivals alone, at
+    random points of the balls. ``everyone`` (zero-one) also looks for nearer
     crossings of samples that the budget does not reach. Points lie inside the support exactly. The same seed on the same
     device gives the same outcome, unless the deadline cuts it. On the CPU one thread is used.
     """
     started = time.monotonic()
-    if any(m < 1 for m in powers):
-        raise ProblemError(f"powers {list(powers)}: WDA(m) moves m^-p of each mass, so m >= 1 is accepted")
+    effort = Effort() if effort is None else effort
     where = pick_device(device)
-    capped = math.isinf(problem.cost.order)
-    names = {f"WDA({m})": m for m in ((1,) if capped else powers)}
+    named = _named(problem, effort)
     nothing = _no_moves(problem)
     if problem.radius == 0:
-        idle: dict[str, Distribution] = dict.fromkeys([*names, "WDA++"], nothing)
+        idle: dict[str, Distribution] = dict.fromkeys(named, nothing)
         none = dict.fromkeys(idle, 0.0)
         return AttackOutcome(idle, nothing.sample, nothing.point, 0, time.monotonic() - started, none, where.type, True)
-    clock = Clock(deadline)
+    clock = Clock(deadline, effort.budget)
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what overflows is no point, and is left out
     with torch.inference_mode(), one_thread() if where.type == "cpu" else nullcontext(), quiet:
-        arena = Arena.build(problem, where, clock, everyone=everyone)
-        found, spent = dict[str, Distribution](), dict[str, float]()
-        for name in (*names, "WDA++"):
-            begun = time.monotonic()
-            found[name] = wda_pp.attack(arena) if name not in names else wda.attack(arena, names[name])
-            spent[name] = time.monotonic() - begun
-        _sweep(arena, seed, restarts)
-        if problem.loss.rule.by_distances:
-            polish.refine_crossings(arena)
-            polish.borrow_crossings(arena)
-        else:
-            polish.refine_envelopes(arena, seed)
+        arena = Arena.build(problem, where, clock, effort, everyone=everyone)
+        found, spent = explored(arena, named, seed)
         found = {name: _brought_back(arena, d) for name, d in found.items()}
         sample, point = _collected(arena, list(found.values()))
     seconds = time.monotonic() - started
     return AttackOutcome(found, sample, point, arena.network.evaluations, seconds, spent, where.type, not clock.cut)
+
+
+def _named(problem: WdroProblem, effort: Effort) -> dict[str, int]:
+    """The named attacks and their m (0 for WDA++), in the order of the tables."""
+    powers = (1,) if math.isinf(problem.cost.order) else effort.powers
+    out = {f"WDA({m})": m for m in powers} if effort.runs("wda") else {}
+    return {**out, "WDA++": 0} if effort.runs("wda++") else out
+
+
+def explored(arena: Arena, named: dict[str, int], seed: int) -> tuple[dict[str, Distribution], dict[str, float]]:
+    """Run the attacks, the most useful first, and fill the pool: the named distributions and their seconds.
+
+    For zero-one that is what looks for crossings; WDA(m) asks for much more than a crossing, and comes last.
+    """
+    found, spent = dict[str, Distribution](), dict[str, float]()
+    crossings = arena.problem.loss.rule.by_distances
+
+    def run(names: list[str]) -> None:
+        for name in names:
+            begun = time.monotonic()
+            found[name] = wda.attack(arena, named[name]) if named[name] else wda_pp.attack(arena)
+            spent[name] = time.monotonic() - begun
+
+    run([name for name, m in named.items() if not (crossings and m)])
+    _search(arena, seed)
+    run([name for name in named if name not in found])
+    return {name: found[name] for name in named}, spent
+
+
+def _search(arena: Arena, seed: int) -> None:
+    """What fills the pool beside the named attacks."""
+    crossings, effort = arena.problem.loss.rule.by_distances, arena.effort
+    if crossings and arena.capped and effort.runs("ensemble"):
+        generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
+        ensemble.break_down(arena, generator)
+    if effort.runs("sweep"):
+        _sweep(arena, seed, effort.restarts or SWEEPS)
+    if not effort.runs("polish"):
+        return
+    if crossings:
+        polish.refine_crossings(arena)
+        polish.borrow_crossings(arena)
+    else:
+        polish.refine_envelopes(arena, seed)
 
 
 def _no_moves(problem: WdroProblem) -> Distribution:
@@ -139,18 +169,12 @@ def _sweep_groups(arena: Arena, groups: Tensor, radii: Tensor, generator: torch.
             return
         group = groups[part]
         radius = radii[:, group // arena.rivals].t().contiguous()
-        start = _random_start(arena, group, radius, generator) if k else None
+        start = None
+        if k:
+            centre = arena.centre[group // arena.rivals].repeat_interleave(radius.shape[1], dim=0)
+            start = arena.random_points(centre, radius.reshape(-1), generator)
         smooth = k % 2 == 1 and arena.problem.cost.order != 1  # see polish
         arena.ascend(group, radius, start, SWEEP, smooth=smooth)
-
-
-def _random_start(arena: Arena, group: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
-    """Random points ``[P R, n]`` of balls ``radius [P, R]``, cut by the box."""
-    centre = arena.centre[group // arena.rivals].repeat_interleave(radius.shape[1], dim=0)
-    r = radius.reshape(-1)
-    draw = torch.rand(centre.shape, generator=generator, dtype=centre.dtype, device=centre.device)
-    moved = arena.geometry.clip(centre + arena.geometry.free(r.unsqueeze(1) * (2 * draw - 1)))
-    return arena.geometry.project(moved, centre, r)
 
 
 def _brought_back(arena: Arena, found: Distribution) -> Distribution:

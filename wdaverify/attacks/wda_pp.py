@@ -90,7 +90,7 @@ def _walk(arena: Arena, row: Tensor, pace: Tensor, tried: int) -> tuple[Tensor, 
     floor = torch.zeros_like(pace)
     slots = arena.clean[row].topk(tried, dim=1).indices
     walking = (~found).nonzero().squeeze(1)
-    for k in range(STEPS):
+    for k in range(arena.effort.steps_of(STEPS)):
         if walking.numel() == 0 or arena.clock.over():
             break
         at = inside[walking]
