@@ -22,9 +22,17 @@ from wdaverify.attacks import objectives
 from wdaverify.attacks.ascent import Arena
 from wdaverify.ground import Norm
 
-ROUNDS = 8
+ROUNDS = 10
 STEPS = 20
-TURNS = (objectives.scaled, objectives.margin, objectives.margin, objectives.scaled, objectives.margin, objectives.entropy)
+TURNS = (
+    objectives.scaled,
+    objectives.margin,
+    objectives.margin,
+    objectives.scaled,
+    objectives.margin,
+    objectives.margin,
+    objectives.entropy,
+)
 FIRST = 2.0
 RISING = 0.75
 """The share of steps that must rise for a row to keep its step length."""

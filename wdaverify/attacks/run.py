@@ -106,7 +106,7 @@ def _search(arena: Arena, seed: int) -> None:
     if crossings and arena.capped and effort.runs("ensemble"):
         generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
         ensemble.break_down(arena, generator)
-    if effort.runs("sweep"):
+    elif effort.runs("sweep"):
         _sweep(arena, seed, effort.restarts or SWEEPS)
     if not effort.runs("polish"):
         return
