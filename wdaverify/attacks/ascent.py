@@ -27,6 +27,7 @@ from wdaverify.attacks.recast import Recast
 from wdaverify.attacks.torch_network import TorchNetwork
 from wdaverify.network.model import Array
 from wdaverify.problem import Norm, WdroProblem
+from wdaverify.witness.enclosure import rival_margin
 
 POOL_NUMBERS = 2**26
 """Numbers that the pool's points may take in all (512 MiB); the envelopes' capacity follows from it."""
@@ -41,6 +42,10 @@ NEAREST = 9
 """Rivals whose boundaries are looked at for how far the whole space is searched."""
 
 FARTHEST = 1e6
+
+CLEAR = 1e-12
+WIDER = 1.5
+"""How much wider than around its sample the enclosure of a margin at a crossing may be that still decides without exact arithmetic."""
 
 Visit = Callable[[Tensor, Tensor], None]
 
@@ -102,7 +107,7 @@ class Arena:
     Everything is in the terms of ``recast``. ``rival [N, J]`` are the other classes, ascending, or the functionals;
     ``clean [N, J]`` their margins at the sample; ``reach [N]`` the largest distance from it in the support, or on the whole
     space the largest that is searched. A group ``g = i J + slot`` is a sample with one of its rivals; ``pool`` has one
-    envelope per group. ``radius`` is the problem's, for order inf less what rounding may add to a distance.
+    envelope per group. A margin of ``clear [N]`` is an error in every order of summation. ``radius`` is the problem's, for order inf less what rounding may add to a distance.
     """
 
     problem: WdroProblem
@@ -115,6 +120,7 @@ class Arena:
     rival: Tensor
     clean: Tensor
     reach: Tensor
+    clear: Tensor
     pool: Pool
     clock: Clock
     effort: Effort
@@ -153,8 +159,12 @@ class Arena:
         if not problem.support.bounded:
             farthest = _search_radius(problem, geometry, network, centre, label, rival, clean)
             reach = torch.where(torch.isinf(reach), farthest, reach)
+        clear = CLEAR * (1 + clean.amax(dim=1).abs())
+        if problem.loss.rule.by_distances:
+            low, high = rival_margin(problem.network, problem.samples.x, problem.samples.y)
+            clear = torch.maximum(clear, WIDER * _tensor(high - low, device))
         return cls(
-            problem, recast, radius, network, geometry, centre, label, rival, clean, reach, pool, clock, effort, everyone
+            problem, recast, radius, network, geometry, centre, label, rival, clean, reach, clear, pool, clock, effort, everyone
         )
 
     @property

@@ -20,7 +20,6 @@ PACES = (1.05, 0.5, 0.2)
 STEPS = 40
 TRIED = 9
 HALVINGS = 44
-CLEAR = 1e-12
 
 
 def attack(arena: Arena) -> Distribution:
@@ -133,10 +132,9 @@ def _try_step(
 def bisect(arena: Arena, row: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
     """Misclassified points ``[B, n]`` on segments from correct points ``inside`` to misclassified ones ``outside``.
 
-    A margin of ``CLEAR`` (relatively) is kept where there is one, so that another order of summation sees the error too.
+    The margin ``clear`` of the arena is kept where there is one.
     """
-    clear = CLEAR * (1 + arena.clean[row].amax(dim=1).abs())
-    enough = torch.minimum(arena.largest_margin(outside, row)[0], clear)
+    enough = torch.minimum(arena.largest_margin(outside, row)[0], arena.clear[row])
     low = torch.zeros_like(inside[:, :1])
     high = torch.ones_like(low)
     point = outside.clone()
