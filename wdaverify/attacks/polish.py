@@ -10,6 +10,8 @@ the margin is ascended there, and what crosses is pulled towards the sample (doc
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -68,9 +70,18 @@ def leading(arena: Arena) -> Tensor:
 
 def _scored(arena: Arena) -> tuple[Tensor, Tensor, float]:
     """Each envelope's best score at the pool's own multiplier ``[G]``, the vertex that attains it ``[G]``, the multiplier."""
-    weight = torch.tensor(arena.problem.samples.w, dtype=torch.float64, device=arena.centre.device)
-    lam = 0.0 if arena.capped else multiplier(arena.pool, weight, arena.rivals, arena.budget, arena.worth)
+    lam = master_multiplier(arena)
     return *arena.pool.best(lam), lam
+
+
+def master_multiplier(arena: Arena) -> float:
+    """The multiplier of the restricted master on the pool; 0 at order inf, and inf for zero-one, where the nearest crossing counts."""
+    if arena.problem.loss.rule.by_distances:
+        return math.inf
+    if arena.capped:
+        return 0.0
+    weight = torch.tensor(arena.problem.samples.w, dtype=torch.float64, device=arena.centre.device)
+    return multiplier(arena.pool, weight, arena.rivals, arena.budget, arena.worth)
 
 
 def _leading(arena: Arena, score: Tensor) -> Tensor:

@@ -129,12 +129,21 @@ class Pool:
         score, vertex = torch.where(present, self.value - multiplier * self.cost, -torch.inf).max(dim=1)
         return score, vertex
 
-    def vertices(self) -> tuple[Tensor, Tensor]:
-        """Groups ``[M]`` and points ``[M, n]`` of every vertex but the clean ones, then of the nearest crossings."""
+    def vertices(self, multiplier: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Groups ``[M]`` and points ``[M, n]`` of every vertex but the clean ones, then of the nearest crossings.
+
+        With each its loss at a multiplier, ``multiplier c - v``, or for inf its distance; a crossing's margin is taken for 0.
+        """
         kept = torch.isfinite(self.cost[:, 1:])
         group = kept.nonzero()[:, 0]
         crossed = (torch.isfinite(self.near) & (self.near > 0)).nonzero().squeeze(1)
-        return torch.cat([group, crossed]), torch.cat([self.point[kept], self.near_point[crossed]])
+        cost, near = self.cost[:, 1:][kept], self.near[crossed]
+        if math.isinf(multiplier):
+            loss, near_loss = cost, near
+        else:
+            loss, near_loss = multiplier * cost - self.value[:, 1:][kept], multiplier * self.price.of(near)
+        points = torch.cat([self.point[kept], self.near_point[crossed]])
+        return torch.cat([group, crossed]), points, torch.cat([loss, near_loss])
 
 
 def multiplier(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -182,29 +182,40 @@ def portions(count: int, deadline: float) -> Iterator[slice]:
         yield slice(first, first + _PORTION)
 
 
+@dataclass(frozen=True, eq=False)
+class Valued:
+    """What the attacks are worth: ``witnesses`` by name, ``mixture`` the last and never below another; ``complete`` unless time ran out."""
+
+    witnesses: dict[str, Witness]
+    complete: bool
+
+
 def valued(
     problem: WdroProblem, outcome: AttackOutcome, deadline: float = math.inf, pool: AtomPool | None = None
-) -> dict[str, Witness]:
+) -> Valued:
     """What every named distribution is worth, and the best ``mixture`` of every point that the attacks visited and kept.
 
-    The mixture is never below any one of them. What the deadline leaves no time for is left out, and is no bound. ``pool``
-    is where the mixture's atoms are put, see ``nominal_pool``.
+    What the deadline leaves no time for is left out, and is no bound; the mixture is that of what was valued until then. ``pool``
+    is where its atoms are put, see ``nominal_pool``.
     """
-    out: dict[str, Witness] = {}
+    pool = nominal_pool(problem) if pool is None else pool
+    sample, point = outcome.sample, outcome.point  # those of the named distributions among them
+    complete, begun = True, time.monotonic()
+    for part in portions(sample.size, deadline):
+        fill_pool(problem, pool, sample[part], point[part])
+        done = min(part.stop, sample.size)
+        reserve = (time.monotonic() - begun) / max(done, 1) * 2 * len(problem.samples)  # for the mixture itself
+        if done < sample.size and time.monotonic() + reserve >= deadline:
+            complete = False
+            break
+    complete = complete and (sample.size == 0 or time.monotonic() < deadline)
+    plan = solve_master(pool, problem.samples.w, budget(problem)).plan.distribution(problem.samples.y)
+    mixture, out = evaluate(problem, plan), dict[str, Witness]()
     for name, proposal in outcome.distributions.items():
         if time.monotonic() >= deadline:
-            return out
+            return Valued({**out, "mixture": max((mixture, *out.values()), key=lambda w: w.lower)}, complete=False)
         out[name] = evaluate(problem, proposal)
-    pool = nominal_pool(problem) if pool is None else pool
-    for proposal in outcome.distributions.values():
-        fill_pool(problem, pool, proposal.sample, proposal.point)
-    for part in portions(outcome.sample.size, deadline):
-        fill_pool(problem, pool, outcome.sample[part], outcome.point[part])
-    if time.monotonic() >= deadline:
-        return out
-    plan = solve_master(pool, problem.samples.w, budget(problem)).plan.distribution(problem.samples.y)
-    out["mixture"] = max((evaluate(problem, plan), *out.values()), key=lambda w: w.lower)
-    return out
+    return Valued({**out, "mixture": max((mixture, *out.values()), key=lambda w: w.lower)}, complete)
 
 
 def attack(
@@ -229,11 +240,12 @@ def attack(
     with deciding_until(deadline):
         refuse_overflow(problem)
         outcome = launch(problem, device=asked.device, seed=asked.seed, deadline=until)
-        witnesses = valued(problem, outcome, deadline)
+        worth = valued(problem, outcome, deadline)
+        witnesses = worth.witnesses
         best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
         nominal = nominal_bracket(problem)[0]
     values = {name: witness.lower for name, witness in witnesses.items()}
-    finished = outcome.finished and "mixture" in values
+    finished = outcome.finished and worth.complete
     notices = () if finished else ("the time limit cut the attacks short",)
     for name, value in values.items():
         LOGGER.info("attack %s: %r", name, value)
