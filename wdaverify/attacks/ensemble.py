@@ -1,7 +1,9 @@
-"""The ensemble: samples that stand are attacked in balls of their own again and again, each time by another objective from another start.
+"""The ensemble: samples are attacked in balls of their own again and again, each time by another objective from another start.
 
-A round takes every sample of which no crossing is near enough, with all its rivals. From a point of the ball ``||x - x_i|| <= r``
-(the sample itself in the first round, then random ones) with the gradient g of the round's objective (see ``objectives``)
+At order inf a round takes the samples that stand, with all their rivals, in the ball of the radius; else (zero-one) those whose
+crossing the budget may buy, with their nearest rivals, in balls of a share f of the nearest crossing's distance, where f is kept
+while it succeeds and goes half-way to 1 where it fails. From a point of the ball ``||x - x_i|| <= r``
+(the sample itself in the first round, then random ones, or the crossing drawn in) with the gradient g of the round's objective (see ``objectives``)
 
     y = project(x_k + a r direction(g)),    x_(k+1) = project(x_k + 3/4 (y - x_k) + 1/4 (x_k - x_(k-1)))
 
@@ -18,12 +20,19 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from wdaverify.attacks import objectives
+from wdaverify.attacks import objectives, polish
 from wdaverify.attacks.ascent import Arena
 from wdaverify.ground import Norm
 
 ROUNDS = 10
 STEPS = 20
+NEAR_ROUNDS = 10
+NEAR_STEPS = 15
+NEAR_RIVALS = 5
+SHARE = 0.6
+CLOSEST = 0.99
+BEYOND_FIRST, BEYOND = 9.0, 1.5
+"""How many times as far as the budget reaches the crossings of samples may be that are attacked: at first, later."""
 TURNS = (
     objectives.scaled,
     objectives.margin,
@@ -49,8 +58,58 @@ def break_down(arena: Arena, generator: torch.Generator) -> None:
         for part in arena.batches(standing.numel(), arena.rivals):
             if arena.clock.over():
                 return
-            rows = _opened(arena, standing[part], generator if k else None)
-            _climb(arena, rows, TURNS[k % len(TURNS)], steps)
+            row = standing[part].repeat_interleave(arena.rivals)
+            slot = torch.arange(arena.rivals, device=row.device).repeat(part.stop - part.start)
+            radius = torch.full_like(arena.reach[row], arena.radius)
+            start = arena.random_points(arena.centre[row], radius, generator) if k else None
+            _climb(arena, _opened(arena, row, slot, radius, start), TURNS[k % len(TURNS)], steps)
+
+
+def draw_near(arena: Arena, generator: torch.Generator) -> None:
+    """Look for crossings nearer than those known (finite orders); the nearest go to the pool."""
+    steps = arena.effort.steps_of(NEAR_STEPS)
+    share = torch.full_like(arena.reach, SHARE)
+    for k in range(arena.effort.restarts or NEAR_ROUNDS):
+        if arena.clock.over():
+            return
+        nearest, before = arena.nearest(), arena.pool.near.clone()
+        asked = torch.isfinite(nearest) & (nearest > 0) & arena.affordable(BEYOND if k else BEYOND_FIRST)
+        sample = asked.nonzero().squeeze(1)
+        contending = _contending(arena, NEAR_RIVALS if k else arena.rivals)
+        for part in arena.batches(sample.numel(), contending.shape[1]):
+            if arena.clock.over():
+                break
+            some = sample[part]
+            row, slot = some.repeat_interleave(contending.shape[1]), contending[some].reshape(-1)
+            radius = (share * nearest)[row]
+            start = None
+            if k % 2:
+                start = arena.random_points(arena.centre[row], radius, generator)
+            elif k:
+                start = _drawn_in(arena, row, slot, radius, share[row])
+            _climb(arena, _opened(arena, row, slot, radius, start), TURNS[k % len(TURNS)], steps)
+        closer = (arena.pool.near < before).nonzero().squeeze(1)
+        for part in arena.batches(closer.numel(), 2):
+            polish.pull_in(arena, closer[part])
+        share = torch.where(arena.nearest() < nearest, share, 0.5 * (1 + share)).clamp(max=CLOSEST)
+
+
+def _contending(arena: Arena, count: int) -> Tensor:
+    """The slots ``[N, count]`` of each sample's rivals of nearest crossings, then of largest margins at the sample."""
+    near = arena.pool.near.reshape(arena.clean.shape)
+    known = torch.isfinite(near)
+    worst = near.masked_fill(~known, 0.0).amax() + 1
+    rank = torch.where(known, -near, arena.clean - arena.clean.amax() - worst)
+    return rank.topk(min(count, arena.rivals), dim=1).indices
+
+
+def _drawn_in(arena: Arena, row: Tensor, slot: Tensor, radius: Tensor, share: Tensor) -> Tensor:
+    """The crossings to rivals, drawn in towards their samples into the balls; the samples where there is none."""
+    group, centre = row * arena.rivals + slot, arena.centre[row]
+    known = torch.isfinite(arena.pool.near[group]).unsqueeze(1)
+    delta = torch.where(known, arena.pool.near_point[group] - centre, 0.0)
+    moved = arena.geometry.clip(centre + share.unsqueeze(1) * delta)
+    return arena.geometry.project(moved, centre, radius)
 
 
 @dataclass
@@ -78,14 +137,11 @@ class _Rows:
             setattr(self, field.name, getattr(self, field.name)[kept])
 
 
-def _opened(arena: Arena, sample: Tensor, generator: torch.Generator | None) -> _Rows:
-    """All rivals of samples ``[P]``, from the samples or from random points of their balls."""
-    row = sample.repeat_interleave(arena.rivals)
+def _opened(arena: Arena, row: Tensor, slot: Tensor, radius: Tensor, start: Tensor | None) -> _Rows:
+    """Rows of samples ``row [B]`` with rivals ``slot [B]`` in balls ``radius [B]``, at the samples where there is no ``start``."""
     centre = arena.centre[row]
-    radius = torch.full_like(centre[:, 0], arena.radius)
-    x = centre.clone() if generator is None else arena.random_points(centre, radius, generator)
+    x = centre if start is None else start
     low, zero = torch.full_like(radius, -torch.inf), torch.zeros_like(radius)
-    slot = torch.arange(arena.rivals, device=row.device).repeat(sample.numel())
     return _Rows(
         row, slot, centre, radius, x, x, low, x, torch.zeros_like(x), zero + FIRST, low, zero, low, zero.bool()
     )

@@ -145,7 +145,7 @@ def borrow_crossings(arena: Arena) -> None:
     mine = missing.repeat_interleave(arena.rivals)
     group = (mine & torch.isfinite(arena.pool.near)).nonzero().squeeze(1)
     for part in arena.batches(group.shape[0], 2):
-        _pull_in(arena, group[part])
+        pull_in(arena, group[part])
     before = torch.full_like(arena.pool.near, torch.inf)
     for _ in range(APPROACHES):
         group = (mine & (arena.pool.near < before)).nonzero().squeeze(1)  # the others would be asked the same again
@@ -210,10 +210,10 @@ def _shrink(arena: Arena, group: Tensor, shrink: float) -> None:
     centre = arena.centre[sample]
     start = centre.unsqueeze(1) + factor[:, None] * (point - centre).unsqueeze(1)
     arena.ascend(group, near.unsqueeze(1) * factor, arena.geometry.clip(start), CLIMB)
-    _pull_in(arena, group)
+    pull_in(arena, group)
 
 
-def _pull_in(arena: Arena, group: Tensor) -> None:
+def pull_in(arena: Arena, group: Tensor) -> None:
     """Bisect the rays from the samples to the crossings of groups ``[P]``; each sample's nearest goes to the rival it crosses to."""
     sample = group // arena.rivals
     centre = arena.centre[sample]

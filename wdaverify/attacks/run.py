@@ -103,10 +103,10 @@ def explored(arena: Arena, named: dict[str, int], seed: int) -> tuple[dict[str, 
 def _search(arena: Arena, seed: int) -> None:
     """What fills the pool beside the named attacks."""
     crossings, effort = arena.problem.loss.rule.by_distances, arena.effort
-    if crossings and arena.capped and effort.runs("ensemble"):
+    if crossings and effort.runs("ensemble"):
         generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
-        ensemble.break_down(arena, generator)
-    elif effort.runs("sweep"):
+        (ensemble.break_down if arena.capped else ensemble.draw_near)(arena, generator)
+    if effort.runs("sweep") and not (crossings and arena.capped and effort.runs("ensemble")):
         _sweep(arena, seed, effort.restarts or SWEEPS)
     if not effort.runs("polish"):
         return
