@@ -85,36 +85,49 @@ def explored(arena: Arena, named: dict[str, int], seed: int) -> tuple[dict[str, 
 
     For zero-one that is what looks for crossings; WDA(m) asks for much more than a crossing, and comes last.
     """
-    found, spent = dict[str, Distribution](), dict[str, float]()
-    crossings = arena.problem.loss.rule.by_distances
+    found, spent = dict[str, Distribution](), {**dict.fromkeys(named, 0.0), "WDA++": 0.0}
+    crossings, flips = arena.problem.loss.rule.by_distances, wda_pp.Flips.none(arena)
 
-    def run(names: list[str]) -> None:
-        for name in names:
-            begun = time.monotonic()
-            found[name] = wda.attack(arena, named[name]) if named[name] else wda_pp.attack(arena)
-            spent[name] = time.monotonic() - begun
+    def walk(*paces: float) -> None:
+        begun = time.monotonic()
+        for pace in paces if "WDA++" in named else ():
+            flips.walk(arena, pace)
+            found["WDA++"] = flips.bought(arena)
+        spent["WDA++"] += time.monotonic() - begun
 
-    run([name for name, m in named.items() if not (crossings and m)])
-    _search(arena, seed)
-    run([name for name in named if name not in found])
-    return {name: found[name] for name in named}, spent
+    def climb() -> None:
+        for name, m in named.items():
+            if m:
+                begun = time.monotonic()
+                found[name] = wda.attack(arena, m)
+                spent[name] = time.monotonic() - begun
 
-
-def _search(arena: Arena, seed: int) -> None:
-    """What fills the pool beside the named attacks."""
-    crossings, effort = arena.problem.loss.rule.by_distances, arena.effort
-    if crossings and effort.runs("ensemble"):
-        generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
-        (ensemble.break_down if arena.capped else ensemble.draw_near)(arena, generator)
-    if effort.runs("sweep") and not (crossings and arena.capped and effort.runs("ensemble")):
-        _sweep(arena, seed, effort.restarts or SWEEPS)
-    if not effort.runs("polish"):
-        return
+    generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
+    ensembles = crossings and arena.effort.runs("ensemble")
     if crossings:
-        polish.refine_crossings(arena)
-        polish.borrow_crossings(arena)
+        walk(wda_pp.PACES[0])
+        if ensembles:
+            (ensemble.break_down if arena.capped else ensemble.draw_near)(arena, generator)
+        walk(*wda_pp.PACES[1:])
     else:
+        climb()
+        walk(*wda_pp.PACES)
+    if arena.effort.runs("sweep") and not (arena.capped and ensembles):
+        _sweep(arena, seed, arena.effort.restarts or SWEEPS)
+    if arena.effort.runs("polish"):
+        _polish(arena, seed)
+    if crossings:
+        climb()
+    return {name: found[name] for name in named}, {name: spent[name] for name in named}
+
+
+def _polish(arena: Arena, seed: int) -> None:
+    """Refine the pool."""
+    if not arena.problem.loss.rule.by_distances:
         polish.refine_envelopes(arena, seed)
+        return
+    polish.refine_crossings(arena)
+    polish.borrow_crossings(arena)
 
 
 def _no_moves(problem: WdroProblem) -> Distribution:

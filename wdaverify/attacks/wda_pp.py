@@ -8,6 +8,8 @@ of it where ``d_i <= eps`` (docs/theory.md, sections 4 and 10; Le, Dao, Nguyen, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,25 +26,36 @@ FINE = 2.0**-44
 """Of a segment: so short a piece of it is not divided."""
 
 
-def attack(arena: Arena) -> Distribution:
-    """The distribution of WDA++; samples that are misclassified already, or never flip, stay where they are."""
-    count = arena.centre.shape[0]
-    points = arena.centre.clone()
-    distance = arena.reach.new_full((count,), torch.inf)
-    tried = min(TRIED, arena.rivals)
-    for pace in PACES:
-        for part in arena.batches(count, tried):
+@dataclass
+class Flips:
+    """The nearest misclassified ``point [N, n]`` of every sample that was walked to so far, and its ``distance [N]``, inf where none is."""
+
+    point: Tensor
+    distance: Tensor
+
+    @classmethod
+    def none(cls, arena: Arena) -> Flips:
+        """Nothing was walked to."""
+        return cls(arena.centre.clone(), torch.full_like(arena.reach, torch.inf))
+
+    def walk(self, arena: Arena, pace: float) -> None:
+        """Walk from every sample at a pace."""
+        tried = min(TRIED, arena.rivals)
+        for part in arena.batches(self.distance.numel(), tried):
             if arena.clock.over():
-                break
-            sample = torch.arange(part.start, part.stop, device=points.device)
-            point, far = _flipped(arena, sample, pace, tried)
-            nearer = far < distance[part]
-            distance[part] = torch.where(nearer, far, distance[part])
-            points[part] = torch.where(nearer.unsqueeze(1), point, points[part])
-    if arena.problem.loss.rule.entropy:  # a flip need not raise the sum over all rivals
-        after = arena.loss(arena.margins(points, torch.arange(count, device=points.device)))
-        distance = distance.masked_fill(after <= arena.loss(arena.clean), torch.inf)
-    return _buy(arena, points, distance)
+                return
+            point, far = _flipped(arena, torch.arange(part.start, part.stop, device=self.point.device), pace, tried)
+            nearer = far < self.distance[part]
+            self.distance[part] = torch.where(nearer, far, self.distance[part])
+            self.point[part] = torch.where(nearer.unsqueeze(1), point, self.point[part])
+
+    def bought(self, arena: Arena) -> Distribution:
+        """The distribution of WDA++; samples that are misclassified already, or never flip, stay where they are."""
+        distance = self.distance
+        if arena.problem.loss.rule.entropy:  # a flip need not raise the sum over all rivals
+            after = arena.loss(arena.margins(self.point, torch.arange(distance.numel(), device=distance.device)))
+            distance = distance.masked_fill(after <= arena.loss(arena.clean), torch.inf)
+        return _buy(arena, self.point, distance)
 
 
 def _buy(arena: Arena, points: Tensor, distance: Tensor) -> Distribution:
