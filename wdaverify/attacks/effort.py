@@ -8,7 +8,8 @@ from wdaverify.errors import ProblemError
 from wdaverify.given import listed, settle, whole, word
 
 STAGES = ("wda", "wda++", "ensemble", "sweep", "polish")
-"""WDA(m); WDA++; the ensemble at order inf; every rival at many radii; what the master will look at once more."""
+"""WDA(m); WDA++; the ensemble (zero-one); the sweep of every rival at many radii (at order inf, zero-one, the ensemble stands in for
+it); the polish of what the master will look at."""
 POWERS = (1, 2, 4, 8, 16)
 _MOST = 2**31
 
@@ -55,3 +56,8 @@ class Effort:
     def steps_of(self, own: int) -> int:
         """The steps of an ascent whose own number is ``own``."""
         return own if self.steps is None else self.steps
+
+
+def effort_of(attacks: object, powers: object, steps: object, restarts: object, rivals: object, budget: object) -> Effort:
+    """The effort that words of a caller mean, as ``Effort`` takes them."""
+    return Effort(attacks=attacks, powers=powers, steps=steps, restarts=restarts, rivals=rivals, budget=budget)  # type: ignore[arg-type]
