@@ -26,7 +26,7 @@ from wdaverify.attacks.pool import Pool, Price
 from wdaverify.attacks.recast import Recast
 from wdaverify.attacks.torch_network import TorchNetwork
 from wdaverify.network.model import Array
-from wdaverify.problem import Norm, WdroProblem
+from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
 from wdaverify.witness.enclosure import rival_margin
 
 POOL_NUMBERS = 2**26
@@ -66,6 +66,30 @@ class Evaluated(Protocol):
         """Logits ``[B, K]``, an objective ``[B]`` and its gradient ``[B, n]``."""
 
 
+class Asked(Protocol):
+    """What the attacks ask of a question: a ``WdroProblem``, or one about a module."""
+
+    @property
+    def cost(self) -> GroundCost:
+        """Norm and order."""
+
+    @property
+    def samples(self) -> Samples:
+        """Points, labels, weights."""
+
+    @property
+    def support(self) -> Support:
+        """The box."""
+
+    @property
+    def loss(self) -> Loss:
+        """The loss."""
+
+    @property
+    def radius(self) -> float:
+        """The radius."""
+
+
 class Clock:
     """A deadline in ``time.monotonic()`` seconds and a budget of evaluations; it remembers whether either has cut anything short."""
 
@@ -75,9 +99,14 @@ class Clock:
         self.budget = budget
         self.network: Evaluated | None = None
         self.cut = False
+        self.tell: Callable[[int], None] | None = None
+        self._told = -math.inf
 
     def over(self) -> bool:
-        """Whether to stop here; only asked where something is left to do."""
+        """Whether to stop here; only asked where something is left to do. Twice a second ``tell`` hears of the evaluations."""
+        if self.tell is not None and self.network is not None and time.monotonic() >= self._told + 0.5:
+            self._told = time.monotonic()
+            self.tell(self.network.evaluations)
         if self.deadline is not None and time.monotonic() >= self.deadline:
             self.cut = True
         if self.budget is not None and self.network is not None and self.network.evaluations >= self.budget:
@@ -110,8 +139,7 @@ class Arena:
     envelope per group. A margin of ``clear [N]`` is an error in every order of summation. ``radius`` is the problem's, for order inf less what rounding may add to a distance.
     """
 
-    problem: WdroProblem
-    recast: Recast
+    problem: Asked
     radius: float
     network: Evaluated
     geometry: Geometry
@@ -137,16 +165,45 @@ class Arena:
         everyone: bool = False,
     ) -> Arena:
         """Copy the problem to ``device`` and evaluate the clean points."""
-        effort = Effort() if effort is None else effort
         recast = Recast.of(problem)
-        radius = _safe_radius(recast)
-        network = TorchNetwork(recast.graph, device, recast.fixed)
         fixed = None if recast.fixed is None else torch.tensor(recast.fixed, device=device)
         lower, upper, centre = (_tensor(v, device) for v in (recast.lower, recast.upper, recast.centre))
-        geometry = Geometry(problem.cost.norm, lower, upper, fixed)
         label, rival = (
             torch.tensor(np.array(v), dtype=torch.int64, device=device) for v in (recast.label, recast.rival)
         )
+        width = None
+        if problem.loss.rule.by_distances:
+            low, high = rival_margin(problem.network, problem.samples.x, problem.samples.y)
+            width = _tensor(high - low, device)
+        return cls.opened(
+            problem,
+            TorchNetwork(recast.graph, device, recast.fixed),
+            Geometry(problem.cost.norm, lower, upper, fixed),
+            (centre, label, rival),
+            clock,
+            effort,
+            radius=_safe_radius(recast),
+            width=width,
+            everyone=everyone,
+        )
+
+    @classmethod
+    def opened(
+        cls,
+        problem: Asked,
+        network: Evaluated,
+        geometry: Geometry,
+        samples: tuple[Tensor, Tensor, Tensor],
+        clock: Clock,
+        effort: Effort | None = None,
+        *,
+        radius: float,
+        width: Tensor | None = None,
+        everyone: bool = False,
+    ) -> Arena:
+        """The arena of any network: ``samples`` are its centres, labels and rivals, ``width [N]`` that of margins' enclosures."""
+        effort = Effort() if effort is None else effort
+        centre, label, rival = samples
         clock.network = network
         clean = network.margins(centre, label).gather(1, rival)
         if effort.rivals is not None and effort.rivals < clean.shape[1]:
@@ -160,11 +217,9 @@ class Arena:
             farthest = _search_radius(problem, geometry, network, centre, label, rival, clean)
             reach = torch.where(torch.isinf(reach), farthest, reach)
         clear = CLEAR * (1 + clean.amax(dim=1).abs())
-        if problem.loss.rule.by_distances:
-            low, high = rival_margin(problem.network, problem.samples.x, problem.samples.y)
-            clear = torch.maximum(clear, WIDER * _tensor(high - low, device))
+        clear = clear if width is None else torch.maximum(clear, WIDER * width)
         return cls(
-            problem, recast, radius, network, geometry, centre, label, rival, clean, reach, clear, pool, clock, effort, everyone
+            problem, radius, network, geometry, centre, label, rival, clean, reach, clear, pool, clock, effort, everyone
         )
 
     @property
@@ -319,7 +374,7 @@ def _safe_radius(recast: Recast) -> float:
 
 
 def _search_radius(
-    problem: WdroProblem,
+    problem: Asked,
     geometry: Geometry,
     network: Evaluated,
     centre: Tensor,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from wdaverify.attacks import objectives, polish
+from wdaverify.attacks import objectives, polish, wda
 from wdaverify.attacks.ascent import Arena
 from wdaverify.ground import Norm
 
@@ -63,6 +63,21 @@ def break_down(arena: Arena, generator: torch.Generator) -> None:
             radius = torch.full_like(arena.reach[row], arena.radius)
             start = arena.random_points(arena.centre[row], radius, generator) if k else None
             _climb(arena, _opened(arena, row, slot, radius, start), TURNS[k % len(TURNS)], steps)
+
+
+def climb(arena: Arena, generator: torch.Generator) -> None:
+    """Losses that rise with the margin: WDA's balls once more, the leading rivals from random points (``restarts`` times; none by itself)."""
+    powers = (1,) if arena.capped else arena.effort.powers
+    for k in range(arena.effort.restarts or 0):
+        group = polish.leading(arena)
+        for part in arena.batches(group.numel(), len(powers)):
+            if arena.clock.over():
+                return
+            some = group[part]
+            centre = arena.centre[some // arena.rivals].repeat_interleave(len(powers), dim=0)
+            radius = arena.radius * arena.reach.new_tensor(powers).expand(some.numel(), -1)
+            start = arena.random_points(centre, radius.reshape(-1), generator)
+            arena.ascend(some, radius, start, wda.CLIMB, smooth=k % 2 == 1 and arena.problem.cost.order != 1)
 
 
 def draw_near(arena: Arena, generator: torch.Generator) -> None:

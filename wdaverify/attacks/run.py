@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wdaverify.attacks import ensemble, polish, wda, wda_pp
-from wdaverify.attacks.ascent import Arena, Clock, Schedule
+from wdaverify.attacks.ascent import Arena, Asked, Clock, Schedule
 from wdaverify.attacks.effort import Effort
 from wdaverify.attacks.outcome import AttackOutcome
+from wdaverify.attacks.recast import Recast
 from wdaverify.attacks.torch_network import pick_device
 from wdaverify.engines.threads import one_thread
 from wdaverify.ground import LARGEST
@@ -56,7 +57,7 @@ def run_attacks(
     started = time.monotonic()
     effort = Effort() if effort is None else effort
     where = pick_device(device)
-    named = _named(problem, effort)
+    named = named_attacks(problem, effort)
     nothing = _no_moves(problem)
     if problem.radius == 0:
         idle: dict[str, Distribution] = dict.fromkeys(named, nothing)
@@ -65,15 +66,15 @@ def run_attacks(
     clock = Clock(deadline, effort.budget)
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what overflows is no point, and is left out
     with torch.inference_mode(), one_thread() if where.type == "cpu" else nullcontext(), quiet:
-        arena = Arena.build(problem, where, clock, effort, everyone=everyone)
+        arena, recast = Arena.build(problem, where, clock, effort, everyone=everyone), Recast.of(problem)
         found, spent = explored(arena, named, seed)
-        found = {name: _brought_back(arena, d) for name, d in found.items()}
-        sample, point = _collected(arena, list(found.values()))
+        found = {name: _brought_back(recast, d) for name, d in found.items()}
+        sample, point = _collected(arena, recast, list(found.values()))
     seconds = time.monotonic() - started
     return AttackOutcome(found, sample, point, arena.network.evaluations, seconds, spent, where.type, not clock.cut)
 
 
-def _named(problem: WdroProblem, effort: Effort) -> dict[str, int]:
+def named_attacks(problem: Asked, effort: Effort) -> dict[str, int]:
     """The named attacks and their m (0 for WDA++), in the order of the tables."""
     powers = (1,) if math.isinf(problem.cost.order) else effort.powers
     out = {f"WDA({m})": m for m in powers} if effort.runs("wda") else {}
@@ -112,6 +113,8 @@ def explored(arena: Arena, named: dict[str, int], seed: int) -> tuple[dict[str, 
     else:
         climb()
         walk(*wda_pp.PACES)
+    if arena.effort.runs("ensemble") and not crossings:
+        ensemble.climb(arena, generator)
     if arena.effort.runs("sweep") and not (arena.capped and ensembles):
         _sweep(arena, seed, arena.effort.restarts or SWEEPS)
     if arena.effort.runs("polish"):
@@ -190,22 +193,27 @@ def _sweep_groups(arena: Arena, groups: Tensor, radii: Tensor, generator: torch.
         arena.ascend(group, radius, start, SWEEP, smooth=smooth)
 
 
-def _brought_back(arena: Arena, found: Distribution) -> Distribution:
+def _brought_back(recast: Recast, found: Distribution) -> Distribution:
     """A named distribution without the moves that did not find back into the support."""
-    point, good = arena.recast.back(found.sample, found.point)
+    point, good = recast.back(found.sample, found.point)
     return Distribution(found.sample[good], point[good], found.mass[good])
 
 
-def _collected(arena: Arena, found: list[Distribution]) -> tuple[NDArray[np.int64], Array]:
+def _collected(arena: Arena, recast: Recast, found: list[Distribution]) -> tuple[NDArray[np.int64], Array]:
     """The pool's points, those that the master is most likely to use first, then those of the named distributions.
 
     So the mixture is never worse than any of them, and little worse where there is no time for all.
     """
+    sample, point = ranked(arena)
+    points, good = recast.back(sample, point)
+    samples = np.concatenate([sample[good], *(d.sample for d in found)]).astype(np.int64)
+    return samples, np.concatenate([points[good], *(d.point for d in found)])
+
+
+def ranked(arena: Arena) -> tuple[NDArray[np.int64], Array]:
+    """Samples ``[M]`` and points ``[M, n]`` of the pool, those that the master is most likely to use first."""
     group, point, regret = arena.pool.vertices(polish.master_multiplier(arena))
     sample = torch.div(group, arena.rivals, rounding_mode="floor")
     least = torch.full_like(arena.reach, torch.inf).scatter_reduce(0, sample, regret, "amin")
     first = (regret - least[sample]).argsort(stable=True)
-    sample, point = sample[first].cpu().numpy(), point[first].cpu().numpy()
-    points, good = arena.recast.back(sample, point)
-    samples = np.concatenate([sample[good], *(d.sample for d in found)]).astype(np.int64)
-    return samples, np.concatenate([points[good], *(d.point for d in found)])
+    return sample[first].cpu().numpy(), point[first].cpu().numpy()
