@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wdaverify.attacks.effort import Effort
+from wdaverify.attacks.effort import POWERS, effort_of
 from wdaverify.attacks.torch_network import pick_device
 from wdaverify.doors.torch_module import refuse_unready
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
@@ -37,13 +37,23 @@ def attack_module(
     order: Any = 1,
     loss: Any = "margin",
     weights: Any = None,
+    cost_weights: Any = None,
+    label_cost: Any = math.inf,
+    functionals: Any = None,
     clip: Any = False,
+    logits: Any = False,
     device: Any = "auto",
     seed: Any = 0,
     time_limit: Any = None,
-    effort: Effort | None = None,
+    attacks: Any = MODULE_STAGES,
+    powers: Any = POWERS,
+    steps: Any = None,
+    restarts: Any = None,
+    rivals: Any = None,
+    budget: Any = None,
     batch: Any = 64,
     progress: Any = False,
+    notices: tuple[str, ...] = (),
 ) -> ModuleAttackResult:
     """Lower bounds of ``V(radius)`` of any module or callable with gradients, evaluated by itself in floating point.
 
@@ -52,15 +62,22 @@ def attack_module(
             where its weights are; a callable on ``device``.
         X, y, radius, support, norm, order, loss, weights, clip: as ``wdaverify.question``; points of any shape, fixed labels, a box
             or all of R^n, and the losses margin, zero-one, hinge, cw and cross-entropy.
-        device, seed, time_limit, effort: as the attacks take them.
+        cost_weights, label_cost, functionals, logits: refused, unless they say nothing.
+        device, seed, time_limit, attacks, powers, steps, restarts, rivals, budget: as ``wdro.attacking.attack``.
         batch: points that the module is given at a time, which bounds its memory.
         progress: True writes a line to stderr; or a function of evaluations and seconds.
+        notices: go to the result.
 
     Raises:
         InputError: anything that cannot be used, in one line.
     """
     if not callable(module):
         raise NetworkError(f"model {told(module)}: a torch.nn.Module or a callable on tensors is accepted")
+    for word, given in (("cost_weights", cost_weights), ("functionals", functionals), ("logits", logits or None)):
+        if given is not None:
+            raise ProblemError(f"{word} of a module that evaluates itself: leave it out; networks that are graphs take it")
+    if label_cost != math.inf:
+        raise ProblemError("label_cost of a module that evaluates itself: labels stay there; leave it out")
     name = getattr(module, "original_name", type(module).__name__) if isinstance(module, torch.nn.Module) else "callable"
     dtype, where = torch.float32, None
     if isinstance(module, torch.nn.Module):
@@ -96,15 +113,18 @@ def attack_module(
         asked,
         real("radius", radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
     )
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise ProblemError(f"progress {told(progress)}: True, False or a function is accepted")
     tell = told_on_stderr() if progress is True else progress or None
     return module_attack(
         question,
         device=where,
         seed=whole("seed", seed, "a whole number >= 0 (and below 2^63)", lambda s: 0 <= s < 2**63),
         time_limit=seconds_of("time limit", time_limit),
-        effort=Effort(attacks=MODULE_STAGES) if effort is None else effort,
+        effort=effort_of(attacks, powers, steps, restarts, rivals, budget),
         batch=whole("batch", batch, "a whole number >= 1", lambda b: b >= 1),
         progress=tell,
+        notices=notices,
     )
 
 

@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,7 @@ def module_attack(
     effort: Effort,
     batch: int,
     progress: Callable[[int, float], None] | None = None,
+    notices: tuple[str, ...] = (),
 ) -> ModuleAttackResult:
     """Attack a module on ``device``, at most ``batch`` points at a time; ``progress`` hears of evaluations and seconds.
 
@@ -140,7 +141,7 @@ def module_attack(
     clock.tell = None if progress is None else lambda evaluations: progress(evaluations, time.monotonic() - begun)
     with torch.no_grad(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         valuing = _Valuing(question, network, device)
-        arena, notices = _arena(question, network, device, clock, effort)
+        arena, said = _arena(question, network, device, clock, effort)
         named = named_attacks(question, effort)
         found = explored(arena, named, seed)[0] if question.radius > 0 else {}
         sample, point = ranked(arena) if question.radius > 0 else valuing.nobody
@@ -173,7 +174,7 @@ def module_attack(
         dtype=str(question.dtype).removeprefix("torch."),
         seed=seed,
         finished=not clock.cut,
-        notices=(*notices, *cut),
+        notices=(*notices, *said, *cut),
     )
 
 
@@ -194,8 +195,6 @@ def _arena(
         torch.tensor(np.array(v), dtype=torch.float64, device=device)
         for v in (question.support.lower, question.support.upper, samples.x)
     )
-    from dataclasses import replace
-
     arena = Arena.opened(
         question,
         network,
