@@ -39,6 +39,8 @@ class ModuleNetwork:
         Raises:
             NetworkError: the module gives something else.
         """
+        if x.shape[0] == 0:
+            return x.new_zeros((0, self.outputs))
         with torch.no_grad():
             return torch.cat([self._asked(part) for part in x.split(self._batch)])
 
@@ -60,6 +62,8 @@ class ModuleNetwork:
 
     def climbed(self, x: Tensor, label: Tensor, rival: Tensor, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
         """Scores ``[B, K]``, an objective's values ``[B]`` and its gradient ``[B, n]``."""
+        if x.shape[0] == 0:
+            return x.new_zeros((0, self.outputs)), x.new_zeros(0), torch.zeros_like(x)
         out: list[tuple[Tensor, Tensor, Tensor]] = []
         for part, y, j in zip(*(v.split(self._batch) for v in (x, label, rival)), strict=True):
             with torch.enable_grad():
@@ -83,7 +87,7 @@ class ModuleNetwork:
             raise NetworkError(
                 f"the module gives {got} for {x.shape[0]} points of shape {list(self._shape)}: one tensor of scores [B, K] is accepted"
             )
-        z = z.double().reshape(x.shape[0], -1)
+        z = z.double() if z.ndim == 2 else z.double().unsqueeze(1)
         z = torch.cat([torch.zeros_like(z), z], dim=1) if z.shape[1] == 1 else z
         if self.outputs and z.shape[1] != self.outputs:
             raise NetworkError(f"the module gives {z.shape[1]} scores here and {self.outputs} before")
