@@ -11,8 +11,8 @@ import torch
 from layers import Affine, Layer, Relu, network_of
 from quick import one_in
 
-from wdaverify.attacks.geometry import Geometry
 from wdaverify.attacks.effort import Effort
+from wdaverify.attacks.geometry import Geometry
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.run import run_attacks
 from wdaverify.network.model import Array, ReluNetwork, readonly

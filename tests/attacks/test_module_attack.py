@@ -17,7 +17,11 @@ from wdaverify.wdro.module_attack import ModuleAttackResult
 
 def smooth(seed: int = 0, outputs: int = 4) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.GELU(), nn.BatchNorm1d(16), nn.Linear(16, outputs)).eval()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.GELU(), nn.BatchNorm1d(16), nn.Linear(16, outputs)).eval()
+    with torch.no_grad():
+        net[1].weight.mul_(4.0)
+        net[1].bias.sub_(net[1].weight.sum(dim=1) / 2)
+    return net
 
 
 def images(count: int = 9, seed: int = 1) -> tuple[Any, Any]:
@@ -54,7 +58,10 @@ def checked(module: Any, result: ModuleAttackResult, x: Any, y: Any) -> None:
     assert result.vouched == "module"
 
 
-@pytest.mark.parametrize(("norm", "order", "loss"), [("inf", 1, "margin"), (2, 2, "zero-one"), (1, "inf", "margin"), ("inf", "inf", "zero-one")])
+@pytest.mark.parametrize(
+    ("norm", "order", "loss"),
+    [("inf", 1, "margin"), (2, 2, "zero-one"), (1, "inf", "margin"), ("inf", "inf", "zero-one")],
+)
 def test_values_are_those_of_the_distribution(norm: Any, order: Any, loss: str) -> None:
     (x, y), module = images(), smooth()
     again = [
@@ -95,7 +102,13 @@ def test_functions_one_score_and_weights_of_a_batch() -> None:
 def test_evaluations_stay_within_the_budget_and_progress_is_told() -> None:
     (x, y), told = images(), []
     result = wd.attack(
-        smooth(), x, y, radius=0.1, support=(0, 1), budget=200, progress=lambda evaluations, seconds: told.append(evaluations)
+        smooth(),
+        x,
+        y,
+        radius=0.1,
+        support=(0, 1),
+        budget=200,
+        progress=lambda evaluations, seconds: told.append(evaluations),
     )
     assert not result.finished
     assert told

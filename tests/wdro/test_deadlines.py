@@ -112,7 +112,9 @@ def test_a_run_whose_time_is_over_while_points_are_valued(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(attacking, "evaluate", slow)
     result = verify(asked, time_limit=1.0)
-    assert len(result.attacks) == 2  # the first call is the nominal one, the second the mixture's, the third the late one
+    assert (
+        len(result.attacks) == 2
+    )  # the first call is the nominal one, the second the mixture's, the third the late one
     assert "mixture" in result.attacks
     valid(result, truth)
     assert result.lower >= max(result.attacks.values())

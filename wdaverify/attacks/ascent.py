@@ -136,7 +136,8 @@ class Arena:
     Everything is in the terms of ``recast``. ``rival [N, J]`` are the other classes, ascending, or the functionals;
     ``clean [N, J]`` their margins at the sample; ``reach [N]`` the largest distance from it in the support, or on the whole
     space the largest that is searched. A group ``g = i J + slot`` is a sample with one of its rivals; ``pool`` has one
-    envelope per group. A margin of ``clear [N]`` is an error in every order of summation. ``radius`` is the problem's, for order inf less what rounding may add to a distance.
+    envelope per group. A margin of ``clear [N]`` is an error in every order of summation.
+    ``radius`` is the problem's, for order inf less what rounding may add to a distance.
     """
 
     problem: Asked

@@ -58,6 +58,8 @@ class Effort:
         return own if self.steps is None else self.steps
 
 
-def effort_of(attacks: object, powers: object, steps: object, restarts: object, rivals: object, budget: object) -> Effort:
+def effort_of(
+    attacks: object, powers: object, steps: object, restarts: object, rivals: object, budget: object
+) -> Effort:
     """The effort that words of a caller mean, as ``Effort`` takes them."""
     return Effort(attacks=attacks, powers=powers, steps=steps, restarts=restarts, rivals=rivals, budget=budget)  # type: ignore[arg-type]

@@ -3,7 +3,8 @@
 At order inf a round takes the samples that stand, with all their rivals, in the ball of the radius; else (zero-one) those whose
 crossing the budget may buy, with their nearest rivals, in balls of a share f of the nearest crossing's distance, where f is kept
 while it succeeds and goes half-way to 1 where it fails. From a point of the ball ``||x - x_i|| <= r``
-(the sample itself in the first round, then random ones, or the crossing drawn in) with the gradient g of the round's objective (see ``objectives``)
+(the sample itself in the first round, then random ones, or the crossing drawn in) with the gradient g of the round's objective
+(see ``objectives``)
 
     y = project(x_k + a r direction(g)),    x_(k+1) = project(x_k + 3/4 (y - x_k) + 1/4 (x_k - x_(k-1)))
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def break_down(arena: Arena, generator: torch.Generator) -> None:
 
 
 def climb(arena: Arena, generator: torch.Generator) -> None:
-    """Losses that rise with the margin: WDA's balls once more, the leading rivals from random points (``restarts`` times; none by itself)."""
+    """Losses that rise with the margin: WDA's balls ``restarts`` times more (none by itself), leading rivals from random points."""
     powers = (1,) if arena.capped else arena.effort.powers
     for k in range(arena.effort.restarts or 0):
         group = polish.leading(arena)

@@ -42,7 +42,7 @@ class ModuleNetwork:
         if x.shape[0] == 0:
             return x.new_zeros((0, self.outputs))
         with torch.no_grad():
-            return torch.cat([self._asked(part) for part in x.split(self._batch)])
+            return torch.cat([self._asked(part) for part in torch.split(x, self._batch)])
 
     def margins(self, x: Tensor, label: Tensor) -> Tensor:
         """All margins ``z_j - z_y`` ``[B, K]``; ``-inf`` at ``j = y`` and where they are not finite."""
@@ -65,7 +65,7 @@ class ModuleNetwork:
         if x.shape[0] == 0:
             return x.new_zeros((0, self.outputs)), x.new_zeros(0), torch.zeros_like(x)
         out: list[tuple[Tensor, Tensor, Tensor]] = []
-        for part, y, j in zip(*(v.split(self._batch) for v in (x, label, rival)), strict=True):
+        for part, y, j in zip(*(torch.split(v, self._batch) for v in (x, label, rival)), strict=True):
             with torch.enable_grad():
                 leaf = part.detach().clone().requires_grad_(True)
                 z = self._asked(leaf)

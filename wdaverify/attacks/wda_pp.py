@@ -148,7 +148,8 @@ def bisect(arena: Arena, row: Tensor, inside: Tensor, outside: Tensor) -> Tensor
     """Misclassified points ``[B, n]`` on segments from correct points ``inside`` to misclassified ones ``outside``.
 
     The margin ``clear`` of the arena is kept where there is one. Along a segment the margin is piecewise linear: so every
-    third trial halves what is left of it, and the others stand where the chord meets that margin, a little on the side that moved least lately.
+    third trial halves what is left of it, and the others stand where the chord meets that margin, a little to the side that did not
+    move last.
     """
     above = arena.largest_margin(outside, row)[0]
     enough = torch.minimum(above, arena.clear[row])

@@ -155,7 +155,9 @@ effort = _all(
     click.option("--steps", type=whole(1), metavar="N", help="Steps of every ascent; default each its own."),
     click.option("--restarts", type=whole(1), metavar="N", help="Sweeps and rounds of the ensemble."),
     click.option("--rivals", type=whole(1), metavar="N", help="Rivals that are attacked of each sample; default all."),
-    click.option("--budget", type=whole(1), metavar="N", help="Points at which the network is evaluated; default no limit."),
+    click.option(
+        "--budget", type=whole(1), metavar="N", help="Points at which the network is evaluated; default no limit."
+    ),
 )
 """How much the attacks do."""
 

@@ -75,10 +75,14 @@ def attack_module(
         raise NetworkError(f"model {told(module)}: a torch.nn.Module or a callable on tensors is accepted")
     for word, given in (("cost_weights", cost_weights), ("functionals", functionals), ("logits", logits or None)):
         if given is not None:
-            raise ProblemError(f"{word} of a module that evaluates itself: leave it out; networks that are graphs take it")
+            raise ProblemError(
+                f"{word} of a module that evaluates itself: leave it out; networks that are graphs take it"
+            )
     if label_cost != math.inf:
         raise ProblemError("label_cost of a module that evaluates itself: labels stay there; leave it out")
-    name = getattr(module, "original_name", type(module).__name__) if isinstance(module, torch.nn.Module) else "callable"
+    name = (
+        getattr(module, "original_name", type(module).__name__) if isinstance(module, torch.nn.Module) else "callable"
+    )
     dtype, where = torch.float32, None
     if isinstance(module, torch.nn.Module):
         refuse_unready(module, name)
@@ -131,7 +135,9 @@ def attack_module(
 def _same(where: torch.device, device: Any) -> torch.device:
     """The module's own device, which ``device`` must not contradict."""
     if device not in ("auto", where.type):
-        raise ProblemError(f"device {device!r}: the module's weights are on {where.type}; move it there by module.to({device!r})")
+        raise ProblemError(
+            f"device {device!r}: the module's weights are on {where.type}; move it there by module.to({device!r})"
+        )
     return where
 
 

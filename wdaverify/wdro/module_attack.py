@@ -29,7 +29,7 @@ from wdaverify.errors import ProblemError, SamplesError
 from wdaverify.ground import GroundCost, Support
 from wdaverify.losses.registry import Loss
 from wdaverify.network.model import Array
-from wdaverify.samples import Samples
+from wdaverify.problem import Samples
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
@@ -236,10 +236,14 @@ class _Valuing:
             raise SamplesError(
                 f"label {int(y.max())} for a module of {network.outputs} scores: labels are class numbers from 0"
             )
-        self._clean = np.concatenate([self._scored(x[a : a + _PORTION], y[a : a + _PORTION]) for a in range(0, len(y), _PORTION)])
+        self._clean = np.concatenate(
+            [self._scored(x[a : a + _PORTION], y[a : a + _PORTION]) for a in range(0, len(y), _PORTION)]
+        )
         if not np.isfinite(self._clean).all():
             bad = int(np.flatnonzero(~np.isfinite(self._clean))[0])
-            raise ProblemError(f"the module's scores at sample {bad} are not finite: finite scores are needed at the samples")
+            raise ProblemError(
+                f"the module's scores at sample {bad} are not finite: finite scores are needed at the samples"
+            )
         self._pool = AtomPool(self._clean, x.shape[1])
         self.nominal = float(question.samples.w @ self._clean)
         self.nobody = np.zeros(0, np.int64), np.zeros((0, x.shape[1]))
@@ -301,18 +305,19 @@ class _Valuing:
         question, w = self._question, self._question.samples.w
         point, distance, loss = self._placed(found.sample, found.point)
         good = np.isfinite(distance) & (loss > self._clean[found.sample]) & (found.mass > 0)
-        sample, point, distance, loss, mass = (v[good] for v in (found.sample, point, distance, loss, found.mass))
+        sample, mass = found.sample[good], found.mass[good]
+        point, distance, loss = point[good], distance[good], loss[good]
         if not math.isinf(question.cost.order):
             spent = float(mass @ distance**question.cost.power)
             budget = question.radius**question.cost.power * _ROUNDED
             mass = mass * min(1.0, budget / spent) if spent > 0 else mass
         stays = np.maximum(w - np.bincount(sample, mass, minlength=w.size), 0.0)
         at = np.flatnonzero(stays > 0)
-        every = [at, sample], [stays[at], mass], [np.zeros(at.size), distance], [self._clean[at], loss]
-        order = np.argsort(np.concatenate(every[0]), kind="stable")
-        joined = [np.concatenate(v)[order] for v in every]
-        points = np.concatenate([question.samples.x[at], point])[order]
-        return _Atoms(joined[0].astype(np.int64), *joined[1:], points)
+        owner = np.concatenate([at, sample])
+        order = np.argsort(owner, kind="stable")
+        weight, away = np.concatenate([stays[at], mass]), np.concatenate([np.zeros(at.size), distance])
+        value, points = np.concatenate([self._clean[at], loss]), np.concatenate([question.samples.x[at], point])
+        return _Atoms(owner[order], weight[order], away[order], value[order], points[order])
 
 
 def told_on_stderr() -> Callable[[int, float], None]:
