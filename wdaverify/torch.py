@@ -1,8 +1,8 @@
 """For training loops in torch: the worst distribution that the attacks find around a batch, as atoms and weights.
 
-    adversary = WassersteinAdversary(radius=0.05, support=(0, 1))
-    worst = adversary(model, x, y)
-    loss = (worst.weight * cross_entropy(model(worst.x), worst.y, reduction="none")).sum()
+adversary = WassersteinAdversary(radius=0.05, support=(0, 1))
+worst = adversary(model, x, y)
+loss = (worst.weight * cross_entropy(model(worst.x), worst.y, reduction="none")).sum()
 """
 
 from __future__ import annotations
