@@ -176,6 +176,8 @@ def __getattr__(name: str) -> object:
     """Import the home of a public name on first use (PEP 562), and look the version up."""
     if name == "__version__":
         return import_module("importlib.metadata").version("wdaverify")
+    if name == "torch":
+        return import_module("wdaverify.torch")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'wdaverify' has no attribute {name!r}")
     return getattr(import_module(f"wdaverify.{_HOME_OF[name]}"), name)

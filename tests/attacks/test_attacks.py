@@ -15,6 +15,7 @@ from layers import Affine, Layer, Relu, network_of
 from numpy.typing import NDArray
 
 import wdaverify
+from wdaverify.attacks.effort import Effort
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.run import run_attacks
 from wdaverify.attacks.torch_network import pick_device
@@ -135,7 +136,7 @@ def check_values(p: WdroProblem, out: AttackOutcome) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_proposals_are_feasible_and_the_mixture_is_at_least_each_of_them(norm: Norm, loss: Loss, radius: float) -> None:
     p = random_problem(1, norm, loss, radius)
-    out = run_attacks(p, device="cpu", restarts=1)
+    out = run_attacks(p, device="cpu", effort=Effort(restarts=1))
     assert out.finished
     assert out.evaluations > 0
     assert set(out.distributions) == {"WDA(1)", "WDA(2)", "WDA(4)", "WDA(8)", "WDA(16)", "WDA++"}
@@ -172,7 +173,7 @@ def linear_problem(norm: Norm, radius: float, loss: Loss) -> tuple[WdroProblem, 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_linear_network_is_attacked_exactly(norm: Norm) -> None:
     p, margin, dual = linear_problem(norm, 0.3, Loss.MARGIN)
-    out = run_attacks(p, device="cpu", restarts=1)
+    out = run_attacks(p, device="cpu", effort=Effort(restarts=1))
     exact = margin.mean() + 0.3 * dual
     for name in ("WDA(1)", "WDA(2)", "WDA(4)", "WDA(8)", "WDA(16)"):
         assert value(p, out.distributions[name]) == pytest.approx(exact, abs=1e-6), name
@@ -183,14 +184,14 @@ def test_a_linear_network_is_attacked_exactly(norm: Norm) -> None:
 def test_wda_pp_finds_the_distances_of_a_linear_network_and_buys_the_nearest(norm: Norm) -> None:
     p, margin, dual = linear_problem(norm, 100.0, Loss.ZERO_ONE)
     exact = -margin / dual
-    found = run_attacks(p, device="cpu", restarts=1).distributions["WDA++"]
+    found = run_attacks(p, device="cpu", effort=Effort(restarts=1)).distributions["WDA++"]
     assert sorted(found.sample.tolist()) == list(range(6))
     assert distances(p, found.sample, found.point) == pytest.approx(exact[found.sample], abs=1e-6)
     assert (losses(p, found.sample, found.point) == 1).all()
 
     budget = float(np.sort(exact)[:2].sum() / 6 + np.sort(exact)[2] / 12)
     few, _, _ = linear_problem(norm, budget, Loss.ZERO_ONE)
-    out = run_attacks(few, device="cpu", restarts=1)
+    out = run_attacks(few, device="cpu", effort=Effort(restarts=1))
     assert value(few, out.distributions["WDA++"]) == pytest.approx(2.5 / 6, abs=1e-5)
     assert mixture(few, out.sample, out.point) == pytest.approx(2.5 / 6, abs=1e-5)
 
@@ -221,7 +222,7 @@ def test_hard_samples_do_not_break_the_attacks(norm: Norm, loss: Loss) -> None:
     y = net.forward(x).argmax(axis=1)
     y[1] = 1 - y[1]
     p = problem(net, x, y.tolist(), 0.2, norm, loss, w=[0.5, 0.25, 0.0, 0.25, 0.0])
-    out = run_attacks(p, device="cpu", restarts=2)
+    out = run_attacks(p, device="cpu", effort=Effort(restarts=2))
     check_feasible(p, out)
     check_values(p, out)
     assert all(p.samples.w[d.sample].all() for d in out.distributions.values())
@@ -246,7 +247,7 @@ def test_nothing_to_gain_is_no_reason_to_fail(case: str, norm: Norm, loss: Loss)
         net = network((np.zeros((4, 3)), np.zeros(4)), (np.zeros((3, 4)), np.array([1.0, 0.0, 0.0])))
     base = problem(net, x, [0, 1], 0.1, norm, loss)
     p = WdroProblem(net, base.samples, base.cost, Support(readonly(lower), readonly(upper)), loss, 0.1)
-    out = run_attacks(p, device="cpu", restarts=2)
+    out = run_attacks(p, device="cpu", effort=Effort(restarts=2))
     check_feasible(p, out)
     check_values(p, out)
     if case != "one constant feature":
@@ -256,7 +257,7 @@ def test_nothing_to_gain_is_no_reason_to_fail(case: str, norm: Norm, loss: Loss)
 @pytest.mark.parametrize("norm", NORMS)
 def test_radius_zero_moves_nothing(norm: Norm) -> None:
     p = random_problem(4, norm, Loss.MARGIN, 0.0)
-    out = run_attacks(p, device="cpu", powers=(1, 2))
+    out = run_attacks(p, device="cpu", effort=Effort(powers=(1, 2)))
     assert out.finished
     assert out.point.shape == (0, 6)
     assert {name: d.mass.size for name, d in out.distributions.items()} == {"WDA(1)": 0, "WDA(2)": 0, "WDA++": 0}
@@ -273,7 +274,7 @@ def test_a_deadline_in_the_past_leaves_a_valid_outcome(loss: Loss) -> None:
 
 def test_a_deadline_cuts_the_run_short() -> None:
     p = random_problem(6, Norm.ONE, Loss.MARGIN)
-    out = run_attacks(p, device="cpu", restarts=10_000, deadline=time.monotonic() + 0.3)
+    out = run_attacks(p, device="cpu", effort=Effort(restarts=10_000), deadline=time.monotonic() + 0.3)
     assert not out.finished
     assert out.seconds < 5
     check_feasible(p, out)
@@ -288,7 +289,7 @@ def test_devices_and_powers_are_refused_in_one_line(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ProblemError, match="auto, cpu and cuda"):
         pick_device("tpu")
     with pytest.raises(ProblemError, match="m >= 1"):
-        run_attacks(random_problem(7, Norm.INF, Loss.MARGIN), device="cpu", powers=(0,))
+        run_attacks(random_problem(7, Norm.INF, Loss.MARGIN), device="cpu", effort=Effort(powers=(0,)))
 
 
 def test_cuda_gives_feasible_and_repeatable_outcomes() -> None:

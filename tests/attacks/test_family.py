@@ -11,6 +11,7 @@ import torch
 from layers import Affine, Layer, Relu, network_of
 from quick import one_in
 
+from wdaverify.attacks.effort import Effort
 from wdaverify.attacks.geometry import Geometry
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.attacks.run import run_attacks
@@ -161,7 +162,7 @@ def check(p: WdroProblem, out: AttackOutcome) -> None:
 def test_proposals_are_feasible_for_every_cost_and_loss(norm: Norm, order: float, weighted: bool) -> None:
     for loss in LOSSES:
         p = random_problem(1, norm, order, loss, weighted=weighted)
-        out = run_attacks(p, device="cpu", restarts=1)
+        out = run_attacks(p, device="cpu", effort=Effort(restarts=1))
         assert out.finished
         powers = (1,) if math.isinf(order) else (1, 2, 4, 8, 16)
         assert list(out.distributions) == [*(f"WDA({m})" for m in powers), "WDA++"]
@@ -174,7 +175,7 @@ def test_proposals_lie_in_every_support(norm: Norm, order: float, kind: str) -> 
     for loss, weighted in ((Loss.MARGIN, True), (Loss.ZERO_ONE, False), (Loss.HINGE, False), (Loss.CW, False)):
         radius = 1.0 if kind in ("integers", "one-hot") else 0.2
         p = random_problem(2, norm, order, loss, kind, weighted=weighted, radius=radius)
-        out = run_attacks(p, device="cpu", restarts=1)
+        out = run_attacks(p, device="cpu", effort=Effort(restarts=1))
         check(p, out)
         if (
             loss is Loss.CW and kind == "one-hot"
@@ -196,7 +197,7 @@ def test_a_linear_network_is_attacked_exactly(norm: Norm, order: float, kind: st
     samples = Samples(readonly(x), np.zeros(6, np.int64), readonly(np.full(6, 1 / 6)), "", "test")
     dual = float(np.linalg.norm(g / a, {Norm.INF: 1, Norm.ONE: np.inf, Norm.TWO: 2}[norm]))
     p = WdroProblem(net, samples, GroundCost(norm, order, a), support, Loss.MARGIN, 0.3)
-    out = run_attacks(p, device="cpu", restarts=1)
+    out = run_attacks(p, device="cpu", effort=Effort(restarts=1))
     exact = float((x @ g - 3.0).mean()) + 0.3 * dual
     assert value(p, out.distributions["WDA(1)"]) == pytest.approx(exact, abs=1e-6)
     assert mixture(p, out.sample, out.point) == pytest.approx(exact, abs=1e-6)
@@ -207,7 +208,7 @@ def test_a_linear_network_is_attacked_exactly(norm: Norm, order: float, kind: st
         radius = float((distance[:2] ** order).sum() / 6 + distance[2] ** order / 12) ** (1 / order)
         expected = 2.5 / 6
     p = WdroProblem(net, samples, GroundCost(norm, order, a), support, Loss.ZERO_ONE, radius)
-    out = run_attacks(p, device="cpu", restarts=1)
+    out = run_attacks(p, device="cpu", effort=Effort(restarts=1))
     assert value(p, out.distributions["WDA++"]) == pytest.approx(expected, abs=1e-5)
     assert mixture(p, out.sample, out.point) == pytest.approx(expected, abs=1e-5)
 

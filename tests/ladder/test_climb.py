@@ -23,7 +23,7 @@ from wdaverify.ladder.relaxed import RelaxedDual
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side
 from wdaverify.problem import GroundCost, Loss, Norm, Support
 from wdaverify.report.compare import compare_summary
-from wdaverify.wdro.attacking import valued
+from wdaverify.wdro.attacking import Valued, valued
 from wdaverify.wdro.result import Voucher
 
 
@@ -331,10 +331,10 @@ def test_when_the_time_is_over_there_is_one_bracket_and_the_rest_says_so() -> No
 def test_attacks_that_were_not_valued_in_time_are_no_rungs(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
 
-    def hurried(problem: WdroProblem, outcome: Any, deadline: float) -> dict[str, Any]:
+    def hurried(problem: WdroProblem, outcome: Any, deadline: float) -> Valued:
         seen.append(deadline - time.monotonic())
-        some = valued(problem, outcome)
-        return {"WDA(1)": some["WDA(1)"]}
+        some = valued(problem, outcome).witnesses
+        return Valued({"WDA(1)": some["WDA(1)"]}, complete=False)
 
     monkeypatch.setattr("wdaverify.ladder.compare.valued", hurried)
     rungs = by_name(only(tiny(), "attacks", rung_limit=1000.0))

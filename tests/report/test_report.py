@@ -256,7 +256,7 @@ def test_attack_table() -> None:
 
 def test_attack_summary() -> None:
     text = summary.attack_summary(synthetic.attack(finished=False))
-    assert "cut short by the time limit" in text
+    assert "cut short by a limit" in text
     assert "mixture" in text
     assert "way from nominal" not in text
 

@@ -56,18 +56,22 @@ def test_attack_points_that_were_not_valued_are_not_used(loss: Loss, monkeypatch
     asked = question(loss)
     truth = verify(asked)
     outcome = launch(asked, device="cpu", seed=0, deadline=math.inf)
-    whole = {name: witness.lower for name, witness in valued(asked, outcome).items()}
-    assert set(whole) == {*outcome.distributions, "mixture"}
+    whole = {name: witness.lower for name, witness in valued(asked, outcome).witnesses.items()}
+    assert list(whole) == [*outcome.distributions, "mixture"]
     assert outcome.sample.size > 1
-    for looks in range(len(outcome.distributions) + 3):
-        deadline = ticking(monkeypatch, looks)
-        some = {name: witness.lower for name, witness in valued(asked, outcome, deadline).items()}
-        assert len(some) == min(looks, len(outcome.distributions) + ("mixture" in some))
-        for name, value in some.items():
-            assert value <= truth.upper
-            assert name == "mixture" or value == whole[name]
+    lately = -math.inf
+    for looks in range(len(outcome.distributions) + 6):
+        worth = valued(asked, outcome, ticking(monkeypatch, looks))
         monkeypatch.undo()
-    assert valued(asked, outcome, PAST) == {}
+        some = {name: witness.lower for name, witness in worth.witnesses.items()}
+        assert worth.complete == (some == whole)
+        assert lately <= some["mixture"] <= truth.upper  # more time, no worse
+        lately = some.pop("mixture")
+        assert all(value == whole[name] for name, value in some.items())
+    assert worth.complete
+    nothing = valued(asked, outcome, PAST)
+    assert list(nothing.witnesses) == ["mixture"]
+    assert nothing.witnesses["mixture"].lower == pytest.approx(nominal_bracket(asked)[0])
 
 
 def test_portions_hold_every_point_once_or_stop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +95,7 @@ def test_a_run_whose_time_is_over_when_the_attacks_are(loss: Loss, monkeypatch: 
 
     monkeypatch.setattr("wdaverify.wdro.verify.launch", late)
     result = verify(asked, time_limit=0.5)
-    assert result.attacks == {}
+    assert result.attacks == {"mixture": pytest.approx(result.nominal)}
     valid(result, truth)
 
 
@@ -108,8 +112,10 @@ def test_a_run_whose_time_is_over_while_points_are_valued(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(attacking, "evaluate", slow)
     result = verify(asked, time_limit=1.0)
-    assert len(result.attacks) == 2  # the first call is the nominal one, the third the late one
-    assert "mixture" not in result.attacks
+    assert (
+        len(result.attacks) == 2
+    )  # the first call is the nominal one, the second the mixture's, the third the late one
+    assert "mixture" in result.attacks
     valid(result, truth)
     assert result.lower >= max(result.attacks.values())
 
@@ -118,7 +124,7 @@ def test_an_attack_command_whose_time_is_over(monkeypatch: pytest.MonkeyPatch) -
     asked = question(Loss.MARGIN)
     result = attack(asked, time_limit=0.0)
     assert not result.finished
-    assert "mixture" not in result.attacks
+    assert result.attacks == {"mixture": pytest.approx(result.nominal)}
     assert result.atoms
     assert any("cut the attacks short" in notice for notice in result.notices)
 

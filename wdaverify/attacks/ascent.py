@@ -13,17 +13,21 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from wdaverify.attacks.effort import Effort
 from wdaverify.attacks.geometry import Geometry
+from wdaverify.attacks.objectives import Objective
 from wdaverify.attacks.pool import Pool, Price
 from wdaverify.attacks.recast import Recast
 from wdaverify.attacks.torch_network import TorchNetwork
 from wdaverify.network.model import Array
-from wdaverify.problem import Norm, WdroProblem
+from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
+from wdaverify.witness.enclosure import rival_margin
 
 POOL_NUMBERS = 2**26
 """Numbers that the pool's points may take in all (512 MiB); the envelopes' capacity follows from it."""
@@ -39,20 +43,73 @@ NEAREST = 9
 
 FARTHEST = 1e6
 
+CLEAR = 1e-12
+WIDER = 1.5
+"""How much wider than around its sample the enclosure of a margin at a crossing may be that still decides without exact arithmetic."""
+
 Visit = Callable[[Tensor, Tensor], None]
 
 
-class Clock:
-    """A deadline in ``time.monotonic()`` seconds that remembers whether it has cut anything short."""
+class Evaluated(Protocol):
+    """What the attacks ask of a network: numbers at points ``[B, n]`` in the order of ``TorchNetwork``'s, counted."""
 
-    def __init__(self, deadline: float | None) -> None:
-        """No deadline is ``None``."""
+    n_inputs: int
+    evaluations: int
+
+    def margins(self, x: Tensor, label: Tensor) -> Tensor:
+        """All margins ``[B, K]``; ``-inf`` at the label."""
+
+    def margin_gradient(self, x: Tensor, label: Tensor, rival: Tensor) -> tuple[Tensor, Tensor]:
+        """A margin ``[B]`` and its gradient ``[B, n]``."""
+
+    def climbed(self, x: Tensor, label: Tensor, rival: Tensor, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits ``[B, K]``, an objective ``[B]`` and its gradient ``[B, n]``."""
+
+
+class Asked(Protocol):
+    """What the attacks ask of a question: a ``WdroProblem``, or one about a module."""
+
+    @property
+    def cost(self) -> GroundCost:
+        """Norm and order."""
+
+    @property
+    def samples(self) -> Samples:
+        """Points, labels, weights."""
+
+    @property
+    def support(self) -> Support:
+        """The box."""
+
+    @property
+    def loss(self) -> Loss:
+        """The loss."""
+
+    @property
+    def radius(self) -> float:
+        """The radius."""
+
+
+class Clock:
+    """A deadline in ``time.monotonic()`` seconds and a budget of evaluations; it remembers whether either has cut anything short."""
+
+    def __init__(self, deadline: float | None, budget: int | None = None) -> None:
+        """No deadline and no budget are ``None``."""
         self.deadline = deadline
+        self.budget = budget
+        self.network: Evaluated | None = None
         self.cut = False
+        self.tell: Callable[[int], None] | None = None
+        self._told = -math.inf
 
     def over(self) -> bool:
-        """Whether to stop here; only asked where something is left to do."""
+        """Whether to stop here; only asked where something is left to do. Twice a second ``tell`` hears of the evaluations."""
+        if self.tell is not None and self.network is not None and time.monotonic() >= self._told + 0.5:
+            self._told = time.monotonic()
+            self.tell(self.network.evaluations)
         if self.deadline is not None and time.monotonic() >= self.deadline:
+            self.cut = True
+        if self.budget is not None and self.network is not None and self.network.evaluations >= self.budget:
             self.cut = True
         return self.cut
 
@@ -79,36 +136,80 @@ class Arena:
     Everything is in the terms of ``recast``. ``rival [N, J]`` are the other classes, ascending, or the functionals;
     ``clean [N, J]`` their margins at the sample; ``reach [N]`` the largest distance from it in the support, or on the whole
     space the largest that is searched. A group ``g = i J + slot`` is a sample with one of its rivals; ``pool`` has one
-    envelope per group. ``radius`` is the problem's, for order inf less what rounding may add to a distance.
+    envelope per group. A margin of ``clear [N]`` is an error in every order of summation.
+    ``radius`` is the problem's, for order inf less what rounding may add to a distance.
     """
 
-    problem: WdroProblem
-    recast: Recast
+    problem: Asked
     radius: float
-    network: TorchNetwork
+    network: Evaluated
     geometry: Geometry
     centre: Tensor
     label: Tensor
     rival: Tensor
     clean: Tensor
     reach: Tensor
+    clear: Tensor
     pool: Pool
     clock: Clock
+    effort: Effort
     everyone: bool
 
     @classmethod
-    def build(cls, problem: WdroProblem, device: torch.device, clock: Clock, *, everyone: bool = False) -> Arena:
+    def build(
+        cls,
+        problem: WdroProblem,
+        device: torch.device,
+        clock: Clock,
+        effort: Effort | None = None,
+        *,
+        everyone: bool = False,
+    ) -> Arena:
         """Copy the problem to ``device`` and evaluate the clean points."""
         recast = Recast.of(problem)
-        radius = _safe_radius(recast)
-        network = TorchNetwork(recast.graph, device, recast.fixed)
         fixed = None if recast.fixed is None else torch.tensor(recast.fixed, device=device)
         lower, upper, centre = (_tensor(v, device) for v in (recast.lower, recast.upper, recast.centre))
-        geometry = Geometry(problem.cost.norm, lower, upper, fixed)
         label, rival = (
             torch.tensor(np.array(v), dtype=torch.int64, device=device) for v in (recast.label, recast.rival)
         )
+        width = None
+        if problem.loss.rule.by_distances:
+            low, high = rival_margin(problem.network, problem.samples.x, problem.samples.y)
+            width = _tensor(high - low, device)
+        return cls.opened(
+            problem,
+            TorchNetwork(recast.graph, device, recast.fixed),
+            Geometry(problem.cost.norm, lower, upper, fixed),
+            (centre, label, rival),
+            clock,
+            effort,
+            radius=_safe_radius(recast),
+            width=width,
+            everyone=everyone,
+        )
+
+    @classmethod
+    def opened(
+        cls,
+        problem: Asked,
+        network: Evaluated,
+        geometry: Geometry,
+        samples: tuple[Tensor, Tensor, Tensor],
+        clock: Clock,
+        effort: Effort | None = None,
+        *,
+        radius: float,
+        width: Tensor | None = None,
+        everyone: bool = False,
+    ) -> Arena:
+        """The arena of any network: ``samples`` are its centres, labels and rivals, ``width [N]`` that of margins' enclosures."""
+        effort = Effort() if effort is None else effort
+        centre, label, rival = samples
+        clock.network = network
         clean = network.margins(centre, label).gather(1, rival)
+        if effort.rivals is not None and effort.rivals < clean.shape[1]:
+            slots = clean.topk(effort.rivals, dim=1).indices.sort(dim=1).values
+            clean, rival = clean.gather(1, slots), rival.gather(1, slots)
         capacity = min(24, max(4, POOL_NUMBERS // max(1, clean.numel() * network.n_inputs)))
         price = Price(problem.cost.order, 0.5 * (radius + problem.radius))
         pool = Pool(clean.reshape(-1), network.n_inputs, capacity, price)
@@ -116,8 +217,10 @@ class Arena:
         if not problem.support.bounded:
             farthest = _search_radius(problem, geometry, network, centre, label, rival, clean)
             reach = torch.where(torch.isinf(reach), farthest, reach)
+        clear = CLEAR * (1 + clean.amax(dim=1).abs())
+        clear = clear if width is None else torch.maximum(clear, WIDER * width)
         return cls(
-            problem, recast, radius, network, geometry, centre, label, rival, clean, reach, pool, clock, everyone
+            problem, radius, network, geometry, centre, label, rival, clean, reach, clear, pool, clock, effort, everyone
         )
 
     @property
@@ -187,6 +290,12 @@ class Arena:
         best, slot = self.margins(x, sample).max(dim=1)
         return best, slot
 
+    def random_points(self, centre: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
+        """Random points ``[B, n]`` of balls ``radius [B]`` around ``centre [B, n]``, cut by the box."""
+        draw = torch.rand(centre.shape, generator=generator, dtype=centre.dtype, device=centre.device)
+        moved = self.geometry.clip(centre + self.geometry.free(radius.unsqueeze(1) * (2 * draw - 1)))
+        return self.geometry.project(moved, centre, radius)
+
     def batches(self, count: int, rows: int) -> list[slice]:
         """Slices of ``range(count)`` such that ``rows`` points each stay within the batch size."""
         numbers = BATCH_NUMBERS[self.centre.device.type]
@@ -210,6 +319,7 @@ class Arena:
         average over the two sides of a ridge runs along it.
         """
         tries = radius.shape[1]
+        schedule = replace(schedule, steps=self.effort.steps_of(schedule.steps))
         row = group.repeat_interleave(tries)
         sample = row // self.rivals
         centre, label, rival = self.centre[sample], self.label[sample], self.rival.reshape(-1)[row]
@@ -265,9 +375,9 @@ def _safe_radius(recast: Recast) -> float:
 
 
 def _search_radius(
-    problem: WdroProblem,
+    problem: Asked,
     geometry: Geometry,
-    network: TorchNetwork,
+    network: Evaluated,
     centre: Tensor,
     label: Tensor,
     rival: Tensor,

@@ -10,6 +10,8 @@ the margin is ascended there, and what crosses is pulled towards the sample (doc
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -68,9 +70,18 @@ def leading(arena: Arena) -> Tensor:
 
 def _scored(arena: Arena) -> tuple[Tensor, Tensor, float]:
     """Each envelope's best score at the pool's own multiplier ``[G]``, the vertex that attains it ``[G]``, the multiplier."""
-    weight = torch.tensor(arena.problem.samples.w, dtype=torch.float64, device=arena.centre.device)
-    lam = 0.0 if arena.capped else multiplier(arena.pool, weight, arena.rivals, arena.budget, arena.worth)
+    lam = master_multiplier(arena)
     return *arena.pool.best(lam), lam
+
+
+def master_multiplier(arena: Arena) -> float:
+    """The multiplier of the restricted master on the pool; 0 at order inf, and inf for zero-one, where the nearest crossing counts."""
+    if arena.problem.loss.rule.by_distances:
+        return math.inf
+    if arena.capped:
+        return 0.0
+    weight = torch.tensor(arena.problem.samples.w, dtype=torch.float64, device=arena.centre.device)
+    return multiplier(arena.pool, weight, arena.rivals, arena.budget, arena.worth)
 
 
 def _leading(arena: Arena, score: Tensor) -> Tensor:
@@ -134,7 +145,7 @@ def borrow_crossings(arena: Arena) -> None:
     mine = missing.repeat_interleave(arena.rivals)
     group = (mine & torch.isfinite(arena.pool.near)).nonzero().squeeze(1)
     for part in arena.batches(group.shape[0], 2):
-        _pull_in(arena, group[part])
+        pull_in(arena, group[part])
     before = torch.full_like(arena.pool.near, torch.inf)
     for _ in range(APPROACHES):
         group = (mine & (arena.pool.near < before)).nonzero().squeeze(1)  # the others would be asked the same again
@@ -199,10 +210,10 @@ def _shrink(arena: Arena, group: Tensor, shrink: float) -> None:
     centre = arena.centre[sample]
     start = centre.unsqueeze(1) + factor[:, None] * (point - centre).unsqueeze(1)
     arena.ascend(group, near.unsqueeze(1) * factor, arena.geometry.clip(start), CLIMB)
-    _pull_in(arena, group)
+    pull_in(arena, group)
 
 
-def _pull_in(arena: Arena, group: Tensor) -> None:
+def pull_in(arena: Arena, group: Tensor) -> None:
     """Bisect the rays from the samples to the crossings of groups ``[P]``; each sample's nearest goes to the rival it crosses to."""
     sample = group // arena.rivals
     centre = arena.centre[sample]

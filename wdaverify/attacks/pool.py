@@ -62,6 +62,27 @@ def envelope(distance: Tensor, value: Tensor, capacity: int) -> Tensor:
     return index
 
 
+def thinned(distance: Tensor, value: Tensor, index: Tensor, capacity: int) -> Tensor:
+    """At most ``capacity`` of an envelope's vertices ``index [G, C]``: those that the chord of their neighbours passes least below stay.
+
+    The first and the last stay. Cut off at ``capacity``, an envelope with many vertices near its start would lose its far end.
+    """
+    count = (index >= 0).sum(dim=1)
+    index = index[:, : max(int(count.max()), capacity)]
+    while index.shape[1] > capacity:
+        at = index.clamp(min=0)
+        d, v = distance.gather(1, at), value.gather(1, at)
+        share = (d[:, 1:-1] - d[:, :-2]) / (d[:, 2:] - d[:, :-2])
+        height = v[:, 1:-1] - (v[:, :-2] + share * (v[:, 2:] - v[:, :-2]))
+        inner = torch.where(index[:, 2:] >= 0, height, torch.inf)
+        least = inner.argmin(dim=1, keepdim=True) + 1
+        full = (count == index.shape[1]).unsqueeze(1)
+        place = torch.arange(index.shape[1] - 1, device=index.device).expand(index.shape[0], -1)
+        index = index.gather(1, torch.where(full & (place >= least), place + 1, place))
+        count = count.clamp(max=index.shape[1])
+    return index
+
+
 class Pool:
     """Envelopes and nearest crossings of G (sample, rival) pairs; points ``[G, C, n]``, absent ones at cost inf."""
 
@@ -88,7 +109,9 @@ class Pool:
         group, cost, value, point = group[above], cost[above], value[above], point[above]
         every_d = torch.cat([self.cost[group], cost], dim=1)
         every_v = torch.cat([self.value[group], value], dim=1)
-        index = envelope(every_d, every_v, self.capacity + 1)
+        index = envelope(every_d, every_v, max(every_d.shape[1], self.capacity + 1))
+        if index.shape[1] > self.capacity + 1:
+            index = thinned(every_d, every_v, index, self.capacity + 1)
         absent = index < 0
         index = index.clamp_(min=0)
         self.cost[group] = every_d.gather(1, index).masked_fill_(absent, torch.inf)
@@ -129,12 +152,21 @@ class Pool:
         score, vertex = torch.where(present, self.value - multiplier * self.cost, -torch.inf).max(dim=1)
         return score, vertex
 
-    def vertices(self) -> tuple[Tensor, Tensor]:
-        """Groups ``[M]`` and points ``[M, n]`` of every vertex but the clean ones, then of the nearest crossings."""
+    def vertices(self, multiplier: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Groups ``[M]`` and points ``[M, n]`` of every vertex but the clean ones, then of the nearest crossings.
+
+        With each its loss at a multiplier, ``multiplier c - v``, or for inf its distance; a crossing's margin is taken for 0.
+        """
         kept = torch.isfinite(self.cost[:, 1:])
         group = kept.nonzero()[:, 0]
         crossed = (torch.isfinite(self.near) & (self.near > 0)).nonzero().squeeze(1)
-        return torch.cat([group, crossed]), torch.cat([self.point[kept], self.near_point[crossed]])
+        cost, near = self.cost[:, 1:][kept], self.near[crossed]
+        if math.isinf(multiplier):
+            loss, near_loss = cost, near
+        else:
+            loss, near_loss = multiplier * cost - self.value[:, 1:][kept], multiplier * self.price.of(near)
+        points = torch.cat([self.point[kept], self.near_point[crossed]])
+        return torch.cat([group, crossed]), points, torch.cat([loss, near_loss])
 
 
 def multiplier(

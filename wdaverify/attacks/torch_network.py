@@ -7,12 +7,15 @@ With ``z_k = sum_s M_s v_s + b``, ``v = relu(z)`` and the output ``z_L`` (docs/t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wdaverify.attacks.torch_maps import on_device, tensor
+from wdaverify.attacks.objectives import Objective
+from wdaverify.attacks.torch_maps import TorchMap, on_device, tensor
 from wdaverify.errors import ProblemError
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 
@@ -59,9 +62,18 @@ class TorchNetwork:
     def margin_gradient(self, x: Tensor, label: Tensor, rival: Tensor) -> tuple[Tensor, Tensor]:
         """``m_j`` ``[B]`` and its gradient ``[B, n]`` at points ``[B, n]``, labels and rivals ``[B]``; relu'(0) = 0."""
         values = self._forward(x)
-        value = values[-1].gather(1, rival.unsqueeze(1)).squeeze(1) - values[-1].gather(1, label.unsqueeze(1)).squeeze(
-            1
-        )
+        z = values[-1]
+        value = z.gather(1, rival.unsqueeze(1)).squeeze(1) - z.gather(1, label.unsqueeze(1)).squeeze(1)
+        return value, self._backward(x, values, lambda m: m.rows(rival) - m.rows(label))
+
+    def climbed(self, x: Tensor, label: Tensor, rival: Tensor, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits ``[B, K]``, an objective's values ``[B]`` and its gradient ``[B, n]``."""
+        values = self._forward(x)
+        value, slope = objective(values[-1], label, rival)
+        return values[-1], value, self._backward(x, values, lambda m: m.back(slope))
+
+    def _backward(self, x: Tensor, values: list[Tensor], head: Callable[[TorchMap], Tensor]) -> Tensor:
+        """The gradient ``[B, n]`` of a function of the outputs; ``head`` takes its derivative through a map of the last node."""
         last = len(self._nodes) - 1
         waiting: dict[int, Tensor] = {}
         for k in range(last, INPUT, -1):
@@ -72,10 +84,10 @@ class TorchNetwork:
             elif k == last or k in waiting:
                 g = waiting.pop(k, None)
                 for s, m in zip(node.sources, self._maps[k], strict=True):
-                    _give(waiting, s, m.rows(rival) - m.rows(label) if g is None else m.back(g))
+                    _give(waiting, s, head(m) if g is None else m.back(g))
         g = waiting.get(INPUT)
         g = torch.zeros_like(x) if g is None else g
-        return value, g if self._fixed is None else g.masked_fill_(self._fixed, 0.0)
+        return g if self._fixed is None else g.masked_fill_(self._fixed, 0.0)
 
     def _forward(self, x: Tensor) -> list[Tensor]:
         """The values of every node; those of an affine node that one relu alone reads are the relu's."""

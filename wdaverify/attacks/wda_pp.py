@@ -8,6 +8,8 @@ of it where ``d_i <= eps`` (docs/theory.md, sections 4 and 10; Le, Dao, Nguyen, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,23 +21,41 @@ PACES = (1.05, 0.5, 0.2)
 """Step lengths, relative to the linearised distance to the nearest boundary: one walk each."""
 STEPS = 40
 TRIED = 9
-HALVINGS = 44
-CLEAR = 1e-12
+TRIALS = 60
+FINE = 2.0**-44
+"""Of a segment: so short a piece of it is not divided."""
 
 
-def attack(arena: Arena) -> Distribution:
-    """The distribution of WDA++; samples that are misclassified already, or never flip, stay where they are."""
-    count = arena.centre.shape[0]
-    points = arena.centre.clone()
-    distance = arena.reach.new_full((count,), torch.inf)
-    tried = min(TRIED, arena.rivals)
-    for part in arena.batches(count, tried * len(PACES)):
-        sample = torch.arange(part.start, part.stop, device=points.device)
-        points[part], distance[part] = _flipped(arena, sample, tried)
-    if arena.problem.loss.rule.entropy:  # a flip need not raise the sum over all rivals
-        after = arena.loss(arena.margins(points, torch.arange(count, device=points.device)))
-        distance = distance.masked_fill(after <= arena.loss(arena.clean), torch.inf)
-    return _buy(arena, points, distance)
+@dataclass
+class Flips:
+    """The nearest misclassified ``point [N, n]`` of every sample that was walked to so far, and its ``distance [N]``, inf where none is."""
+
+    point: Tensor
+    distance: Tensor
+
+    @classmethod
+    def none(cls, arena: Arena) -> Flips:
+        """Nothing was walked to."""
+        return cls(arena.centre.clone(), torch.full_like(arena.reach, torch.inf))
+
+    def walk(self, arena: Arena, pace: float) -> None:
+        """Walk from every sample at a pace."""
+        tried = min(TRIED, arena.rivals)
+        for part in arena.batches(self.distance.numel(), tried):
+            if arena.clock.over():
+                return
+            point, far = _flipped(arena, torch.arange(part.start, part.stop, device=self.point.device), pace, tried)
+            nearer = far < self.distance[part]
+            self.distance[part] = torch.where(nearer, far, self.distance[part])
+            self.point[part] = torch.where(nearer.unsqueeze(1), point, self.point[part])
+
+    def bought(self, arena: Arena) -> Distribution:
+        """The distribution of WDA++; samples that are misclassified already, or never flip, stay where they are."""
+        distance = self.distance
+        if arena.problem.loss.rule.entropy:  # a flip need not raise the sum over all rivals
+            after = arena.loss(arena.margins(self.point, torch.arange(distance.numel(), device=distance.device)))
+            distance = distance.masked_fill(after <= arena.loss(arena.clean), torch.inf)
+        return _buy(arena, self.point, distance)
 
 
 def _buy(arena: Arena, points: Tensor, distance: Tensor) -> Distribution:
@@ -58,23 +78,17 @@ def _buy(arena: Arena, points: Tensor, distance: Tensor) -> Distribution:
     return Distribution(sample, points.cpu().numpy()[sample], np.array(mass, dtype=np.float64))
 
 
-def _flipped(arena: Arena, sample: Tensor, tried: int) -> tuple[Tensor, Tensor]:
-    """The nearest misclassified points found ``[P, n]`` and their distances ``[P]`` (inf where there is none)."""
-    walks = len(PACES)
-    row = sample.repeat_interleave(walks)
-    pace = arena.reach.new_tensor(PACES).repeat(sample.shape[0])
-    inside, outside, found = _walk(arena, row, pace, tried)
+def _flipped(arena: Arena, row: Tensor, pace: float, tried: int) -> tuple[Tensor, Tensor]:
+    """Misclassified points ``[P, n]`` near samples ``row [P]`` by walks of a pace, and their distances ``[P]`` (inf: there is none)."""
+    inside, outside, found = _walk(arena, row, torch.full_like(arena.reach[row], pace), tried)
     last = bisect(arena, row, inside, outside)
     ray = bisect(arena, row, arena.centre[row], last)
     distance = arena.geometry.distance(torch.stack([last, ray]), arena.centre[row])
-    distance = distance.masked_fill_(~found, torch.inf)
-    nearer = (distance[1] < distance[0]).unsqueeze(1)
-    point = torch.where(nearer, ray, last).reshape(-1, walks, ray.shape[1])
-    shortest, walk = distance.amin(dim=0).reshape(-1, walks).min(dim=1)
-    point = point[torch.arange(sample.shape[0], device=sample.device), walk]
-    margin, slot = arena.largest_margin(point, sample)
+    point = torch.where((distance[1] < distance[0]).unsqueeze(1), ray, last)
+    shortest = distance.amin(dim=0).masked_fill(~found, torch.inf)
+    margin, slot = arena.largest_margin(point, row)
     good = (torch.isfinite(shortest) & (margin >= 0)).nonzero().squeeze(1)
-    group = sample[good] * arena.rivals + slot[good]
+    group = row[good] * arena.rivals + slot[good]
     arena.pool.offer(group, shortest[good].unsqueeze(1), margin[good].unsqueeze(1), point[good].unsqueeze(1))
     return point, torch.full_like(shortest, torch.inf).index_copy_(0, good, shortest[good])
 
@@ -90,7 +104,7 @@ def _walk(arena: Arena, row: Tensor, pace: Tensor, tried: int) -> tuple[Tensor, 
     floor = torch.zeros_like(pace)
     slots = arena.clean[row].topk(tried, dim=1).indices
     walking = (~found).nonzero().squeeze(1)
-    for k in range(STEPS):
+    for k in range(arena.effort.steps_of(STEPS)):
         if walking.numel() == 0 or arena.clock.over():
             break
         at = inside[walking]
@@ -133,19 +147,30 @@ def _try_step(
 def bisect(arena: Arena, row: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
     """Misclassified points ``[B, n]`` on segments from correct points ``inside`` to misclassified ones ``outside``.
 
-    A margin of ``CLEAR`` (relatively) is kept where there is one, so that another order of summation sees the error too.
+    The margin ``clear`` of the arena is kept where there is one. Along a segment the margin is piecewise linear: so every
+    third trial halves what is left of it, and the others stand where the chord meets that margin, a little to the side that did not
+    move last.
     """
-    clear = CLEAR * (1 + arena.clean[row].amax(dim=1).abs())
-    enough = torch.minimum(arena.largest_margin(outside, row)[0], clear)
-    low = torch.zeros_like(inside[:, :1])
-    high = torch.ones_like(low)
-    point = outside.clone()
-    for _ in range(HALVINGS):
-        if arena.clock.over():
+    above = arena.largest_margin(outside, row)[0]
+    enough = torch.minimum(above, arena.clear[row])
+    low, high = torch.zeros_like(inside[:, :1]), torch.ones_like(inside[:, :1])
+    above, below = above - enough, arena.largest_margin(inside, row)[0] - enough
+    beyond, point = torch.ones_like(above, dtype=torch.bool), outside.clone()
+    for k in range(TRIALS):
+        if arena.clock.over() or not bool((high - low > FINE).any()):
             break
         middle = 0.5 * (low + high)
-        trial = arena.geometry.clip(inside + middle * (outside - inside))
-        wrong = (arena.largest_margin(trial, row)[0] >= enough).unsqueeze(1)
-        point = torch.where(wrong, trial, point)
-        low, high = torch.where(wrong, low, middle), torch.where(wrong, middle, high)
+        if k % 3 < 2:
+            chord = (below / (below - above)).nan_to_num(nan=0.5).clamp(0.0, 1.0).unsqueeze(1)
+            aside = torch.where(beyond, 0.5 * FINE, -0.5 * FINE).unsqueeze(1)
+            trial = low + chord * (high - low) + aside
+            middle = torch.where((trial > low) & (trial < high), trial, middle)
+        moved = arena.geometry.clip(inside + middle * (outside - inside))
+        value = arena.largest_margin(moved, row)[0] - enough
+        wrong = value >= 0
+        wide = wrong.unsqueeze(1)
+        point = torch.where(wide, moved, point)
+        low, high = torch.where(wide, low, middle), torch.where(wide, middle, high)
+        above, below = torch.where(wrong, value, above), torch.where(wrong, below, value)
+        beyond = ~wrong
     return point

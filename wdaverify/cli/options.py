@@ -9,7 +9,7 @@ import click
 
 from wdaverify.cli.ball import eps
 from wdaverify.cli.group import CommandLine
-from wdaverify.cli.values import image_shape, names, number, side, whole
+from wdaverify.cli.values import image_shape, names, number, side, whole, wholes
 from wdaverify.losses.registry import Loss
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -146,6 +146,23 @@ def question(*dropped: str) -> Callable[[_Command], _Command]:
     """The arguments and options of a question, but for some."""
     return _all(*(option for name, option in _QUESTION.items() if name not in dropped))
 
+
+effort = _all(
+    click.option(
+        "--attacks",
+        type=names,
+        metavar="A,B,...",
+        help="Only some of wda, wda++, ensemble, sweep, polish; all feed the mixture.",
+    ),
+    click.option("--powers", type=wholes, metavar="M,...", help="The m of WDA(m); default 1,2,4,8,16."),
+    click.option("--steps", type=whole(1), metavar="N", help="Steps of every ascent; default each its own."),
+    click.option("--restarts", type=whole(1), metavar="N", help="Sweeps and rounds of the ensemble."),
+    click.option("--rivals", type=whole(1), metavar="N", help="Rivals that are attacked of each sample; default all."),
+    click.option(
+        "--budget", type=whole(1), metavar="N", help="Points at which the network is evaluated; default no limit."
+    ),
+)
+"""How much the attacks do."""
 
 _STATED = _all(
     click.option("--radius", type=number(0), metavar="X", help="Refuse a proof about another radius."),

@@ -84,6 +84,11 @@ def names(value: str) -> tuple[str, ...]:
     )
 
 
+def wholes(value: str) -> tuple[int, ...]:
+    """Whole numbers of at least 1 between commas."""
+    return tuple(whole(1)(part.strip()) for part in value.split(","))
+
+
 def image_shape(value: str) -> tuple[int, ...]:
     """``H W`` or ``H W C``, as ``line.spelled_out`` joins them."""
     return tuple(whole(1)(size) for size in value.replace("x", " ").split())

@@ -11,14 +11,14 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wdaverify.doors.accuracy import RobustAccuracy
 from wdaverify.doors.classes import class_numbers
-from wdaverify.doors.question import network_of, question, support_of
+from wdaverify.doors.question import is_callable_alone, is_module, network_of, question, support_of
 from wdaverify.doors.words import CORES, jobs_of, keywords, split, taking
-from wdaverify.errors import ProblemError
-from wdaverify.given import instance, listed, number, real, told
+from wdaverify.errors import NetworkError, ProblemError
+from wdaverify.given import instance, listed, number, real, told, word
 from wdaverify.ground import GroundCost
 from wdaverify.ladder import compare as ladder
 from wdaverify.ladder.rung import Comparison
@@ -36,6 +36,9 @@ from wdaverify.wdro.curve import CurveResult
 from wdaverify.wdro.distances import DistancesResult
 from wdaverify.wdro.result import AttackResult, VerificationResult
 from wdaverify.wdro.verify import verify
+
+if TYPE_CHECKING:
+    from wdaverify.wdro.module_attack import ModuleAttackResult
 
 _Result = TypeVar("_Result")
 _NOT_HERE = ("executor", "slots", "branching")
@@ -128,8 +131,19 @@ def _curve(model: Any, X: Any, y: Any = None, *, max_radius: Any, **words: Any) 
     return _run(curves.curve, question(model, X, y, **asked, radius=max_radius), how)
 
 
-def attack(model: Any, X: Any = None, y: Any = None, **words: Any) -> AttackResult:
+def attack(model: Any, X: Any = None, y: Any = None, **words: Any) -> AttackResult | ModuleAttackResult:
     """Lower bounds alone, by attacks: of a model, X and y, or of a ``WdroProblem`` (then as ``wdro.attacking.attack``).
+
+    A ``torch.nn.Module`` that cannot be read as a graph, and any other callable on tensors, is attacked too: it evaluates its worst
+    case itself in floating point, the result is a ``ModuleAttackResult`` whose ``vouched`` is ``module``, and no part of a bracket.
+
+        wd.attack(resnet, images, labels, radius=8/255, order="inf", loss="zero-one", support=(0, 1), budget=1_000_000)
+
+    Args:
+        vouched: "auto"; "checked" refuses a module that is no graph; "module" lets any module evaluate itself.
+        batch: of a module that evaluates itself, how many points it is given at a time (64), which bounds its memory.
+        progress: of such a module, True for a line on stderr, or a function of evaluations and seconds.
+        attacks: also the sweep and the polish; a module that evaluates itself is attacked by wda, wda++ and ensemble alone by default.
 
     Raises:
         InputError: anything that cannot be used, in one line.
@@ -140,9 +154,32 @@ def attack(model: Any, X: Any = None, y: Any = None, **words: Any) -> AttackResu
 
 
 @taking(question, attacking.attack)
-def _attack(model: Any, X: Any, y: Any = None, **words: Any) -> AttackResult:
+def _attack(
+    model: Any, X: Any, y: Any = None, *, vouched: Any = "auto", batch: Any = None, progress: Any = False, **words: Any
+) -> AttackResult | ModuleAttackResult:
+    vouched = word("vouched", vouched, ("auto", "checked", "module"))
     asked, how = split(words, question, attacking.attack)
-    return attacking.attack(question(model, X, y, **asked), **how)
+    why: tuple[str, ...] = ()
+    if vouched != "module" and not is_callable_alone(model):
+        try:
+            problem = question(model, X, y, **asked)
+        except NetworkError as error:
+            if vouched == "checked" or not is_module(model):
+                raise
+            why = (f"read as a module, not as a graph: {error}",)
+        else:
+            if batch is not None or progress:
+                raise ProblemError(
+                    "batch and progress are about a module that evaluates itself, and this model is read as a graph; leave them "
+                    "out, or say vouched='module'"
+                )
+            return attacking.attack(problem, **how)
+    elif vouched == "checked":
+        raise NetworkError("a callable is no graph; vouched='auto' or 'module' lets it evaluate itself")
+    from wdaverify.doors.module_question import attack_module
+
+    extra = {} if batch is None else {"batch": batch}
+    return attack_module(model, X, y, **asked, **how, **extra, progress=progress, notices=why)
 
 
 @taking(question, exported.programs)

@@ -131,6 +131,17 @@ def _is(value: object, module: str, name: str) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
+def is_module(model: object) -> bool:
+    """Whether a model is a ``torch.nn.Module``."""
+    return _is(model, "torch.nn", "Module")
+
+
+def is_callable_alone(model: object) -> bool:
+    """Whether a model is a function on tensors and nothing else that stands for a network."""
+    known = isinstance(model, ReluNetwork) or is_module(model) or _is(model, "sklearn.base", "BaseEstimator")
+    return callable(model) and not known and not isinstance(model, type)
+
+
 def _points(X: Any) -> NDArray[Any]:
     """X as an array ``[N, ...]``."""
     points = entries("X", X.detach().cpu() if _is(X, "torch", "Tensor") else X, SamplesError, bools=True)

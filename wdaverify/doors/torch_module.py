@@ -60,7 +60,7 @@ def from_torch(module: Module, example: Any, *, name: str | None = None, logits:
     instance("module", module, torch.nn.Module, "torch.nn.Sequential(...).eval() is one", NetworkError)
     logits = flag("logits", logits, NetworkError)
     name = name_of(name, getattr(module, "original_name", type(module).__name__))
-    _refuse_unready(module, name)
+    refuse_unready(module, name)
     rows = _rows(module, example)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         outputs = _outputs(module, rows, name)
@@ -73,7 +73,7 @@ def from_torch(module: Module, example: Any, *, name: str | None = None, logits:
     return replace(network, notices=(*network.notices, said))
 
 
-def _refuse_unready(module: Module, name: str) -> None:
+def refuse_unready(module: Module, name: str) -> None:
     """Refuse training mode, and weights that the first input would make."""
     from torch.nn.parameter import is_lazy
 

@@ -298,8 +298,9 @@ class _Climb:
         outcome = launch(problem, device=settings.device, seed=settings.seed, deadline=until)
         self._outcome = outcome
         with deciding_until(deadline):
-            witnesses = valued(problem, outcome, deadline)
-        cut = "" if outcome.finished and "mixture" in witnesses else _CUT
+            worth = valued(problem, outcome, deadline)
+        witnesses = worth.witnesses
+        cut = "" if outcome.finished and worth.complete else _CUT
         for name in outcome.distributions:
             if name in witnesses:
                 self._bound(name, Side.BELOW, witnesses[name].lower, outcome.spent[name], cut)

@@ -76,7 +76,7 @@ def attack_summary(result: AttackResult) -> str:
     """The question and the lower bounds found; ends without a newline."""
     best = max([result.nominal, *result.attacks.values()])
     facts = [
-        ("answer", "lower bounds only" + ("" if result.finished else " (cut short by the time limit)")),
+        ("answer", "lower bounds only" + ("" if result.finished else " (cut short by a limit)")),
         ("lower", f"{down(best)}   re-evaluated here with outward rounding"),
         ("nominal", down(result.nominal)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.attacks.effort import POWERS, STAGES, Effort, effort_of
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.errors import ProblemError
 from wdaverify.given import instance
@@ -70,8 +71,9 @@ def launch(
     deadline: float,
     everyone: bool = False,
     among: NDArray[np.int64] | None = None,
+    effort: Effort | None = None,
 ) -> AttackOutcome:
-    """Run the attacks (this is where torch is imported); ``everyone`` as in ``run_attacks``.
+    """Run the attacks (this is where torch is imported); ``everyone`` and ``effort`` as in ``run_attacks``.
 
     ``among``, at order inf: the samples that are attacked; the others stay where they are.
     """
@@ -84,7 +86,8 @@ def launch(
     asked = twins.merged(problem)
     if asked.loss.rule.attacked_as:  # the points are valued by the loss itself
         asked = replace(asked, loss=Loss(asked.loss.rule.attacked_as))
-    return twins.fanned_out(run_attacks(asked, device=device, seed=seed, deadline=until, everyone=everyone))
+    found = run_attacks(asked, device=device, seed=seed, deadline=until, effort=effort, everyone=everyone)
+    return twins.fanned_out(found)
 
 
 def _launched_among(
@@ -182,33 +185,59 @@ def portions(count: int, deadline: float) -> Iterator[slice]:
         yield slice(first, first + _PORTION)
 
 
+@dataclass(frozen=True, eq=False)
+class Valued:
+    """What the attacks are worth: ``witnesses`` by name, ``mixture`` the last and never below another; ``complete`` unless time ran out."""
+
+    witnesses: dict[str, Witness]
+    complete: bool
+
+
 def valued(
     problem: WdroProblem, outcome: AttackOutcome, deadline: float = math.inf, pool: AtomPool | None = None
-) -> dict[str, Witness]:
+) -> Valued:
     """What every named distribution is worth, and the best ``mixture`` of every point that the attacks visited and kept.
 
-    The mixture is never below any one of them. What the deadline leaves no time for is left out, and is no bound. ``pool``
-    is where the mixture's atoms are put, see ``nominal_pool``.
+    What the deadline leaves no time for is left out, and is no bound; the mixture is that of what was valued until then. ``pool``
+    is where its atoms are put, see ``nominal_pool``.
     """
-    out: dict[str, Witness] = {}
+    pool = nominal_pool(problem) if pool is None else pool
+    sample, point = outcome.sample, outcome.point  # those of the named distributions among them
+    complete, begun = True, time.monotonic()
+    for part in portions(sample.size, deadline):
+        fill_pool(problem, pool, sample[part], point[part])
+        done = min(part.stop, sample.size)
+        reserve = (time.monotonic() - begun) / max(done, 1) * 2 * len(problem.samples)  # for the mixture itself
+        if done < sample.size and time.monotonic() + reserve >= deadline:
+            complete = False
+            break
+    complete = complete and (sample.size == 0 or time.monotonic() < deadline)
+    plan = solve_master(pool, problem.samples.w, budget(problem)).plan.distribution(problem.samples.y)
+    mixture, out = evaluate(problem, plan), dict[str, Witness]()
     for name, proposal in outcome.distributions.items():
         if time.monotonic() >= deadline:
-            return out
+            return Valued({**out, "mixture": max((mixture, *out.values()), key=lambda w: w.lower)}, complete=False)
         out[name] = evaluate(problem, proposal)
-    pool = nominal_pool(problem) if pool is None else pool
-    for proposal in outcome.distributions.values():
-        fill_pool(problem, pool, proposal.sample, proposal.point)
-    for part in portions(outcome.sample.size, deadline):
-        fill_pool(problem, pool, outcome.sample[part], outcome.point[part])
-    if time.monotonic() >= deadline:
-        return out
-    plan = solve_master(pool, problem.samples.w, budget(problem)).plan.distribution(problem.samples.y)
-    out["mixture"] = max((evaluate(problem, plan), *out.values()), key=lambda w: w.lower)
-    return out
+    return Valued({**out, "mixture": max((mixture, *out.values()), key=lambda w: w.lower)}, complete)
+
+
+def _cut_by(evaluations: int, effort: Effort) -> str:
+    spent = effort.budget is not None and evaluations >= effort.budget
+    return f"the {'budget' if spent else 'time limit'} cut the attacks short"
 
 
 def attack(
-    problem: WdroProblem, *, device: str = "auto", seed: int = 0, time_limit: float | None = None
+    problem: WdroProblem,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    time_limit: float | None = None,
+    attacks: Sequence[str] = STAGES,
+    powers: Sequence[int] = POWERS,
+    steps: int | None = None,
+    restarts: int | None = None,
+    rivals: int | None = None,
+    budget: int | None = None,
 ) -> AttackResult:
     """Lower bounds of ``V(radius)`` by WDA(m), WDA++ and their mixture (docs/theory.md, section 10).
 
@@ -217,24 +246,27 @@ def attack(
         device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
         seed: the attacks' random seed; the same seed on the same device gives the same points.
         time_limit: seconds of wall clock, or None; the attacks end at three fifths of it, and the rest is for valuing what they found.
+        attacks, powers, steps, restarts, rivals, budget: see ``wdaverify.attacks.effort.Effort``; None is the attacks' own number.
 
     Raises:
         ProblemError: a device that is not there, or a time limit that is not a number >= 0.
     """
     asked = Options(time_limit=time_limit, device=device, seed=seed)
+    effort = effort_of(attacks, powers, steps, restarts, rivals, budget)
     instance("problem", problem, WdroProblem, "WdroProblem(network, samples, cost, support, loss, radius) makes one")
     begun = time.monotonic()
     limit = math.inf if asked.time_limit is None else asked.time_limit
     deadline, until = begun + limit, begun + FINDING_SHARE * limit
     with deciding_until(deadline):
         refuse_overflow(problem)
-        outcome = launch(problem, device=asked.device, seed=asked.seed, deadline=until)
-        witnesses = valued(problem, outcome, deadline)
+        outcome = launch(problem, device=asked.device, seed=asked.seed, deadline=until, effort=effort)
+        worth = valued(problem, outcome, deadline)
+        witnesses = worth.witnesses
         best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
         nominal = nominal_bracket(problem)[0]
     values = {name: witness.lower for name, witness in witnesses.items()}
-    finished = outcome.finished and "mixture" in values
-    notices = () if finished else ("the time limit cut the attacks short",)
+    finished = outcome.finished and worth.complete
+    notices = () if finished else (_cut_by(outcome.evaluations, effort),)
     for name, value in values.items():
         LOGGER.info("attack %s: %r", name, value)
     return AttackResult(

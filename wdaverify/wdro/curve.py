@@ -228,7 +228,7 @@ def _refined(run: Run, gap: float) -> CurveResult:
             deadline = math.inf if limit is None else run.begun + 0.3 * limit
             if run.recall is None or run.recall.attacks() is None:
                 outcome = launch(problem, device=run.options.device, seed=run.options.seed, deadline=deadline)
-                for witness in valued(problem, outcome, run.deadline).values():
+                for witness in valued(problem, outcome, run.deadline).witnesses.values():
                     search.adopt(witness)
                 for part in portions(outcome.sample.size, run.deadline):
                     search.offer(outcome.sample[part], outcome.point[part])

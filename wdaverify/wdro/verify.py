@@ -223,9 +223,9 @@ def _attack(run: Run, search: Search) -> dict[str, float]:
     outcome = launch(run.problem, device=run.options.device, seed=run.options.seed, deadline=until, among=among)
     run.device = outcome.device
     pool = nominal_pool(run.problem)
-    witnesses = valued(run.problem, outcome, run.deadline, pool)
-    values = {name: witness.lower for name, witness in witnesses.items()}
-    for witness in witnesses.values():
+    worth = valued(run.problem, outcome, run.deadline, pool)
+    values = {name: witness.lower for name, witness in worth.witnesses.items()}
+    for witness in worth.witnesses.values():
         search.adopt(witness)
     if isinstance(search, MarginSearch):  # its pool would keep no others
         sample, point = pool.points()
@@ -234,7 +234,7 @@ def _attack(run: Run, search: Search) -> dict[str, float]:
     for part in portions(sample.size, run.deadline):
         search.offer(sample[part], point[part])
     run.attack_seconds = time.monotonic() - begun
-    if recall is not None and outcome.finished and time.monotonic() < run.deadline:
+    if recall is not None and outcome.finished and worth.complete and time.monotonic() < run.deadline:
         recall.keep_attacks(outcome.device, values)
     for name, value in values.items():
         LOGGER.info("attack %s: %r", name, value)

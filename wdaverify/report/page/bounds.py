@@ -36,7 +36,7 @@ def attack_part(document: Document, key: str, shape: Shape) -> Part:
     spent = data["statistics"]
     reason = "Attacks find lower bounds only; nothing here says how much worse it can get."
     if not data["finished"]:
-        reason += " They were cut short by the time limit."
+        reason += " They were cut short by a limit."
     quantity = f"V({plain(data['radius'])})"
     answer = Answer(
         "bounds", words.STATUS["bounds"], reason, quantity, down(lower), None, "", "checked", "", ends=(lower, None)

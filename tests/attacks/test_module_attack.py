@@ -1,0 +1,139 @@
+"""Attacks on modules: their values against losses, distances and masses computed here, and against exact answers of random graphs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import wdaverify as wd
+from wdaverify.errors import InputError
+from wdaverify.wdro.module_attack import ModuleAttackResult
+
+
+def smooth(seed: int = 0, outputs: int = 4) -> nn.Module:
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.GELU(), nn.BatchNorm1d(16), nn.Linear(16, outputs)).eval()
+    with torch.no_grad():
+        net[1].weight.mul_(4.0)
+        net[1].bias.sub_(net[1].weight.sum(dim=1) / 2)
+    return net
+
+
+def images(count: int = 9, seed: int = 1) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(size=(count, 3, 2, 2)).astype(np.float32)
+    y = smooth()(torch.tensor(x)).argmax(dim=1).numpy()
+    y[0] = (y[0] + 1) % 4
+    return x, y
+
+
+def checked(module: Any, result: ModuleAttackResult, x: Any, y: Any) -> None:
+    """Everything that the result says, computed again here."""
+    order = {"inf": np.inf, "1": 1, "2": 2}[result.norm]
+    moved = result.point.reshape(len(result.point), -1)
+    away = np.linalg.norm(moved - x.reshape(len(x), -1).astype(np.float64)[result.sample], ord=order, axis=1)
+    assert (moved.astype(np.float32) == moved).all()
+    assert (moved >= 0).all()
+    assert (moved <= 1).all()
+    assert away == pytest.approx(result.distance, abs=1e-12)
+    if math.isinf(result.order):
+        assert away.max() <= result.radius
+    else:
+        assert result.weight @ away**result.order <= result.radius**result.order
+    assert np.bincount(result.sample, result.weight, minlength=len(x)) == pytest.approx(1 / len(x), abs=1e-12)
+    with torch.no_grad():
+        z = module(torch.tensor(result.point, dtype=torch.float32)).double().numpy()
+    rows, label = np.arange(len(z)), y[result.sample]
+    own = z[rows, label].copy()
+    z[rows, label] = -np.inf
+    margin = z.max(axis=1) - own
+    loss = {"margin": margin, "zero-one": (margin >= 0).astype(float)}[result.loss_name]
+    assert result.weight @ loss == pytest.approx(result.lower, abs=1e-5)
+    assert result.attacks["mixture"] == result.lower == max(result.attacks.values())
+    assert result.vouched == "module"
+
+
+@pytest.mark.parametrize(
+    ("norm", "order", "loss"),
+    [("inf", 1, "margin"), (2, 2, "zero-one"), (1, "inf", "margin"), ("inf", "inf", "zero-one")],
+)
+def test_values_are_those_of_the_distribution(norm: Any, order: Any, loss: str) -> None:
+    (x, y), module = images(), smooth()
+    again = [
+        wd.attack(module, x, y, radius=0.3, support=(0, 1), norm=norm, order=order, loss=loss, seed=3, restarts=2)
+        for _ in range(2)
+    ]
+    for result in again:
+        assert isinstance(result, ModuleAttackResult)
+        checked(module, result, x, y)
+        assert any("read as a module" in notice for notice in result.notices)
+    assert again[0].lower == again[1].lower > again[0].nominal
+    assert (again[0].point == again[1].point).all()
+
+
+def test_a_graph_is_evaluated_rigorously_and_a_module_of_it_never_above() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 4)).eval()
+    x, y = images(5)
+    asked: dict[str, Any] = {"radius": 0.2, "support": (0, 1)}
+    exact = wd.worst_case(net, x, y, **asked, jobs=None)
+    graph = wd.attack(net, x, y, **asked)
+    itself = wd.attack(net, x, y, **asked, vouched="module", attacks=("wda", "wda++", "sweep", "polish"))
+    assert isinstance(graph, wd.AttackResult)
+    assert isinstance(itself, ModuleAttackResult)
+    assert itself.lower <= exact.upper + 1e-6
+    assert itself.lower == pytest.approx(graph.attacks["mixture"], abs=0.02 * (exact.upper - exact.nominal))
+
+
+def test_functions_one_score_and_weights_of_a_batch() -> None:
+    slope = torch.tensor([2.0, -1.0])
+    x, y = np.array([[0.5, 0.5], [0.6, 0.2]]), np.array([0, 1])
+    result = wd.attack(lambda t: torch.tanh(t @ slope), x, y, radius=0.1, order="inf", support="none", batch=1)
+    # labels 0 and 1 of the scores 0 and tanh: the worst points go by 0.1 along the signs of the slope
+    worst = 0.5 * (math.tanh(0.5 + 0.3) - math.tanh(1.0 - 0.3))
+    assert result.lower == pytest.approx(worst, abs=1e-5)
+
+
+def test_evaluations_stay_within_the_budget_and_progress_is_told() -> None:
+    (x, y), told = images(), []
+    result = wd.attack(
+        smooth(),
+        x,
+        y,
+        radius=0.1,
+        support=(0, 1),
+        budget=200,
+        progress=lambda evaluations, seconds: told.append(evaluations),
+    )
+    assert not result.finished
+    assert told
+    assert result.lower >= result.nominal
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"vouched": "checked"}, "Erf"),
+        ({"label_cost": 1.0}, "labels stay"),
+        ({"loss": "dlr"}, "accepted are margin"),
+        ({"cost_weights": [1.0]}, "cost_weights of a module"),
+        ({"batch": 0}, "batch"),
+        ({"device": "tpu"}, "device"),
+        ({"support": (0, 0.1)}, "outside the support"),
+    ],
+)
+def test_what_is_refused(words: dict[str, Any], said: str) -> None:
+    x, y = images()
+    with pytest.raises(InputError, match=said):
+        wd.attack(smooth(), x, y, **{"radius": 0.1, "support": (0, 1), **words})
+
+
+def test_a_function_without_gradients_is_refused() -> None:
+    x, y = images()
+    with pytest.raises(InputError, match="without gradients"):
+        wd.attack(lambda t: torch.tensor(np.ones((len(t), 4))), x, y, radius=0.1, support=(0, 1))

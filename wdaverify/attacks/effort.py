@@ -1,0 +1,65 @@
+"""How much the attacks do: which of them run, and how long each goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wdaverify.errors import ProblemError
+from wdaverify.given import listed, settle, whole, word
+
+STAGES = ("wda", "wda++", "ensemble", "sweep", "polish")
+"""WDA(m); WDA++; the ensemble (zero-one); the sweep of every rival at many radii (at order inf, zero-one, the ensemble stands in for
+it); the polish of what the master will look at."""
+POWERS = (1, 2, 4, 8, 16)
+_MOST = 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What is run; every number left out (None) is the attacks' own.
+
+    Args:
+        attacks: some of ``STAGES``, whose points all go to the mixture.
+        powers: the m >= 1 of WDA(m) (order inf: 1 alone).
+        steps: of every ascent and walk.
+        restarts: sweeps, and rounds of the ensemble; each after the first begins at random points.
+        rivals: of each sample, those of the largest margins at the sample itself; the others are not attacked.
+        budget: points at which the network may be evaluated (with the gradient or without); a batch's step that has begun is ended.
+
+    Raises:
+        ProblemError: a word or number that is not accepted.
+    """
+
+    attacks: tuple[str, ...] = STAGES
+    powers: tuple[int, ...] = POWERS
+    steps: int | None = None
+    restarts: int | None = None
+    rivals: int | None = None
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        named = listed("attacks", self.attacks, f"a list of {', '.join(STAGES)}")
+        settle(self, attacks=tuple(word("attack", name, STAGES) for name in named))
+        if not self.attacks:
+            raise ProblemError(f"attacks: at least one of {', '.join(STAGES)} is accepted")
+        powers = listed("powers", self.powers, "a list of whole numbers m >= 1")
+        said = "a whole number m >= 1 (WDA(m) moves m^-p of each mass)"
+        settle(self, powers=tuple(whole("powers", m, said, lambda m: 1 <= m <= _MOST) for m in powers))
+        for name in ("steps", "restarts", "rivals", "budget"):
+            if (given := getattr(self, name)) is not None:
+                settle(self, **{name: whole(name, given, "a whole number >= 1", lambda v: 1 <= v <= 2**63)})
+
+    def runs(self, stage: str) -> bool:
+        """Whether a stage is asked for."""
+        return stage in self.attacks
+
+    def steps_of(self, own: int) -> int:
+        """The steps of an ascent whose own number is ``own``."""
+        return own if self.steps is None else self.steps
+
+
+def effort_of(
+    attacks: object, powers: object, steps: object, restarts: object, rivals: object, budget: object
+) -> Effort:
+    """The effort that words of a caller mean, as ``Effort`` takes them."""
+    return Effort(attacks=attacks, powers=powers, steps=steps, restarts=restarts, rivals=rivals, budget=budget)  # type: ignore[arg-type]
