@@ -27,8 +27,10 @@ if TYPE_CHECKING:
         save_report,
         worst_case,
     )
+    from wdaverify.doors.keras_model import from_keras
     from wdaverify.doors.onnx_model import from_onnx
     from wdaverify.doors.question import question
+    from wdaverify.doors.radius_guide import RadiusGuide, radius_guide
     from wdaverify.doors.sklearn_estimator import from_sklearn
     from wdaverify.doors.torch_module import from_torch
     from wdaverify.errors import (
@@ -70,8 +72,10 @@ _HOMES = {
         "save_report",
         "worst_case",
     ),
+    "doors.keras_model": ("from_keras",),
     "doors.onnx_model": ("from_onnx",),
     "doors.question": ("question",),
+    "doors.radius_guide": ("RadiusGuide", "radius_guide"),
     "doors.sklearn_estimator": ("from_sklearn",),
     "doors.torch_module": ("from_torch",),
     "checking.check": ("check",),
@@ -126,6 +130,7 @@ __all__ = [
     "Outcome",
     "OutputError",
     "ProblemError",
+    "RadiusGuide",
     "Reason",
     "ReluNetwork",
     "RobustAccuracy",
@@ -144,6 +149,7 @@ __all__ = [
     "compare",
     "curve",
     "distances",
+    "from_keras",
     "from_onnx",
     "from_sklearn",
     "from_torch",
@@ -153,6 +159,7 @@ __all__ = [
     "load_specification",
     "make_samples",
     "question",
+    "radius_guide",
     "read_certificate",
     "read_state",
     "recheck",

@@ -81,9 +81,10 @@ def load_samples(
                     raise SamplesError("a label column is chosen in .csv files only; a .npz has its labels in y")
                 if names:
                     raise SamplesError("labels have names in .csv files only; a .npz has class numbers in y")
-                x, y, w = read_npz(place)
+                (x, y, w), taken = read_npz(place), ()
             case ".csv":
-                x, y, w = *_read_csv(place, limit, label_column, names), None
+                x, y, taken = _read_csv(place, limit, label_column, names)
+                w = None
             case suffix:
                 with plain_file(place, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
                     raise SamplesError(f"suffix {suffix!r}; accepted are .npz and .csv")
@@ -93,7 +94,8 @@ def load_samples(
     except (SamplesError, UnreadableError) as error:
         raise SamplesError(f"{source}: {error}") from None
     said = ", ".join(f"{shown(name, 60)} = {k}" for k, name in enumerate(names))
-    return _samples(points, labels, weights, source, (f"labels by the order of the classes: {said}",) if names else ())
+    mapped = (f"labels by the order of the classes: {said}",) if names else ()
+    return _samples(points, labels, weights, source, (*mapped, *taken))
 
 
 def make_samples(x: ArrayLike, y: ArrayLike, w: ArrayLike | None = None, *, source: str = "array") -> Samples:
@@ -232,11 +234,11 @@ class _Lines:
 
 def _read_csv(
     path: Path, limit: int | None, label_column: int | str | None, classes: tuple[str, ...]
-) -> tuple[_Raw, _Raw]:
-    """Points ``[N, n]`` and labels ``[N]`` of the first ``limit`` lines."""
+) -> tuple[_Raw, _Raw, tuple[str, ...]]:
+    """Points ``[N, n]`` and labels ``[N]`` of the first ``limit`` lines, and what is to be said of them."""
     with csv_records(path) as records:
-        table, column = _table(records, limit, label_column, classes)
-    return np.delete(table, column, axis=1), table[:, column]
+        table, column, taken = _table(records, limit, label_column, classes)
+    return np.delete(table, column, axis=1), table[:, column], taken
 
 
 @contextmanager
@@ -265,8 +267,8 @@ def _records(stream: TextIO) -> Records:
 
 def _table(
     records: Records, limit: int | None, label_column: int | str | None, classes: tuple[str, ...]
-) -> tuple[Array, int]:
-    """All columns ``[N, n + 1]``, and which of them is the labels'."""
+) -> tuple[Array, int, tuple[str, ...]]:
+    """All columns ``[N, n + 1]``, which of them is the labels', and a notice of a first line that might be a sample."""
     numbers = array("d")
     first = next(records, None)
     if first is None:
@@ -281,7 +283,15 @@ def _table(
             raise SamplesError(f"more than {MAX_BYTES // 8} numbers; use --samples N for the first N samples")
     if not numbers:
         raise SamplesError("no samples below the header; at least one is needed")
-    return np.frombuffer(numbers).reshape(-1, width), column
+    return np.frombuffer(numbers).reshape(-1, width), column, _doubtful(first[1]) if header else ()
+
+
+def _doubtful(header: list[str]) -> tuple[str, ...]:
+    """A notice of a header that has numbers."""
+    if all(_parsed(cell) is None for cell in header):
+        return ()
+    line = shown(", ".join(cell.strip() for cell in header), 60)
+    return (f"the first line ({line}) is taken as names of columns, since its numbers are their places; it is no sample",)
 
 
 def _parsed(cell: str) -> float | None:
@@ -294,12 +304,15 @@ def _parsed(cell: str) -> float | None:
 def is_header(cells: list[str], classes: Sequence[str] = ()) -> bool:
     """Whether the first line names columns: no cell is a number, except for a column's own place from 0 or from 1.
 
-    Numbers beside the name of one class are a sample.
+    Numbers beside the name of one class, in whatever case, or beside nothing, are a sample (whose fault is then said).
     """
     numbers = [(k, value) for k, value in enumerate(map(_parsed, cells)) if value is not None]
     if len(numbers) == len(cells):
         return False
-    if len(numbers) == len(cells) - 1 and any(cell.strip() in classes for cell in cells):
+    names = [cell.strip().casefold() for cell in cells]
+    if numbers and not all(names):
+        return False
+    if len(numbers) == len(cells) - 1 and not {name.casefold() for name in classes}.isdisjoint(names):
         return False
     return any(all(value == k + start for k, value in numbers) for start in (0, 1))
 

@@ -41,8 +41,8 @@ def question(
 
     Args:
         model: a ``ReluNetwork``, the path of an ONNX file, an ``onnx.ModelProto`` or its bytes, a ``torch.nn.Module`` in evaluation
-            mode, or a fitted scikit-learn estimator or pipeline. The last two are converted by ``from_torch`` and ``from_sklearn``
-            with rows of X; call those yourself to convert once and ask often.
+            mode, a Keras model, or a fitted scikit-learn estimator or pipeline. The last three are converted by ``from_torch``,
+            ``from_keras`` and ``from_sklearn`` with rows of X; call those yourself to convert once and ask often.
         X: points ``[N, ...]`` in the units and the layout that the model takes.
         y: labels ``[N]``: class numbers from 0; for a scikit-learn model its own labels (``classes_``).
         radius: of the Wasserstein ball, in units of X.
@@ -61,7 +61,7 @@ def question(
     Raises:
         InputError: anything that cannot be used, in one line.
     """
-    points = _points(X)
+    points = points_of(X)
     network = network_of(model, X, points, logits=logits)
     _check_layout(network, points)
     _check_names(network, X)
@@ -94,6 +94,12 @@ def network_of(model: Any, X: Any = None, points: NDArray[Any] | None = None, *,
         from wdaverify.doors.onnx_model import from_onnx
 
         return from_onnx(model, logits=logits)
+    if _is(model, "keras", "Model"):
+        from wdaverify.doors.keras_model import from_keras
+
+        if points is None:
+            raise NetworkError("a Keras model is exported by an example; from_keras(model, example) takes one")
+        return from_keras(model, points[:_ROWS], logits=logits)
     if _is(model, "torch.nn", "Module"):
         from wdaverify.doors.torch_module import from_torch
 
@@ -112,8 +118,8 @@ def network_of(model: Any, X: Any = None, points: NDArray[Any] | None = None, *,
             )
         return from_sklearn(model, X)
     raise NetworkError(
-        f"model {told(model)}: a ReluNetwork, the path of an ONNX file, an onnx.ModelProto, a torch.nn.Module or a fitted scikit-learn "
-        "estimator is accepted; other libraries' models can be exported to ONNX (Keras: model.export('net.onnx', format='onnx'))"
+        f"model {told(model)}: a ReluNetwork, the path of an ONNX file, an onnx.ModelProto, a torch.nn.Module, a Keras model or a fitted "
+        "scikit-learn estimator is accepted; other libraries' models can be exported to ONNX"
     )
 
 
@@ -123,7 +129,7 @@ def _is(value: object, module: str, name: str) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
-def _points(X: Any) -> NDArray[Any]:
+def points_of(X: Any) -> NDArray[Any]:
     """X as an array ``[N, ...]``."""
     points = entries("X", X.detach().cpu() if _is(X, "torch", "Tensor") else X, SamplesError, bools=True)
     if points.ndim < 2:
