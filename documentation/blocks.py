@@ -25,7 +25,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
-WITH_CODE = [page for page in PAGES if re.search(r"^ *```|^    wdaverify ", page.read_text(encoding="utf-8"), re.MULTILINE)]
+WITH_CODE = [
+    page
+    for page in PAGES
+    if re.search(
+        r"^ *```(?!text\b)\w|^    wdaverify [a-z]+ (?!.*\.\.\.)", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+]
 LANGUAGES = ("python", "sh", "console", "toml", "text")
 SPEC = "(declare-const X_0 Real)(declare-const X_1 Real)(declare-const X_2 Real)(declare-const X_3 Real)\n"
 SPEC += "(declare-const Y_0 Real)(declare-const Y_1 Real)(declare-const Y_2 Real)\n"
@@ -67,9 +73,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
         if fence and language is None:
             indent, language, begun, kept = fence[1], fence[2], number + 1, []
             if language not in LANGUAGES:
-                raise BlockError(
-                    f"{shown(page)}:{number}: a block of {language!r}; {', '.join(LANGUAGES)} are known"
-                )
+                raise BlockError(f"{shown(page)}:{number}: a block of {language!r}; {', '.join(LANGUAGES)} are known")
         elif fence and language is not None:
             yield Block(page, begun, language, "\n".join(kept) + "\n")
             language = None

@@ -47,8 +47,16 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     return re.sub(r"\]\(\.\./(benchmarks|models|examples)/", r"](\1/", markdown)
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """Give the search, which is a dialog, a name for those who hear it."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
+
+
 def on_post_build(*, config: MkDocsConfig) -> None:
-    """Leave nothing behind."""
+    """Leave nothing behind, nor the page of a server that finds none."""
+    (Path(config.site_dir) / "404.html").unlink(missing_ok=True)
     while _TEMPORARY:
         _TEMPORARY.pop().cleanup()
     shutil.rmtree(Path(config.site_dir) / "__pycache__", ignore_errors=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 import wdaverify as wd
 from wdaverify.losses.registry import Loss
@@ -39,7 +40,7 @@ def orders() -> Figure:
     from sklearn.linear_model import LogisticRegression
 
     drawn = np.random.default_rng(3)
-    x = np.vstack([drawn.normal([0.35, 0.4], 0.09, (9, 2)), drawn.normal([0.68, 0.62], 0.09, (9, 2))]).clip(0.02, 0.98)
+    x = np.vstack([drawn.normal([0.36, 0.42], 0.11, (9, 2)), drawn.normal([0.66, 0.6], 0.11, (9, 2))]).clip(0.02, 0.98)
     y = np.repeat([0, 1], 9)
     model = LogisticRegression(C=100).fit(x, y)
     figure = Figure(figsize=(7.2, 3.4))
@@ -52,6 +53,9 @@ def orders() -> Figure:
         w, b = model.coef_[0], model.intercept_[0]
         edge = np.array([0.0, 1.0])
         axes.plot(edge, -(w[0] * edge + b) / w[1], color=SOFT, linewidth=1)
+        if order == "inf":
+            for point in x:
+                axes.add_patch(Circle(tuple(point), 0.08, facecolor="none", edgecolor=SOFT, linewidth=0.6))
         for label, mark in ((0, "o"), (1, "s")):
             axes.plot(*x[y == label].T, mark, color=INK, markersize=4, fillstyle="none")
         for atom in result.atoms:
@@ -96,7 +100,7 @@ def losses() -> Figure:
     ):
         values = Loss(name).rule.single(logits, label)
         axes.plot(margin, values, line, color=colour, linewidth=1.5)
-        at = {"margin": -2.3, "zero-one": 1.7, "hinge": 1.35, "cw": 2.2, "cross-entropy": -1.2}[name]
+        at = {"margin": -1.75, "zero-one": 1.7, "hinge": 1.35, "cw": 2.2, "cross-entropy": -1.2}[name]
         below = name in ("zero-one", "cw", "margin")
         axes.annotate(
             name,

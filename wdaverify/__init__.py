@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
+    from wdaverify.certify.certificate import Certificate, read_certificate, write_certificate
+    from wdaverify.certify.checker import Verdict, recheck
     from wdaverify.checking.check import check
     from wdaverify.checking.result import CheckResult, Outcome
     from wdaverify.doors.accuracy import RobustAccuracy
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from wdaverify.doors.sklearn_estimator import from_sklearn
     from wdaverify.doors.torch_module import from_torch
     from wdaverify.errors import (
+        CertificateError,
         InputError,
         JournalError,
         NetworkError,

@@ -69,7 +69,7 @@ def load_samples(
     try:
         if limit is not None:
             limit = whole("a limit of", limit, "a number of samples of at least 1", lambda n: n >= 1, SamplesError)
-        label_column = _column(label_column)
+        label_column, taken = _column(label_column), tuple[str, ...]()
         names = class_names(classes)
         if clip is not None:
             instance(
@@ -81,7 +81,7 @@ def load_samples(
                     raise SamplesError("a label column is chosen in .csv files only; a .npz has its labels in y")
                 if names:
                     raise SamplesError("labels have names in .csv files only; a .npz has class numbers in y")
-                (x, y, w), taken = read_npz(place), ()
+                x, y, w = read_npz(place)
             case ".csv":
                 x, y, taken = _read_csv(place, limit, label_column, names)
                 w = None
@@ -291,7 +291,9 @@ def _doubtful(header: list[str]) -> tuple[str, ...]:
     if all(_parsed(cell) is None for cell in header):
         return ()
     line = shown(", ".join(cell.strip() for cell in header), 60)
-    return (f"the first line ({line}) is taken as names of columns, since its numbers are their places; it is no sample",)
+    return (
+        f"the first line ({line}) is taken as names of columns, since its numbers are their places; it is no sample",
+    )
 
 
 def _parsed(cell: str) -> float | None:

@@ -23,6 +23,11 @@ def test_the_blocks_of_a_page_run(page: Path, folder: Path) -> None:
     assert blocks.run(page, folder) > 0
 
 
+def test_every_block_is_of_a_kind_that_is_known() -> None:
+    for page in blocks.PAGES:
+        list(blocks.blocks_of(page))
+
+
 def test_every_mistake_gets_its_line(folder: Path) -> None:
     assert mistakes.make_all(folder) >= mistakes.LEAST
 

@@ -46,7 +46,8 @@ def info(network_path: str, data_path: str | None, as_json: bool, **options: Any
         samples = load_samples(data_path, label_column=options["label_column"], classes=options["classes"])
         if samples.x.shape[1] != network.n_inputs:
             raise InputError(
-                f"{data_path} has points of {samples.x.shape[1]} features and the network takes {network.n_inputs}; give samples of its input"
+                f"{data_path} has points of {samples.x.shape[1]} features and the network takes "
+                f"{network.n_inputs}; give samples of its input"
             )
         if options["classes"] is not None:
             check_classes(options["classes"], max(2, network.n_outputs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     import keras
 
 _WAYS = (
-    "set KERAS_BACKEND=torch before Python starts and load the model there (model.save('net.keras'), keras.models.load_model), or export it "
-    "(model.export('net.onnx', format='onnx'))"
+    "set KERAS_BACKEND=torch before Python starts and load the model there (model.save('net.keras'), keras.models.load_model), or "
+    "export it (model.export('net.onnx', format='onnx'))"
 )
 
 
@@ -36,23 +35,31 @@ def from_keras(model: keras.Model, example: Any, *, name: str | None = None, log
     Raises:
         NetworkError: no Keras model, one of another backend, one that is not built, or what ``from_torch`` refuses.
     """
-    library = sys.modules.get("keras")
+    library: Any = sys.modules.get("keras")
     kind = getattr(library, "Model", None)
     if not isinstance(kind, type) or not isinstance(model, kind):
         raise NetworkError(f"model {told(model)}: a keras.Model is accepted, of Keras 3")
     backend = library.backend.backend() if hasattr(library, "backend") else "unknown"
     if not getattr(library, "__version__", "").startswith("3.") or backend != "torch":
-        raise NetworkError(f"a Keras model of the {backend} backend is accepted only by torch's: {_WAYS}")
-    if len(getattr(model, "inputs", None) or [0]) != 1 or len(getattr(model, "outputs", None) or [0]) != 1:
         raise NetworkError(
-            f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: one of each is accepted; keras.Model(inputs, "
+            f"a model of Keras {getattr(library, '__version__', '')} on {backend}: models of Keras 3 on torch are accepted; {_WAYS}"
+        )
+    kept: Any = model
+    if len(getattr(kept, "inputs", None) or [0]) != 1 or len(getattr(kept, "outputs", None) or [0]) != 1:
+        raise NetworkError(
+            f"{kept.name} has {len(kept.inputs)} inputs and {len(kept.outputs)} outputs: one of each is accepted; keras.Model(inputs, "
             "outputs) makes a model of one"
         )
-    if not model.built:
-        raise NetworkError(f"{model.name} is not built; call model(example) once, and train it")
-    modes = [(part, part.training) for part in model.modules()]
+    if not kept.built:
+        raise NetworkError(f"{kept.name} is not built; call model(example) once, and train it")
+    modes = [(part, part.training) for part in kept.modules()]
     try:
-        network = from_torch(_inference(model), entries("example", example, NetworkError, bools=True), name=name_of(name, model.name), logits=logits)
+        network = from_torch(
+            _inference(kept),
+            entries("example", example, NetworkError, bools=True),
+            name=name_of(name, kept.name),
+            logits=logits,
+        )
     finally:
         for part, mode in modes:
             part.training = mode
