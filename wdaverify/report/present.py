@@ -150,7 +150,7 @@ def snippet(result: Any) -> str:
     if figure is not None:
         image = base64.b64encode(figure_file(figure.draw, "svg")).decode("ascii")
         parts.append(
-            f'<img alt="{escape(figure.description, quote=True)}" style="background:#fff;max-width:40em" '
+            f'<img alt="{escape(figure.description, quote=True)}" style="background:#fff;width:40em;max-width:100%" '
             f'src="data:image/svg+xml;base64,{image}"/>'
         )
     return f'<div style="max-width:48em">{"".join(parts)}</div>'
