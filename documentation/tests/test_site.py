@@ -87,6 +87,7 @@ def test_what_the_notebooks_show() -> None:
         assert len(re.findall(r"<b>answer</b></td>\s*<td[^>]*>exact: ", text)) >= 2, name
         assert "data:image/svg+xml" in text
         assert len(re.findall(r"<img[^>]+src=\"?[\w-]+\.png", text)) >= 1
+        assert "Figure size" not in text  # a figure that is shown as a picture is not told as text
         assert "Traceback" not in text
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from wdaverify.errors import DocumentError, OutputError, ProblemError
@@ -116,6 +117,9 @@ def plot(result: object) -> Drawn:
 
     if "IPython" in sys.modules:
         import matplotlib.pyplot
+
+        if "inline" in matplotlib.get_backend().lower():  # whose import teaches IPython to show figures
+            import_module("matplotlib_inline.backend_inline")
     figure = _figure(_page(result))
     if figure is None:
         raise DocumentError("there is nothing to draw: the result has no finite bounds, or no figure of its own")
