@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
 
-if "keras" not in sys.modules:
-    os.environ["KERAS_BACKEND"] = "torch"
-    os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras-"))
-keras: Any = pytest.importorskip("keras", reason="keras is not installed: pip install 'wdaverify[keras]'")
-L = keras.layers
+import wdaverify as wd
+from wdaverify import NetworkError, from_keras
 
-import wdaverify as wd  # noqa: E402 (torch's backend is asked for first)
-from wdaverify import NetworkError, from_keras  # noqa: E402
+pytestmark = pytest.mark.skipif(
+    find_spec("keras") is None, reason="keras is not installed: pip install 'wdaverify[keras]'"
+)
+
+
+class _Later:
+    """A module of Keras, imported (on torch) when a test needs it: that takes seconds."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras-"))
+        os.environ["KERAS_BACKEND"] = "torch"
+        return getattr(import_module(self._name), name)
+
+
+keras, L = _Later("keras"), _Later("keras.layers")
 
 
 def rows(*shape: int) -> np.ndarray:
@@ -31,7 +45,11 @@ def functional() -> Any:
     return keras.Model(start, L.Dense(3)(inner))
 
 
-CONVOLUTION = [L.Conv2D(4, 3, strides=2, padding="same"), L.LeakyReLU(), L.AveragePooling2D(2)]
+def strided() -> Any:
+    front = [L.Conv2D(4, 3, strides=2, padding="same"), L.LeakyReLU(), L.AveragePooling2D(2)]
+    return keras.Sequential([*front, L.GlobalAveragePooling2D(), L.Dense(3)])
+
+
 MODELS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "dense": (lambda: keras.Sequential([L.Dense(8, activation="relu"), L.Dropout(0.5), L.Dense(3)]), (4,)),
     "convolution": (
@@ -40,7 +58,7 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
         ),
         (8, 8, 2),
     ),
-    "strides": (lambda: keras.Sequential([*CONVOLUTION, L.GlobalAveragePooling2D(), L.Dense(3)]), (8, 8, 1)),
+    "strides": (strided, (8, 8, 1)),
     "scaled": (lambda: keras.Sequential([L.Rescaling(1 / 255), L.Flatten(), L.ReLU(max_value=6), L.Dense(2)]), (2, 3)),
     "functional": (functional, (4,)),
 }
