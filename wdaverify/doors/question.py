@@ -129,9 +129,14 @@ def _is(value: object, module: str, name: str) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
+def at_hand(values: Any) -> Any:
+    """A tensor of torch where numpy can read it; anything else as it is."""
+    return values.detach().cpu() if _is(values, "torch", "Tensor") else values
+
+
 def points_of(X: Any) -> NDArray[Any]:
     """X as an array ``[N, ...]``."""
-    points = entries("X", X.detach().cpu() if _is(X, "torch", "Tensor") else X, SamplesError, bools=True)
+    points = entries("X", at_hand(X), SamplesError, bools=True)
     if points.ndim < 2:
         raise SamplesError(
             f"X of shape {list(points.shape)}: points [N, ...] are accepted, one a row (x[None] makes a row of a single point)"
@@ -203,8 +208,7 @@ def support_of(given: Any, network: ReluNetwork) -> Support:
 
 def _samples(network: ReluNetwork, points: NDArray[Any], y: Any, weights: Any) -> Samples:
     """The samples, labels by the model's own classes where it has some."""
-    if _is(y, "torch", "Tensor"):
-        y = y.detach().cpu()
+    y = at_hand(y)
     if network.classes:
         from wdaverify.doors.classes import class_numbers
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from wdaverify.digits import stated
 from wdaverify.doors.classes import labels_of
-from wdaverify.doors.question import points_of
+from wdaverify.doors.question import at_hand, points_of
 from wdaverify.given import listed, number, real
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array
@@ -129,7 +129,7 @@ def radius_guide(X: Any, y: Any, *, norm: Any = "inf", weights: Any = None, radi
     Raises:
         InputError: anything that cannot be used, in one line.
     """
-    samples = make_samples(points_of(X), np.unique(labels_of(y), return_inverse=True)[1], weights)
+    samples = make_samples(points_of(X), np.unique(labels_of(at_hand(y)), return_inverse=True)[1], weights)
     kind = Norm.of(norm)
     several = [radii] if number(radii) is not None else listed("radii", radii, "a radius or a list of them")
     asked = [real("radius", each, "a finite number >= 0", lambda r: 0 <= r < math.inf) for each in several]
