@@ -1,6 +1,7 @@
 # make verify      set up, then the main job on a real network and real samples
 # make test        set up, then the test suite (minutes); make test-full: with the complete counts and slow cases
 # make check       linter, formatter, type checker, import contracts
+# make docs        set up with what documentation needs, then the site in site/, every block of code on it, and its checks
 # make bench       set up, then every default workload with its baselines (hours): benchmarks/RESULTS.md; make bench-quick: minutes
 # make setup       the environment alone: .venv/ in this checkout
 # make clean       remove the environment and every cache
@@ -15,8 +16,9 @@ TEST_JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+STAMP_DOCS := $(VENV)/.ready-docs
 
-.PHONY: verify test test-full check bench bench-quick setup clean
+.PHONY: verify test test-full check docs bench bench-quick setup clean
 .DELETE_ON_ERROR:
 
 verify: $(STAMP)
@@ -34,6 +36,10 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(STAMP_DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest documentation/tests -m "not full" -n $(TEST_JOBS)
+
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
@@ -43,8 +49,8 @@ bench-quick: $(STAMP)
 setup: $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find wdaverify tests models benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -rf $(VENV) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find wdaverify tests documentation models benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A torch that is already in the environment and new enough is kept, CPU build or not: it is pinned as it is, and the pins
 # of what it requires are left out, so that they cannot force another one in.
@@ -61,4 +67,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@kept='$(KEPT_TORCH)'; test -z "$$kept" || { echo "keeping torch $$kept"; \
 	  { grep -v -E '^($(TORCH_NEEDS))==' constraints.txt; echo "torch==$$kept"; } >$(VENV)/constraints.txt; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c $(VENV)/constraints.txt -e '.[test,dev,bench]'
+	@touch $@
+
+$(STAMP_DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c $(VENV)/constraints.txt -e '.[docs]'
 	@touch $@

@@ -14,6 +14,7 @@ from wdaverify.cli import exits
 from wdaverify.cli.line import spelled_out
 
 ROOT = Path(__file__).parents[1]
+OPTIONS = ROOT / "docs" / "options.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
 ELSEWHERE = {"--quick", "--list", "--repeats", "--find-links"}
 """Options of the benchmarks and of pip."""
@@ -39,20 +40,20 @@ EVERY = {"--help", *named(" ".join(o for p in cli.cli.params for o in p.opts))}.
 
 
 def table(text: str) -> list[list[str]]:
-    """The cells of the options' table in README."""
+    """The cells of the options' table."""
     rows = [line for line in text.splitlines() if line.startswith("| `--")]
     return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
 def test_the_table_is_what_verify_takes() -> None:
-    rows = table((ROOT / "README.md").read_text(encoding="utf-8"))
+    rows = table(OPTIONS.read_text(encoding="utf-8"))
     forms = {name for name in options("verify") if not name.startswith("--no-")}
     assert named(" ".join(row[0] for row in rows)) == forms
 
 
 def test_choices_in_the_table() -> None:
     known = options("verify")
-    for cells in table((ROOT / "README.md").read_text(encoding="utf-8")):
+    for cells in table(OPTIONS.read_text(encoding="utf-8")):
         for name, choices in re.findall(r"`?(--[a-z-]+) ((?:[a-z0-9-]+\|)+[a-z0-9-]+)`", cells[0]):
             assert isinstance(known[name].type, click.Choice), name
             assert set(choices.split("|")) == set(known[name].type.choices), name
@@ -67,7 +68,7 @@ def test_no_page_names_an_option_that_there_is_not(page: Path) -> None:
 def test_commands_on_pages_parse(page: Path) -> None:
     """Lines that begin with the program, up to a comment, a pipe or what may be left out."""
     lines = page.read_text(encoding="utf-8").splitlines()
-    assert page.parent != ROOT or any(line.startswith("    wdaverify verify") for line in lines)
+    assert page.parent != ROOT or any(line.startswith("wdaverify verify") for line in lines)
     for line in lines:
         match = re.fullmatch(r"(?:    |\$ )?(?:\.venv/bin/)?wdaverify ([a-z].*)", line.rstrip("\\ "))
         if match is None or "..." in line or "[" in line or line.endswith("\\"):
@@ -88,22 +89,9 @@ def test_options_of_a_batch() -> None:
 
 
 def test_exit_statuses() -> None:
-    """Every one is explained, in README and in the help."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    paragraph = readme[readme.index("**Exit status**") :].split("\n\n")[0]
+    """Every one is explained, on the page of options and in the help."""
+    options_page = OPTIONS.read_text(encoding="utf-8")
+    paragraph = options_page[options_page.index("**Exit status**") :].split("\n\n")[0]
     numbers = {value for name, value in vars(exits).items() if name.isupper() and type(value) is int}
     for text in (paragraph, cli.cli.help or ""):
         assert {int(n) for n in re.findall(r"(?<![\w.])(\d+)(?= )", text[text.index("xit status") :])} >= numbers
-
-
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.name
-)
-def test_python_on_pages_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks of a page, one after the other, where its paths lead somewhere."""
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-        exec(compile(block, page.name, "exec"), names)
-    assert names

@@ -16,7 +16,7 @@ from wdaverify import cli
 from wdaverify.cli.line import spelled_out
 from wdaverify.command_help import EXAMPLES
 
-README = Path(__file__).parents[1] / "README.md"
+OPTIONS = Path(__file__).parents[1] / "docs" / "options.md"
 BIN = Path(sys.executable).parent
 COMMANDS = sorted(cli.cli.commands)
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
@@ -99,7 +99,7 @@ def test_a_script_is_produced_for_every_shell(shell: str) -> None:
     assert done.returncode == 0
     assert "_wdaverify_completion" in done.stdout
     assert f"{shell}_complete" in done.stdout
-    assert f"_WDAVERIFY_COMPLETE={shell}_source wdaverify" in README.read_text(encoding="utf-8")
+    assert f"_WDAVERIFY_COMPLETE={shell}_source wdaverify" in OPTIONS.read_text(encoding="utf-8")
 
 
 @needs_bash

@@ -17,8 +17,17 @@ import pytest
 import wdaverify
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("wdaverify", "tests", "docs", "models", "benchmarks")
-FILES = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "MANIFEST.in", "Makefile", "constraints.txt")
+SOURCES = ("wdaverify", "tests", "docs", "documentation", "examples", "models", "benchmarks")
+FILES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "MANIFEST.in",
+    "Makefile",
+    "constraints.txt",
+    "mkdocs.yml",
+)
 NAME = f"wdaverify-{wdaverify.__version__}"
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
 
+    from wdaverify.certify.certificate import Certificate, read_certificate, write_certificate
+    from wdaverify.certify.checker import Verdict, recheck
     from wdaverify.checking.check import check
     from wdaverify.checking.result import CheckResult, Outcome
     from wdaverify.doors.accuracy import RobustAccuracy
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
         save_report,
         worst_case,
     )
+    from wdaverify.doors.keras_model import from_keras
     from wdaverify.doors.onnx_model import from_onnx
     from wdaverify.doors.question import question
+    from wdaverify.doors.radius_guide import RadiusGuide, radius_guide
     from wdaverify.doors.sklearn_estimator import from_sklearn
     from wdaverify.doors.torch_module import from_torch
     from wdaverify.errors import (
+        CertificateError,
         InputError,
         JournalError,
         NetworkError,
@@ -72,8 +77,10 @@ _HOMES = {
         "save_report",
         "worst_case",
     ),
+    "doors.keras_model": ("from_keras",),
     "doors.onnx_model": ("from_onnx",),
     "doors.question": ("question",),
+    "doors.radius_guide": ("RadiusGuide", "radius_guide"),
     "doors.sklearn_estimator": ("from_sklearn",),
     "doors.torch_module": ("from_torch",),
     "certify.unsat": ("UnsatCertificate", "read_unsat", "recheck_unsat", "write_unsat"),
@@ -129,6 +136,7 @@ __all__ = [
     "Outcome",
     "OutputError",
     "ProblemError",
+    "RadiusGuide",
     "Reason",
     "ReluNetwork",
     "RobustAccuracy",
@@ -149,6 +157,7 @@ __all__ = [
     "curve",
     "distances",
     "export_programs",
+    "from_keras",
     "from_onnx",
     "from_sklearn",
     "from_torch",
@@ -158,6 +167,7 @@ __all__ = [
     "load_specification",
     "make_samples",
     "question",
+    "radius_guide",
     "read_certificate",
     "read_state",
     "read_unsat",

@@ -72,6 +72,7 @@ EXAMPLES = {
     """,
     "info": """
         wdaverify info net.onnx
+        wdaverify info net.onnx data.npz
         wdaverify info net.onnx --json
     """,
 }

@@ -72,7 +72,7 @@ def load_samples(
     try:
         if limit is not None:
             limit = whole("a limit of", limit, "a number of samples of at least 1", lambda n: n >= 1, SamplesError)
-        label_column = _column(label_column)
+        label_column, taken = _column(label_column), tuple[str, ...]()
         names = class_names(classes)
         if not flag("labels", labels, SamplesError) and names:
             raise SamplesError("classes name labels, and this question is about none; leave them out")
@@ -88,7 +88,8 @@ def load_samples(
                     raise SamplesError("labels have names in .csv files only; a .npz has class numbers in y")
                 x, y, w = read_npz(place, labels)
             case ".csv":
-                x, y, w = *_read_csv(place, limit, label_column, names, labels), None
+                x, y, taken = _read_csv(place, limit, label_column, names, labels)
+                w = None
             case suffix:
                 with plain_file(place, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
                     raise SamplesError(f"suffix {suffix!r}; accepted are .npz and .csv")
@@ -101,7 +102,7 @@ def load_samples(
     notices = (f"labels by the order of the classes: {said}",) if names else ()
     if not labels and y is not None:
         notices = (f"{source}: labels are there and left out: this question is about none",)
-    return _samples(points, numbers, weights, source, notices, labelled=labels)
+    return _samples(points, numbers, weights, source, (*notices, *taken), labelled=labels)
 
 
 def make_samples(
@@ -250,11 +251,13 @@ class _Lines:
 
 def _read_csv(
     path: Path, limit: int | None, label_column: int | str | None, classes: tuple[str, ...], labels: bool
-) -> tuple[_Raw, _Raw | None]:
-    """Points ``[N, n]`` and labels ``[N]`` (None: there are none) of the first ``limit`` lines."""
+) -> tuple[_Raw, _Raw | None, tuple[str, ...]]:
+    """Points ``[N, n]`` and labels ``[N]`` (None: there are none) of the first ``limit`` lines, and what is to be said of them."""
     with csv_records(path) as records:
-        table, column = _table(records, limit, label_column, classes, labels)
-    return (table, None) if column is None else (np.delete(table, column, axis=1), table[:, column])
+        table, column, taken = _table(records, limit, label_column, classes, labels)
+    if column is None:
+        return table, None, taken
+    return np.delete(table, column, axis=1), table[:, column], taken
 
 
 @contextmanager
@@ -283,8 +286,10 @@ def _records(stream: TextIO) -> Records:
 
 def _table(
     records: Records, limit: int | None, label_column: int | str | None, classes: tuple[str, ...], labels: bool
-) -> tuple[Array, int | None]:
-    """All columns ``[N, n + 1]``, and which of them is the labels'; None: without labels, unless a column is named, no one."""
+) -> tuple[Array, int | None, tuple[str, ...]]:
+    """All columns ``[N, n + 1]``, which of them is the labels' (None: without labels, unless a column is named, no one), and a notice
+    of a first line that might be a sample.
+    """
     numbers = array("d")
     first = next(records, None)
     if first is None:
@@ -300,7 +305,17 @@ def _table(
             raise SamplesError(f"more than {MAX_BYTES // 8} numbers; use --samples N for the first N samples")
     if not numbers:
         raise SamplesError("no samples below the header; at least one is needed")
-    return np.frombuffer(numbers).reshape(-1, width), column
+    return np.frombuffer(numbers).reshape(-1, width), column, _doubtful(first[1]) if header else ()
+
+
+def _doubtful(header: list[str]) -> tuple[str, ...]:
+    """A notice of a header that has numbers."""
+    if all(_parsed(cell) is None for cell in header):
+        return ()
+    line = shown(", ".join(cell.strip() for cell in header), 60)
+    return (
+        f"the first line ({line}) is taken as names of columns, since its numbers are their places; it is no sample",
+    )
 
 
 def _parsed(cell: str) -> float | None:
@@ -313,12 +328,15 @@ def _parsed(cell: str) -> float | None:
 def is_header(cells: list[str], classes: Sequence[str] = ()) -> bool:
     """Whether the first line names columns: no cell is a number, except for a column's own place from 0 or from 1.
 
-    Numbers beside the name of one class are a sample.
+    Numbers beside the name of one class, in whatever case, or beside nothing, are a sample (whose fault is then said).
     """
     numbers = [(k, value) for k, value in enumerate(map(_parsed, cells)) if value is not None]
     if len(numbers) == len(cells):
         return False
-    if len(numbers) == len(cells) - 1 and any(cell.strip() in classes for cell in cells):
+    names = [cell.strip().casefold() for cell in cells]
+    if numbers and not all(names):
+        return False
+    if len(numbers) == len(cells) - 1 and not {name.casefold() for name in classes}.isdisjoint(names):
         return False
     return any(all(value == k + start for k, value in numbers) for start in (0, 1))
 

@@ -92,6 +92,25 @@ def test_a_sample_is_no_header(tmp_path: Path) -> None:
     assert load_samples(path, classes=["3", "8"]).y.tolist() == [1, 0]
 
 
+def test_a_sample_whose_label_is_no_class_or_missing_is_not_passed_over(tmp_path: Path) -> None:
+    """A header with numbers is taken, and said."""
+    path = tmp_path / "t.csv"
+    path.write_text("0,1,2,Dog\n5,6,7,cat\n")
+    with pytest.raises(SamplesError, match="line 1: the label 'Dog' is none of the classes"):
+        load_samples(path, classes=["cat", "dog"])
+    path.write_text("0,1,,1\n5,6,7,0\n")
+    with pytest.raises(SamplesError, match="line 1, column 2: '' is not a number"):
+        load_samples(path)
+    path.write_text("0,1,2,label\n5,6,7,0\n")
+    samples = load_samples(path)
+    assert samples.x.tolist() == [[5.0, 6.0, 7.0]]
+    assert samples.notices == (
+        "the first line (0, 1, 2, label) is taken as names of columns, since its numbers are their places; it is no sample",
+    )
+    path.write_text("a,b,c,label\n5,6,7,0\n")
+    assert load_samples(path).notices == ()
+
+
 def test_names_are_not_guessed(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ["verify", NET, table, "--label-column", "kind", "--radius", "0.05"]
     assert cli._run(ask) == 2

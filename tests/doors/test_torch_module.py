@@ -270,3 +270,15 @@ def test_a_network_that_is_not_its_module_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.onnx, "export", wrong)
     with pytest.raises(NetworkError, match="is not what was exported"):
         from_torch(dense().eval(), np.ones((1, 4)))
+
+
+class _Svd(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.svd(x.reshape(-1, 2, 2))[1]
+
+
+def test_a_failing_export_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """torch prints its graph to the process's standard output, beside Python's."""
+    with pytest.raises(NetworkError, match="cannot be exported to ONNX: UnsupportedOperatorError"):
+        from_torch(_Svd().eval(), torch.rand(3, 4))
+    assert capfd.readouterr() == ("", "")

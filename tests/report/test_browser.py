@@ -102,7 +102,7 @@ def test_the_table_sorts(visit: Open) -> None:
     for k, atom in enumerate(made["atoms"]):
         atom["weight"] = 0.01 * ((7 * k) % 12 + 1)
     page = visit(made).page
-    region = page.get_by_role("region", name="The worst case by sample")
+    region = page.get_by_role("group", name="The worst case by sample")
     head = region.get_by_role("columnheader", name="Moved", exact=True)
     cells = region.locator("tbody tr td:nth-child(3)")
 
@@ -129,7 +129,7 @@ def test_a_batch(width: int, scheme: str, visit: Open) -> None:
     """The table holds every row and its bracket, sorts, and leads to each row's own section, which holds the bracket too."""
     made = documents.batch()
     page = visit(made, width=width, color_scheme=scheme).page
-    region = page.get_by_role("region", name="The rows of the batch")
+    region = page.get_by_role("group", name="The rows of the batch")
     rows = region.locator("tbody tr")
     assert rows.locator("td:first-child").all_inner_texts() == [row["name"] for row in made["rows"]]
     for row, shown in zip(made["rows"], rows.all(), strict=True):
@@ -167,7 +167,7 @@ def test_a_batch_that_is_done(visit: Open) -> None:
 def test_entries_without_a_value_stay_last(visit: Open) -> None:
     page = visit(documents.compare()).page
     page.locator("details").evaluate_all("folds => folds.forEach(fold => fold.open = true)")
-    region = page.get_by_role("region", name="The ladder at radius 0.02")
+    region = page.get_by_role("group", name="The ladder at radius 0.02")
     for _ in range(2):
         region.get_by_role("button", name="Value").click()
         assert region.locator("tbody tr td:nth-child(3)").all_inner_texts()[-2:] == ["n/a", "n/a"]
@@ -226,7 +226,7 @@ def test_on_paper(visit: Open) -> None:
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
     assert page.locator("th button").count() == 0
-    region = page.get_by_role("region", name="The worst case by sample")
+    region = page.get_by_role("group", name="The worst case by sample")
     assert region.evaluate("box => box.scrollHeight - box.clientHeight") <= 1
     assert page.pdf(format="A4").startswith(b"%PDF-")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
@@ -242,7 +242,7 @@ def test_for_a_screen_reader(visit: Open) -> None:
         'link "Skip to the content"',
         'group "Answer"',
         'img "The ladder of bounds',
-        'region "The worst case by sample"',
+        'group "The worst case by sample"',
         "contentinfo",
         "main",
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,28 @@ def test_every_reason_says_what_to_do_or_needs_nothing(reason: Reason) -> None:
         for words in WAYS[reason]:
             assert words.lower() in text.lower()
         assert "samples 0 and 1 (100 % of the width, of 2 open ones)" in text.replace("Held", "held")
+
+
+@pytest.mark.parametrize("kind", ["curve", "distances"])
+def test_pages_of_curves_and_distances_say_what_the_terminal_says(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Open they have the lines of the text; exact they have none."""
+    monkeypatch.chdir(tmp_path)
+    document = getattr(documents, kind)()
+    [part] = build([as_document(document)]).questions[0].parts
+    assert part.answer is not None
+    assert "Next" not in dict(part.answer.beside)
+    models = Path(__file__).parents[2] / "models"
+    files = [str(models / f"digits_32x32_robust.{suffix}") for suffix in ("onnx", "npz")]
+    command = {"curve": ["curve", *files, "--max-radius", "0.2"], "distances": ["distance", *files]}[kind]
+    out = ["--samples", "3", "--time-limit", "0", "--jobs", "1", "--device", "cpu", "--output", f"{kind}.json"]
+    assert cli._run([*command, *out]) == 3
+    [part] = build([as_document(json.loads(Path(f"{kind}.json").read_text()))]).questions[0].parts
+    assert part.answer is not None
+    said = [text for label, text in part.answer.beside if label in ("Next", "")]
+    text = " ".join(capsys.readouterr().out.partition("next  ")[2].split())
+    assert " ".join(line.removesuffix(".") for line in said).lower() == text.lower()
 
 
 def test_the_samples_that_hold_it_open_come_in_order() -> None:

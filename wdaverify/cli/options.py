@@ -24,6 +24,7 @@ def _said_quiet(context: click.Context, _: click.Parameter, value: bool) -> bool
 
 network = click.argument("network_path", metavar="NET.onnx")
 data = click.argument("data_path", metavar="DATA.npz|DATA.csv")
+data_too = click.argument("data_path", metavar="[DATA.npz|DATA.csv]", required=False)
 norm = click.option(
     "--norm", type=click.Choice(["inf", "1", "2"]), default="inf", help="Norm that measures how far a point moves."
 )

@@ -19,18 +19,27 @@ def class_numbers(classes: Sequence[object], y: Any) -> NDArray[np.int64]:
         SamplesError: a label is none of the classes.
     """
     at = {label: k for k, label in enumerate(classes)}
+    labels = labels_of(y).tolist()
+    unknown = [label for label in labels if not _hashable(label) or label not in at]
+    if unknown:
+        shown = ", ".join(map(repr, classes[:8])) + (", ..." if len(classes) > 8 else "")
+        raise SamplesError(f"label {told(unknown[0])} is none of the model's classes; {shown} are accepted")
+    return np.array([at[label] for label in labels], np.int64)
+
+
+def labels_of(y: Any) -> NDArray[Any]:
+    """Labels ``[N]`` of any kind, as an array.
+
+    Raises:
+        SamplesError: they are none.
+    """
     try:
         found = np.asarray(y)
     except ValueError:  # rows of unequal length
         found = np.zeros((0, 0))
     if found.ndim != 1 or isinstance(y, np.ma.MaskedArray):
         raise SamplesError(f"y {told(y)}: labels [N] are accepted, none of them masked")
-    labels = found.tolist()
-    unknown = [label for label in labels if not _hashable(label) or label not in at]
-    if unknown:
-        shown = ", ".join(map(repr, classes[:8])) + (", ..." if len(classes) > 8 else "")
-        raise SamplesError(f"label {told(unknown[0])} is none of the model's classes; {shown} are accepted")
-    return np.array([at[label] for label in labels], np.int64)
+    return found
 
 
 def _hashable(label: object) -> bool:

@@ -44,8 +44,8 @@ def question(
 
     Args:
         model: a ``ReluNetwork``, the path of an ONNX file, an ``onnx.ModelProto`` or its bytes, a ``torch.nn.Module`` in evaluation
-            mode, or a fitted scikit-learn estimator or pipeline. The last two are converted by ``from_torch`` and ``from_sklearn``
-            with rows of X; call those yourself to convert once and ask often.
+            mode, a Keras model, or a fitted scikit-learn estimator or pipeline. The last three are converted by ``from_torch``,
+            ``from_keras`` and ``from_sklearn`` with rows of X; call those yourself to convert once and ask often.
         X: points ``[N, ...]`` in the units and the layout that the model takes.
         y: labels ``[N]``: class numbers from 0; for a scikit-learn model its own labels (``classes_``). None for the specification loss.
         radius: of the Wasserstein ball, in units of X.
@@ -67,7 +67,7 @@ def question(
     Raises:
         InputError: anything that cannot be used, in one line.
     """
-    points = _points(X)
+    points = points_of(X)
     network = network_of(model, X, points, logits=logits)
     _check_layout(network, points)
     _check_names(network, X)
@@ -102,6 +102,12 @@ def network_of(model: Any, X: Any = None, points: NDArray[Any] | None = None, *,
         from wdaverify.doors.onnx_model import from_onnx
 
         return from_onnx(model, logits=logits)
+    if _is(model, "keras", "Model"):
+        from wdaverify.doors.keras_model import from_keras
+
+        if points is None:
+            raise NetworkError("a Keras model is exported by an example; from_keras(model, example) takes one")
+        return from_keras(model, points[:_ROWS], logits=logits)
     if _is(model, "torch.nn", "Module"):
         from wdaverify.doors.torch_module import from_torch
 
@@ -120,8 +126,8 @@ def network_of(model: Any, X: Any = None, points: NDArray[Any] | None = None, *,
             )
         return from_sklearn(model, X)
     raise NetworkError(
-        f"model {told(model)}: a ReluNetwork, the path of an ONNX file, an onnx.ModelProto, a torch.nn.Module or a fitted scikit-learn "
-        "estimator is accepted; other libraries' models can be exported to ONNX (Keras: model.export('net.onnx', format='onnx'))"
+        f"model {told(model)}: a ReluNetwork, the path of an ONNX file, an onnx.ModelProto, a torch.nn.Module, a Keras model or a fitted "
+        "scikit-learn estimator is accepted; other libraries' models can be exported to ONNX"
     )
 
 
@@ -142,9 +148,14 @@ def is_callable_alone(model: object) -> bool:
     return callable(model) and not known and not isinstance(model, type)
 
 
-def _points(X: Any) -> NDArray[Any]:
+def at_hand(values: Any) -> Any:
+    """A tensor of torch where numpy can read it; anything else as it is."""
+    return values.detach().cpu() if _is(values, "torch", "Tensor") else values
+
+
+def points_of(X: Any) -> NDArray[Any]:
     """X as an array ``[N, ...]``."""
-    points = entries("X", X.detach().cpu() if _is(X, "torch", "Tensor") else X, SamplesError, bools=True)
+    points = entries("X", at_hand(X), SamplesError, bools=True)
     if points.ndim < 2:
         raise SamplesError(
             f"X of shape {list(points.shape)}: points [N, ...] are accepted, one a row (x[None] makes a row of a single point)"
@@ -243,8 +254,7 @@ def _samples(network: ReluNetwork, points: NDArray[Any], y: Any, weights: Any, l
         raise SamplesError(
             f"y is missing, which the {Loss.of(loss)} loss needs: labels [N]; only loss='specification' goes without"
         )
-    if _is(y, "torch", "Tensor"):
-        y = y.detach().cpu()
+    y = at_hand(y)
     if network.classes:
         from wdaverify.doors.classes import class_numbers
 

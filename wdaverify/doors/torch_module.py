@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 import io
 import logging
+import os
+import sys
 import warnings
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
@@ -157,7 +159,7 @@ def _exported(module: Module, rows: Tensor, name: str) -> bytes:
     choice: dict[str, Any] = {"dynamo": False} if has_choice else {}
     buffer = io.BytesIO()
     try:
-        with torch.no_grad(), _calm(), warnings.catch_warnings(record=True) as said:
+        with torch.no_grad(), _calm(), _unprinted(), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
                 torch.onnx.export(
@@ -222,6 +224,28 @@ def _by_export(module: Module, rows: Tensor, name: str) -> bytes:
         dynamic_shapes=({0: batch},) if len(rows) > 1 else None,
     )
     return bytes(program.model_proto.SerializeToString())  # type: ignore[union-attr]
+
+
+@contextmanager
+def _unprinted() -> Iterator[None]:
+    """Keep what the exporter writes to the process's standard output off it: where it fails, its graph, from C++ (``torch.onnx`` has it
+    enabled whatever is asked for).
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from wdaverify.checking.result import CheckResult
@@ -118,6 +119,9 @@ def plot(result: object) -> Drawn:
 
     if "IPython" in sys.modules:
         import matplotlib.pyplot
+
+        if "inline" in matplotlib.get_backend().lower():  # whose import teaches IPython to show figures
+            import_module("matplotlib_inline.backend_inline")
     figure = _figure(_page(result))
     if figure is None:
         raise DocumentError("there is nothing to draw: the result has no finite bounds, or no figure of its own")
@@ -152,7 +156,7 @@ def snippet(result: Any) -> str:
     if figure is not None:
         image = base64.b64encode(figure_file(figure.draw, "svg")).decode("ascii")
         parts.append(
-            f'<img alt="{escape(figure.description, quote=True)}" style="background:#fff;max-width:40em" '
+            f'<img alt="{escape(figure.description, quote=True)}" style="background:#fff;width:40em;max-width:100%" '
             f'src="data:image/svg+xml;base64,{image}"/>'
         )
     return f'<div style="max-width:48em">{"".join(parts)}</div>'

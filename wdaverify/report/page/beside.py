@@ -29,3 +29,9 @@ def errors(data: Json) -> Lines:
     loss = "specification" if data.get("specification") else data.get("loss", "")
     label = rates_label(loss).capitalize()
     return ((label, f"{rates_text(ErrorRates.read(stated), data.get('loss', ''))}."),)
+
+
+def next_steps(ways: str, held: str = "") -> Lines:
+    """What to do where a bracket is open, and which samples hold it open; nothing where nothing is to be done."""
+    said = [f"{line[:1].upper()}{line[1:]}." for line in (ways, held) if line]
+    return tuple(("Next" if k == 0 else "", line) for k, line in enumerate(said)) if ways else ()

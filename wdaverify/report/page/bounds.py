@@ -108,10 +108,7 @@ def _next(data: Json) -> beside.Lines:
         return ()
     brackets = ((b["sample"], b["weight"], number(b["lower"]), number(b["upper"])) for b in data["per_sample"])
     ways = ways_on(data["reason"], number(data["lower"]), number(data["upper"]), AT_RADIUS)
-    lines = [f"{line}." for line in (ways, held_open(holders(brackets))) if line]
-    return (
-        tuple(("Next" if k == 0 else "", line[:1].upper() + line[1:]) for k, line in enumerate(lines)) if ways else ()
-    )
+    return beside.next_steps(ways, held_open(holders(brackets)))
 
 
 _STYLES = {"verified": "exact", "falsified": "falsified", "undecided": "bracket"}

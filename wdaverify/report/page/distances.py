@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
+from wdaverify.report.next_steps import OF_SAMPLES, held_open, holders, ways_on
 from wdaverify.report.page import asked, atoms, beside, figures, pictures, words
 from wdaverify.report.page.bounds import Shape
 from wdaverify.report.page.content import (
@@ -53,7 +54,7 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         "",
         "",
         remark,
-        beside=beside.errors(data),
+        beside=(*beside.errors(data), *_next(data)),
     )
     draw = partial(
         figures.side_by_side,
@@ -78,6 +79,16 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         asked.again(document),
     ]
     return Part(key, "The distances", answer, tuple(blocks))
+
+
+def _next(data: Json) -> beside.Lines:
+    """What to do where distances are open, and which."""
+    if data["exact"]:
+        return ()
+    within = number(data.get("within", "inf"))
+    open_ = [r for r in data["distances"] if number(r["lower"]) < within]
+    held = holders((r["sample"], 1.0, number(r["lower"]), number(r["upper"])) for r in open_)
+    return beside.next_steps(ways_on(data["reason"], 0.0, math.inf, OF_SAMPLES) if held else "", held_open(held))
 
 
 def _distance_table(rows: Sequence[Json], key: str, word: str) -> Table:

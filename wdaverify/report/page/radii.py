@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
+from wdaverify.report.next_steps import AT_RADII, ways_on
 from wdaverify.report.page import asked, beside, figures, words
 from wdaverify.report.page.content import Answer, Block, Cell, Column, Facts, Figure, Notes, Part, Table
 from wdaverify.report.page.document import Document, number
@@ -26,7 +27,7 @@ def curve_part(document: Document, key: str) -> Part:
         f"at most {words.widest(data['points'])} at every radius (asked for: {plain(data['gap_asked'])})",
         "",
         "",
-        beside=beside.at_radii(data),
+        beside=(*beside.at_radii(data), *_next(data)),
     )
     spent = Facts(
         "Time and solves",
@@ -40,6 +41,14 @@ def curve_part(document: Document, key: str) -> Part:
     table = _curve_table(data, key)
     blocks: list[Block] = [*notes, table, spent, asked.again(document)]
     return Part(key, f"The curve up to radius {plain(data['max_radius'])}", answer, tuple(blocks))
+
+
+def _next(data: Json) -> beside.Lines:
+    """What to do where the curve is open."""
+    if data["exact"]:
+        return ()
+    widest = max(number(point["upper"]) - number(point["lower"]) for point in data["points"])
+    return beside.next_steps(ways_on(data["reason"], 0.0, widest, AT_RADII))
 
 
 def _curve_table(data: Json, key: str) -> Table:

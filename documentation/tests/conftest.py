@@ -1,0 +1,7 @@
+"""A real browser for the pages of the site."""
+
+from __future__ import annotations
+
+from browsers import browser_path, chromium
+
+__all__ = ["browser_path", "chromium"]
