@@ -1,6 +1,6 @@
 """The point-wise attack beside AutoAttack of torchattacks, paired in one run: errors found and processor seconds.
 
-    python benchmarks/pointwise.py [SEEDS]          # pip install 'wdaverify[bench]'
+    python benchmarks/pointwise.py [SEEDS]          # pip install --no-deps torchattacks (it pins releases of requests and tqdm of 2021)
 
 Rows are the first 50 digits of the bundled networks, where the exact number is known by the cell engine. AutoAttack computes in float32 and
 takes its own random seed; its points count where they are errors in float32 and within the radius up to 1e-5 of it.
