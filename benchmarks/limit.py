@@ -32,7 +32,11 @@ from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Task, Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
 from wdaverify.witness.decide import errors
-from wdaverify.witness.evaluate import clean_losses, distances_up
+from wdaverify.witness.evaluate import Witness, clean_losses, distances_up
+
+
+def _every_distance(run: Run, witness: Witness) -> _DistanceSearch:
+    return _DistanceSearch(run, witness, np.inf)
 
 
 def limit(workload: Workload, problem: WdroProblem, result: Result, *, jobs: int, cap: float) -> Outcome:
@@ -40,7 +44,7 @@ def limit(workload: Workload, problem: WdroProblem, result: Result, *, jobs: int
     if isinstance(result, DistancesResult):
         kept = [i for i, point in enumerate(result.points) if point is not None]
         sample, point = np.array(kept, np.int64), np.array([result.points[i] for i in kept])
-        return _by_search(_DistanceSearch, result.problem, (sample, point), workload.gap, jobs, cap)
+        return _by_search(_every_distance, result.problem, (sample, point), workload.gap, jobs, cap)
     if (
         problem.loss is Loss.ZERO_ONE
     ):  # the witness moves only some samples; the others' nearest errors are the attacks'

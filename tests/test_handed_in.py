@@ -901,11 +901,15 @@ def test_every_public_function_is_looked_at() -> None:
     }
     results = {"CurveResult", "DistancesResult", "Reason", "RobustAccuracy", "Status"}
     doors = {
+        "RadiusGuide",
+        "export_programs",
+        "from_keras",
         "from_onnx",
         "from_sklearn",
         "from_torch",
         "lipschitz_constant",
         "question",
+        "radius_guide",
         "robust_accuracy",
         "save_report",
         "worst_case",

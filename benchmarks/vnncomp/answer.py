@@ -47,8 +47,8 @@ def main(arguments: list[str]) -> int:
     begun = time.monotonic()
     try:
         from wdaverify import check, load_network, load_specification
-        from wdaverify.certify.rows import check_fits
         from wdaverify.cores import cores
+        from wdaverify.specification.fits import check_fits
 
         if not result:
             check_fits(load_network(network), load_specification(specification))

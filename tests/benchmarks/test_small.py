@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small import run, small_problem
+from small_problems import run, small_problem
 
 CLOSED = {
     18: "integers, hinge, l2: few points",

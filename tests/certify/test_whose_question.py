@@ -301,6 +301,7 @@ FORGERIES = {
         Forged(lambda c: np.array([1.0, np.inf])),
         Forged(lambda c: np.array([np.inf, np.inf])),
     ],
+    "specification_sha256": constants("0" * 64, ""),
     "lower": [Forged(lambda c: c.lower + 1e-4)],
     "upper": [Forged(lambda c: c.upper - 1e-4)],
     "multiplier": constants(-1.0, np.inf, 2.0),

@@ -173,7 +173,8 @@ def fresh(problem: WdroProblem, folder: Path, **options: object) -> tuple[Verifi
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_another_radius_takes_up_what_stays_true(loss: str, tmp_path: Path) -> None:
+def test_another_radius_takes_up_what_stays_true(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wdaverify.wdro.dispatch._LARGEST_BUNDLE", 1)
     run(tmp_path, loss)
     plain, helped = fresh(question(loss, 0.07), tmp_path)
     assert (plain.status, helped.status) == ("exact", "exact")
@@ -369,8 +370,9 @@ def test_a_run_that_is_at_work_is_not_joined(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_certificate_is_made_of_what_was_kept(loss: str, tmp_path: Path) -> None:
+def test_a_certificate_is_made_of_what_was_kept(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees outlive their run: what is taken up is proved by the independent checker, at another radius too."""
+    monkeypatch.setattr("wdaverify.wdro.dispatch._LARGEST_BUNDLE", 1)
     with Journal(tmp_path) as journal:
         first = verify(question(loss), journal=journal, certificate=True)
         again = verify(question(loss), journal=journal, certificate=True)

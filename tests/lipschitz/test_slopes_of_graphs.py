@@ -35,9 +35,9 @@ def seeds(quick: int, complete: int) -> list[object]:
 
 
 def standing_for(graph: Graph) -> ReluNetwork:
-    """A network whose canonical form is the graph."""
+    """A network whose canonical form, and that with every neuron, is the graph."""
     net = network((np.zeros((graph.outputs, graph.inputs)), np.zeros(graph.outputs)))
-    net.__dict__["canonical"] = graph
+    net.__dict__["canonical"] = net.__dict__["layers"] = graph
     return net
 
 

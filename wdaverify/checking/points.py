@@ -22,6 +22,8 @@ _FIRST, _LAST = 0.25, 2.0**-20
 """Steps of the attack as a share of the box, from the first to the last."""
 _TRIES, _CHANCES = 4, 256
 """How many points of a batch are looked at closely, and how many in all that are no better than the best."""
+_SHORT = (0, 2, 4, 8, 12, 16, 20)
+"""Binary digits behind the point of numbers that are tried next to the best one."""
 _POLISHES = 6
 """How often a point that no replay confirms is pushed on."""
 
@@ -114,6 +116,16 @@ class Points:
             low = least_row(self._rows.network, rows, point)[0]
             self.lower = max(self.lower, low)
             self.found = Counterexample(point, outputs, disjunct, low, self._replay.runtime)
+
+    def rounded(self) -> None:
+        """Try short numbers next to the best point: where v is 0 in one point alone, halving comes close to it and no closer."""
+        if self.best is None or self.over:
+            return
+        x, disjunct = self.best
+        near = np.unique(np.stack([np.rint(x * 2.0**k) / 2.0**k for k in _SHORT]), axis=0)
+        self._chances = max(self._chances, len(near))
+        for point in near:
+            self.take(point[None], np.array([disjunct]))
 
     def polish(self, deadline: float) -> None:
         """Push the best point in real arithmetic on, so that rounding does not undo it."""

@@ -121,6 +121,7 @@ class Search:
                     self.points.polish(min(late, self.deadline))
                 elif late == math.inf and self._tied():
                     late = now + _GRACE
+                    self.points.rounded()
                 if self.points.over:
                     return Ended.DECIDED
                 if now > late:

@@ -1,6 +1,6 @@
 """A random family of small problems: every combination, degenerate networks, extreme units. Which of them close, and how fast?
 
-    python benchmarks/small.py --problems 500 --cap 20 --output small.jsonl
+    python benchmarks/small_problems.py --problems 500 --cap 20 --output small.jsonl
 
 Problem s is ``small_problem(s)``: at most 4 features and 12 ReLUs; loss, norm, order, support and network take turns by s. Each is
 asked to 1e-6 in the units of its outputs (cross-entropy: 1e-4) with no limit but the cap. A line a problem says how it ended.
