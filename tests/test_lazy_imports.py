@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from quick import one_in
 
 import wdaverify
 
@@ -46,7 +47,7 @@ def test_a_run_without_a_page_draws_nothing() -> None:
     _run_without(DRAWING, f"from wdaverify.cli import _run; assert _run({ask!r}) == 0")
 
 
-@pytest.mark.parametrize("kind", ["html", "csv", "latex", "markdown"])
+@pytest.mark.parametrize("kind", one_in(2, ["html", "csv", "latex", "markdown"]))
 def test_a_report_loads_no_solver(kind: str, tmp_path: Path) -> None:
     """A page may load what draws it; tables load neither matplotlib nor jinja2."""
     net, data = (str(MODELS / f"iris_8x8.{suffix}") for suffix in ("onnx", "npz"))
@@ -57,7 +58,7 @@ def test_a_report_loads_no_solver(kind: str, tmp_path: Path) -> None:
     _run_without((*HEAVY, *drawing), f"from wdaverify.cli import _run; assert _run({ask!r}) == 0", tmp_path)
 
 
-@pytest.mark.parametrize("name", wdaverify.__all__)
+@pytest.mark.parametrize("name", one_in(4, wdaverify.__all__))
 def test_public_names_resolve(name: str) -> None:
     """In a fresh interpreter and by ``from``, which a submodule of the same name would spoil."""
     home = importlib.import_module(f"wdaverify.{wdaverify._HOME_OF[name]}")

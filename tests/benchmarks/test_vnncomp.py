@@ -68,7 +68,7 @@ def test_answers(net: str, tmp_path: Path, assertion: str, verdict: str, status:
     assert found["Y_1"] < -0.25
 
 
-@pytest.mark.parametrize("limit", [2, 4])
+@pytest.mark.parametrize("limit", [2, pytest.param(4, marks=pytest.mark.full)])
 def test_the_limit_is_kept_within_a_second(limit: int, tmp_path: Path, vnncomp: Path) -> None:
     folder, out = vnncomp / "acasxu", tmp_path / "result.txt"
     network, specification = folder / "ACASXU_run2a_3_3_batch_2000.onnx", folder / "prop_2.vnnlib.gz"

@@ -41,8 +41,8 @@ def holds(result: VerificationResult) -> None:
     assert (result.reason, result.status) in (("time-limit", "bracket"), ("gap-closed", "exact"))
 
 
-def test_nv_mnist_within_ten_seconds(realworld: Path) -> None:
-    holds(bracket(realworld, 10.0))
+def test_nv_mnist_within_five_seconds(realworld: Path) -> None:
+    holds(bracket(realworld, 5.0))
 
 
 @pytest.mark.full

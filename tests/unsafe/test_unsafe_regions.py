@@ -11,7 +11,7 @@ from wdaverify import Norm, Status, verify
 
 TOLERANCE = 2e-6
 _AXES = [(norm, order) for norm in (Norm.INF, Norm.ONE, Norm.TWO) for order in (1, 2, math.inf)]
-_QUICK = (0, 1, 3, 4, 7, 8, 9, 11, 16, 17)
+_QUICK = (0, 1, 4, 7, 9)
 SEEDS = [seed if seed in _QUICK else pytest.param(seed, marks=pytest.mark.full) for seed in range(100)]
 
 
