@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick import one_in
 from bounds.tiny import network, random_layers, raw
 from family_oracle import Question, distance, exact, random_question
 from graph.cells import forward_graph
 from graph.graphs import family_graph
 from lipschitz.slopes import steepest
+from quick import one_in
 from test_family_against_oracle import put, tolerance
 
 from wdaverify import ReluNetwork, Support, WdroProblem, verify

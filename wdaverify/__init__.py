@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wdaverify.certify.certificate import Certificate, read_certificate, write_certificate
     from wdaverify.certify.checker import Verdict, recheck
+    from wdaverify.certify.unsat import UnsatCertificate, read_unsat, recheck_unsat, write_unsat
     from wdaverify.checking.check import check
     from wdaverify.checking.result import CheckResult, Outcome
     from wdaverify.doors.accuracy import RobustAccuracy
