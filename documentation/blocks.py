@@ -96,6 +96,8 @@ def folder_for(path: Path) -> None:
     for name in ("NET.onnx", "DATA.npz", "SPEC.vnnlib"):
         shutil.copy(path / name, path / f"{Path(name).stem.lower()}{Path(name).suffix}")
     (path / "JOBS.toml").write_text(JOBS)
+    (path / "instances.csv").write_text("NET.onnx,SPEC.vnnlib,10\n")
+    np.savetxt(path / "STATES.csv", np.load(path / "DATA.npz")["x"][:5], delimiter=",")
 
 
 def run(page: Path, folder: Path) -> int:
