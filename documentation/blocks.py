@@ -99,7 +99,7 @@ def folder_for(path: Path) -> None:
         shutil.copy(path / name, path / f"{Path(name).stem.lower()}{Path(name).suffix}")
     (path / "JOBS.toml").write_text(JOBS)
     (path / "instances.csv").write_text("NET.onnx,SPEC.vnnlib,10\n")
-    np.savetxt(path / "STATES.csv", np.load(path / "DATA.npz")["x"][:5], delimiter=",")
+    np.savetxt(path / "STATES.csv", 0.4 + 0.2 * np.load(path / "DATA.npz")["x"][:5], delimiter=",")
 
 
 def run(page: Path, folder: Path) -> int:
