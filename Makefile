@@ -2,6 +2,7 @@
 # make test        set up, then the test suite (minutes); make test-full: with the complete counts and slow cases
 # make check       linter, formatter, type checker, import contracts
 # make docs        set up with what documentation needs, then the site in site/, every block of code on it, and its checks
+#                  (axe-core on some pages; FULL=1: on all of them, light and dark)
 # make bench       set up, then every default workload with its baselines (hours): benchmarks/RESULTS.md; make bench-quick: minutes
 # make setup       the environment alone: .venv/ in this checkout
 # make clean       remove the environment and every cache
@@ -38,7 +39,7 @@ check: $(STAMP)
 
 docs: $(STAMP_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	$(BIN)/python -m pytest documentation/tests -m "not full" -n $(TEST_JOBS)
+	$(BIN)/python -m pytest documentation/tests $(if $(FULL),,-m "not full") -n $(TEST_JOBS)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py $(BENCH)

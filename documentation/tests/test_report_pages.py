@@ -29,7 +29,10 @@ PAGES: dict[str, Callable[[], list[dict[str, Any]]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", PAGES)
+LONG = {"many", "compare", "curve", "attack"}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.full] * (kind in LONG)) for kind in PAGES])
 def test_no_violation_of_axe(kind: str, chromium: Any, tmp_path: Path) -> None:
     files = []
     for k, document in enumerate(PAGES[kind]()):

@@ -41,8 +41,13 @@ def test_nothing_is_asked_of_any_network(page: str) -> None:
     )
 
 
+FEW = ["faq.html", "how-to.html", "index.html", "notebooks/tabular-sklearn.html", "which-question.html"]
+EVERY = pytest.param(PAGES, marks=pytest.mark.full, id="every")
+
+
+@pytest.mark.parametrize("names", [pytest.param(FEW, id="few"), EVERY])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_violation_of_axe(chromium: Any, scheme: str) -> None:
+def test_no_violation_of_axe(chromium: Any, scheme: str, names: list[str]) -> None:
     """On every page of the site (of decisions in light alone), opened from its file; no page asks for anything else than files either."""
     context = chromium.new_context(
         color_scheme=scheme, reduced_motion="reduce", viewport={"width": 1200, "height": 900}
@@ -51,7 +56,7 @@ def test_no_violation_of_axe(chromium: Any, scheme: str) -> None:
     context.on("request", lambda request: asked.append(request.url))
     page = context.new_page()
     found = {}
-    for name in PAGES:
+    for name in names:
         if scheme == "light" or not name.startswith("adr/0"):
             page.goto((SITE / name).as_uri())
             found[name] = axe.violations(page)
