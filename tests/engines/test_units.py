@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bounds.tiny import network, random_layers
 
+from wdaverify import recheck
 from wdaverify.ground import GroundCost, Norm, Support
 from wdaverify.problem import Loss, WdroProblem
 from wdaverify.samples import make_samples
@@ -44,3 +45,12 @@ def test_values_stay(seed: int, norm: Norm, order: float) -> None:
     plain, tiny = (verify(asked(seed, norm, order, "margin", unit), gap=1e-5) for unit in (1.0, UNIT))
     assert plain.status == tiny.status == "exact"
     assert max(plain.lower, tiny.lower) <= min(plain.upper, tiny.upper) + 1e-12
+
+
+def test_certificates_are_of_the_whole_problem() -> None:
+    """A tiny margin that closes is proved too."""
+    problem = asked(0, Norm.INF, 1, "margin", UNIT)
+    result = verify(problem, certificate=True)
+    assert (result.status, result.vouched_upper) == ("exact", "proved")
+    assert result.certificate is not None
+    assert recheck(result.certificate, problem).proved

@@ -136,3 +136,15 @@ def test_a_skip_reads_what_it_read() -> None:
     assert merged(graph).neurons == 1
     for x in np.random.default_rng(0).normal(size=(5, 2)):
         assert exactly(merged(graph), x)[-1] == exactly(graph, x)[-1]
+
+
+def test_rows_that_cancel_once_what_is_before_them_is_merged() -> None:
+    """``relu(v_1 - v_2)`` where both are one neuron: nothing is left of it, nor of its double."""
+    make = Maker(1)
+    first = make.function(make.affine({INPUT: Dense(np.array([[1.0], [1.0]]))}), relu())
+    second = make.function(make.affine({first: Dense(np.array([[1.0, -1.0], [2.0, -2.0], [1.0, 0.0]]))}), relu())
+    make.affine({second: Dense(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 2.0]]))}, np.array([0.1, 0.0]))
+    graph = make.graph()
+    less = merged(graph)
+    for point in (-1.0, 0.0, 0.375, 2.0):
+        assert exactly(less, np.array([point]))[-1] == exactly(graph, np.array([point]))[-1]

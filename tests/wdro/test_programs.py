@@ -12,12 +12,14 @@ import gurobipy
 import highspy
 import numpy as np
 import pytest
+from bounds.tiny import network, problem
 from family_oracle import Question, distance, exact, random_question
 from test_family_against_oracle import put
 
 import wdaverify as wd
 from wdaverify import Support, cli, verify
 from wdaverify.errors import OutputError, ProblemError
+from wdaverify.problem import GroundCost, Loss, Norm
 from wdaverify.report.programs import write_programs
 from wdaverify.wdro.programs import programs
 
@@ -190,3 +192,28 @@ def test_the_python_door(tmp_path: Path) -> None:
         wd.export_programs(network, x, y, radius=0.1, support=(-1, 1), to=tmp_path / "out")
     with pytest.raises(ProblemError, match="the path of a folder"):
         wd.export_programs(network, x, y, radius=0.1, support=(-1, 1), to=3)
+
+
+def test_rows_without_terms_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    """Where all neurons are settled the margin's row has no column: ``0 >= 1`` has no point, though ``0`` might name a column."""
+    net = network((np.array([[-1.0], [0.0]]), np.array([0.0, -1.0])), (np.eye(2), np.array([1.0, 0.0])))
+    asked = problem(net, np.array([[0.5]]), [0], 0.1, loss=Loss.ZERO_ONE, lower=0.1, upper=1.0)
+    asked = replace(asked, cost=GroundCost(Norm.INF, math.inf))
+    write_programs(programs(asked), tmp_path / "d")
+    [lp] = (tmp_path / "d").rglob("*.lp")
+    assert by_gurobi(lp) == by_highs(lp) == by_gurobi(lp.with_suffix(".mps")) == math.inf
+    assert verify(asked).upper < 1e-9
+
+
+@pytest.mark.parametrize("norm", [Norm.ONE, Norm.TWO])
+def test_scip_reads_quadratic_rows(norm: Norm, tmp_path: Path) -> None:
+    pyscipopt = pytest.importorskip("pyscipopt")
+    net = network((np.array([[1.0, -1.0], [0.5, 1.0]]), np.zeros(2)), (np.eye(2), np.array([0.25, 0.0])))
+    asked = replace(problem(net, np.array([[0.25, 0.75]]), [0], 0.2, norm=norm), cost=GroundCost(norm, 2))
+    write_programs(programs(asked), tmp_path / "d")
+    for path in (tmp_path / "d").rglob("*.lp"):
+        model = pyscipopt.Model()
+        model.hideOutput()
+        model.readProblem(str(path))
+        model.optimize()
+        assert model.getObjVal() == pytest.approx(by_gurobi(path), abs=1e-4)

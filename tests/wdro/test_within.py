@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from bounds.tiny import network, problem, random_layers
 
-from wdaverify import ProblemError, distances
+from wdaverify import Journal, ProblemError, distances
 from wdaverify.problem import Loss, Norm
 
 NORMS = [Norm.INF, Norm.ONE, Norm.TWO]
@@ -56,3 +57,20 @@ def test_other_radii_are_refused(within: object) -> None:
     net = network(*random_layers(np.random.default_rng(0), 2, 3, 2))
     with pytest.raises(ProblemError, match="within"):
         distances(problem(net, np.full((1, 2), 0.5), [0], 0.1, loss=Loss.ZERO_ONE), within=within)  # type: ignore[arg-type]
+
+
+def test_a_journal_of_a_radius_leaves_what_lies_beyond_to_others(tmp_path: Path) -> None:
+    """A question that was closed within a radius is asked again beyond it."""
+    rng = np.random.default_rng(5)
+    net = network(*random_layers(rng, 2, 6, 5, 3))
+    x = rng.uniform(size=(6, 2))
+    asked = problem(net, x, net.forward(x).argmax(axis=1), 0.1, loss=Loss.ZERO_ONE)
+    whole = distances(asked, reproduced=False)
+    middle = float(np.median([b.upper for b in whole.brackets if math.isfinite(b.upper)]))
+    with Journal(tmp_path) as journal:
+        for within in (0.5 * middle, middle, math.inf):
+            found = distances(asked, within=within, journal=journal, reproduced=False)
+            assert found.exact
+    for bracket, truth in zip(found.brackets, whole.brackets, strict=True):
+        assert bracket.lower == pytest.approx(truth.lower, abs=1e-6)
+        assert bracket.upper == pytest.approx(truth.upper, abs=1e-6)

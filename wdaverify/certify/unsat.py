@@ -244,7 +244,7 @@ def recheck_unsat(
         except TimeoutError as error:
             unproven.append(str(error))
         else:
-            slack = _TOLERANCE * max(1.0, abs(certificate.upper))
+            slack = _slack(certificate)
             if not (upper <= certificate.upper or (upper <= certificate.upper + slack and upper < 0)):
                 reasons.append(f"v <= {stated(certificate.upper)} is claimed, {up_to(upper, 12)} is proven")
     proved = not reasons and not unproven
@@ -271,6 +271,10 @@ def _mismatches(certificate: UnsatCertificate, network: ReluNetwork, specificati
     return out
 
 
+def _slack(certificate: UnsatCertificate) -> float:
+    return _TOLERANCE * max(1.0, abs(certificate.upper))
+
+
 def _upper(certificate: UnsatCertificate, network: ReluNetwork, specification: Specification, deadline: float) -> float:
     """What is shown of v.
 
@@ -294,6 +298,8 @@ def _upper(certificate: UnsatCertificate, network: ReluNetwork, specification: S
     for d, tree in enumerate(certificate.trees):
         for asked in _asked(tree, specification, d, rows):
             replay.ask(d, asked)
+            if replay.full and replay.upper > certificate.upper + _slack(certificate):
+                return math.inf  # what is left cannot mend it
             if replay.full and time.monotonic() > deadline:
                 raise TimeoutError(f"the time limit ended the checker's replay in disjunct {d + 1} of {total}")
     replay.flush(deep=False)

@@ -25,7 +25,19 @@ from wdaverify.errors import InputError
 if TYPE_CHECKING:
     from wdaverify.certify.checker import Verdict
 
-_OF_SAMPLES = ("support", "support_file", "limit", "label_column", "classes", "clip", "radius", "norm", "order", "loss")
+_OF_SAMPLES = (
+    "spec",
+    "support",
+    "support_file",
+    "limit",
+    "label_column",
+    "classes",
+    "clip",
+    "radius",
+    "norm",
+    "order",
+    "loss",
+)
 
 
 class _Replayed(NamedTuple):

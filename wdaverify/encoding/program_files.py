@@ -89,14 +89,17 @@ def lp(model: MilpModel, name: str) -> str:
     lines = [f"\\ {name}", "Maximize" if model.maximise else "Minimize"]
     lines += _sum("goal", [*goal, (model.n_columns, model.offset)], known, "")
     lines.append("Subject To")
-    word = {"E": "=", "L": "<=", "G": ">="}
+    word, none = (
+        {"E": "=", "L": "<=", "G": ">="},
+        [(model.n_columns, 0.0)],
+    )  # a bare 0 is a column's name to some readers
     for row, kind, side, terms in _rows(model):
-        lines += _sum(row, terms, known, f" {word[kind]} {_number(side)}")
+        lines += _sum(row, terms or none, known, f" {word[kind]} {_number(side)}")
     for r, q in enumerate(model.quadratic):
         line = list(zip(q.linear.tolist(), q.line.tolist(), strict=True))
         squares = "\n   ".join(
-            f"{'+' if value >= 0 else '-'} {_number(abs(value))} {known[k]} ^ 2"
-            for k, value in zip(q.index.tolist(), q.square.tolist(), strict=True)
+            f"{'' if not j and value >= 0 else '+ ' if value >= 0 else '- '}{_number(abs(value))} {known[k]} ^2"
+            for j, (k, value) in enumerate(zip(q.index.tolist(), q.square.tolist(), strict=True))
         )
         whole = _sum(f"w{r}", line, known, "") if line else [f" w{r}:"]
         lines += [*whole, f"  {'+ ' if line else ''}[ {squares} ]", f"  <= {_number(q.side)}"]
@@ -147,7 +150,7 @@ def _bounds(column: str, low: float, high: float) -> list[str]:
 def _sum(label: str, terms: list[tuple[int, float]], known: list[str], end: str) -> list[str]:
     """``label: + a x - b y ... end``, a few terms a line."""
     words = [f"{'+' if value >= 0 else '-'} {_number(abs(value))} {known[k]}" for k, value in terms]
-    lines = [" ".join(words[k : k + _TERMS]) for k in range(0, len(words), _TERMS)] or ["0"]
+    lines = [" ".join(words[k : k + _TERMS]) for k in range(0, len(words), _TERMS)]
     lines[0] = f" {label}: {lines[0]}"
     lines[-1] += end
     return [lines[0], *(f"  {line}" for line in lines[1:])]

@@ -95,6 +95,9 @@ def _elementwise(made: _Made, graph: Graph, k: int) -> None:
         made.place[k] = made.add(Elementwise(source, relu()))
         return
     on, off = _settled(graph, graph.source(k))
+    still = (table[:, :-1] == 0).all(axis=1)  # what is merged before it may cancel
+    off |= still & (table[:, -1] <= 0)
+    on |= still & (table[:, -1] > 0)
     plan = _planned(table, on, off)
     if plan.kept.size == table.shape[0]:
         made.place[k] = made.add(Elementwise(source, relu()))

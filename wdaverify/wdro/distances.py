@@ -155,7 +155,11 @@ def distances(
     check_family(asked, options)
     choose(options.solver)
     begun = time.monotonic()
-    recall = None if journal is None else Recall(journal, asked, options, "distances")
+    recall = (
+        None
+        if journal is None
+        else Recall(journal, asked, options, "distances" if math.isinf(within) else f"distances within {within!r}")
+    )
     run = Run(asked, options, Workers(asked.network, options.solver, options.jobs), progress, recall=recall)
     try:
         with one_thread(), deciding_until(run.deadline):

@@ -312,6 +312,7 @@ class Pricing:
             run.memory,
             grown,
             self._trees.of(item, self._group(item)),
+            options.certificate,
         )
         return Task(item, question, effort, parts, int(self._open.tries[item]))
 
