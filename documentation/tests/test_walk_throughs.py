@@ -21,7 +21,7 @@ EXAMPLES = (
 )
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 TIMED = re.compile(
-    r"^(time|work|solver|nodes|certificate|attained|gap|exact:|attack) |^ .*(processes|recomputed|rivals x|bisection steps)"
+    r"^(time|work|solver|nodes|certificate|attained|gap|exact:|attack) |^ .*(processes|recomputed|take \d+ solves)"
 )
 """Lines that tell of seconds, of how the work went, or of the point at which a maximum was found."""
 NEAR = 2e-6

@@ -275,7 +275,7 @@ def _work(result: VerificationResult) -> str:
     counts = result.statistics
     return (
         f"{_count(counts.rounds, 'round')}, {_count(counts.solves, 'solve')}, {_count(counts.nodes, 'node')}; "
-        f"a naive loop would need {_count(counts.naive_solves, 'solve')} (samples x rivals x 40 bisection steps)"
+        f"bisection for every sample and rival (40 steps) would take {_count(counts.naive_solves, 'solve')}"
     )
 
 

@@ -208,7 +208,7 @@ def _cost(data: Json) -> Facts:
         ("Solver", words.listed(used) if used else "none was needed", ""),
         ("Asked for", f"{solver['asked']}; {solver['why']}", ""),
         ("Work", work, ""),
-        ("A naive loop", f"{words.count(spent['naive_solves'], 'solve')} (samples × rivals × 40 bisection steps)", ""),
+        ("By bisection", f"{words.count(spent['naive_solves'], 'solve')} (samples × rivals × 40 steps)", ""),
         ("Wall clock", f"{words.seconds(spent['seconds'])} with {words.count(spent['jobs'], 'process', 'es')}", ""),
         ("Of which", times, ""),
         ("Device of the attacks", spent["device"], ""),
