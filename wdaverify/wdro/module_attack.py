@@ -231,10 +231,12 @@ class _Valuing:
     def __init__(self, question: ModuleQuestion, network: ModuleNetwork, device: torch.device) -> None:
         self._question, self._network, self._device = question, network, device
         x, y = question.samples.x, question.samples.y
-        self._scored(x[:1], y[:1])  # how many scores there are
-        if y.max(initial=0) >= network.outputs:
+        network.scores(torch.tensor(np.array(x[:1]), device=device))  # how many there are
+        wrong = np.flatnonzero((y < 0) | (y >= network.outputs))
+        if wrong.size:
             raise SamplesError(
-                f"label {int(y.max())} for a module of {network.outputs} scores: labels are class numbers from 0"
+                f"label {int(y[wrong[0]])} of sample {int(wrong[0])} for a module of {network.outputs} scores: "
+                "labels are class numbers from 0"
             )
         self._clean = np.concatenate(
             [self._scored(x[a : a + _PORTION], y[a : a + _PORTION]) for a in range(0, len(y), _PORTION)]
@@ -249,9 +251,9 @@ class _Valuing:
         self.nobody = np.zeros(0, np.int64), np.zeros((0, x.shape[1]))
 
     def _scored(self, x: Array, y: NDArray[np.int64]) -> Array:
-        """Losses ``[B]`` of points as they are."""
+        """Losses ``[B]`` of points as they are; nan where a score is not finite."""
         z = self._network.scores(torch.tensor(np.array(x), device=self._device)).cpu().numpy()
-        return np.asarray(self._question.loss.rule.single(z, y), np.float64)
+        return np.where(np.isfinite(z).all(axis=1), self._question.loss.rule.single(z, y), np.nan)
 
     def _as_taken(self, x: Array) -> Array:
         """Points ``[B, n]`` rounded to the module's type and still in the support."""
