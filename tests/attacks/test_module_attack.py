@@ -212,3 +212,31 @@ def test_half_precision_and_probabilities_are_told_of() -> None:
     soft = wd.attack(nn.Sequential(smooth(), nn.Softmax(1)).eval(), x, y, radius=0.1, support=(0, 1), budget=1)
     assert any("sum to 1" in notice for notice in soft.notices)
     assert not any("sum to 1" in notice for notice in half.notices)
+
+
+def test_an_interrupted_attack_keeps_what_it_found() -> None:
+    (x, y), module, asked = images(), smooth(), 0
+
+    def stopped(t: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        if asked == 40:
+            raise KeyboardInterrupt
+        return module(t)
+
+    result = wd.attack(stopped, x, y, radius=0.3, support=(0, 1))
+    assert isinstance(result, ModuleAttackResult)
+    assert not result.finished
+    assert any("interrupted" in notice for notice in result.notices)
+    assert result.lower > result.nominal
+    checked(module, result, x, y)
+
+
+def test_attacks_are_words_in_any_case_and_powers_are_told_of_at_order_inf() -> None:
+    (x, y), module = images(3), smooth()
+    asked: dict[str, Any] = {"radius": 0.1, "support": (0, 1), "order": "inf", "steps": 2, "vouched": "module"}
+    result = wd.attack(module, x, y, attacks="WDA, wda++", powers=(3,), **asked)
+    assert set(result.attacks) == {"WDA(1)", "WDA++", "mixture"}
+    assert any("powers 3" in notice for notice in result.notices)
+    with pytest.raises(InputError, match="attack '': accepted are wda"):
+        wd.attack(module, x, y, attacks="wda,", **asked)

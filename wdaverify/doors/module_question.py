@@ -136,7 +136,7 @@ def attack_module(
         effort=effort,
         batch=batch,
         progress=tell,
-        notices=(*notices, *said),
+        notices=(*notices, *said, *effort.unused(cost.order)),
     )
 
 
@@ -181,6 +181,17 @@ def _same(where: torch.device, device: Any) -> torch.device:
             f"device {str(asked)!r}: the module's weights are on {where}; move it there by module.to({str(asked)!r})"
         )
     return where
+
+
+def box_form(given: Any) -> None:
+    """Refuse a support that is none for any number of features.
+
+    Raises:
+        ProblemError: it is none.
+    """
+    sides = given if isinstance(given, tuple | list) and len(given) == 2 else ()
+    if not isinstance(given, Support) and all(number(side) is not None for side in sides):
+        _box(given, 1)
 
 
 def _box(given: Any, n: int) -> Support:

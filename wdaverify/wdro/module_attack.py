@@ -131,6 +131,8 @@ def module_attack(
 ) -> ModuleAttackResult:
     """Attack a module on ``device``, at most ``batch`` points at a time; ``progress`` hears of evaluations and seconds.
 
+    ``KeyboardInterrupt`` ends the attacks, and the mixture of what they found is given.
+
     Raises:
         NetworkError: what the module gives is no scores, or has no gradient.
         ProblemError, SamplesError: a question that cannot be asked of it.
@@ -143,7 +145,11 @@ def module_attack(
         valuing = _Valuing(question, network, device)
         arena, said = _arena(question, network, device, clock, effort)
         named = named_attacks(question, effort)
-        found = explored(arena, named, seed)[0] if question.radius > 0 else {}
+        interrupted, found = False, dict[str, Distribution]()
+        try:
+            found = explored(arena, named, seed)[0] if question.radius > 0 else {}
+        except KeyboardInterrupt:  # the pool keeps every point that was visited, and each is valued again
+            interrupted = True
         sample, point = ranked(arena) if question.radius > 0 else valuing.nobody
         samples, points = [sample, *(d.sample for d in found.values())], [point, *(d.point for d in found.values())]
         for some, where in zip(samples, points, strict=True):
@@ -154,6 +160,7 @@ def module_attack(
         if best != "mixture":  # rounding alone
             values["mixture"], atoms = values[best], valuing.atoms(found[best])
     cut = ("a limit cut the attacks short",) if clock.cut else ()
+    cut = ("interrupted: the mixture of what was found until then",) if interrupted else cut
     return ModuleAttackResult(
         name=question.name,
         radius=question.radius,
@@ -173,7 +180,7 @@ def module_attack(
         device=device.type,
         dtype=str(question.dtype).removeprefix("torch."),
         seed=seed,
-        finished=not clock.cut,
+        finished=not (clock.cut or interrupted),
         notices=(*notices, *said, *cut),
     )
 
