@@ -240,3 +240,14 @@ def test_attacks_are_words_in_any_case_and_powers_are_told_of_at_order_inf() -> 
     assert any("powers 3" in notice for notice in result.notices)
     with pytest.raises(InputError, match="attack '': accepted are wda"):
         wd.attack(module, x, y, attacks="wda,", **asked)
+
+
+def test_a_graphs_result_says_with_what_effort() -> None:
+    x, y = images(3)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval()
+    asked: dict[str, Any] = {"radius": 0.1, "support": (0, 1)}
+    result = wd.attack(net, x, y, attacks=("wda",), steps=5, **asked)
+    assert "attacked with --attacks wda --steps 5" in result.notices
+    assert result.vouched == "checked"
+    assert result.lower == max([result.nominal, *result.attacks.values()])
+    assert not any("attacked with" in notice for notice in wd.attack(net, x, y, **asked).notices)

@@ -56,6 +56,14 @@ class Effort:
         """Whether a stage is asked for."""
         return stage in self.attacks
 
+    def asked(self) -> tuple[str, ...]:
+        """A notice of the effort that was asked for, where it is not the attacks' own: the bounds hang on it."""
+        own = Effort()
+        names = ("attacks", "powers", "steps", "restarts", "rivals", "budget")
+        given = {name: value for name in names if (value := getattr(self, name)) != getattr(own, name)}
+        texts = (f"--{name} {','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in given.items())
+        return (f"attacked with {' '.join(texts)}",) if given else ()
+
     def unused(self, order: float) -> tuple[str, ...]:
         """A notice of powers that are given and do not run."""
         if math.isfinite(order) or not self.runs("wda") or self.powers in (POWERS, (1,)):
