@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wdaverify.doors.module_question import attack_module
+from wdaverify.attacks.effort import effort_of
+from wdaverify.doors.module_question import attack_module, ball_of, box_form
+from wdaverify.errors import NetworkError, SamplesError
+from wdaverify.given import instance, whole
 
 __all__ = ["Atoms", "WassersteinAdversary"]
 
@@ -37,7 +40,7 @@ class WassersteinAdversary:
 
     Args:
         radius, support, norm, order, loss: as ``wdaverify.question``; losses as ``wdaverify.attack`` takes them of a module.
-        effort: ``attacks``, ``powers``, ``steps``, ``restarts``, ``rivals``, ``budget`` of ``wdaverify.attack``; by default WDA(1),
+        attacks, powers, steps, restarts, rivals, budget: as those of ``wdaverify.attack``; by default WDA(1),
             WDA(2) and WDA(4) with the 3 leading rivals and 5 steps, and the mixture of all their points.
         seed: of the attacks; the same one at every call.
 
@@ -54,12 +57,26 @@ class WassersteinAdversary:
         loss: Any = "cross-entropy",
         seed: int = 0,
         batch: int = 256,
-        **effort: Any,
+        attacks: Any = ("wda",),
+        powers: Any = (1, 2, 4),
+        steps: Any = 5,
+        restarts: Any = None,
+        rivals: Any = 3,
+        budget: Any = None,
     ) -> None:
-        """Keep what is asked; it is checked at the first batch."""
-        own: dict[str, Any] = {"attacks": ("wda",), "powers": (1, 2, 4), "steps": 5, "rivals": 3}
+        """Keep what is asked; a support of a number a feature is compared with the points at the first batch.
+
+        Raises:
+            InputError: something that cannot be used.
+        """
+        ball_of(radius, norm, order, loss)
+        box_form(support)
+        effort_of(attacks, powers, steps, restarts, rivals, budget)
+        whole("seed", seed, "a whole number >= 0 (and below 2^63)", lambda s: 0 <= s < 2**63)
+        whole("batch", batch, "a whole number >= 1", lambda b: b >= 1)
         self._asked = {"radius": radius, "support": support, "norm": norm, "order": order, "loss": loss}
-        self._how = {**own, **effort, "seed": seed, "batch": batch}
+        self._how = {"attacks": attacks, "powers": powers, "steps": steps, "restarts": restarts, "rivals": rivals}
+        self._how |= {"budget": budget, "seed": seed, "batch": batch}
 
     def __call__(self, module: nn.Module, x: Tensor, y: Tensor, weights: Tensor | None = None) -> Atoms:
         """The worst atoms found around the rows ``x [B, ...]`` with labels ``y [B]`` (and weights ``[B]``, all equal by default).
@@ -67,6 +84,10 @@ class WassersteinAdversary:
         Raises:
             InputError: anything that cannot be used, in one line.
         """
+        instance("module", module, nn.Module, "torch.nn.Sequential(...) is one", NetworkError)
+        for name, value in (("x", x), ("y", y), ("weights", weights)):
+            if value is not None or name != "weights":
+                instance(name, value, Tensor, f"torch.as_tensor({name}) makes one", SamplesError)
         training = [part for part in module.modules() if part.training]
         module.eval()
         try:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import wdaverify as wd
+from wdaverify.errors import InputError
 from wdaverify.torch import WassersteinAdversary
 
 
@@ -46,3 +47,35 @@ def test_atoms_are_a_distribution_and_training_against_them_lowers_the_exact_wor
         for against in (None, adversary)
     ]
     assert values[1] <= values[0] + 1e-6
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"radius": -1},
+        {"support": (1, 0)},
+        {"support": "box"},
+        {"loss": "dlr"},
+        {"steps": 0},
+        {"batch": 0},
+        {"seed": -1},
+    ],
+)
+def test_what_the_constructor_refuses(words: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        WassersteinAdversary(**{"radius": 0.1, "support": (0, 1), **words})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="step"):
+        WassersteinAdversary(radius=0.1, support=(0, 1), step=3)  # type: ignore[call-arg]
+
+
+def test_batches_that_are_refused_leave_the_module_in_training() -> None:
+    x, y, net = torch.rand(3, 2), torch.tensor([0, 1, 1]), nn.Sequential(nn.Linear(2, 2))
+    adversary = WassersteinAdversary(radius=0.1, support=(0, 1))
+    for points, labels, said in (
+        (x.numpy(), y, r"torch\.as_tensor\(x\)"),
+        (x, y.tolist(), r"torch\.as_tensor\(y\)"),
+        (x, y - 1, "label -1 of sample 0"),
+    ):
+        with pytest.raises(InputError, match=said):
+            adversary(net, points, labels)  # type: ignore[arg-type]
+    assert net.training

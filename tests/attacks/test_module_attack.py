@@ -137,3 +137,117 @@ def test_a_function_without_gradients_is_refused() -> None:
     x, y = images()
     with pytest.raises(InputError, match="without gradients"):
         wd.attack(lambda t: torch.tensor(np.ones((len(t), 4))), x, y, radius=0.1, support=(0, 1))
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_labels_that_are_no_classes_are_refused(label: int) -> None:
+    x, y = images()
+    y[0] = label
+    with pytest.raises(InputError, match=f"label {label} of sample 0"):
+        wd.attack(smooth(), x, y, radius=0.1, support=(0, 1))
+
+
+def test_missing_labels_are_refused() -> None:
+    with pytest.raises(InputError, match="y is missing"):
+        wd.attack(smooth(), images()[0], radius=0.1, support=(0, 1))
+
+
+def test_scores_that_are_not_finite_never_count() -> None:
+    (x, y), module = images(), smooth()
+    asked: dict[str, Any] = {"radius": 0.1, "order": "inf", "loss": "zero-one", "support": (0, 1)}
+
+    def broken(t: torch.Tensor) -> torch.Tensor:  # one score is inf wherever a point has moved
+        moved = (t.unsqueeze(1) - torch.tensor(x)).flatten(2).abs().amax(dim=2).amin(dim=1) > 0
+        return torch.where(moved.unsqueeze(1) & (torch.arange(4) == 3), torch.inf, module(t))
+
+    result = wd.attack(broken, x, y, **asked)
+    assert result.lower == result.nominal == pytest.approx(1 / 9)
+    with torch.no_grad():
+        module[4].weight[2, 0] = torch.nan
+    with pytest.raises(InputError, match=r"scores at sample 0 are not finite"):
+        wd.attack(module, x, y, **asked)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda z: z + 0.3 * torch.randn_like(z), "at the same rows again"),
+        (lambda z: z - z.mean(dim=0), "beside other rows"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 9])
+def test_chance_and_rows_beside_are_refused(wrong: Any, said: str, count: int) -> None:
+    (x, y), module = images(), smooth()
+    with pytest.raises(InputError, match=said):
+        wd.attack(lambda t: wrong(module(t)), x[:count], y[:count], radius=0.1, support=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("module", "points", "said"),
+    [
+        (smooth(), torch.rand(9, 13), "fails at the example of shape"),
+        (lambda t, u: t, torch.rand(9, 4), "fails at the example of shape"),
+        (smooth(), torch.rand(9, 12).to_sparse(), "to_dense"),
+    ],
+)
+def test_what_a_module_cannot_take_is_said_in_one_line(module: Any, points: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        wd.attack(module, points, images()[1], radius=0.1, support=(0, 1), vouched="module")
+    assert "\n" not in str(caught.value)
+
+
+def test_devices() -> None:
+    x, y = images(3)
+    asked: dict[str, Any] = {"radius": 0.1, "support": (0, 1), "budget": 1}
+    assert wd.attack(smooth(), x, y, device=torch.device("cpu"), **asked).device == "cpu"
+    assert wd.attack(lambda t: torch.tanh(t.flatten(1)), x, y, device=torch.device("cpu"), **asked).device == "cpu"
+    with pytest.raises(InputError, match=r"'gpu': accepted are auto, cpu and cuda"):
+        wd.attack(smooth(), x, y, device="gpu", **asked)
+
+
+def test_half_precision_and_probabilities_are_told_of() -> None:
+    x, y = images(3)
+    half = wd.attack(smooth().bfloat16(), torch.tensor(x).bfloat16(), y, radius=0.1, support=(0, 1), budget=1)
+    assert any("computes in bfloat16" in notice for notice in half.notices)
+    soft = wd.attack(nn.Sequential(smooth(), nn.Softmax(1)).eval(), x, y, radius=0.1, support=(0, 1), budget=1)
+    assert any("sum to 1" in notice for notice in soft.notices)
+    assert not any("sum to 1" in notice for notice in half.notices)
+
+
+def test_an_interrupted_attack_keeps_what_it_found() -> None:
+    (x, y), module, asked = images(), smooth(), 0
+
+    def stopped(t: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        if asked == 40:
+            raise KeyboardInterrupt
+        return module(t)
+
+    result = wd.attack(stopped, x, y, radius=0.3, support=(0, 1))
+    assert isinstance(result, ModuleAttackResult)
+    assert not result.finished
+    assert any("interrupted" in notice for notice in result.notices)
+    assert result.lower > result.nominal
+    checked(module, result, x, y)
+
+
+def test_attacks_are_words_in_any_case_and_powers_are_told_of_at_order_inf() -> None:
+    (x, y), module = images(3), smooth()
+    asked: dict[str, Any] = {"radius": 0.1, "support": (0, 1), "order": "inf", "steps": 2, "vouched": "module"}
+    result = wd.attack(module, x, y, attacks="WDA, wda++", powers=(3,), **asked)
+    assert set(result.attacks) == {"WDA(1)", "WDA++", "mixture"}
+    assert any("powers 3" in notice for notice in result.notices)
+    with pytest.raises(InputError, match="attack '': accepted are wda"):
+        wd.attack(module, x, y, attacks="wda,", **asked)
+
+
+def test_a_graphs_result_says_with_what_effort() -> None:
+    x, y = images(3)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval()
+    asked: dict[str, Any] = {"radius": 0.1, "support": (0, 1)}
+    result = wd.attack(net, x, y, attacks=("wda",), steps=5, **asked)
+    assert "attacked with --attacks wda --steps 5" in result.notices
+    assert result.vouched == "checked"
+    assert result.lower == max([result.nominal, *result.attacks.values()])
+    assert not any("attacked with" in notice for notice in wd.attack(net, x, y, **asked).notices)

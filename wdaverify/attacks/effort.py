@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from wdaverify.errors import ProblemError
@@ -19,7 +20,7 @@ class Effort:
     """What is run; every number left out (None) is the attacks' own.
 
     Args:
-        attacks: some of ``STAGES``, whose points all go to the mixture.
+        attacks: some of ``STAGES``, a list of them or a text between commas, whose points all go to the mixture.
         powers: the m >= 1 of WDA(m) (order inf: 1 alone).
         steps: of every ascent and walk.
         restarts: sweeps, and rounds of the ensemble; each after the first begins at random points.
@@ -38,7 +39,9 @@ class Effort:
     budget: int | None = None
 
     def __post_init__(self) -> None:
-        named = listed("attacks", self.attacks, f"a list of {', '.join(STAGES)}")
+        told: object = self.attacks
+        named = listed("attacks", told.split(",") if isinstance(told, str) else told, f"a list of {', '.join(STAGES)}")
+        named = [name.strip().lower() if isinstance(name, str) else name for name in named]
         settle(self, attacks=tuple(word("attack", name, STAGES) for name in named))
         if not self.attacks:
             raise ProblemError(f"attacks: at least one of {', '.join(STAGES)} is accepted")
@@ -52,6 +55,22 @@ class Effort:
     def runs(self, stage: str) -> bool:
         """Whether a stage is asked for."""
         return stage in self.attacks
+
+    def asked(self) -> tuple[str, ...]:
+        """A notice of the effort that was asked for, where it is not the attacks' own: the bounds hang on it."""
+        own = Effort()
+        names = ("attacks", "powers", "steps", "restarts", "rivals", "budget")
+        given = {name: value for name in names if (value := getattr(self, name)) != getattr(own, name)}
+        texts = (f"--{name} {','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in given.items())
+        return (f"attacked with {' '.join(texts)}",) if given else ()
+
+    def unused(self, order: float) -> tuple[str, ...]:
+        """A notice of powers that are given and do not run."""
+        if math.isfinite(order) or not self.runs("wda") or self.powers in (POWERS, (1,)):
+            return ()
+        return (
+            f"powers {', '.join(map(str, self.powers))}: at order inf WDA(1) alone is run, since every mass may move",
+        )
 
     def steps_of(self, own: int) -> int:
         """The steps of an ascent whose own number is ``own``."""

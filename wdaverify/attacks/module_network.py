@@ -81,7 +81,14 @@ class ModuleNetwork:
 
     def _asked(self, x: Tensor) -> Tensor:
         self.evaluations += x.shape[0]
-        z = self._module(x.to(self._dtype).reshape(-1, *self._shape))
+        try:
+            z = self._module(x.to(self._dtype).reshape(-1, *self._shape))
+        except Exception as error:
+            text = str(error).strip().splitlines()
+            raise NetworkError(
+                f"the module fails at {x.shape[0]} points of shape {list(self._shape)}: {type(error).__name__}: "
+                f"{text[0][:300] if text else ''} (batch=... gives it fewer at a time)"
+            ) from error
         if not isinstance(z, Tensor) or z.ndim not in (1, 2) or z.shape[0] != x.shape[0]:
             got = f"a tensor of shape {list(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
             raise NetworkError(

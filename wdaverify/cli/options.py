@@ -151,7 +151,6 @@ def question(*dropped: str) -> Callable[[_Command], _Command]:
 effort = _all(
     click.option(
         "--attacks",
-        type=names,
         metavar="A,B,...",
         help="Only some of wda, wda++, ensemble, sweep, polish; all feed the mixture.",
     ),

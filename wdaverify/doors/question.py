@@ -149,8 +149,17 @@ def is_callable_alone(model: object) -> bool:
 
 
 def at_hand(values: Any) -> Any:
-    """A tensor of torch where numpy can read it; anything else as it is."""
-    return values.detach().cpu() if _is(values, "torch", "Tensor") else values
+    """A tensor of torch where numpy can read it; anything else as it is.
+
+    Raises:
+        SamplesError: a tensor that is not dense.
+    """
+    if not _is(values, "torch", "Tensor"):
+        return values
+    if str(values.layout) != "torch.strided":
+        raise SamplesError(f"a tensor of layout {values.layout}: a dense one is accepted; to_dense() makes one")
+    values = values.detach().cpu()
+    return values.float() if str(values.dtype) == "torch.bfloat16" else values  # exactly, and numpy has no such type
 
 
 def points_of(X: Any) -> NDArray[Any]:

@@ -28,7 +28,7 @@ from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.network.onnx_reader import read_network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
     from torch.nn import Module
@@ -65,13 +65,15 @@ def from_torch(module: Module, example: Any, *, name: str | None = None, logits:
     refuse_unready(module, name)
     rows = _rows(module, example)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        outputs = _outputs(module, rows, name)
+        outputs = outputs_at(module, rows, name)
         content = _exported(module, rows.clone(), name)
         network = read_network(content, name, logits=logits)
         whole = read_network(content, name) if logits else network
         said = difference(whole, _flat(rows), _flat(outputs), name)
         for others in _others(rows):  # a trace that kept numbers or counts of the example shows here
-            difference(whole, _flat(others), _flat(_outputs(module, others, name)), name, "other rows like those given")
+            difference(
+                whole, _flat(others), _flat(outputs_at(module, others, name)), name, "other rows like those given"
+            )
     return replace(network, notices=(*network.notices, said))
 
 
@@ -127,8 +129,12 @@ def _others(rows: Tensor) -> Iterator[Tensor]:
         yield (some if rows.is_floating_point() else some.round()).to(rows.dtype).to(rows.device)
 
 
-def _outputs(module: Module, rows: Tensor, name: str) -> Tensor:
-    """What the module gives at the rows."""
+def outputs_at(module: Callable[[Tensor], Any], rows: Tensor, name: str) -> Tensor:
+    """What the module gives at the rows.
+
+    Raises:
+        NetworkError: it fails there, or gives no row of scores for each of them.
+    """
     import torch
 
     try:

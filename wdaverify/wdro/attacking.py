@@ -281,5 +281,5 @@ def attack(
         device=outcome.device,
         seed=asked.seed,
         finished=finished,
-        notices=(*problem.network.notices, *notices),
+        notices=(*problem.network.notices, *effort.asked(), *effort.unused(problem.cost.order), *notices),
     )

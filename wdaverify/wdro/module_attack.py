@@ -131,6 +131,8 @@ def module_attack(
 ) -> ModuleAttackResult:
     """Attack a module on ``device``, at most ``batch`` points at a time; ``progress`` hears of evaluations and seconds.
 
+    ``KeyboardInterrupt`` ends the attacks, and the mixture of what they found is given.
+
     Raises:
         NetworkError: what the module gives is no scores, or has no gradient.
         ProblemError, SamplesError: a question that cannot be asked of it.
@@ -143,7 +145,11 @@ def module_attack(
         valuing = _Valuing(question, network, device)
         arena, said = _arena(question, network, device, clock, effort)
         named = named_attacks(question, effort)
-        found = explored(arena, named, seed)[0] if question.radius > 0 else {}
+        interrupted, found = False, dict[str, Distribution]()
+        try:
+            found = explored(arena, named, seed)[0] if question.radius > 0 else {}
+        except KeyboardInterrupt:  # the pool keeps every point that was visited, and each is valued again
+            interrupted = True
         sample, point = ranked(arena) if question.radius > 0 else valuing.nobody
         samples, points = [sample, *(d.sample for d in found.values())], [point, *(d.point for d in found.values())]
         for some, where in zip(samples, points, strict=True):
@@ -154,6 +160,7 @@ def module_attack(
         if best != "mixture":  # rounding alone
             values["mixture"], atoms = values[best], valuing.atoms(found[best])
     cut = ("a limit cut the attacks short",) if clock.cut else ()
+    cut = ("interrupted: the mixture of what was found until then",) if interrupted else cut
     return ModuleAttackResult(
         name=question.name,
         radius=question.radius,
@@ -173,7 +180,7 @@ def module_attack(
         device=device.type,
         dtype=str(question.dtype).removeprefix("torch."),
         seed=seed,
-        finished=not clock.cut,
+        finished=not (clock.cut or interrupted),
         notices=(*notices, *said, *cut),
     )
 
@@ -231,10 +238,12 @@ class _Valuing:
     def __init__(self, question: ModuleQuestion, network: ModuleNetwork, device: torch.device) -> None:
         self._question, self._network, self._device = question, network, device
         x, y = question.samples.x, question.samples.y
-        self._scored(x[:1], y[:1])  # how many scores there are
-        if y.max(initial=0) >= network.outputs:
+        network.scores(torch.tensor(np.array(x[:1]), device=device))  # how many there are
+        wrong = np.flatnonzero((y < 0) | (y >= network.outputs))
+        if wrong.size:
             raise SamplesError(
-                f"label {int(y.max())} for a module of {network.outputs} scores: labels are class numbers from 0"
+                f"label {int(y[wrong[0]])} of sample {int(wrong[0])} for a module of {network.outputs} scores: "
+                "labels are class numbers from 0"
             )
         self._clean = np.concatenate(
             [self._scored(x[a : a + _PORTION], y[a : a + _PORTION]) for a in range(0, len(y), _PORTION)]
@@ -249,9 +258,9 @@ class _Valuing:
         self.nobody = np.zeros(0, np.int64), np.zeros((0, x.shape[1]))
 
     def _scored(self, x: Array, y: NDArray[np.int64]) -> Array:
-        """Losses ``[B]`` of points as they are."""
+        """Losses ``[B]`` of points as they are; nan where a score is not finite."""
         z = self._network.scores(torch.tensor(np.array(x), device=self._device)).cpu().numpy()
-        return np.asarray(self._question.loss.rule.single(z, y), np.float64)
+        return np.where(np.isfinite(z).all(axis=1), self._question.loss.rule.single(z, y), np.nan)
 
     def _as_taken(self, x: Array) -> Array:
         """Points ``[B, n]`` rounded to the module's type and still in the support."""

