@@ -159,6 +159,7 @@ def question_text(problem: WdroProblem) -> str:
             f"{problem.network.name}: {widths(problem.network.graph)}, {_count(problem.network.n_relus, 'ReLU')}",
         ),
         ("samples", f"{len(problem.samples)} from {problem.samples.source}"),
+        *(("note", notice) for notice in problem.samples.notices),
     ]
     return rows(table)
 
