@@ -145,7 +145,7 @@ def test_defaults(answer: Any) -> None:
     assert (problem.support.lower.max(), problem.support.upper.min()) == (0.0, 1.0)
 
 
-def test_clip_and_label_column(answer: Any, tmp_path: Path) -> None:
+def test_clip_and_label_column(answer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer()
     table = tmp_path / "data.csv"
     table.write_text("class,a,b,c,d\n2,0.5,0.5,7,0.5\n")
@@ -153,6 +153,7 @@ def test_clip_and_label_column(answer: Any, tmp_path: Path) -> None:
     samples = answer.asked["problem"].samples
     assert samples.x.tolist() == [[0.5, 0.5, 1.0, 0.5]]
     assert samples.y.tolist() == [2]
+    assert "note: 1 of 1 samples lay outside the support and were moved onto it (clip)" in capsys.readouterr().err
 
 
 def test_notes_and_quiet(answer: Answer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,6 +93,10 @@ def test_clip_moves_points_onto_the_box(tmp_path: Path) -> None:
     moved = load_samples(path, clip=box)
     same(moved, np.clip(4 * X - 2, box.lower, box.upper), Y, np.full(4, 0.25))
     assert moved.sha256 != load_samples(path).sha256
+    said = "{} of 4 samples lay outside the support and were moved onto it (clip), each feature by at most {}"
+    assert moved.notices == (said.format(4, "3"),)
+    assert load_samples(path, clip=Support.box(-2, 2.25, 3)).notices == (said.format(1, "1.25"),)
+    assert load_samples(path, clip=Support.box(-9, 9, 3)).notices == ()
     refused(path, "3 features", "7", clip=Support.box(0, 1, 7))
     bad = saved(tmp_path / "bad.npz", x=np.array([[np.inf]]), y=[0])
     refused(bad, "inf at index [0, 0]", clip=Support.box(0, 1, 1))

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wdaverify.archive import ArrayArchive, KindError
 from wdaverify.classes import class_names, class_of
-from wdaverify.digits import stated
+from wdaverify.digits import at_most, stated
 from wdaverify.errors import SamplesError
 from wdaverify.given import LARGEST_INTEGER, entries, flag, instance, path_of, whole
 from wdaverify.given import array as array_of
@@ -59,7 +59,7 @@ def load_samples(
         limit: Keep the first so many samples (all, if there are fewer); weights are normalised afterwards.
         label_column: For ``.csv``: the header's name of the label column or its index from 0 (negative: from the end);
             the last column by default.
-        clip: Move every point onto this box, coordinate by coordinate.
+        clip: Move every point onto this box, coordinate by coordinate; a notice says how many moved, and how far at most.
         classes: For ``.csv``: the labels are these names, which stand for 0, 1, ... in this order; a notice says so.
         labels: False: points alone, for a question about no labels. An ``.npz`` needs no y, and every column of a ``.csv`` is a feature
             but the one that ``label_column`` names; what is left out is told in a notice.
@@ -94,15 +94,16 @@ def load_samples(
                 with plain_file(place, MAX_BYTES, _ACCEPTED):  # a file that is missing is told of first
                     raise SamplesError(f"suffix {suffix!r}; accepted are .npz and .csv")
         points, numbers, weights = _checked(x, y if labels else None, w, limit)
+        moved: tuple[str, ...] = ()
         if clip is not None:
-            points = _clipped(points, clip)
+            points, moved = _clipped(points, clip)
     except (SamplesError, UnreadableError) as error:
         raise SamplesError(f"{source}: {error}") from None
     said = ", ".join(f"{shown(name, 60)} = {k}" for k, name in enumerate(names))
     notices = (f"labels by the order of the classes: {said}",) if names else ()
     if not labels and y is not None:
         notices = (f"{source}: labels are there and left out: this question is about none",)
-    return _samples(points, numbers, weights, source, (*notices, *taken), labelled=labels)
+    return _samples(points, numbers, weights, source, (*notices, *taken, *moved), labelled=labels)
 
 
 def make_samples(
@@ -126,12 +127,14 @@ def make_samples(
 
 
 def clipped(samples: Samples, box: Support) -> Samples:
-    """The samples with every point moved onto a box, coordinate by coordinate.
+    """The samples with every point moved onto a box, coordinate by coordinate; a notice says how many moved, and how far at most.
 
     Raises:
         SamplesError: the box has another number of features.
     """
-    return _samples(_clipped(samples.x, box), samples.y, samples.w, samples.source, labelled=samples.labelled)
+    points, moved = _clipped(samples.x, box)
+    notices = (*samples.notices, *moved)
+    return _samples(points, samples.y, samples.w, samples.source, notices, labelled=samples.labelled)
 
 
 def content_hash(x: ArrayLike, y: ArrayLike, w: ArrayLike) -> str:
@@ -157,10 +160,21 @@ def _samples(
     return Samples(x=x, y=y, w=w, sha256=content_hash(x, y, w), source=source, notices=notices, labelled=labelled)
 
 
-def _clipped(x: Array, box: Support) -> Array:
+def _clipped(x: Array, box: Support) -> tuple[Array, tuple[str, ...]]:
+    """Points on the box, and a notice where that moved some."""
     if x.shape[1] != box.lower.size:
         raise SamplesError(f"points have {x.shape[1]} features, the box to clip onto {box.lower.size}")
-    return np.clip(x, box.lower, box.upper)
+    points = np.clip(x, box.lower, box.upper)
+    count = int((points != x).any(axis=1).sum())
+    if not count:
+        return points, ()
+    with np.errstate(over="ignore", invalid="ignore"):
+        move = points - x
+        back = points - move
+        inexact = (points - (move + back)) + (back - x) != 0
+        far = float(np.where(inexact, np.nextafter(np.abs(move), np.inf), np.abs(move)).max())
+    which = f"{count} of {len(x)} samples lay outside the support and were"
+    return points, (f"{which} moved onto it (clip), each feature by at most {at_most(far, 4)}",)
 
 
 def _checked(x: _Raw, y: _Raw | None, w: _Raw | None, limit: int | None) -> tuple[Array, NDArray[np.int64], Array]:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from builders import build_model, write_mlp, write_model
 from jsonschema import Draft202012Validator
@@ -22,6 +23,9 @@ from wdaverify.checking.replay import Replay, single
 from wdaverify.checking.result import Ended
 from wdaverify.errors import DocumentError, ProblemError, SpecificationError
 from wdaverify.report import as_json
+from wdaverify.report.page.document import as_document
+from wdaverify.report.page.output import text_of
+from wdaverify.report.page.view import build
 from wdaverify.specification.model import Box
 from wdaverify.wdro.progress import Progress
 
@@ -422,6 +426,26 @@ def test_no_disjunct_is_a_document_too(net: str, spec, tmp_path: Path, capsys: p
     document = json.loads(target.read_text())
     Draft202012Validator(as_json.schema("check")).validate(document)
     assert (document["lower"], document["upper"], document["specification"]["dropped"]) == ("-inf", "-inf", 1)
+    assert "nothing satisfies the constraints" in document["detail"]
+    assert "maximum over nothing" in " ".join(out.split())
+    page = text_of(build([as_document(document)]), "html")
+    assert page.lower().count("nothing satisfies the constraints") == 2
+    answer = build([as_document(document)]).questions[0].parts[0].answer
+    assert (answer.vouched_lower, answer.vouched_upper) == ("", "")
+
+
+def test_sat_has_the_colour_of_falsified_and_its_variables_their_names(
+    net: str, spec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "r.json"
+    assert run(net, spec(BOXED + SAT), "--output", str(target), "--time-limit", "60", capsys=capsys)[0] == 0
+    document = json.loads(target.read_text())
+    assert document["time_limit"] == 60
+    assert document["versions"]["onnxruntime"] == onnxruntime.__version__
+    report = build([as_document(document)])
+    assert report.questions[0].parts[0].answer.status == "falsified"
+    names = [line.split(",")[0] for line in text_of(report, "csv").splitlines()]
+    assert [name for name in names if name[:2] in ("X_", "Y_")] == ["X_0", "X_1", "Y_0", "Y_1"]
 
 
 def test_refusals_are_one_line(net: str, spec, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

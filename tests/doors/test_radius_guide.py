@@ -65,6 +65,21 @@ def test_one_class_and_one_sample() -> None:
     assert "none has one" in str(wd.radius_guide([[0.0, 3.0]], ["a"]))
 
 
+@pytest.mark.parametrize("y", [np.repeat([0, 1], 1500), np.arange(3000) % 2], ids=["sorted", "in turn"])
+def test_a_part_stands_for_all(y: np.ndarray) -> None:
+    """Classes one after the other, or every second one: both are among what is compared."""
+    x = np.linspace(0, 1, 3000)[:, None] + y[:, None]
+    guide = wd.radius_guide(x, y, weights=np.arange(3000) >= 3, norm=2)
+    assert (guide.samples, guide.compared) == (3000, 1000)
+    assert guide.same is not None
+    assert guide.other is not None
+    text = " ".join(str(guide).split())
+    assert "3000 of 1 features, of which 1000 are compared, drawn evenly from all" in text
+    assert "norm l2" in text
+    lone = wd.radius_guide(np.arange(3000.0)[:, None], np.zeros(3000))
+    assert "of another        none of the 1000 compared has one" in str(lone)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -169,6 +169,18 @@ def _one() -> wd.Samples:
 
 def test_the_commands_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = Path(__file__).parents[2] / "models"
+    new = tmp_path / "deep" / "new"
+    refused = [
+        "export",
+        str(models / "iris_8x8.onnx"),
+        str(models / "iris_8x8.npz"),
+        "--radius",
+        "0.05",
+        "--to",
+        str(new),
+    ]
+    assert cli._run([*refused, "--support", "none"]) == 2
+    assert not new.parent.exists()
     ask = ["export", str(models / "iris_8x8.onnx"), str(models / "iris_8x8.npz"), "--radius", "0.05", "--samples", "2"]
     folder = tmp_path / "new" / "programs"
     assert cli._run([*ask, "--to", str(folder), "--multiplier", "50"]) == 0

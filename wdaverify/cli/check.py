@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -85,6 +86,7 @@ def check(
             certificate=proof is not None,
             progress=live,
         )
+    result = replace(result, time_limit=asked["time_limit"])  # as asked, not what reading had left of it
     written = proof if proof is not None and result.certificate is not None else None
     files = {"network": network_path, "specification": specification_path, "certificate": written}
     files |= {name: asked[name] for name in ("logits", "output_name", "external_data")}

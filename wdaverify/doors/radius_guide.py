@@ -29,7 +29,7 @@ from wdaverify.report.summary import rows
 from wdaverify.samples import make_samples
 
 MOST = 1000
-"""At most so many samples are compared, the first ones: pairs grow with the square."""
+"""At most so many samples are compared, drawn from all that have weight: pairs grow with the square."""
 NOISE = 0.05
 """The standard deviation of the noise, as a share of each feature's own."""
 _DRAWS, _SEED = 1000, 0
@@ -38,6 +38,7 @@ _SAID = (
     "Order inf lets every input move by the radius, order 1 mass by the radius on average. The shares are what either makes wrong of any "
     "model that is right on all samples, by moves onto samples of another class: its worst-case error rate is at least that."
 )
+_PART = " Distances and shares are those of the samples compared; among all, the nearest ones are as near or nearer."
 _METRICS = {Norm.INF: "chebyshev", Norm.ONE: "cityblock", Norm.TWO: "euclidean"}
 
 
@@ -93,13 +94,16 @@ class RadiusGuide:
         }
 
     def __str__(self) -> str:
-        most = "" if self.compared == self.samples else f", of which the first {self.compared} are compared"
+        part = self.compared < self.samples
+        most = f", of which {self.compared} are compared, drawn evenly from all" if part else ""
         table = [
             ("samples", f"{self.samples} of {self.features} features{most}"),
+            ("norm", f"{Norm(self.norm).short}, of every distance and radius here"),
             ("numbers", f"from {_short(self.span[0])} to {_short(self.span[1])}"),
         ]
         head = f"{'nearest sample':<16}{'least':>10}{'5 %':>10}{'half':>10}{'95 %':>10}"
-        near = [_quantiles("of its own class", self.same), _quantiles("of another", self.other)]
+        none = f"none of the {self.compared} compared has one" if part else "none has one"
+        near = [_quantiles("of its own class", self.same, none), _quantiles("of another", self.other, none)]
         radii = [f"{_short(row.radius):>10}{row.each:11.1%}{row.average:10.1%}   {row.what}" for row in self.rows]
         return "\n".join(
             [
@@ -109,7 +113,7 @@ class RadiusGuide:
                 f"\n{'radius':>10}{'order inf':>11}{'order 1':>10}   which is",
                 *radii,
                 "",
-                textwrap.fill(_SAID, columns()),
+                textwrap.fill(_SAID + (_PART if part else ""), columns()),
             ]
         )
 
@@ -138,9 +142,9 @@ def radius_guide(X: Any, y: Any, *, norm: Any = "inf", weights: Any = None, radi
 
 def guide(samples: Samples, norm: Norm, asked: Sequence[float] = ()) -> RadiusGuide:
     """Of samples that were checked."""
-    x = samples.x
-    same, other = _nearest(x[:MOST], samples.y[:MOST], norm)
-    masses = samples.w[:MOST] / samples.w[:MOST].sum()
+    x, at = samples.x, _drawn(samples)
+    same, other = _nearest(x[at], samples.y[at], norm)
+    masses = samples.w[at] / samples.w[at].sum()
     span = (float(x.min()), float(x.max()))
     found = [
         (_noise(x, norm), f"noise of {100 * NOISE:.0f} % of each feature's deviation"),
@@ -160,6 +164,17 @@ def guide(samples: Samples, norm: Norm, asked: Sequence[float] = ()) -> RadiusGu
         if radius > 0 or what == "asked for"
     )
     return RadiusGuide(norm.value, len(x), len(same), x.shape[1], span, _SHARES, _summary(same), _summary(other), shown)
+
+
+def _drawn(samples: Samples) -> NDArray[np.int64]:
+    """Which samples are compared, ascending: all, or ``MOST`` of those that have weight, drawn from a fixed seed.
+
+    Files are sorted by class, or go through the classes in turn: neither the first ones nor every tenth would stand for all.
+    """
+    if len(samples) <= MOST:
+        return np.arange(len(samples))
+    there = np.flatnonzero(samples.w > 0)
+    return np.sort(np.random.default_rng(_SEED).choice(there, min(MOST, len(there)), replace=False))
 
 
 def _nearest(x: Array, y: NDArray[np.int64], norm: Norm) -> tuple[Array, Array]:
@@ -195,8 +210,8 @@ def _summary(distances: Array) -> tuple[float, ...] | None:
     return tuple(float(value) for value in np.quantile(finite, _SHARES)) if finite.size else None
 
 
-def _quantiles(what: str, found: tuple[float, ...] | None) -> str:
-    return f"{what:<16}" + ("  none has one" if found is None else "".join(f"{_short(value):>10}" for value in found))
+def _quantiles(what: str, found: tuple[float, ...] | None, none: str) -> str:
+    return f"{what:<16}" + (f"  {none}" if found is None else "".join(f"{_short(value):>10}" for value in found))
 
 
 def _short(value: float) -> str:

@@ -51,7 +51,7 @@ SCHEMAS = (
     "unsat_verdict",
 )
 
-_PACKAGES = ("wdaverify", "numpy", "torch", "highspy", "gurobipy", "pyscipopt", "onnx")
+_PACKAGES = ("wdaverify", "numpy", "torch", "highspy", "gurobipy", "pyscipopt", "onnx", "onnxruntime")
 
 
 def verification_json(result: VerificationResult, files: Json | None = None) -> Json:

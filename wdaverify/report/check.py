@@ -20,6 +20,7 @@ MEANING = {
     Outcome.UNKNOWN: "neither was proven: {ended}",
     Outcome.TIMEOUT: "neither was proven: {ended}",
 }
+VACUOUS = "nothing satisfies the constraints: every disjunct contradicts itself, whatever the network (vacuous)"
 _ENDED = {
     Ended.DECIDED: "decided",
     Ended.TIME_LIMIT: "the time limit was reached; the bracket holds",
@@ -72,6 +73,9 @@ def check_summary(result: CheckResult, files: Json | None = None) -> str:
     count = len(specification.disjuncts)
     dropped = f", and {specification.dropped} that contradict themselves" if specification.dropped else ""
     who = "boxes of inputs, halved" if effort.engine == "boxes" else "the cell engine: neurons, halved"
+    upper = f"{up(result.upper, digits)}   outward-rounded bounds"
+    if not count:
+        upper = f"{up(result.upper, digits)}   the maximum over nothing: no disjunct is left"
     lower = f"{down(result.lower, digits)}   of {effort.points} points tried, re-evaluated here"
     table = [
         ("question", "is there an x in the box of a disjunct with all of its rows >= 0?"),
@@ -84,7 +88,7 @@ def check_summary(result: CheckResult, files: Json | None = None) -> str:
         ("answer", f"{result.outcome.value}: {_meaning(result)}"),
         ("v", "max over disjuncts and x of the least row: below 0, none is satisfied"),
         ("lower", lower if effort.points else f"{down(result.lower, digits)}   no point was tried"),
-        ("upper", f"{up(result.upper, digits)}   outward-rounded bounds"),
+        ("upper", upper),
         *_proof(result, files),
         ("work", f"{effort.boxes} {'boxes' if effort.engine == 'boxes' else 'nodes'} bounded ({who})"),
         ("time", f"{effort.seconds:.1f} s, jobs {effort.jobs}"),
@@ -109,6 +113,8 @@ def _proof(result: CheckResult, files: Json | None) -> list[tuple[str, str]]:
 
 
 def _meaning(result: CheckResult) -> str:
+    if not result.specification.disjuncts:
+        return VACUOUS
     found = result.counterexample
     runtime = "" if found is None or found.runtime is None else found.runtime
     return MEANING[result.outcome].format(runtime=runtime, ended=_ENDED[result.ended])

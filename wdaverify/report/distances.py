@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 
 from wdaverify.digits import down, places, up
 from wdaverify.report.as_json import Json, class_json, label_json, number, provenance_json, question_json
 from wdaverify.report.error_rates import error_rate_json, error_rates, rates_label, rates_text
-from wdaverify.report.next_steps import OF_SAMPLES, held_open, holders, ways_on
-from wdaverify.report.summary import rows
+from wdaverify.report.next_steps import BEYOND, OF_SAMPLES, held_open, holders, ways_on
+from wdaverify.report.summary import VOUCHERS, rows, solver_text
 from wdaverify.wdro.distances import DistancesResult
 from wdaverify.witness.single import Flip
 
@@ -66,24 +67,38 @@ def distances_summary(result: DistancesResult) -> str:
         there, flip = "-" if found is None else str(found), flips[k]
         single = "-" if flip is None else flip.value
         note = f"  no {'error' if labelled else 'violation'} in the support" if bracket.lower == math.inf else ""
-        if result.within <= bracket.lower < math.inf:
-            note = "  beyond what was asked about"
+        if result.beyond(bracket):
+            note = f"  {BEYOND}"
         which = f"{label:5d}  {there:>5}" if labelled else f"{there:>8}"
         ends = f"{down(bracket.lower, digits)}, {up(bracket.upper, digits)}"
         lines.append(f"{k:6d}  {which}  {single:<12}  {ends}{note}")
     word = "exact" if result.exact else "bracket"
+    if result.exact and result.within < math.inf:
+        word = f"exact within {result.within:g}"
     lines.append(
         f"{word}: {len(order)} distances, {result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
     )
     rates = error_rates(result.problem)
-    facts = [] if rates is None else [(rates_label(result.problem.loss), rates_text(rates, ""))]
+    facts = [("note", notice) for notice in result.problem.samples.notices]
+    facts += [] if rates is None else [(rates_label(result.problem.loss), rates_text(rates, ""))]
     if result.within < math.inf:
         what = "an error" if labelled else "a violation"
         facts.insert(0, ("asked", f"whether there is {what} nearer than {result.within:g}, and how near"))
+    facts += [("solver", solver_text(result.solver))] if result.solver is not None else []
+    facts.append(("vouched", _vouched(result)))
     held = holders((b.sample, 1.0, b.lower, b.upper) for b in result.brackets if not result.settled(b))
     ways = "" if result.exact else ways_on(result.reason.value, 0.0, math.inf, OF_SAMPLES)
     facts += [("next", ways), ("", held_open(held))] if ways and held else []
     return "\n".join(lines) + "\n\n" + rows(facts)
+
+
+def _vouched(result: DistancesResult) -> str:
+    """Who shows the ends."""
+    said = Counter(bracket.vouched for bracket in result.brackets)
+    parts = "; ".join(
+        f"{VOUCHERS[v]}" + (f" ({n} of {said.total()})" if len(said) > 1 else "") for v, n in said.items()
+    )
+    return f"lower ends {parts}; errors found decided here in exact arithmetic"
 
 
 def _flips(result: DistancesResult) -> tuple[Flip | None, ...]:

@@ -36,6 +36,8 @@ def ways_on(reason: str, lower: float, upper: float, cheaper: str) -> str:
 
 AT_RADIUS = "--threshold T, fewer --samples, a smaller radius"
 AT_RADII = "fewer --samples, a smaller radius"
+BEYOND = "beyond what was asked about"
+"""Of a distance that is proven to be ``--within`` or more."""
 OF_SAMPLES = "a larger --gap, fewer --samples"
 
 

@@ -55,7 +55,7 @@ def _kind(result: object) -> _Kind:
     found = _KINDS.get(type(result))
     if found is None:
         raise ProblemError(
-            f"result {told(result)}: what worst_case, curve, distances, compare, attack and lipschitz return is accepted"
+            f"result {told(result)}: what worst_case, curve, distances, compare, attack, lipschitz and check return is accepted"
         )
     return found
 

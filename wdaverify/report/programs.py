@@ -18,7 +18,7 @@ _EMPTY = "name a folder that does not exist yet, or an empty one"
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that holds something, or cannot be made, before any work.
+    """Refuse a folder that holds something, or cannot be made, before any work; nothing is made.
 
     Raises:
         OutputError: says which.
@@ -27,9 +27,15 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise OutputError(f"{path} is there already and not an empty folder; {_EMPTY}")
-        path.mkdir(parents=True, exist_ok=True)
+        above = next(each for each in (path, *path.absolute().parents) if each.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise OutputError(f"cannot make {path}: {above} is no folder that can be written to; {_EMPTY}")
     except OSError as error:
-        raise OutputError(f"cannot make {path}: {(error.strerror or str(error)).lower()}; {_EMPTY}") from error
+        raise _unmade(path, error) from error
+
+
+def _unmade(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot make {path}: {(error.strerror or str(error)).lower()}; {_EMPTY}")
 
 
 def write_programs(made: Programs, folder: str | os.PathLike[str]) -> None:
@@ -40,6 +46,10 @@ def write_programs(made: Programs, folder: str | os.PathLike[str]) -> None:
     """
     check_folder(folder)
     path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unmade(path, error) from error
     for program in made.programs:
         write_text(path / f"{program.name}.mps", mps(program.model, program.name))
         write_text(path / f"{program.name}.lp", lp(program.model, program.name))

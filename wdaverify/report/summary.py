@@ -20,7 +20,7 @@ from wdaverify.report.error_rates import error_rates, radius_text, rates_label, 
 from wdaverify.report.layers import layers, widths
 from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
 from wdaverify.report.threshold import verdict
-from wdaverify.wdro.result import Atom, AttackResult, Reason, Status, VerificationResult, Voucher
+from wdaverify.wdro.result import Atom, AttackResult, Reason, SolverUse, Status, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
 
 _LABEL = 16
@@ -67,7 +67,7 @@ def verification_summary(result: VerificationResult) -> str:
             question_text(result.problem),
             rows(table),
             _attack_table(result.attacks, result.nominal, result.upper, digits),
-            rows([("solver", _solver(result)), ("work", _work(result)), ("time", _time(result))]),
+            rows([("solver", solver_text(result.solver)), ("work", _work(result)), ("time", _time(result))]),
         )
     )
 
@@ -159,6 +159,7 @@ def question_text(problem: WdroProblem) -> str:
             f"{problem.network.name}: {widths(problem.network.graph)}, {_count(problem.network.n_relus, 'ReLU')}",
         ),
         ("samples", f"{len(problem.samples)} from {problem.samples.source}"),
+        *(("note", notice) for notice in problem.samples.notices),
     ]
     return rows(table)
 
@@ -216,7 +217,7 @@ def _answer(result: VerificationResult) -> str:
     return f"{name}: {proven}; {why}"
 
 
-_VOUCHERS = {
+VOUCHERS = {
     Voucher.CHECKED: "re-evaluated here with outward rounding",
     Voucher.SOLVER: "on the solver's word",
     Voucher.PROVED: "by a proof that was checked",
@@ -226,12 +227,12 @@ _VOUCHERS = {
 def _lower_voucher(result: VerificationResult) -> str:
     if result.vouched_lower is Voucher.CHECKED and result.problem.loss.rule.by_distances:
         return "each atom's loss decided here in exact arithmetic"
-    return _VOUCHERS[result.vouched_lower]
+    return VOUCHERS[result.vouched_lower]
 
 
 def _upper_voucher(result: VerificationResult) -> str:
     """In words; where it rests on solvers, for how many of the samples."""
-    words = _VOUCHERS[result.vouched_upper]
+    words = VOUCHERS[result.vouched_upper]
     trusted = Counter(bracket.vouched for bracket in result.per_sample)[Voucher.SOLVER]
     if result.vouched_upper is Voucher.SOLVER and trusted:
         words += f" for {trusted} of {_count(len(result.per_sample), 'sample')}"
@@ -266,9 +267,10 @@ def _attack_table(attacks: dict[str, float], nominal: float, upper: float, digit
     return "\n".join(lines)
 
 
-def _solver(result: VerificationResult) -> str:
-    used = ", ".join(f"{name} ({_count(n, 'solve')})" for name, n in result.solver.solves.items() if n)
-    return f"{used or 'none was needed'}; asked for: {result.solver.asked}; {result.solver.why}".rstrip("; ")
+def solver_text(solver: SolverUse) -> str:
+    """Which back-ends answered, which was asked for, and why."""
+    used = ", ".join(f"{name} ({_count(n, 'solve')})" for name, n in solver.solves.items() if n)
+    return f"{used or 'none was needed'}; asked for: {solver.asked}; {solver.why}".rstrip("; ")
 
 
 def _work(result: VerificationResult) -> str:

@@ -28,7 +28,7 @@ from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.reproduced import nearest_reproduced
-from wdaverify.wdro.result import Reason, SampleBracket
+from wdaverify.wdro.result import Reason, SampleBracket, SolverUse
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
@@ -61,6 +61,11 @@ class DistancesResult(Shown):
     notices: tuple[str, ...]
     float32: tuple[Flip | None, ...] = ()
     within: float = math.inf
+    solver: SolverUse | None = None
+
+    def beyond(self, bracket: SampleBracket) -> bool:
+        """Whether a distance is proven to be ``within`` or more, which is all that was asked of it."""
+        return self.within <= bracket.lower < math.inf
 
     def settled(self, bracket: SampleBracket) -> bool:
         """Whether a bracket is closed to the gap asked for, or beyond what was asked about."""
@@ -68,7 +73,8 @@ class DistancesResult(Shown):
 
     def __repr__(self) -> str:
         closed = sum(map(self.settled, self.brackets))
-        return line(f"distances of {len(self.brackets)} samples", f"{closed} exact", self.reason.value)
+        how = "exact" if self.within == math.inf else f"exact within {self.within:g}"
+        return line(f"distances of {len(self.brackets)} samples", f"{closed} {how}", self.reason.value)
 
     @property
     def exact(self) -> bool:
@@ -153,7 +159,7 @@ def distances(
     cost = replace(problem.cost, order=1, label_cost=math.inf)
     asked = replace(problem, samples=samples, cost=cost, radius=min(max(problem.radius, 1e-3), within))
     check_family(asked, options)
-    choose(options.solver)
+    choice = choose(options.solver)
     begun = time.monotonic()
     recall = (
         None
@@ -188,6 +194,7 @@ def distances(
         notices=(*asked.network.notices, *run.notices()),
         float32=_in_float32(asked, points),
         within=within,
+        solver=SolverUse(choice.asked, dict(run.solves), choice.licence, choice.why),
     )
     ended("distances", result.reason.value, _widest(result.brackets), result.solves, result.seconds, result.notices)
     return result

@@ -179,6 +179,8 @@ def facts(document: Document) -> Facts:
             rows.append(("Labels", _labels(data), ""))
     if "support" in data:
         rows.append(("Support", _support_text(data["support"], network["inputs"]), ""))
+    if document.kind == "distances" and number(data.get("within", "inf")) < math.inf:
+        rows.append(("Within", f"{plain(number(data['within']))}: distances of that or more were not asked about", ""))
     if document.kind == "lipschitz":
         rows.append(("Region", _region(data), ""))
         rows.append(("Measure", _measure(data), ""))

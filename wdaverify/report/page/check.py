@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from wdaverify.digits import places
 from wdaverify.report.page import asked, pictures, words
 from wdaverify.report.page.bounds import Shape
@@ -10,6 +12,8 @@ from wdaverify.report.page.document import Document, number
 from wdaverify.report.page.words import Json
 
 DECIDED = ("unsat", "sat")
+_STYLES = {"unsat": "exact", "sat": "falsified", "sat-in-real-arithmetic": "falsified"}
+"""How a verdict is set."""
 _FOLDED = 40
 """A counterexample of more inputs is folded."""
 
@@ -37,18 +41,25 @@ def answer(data: Json) -> Answer:
     """The verdict, with v rounded outward."""
     lower, upper = number(data["lower"]), number(data["upper"])
     digits = places(lower, upper)
-    decided = data["outcome"] in DECIDED
+    vacuous = data["specification"]["disjuncts"] == 0
+    remark = "Below 0 the specification is satisfied nowhere."
+    if vacuous:
+        remark = "Every disjunct contradicts itself: no input satisfies them, whatever the network. v is the maximum over nothing."
+    elif lower == -math.inf:
+        remark += " No point was tried: there is no lower end."
+    if upper == math.inf:
+        remark += " No bound was reached: there is no upper end."
     return Answer(
-        "exact" if decided else "bracket",
+        _STYLES.get(data["outcome"], "bracket"),
         data["outcome"],
         words.reason("", data["detail"]),
         "v",
         words.down(lower, digits),
         words.up(upper, digits),
         words.gap(data),
-        "checked" if lower > -float("inf") else "none",
-        "checked" if upper < float("inf") else "none",
-        "Below 0 the specification is satisfied nowhere.",
+        "checked" if lower > -math.inf else "",
+        "checked" if upper < math.inf and not vacuous else "",
+        remark,
         (lower, upper),
     )
 

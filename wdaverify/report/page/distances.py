@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from wdaverify.report.next_steps import OF_SAMPLES, held_open, holders, ways_on
+from wdaverify.report.next_steps import BEYOND, OF_SAMPLES, held_open, holders, ways_on
 from wdaverify.report.page import asked, atoms, beside, figures, pictures, words
 from wdaverify.report.page.bounds import Shape
 from wdaverify.report.page.content import (
@@ -40,17 +40,23 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         if word == "violation":
             remark = f"Sample {nearest['sample']} violates the specification as it is."
     elif nearest is not None:
-        remark = f"The nearest {word} of all lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
-    if number(data.get("within", "inf")) < math.inf:
-        remark += f" Distances of {plain(number(data['within']))} or more were not asked about."
+        which = f"The nearest {word} of all" if _is_nearest(data, nearest) else f"The nearest {word} found"
+        remark = f"{which} lies {up(number(nearest['upper']))} from sample {nearest['sample']}."
+    within, inside, of_which = number(data.get("within", "inf")), rows, "every sample"
+    if within < math.inf:
+        remark += f" Distances of {plain(within)} or more were not asked about."
+        inside, of_which = (
+            [row for row in rows if number(row["lower"]) < within],
+            f"every distance below {plain(within)}",
+        )
     answer = Answer(
         status,
-        words.STATUS[status],
+        words.STATUS[status] + (f" within {plain(within)}" if data["exact"] and within < math.inf else ""),
         words.reason(data["reason"], ""),
         words.count(len(rows), "distance"),
         None,
         None,
-        f"at most {words.widest(rows)} for every sample (asked for: {plain(data['gap_asked'])})",
+        f"at most {words.widest(inside)} for {of_which} (asked for: {plain(data['gap_asked'])})",
         "",
         "",
         remark,
@@ -64,11 +70,14 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
     )
     missing = len(rows) - len(known)
     left = f" {words.count(missing, 'sample')} without a known {word} left out." if missing else ""
-    caption = f"Each dot is a sample, as high as its nearest {word} is far." + left
-    described = (
-        f"Distances of {words.count(len(known), 'sample')} to their nearest {word}s, in ascending order. {remark}"
+    caption = (
+        f"Each dot is a sample, as high as the nearest {word} found is far; a line reaches down to what is proven."
+        + left
     )
-    table = _distance_table(rows, key, word)
+    described = (
+        f"Distances of {words.count(len(known), 'sample')} to the nearest {word}s found, in ascending order. {remark}"
+    )
+    table = _distance_table(rows, key, word, within)
     blocks: list[Block] = [Notes("Notices of the run", tuple(data["notices"]))] if data["notices"] else []
     blocks += [Figure(f"{key}-distances", "The distances in order", described, caption, draw), table]
     blocks += _errors(data, known, key, shape, word)
@@ -81,6 +90,13 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
     return Part(key, "The distances", answer, tuple(blocks))
 
 
+def _is_nearest(data: Json, nearest: Json) -> bool:
+    """Whether no other sample can have a nearer one, nor this one."""
+    upper = number(nearest["upper"])
+    others = (number(row["lower"]) for row in data["distances"] if row is not nearest)
+    return upper - number(nearest["lower"]) <= number(data["gap_asked"]) and min(others, default=math.inf) >= upper
+
+
 def _next(data: Json) -> beside.Lines:
     """What to do where distances are open, and which."""
     if data["exact"]:
@@ -91,7 +107,7 @@ def _next(data: Json) -> beside.Lines:
     return beside.next_steps(ways_on(data["reason"], 0.0, math.inf, OF_SAMPLES) if held else "", held_open(held))
 
 
-def _distance_table(rows: Sequence[Json], key: str, word: str) -> Table:
+def _distance_table(rows: Sequence[Json], key: str, word: str, within: float) -> Table:
     labelled = word == "error"
     columns = (
         Column("Sample", True),
@@ -101,6 +117,7 @@ def _distance_table(rows: Sequence[Json], key: str, word: str) -> Table:
         Column("Distance, lower", True),
         Column("Distance, upper", True),
         Column("Vouched by"),
+        *([Column("Asked about")] if within < math.inf else []),
     )
     cells = tuple(
         (
@@ -111,6 +128,7 @@ def _distance_table(rows: Sequence[Json], key: str, word: str) -> Table:
             words.low_cell(row["lower"], 9),
             words.high_cell(row["upper"], 9),
             Cell(row["vouched"], row["vouched"]),
+            *([_asked_cell(number(row["lower"]), within)] if within < math.inf else []),
         )
         for row in rows
     )
@@ -119,6 +137,11 @@ def _distance_table(rows: Sequence[Json], key: str, word: str) -> Table:
     )
     note += words.FLOAT32_NOTE
     return Table(f"{key}-table", "Distances by sample", columns, cells, note)
+
+
+def _asked_cell(lower: float, within: float) -> Cell:
+    text = BEYOND if within <= lower < math.inf else "yes"
+    return Cell(text, text)
 
 
 def _errors(data: Json, known: Sequence[Json], key: str, shape: Shape, word: str) -> list[Block]:

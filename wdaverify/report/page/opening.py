@@ -59,12 +59,18 @@ _VERDICTS = {
 }
 
 
+_VACUOUS = (
+    "No, of whatever network: nothing satisfies the constraints of the specification, whose every disjunct contradicts itself (an empty "
+    "box, or a false row of numbers alone). The network was not asked anything; look whether the file states what was meant."
+)
+
+
 def _of_specification(data: Json) -> tuple[str, str, str]:
     runtime = (data["counterexample"] or {}).get("runtime") or "a runtime"
     return (
         f"Does {_network(data)} have an input that satisfies the specification {data['specification']['name']}, which states what must not "
         "happen?",
-        _VERDICTS[data["outcome"]].format(runtime=runtime),
+        _VERDICTS[data["outcome"]].format(runtime=runtime) if data["specification"]["disjuncts"] else _VACUOUS,
         "Nothing is said of inputs outside the boxes of the specification, or of how likely such inputs are.",
     )
 

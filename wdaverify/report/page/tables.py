@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
-from wdaverify.report.page.content import Cell, Report, Table
+from wdaverify.report.page.content import Cell, Column, Report, Table
 from wdaverify.report.page.render import visible
 
 FORMATS = ("csv", "latex", "markdown")
@@ -54,14 +54,15 @@ def _csv(table: Table) -> str:
     writer.writerow([_inert(f"# {table.title}")])
     writer.writerow([_inert(column.head) for column in table.columns])
     for row in table.rows:
-        writer.writerow([_value(cell) for cell in row])
+        writer.writerow([_value(cell, column) for cell, column in zip(row, table.columns, strict=True)])
     return stream.getvalue()
 
 
-def _value(cell: Cell) -> str:
+def _value(cell: Cell, column: Column) -> str:
+    """A number of a column of numbers in full, else the text: what a column of names is sorted by is no name."""
     if cell.value is None:
         return ""
-    return repr(cell.value) if isinstance(cell.value, float | int) else _inert(cell.text)
+    return repr(cell.value) if column.numeric and isinstance(cell.value, float | int) else _inert(cell.text)
 
 
 def _inert(text: str) -> str:

@@ -29,7 +29,7 @@ TRUST: dict[str, tuple[str, str]] = {
     ),
     "solver": (
         "This bound is what a solver reported, and nobody recomputed it.",
-        "It holds as far as the solver kept within its own tolerances (Gurobi 1e-9, HiGHS 1e-7) and has no mistake.",
+        "It holds as far as the solver kept within its own tolerances (Gurobi and SCIP 1e-9, HiGHS 1e-7) and has no mistake.",
     ),
     "none": (
         "Nobody vouches for this number.",
