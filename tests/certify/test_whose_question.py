@@ -503,7 +503,7 @@ def test_the_page_of_a_stranger_says_what_was_chosen_and_how_to_recheck(made: Ca
 
     document = read_document("a.json")
     facts = {name: text for name, text, _ in asked.facts(document).rows}
-    assert facts["Samples"] == f"the first {document.data['samples']['count']} of {made.data}"
+    assert facts["Samples"] == f"{document.data['samples']['count']}, from the beginning of {made.data}"
     assert [name for name in ("Label column", "Clipping") if name in facts] == chosen
     assert "0.11]" in facts["Support"] or "Clipping" not in chosen
     command = asked.again(document)

@@ -161,7 +161,7 @@ def facts(document: Document) -> Facts:
     if document.kind == "check":
         return Facts("What was asked", (*rows, *_specification(data)))
     if data.get("samples"):
-        rows.append(("Samples", f"the first {data['samples']['count']} of {data['samples']['source']}", ""))
+        rows.append(("Samples", f"{data['samples']['count']}, from the beginning of {data['samples']['source']}", ""))
         rows += _reading(files)
         rows.append(("Samples SHA-256", _samples_sha256(data), "code"))
     specification = specification_of(document)
