@@ -87,7 +87,8 @@ def test_the_errors_nearest_to_fifteen_digits_flip(nearest: DistancesResult) -> 
         assert point is not None
         assert (point.astype(np.float32) == point).all()
         assert flips_here(nearest.problem, point, y)
-        assert flip in (Flip.ORDERS_TRIED, Flip.ANY_ORDER)
+        assert flip in (Flip.BARELY, Flip.ORDERS_TRIED, Flip.ANY_ORDER)
+    assert sum(flip is Flip.BARELY for flip in nearest.float32) <= 3  # where the gap leaves them little room
 
 
 def test_the_errors_nearest_to_fifteen_digits_flip_in_onnxruntime(nearest: DistancesResult) -> None:
@@ -108,7 +109,8 @@ def test_the_point_is_said_in_json_and_text(nearest: DistancesResult) -> None:
         assert point is not None
         assert entry["float32"] == flip.value
         assert entry["point"] == point.tolist()
-    assert distances_summary(nearest).count("orders-tried") + distances_summary(nearest).count("any-order") == 15
+    text = distances_summary(nearest)
+    assert sum(text.count(word) for word in ("barely", "orders-tried", "any-order")) == 15
 
 
 @pytest.mark.parametrize("order", [1, 2, math.inf])
