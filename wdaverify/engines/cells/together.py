@@ -177,6 +177,8 @@ class Together:
             for number, node in growth.left():
                 stuck[int(self.owner[number])].append((number - int(self._first[self.owner[number]]), node))
             for q, (hunt, search, some) in enumerate(zip(self._hunts, searches, stuck, strict=True)):
+                for k, root in search.roots.items():
+                    search.take_over(k, root)  # what has grown is no whole shell any more, to be cut in two
                 for k, node in some:
                     search.keep(k, spelled_out(node, hunt.shells[k].flat))
                 search.charge(int(growth.nodes[q] - charged[q]))
