@@ -39,7 +39,7 @@ _ROOT_STEPS, _STEPS, _RESUMED = 12, 6, 3
 """Steps of the ascent at a root, at a child, which begins where its parent ended, and at a leaf that is taken up again."""
 _AGE = 1
 """Branchings after which bounds are tightened again."""
-_STUCK = 32
+_STUCK = 256
 """A question's leaves with every phase fixed after which growing pauses, so that their programs may find better points."""
 _CAUTION = 1.6
 """How much longer than the last ones proving the leaves that are left may take."""
