@@ -216,3 +216,20 @@ def test_a_swapped_owner_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     crowd = Crowd(0, Norm.INF)
     with pytest.raises(AssertionError):
         check(crowd, CellEngine(crowd.net).answer_all(crowd.asked()))
+
+
+@pytest.mark.parametrize("distances", [False, True])
+def test_all_grow_on_after_a_pause_that_left_nothing_to_programs(
+    distances: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here after every batch: rows may close all that was stuck."""
+    branch = Growth._branch
+
+    def paused(self: Growth, batch: list) -> None:  # type: ignore[type-arg]
+        branch(self, batch)
+        self._waiting += 1000
+
+    monkeypatch.setattr(Growth, "_branch", paused)
+    for seed in range(4):
+        crowd = Crowd(seed, Norm.INF, distances=distances)
+        check(crowd, CellEngine(crowd.net).answer_all(crowd.asked()))

@@ -39,7 +39,7 @@ _ROOT_STEPS, _STEPS, _RESUMED = 12, 6, 3
 """Steps of the ascent at a root, at a child, which begins where its parent ended, and at a leaf that is taken up again."""
 _AGE = 1
 """Branchings after which bounds are tightened again."""
-_STUCK = 256
+_STUCK = 32
 """A question's leaves with every phase fixed after which growing pauses, so that their programs may find better points."""
 _CAUTION = 1.6
 """How much longer than the last ones proving the leaves that are left may take."""
@@ -107,6 +107,11 @@ class Growth:
     def open(self) -> list[tuple[int, Node]]:
         """The leaves that are still to be branched."""
         return [(entry.tree, entry.node) for _, _, entry in self._heap] + self._left
+
+    @property
+    def more(self) -> bool:
+        """Whether there are leaves that can be branched."""
+        return bool(self._heap) and not bool(self.full.all())
 
     @property
     def full(self) -> NDArray[np.bool_]:

@@ -187,7 +187,7 @@ class Together:
                     finished[q] = search.finished
                 goals.incumbent[q] = search.incumbent
             charged = growth.nodes.copy()
-            if not any(some and search.finished for some, search in zip(stuck, searches, strict=True)):
+            if not growth.more:
                 break
         growth.settle()
         left, full = {int(self.owner[number]) for number, _ in growth.open + growth.stuck}, growth.full

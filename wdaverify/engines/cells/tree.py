@@ -233,6 +233,8 @@ class Relaxation:
             if node.row is not None and self._proven(node) == math.inf:
                 return node
             solution = self._eased(node)
+        elif solution.status is LpStatus.UNKNOWN and self._patient:  # what holds of a larger leaf holds of this one
+            solution = self._eased(node)
         if solution.status is not LpStatus.OPTIMAL:
             self._session.forget()
             node.above, node.below = 0.5 * self._upper_above, 0.5 * self._upper_below
@@ -299,7 +301,7 @@ class Relaxation:
         return Fork("margin", at, cut, cut)
 
     def _eased(self, node: Node) -> LpSolution:
-        """A leaf that is empty up to rounding has no ray: its multipliers are those of a leaf a little larger."""
+        """A leaf that is empty up to rounding has no ray, and one may be given up: multipliers are then those of a leaf a little larger."""
         phases, entropy = node.phases[self.names], self._shell.entropy
         fixed = np.flatnonzero(phases != 0)
         above, below = self._shell.above[fixed], self._shell.below[fixed]
