@@ -27,6 +27,7 @@ from wdaverify.engines.cells.flatness import no_interior
 from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, surely_within, within_ball
 from wdaverify.engines.cells.search import PseudoCosts
 from wdaverify.engines.cells.slope_program import SlopeProgram
+from wdaverify.engines.loops import compiled
 from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import Graph
 from wdaverify.ground import GroundCost, Norm
@@ -82,7 +83,7 @@ class SlopeHunt:
         self._begun = time.perf_counter()
         self._graph, self._question, self._effort = graph, question, effort
         self._region, self._rows, self._still = question.region, question.rows, question.still
-        self._backward = Backward(graph)
+        self._backward = Backward(graph, loops=compiled())
         self._shell = shell_of(self._region)
         scale = (self._still > 0) & (self._region.lower < self._region.upper)  # at 0 it stands for points at infinity
         self._least, self._most = _inner(self._region)
