@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from bounds.tiny import problem, random_layers
 from builders import build_model, write_mlp
 from certify.tightenings import with_tights
@@ -48,6 +49,7 @@ from wdaverify import (
 )
 from wdaverify.batch_file import read_rows
 from wdaverify.certify.proof import Tree
+from wdaverify.checking import check as checking
 from wdaverify.errors import (
     CertificateError,
     InputError,
@@ -423,7 +425,13 @@ def _unsat_certificates() -> tuple[bytes, ...]:
         assert certificate is not None
         write_unsat(path, certificate)
         out.append(path.read_bytes())
-    return tuple(out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checking, "_FEW", 0)
+        network, specification, _ = _unsat_questions()[0]
+        split = check(network, specification, certificate=True).certificate
+    assert split is not None
+    write_unsat(path, split)
+    return (*out, path.read_bytes())
 
 
 def _unsat(path: Path) -> None:
@@ -439,7 +447,9 @@ def _unsat_mutated(rng: Rng, data: bytes) -> bytes:
     if rng.random() < 0.5:
         return archive_mutated(rng, data, [data], "meta.npy")
     entries = members(data)
-    for name in ("nodes.npy", "clips.npy", "mixtures.npy"):
+    for name in ("nodes.npy", "clips.npy", "mixtures.npy", "sizes.npy", "parts.npy"):
+        if name not in entries:
+            continue
         array = np.load(io.BytesIO(entries[name])).copy()
         if array.size and rng.random() < 0.5:
             values = (

@@ -291,6 +291,22 @@ def _flat_tights(trees: Sequence[Tree], neurons: int) -> dict[str, Any]:
     }
 
 
+def packed(certificate: Certificate) -> bytes:
+    """What the file holds."""
+    stream = io.BytesIO()
+    pack(stream, _packed(certificate))
+    return stream.getvalue()
+
+
+def unpacked(content: bytes, memory: float = MEMORY) -> Certificate:
+    """The certificate of ``packed``, read as a stranger's.
+
+    Raises:
+        UnreadableError: it is none, or takes more bytes of memory than that.
+    """
+    return _read(io.BytesIO(content), int(min(memory, 2.0**62)))
+
+
 def packed_trees(trees: Sequence[Tree], neurons: int) -> bytes:
     """Trees alone, in the form that the file has."""
     stream = io.BytesIO()
