@@ -217,6 +217,22 @@ def checked(certificate: object) -> None:
     instance("certificate", certificate, Certificate, way_out, CertificateError)
 
 
+def packed(certificate: Certificate) -> bytes:
+    """What the file holds."""
+    stream = io.BytesIO()
+    pack(stream, _packed(certificate))
+    return stream.getvalue()
+
+
+def unpacked(content: bytes, memory: float = MEMORY) -> Certificate:
+    """The certificate of ``packed``, read as a stranger's.
+
+    Raises:
+        UnreadableError: it is none, or takes more bytes of memory than that.
+    """
+    return _read(io.BytesIO(content), int(min(memory, 2.0**62)))
+
+
 def _read(stream: BinaryIO, memory: int) -> Certificate:
     """Raises UnreadableError if it is no certificate."""
     try:
@@ -289,22 +305,6 @@ def _flat_tights(trees: Sequence[Tree], neurons: int) -> dict[str, Any]:
         "row_weight": np.concatenate([tight.weight for tight in tights]) if tights else [],
         "row_slopes": np.concatenate([tight.slopes for tight in tights]) if tights else np.zeros((0, neurons)),
     }
-
-
-def packed(certificate: Certificate) -> bytes:
-    """What the file holds."""
-    stream = io.BytesIO()
-    pack(stream, _packed(certificate))
-    return stream.getvalue()
-
-
-def unpacked(content: bytes, memory: float = MEMORY) -> Certificate:
-    """The certificate of ``packed``, read as a stranger's.
-
-    Raises:
-        UnreadableError: it is none, or takes more bytes of memory than that.
-    """
-    return _read(io.BytesIO(content), int(min(memory, 2.0**62)))
 
 
 def packed_trees(trees: Sequence[Tree], neurons: int) -> bytes:

@@ -77,6 +77,13 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
     return Verdict(proved, lower, upper, certificate.lower, certificate.upper, tuple(reasons), tuple(unproven))
 
 
+def _short(side: str, claimed: float, proven: float, late: str) -> str:
+    """What is said of a side that falls short of its claim."""
+    shown = (up_to if side == "upper" else down_to)(proven, 12)
+    said = f"the {side} bound {stated(claimed)} is claimed, {shown} is proven"
+    return f"{late}: {said}" if late else said
+
+
 def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: float = math.inf) -> Verdict:
     """As ``recheck``, of the upper side alone: atoms are not looked at, and nothing is said from below."""
     upper, late, reasons = math.inf, "", _mismatches(certificate, problem) or _beyond(problem)
@@ -92,13 +99,6 @@ def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: floa
             (unproven if late else reasons).append(_short("upper", certificate.upper, upper, late))
     proved = not reasons and not unproven
     return Verdict(proved, -math.inf, upper, -math.inf, certificate.upper, tuple(reasons), tuple(unproven))
-
-
-def _short(side: str, claimed: float, proven: float, late: str) -> str:
-    """What is said of a side that falls short of its claim."""
-    shown = (up_to if side == "upper" else down_to)(proven, 12)
-    said = f"the {side} bound {stated(claimed)} is claimed, {shown} is proven"
-    return f"{late}: {said}" if late else said
 
 
 def _beyond(problem: WdroProblem) -> list[str]:
