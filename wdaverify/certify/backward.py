@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.boxes import Boxes
 from wdaverify.certify.loops import Chosen, Loops
-from wdaverify.certify.peak import Price, Shells, dot, largest, peak, unreachable
+from wdaverify.certify.peak import Price, Shells, dot, largest, peak
 from wdaverify.certify.proof import Phases
 from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import Ints, LinearMap
@@ -345,7 +345,7 @@ class Backward:
     ) -> Array:
         """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``."""
         zero = np.zeros(rows.shape[:2])
-        run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), unreachable(shells)
+        run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), shells.gone.copy()
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             reach: dict[int, Array] = {INPUT: largest(shells)}
             sides: dict[int, tuple[Array, Array]] = {}
