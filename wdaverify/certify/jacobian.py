@@ -54,15 +54,15 @@ def jacobian(
                     none = np.zeros(low.shape)
                     pull.insert(0, none if given is None else (np.abs(given[0]) + given[1]).max(axis=1))
                 if given is not None:
-                    _add(waiting, node.source, *_gated(*given, *node.function.slope_range(low, high)))
+                    add(waiting, node.source, *gated(*given, *node.function.slope_range(low, high)))
             elif given is not None:
                 for source, map_ in zip(node.sources, node.maps, strict=True):
-                    _add(waiting, source, *_through(map_, *given))
+                    add(waiting, source, *through(map_, *given))
     none = np.zeros((*exact.shape[:2], graph.inputs))
     return waiting.get(INPUT, (none, none))
 
 
-def _add(waiting: dict[int, tuple[Array, Array]], node: int, centre: Array, radius: Array) -> None:
+def add(waiting: dict[int, tuple[Array, Array]], node: int, centre: Array, radius: Array) -> None:
     """What one of a node's consumers makes of it, added to what others did."""
     if node in waiting:
         before, loose = waiting[node]
@@ -71,7 +71,7 @@ def _add(waiting: dict[int, tuple[Array, Array]], node: int, centre: Array, radi
     waiting[node] = centre, radius
 
 
-def _through(map_: LinearMap, centre: Array, radius: Array) -> tuple[Array, Array]:
+def through(map_: LinearMap, centre: Array, radius: Array) -> tuple[Array, Array]:
     """``c W`` of an interval ``[B, R, m]``."""
     stored, off = known(map_)
     slip = _back(stored, radius)
@@ -89,7 +89,7 @@ def _back(map_: LinearMap, c: Array) -> Array:
     return map_.back(c.reshape(-1, map_.outputs)).reshape(*c.shape[:2], map_.inputs)
 
 
-def _gated(centre: Array, radius: Array, least: Array, greatest: Array) -> tuple[Array, Array]:
+def gated(centre: Array, radius: Array, least: Array, greatest: Array) -> tuple[Array, Array]:
     """Times slopes within ``[least, greatest]``, each ``[B, m]``: as it is where they are 1, 0 where they are 0."""
     one, none = least == 1, greatest == 0
     bottom, top = np.minimum(centre - radius, 0.0), np.maximum(centre + radius, 0.0)

@@ -144,9 +144,9 @@ def lipschitz(
     gap, seed = asked.gap, asked.seed
     choice, begun = choose(asked.solver), time.monotonic()
     deadline = math.inf if asked.time_limit is None else begun + asked.time_limit
-    network = problem.asked()
-    workers = Workers(network, asked.solver, asked.jobs)
-    state = _start(problem, workers, deadline, each=each)
+    facets = asked.solver not in OWN
+    workers = Workers(problem.asked(facets=facets), asked.solver, asked.jobs)
+    state = _start(problem, workers, deadline, each=each, facets=facets)
 
     def tell(phase: str) -> None:
         if progress is not None:
@@ -166,16 +166,16 @@ def lipschitz(
     return _result(problem, state, choice, reason, gap, cost, seed)
 
 
-def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each: bool) -> _State:
+def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each: bool, facets: bool) -> _State:
     """Every item with its interval-Jacobian bound, every region with the slope at its centre.
 
     Items of a region (of all facets of R^n) share an incumbent, unless each stands for itself. Regions that the deadline leaves
     over share the bound of the box around them.
     """
-    graph = problem.asked().canonical
+    graph = problem.asked(facets=facets).canonical
     backward = Backward(graph)
     items: list[_Item] = []
-    regions = problem.regions()
+    regions = problem.regions(facets=facets)
     samples, lower = list[int | None](), list[float]()
     points, attained = list[Array | None](), list[str | None]()
     parts = problem.measure.parts(problem.cost.norm)
@@ -206,9 +206,9 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
 
 def interval_constants(problem: LipschitzProblem) -> Array:
     """What interval Jacobians alone prove of each row on the whole region, ``[R]`` (as FastLip, arXiv 1804.09699)."""
-    graph = problem.asked().canonical
+    graph = problem.asked(facets=True).canonical
     backward, rows = Backward(graph), [("", row[None, :]) for row in problem.measure.rows]
-    each = [_uppers(graph, backward, region, problem.still(region), rows) for region in problem.regions()]
+    each = [_uppers(graph, backward, region, problem.still(region), rows) for region in problem.regions(facets=True)]
     out: Array = np.array(each).max(axis=0)
     return out
 
@@ -217,7 +217,10 @@ def _uppers(
     graph: Graph, backward: Backward, region: Region, still: Array, parts: list[tuple[str, Array]]
 ) -> list[float]:
     """What the interval Jacobian of a region proves of each part."""
-    bounds = backward.pre_activations(shell_of(region))
+    if np.isfinite(region.lower).all() and np.isfinite(region.upper).all():
+        bounds = backward.pre_activations(shell_of(region))
+    else:
+        bounds = [(np.full((1, graph.width(k)), -np.inf), np.full((1, graph.width(k)), np.inf)) for k in graph.elementwise]
     rows = np.concatenate([part[1] for part in parts])
     count = parts[0][1].shape[0]  # one row a part, or one part of all rows
     out: list[float] = []
