@@ -42,7 +42,6 @@ class Forward:
         self.moving: Ints = np.flatnonzero(step > 0)
         self.step, self._base = step, base
         self._edges = graph.edges.tolist()
-        self._unread = not rows.any()
 
     def run(self, phases: NDArray[np.int8]) -> States:
         """All nodes with their values' constants, from the input on; phases ``[B, M]``: 1, -1, or 0 where open."""
@@ -52,7 +51,8 @@ class Forward:
         centre[0, e] = self._base
         states: States = {INPUT: (centre, np.zeros_like(centre))}
         self._through(states, 0, phases, constants=True)
-        return {k: tuple(np.broadcast_to(part, (len(phases), *part.shape[1:])) for part in s) for k, s in states.items()}  # type: ignore[misc]
+        batch = len(phases)
+        return {k: (_spread(c, batch), _spread(r, batch)) for k, (c, r) in states.items()}
 
     def onward(self, states: States, number: int, parents: Ints, phases: NDArray[np.int8]) -> tuple[Array, Array]:
         """The functionals' gradients ``[C, R, e]`` with other phases ``[C, M]`` of elementwise node ``number`` and later ones.
@@ -67,7 +67,7 @@ class Forward:
         }
         if first == len(self._graph.nodes):
             k = first - 1
-            there[k] = tuple(part[parents, :-1] for part in states[k])  # type: ignore[assignment]
+            there[k] = states[k][0][parents, :-1], states[k][1][parents, :-1]
         self._through(there, first, phases, constants=False)
         return self._gradients(*there[len(self._graph.nodes) - 1])
 
@@ -81,7 +81,7 @@ class Forward:
         return slope_up(whole, loose, cost, still)
 
     def reached(self, phases: NDArray[np.int8]) -> NDArray[np.bool_]:
-        """Which neurons change at all as features move, given phases ``[B, M]`` of those before; those of an off neuron do not, ``[B, M]``."""
+        """Which neurons ``[B, M]`` change at all as features move; what is off before them, by phases ``[B, M]``, hands nothing on."""
         moves = {INPUT: np.broadcast_to(np.where(self.step > 0, _FAR, 0.0), (len(phases), self._base.size))}
         out = np.zeros(phases.shape, np.bool_)
         number = 0
@@ -114,7 +114,7 @@ class Forward:
                     states[k] = _shifted(node, *made[k]) if constants else made[k]
                     continue
                 own = phases[:, self._edges[number] : self._edges[number + 1]]
-                centre, radius = (np.broadcast_to(part, (len(phases), *part.shape[1:])) for part in states[node.source])
+                centre, radius = (_spread(part, len(phases)) for part in states[node.source])
                 states[k] = gated(centre, radius, (own > 0).astype(np.float64), (own >= 0).astype(np.float64))
                 number += 1
 
@@ -128,6 +128,10 @@ def sources_of(graph: Graph, k: int) -> Sequence[int]:
     """What a node reads."""
     node = graph.nodes[k]
     return node.sources if isinstance(node, Affine) else (node.source,)
+
+
+def _spread(part: Array, batch: int) -> Array:
+    return np.broadcast_to(part, (batch, *part.shape[1:]))
 
 
 def _ahead(map_: LinearMap, centre: Array, radius: Array) -> tuple[Array, Array]:

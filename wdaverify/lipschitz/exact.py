@@ -20,7 +20,7 @@ from wdaverify.certify.backward import Backward
 from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.slopes import shell_of
+from wdaverify.engines.cells.points_within import shell_of
 from wdaverify.errors import ProblemError
 from wdaverify.given import called, flag, instance
 from wdaverify.graph.nodes import INPUT, Graph
@@ -220,7 +220,9 @@ def _uppers(
     if np.isfinite(region.lower).all() and np.isfinite(region.upper).all():
         bounds = backward.pre_activations(shell_of(region))
     else:
-        bounds = [(np.full((1, graph.width(k)), -np.inf), np.full((1, graph.width(k)), np.inf)) for k in graph.elementwise]
+        bounds = [
+            (np.full((1, graph.width(k)), -np.inf), np.full((1, graph.width(k)), np.inf)) for k in graph.elementwise
+        ]
     rows = np.concatenate([part[1] for part in parts])
     count = parts[0][1].shape[0]  # one row a part, or one part of all rows
     out: list[float] = []
@@ -261,7 +263,8 @@ def _search(state: _State, gap: float, seed: int, tell: Callable[[str], None]) -
 
 
 def _task(state: _State, item: _Item, gap: float, seed: int) -> Task:
-    seconds = min(_FIRST_SLICE * 4.0**item.tries, max(state.deadline - time.monotonic(), 0.0))
+    left = max(state.deadline - time.monotonic(), 0.0)
+    seconds = left if len(state.items) == 1 else min(_FIRST_SLICE * 4.0**item.tries, left)
     effort = Effort(_SHARE * gap, seconds, seed, float(state.lower[item.region]), None)
     item.tries += 1
     item.busy = True

@@ -35,11 +35,9 @@ class CellEngine:
         if isinstance(question, Level):
             raise SolverError("the cell engine answers no levels of the DLR loss")
         if isinstance(question, Slope):
-            import os
             from wdaverify.engines.cells.slopes import SlopeHunt
-            from wdaverify.engines.cells.layered import LayeredHunt
 
-            return (SlopeHunt if os.environ.get("OLDHUNT") else LayeredHunt)(self._network.canonical, question, effort).answer()
+            return SlopeHunt(self._network.canonical, question, effort).answer()
         points = points_of(question.region)
         if points is not None:
             return evaluated(self._network, question, effort, points)

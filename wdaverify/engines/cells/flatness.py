@@ -68,9 +68,7 @@ def flat(graph: Graph, rows: CellRows, multipliers: Array, region: Region, still
     chosen = np.flatnonzero(size > 1e-13 * size.max(initial=0.0))
     if not 0 < chosen.size <= _SUPPORT:
         return False
-    table = [
-        exact_row(graph, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()
-    ]
+    table = [exact_row(graph, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()]
     moves = np.flatnonzero(~(still > 0)).tolist()
     if not all(any(row[0][k] for k in moves) for row in table):
         return False  # a row that is constant after all says nothing of an interior

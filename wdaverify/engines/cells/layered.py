@@ -1,4 +1,4 @@
-"""The largest slope of a network on a region, by branch and bound over activation cells in the order of layers (docs/theory.md, section 14).
+"""The largest slope of a network on a region, by branch and bound over cells in the order of layers (docs/theory.md, section 14).
 
 A node has decided the neurons of the layers before one and some of that, so that on its polyhedron this layer is affine in the input:
 deciding one more neuron is a half-space, and one small linear program tells whether it leaves room (``polyhedra``). The node's bound is
@@ -26,7 +26,7 @@ from wdaverify.certify.proof import Phases
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.points_within import PointsWithin
 from wdaverify.engines.cells.polyhedra import HalfSpaces, Polyhedra, deep
-from wdaverify.engines.cells.settling import Settling
+from wdaverify.engines.cells.settling import NEITHER, ROUNDED, Settling
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
 
@@ -38,8 +38,6 @@ _NUDGE = 0.5
 """Where, between a half-space and the end of the deepest ball, a point across is put."""
 _LEAST = 1e-7
 """How deep a point across has to be, in units of the region, to stand for a side without a program."""
-_ROUNDED = "in double precision slopes of this size are not known to the gap asked for"
-_NEITHER = "cells were met that have neither a sure interior nor a proof that they are flat"
 
 
 @dataclass(eq=False)
@@ -91,7 +89,10 @@ class LayeredHunt:
             self._try(points)
         count = self._graph.neurons
         point = np.clip(np.zeros(self._forward.moving.size), self._polyhedra.lower, self._polyhedra.upper)
-        room = min(float((point - self._polyhedra.lower).min(initial=1.0)), float((self._polyhedra.upper - point).min(initial=1.0)))
+        room = min(
+            float((point - self._polyhedra.lower).min(initial=1.0)),
+            float((self._polyhedra.upper - point).min(initial=1.0)),
+        )
         start = point if self._region.rows is None and room > 0 else None
         root = _Node(np.zeros(count, np.int8), np.zeros(count, np.bool_), math.inf, start, room)
         self._stabilise([root])
@@ -127,9 +128,15 @@ class LayeredHunt:
         """Replace nodes by what they leave once one more neuron is decided."""
         phases = np.stack([node.phases for node in batch])
         states, reached = self._forward.run(phases), self._forward.reached(phases)
+        if self._backward is not None:  # which decided more than the bound knew
+            everything = np.arange(len(batch))
+            self._bound(batch, len(self._graph.elementwise), states, everything, phases)
         made: list[_Node] = []
         stages: dict[int, list[tuple[int, Ints]]] = {}
         for k, node in enumerate(batch):
+            if node.bound <= self._level:
+                self._residual = max(self._residual, node.bound)
+                continue
             number, open_ = self._stage(node)
             if number < 0:
                 self._settle(node)
@@ -174,9 +181,7 @@ class LayeredHunt:
                 break
         return out
 
-    def _branch(
-        self, batch: list[_Node], states: States, number: int, members: list[tuple[int, Ints]]
-    ) -> list[_Node]:
+    def _branch(self, batch: list[_Node], states: States, number: int, members: list[tuple[int, Ints]]) -> list[_Node]:
         """Nodes of one stage: all their open neurons tried, the best decided."""
         parents = np.concatenate([np.full(2 * open_.size, k) for k, open_ in members])
         at = np.concatenate([np.repeat(open_, 2) for _, open_ in members])
@@ -260,11 +265,11 @@ class LayeredHunt:
         )
         bounds = self._backward.pre_activations(many, np.stack([node.phases for node in nodes]))
         low, high = (np.concatenate([sides[k] for sides in bounds], axis=1) for k in range(2))
-        for node, l, u in zip(nodes, low, high, strict=True):
-            if (l > u).any():
+        for node, least, most in zip(nodes, low, high, strict=True):
+            if (least > most).any():
                 node.bound = -math.inf
                 continue
-            node.phases = np.where(node.phases != 0, node.phases, np.where(l >= 0, 1, np.where(u <= 0, -1, 0)))
+            node.phases = np.where(node.phases != 0, node.phases, np.where(least >= 0, 1, np.where(most <= 0, -1, 0)))
             node.phases = node.phases.astype(np.int8)
 
     def _points_of(self, nodes: list[_Node]) -> None:
@@ -280,7 +285,7 @@ class LayeredHunt:
         if gone:
             return
         if node.bound > self._level:
-            self._why = _ROUNDED if node.bound <= self.incumbent * (1 + 1e-9) else _NEITHER
+            self._why = ROUNDED if node.bound <= self.incumbent * (1 + 1e-9) else NEITHER
         self._residual = max(self._residual, node.bound)
 
     def _late(self) -> bool:

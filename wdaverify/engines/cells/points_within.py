@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from wdaverify.encoding.cost import Region
 from wdaverify.certify.backward import Shells
+from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Slope
 from wdaverify.engines.cells.interior import surely_within
 from wdaverify.graph.nodes import INPUT, Affine, Graph
@@ -113,7 +113,7 @@ def _power(size: Array) -> Array:
     """The largest power of two that is at most each, ``[n]``."""
     with np.errstate(divide="ignore"):
         exponent = np.floor(np.log2(np.maximum(size, 1e-300)))
-    return np.exp2(np.clip(exponent, -_EXPONENT, _EXPONENT))
+    return np.asarray(np.exp2(np.clip(exponent, -_EXPONENT, _EXPONENT)))
 
 
 def _units(graph: Graph) -> Array:

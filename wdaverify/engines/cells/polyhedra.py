@@ -47,14 +47,16 @@ class HalfSpaces:
     at: Ints
     sign: Array
 
-    def take(self, kept: NDArray[np.bool_]) -> HalfSpaces:
-        """Some of the rows."""
-        return HalfSpaces(*(part[kept] for part in (self.table, self.side, self.loose, self.size, self.at, self.sign)))
-
     def joined(self, other: HalfSpaces) -> HalfSpaces:
         """These and others."""
-        mine, theirs = vars(self).values(), vars(other).values()
-        return HalfSpaces(*(np.concatenate(both) for both in zip(mine, theirs, strict=True)))
+        return HalfSpaces(
+            np.concatenate([self.table, other.table]),
+            np.concatenate([self.side, other.side]),
+            np.concatenate([self.loose, other.loose]),
+            np.concatenate([self.size, other.size]),
+            np.concatenate([self.at, other.at]),
+            np.concatenate([self.sign, other.sign]),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import Graph
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array
+
+ROUNDED = "in double precision slopes of this size are not known to the gap asked for"
+NEITHER = "cells were met that have neither a sure interior nor a proof that they are flat"
 
 
 class Settling:
@@ -29,7 +33,9 @@ class Settling:
         if not self._bounded:
             return None, False
         region, edges = self._region, self._graph.edges
-        rows = cell_rows(self._graph, [phases[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)], self._still)
+        rows = cell_rows(
+            self._graph, [phases[a:b].astype(np.float64) for a, b in pairwise(edges.tolist())], self._still
+        )
         try:
             depth = deepest(rows, region, self._still)
         except SolverError:
@@ -46,7 +52,7 @@ class Settling:
         if not self._graph.exact:
             return 0
         edges, region = self._graph.edges, self._region
-        active = [np.flatnonzero(phases[a:b] > 0).tolist() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        active = [np.flatnonzero(phases[a:b] > 0).tolist() for a, b in pairwise(edges.tolist())]
         slopes, constant = exact_row(self._graph, active, number, at - int(edges[number]), 1.0)
         for slope, low, high in zip(slopes, region.lower.tolist(), region.upper.tolist(), strict=True):
             if slope and low != high:
