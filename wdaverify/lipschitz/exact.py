@@ -35,7 +35,7 @@ from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
 from wdaverify.wdro.workers import Task, Workers
-from wdaverify.witness.slope import slopes_at
+from wdaverify.witness.slope import slope_exactly, slopes_at
 
 _FIRST_SLICE = 5.0
 """Seconds that a question gets on its first try; each further try gets four times as many."""
@@ -284,7 +284,9 @@ def _take(state: _State, item: _Item, answer: Answer, gap: float) -> None:
         state.solves[answer.vouched_by] += 1
         state.own = state.own and answer.checked
     for point in answer.points:
-        low = float(slopes_at(state.graph, point[None, :], question.rows, question.region.cost, question.still)[0][0])
+        asked = question.rows, question.region.cost, question.still
+        low = float(slopes_at(state.graph, point[None, :], *asked)[0][0])
+        low = low if low > -math.inf else slope_exactly(state.graph, point, *asked)
         if low > state.lower[region]:
             state.lower[region], state.points[region], state.attained[region] = low, point, item.name
     if answer.closed and answer.vouched_by != "none" and not _settled(state, item, gap):

@@ -112,9 +112,9 @@ class LayeredHunt:
     def _level(self) -> float:
         return self.incumbent + self._effort.gap
 
-    def _try(self, points: Array) -> None:
+    def _try(self, points: Array, *, exactly: bool = False) -> None:
         """Keep the point with the largest sure slope, if it beats the incumbent."""
-        low, point = self._points.best(points)
+        low, point = self._points.best(points, exactly=exactly)
         if low > self.incumbent and point is not None:
             self.incumbent, self.point = low, point
 
@@ -141,7 +141,7 @@ class LayeredHunt:
             if number < 0:
                 self._settle(node)
                 continue
-            idle = open_[~reached[k, open_]]
+            idle = open_[~reached[k, open_] | self._cancelled(node, k, states, number, open_)]
             if idle.size:
                 made += self._constants(node, k, states, number, idle)
             else:
@@ -160,6 +160,16 @@ class LayeredHunt:
             return -1, open_
         number = int(np.searchsorted(self._edges, open_[0], side="right")) - 1
         return number, open_[open_ < self._edges[number + 1]]
+
+    def _cancelled(self, node: _Node, k: int, states: States, number: int, open_: Ints) -> NDArray[np.bool_]:
+        """Which neurons are constant on the polyhedron because what they read cancels, in rationals."""
+        centre, radius = states[self._graph.source(self._graph.elementwise[number])]
+        local = open_ - self._edges[number]
+        size, loose = (np.abs(part[k][:-1, local]).sum(axis=0) for part in (centre, radius))
+        out: NDArray[np.bool_] = np.asarray(size <= 4 * loose)
+        for at in np.flatnonzero(out).tolist():
+            out[at] = self._settling.sign(node.phases, number, int(open_[at])) != 0
+        return out
 
     def _constants(self, node: _Node, k: int, states: States, number: int, idle: Ints) -> list[_Node]:
         """Neurons that no feature reaches are decided by their sign, without a row; both ways where that is not known."""
@@ -280,8 +290,13 @@ class LayeredHunt:
     def _settle(self, node: _Node) -> None:
         """A cell: a point of its interior, or a proof that it has none, or its bound is kept."""
         point, gone = self._settling.settle(node.phases)
-        if point is not None:
-            self._try(point[None])
+        points = [
+            p
+            for p in (point, None if node.point is None else self._points.placed(node.point[None])[0])
+            if p is not None
+        ]
+        if points:
+            self._try(np.stack(points), exactly=True)
         if gone:
             return
         if node.bound > self._level:

@@ -19,7 +19,7 @@ from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, underflow
-from wdaverify.witness.slope import slopes_at
+from wdaverify.witness.slope import slope_exactly, slopes_at
 
 _SAMPLES = 512
 _GENERATIONS = 24
@@ -56,8 +56,11 @@ class PointsWithin:
         out[:, moving] += points * self.step[moving]
         return out
 
-    def best(self, points: Array) -> tuple[float, Array | None]:
-        """The largest sure slope at points ``[B, n]`` moved into the region, and where; -inf where there is none."""
+    def best(self, points: Array, *, exactly: bool = False) -> tuple[float, Array | None]:
+        """The largest sure slope at points ``[B, n]`` moved into the region, and where; -inf where there is none.
+
+        ``exactly``: those that floats are not sure of are asked in rationals.
+        """
         region = self._region
         points = _onto(region, np.clip(points, self._low, self._high))
         if math.isfinite(region.far):
@@ -68,6 +71,8 @@ class PointsWithin:
             return -math.inf, None
         question = self._question
         lower = slopes_at(self._graph, points, question.rows, region.cost, question.still)[0]
+        for k in np.flatnonzero(lower == -np.inf).tolist() if exactly else ():
+            lower[k] = slope_exactly(self._graph, points[k], question.rows, region.cost, question.still)
         at = int(lower.argmax())
         return float(lower[at]), points[at]
 

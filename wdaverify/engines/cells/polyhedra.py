@@ -22,7 +22,7 @@ from wdaverify.encoding.cost import Region
 from wdaverify.encoding.rows import LinearProgram, Rows
 from wdaverify.engines.cells.flatness import flat
 from wdaverify.engines.cells.interior import FLAT, CellRows
-from wdaverify.engines.cells.unbounded import constant_sum
+from wdaverify.engines.cells.unbounded import constant_sum, crossing
 from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
@@ -162,7 +162,9 @@ class Polyhedra:
         if self.bounded:
             if self._below(spaces, multipliers):
                 return True
-        elif constant_sum(self._graph, phases, spaces.at, spaces.sign, own / spaces.size):
+        elif crossing(spaces.table, spaces.side, spaces.loose, own) or constant_sum(
+            self._graph, phases, spaces.at, spaces.sign, own / spaces.size
+        ):
             return True
         return self._flat(phases, spaces, own)
 

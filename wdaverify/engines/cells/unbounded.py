@@ -1,14 +1,16 @@
 """That half-spaces of decided neurons have no common point anywhere in R^n, in floating point.
 
-Multipliers y >= 0 of rows ``s z >= 0`` prove it if ``sum y s z`` is a constant below 0. Backwards over the layers, with what later
-layers make of a neuron's output p (0 where it is off), the coefficient of its ``z`` is
+Multipliers y >= 0 of rows ``s z >= 0`` prove it if ``sum y s z`` is a constant below 0. Rounding never makes its slope exactly 0, so those
+y are enclosed that do: of n + 1 rows in general position one is held and the others solve ``y A = 0`` for every A within what is known of
+it. Fewer rows, of different layers, cancel by what they are made of: backwards over the layers, with what later layers make of a neuron's
+output p (0 where it is off), the coefficient of its ``z`` is
 
     q = p + s y,      so that any q with  s (q - p) >= 0  will do,      and  sum y s z  =  sum q . b  +  (q_1 W_1) x
 
-with q_1 of the first layer. Rounding never makes ``q_1 W_1`` exactly 0, so those q_1 are enclosed that solve it: all but n are held,
-and n are found from the others with a bound of their error (Rump 2010, Acta Numerica 19, section 10):
+with q_1 of the first layer; those of them are enclosed for which ``q_1 W_1 = 0``. Solutions of n equations are enclosed by a residual
+(Rump 2010, Acta Numerica 19, section 10):
 
-    B u = r,  R near the inverse of B:    |u - v| <= |R (r - B v)| / (1 - ||I - R B||)
+    B u = r,  R near the inverse of B:    |u - v| <= ||R (r - B v)|| / (1 - ||I - R B||)
 """
 
 from __future__ import annotations
@@ -25,6 +27,54 @@ from wdaverify.rounding import dot_error, underflow
 
 _NONE = 1e-9
 """Coefficients below this share of what they are made of may be none."""
+
+
+def crossing(table: Array, side: Array, loose: Array, given: Array) -> bool:
+    """Whether n + 1 of the rows ``table x + side >= 0`` ``[r, n]``, off by ``loose [r, n + 1]``, are proved to share no point.
+
+    Those with the largest multipliers ``given [r]``.
+    """
+    n = table.shape[1]
+    if len(table) <= n or not np.isfinite(given).all():
+        return False
+    order = np.argsort(-given, kind="stable")[: n + 1]
+    if not given[order[-1]] > _NONE * given[order[0]]:
+        return False
+    held, others = order[0], order[1:]
+    found = _solved(table[others].T, loose[others, :n].T, -table[held], loose[held, :n])
+    if found is None:
+        return False
+    y, error = found
+    if not (y > error).all():
+        return False
+    size = float(np.abs(side[others]) @ np.abs(y)) + abs(float(side[held]))
+    lost = float(
+        (np.abs(side[others]) + loose[others, n]).sum() * error + loose[others, n] @ np.abs(y) + loose[held, n]
+    )
+    total = float(side[held] + side[others] @ y)
+    return total + 1.001 * lost + dot_error(n + 4) * size + underflow(n) < 0
+
+
+def _solved(square: Array, off: Array, right: Array, loose: Array) -> tuple[Array, float] | None:
+    """The solutions of every ``B u = r`` within ``off`` of a matrix and ``loose`` of a right side: v, and the largest error of an entry."""
+    n = len(right)
+    if not np.isfinite(square).all():
+        return None
+    try:
+        inverse = np.linalg.inv(square)
+    except np.linalg.LinAlgError:
+        return None
+    v = inverse @ right
+    factor = dot_error(n + 4)
+    apart = np.abs(np.eye(n) - inverse @ square) + np.abs(inverse) @ off
+    apart = apart + factor * (np.abs(inverse) @ (np.abs(square) + off) + 1)
+    share = float(apart.sum(axis=1).max()) * (1 + factor)
+    if not share < 0.5:
+        return None
+    left = np.abs(right - square @ v) + loose + off @ np.abs(v)
+    left = left + factor * ((np.abs(square) + off) @ np.abs(v) + np.abs(right) + loose) + underflow(n)
+    error = float((np.abs(inverse) @ left).max()) * (1 + 2 * factor) / (1 - share) * (1 + factor)
+    return (v, error) if np.isfinite(error) else None
 
 
 def constant_sum(graph: Graph, phases: NDArray[np.int8], at: NDArray[np.int64], sign: Array, given: Array) -> bool:
@@ -107,23 +157,14 @@ def _cancelled(
     held = np.setdiff1d(some, order)
     chosen = np.isin(held, free)
     radius = np.where(chosen, 0.0, loose[held])  # a free one is held at its double
-    if (side[held] * (q[held] - p[held]) * (1 - dot_error(4)) < slip[held] + loose[held])[chosen].any():
+    if (side[held] * (q[held] - p[held]) * (1 - dot_error(4)) < slip[held])[chosen].any():
         return None
-    square, rest = matrix[order].T, matrix[held].T
-    r = -(rest @ q[held])
-    size = np.abs(rest) @ (np.abs(q[held]) + radius)
-    off = np.abs(rest) @ radius + dot_error(held.size + 4) * size + underflow(held.size)
-    try:
-        inverse = np.linalg.inv(square)
-    except np.linalg.LinAlgError:
+    rest = np.abs(matrix[held].T)
+    off = rest @ radius + dot_error(held.size + 4) * (rest @ (np.abs(q[held]) + radius)) + underflow(held.size)
+    found = _solved(matrix[order].T, np.zeros((n, n)), -(matrix[held].T @ q[held]), off)
+    if found is None:
         return None
-    v = inverse @ r
-    apart = np.abs(np.eye(n) - inverse @ square) + dot_error(n + 4) * (np.abs(inverse) @ np.abs(square) + 1)
-    share = float(apart.sum(axis=1).max()) * (1 + dot_error(n + 4))
-    if not share < 0.5:
-        return None
-    left = np.abs(r - square @ v) + off + dot_error(n + 4) * (np.abs(square) @ np.abs(v) + np.abs(r)) + underflow(n)
-    error = float((np.abs(inverse) @ left).max()) * (1 + 2 * dot_error(n + 4)) / (1 - share) * (1 + dot_error(4))
+    v, error = found
     if not (side[order] * (v - p[order]) * (1 - dot_error(4)) > slip[order] + error).all():
         return None
     out, width = np.zeros(q.size), np.zeros(q.size)
