@@ -179,7 +179,8 @@ def test_half_spaces_that_share_no_point_are_proved_and_others_never() -> None:
 
 def test_a_side_that_is_wrongly_cut_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """``3 relu(x) - 5 relu(w - x)`` is steepest, 8, on (0, w): where sides with room are given up the bracket is below that."""
-    net = network((np.array([[1.0], [-1.0]]), np.array([0.0, 2.0**-30])), (np.array([[3.0, -5.0]]), np.zeros(1)))
+    first = np.array([[1.0], [-1.0], [1.0], [1.0], [1.0]]), np.array([0.0, 2.0**-30, -1.0, -2.0, -3.0])
+    net = network(first, (np.array([[3.0, -5.0, 0.125, 0.125, 0.125]]), np.zeros(1)))
     assert ask(net, Support.whole(1)).upper >= 8
     monkeypatch.setattr(polyhedra.Polyhedra, "empty", lambda *_: True)
     monkeypatch.setattr(polyhedra, "FLAT", 2.0)
