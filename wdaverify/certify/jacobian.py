@@ -183,9 +183,7 @@ def _spectral_up(centre: Array, radius: Array, size: Array) -> Array:
 def spectral_up(matrix: Array) -> Array:
     """``||A||_2`` of matrices ``[B, R, n]``, rounded up, ``[B]``.
 
-    With G = A A^T (or A^T A, the smaller one) and any matrix V of nearly orthonormal columns, ``V^T G V`` is nearly diagonal;
-    its largest absolute row sum bounds its largest eigenvalue, and ``||G|| <= ||V^T G V|| / s_min(V)^2``, where
-    ``s_min(V)^2 >= 1 - ||I - V^T V||``. Both sides' rounding is charged.
+    The root of the largest eigenvalue of A A^T (or A^T A, the smaller one).
     """
     r, n = matrix.shape[1:]
     if r <= 1 or n <= 1:
@@ -196,15 +194,25 @@ def spectral_up(matrix: Array) -> Array:
     g = a @ np.swapaxes(a, 1, 2)
     slack = dot_error(wide + 4) * (np.abs(a) @ np.swapaxes(np.abs(a), 1, 2))
     usable: NDArray[np.bool_] = np.asarray(np.isfinite(g).all(axis=(1, 2)))
-    v = np.linalg.eigh(np.where(usable[:, None, None], g, 0.0))[1]
+    square = np.where(usable, eigen_up(np.where(usable[:, None, None], g, 0.0), slack), np.inf)
+    return np.asarray(np.sqrt(square) * scale[:, 0, 0] * (1 + 1e-14 + dot_error(small)) + underflow(8))
+
+
+def eigen_up(g: Array, slack: Array) -> Array:
+    """The largest size of an eigenvalue of symmetric matrices within ``slack`` of g, both ``[B, m, m]`` and finite, rounded up, ``[B]``.
+
+    With any matrix V of nearly orthonormal columns ``V^T G V`` is nearly diagonal; its largest absolute row sum bounds its largest
+    eigenvalue, and ``||G|| <= ||V^T G V|| / s_min(V)^2``, where ``s_min(V)^2 >= 1 - ||I - V^T V||``. Both sides' rounding is charged.
+    """
+    small = g.shape[1]
+    v = np.linalg.eigh(g)[1]
     vt, va = np.swapaxes(v, 1, 2), np.abs(v)
     turned = vt @ g @ v
     lost = np.swapaxes(va, 1, 2) @ (slack + 2 * dot_error(small + 4) * np.abs(g)) @ va
     top = (np.abs(turned) + 1.001 * lost).sum(axis=2).max(axis=1)
     skew = np.abs(np.eye(small) - vt @ v) + dot_error(small + 4) * (np.swapaxes(va, 1, 2) @ va + 1)
     room = 1 - 1.001 * skew.sum(axis=2).max(axis=1)
-    square = np.asarray(np.where(usable & (room > 0.5), top / np.maximum(room, 0.5), np.inf))
-    return np.asarray(np.sqrt(square) * scale[:, 0, 0] * (1 + 1e-14 + dot_error(small)) + underflow(8))
+    return np.asarray(np.where(room > 0.5, top / np.maximum(room, 0.5), np.inf))
 
 
 def _largest(matrix: Array) -> Array:

@@ -22,17 +22,21 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.forward import Forward, Ints, States
+from wdaverify.certify.generators import longest
 from wdaverify.certify.proof import Phases
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.points_within import PointsWithin
 from wdaverify.engines.cells.polyhedra import HalfSpaces, Polyhedra, deep
 from wdaverify.engines.cells.settling import NEITHER, ROUNDED, Settling
 from wdaverify.graph.nodes import Graph
+from wdaverify.ground import Norm
 from wdaverify.network.model import Array
 
 _BATCH = 16
 _CHUNK = 2**22
 """The most doubles that one array of a pass over candidates has."""
+_GENERATED = 64
+"""Up to so many features the length of gradients is bounded by what generates them."""
 _BYTES = 400.0
 _NUDGE = 0.5
 """Where, between a half-space and the end of the deepest ball, a point across is put."""
@@ -70,6 +74,7 @@ class LayeredHunt:
         self._ticket = itertools.count()
         self._why = ""
         self._edges = graph.edges
+        self._unit = self._units() if self._region.norm is Norm.TWO and len(question.rows) == 1 else None
         self.nodes = 0
 
     def answer(self) -> Answer:
@@ -224,8 +229,22 @@ class LayeredHunt:
         for first in range(0, len(parents), step):
             some = slice(first, first + step)
             gradients = self._forward.onward(states, number, parents[some], phases[some])
-            out.append(self._forward.slopes(*gradients, self._region.cost, self._still))
+            bound = self._forward.slopes(*gradients, self._region.cost, self._still)
+            if self._unit is not None and number < len(self._graph.elementwise):
+                rows = self._question.rows
+                length = longest(self._graph, rows, states, number, parents[some], phases[some], self._unit)
+                bound = np.minimum(bound, length)
+            out.append(bound)
         return np.concatenate(out)
+
+    def _units(self) -> Array | None:
+        """What a moving feature is worth in the cost, in units of the polyhedra; None where there are many."""
+        moving, cost = self._forward.moving, self._region.cost
+        if moving.size > _GENERATED:
+            return None
+        n = self._region.lower.size
+        worth = np.where(cost.fixed(n), 0.0, 1 / np.where(cost.fixed(n), 1.0, cost.scale(n) * self._forward.step))
+        return np.asarray(worth[moving])
 
     def _bound(self, nodes: list[_Node], number: int, states: States, parents: Ints, phases: Phases) -> None:
         for node, bound in zip(nodes, self._bounds(number, states, parents, phases).tolist(), strict=True):
