@@ -22,21 +22,18 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.forward import Forward, Ints, States
-from wdaverify.certify.generators import longest
 from wdaverify.certify.proof import Phases
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.points_within import PointsWithin
 from wdaverify.engines.cells.polyhedra import HalfSpaces, Polyhedra, deep
+from wdaverify.engines.cells.sectored import Held, Sectored
 from wdaverify.engines.cells.settling import NEITHER, ROUNDED, Settling
 from wdaverify.graph.nodes import Graph
-from wdaverify.ground import Norm
 from wdaverify.network.model import Array
 
 _BATCH = 16
 _CHUNK = 2**22
 """The most doubles that one array of a pass over candidates has."""
-_GENERATED = 64
-"""Up to so many features the length of gradients is bounded by what generates them."""
 _BYTES = 400.0
 _NUDGE = 0.5
 """Where, between a half-space and the end of the deepest ball, a point across is put."""
@@ -53,6 +50,7 @@ class _Node:
     bound: float
     point: Array | None
     depth: float
+    held: Held | None = None
 
 
 class LayeredHunt:
@@ -74,7 +72,7 @@ class LayeredHunt:
         self._ticket = itertools.count()
         self._why = ""
         self._edges = graph.edges
-        self._unit = self._units() if self._region.norm is Norm.TWO and len(question.rows) == 1 else None
+        self._sectored = Sectored.of(graph, question)
         self.nodes = 0
 
     def answer(self) -> Answer:
@@ -101,6 +99,8 @@ class LayeredHunt:
         start = point if self._region.rows is None and room > 0 else None
         root = _Node(np.zeros(count, np.int8), np.zeros(count, np.bool_), math.inf, start, room)
         self._stabilise([root])
+        if self._sectored is not None:
+            root.held = self._sectored.first(root.phases)
         states = self._forward.run(root.phases[None])
         self._bound([root], len(self._graph.elementwise), states, np.zeros(1, np.int64), root.phases[None])
         self._push(root)
@@ -133,7 +133,7 @@ class LayeredHunt:
         """Replace nodes by what they leave once one more neuron is decided."""
         phases = np.stack([node.phases for node in batch])
         states, reached = self._forward.run(phases), self._forward.reached(phases)
-        if self._backward is not None:  # which decided more than the bound knew
+        if self._backward is not None or self._sectored is not None:  # more may be decided than the bound knew
             everything = np.arange(len(batch))
             self._bound(batch, len(self._graph.elementwise), states, everything, phases)
         made: list[_Node] = []
@@ -152,9 +152,13 @@ class LayeredHunt:
             else:
                 stages.setdefault(number, []).append((k, open_))
         for number, members in stages.items():
-            made += self._branch(batch, states, number, members)
+            if self._sectored is not None:
+                made += [side for k, open_ in members for side in self._sides(batch[k], k, states, open_)]
+            else:
+                made += self._branch(batch, states, number, members)
         self._stabilise(made)
         self._points_of(made)
+        self._tighten(made)
         for node in made:
             self._push(node)
 
@@ -188,7 +192,7 @@ class LayeredHunt:
                 for made in out:
                     made.phases[at] = side
                 continue
-            twins = [_Node(n.phases.copy(), n.split.copy(), n.bound, None, 0.0) for n in out]
+            twins = [_Node(n.phases.copy(), n.split.copy(), n.bound, None, 0.0, n.held) for n in out]
             for made, twin in zip(out, twins, strict=True):
                 made.phases[at], twin.phases[at], made.point = 1, -1, None
             out += twins
@@ -221,6 +225,23 @@ class LayeredHunt:
             first = last
         return out
 
+    def _sides(self, node: _Node, k: int, states: States, open_: Ints) -> list[_Node]:
+        """Both sides of the neuron that its parent's multipliers say is worth most."""
+        assert node.held is not None
+        self.nodes += 2
+        at = int(open_[np.argmax(node.held.worth[open_])])
+        both = [self._side(node, k, states, at, side, node.bound) for side in (1, -1)]
+        return [side for side in both if side is not None]
+
+    def _tighten(self, nodes: list[_Node]) -> None:
+        """Bound nodes by multipliers, begun at their parents'."""
+        for node in nodes if self._sectored is not None else ():
+            assert node.held is not None
+            assert self._sectored is not None
+            if node.bound > self._level and not self._late():
+                node.held, bound = self._sectored.bound(node.phases, node.held, self._level)
+                node.bound = min(node.bound, bound)
+
     def _bounds(self, number: int, states: States, parents: Ints, phases: Phases) -> Array:
         """Bounds of nodes with other phases from elementwise node ``number`` on."""
         widest = self._forward.moving.size * max(self._graph.width(k) for k in range(len(self._graph.nodes)))
@@ -229,22 +250,8 @@ class LayeredHunt:
         for first in range(0, len(parents), step):
             some = slice(first, first + step)
             gradients = self._forward.onward(states, number, parents[some], phases[some])
-            bound = self._forward.slopes(*gradients, self._region.cost, self._still)
-            if self._unit is not None and number < len(self._graph.elementwise):
-                rows = self._question.rows
-                length = longest(self._graph, rows, states, number, parents[some], phases[some], self._unit)
-                bound = np.minimum(bound, length)
-            out.append(bound)
+            out.append(self._forward.slopes(*gradients, self._region.cost, self._still))
         return np.concatenate(out)
-
-    def _units(self) -> Array | None:
-        """What a moving feature is worth in the cost, in units of the polyhedra; None where there are many."""
-        moving, cost = self._forward.moving, self._region.cost
-        if moving.size > _GENERATED:
-            return None
-        n = self._region.lower.size
-        worth = np.where(cost.fixed(n), 0.0, 1 / np.where(cost.fixed(n), 1.0, cost.scale(n) * self._forward.step))
-        return np.asarray(worth[moving])
 
     def _bound(self, nodes: list[_Node], number: int, states: States, parents: Ints, phases: Phases) -> None:
         for node, bound in zip(nodes, self._bounds(number, states, parents, phases).tolist(), strict=True):
@@ -257,7 +264,7 @@ class LayeredHunt:
             return None
         phases, split = node.phases.copy(), node.split.copy()
         phases[at], split[at] = side, True
-        made = _Node(phases, split, bound, None, 0.0)
+        made = _Node(phases, split, bound, None, 0.0, node.held)
         one = self._polyhedra.half_spaces(states, k, np.array([at]), np.array([float(side)]))
         if node.point is not None and node.depth > 0:
             away = float(one.table[0] @ node.point + one.side[0])
