@@ -21,6 +21,7 @@ from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.points_within import shell_of
+from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.given import called, flag, instance
 from wdaverify.graph.nodes import INPUT, Graph
@@ -155,8 +156,9 @@ def lipschitz(
             progress(Progress(phase, low, high, 0, sum(state.solves.values()), opened, time.monotonic() - begun))
 
     try:
-        tell("bounds")
-        reason = _search(state, gap, seed, tell)
+        with one_thread():
+            tell("bounds")
+            reason = _search(state, gap, seed, tell)
     except KeyboardInterrupt:
         reason = Reason.INTERRUPTED
     finally:

@@ -24,6 +24,7 @@ from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.forward import Forward, Ints, States
 from wdaverify.certify.proof import Phases
 from wdaverify.engines.base import Answer, Effort, Slope
+from wdaverify.engines.cells.climbing import climbed
 from wdaverify.engines.cells.points_within import PointsWithin
 from wdaverify.engines.cells.polyhedra import HalfSpaces, Polyhedra, deep
 from wdaverify.engines.cells.sectored import Held, Sectored
@@ -34,6 +35,8 @@ from wdaverify.network.model import Array
 _BATCH = 16
 _CHUNK = 2**22
 """The most doubles that one array of a pass over candidates has."""
+_BETWEEN = 256
+"""Nodes between two dives for points."""
 _BYTES = 400.0
 _NUDGE = 0.5
 """Where, between a half-space and the end of the deepest ball, a point across is put."""
@@ -67,13 +70,14 @@ class LayeredHunt:
         self._settling = Settling(graph, question, self._points.bounded)
         self.incumbent = -math.inf if effort.cutoff is None else effort.cutoff
         self.point: Array | None = None
+        self._around: Array | None = None
         self._residual = -math.inf
         self._heap: list[tuple[float, int, _Node]] = []
         self._ticket = itertools.count()
         self._why = ""
         self._edges = graph.edges
         self._sectored = Sectored.of(graph, question)
-        self.nodes = 0
+        self.nodes = self._dive_at = 0
 
     def answer(self) -> Answer:
         """Search within the effort; what is left open widens the bound. Bounds are inf where they overflow."""
@@ -90,6 +94,7 @@ class LayeredHunt:
             if self._late():
                 break
             self._try(points)
+        self._climb()
         count = self._graph.neurons
         point = np.clip(np.zeros(self._forward.moving.size), self._polyhedra.lower, self._polyhedra.upper)
         room = min(
@@ -107,11 +112,35 @@ class LayeredHunt:
         while self._heap and -self._heap[0][0] > self._level:
             if self._late() or self._full():
                 return True
+            if self.nodes >= self._dive_at:
+                self._dive()
+                continue
             batch: list[_Node] = []
             while self._heap and len(batch) < _BATCH and -self._heap[0][0] > self._level:
                 batch.append(heapq.heappop(self._heap)[2])
-            self._expand(batch)
+            for node in self._expand(batch):
+                self._push(node)
         return False
+
+    def _dive(self) -> None:
+        """From the node with the largest bound to a cell, always on to the better side: points for the lower end."""
+        node: _Node | None = heapq.heappop(self._heap)[2]
+        while node is not None:
+            made = self._expand([node])
+            made.sort(key=lambda one: one.bound)
+            node = made.pop() if made and made[-1].bound > self._level and not self._late() else None
+            for other in made:
+                self._push(other)
+        self._climb()
+        self._dive_at = self.nodes + _BETWEEN
+
+    def _climb(self) -> None:
+        """Steeper cells next to the steepest one known, if that has not been looked around yet."""
+        if self.point is None or self.point is self._around or not self._graph.neurons:
+            return
+        for point in climbed(self._graph, self._question, self._forward, self._polyhedra, self.point, self._late):
+            self._try(self._points.placed(point[None]))
+        self._around = self.point
 
     @property
     def _level(self) -> float:
@@ -129,8 +158,8 @@ class LayeredHunt:
         else:
             self._residual = max(self._residual, node.bound)
 
-    def _expand(self, batch: list[_Node]) -> None:
-        """Replace nodes by what they leave once one more neuron is decided."""
+    def _expand(self, batch: list[_Node]) -> list[_Node]:
+        """What nodes leave once one more neuron is decided."""
         phases = np.stack([node.phases for node in batch])
         states, reached = self._forward.run(phases), self._forward.reached(phases)
         if self._backward is not None or self._sectored is not None:  # more may be decided than the bound knew
@@ -159,8 +188,7 @@ class LayeredHunt:
         self._stabilise(made)
         self._points_of(made)
         self._tighten(made)
-        for node in made:
-            self._push(node)
+        return made
 
     def _stage(self, node: _Node) -> tuple[int, Ints]:
         """The first elementwise node with an open neuron, by number, and its open neurons; -1 where all are decided."""

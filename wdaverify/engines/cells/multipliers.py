@@ -82,14 +82,16 @@ def improve(sectors: Sectors, level: float, r: float, multipliers: Array) -> Fou
     if lower is None:
         return Found(math.inf, T, least, worth)
     for _ in range(_STEPS):
-        inverse = np.linalg.inv(lower)
-        G = inverse.T @ inverse
+        try:
+            G = np.linalg.inv(lower @ lower.T)
+        except np.linalg.LinAlgError:
+            break
         GU = G @ u.T
         EE, EU, UU = G[e:, e:], GU[e:], u @ GU
         H = np.empty((o + 1, o + 1))
         H[0, 0] = (G[:e, :e] ** 2).sum()
         H[1:, 1:] = 2 * (EE * UU + EU * EU.T)
-        H[0, 1:] = H[1:, 0] = 2 * np.einsum("jk,kj->j", G[e:, :e], GU[:e])
+        H[0, 1:] = H[1:, 0] = 2 * (G[e:, :e] * GU[:e].T).sum(axis=1)
         H[np.arange(1, o + 1), np.arange(1, o + 1)] += 1 / T**2
         gradient = np.concatenate([[t - np.trace(G[:e, :e])], -2 * np.diag(EU) - 1 / T])
         try:
@@ -116,7 +118,7 @@ def improve(sectors: Sectors, level: float, r: float, multipliers: Array) -> Fou
             least = max(least, r - (v + o + math.sqrt(v + o)) / t)
             moments = G / t
             h2 = np.diag(moments)[e:]
-            rest = np.einsum("jk,kl,jl->j", u, moments, u)
+            rest = ((u @ moments) * u).sum(axis=1)
             worth = T * np.minimum(h2, rest)
             if least > level * (1 + 1e-3) and (v + o) / t < 0.05 * r:
                 break

@@ -7,10 +7,11 @@ import numpy as np
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.layered import LayeredHunt
 from wdaverify.engines.cells.relaxed import RelaxedHunt
+from wdaverify.engines.cells.sectored import Sectored
 from wdaverify.graph.nodes import Graph
 
 _FEATURES = 32
-"""Beyond so many moving features half-spaces hardly ever contradict each other, and a program over the whole box says more."""
+"""Beyond so many moving features half-spaces hardly ever contradict each other, and a program over the whole box says more (l1, l-inf)."""
 
 
 class SlopeHunt:
@@ -20,7 +21,8 @@ class SlopeHunt:
         region = question.region
         moving = int(((region.lower < region.upper) & (question.still <= 0)).sum())
         bounded = bool(np.isfinite(region.lower).all() and np.isfinite(region.upper).all())
-        kind = RelaxedHunt if bounded and moving > _FEATURES else LayeredHunt
+        lengths = Sectored.of(graph, question) is not None
+        kind = RelaxedHunt if bounded and moving > _FEATURES and not lengths else LayeredHunt
         self._hunt = kind(graph, question, effort)
 
     def answer(self) -> Answer:
