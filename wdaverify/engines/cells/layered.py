@@ -361,4 +361,4 @@ class LayeredHunt:
         return time.perf_counter() - self._begun > self._effort.seconds
 
     def _full(self) -> bool:
-        return len(self._heap) * (_BYTES + 3 * self._graph.neurons) > self._effort.memory
+        return len(self._heap) * (_BYTES + 20 * self._graph.neurons) > self._effort.memory
