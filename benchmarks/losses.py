@@ -1,6 +1,6 @@
 """Every loss, label costs and weights on the digits rows beside the margin: one process, seconds of the processor.
 
-    python benchmarks/losses.py [--network digits_16x16] [--samples 20] [--radius 0.05] [--seconds 120] [--only cross-entropy]
+python benchmarks/losses.py [--network digits_16x16] [--samples 20] [--radius 0.05] [--seconds 120] [--only cross-entropy]
 """
 
 from __future__ import annotations

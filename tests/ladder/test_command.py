@@ -90,7 +90,10 @@ def test_several_radii_in_ascending_order(tmp_path: Path) -> None:
     [
         ("norms", ["norms"]),
         ("crown, attacks", ["attacks", "crown"]),
-        ("-exact,-lp,-lipsdp,-lipschitz,-attacks", ["crown", "jacobian", "norms", "eclipse", "asymptotic", "first-order"]),
+        (
+            "-exact,-lp,-lipsdp,-lipschitz,-attacks",
+            ["crown", "jacobian", "norms", "eclipse", "asymptotic", "first-order"],
+        ),
     ],
 )
 def test_rungs_by_name_or_by_exception(rungs: str, kept: list[str], tmp_path: Path) -> None:
