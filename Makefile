@@ -51,6 +51,7 @@ setup: $(STAMP)
 
 clean:
 	rm -rf $(VENV) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -f wdaverify/compiled/*.so
 	find wdaverify tests documentation models benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A torch that is already in the environment and new enough is kept, CPU build or not: it is pinned as it is, and the pins
@@ -59,7 +60,7 @@ KEPT_TORCH = $(shell $(BIN)/python -c 'from importlib.metadata import version; v
   print(v if tuple(map(int, v.split(".")[:2])) >= (2, 2) else "")' 2>/dev/null)
 TORCH_NEEDS := torch|filelock|typing_extensions|setuptools|sympy|mpmath|networkx|Jinja2|MarkupSafe|fsspec
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(wildcard wdaverify/compiled/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "wdaverify needs Python 3.11 or newer, and $(PYTHON) is not: try make PYTHON=python3.11" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) \

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wdaverify.certify.certificate import Certificate, read_certificate, write_certificate
     from wdaverify.certify.checker import Verdict, recheck
+    from wdaverify.certify.splits import SplitCertificate
     from wdaverify.certify.unsat import UnsatCertificate, read_unsat, recheck_unsat, write_unsat
     from wdaverify.checking.check import check
     from wdaverify.checking.result import CheckResult, Outcome
@@ -84,6 +85,7 @@ _HOMES = {
     "doors.radius_guide": ("RadiusGuide", "radius_guide"),
     "doors.sklearn_estimator": ("from_sklearn",),
     "doors.torch_module": ("from_torch",),
+    "certify.splits": ("SplitCertificate",),
     "certify.unsat": ("UnsatCertificate", "read_unsat", "recheck_unsat", "write_unsat"),
     "checking.check": ("check",),
     "checking.result": ("CheckResult", "Outcome"),
@@ -145,6 +147,7 @@ __all__ = [
     "SamplesError",
     "Specification",
     "SpecificationError",
+    "SplitCertificate",
     "Status",
     "Support",
     "UnsatCertificate",

@@ -12,10 +12,10 @@ from graph.graphs import steered_graph
 
 from wdaverify import check
 from wdaverify.certify import confined, rows
-from wdaverify.checking import cells, splitting, step
+from wdaverify.certify.conjunctions import scaled, with_least_rows
 from wdaverify.checking import check as asked
+from wdaverify.checking import splitting, step
 from wdaverify.checking.result import Ended, Outcome
-from wdaverify.checking.scaling import scaled
 from wdaverify.specification.model import Box, Disjunct, Row, Specification
 
 TOLERANCE = 1e-7
@@ -184,7 +184,7 @@ def test_the_least_row_by_relus() -> None:
         tuple(_dyadic(dataclasses.replace(row, offset=row.offset + k)) for k, row in enumerate(rows_[::-1]))
         for rows_ in conjunctions
     ]
-    made = cells.with_least_rows(graph, conjunctions)
+    made = with_least_rows(graph, conjunctions)
     x = rng.uniform(box.lower, box.upper, size=(50, 2))
     z = graph.forward(x)
     want = [

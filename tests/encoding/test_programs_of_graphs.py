@@ -403,7 +403,7 @@ def test_leaves_of_a_program_are_the_cells_and_prove_it(kind: str, seed: int, no
         if node.bound == math.inf:
             return
         if not names:
-            relaxation.settle(node, math.inf)
+            relaxation.settle(node, math.inf, math.inf)
             best, shown = min(best, node.bound), min(shown, proven(node))
             return
         for side in (-1, 1):

@@ -485,6 +485,30 @@ def test_programs_that_give_up_are_solved_over_a_larger_leaf(monkeypatch: pytest
     assert closed >= 24
 
 
+class Askew(Narrow):
+    """Optimal, with multipliers that prove less than that, but of leaves that are a little larger than they should be."""
+
+    def solve(self) -> LpSolution:
+        told = LpSession.solve(self)
+        return told if self.wide or told.rows is None else replace(told, rows=0.9 * told.rows)
+
+
+def test_multipliers_that_prove_less_than_the_optimum_are_taken_from_a_larger_leaf(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All 32 questions close, 19 where the larger leaf is not asked."""
+    monkeypatch.setattr("wdaverify.engines.cells.tree.LpSession", Askew)
+    closed = 0
+    for seed, norm in product(range(8), NORMS):
+        net, inner, distance, value, nearest = asked(seed, norm)
+        for question, truth in ((inner, value), (distance, nearest)):
+            cutoff = value - 1e-3 if question is inner else None
+            answer = CellEngine(net).answer(question, replace(PROVEN, cutoff=cutoff))
+            assert valid(answer, truth, question)
+            closed += exact(answer, truth, question, near=1e-5)
+    assert closed >= 30
+
+
 @pytest.mark.parametrize("norm", [Norm.INF, pytest.param(Norm.ONE, marks=pytest.mark.full)])
 @pytest.mark.parametrize("seed", FEW)
 def test_numbers_far_from_one(seed: int, norm: Norm) -> None:

@@ -218,6 +218,17 @@ def specifications() -> Iterator[tuple[str, bytes]]:
     wide = b"".join(b"(declare-const X_%d Real)(assert (<= 0 X_%d 1))" % (k, k) for k in range(20_000))
     boxes = b"".join(b"(and (<= X_0 0.%d) (<= Y_0 1))" % k for k in range(1, 2000))
     yield "many wide boxes", wide + b"(declare-const Y_0 Real)(assert (or " + boxes + b"))"
+    head = b"(vnnlib-version <2.0>)(declare-network n (declare-input X real [1])(declare-output Y real [1]))"
+    box = b"(assert (>= X[0] 0.0))(assert (<= X[0] 1.0))"
+    yield "nested, of version 2", head + b"(assert " + b"(and " * (WIDE // 2)
+    yield "too long, of version 2", head + b" " * (5 * WIDE)
+    yield "many assertions of version 2", head + box * 32_000
+    yield "many operands of version 2", head + box + b"(assert (<= Y[0] (*" + b" Y[0]" * (WIDE // 4 - 100) + b")))"
+    yield (
+        "choices in choices of version 2",
+        head + b"(assert (and" + b" (or (<= Y[0] 1.0) (<= Y[0] 2.0))" * 40_000 + b"))",
+    )
+    yield "a wide shape", head.replace(b"[1]", b"[1048576,1048576,1048576]") + box
 
 
 def attempts() -> Iterator[tuple[str, str, bytes, Callable[[Path], object]]]:

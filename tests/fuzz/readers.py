@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from bounds.tiny import problem, random_layers
 from builders import build_model, write_mlp
 from certify.tightenings import with_tights
@@ -48,6 +49,7 @@ from wdaverify import (
 )
 from wdaverify.batch_file import read_rows
 from wdaverify.certify.proof import Tree
+from wdaverify.checking import check as checking
 from wdaverify.errors import (
     CertificateError,
     InputError,
@@ -263,8 +265,24 @@ _VNNLIB = (
     b"(assert (<= X_0 0.5))\n(assert (>= X_0 -0.5))\n(assert (<= X_1 2.5e-1))\n(assert (>= X_1 0))\n(assert (<= Y_0 Y_1))\n",
     b"(set-logic QF_LRA)(declare-fun X_0 () Real)(declare-fun Y_0 () Real)(declare-fun Y_1 () Real)(assert (or (and (<= 0 X_0 1) "
     b"(< Y_0 (+ 0.1 (* -2 Y_1)))) (and (= X_0 3) (or (> (- Y_0) 1.5) (>= Y_1 (/ 1 3))))))(check-sat)",
+    b"; two\n(vnnlib-version <2.0>)\n(declare-network n\n(declare-input X real [2,1])\n(declare-output Y real [2]))\n"
+    b"(assert (and (<= X[0,0] 0.5) (>= X[0,0] -0.5)))\n(assert (<= X[1,0] 0.25))\n(assert (>= X[1,0] 0.0))\n"
+    b"(assert (or (<= Y[0] (- Y[1])) (!= (+ (* -2.0 Y[0]) 1.0) (- Y[1] X[0,0] 0.5))))\n",
 )
 _VNNLIB_WORDS = ("(", ")", "assert", "and", "or", "<=", "=", "+", "*", "/", "X_0", "Y_1", "1e300", "-", ";", '"', "|")
+_VNNLIB_WORDS += (
+    "(assert (== Y[1] 0.5))",
+    "X[0,0]",
+    "[",
+    "]",
+    ",",
+    "-1",
+    "9" * 20,
+    "real",
+    "float32",
+    "(declare-hidden H real [1])",
+    "<2.0>",
+)
 _VNNLIB_WORDS += ("(" * 100, "(and " * 70, "declare-const", "not", "1e-999", "(assert (or (<= Y_0 1) (<= Y_1 1)))" * 9)
 
 
@@ -407,7 +425,13 @@ def _unsat_certificates() -> tuple[bytes, ...]:
         assert certificate is not None
         write_unsat(path, certificate)
         out.append(path.read_bytes())
-    return tuple(out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checking, "_FEW", 0)
+        network, specification, _ = _unsat_questions()[0]
+        split = check(network, specification, certificate=True).certificate
+    assert split is not None
+    write_unsat(path, split)
+    return (*out, path.read_bytes())
 
 
 def _unsat(path: Path) -> None:
@@ -423,7 +447,9 @@ def _unsat_mutated(rng: Rng, data: bytes) -> bytes:
     if rng.random() < 0.5:
         return archive_mutated(rng, data, [data], "meta.npy")
     entries = members(data)
-    for name in ("nodes.npy", "clips.npy", "mixtures.npy"):
+    for name in ("nodes.npy", "clips.npy", "mixtures.npy", "sizes.npy", "parts.npy"):
+        if name not in entries:
+            continue
         array = np.load(io.BytesIO(entries[name])).copy()
         if array.size and rng.random() < 0.5:
             values = (

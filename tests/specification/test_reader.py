@@ -141,7 +141,7 @@ REFUSED = {
     "(declare-const X_0 Real)(declare-const X_0 Real)": "declared twice",
     "\n\n(assert (<= X_0 1))": "line 3: X_0 is not declared",
     "(declare-network N)": "VNN-LIB 2.0",
-    "(vnnlib-version <2.0>)": "version 2",
+    "(vnnlib-version <2.0>)": "accepted is VNN-LIB 2.0",
     "(push 1)": "the command push",
     "assert": "outside of parentheses",
     "(": "never closed",

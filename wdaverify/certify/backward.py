@@ -19,16 +19,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.boxes import Boxes
-from wdaverify.certify.peak import Price, Shells, dot, largest, peak, unreachable
+from wdaverify.certify.loops import Chosen, Loops
+from wdaverify.certify.peak import Price, Shells, dot, largest, peak
 from wdaverify.certify.proof import Phases
 from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import Ints, LinearMap
@@ -63,6 +65,8 @@ class Lines:
 class _ByRule:
     """nu by rule."""
 
+    chosen = Chosen()
+
     def __call__(
         self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
     ) -> tuple[Array, Array | None]:
@@ -74,6 +78,10 @@ class _Given:
     """nu as a row of a proof gives it, ``[B, M]``."""
 
     nu: Array
+
+    @property
+    def chosen(self) -> Chosen:
+        return Chosen(given=self.nu)
 
     def __call__(
         self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
@@ -87,6 +95,10 @@ class _Along:
 
     lines: Lines
 
+    @property
+    def chosen(self) -> Chosen:
+        return Chosen(slopes=self.lines.slopes, beta=self.lines.beta, lift=self.lines.lift)
+
     def __call__(
         self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
     ) -> tuple[Array, Array | None]:
@@ -96,8 +108,17 @@ class _Along:
         return function.along(q, low, high, lines.slopes[:, None, span]) + added, lift
 
 
-_Choice = Callable[[slice, PiecewiseLinear, Array, Array, Array], tuple[Array, Array | None]]
-"""From neurons, their function, q ``[B, R, m]`` and ``l, u`` ``[B, 1, m]`` to nu, and how much of it is a lift (None: nothing)."""
+class _Choice(Protocol):
+    """From neurons, their function, q ``[B, R, m]`` and ``l, u`` ``[B, 1, m]`` to nu, and how much of it is a lift (None: nothing)."""
+
+    @property
+    def chosen(self) -> Chosen:
+        """The same as numbers."""
+        ...
+
+    def __call__(
+        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+    ) -> tuple[Array, Array | None]: ...
 
 
 @dataclass(eq=False)
@@ -156,8 +177,10 @@ class _Window:
 class Backward:
     """Bounds of one network."""
 
-    def __init__(self, graph: Graph, rows: LinearRows | None = None) -> None:
-        self._graph, self._rows = graph, rows
+    def __init__(self, graph: Graph, rows: LinearRows | None = None, loops: Loops | None = None) -> None:
+        """``loops`` do in numpy's place what they can."""
+        self._graph, self._rows, self._loops = graph, rows, loops
+        self._relus = {k for k in graph.elementwise if self._node(k).function.is_relu}
         self._windows: dict[tuple[int, int], _Window] = {}
         self._number = {k: number for number, k in enumerate(graph.elementwise)}
         self._beside: dict[int, tuple[list[LinearMap], list[Array]]] = {
@@ -264,7 +287,7 @@ class Backward:
         columns = [self._graph.edges[number] + some for number, some in enumerate(kept) if some is not None]
         none = np.zeros(0, np.int64)
         last = len(found.graph.nodes) - 1
-        return _Window(Backward(found.graph), last, found.at, kept, np.concatenate([none, *columns]))
+        return _Window(Backward(found.graph, loops=self._loops), last, found.at, kept, np.concatenate([none, *columns]))
 
     def leaves(
         self,
@@ -322,7 +345,7 @@ class Backward:
     ) -> Array:
         """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``."""
         zero = np.zeros(rows.shape[:2])
-        run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), unreachable(shells)
+        run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), shells.gone.copy()
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             reach: dict[int, Array] = {INPUT: largest(shells)}
             sides: dict[int, tuple[Array, Array]] = {}
@@ -340,14 +363,22 @@ class Backward:
                     none = np.zeros((*rows.shape[:2], self._graph.width(k))), None
                     p, slip = run.waiting.pop(k, none)  # nu counts where nothing waits too
                     span = self._span(self._number[k])
-                    self._elementwise(node, span, p, slip, *sides[k], reach[k], choose, run)
+                    if self._loops is not None and k in self._relus:
+                        at = sides[k][0][:, 0], sides[k][1][:, 0], reach[k][:, 0]
+                        nu, gain, size, lost = self._loops.relu(span, p, slip, at, choose.chosen)
+                        run.add(gain, size)
+                        run.error = run.error + lost
+                        run.give(node.source, nu, None)
+                    else:
+                        self._elementwise(node, span, p, slip, *sides[k], reach[k], choose, run)
             top = spread = zero
             if price is not None or INPUT in run.waiting:
                 q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
                 if price is not None and price.rho is not None:
                     q, slip, extra, sized = self._with_rows(q, slip, price.rho)
                     run.add(extra, sized)
-                top, spread = peak(q, slip, shells, price)
+                found = None if self._loops is None else self._loops.peak(q, slip, shells, price)
+                top, spread = peak(q, slip, shells, price) if found is None else found
             rounding = dot_error(4 * self._terms + 8) * (run.size + spread)
             bound = run.total + top + 1.001 * doubt * (run.error + rounding) + underflow(4 * self._terms)
         bound = np.where(np.isfinite(bound), bound, np.inf)

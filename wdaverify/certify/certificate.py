@@ -217,6 +217,22 @@ def checked(certificate: object) -> None:
     instance("certificate", certificate, Certificate, way_out, CertificateError)
 
 
+def packed(certificate: Certificate) -> bytes:
+    """What the file holds."""
+    stream = io.BytesIO()
+    pack(stream, _packed(certificate))
+    return stream.getvalue()
+
+
+def unpacked(content: bytes, memory: float = MEMORY) -> Certificate:
+    """The certificate of ``packed``, read as a stranger's.
+
+    Raises:
+        UnreadableError: it is none, or takes more bytes of memory than that.
+    """
+    return _read(io.BytesIO(content), int(min(memory, 2.0**62)))
+
+
 def _read(stream: BinaryIO, memory: int) -> Certificate:
     """Raises UnreadableError if it is no certificate."""
     try:

@@ -84,6 +84,23 @@ def _short(side: str, claimed: float, proven: float, late: str) -> str:
     return f"{late}: {said}" if late else said
 
 
+def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: float = math.inf) -> Verdict:
+    """As ``recheck``, of the upper side alone: atoms are not looked at, and nothing is said from below."""
+    upper, late, reasons = math.inf, "", _mismatches(certificate, problem) or _beyond(problem)
+    unproven: list[str] = []
+    if not reasons:
+        try:
+            upper, late = _upper(certificate, problem, deadline)
+        except TimeoutError as error:
+            late = str(error)
+        except MalformedProofError as error:
+            reasons.append(str(error))
+        if not reasons and not upper <= certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
+            (unproven if late else reasons).append(_short("upper", certificate.upper, upper, late))
+    proved = not reasons and not unproven
+    return Verdict(proved, -math.inf, upper, -math.inf, certificate.upper, tuple(reasons), tuple(unproven))
+
+
 def _beyond(problem: WdroProblem) -> list[str]:
     """What keeps a problem from being one that is checked here."""
     if problem.cost.plain and problem.support.plain and problem.loss.rule.certified:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,14 @@ class Shells:
     def take(self, index: NDArray[np.int64] | slice) -> Shells:
         """Those at the given positions."""
         parts = (self.centre, self.up, self.down, self.near, self.far)
-        return Shells(self.cost, *(part[index] for part in parts))
+        out = Shells(self.cost, *(part[index] for part in parts))
+        vars(out)["gone"] = self.gone[index]
+        return out
+
+    @cached_property
+    def gone(self) -> NDArray[np.bool_]:
+        """``unreachable``, computed once: those that are taken from these have it from here."""
+        return unreachable(self)
 
     def within(self, lower: Array, upper: Array) -> Shells:
         """Each cut to a box of its own, ``lower, upper [S, n]``, which may leave its centre out."""

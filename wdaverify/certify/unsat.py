@@ -26,6 +26,8 @@ from wdaverify.certify.confined import Confined, Confining
 from wdaverify.certify.halvings import Asked, Halvings
 from wdaverify.certify.proof import MalformedProofError
 from wdaverify.certify.rows import Rows
+from wdaverify.certify.splits import ARRAYS as SPLIT_ARRAYS
+from wdaverify.certify.splits import SplitCertificate, flat, from_flat, recheck_splits
 from wdaverify.digits import stated, up_to
 from wdaverify.errors import CertificateError, OutputError
 from wdaverify.given import instance, path_of, real, settle, told, whole
@@ -91,8 +93,16 @@ class UnsatCertificate:
         """How many boxes are shown to be below 0."""
         return sum(int((tree.nodes >= 0).sum()) + 1 for tree in self.trees)
 
+    @property
+    def content(self) -> str:
+        """How much it is, in words."""
+        return f"{len(self.trees)} trees, {self.leaves} leaves"
 
-def write_unsat(path: str | os.PathLike[str], certificate: UnsatCertificate) -> int:
+
+Unsat = UnsatCertificate | SplitCertificate
+
+
+def write_unsat(path: str | os.PathLike[str], certificate: Unsat) -> int:
     """Write the file whole or not at all; its size in bytes.
 
     Raises:
@@ -101,25 +111,7 @@ def write_unsat(path: str | os.PathLike[str], certificate: UnsatCertificate) -> 
     """
     path = path_of("certificate", path, OutputError)
     _checked(certificate)
-    trees = certificate.trees
-    meta = {
-        "format": FORMAT,
-        "network_sha256": certificate.network_sha256,
-        "specification_sha256": certificate.specification_sha256,
-        **{name: getattr(certificate, name) for name in _WHOLES},
-        "upper": certificate.upper.hex(),
-        "level": certificate.level.hex(),
-    }
-    flat = {
-        "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
-        "tree_nodes": [tree.nodes.size for tree in trees],
-        "tree_clips": [len(tree.clips) for tree in trees],
-        "tree_mixtures": [len(tree.mixtures) for tree in trees],
-        "nodes": _joined([tree.nodes for tree in trees], (0,)),
-        "clips": _joined([tree.clips for tree in trees], (0, 2, certificate.moving)),
-        "mixtures": _joined([tree.mixtures for tree in trees], (0, certificate.rows)),
-    }
-    arrays = {name: np.asarray(values, _ARRAYS[name]) for name, values in flat.items()}
+    arrays = flat(certificate) if isinstance(certificate, SplitCertificate) else _flat(certificate)
     size = sum(held.nbytes for held in arrays.values())
     if size > MAX_BYTES:
         raise OutputError(f"the certificate would take {size} bytes; at most {MAX_BYTES} can be read again")
@@ -129,11 +121,34 @@ def write_unsat(path: str | os.PathLike[str], certificate: UnsatCertificate) -> 
     return len(stream.getbuffer())
 
 
+def _flat(certificate: UnsatCertificate) -> dict[str, NDArray[Any]]:
+    """The arrays of the file."""
+    trees = certificate.trees
+    meta = {
+        "format": FORMAT,
+        "network_sha256": certificate.network_sha256,
+        "specification_sha256": certificate.specification_sha256,
+        **{name: getattr(certificate, name) for name in _WHOLES},
+        "upper": certificate.upper.hex(),
+        "level": certificate.level.hex(),
+    }
+    values: dict[str, Any] = {
+        "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
+        "tree_nodes": [tree.nodes.size for tree in trees],
+        "tree_clips": [len(tree.clips) for tree in trees],
+        "tree_mixtures": [len(tree.mixtures) for tree in trees],
+        "nodes": _joined([tree.nodes for tree in trees], (0,)),
+        "clips": _joined([tree.clips for tree in trees], (0, 2, certificate.moving)),
+        "mixtures": _joined([tree.mixtures for tree in trees], (0, certificate.rows)),
+    }
+    return {name: np.asarray(held, _ARRAYS[name]) for name, held in values.items()}
+
+
 def _joined(parts: list[NDArray[Any]], none: tuple[int, ...]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(none)
 
 
-def read_unsat(path: str | os.PathLike[str], memory: float = MEMORY) -> UnsatCertificate:
+def read_unsat(path: str | os.PathLike[str], memory: float = MEMORY) -> Unsat:
     """Read a file, whose content may take so many bytes of memory.
 
     Raises:
@@ -153,7 +168,7 @@ def read_unsat(path: str | os.PathLike[str], memory: float = MEMORY) -> UnsatCer
         raise CertificateError(f"{shown(path, 4096)}: {error}") from None
 
 
-def _read(stream: BinaryIO, memory: int) -> UnsatCertificate:
+def _read(stream: BinaryIO, memory: int) -> Unsat:
     try:
         with ArrayArchive(stream, min(MAX_BYTES, memory // _COPIES), width=1) as archive:
             if "support" in archive.names:
@@ -161,8 +176,9 @@ def _read(stream: BinaryIO, memory: int) -> UnsatCertificate:
                     "it is a certificate of a bracket (verify --certificate), which goes with samples; with a specification "
                     f"{_ACCEPTED} is accepted"
                 )
-            arrays = {name: archive.read(name, kind) for name, kind in _ARRAYS.items()}
-        return _unpacked(arrays)
+            split = "parts" in archive.names
+            arrays = {name: archive.read(name, kind) for name, kind in (SPLIT_ARRAYS if split else _ARRAYS).items()}
+        return from_flat(arrays, memory, _hash) if split else _unpacked(arrays)
     except UnreadableError:
         raise
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -177,8 +193,7 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> UnsatCertificate:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT!r}")
     for name in ("network_sha256", "specification_sha256"):
-        if not isinstance(meta[name], str) or not _HASH.fullmatch(meta[name]):
-            raise ValueError(f"{name} is {shown(repr(meta[name]), 80)}")
+        _hash(name, meta[name])
     for name in _WHOLES:
         if not isinstance(meta[name], int) or isinstance(meta[name], bool) or not 0 <= meta[name] <= 2**31:
             raise ValueError(f"{name} is {shown(repr(meta[name]), 60)}")
@@ -206,6 +221,12 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> UnsatCertificate:
     return UnsatCertificate(**fields | sides, trees=built)
 
 
+def _hash(name: str, value: object) -> str:
+    if not isinstance(value, str) or not _HASH.fullmatch(value):
+        raise ValueError(f"{name} is {shown(repr(value), 80)}")
+    return value
+
+
 def _edges(name: str, counts: NDArray[Any], total: int) -> list[int]:
     edges = [0, *accumulate(counts.tolist())]  # in Python's integers, which do not wrap
     if (counts < 0).any() or edges[-1] != total:
@@ -215,11 +236,12 @@ def _edges(name: str, counts: NDArray[Any], total: int) -> list[int]:
 
 def _checked(certificate: object) -> None:
     way_out = "read_unsat(path) reads one, and check(network, specification, certificate=True) makes one"
-    instance("certificate", certificate, UnsatCertificate, way_out, CertificateError)
+    if not isinstance(certificate, SplitCertificate):
+        instance("certificate", certificate, UnsatCertificate, way_out, CertificateError)
 
 
 def recheck_unsat(
-    certificate: UnsatCertificate, network: ReluNetwork, specification: Specification, deadline: float = math.inf
+    certificate: Unsat, network: ReluNetwork, specification: Specification, deadline: float = math.inf
 ) -> Verdict:
     """Prove or reject that no input satisfies a specification, both read anew from their files.
 
@@ -236,6 +258,8 @@ def recheck_unsat(
     check_fits(network, specification)
     upper, unproven = math.inf, list[str]()
     reasons = _mismatches(certificate, network, specification)
+    if isinstance(certificate, SplitCertificate):
+        return recheck_splits(certificate, network, specification, reasons, deadline)
     if not reasons:
         try:
             upper = _upper(certificate, network, specification, deadline)
@@ -251,20 +275,21 @@ def recheck_unsat(
     return Verdict(proved, -math.inf, upper, -math.inf, certificate.upper, tuple(reasons), tuple(unproven))
 
 
-def _mismatches(certificate: UnsatCertificate, network: ReluNetwork, specification: Specification) -> list[str]:
+def _mismatches(certificate: Unsat, network: ReluNetwork, specification: Specification) -> list[str]:
     """What keeps the certificate from speaking of the question at all."""
-    pairs = {
+    pairs: dict[str, tuple[object, object]] = {
         "network": (certificate.network_sha256, network.sha256),
         "specification": (certificate.specification_sha256, specification.sha256),
         "number of inputs": (certificate.inputs, specification.inputs),
-        "number of disjuncts": (len(certificate.trees), len(specification.disjuncts)),
     }
+    if isinstance(certificate, UnsatCertificate):
+        pairs["number of disjuncts"] = len(certificate.trees), len(specification.disjuncts)
     out = [
         f"the {name} differs: {claimed} in the certificate, {found} here"
         for name, (claimed, found) in pairs.items()
         if claimed != found
     ]
-    if not (math.isfinite(certificate.level) and certificate.level < 0):
+    if isinstance(certificate, UnsatCertificate) and not (math.isfinite(certificate.level) and certificate.level < 0):
         out.append(f"the level {certificate.level} is no finite number below 0")
     if not certificate.upper < 0:
         out.append(f"v <= {stated(certificate.upper)} is claimed, which is not below 0")

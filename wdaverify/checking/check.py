@@ -11,13 +11,15 @@ from fractions import Fraction
 
 from threadpoolctl import threadpool_limits
 
+from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.conjunctions import scaled
 from wdaverify.certify.halvings import Halvings
 from wdaverify.certify.rows import Rows
-from wdaverify.certify.unsat import UnsatCertificate
+from wdaverify.certify.splits import of_brackets
+from wdaverify.certify.unsat import MAX_MOVING, Unsat, UnsatCertificate
 from wdaverify.checking.points import Points
 from wdaverify.checking.replay import Replay
 from wdaverify.checking.result import CheckResult, Counterexample, Effort, Ended, Outcome
-from wdaverify.checking.scaling import scaled
 from wdaverify.checking.splitting import Search
 from wdaverify.errors import ProblemError, SpecificationError
 from wdaverify.given import called, flag, instance
@@ -98,7 +100,7 @@ class _Run:
     boxes: int = 0
     engine: str = "boxes"
     upper: float = math.inf
-    proof: UnsatCertificate | None = None
+    proof: Unsat | None = None
 
     @property
     def deadline(self) -> float:
@@ -125,13 +127,13 @@ class _Run:
         doubles = scaled(self.specification) if rows.moving.size > _FEW else None
         if doubles is not None:
             self.engine = "cells"
-            if self.certificate:
-                raise SpecificationError(
-                    f"{rows.moving.size} inputs of {self.specification.name} move, and a certificate of unsat is made of halved boxes, "
-                    f"which up to {_FEW} moving inputs are decided by; leave the certificate out"
-                )
             points.attack(self.asked.seed, min(self.deadline, time.monotonic() + self._share()))
             return Ended.DECIDED if points.over else self._by_cells(points, *doubles)
+        if self.certificate and rows.moving.size > MAX_MOVING:
+            raise SpecificationError(
+                f"{rows.moving.size} inputs of {self.specification.name} move, and no factor makes the coefficients of its rows doubles: "
+                f"boxes are halved then, which is proved for up to {MAX_MOVING}; leave the certificate out, or write shorter coefficients"
+            )
         search = Search.of(rows, self.specification, points, self.deadline, traced=self.certificate)
         search.told = lambda: self._tell("split", points, search.upper, search.rounds, search.open, search.count)
         try:
@@ -167,6 +169,7 @@ class _Run:
         def limit() -> float | None:
             return None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic())
 
+        proofs: list[Certificate] | None = [] if self.certificate else None
         upper, ended, self.boxes = by_cells(
             self.network,
             specification,
@@ -175,8 +178,12 @@ class _Run:
             jobs=self.asked.jobs,
             seed=self.asked.seed,
             progress=told,
+            proofs=proofs,
         )
         self.upper = float_up(Fraction(upper) / factor) if math.isfinite(upper) else upper
+        if proofs and self.upper < 0:
+            hashes = self.network.sha256, self.specification.sha256
+            self.proof = of_brackets(*hashes, self.network.n_inputs, self.upper, proofs)
         return ended
 
     def _tell(self, phase: str, points: Points, upper: float, rounds: int, left: int, boxes: int = 0) -> None:

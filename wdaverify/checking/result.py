@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from wdaverify.certify.unsat import UnsatCertificate
+from wdaverify.certify.unsat import Unsat
 from wdaverify.digits import down, places, up
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.shown import Shown
@@ -81,7 +81,7 @@ class CheckResult(Shown):
     time_limit: float | None
     seed: int
     notices: tuple[str, ...]
-    certificate: UnsatCertificate | None = None
+    certificate: Unsat | None = None
 
     @property
     def decided(self) -> bool:

@@ -20,7 +20,8 @@ from wdaverify.cli.questions import network_of
 from wdaverify.cli.runs import bytes_of, time_left
 from wdaverify.cli.terminal import notes, one_line, put, say
 from wdaverify.cli.values import number
-from wdaverify.errors import InputError
+from wdaverify.errors import CertificateError, InputError
+from wdaverify.untrusted import shown
 
 if TYPE_CHECKING:
     from wdaverify.certify.checker import Verdict
@@ -152,6 +153,11 @@ def _unsat(
     network_path, specification_path, certificate_path = paths
     certificate = read_unsat(certificate_path, memory)
     specification, network = load_specification(specification_path), network_of(network_path, asked)
+    if certificate.specification_sha256 != specification.sha256:
+        raise CertificateError(
+            f"{shown(certificate_path, 4096)}: it is about the specification of sha256 {certificate.specification_sha256 or '(none)'}, and "
+            f"{specification.name} has {specification.sha256}; give the one that it was made for"
+        )
     notes(network.notices, quiet)
     verdict = recheck_unsat(certificate, network, specification, _deadline(time_limit))
     seconds = time.perf_counter() - begun

@@ -17,6 +17,7 @@ from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.known import KnownBounds
+from wdaverify.engines.loops import compiled
 from wdaverify.ground import euclidean
 from wdaverify.network.model import Array
 from wdaverify.pieces import Pieces
@@ -79,7 +80,7 @@ class Screen:
             slopes or problem.cost.norm is Norm.INF
         )  # what holds on a path from the sample must hold on the ball
         self.pieces, self.rounds = Pieces.of(problem), _ROUNDS
-        self._doubt, self._backward = doubt, Backward(problem.network.canonical)
+        self._doubt, self._backward = doubt, Backward(problem.network.canonical, loops=compiled())
         self._known = KnownBounds(problem.network.canonical, self._pre_activations)
         self.reach = self._reach()
 

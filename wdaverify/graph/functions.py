@@ -267,14 +267,14 @@ class _Relu(PiecewiseLinear):
 
     def along(self, q: Array, low: Array, high: Array, slopes: Array) -> Array:
         chord = high / np.where(high > low, high - low, 1.0)
-        line = np.where(q > 0, chord, slopes)
-        slope = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, line))
-        return np.asarray(q * slope)
+        on, off = low >= 0, high <= 0
+        above, below = (np.where(on, 1.0, np.where(off, 0.0, line)) for line in (chord, slopes))
+        return np.asarray(q * np.where(q > 0, above, below))
 
     def gain(self, q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
         bottom = q * np.maximum(low, 0.0) - nu * low
         top = q * np.maximum(high, 0.0) - nu * high
-        gain = np.maximum(bottom, top)
-        gain = np.where((low < 0) & (high > 0), np.maximum(gain, 0.0), gain)
+        gain = np.maximum(bottom, top, out=bottom)
+        np.maximum(gain, np.where((low < 0) & (high > 0), 0.0, -np.inf), out=gain)
         size = np.maximum(np.abs(low), np.abs(high))
         return gain, 4 * UNIT_ROUNDOFF * ((np.abs(q) + np.abs(nu)) * size)  # the products first: q alone may be tiny

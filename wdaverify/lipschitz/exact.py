@@ -21,6 +21,7 @@ from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.points_within import shell_of
+from wdaverify.engines.loops import compiled
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.given import called, flag, instance
@@ -175,7 +176,7 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
     over share the bound of the box around them.
     """
     graph = problem.asked(facets=facets).canonical
-    backward = Backward(graph)
+    backward = Backward(graph, loops=compiled())
     items: list[_Item] = []
     regions = problem.regions(facets=facets)
     samples, lower = list[int | None](), list[float]()
@@ -209,7 +210,7 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
 def interval_constants(problem: LipschitzProblem) -> Array:
     """What interval Jacobians alone prove of each row on the whole region, ``[R]`` (as FastLip, arXiv 1804.09699)."""
     graph = problem.asked(facets=True).canonical
-    backward, rows = Backward(graph), [("", row[None, :]) for row in problem.measure.rows]
+    backward, rows = Backward(graph, loops=compiled()), [("", row[None, :]) for row in problem.measure.rows]
     each = [_uppers(graph, backward, region, problem.still(region), rows) for region in problem.regions(facets=True)]
     out: Array = np.array(each).max(axis=0)
     return out

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from wdaverify.compiled.choice import loops
 from wdaverify.losses.registry import Loss, those
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Functionals, Support, WdroProblem
@@ -335,7 +336,11 @@ def network_provenance_json(network: ReluNetwork, notices: Sequence[str]) -> Jso
         "notices": list(dict.fromkeys((*network.notices, *notices))),
         "network": _network(network),
         "network_sha256": network.sha256,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "versions": {
+            "loops": loops(),
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
         "machine": machine_json(),
     }
 

@@ -108,7 +108,7 @@ def _proof(result: CheckResult, files: Json | None) -> list[tuple[str, str]]:
     if result.certificate is None:
         return []
     path = None if files is None else files["certificate"]
-    kept = f"{len(result.certificate.trees)} trees, {result.certificate.leaves} leaves"
+    kept = result.certificate.content
     return [("certificate", kept if path is None else f"{path}: {kept}; wdaverify recheck takes it")]
 
 

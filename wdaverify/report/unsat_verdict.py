@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wdaverify.certify.checker import Verdict
-from wdaverify.certify.unsat import UnsatCertificate
+from wdaverify.certify.unsat import Unsat
 from wdaverify.digits import places, stated, up
 from wdaverify.network.model import ReluNetwork
 from wdaverify.report.as_json import Json, number
@@ -15,7 +15,7 @@ UNSAT_VERDICT_SCHEMA = "wdaverify/unsat-verdict/1"
 
 
 def unsat_verdict_summary(
-    certificate: UnsatCertificate,
+    certificate: Unsat,
     verdict: Verdict,
     network: ReluNetwork,
     specification: Specification,
@@ -35,7 +35,7 @@ def unsat_verdict_summary(
         *(("", f"of it: {notice}") for notice in network.notices),
         ("upper", f"{up(verdict.upper, digits)}   of v, proven"),
         ("claimed", stated(verdict.claimed_upper)),
-        ("certificate", f"{size / 1e6:.3g} MB, {len(certificate.trees)} trees, {certificate.leaves} leaves"),
+        ("certificate", f"{size / 1e6:.3g} MB, {certificate.content}"),
         ("time", f"{seconds:.2f} s"),
     ]
     return rows(table)
@@ -58,7 +58,7 @@ def _size(specification: Specification) -> str:
 
 
 def unsat_verdict_json(
-    certificate: UnsatCertificate,
+    certificate: Unsat,
     verdict: Verdict,
     network: ReluNetwork,
     specification: Specification,

@@ -82,6 +82,11 @@ class Commands:
             found.append(len(flags))
         return found[0], found[1]
 
+    @staticmethod
+    def input_name(at: int) -> str:
+        """How files call an input."""
+        return f"X_{at}"
+
     def assertions(self) -> Iterator[tuple[Formula, int]]:
         """What each assertion says, in order.
 
@@ -138,7 +143,11 @@ class Commands:
         commands = ("assert", *_DECLARATIONS, *_WITHOUT_EFFECT)
         operators = (*_ARITHMETIC, *_COMPARISONS, *_CONNECTIVES)
         if outermost and word not in commands:
-            new = "" if not word.startswith(("declare-", "vnnlib")) else " (VNN-LIB 2.0 is not)"
+            new = (
+                ""
+                if not word.startswith(("declare-", "vnnlib"))
+                else " (VNN-LIB 2.0 begins with (vnnlib-version <2.0>))"
+            )
             self._text.refuse(place, f"the command {told(word)}; accepted are {_COMMANDS}{new}")
         if not outermost and word not in operators:
             self._text.refuse(place, f"the operator {told(word)}; accepted are {_ACCEPTED}")

@@ -125,6 +125,7 @@ class Specification:
     """Disjuncts over networks of ``inputs`` inputs and ``outputs`` outputs; none of them: nothing can satisfy it.
 
     ``dropped``: how many more the file has that contradict themselves (an empty box, or a false row of numbers alone) and are no part of v.
+    ``shapes`` of the input and the output where the file states them.
     """
 
     inputs: int
@@ -133,6 +134,7 @@ class Specification:
     name: str
     sha256: str
     dropped: int = 0
+    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs"):

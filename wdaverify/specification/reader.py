@@ -1,4 +1,4 @@
-"""Reading a specification: VNN-LIB 1.0 as it is written in the wild, in normal form.
+"""Reading a specification: VNN-LIB 1.0 as it is written in the wild, and the linear part of 2.0, in normal form.
 
 Nothing is rounded on the way: numbers are exact rationals until a box is rounded outward (``specification.model``).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -20,6 +20,7 @@ from wdaverify.rounding import float_down, float_up
 from wdaverify.specification.commands import Commands
 from wdaverify.specification.formulas import Comparison, Formula, both
 from wdaverify.specification.model import Box, Disjunct, Row, Specification
+from wdaverify.specification.queries import Queries
 from wdaverify.specification.terms import CONSTANT, LARGEST, TermError
 from wdaverify.specification.tokens import Text, specification_bytes
 from wdaverify.untrusted import UnreadableError, file_name, shown
@@ -29,11 +30,13 @@ MAX_SIDES = 2**22
 
 
 def load_specification(path: str | os.PathLike[str]) -> Specification:
-    """Read a specification from a VNN-LIB 1.0 file (``.vnnlib``, or packed as ``.vnnlib.gz``).
+    """Read a specification from a VNN-LIB file (``.vnnlib``, or packed as ``.vnnlib.gz``).
 
     Assertions of ``<=, >=, <, >`` and ``=`` between linear terms of inputs ``X_i`` and outputs ``Y_j``, with ``and`` and ``or`` in any
     order, multiplied out. What bounds one input by a number is a side of the box of its disjunct, and every other comparison a
-    row; a strict side is a closed side and a strict row. Every input needs two sides.
+    row; a strict side is a closed side and a strict row. Every input needs two sides. Files that begin with
+    ``(vnnlib-version <2.0>)`` are read by the ``vnnlib`` package (extra ``[vnnlib]``): one network, one input and one output of ``real``
+    elements, which are numbered in row-major order; ``a != b`` is ``a < b`` or ``a > b``.
 
     Raises:
         SpecificationError: the file cannot be read, or holds anything else; one line that says where and what is accepted.
@@ -42,7 +45,8 @@ def load_specification(path: str | os.PathLike[str]) -> Specification:
     try:
         data = specification_bytes(path)
         text = Text(data)
-        commands, common, choice = Commands(text), _Part(), Formula([()])
+        commands = Queries(text) if text.is_version_2 else Commands(text)
+        common, choice = _Part(commands.input_name), Formula([()])
         dropped = 0
         for formula, place in commands.assertions():
             if len(formula) == 1:
@@ -53,16 +57,20 @@ def load_specification(path: str | os.PathLike[str]) -> Specification:
             except TermError as error:
                 text.refuse(place, str(error))
             dropped += not formula
-        inputs, outputs = commands.counts
-        return _specification(common, choice, (inputs, outputs), dropped, (file_name(path), data))
+        found = _specification(common, choice, commands.counts, dropped, (file_name(path), data))
+        return replace(found, shapes=commands.shapes) if isinstance(commands, Queries) else found
     except (SpecificationError, UnreadableError) as error:
         raise SpecificationError(f"{shown(path, 4096)}: {error}") from None
 
 
 @dataclass(eq=False)
 class _Part:
-    """The sides of some inputs, each the tightest, and rows; ``open`` are inputs with the numbers of their strict sides."""
+    """The sides of some inputs, each the tightest, and rows; ``open`` are inputs with the numbers of their strict sides.
 
+    ``named`` says how the file calls an input.
+    """
+
+    named: Callable[[int], str]
     lower: dict[int, Fraction] = field(default_factory=dict)
     upper: dict[int, Fraction] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
@@ -78,7 +86,7 @@ class _Part:
             factor, at = term[places[0]], places[0] // 2
             side = -term.get(CONSTANT, Fraction(0)) / factor
             if abs(side) > LARGEST:
-                raise SpecificationError(f"a side of X_{at} beyond 1e300; smaller ones are accepted")
+                raise SpecificationError(f"a side of {self.named(at)} beyond 1e300; smaller ones are accepted")
             if factor > 0:
                 self.lower[at] = max(side, self.lower.get(at, side))
             else:
@@ -104,7 +112,7 @@ def _specification(
     """Disjuncts of what is common and one conjunction each, those that contradict themselves left out."""
     boxes, disjuncts, rows = _Boxes(common, sizes[0]), list[Disjunct](), 0
     for conjunction in choice:
-        part = _Part()
+        part = _Part(common.named)
         part.take(conjunction)
         rows += len(common.rows) + len(part.rows)
         if rows > MAX_SIDES:
@@ -173,9 +181,9 @@ class _Boxes:
             for at, side in own.items():
                 out[at], near[at] = rounded(side), float(side)
             if np.isnan(out).any():
-                at = int(np.isnan(out).argmax())
+                name = self._common.named(int(np.isnan(out).argmax()))
                 raise SpecificationError(
-                    f"X_{at} has no {what} side; one is needed for every input, as (assert ({way} X_{at} 0.5))"
+                    f"{name} has no {what} side; one is needed for every input, as (assert ({way} {name} 0.5))"
                 )
             sides.append((out, near))
         return Box(sides[0][0], sides[1][0], sides[0][1], sides[1][1])

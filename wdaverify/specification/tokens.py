@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import NoReturn
 
 from wdaverify.errors import SpecificationError
@@ -23,7 +24,6 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "an archive (.zip or .npz)"),
     (b"\xff\xfe", "text in UTF-16"),
     (b"\xfe\xff", "text in UTF-16"),
-    (b"(vnnlib-version", "VNN-LIB of version 2"),
 )
 
 
@@ -35,6 +35,18 @@ class Text:
 
     def __init__(self, data: bytes) -> None:
         self._text = data.removeprefix(_BOM).decode("latin-1")
+
+    def __len__(self) -> int:
+        return len(self._text)
+
+    @property
+    def is_version_2(self) -> bool:
+        """Whether it begins as VNN-LIB 2.0 does."""
+        return [word for word, _ in islice(self.tokens(), 2)] == ["(", "vnnlib-version"]
+
+    def without_comments(self) -> str:
+        """The text in which only what ``tokens`` gives stands, on the same lines."""
+        return _TOKEN.sub(lambda found: " " if found[0].startswith(";") else found[0], self._text).replace("\r", " ")
 
     def tokens(self) -> Iterator[tuple[str, int]]:
         """Parentheses and words, each with its place; of texts in quotes ``""``.
@@ -61,9 +73,9 @@ class Text:
         raise SpecificationError(f"line {line}: {why}")
 
 
-def told(word: str) -> str:
+def told(word: str, most: int = _TEXT) -> str:
     """A word of the file as messages show it."""
-    return shown(word, _TEXT)
+    return shown(word, most)
 
 
 def specification_bytes(path: str) -> bytes:
@@ -79,7 +91,7 @@ def specification_bytes(path: str) -> bytes:
     for begins, what in _BEGINNINGS:
         if data.removeprefix(_BOM).lstrip()[: len(begins)] == begins:
             raise SpecificationError(
-                f"this is {what}; VNN-LIB 1.0 is accepted: text of (declare-const X_0 Real) and (assert (<= X_0 1.0))"
+                f"this is {what}; VNN-LIB is accepted: text of (declare-const X_0 Real) and (assert (<= X_0 1.0))"
             )
     return data
 

@@ -16,6 +16,7 @@ Every function of the graph is a ReLU; q is the sum of what the consumers of a n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.proof import Phases
 from wdaverify.encoding.milp import Ints
+from wdaverify.engines.cells.lines import Adam, Lines, Sides
 from wdaverify.engines.cells.peaks import Floats, Peaks
 from wdaverify.graph.single import Single
 from wdaverify.network.model import Array
@@ -31,10 +33,8 @@ from wdaverify.network.model import Array
 _RATE = 0.2
 """Adam's step in alpha; beta takes half of it."""
 _DECAY = 0.97
-_FIRST, _SECOND = 0.9, 0.999
 _LOOK = 4
 """Steps after which nodes that are closed leave the batch."""
-_TINY = 1e-8
 _CANDIDATES = 3
 """Neurons of which one is chosen to branch on by bounding both sides of each."""
 _LEAST_GAIN = 1e-6
@@ -145,7 +145,7 @@ class Ascent:
         def line(number: int, q: Floats) -> Floats:
             span = self._graph.spans[number]
             at, side = given[:, span], sides.made[:, span]
-            some = (q < 0) & sides.open[:, span]
+            some = (q < 0) & (sides.open[:, span] > 0)
             alpha[:, span] = np.where(some, np.clip(at / np.where(some, q, 1), 0, 1), alpha[:, span])
             beta[:, span] = np.maximum(np.where(side > 0, at - q, np.where(side < 0, -at, 0)), 0)
             return at
@@ -172,8 +172,8 @@ class Ascent:
         count, everywhere = phases.shape[0], self._sides(shell, phases)
         best, kept = np.full(count, -np.inf, np.float32), free.copy()
         points = np.zeros((count, self._centre.shape[1]), np.float32)
-        live, sides, here, adam = np.arange(count), everywhere, free, _Adam.start(phases.shape)
-        mean, total = np.zeros_like(points), 0.0
+        live, sides, here = np.arange(count), everywhere, free.copy()
+        adam, mean, total = (Adam(phases.shape), Adam(phases.shape)), np.zeros_like(points), 0.0
         for step in range(steps):
             at = self._slope(shell[live], here, sides)
             better = at.bound > best[live]
@@ -188,10 +188,15 @@ class Ascent:
                 if not stays.all():
                     points[live[~stays]] = mean[~stays]
                     live, here, at = live[stays], here.take(stays), at.take(stays)
-                    sides, adam, mean = sides.take(stays), adam.take(stays), mean[stays]
+                    sides, mean = sides.take(stays), mean[stays]
+                    for moments in adam:
+                        moments.take(stays)
                 if not live.size:
                     break
-            here, adam = adam.step(here, at, step)
+            rate = _RATE * _DECAY**step
+            adam[0].step(here.alpha, at.alpha, step, rate, 0.0, 1.0)
+            adam[1].step(here.beta, at.beta, step, 0.5 * rate, 0.0, math.inf)
+            here = replace(here, price=at.price)
         points[live] = mean
         written = self._written(shell, kept, everywhere)
         margin = np.ones(count, np.float32) if self._multiplier is not None else np.reciprocal(kept.price)
@@ -207,58 +212,44 @@ class Ascent:
         value, moved, _ = self._peaks(shell, pull, price)
         return -(value + level), moved, price
 
-    def _sides(self, shell: Ints, phases: Phases) -> _Sides:
+    def _sides(self, shell: Ints, phases: Phases) -> Sides:
         """Where each neuron may be on a node, by its phase and its bounds."""
         low, high = self._low[shell], self._high[shell]
         low = np.where(phases > 0, np.maximum(low, 0), low)
         high = np.where(phases < 0, np.minimum(high, 0), high)
         opened = (low < 0) & (high > 0)
-        chord = np.where(opened, high / np.where(opened, high - low, 1), 0)
-        made = np.where(opened, phases, np.where(low >= 0, 1, -1)).astype(np.int8)  # what bounds imply may rest on more
-        floor = np.maximum(np.where(made > 0, low, np.where(made < 0, -high, 0)), 0)
-        return _Sides(made, low, high, opened, low >= 0, chord, floor)
+        return Sides.of(
+            low, high, np.where(opened, phases, np.where(low >= 0, 1, -1)).astype(np.int8)
+        )  # may rest on more
 
     def _rows(self, shell: Ints) -> Floats:
         """The functionals ``[B, K]``."""
         return self._functional[self._shell_of[shell]]
 
-    def _written(self, shell: Ints, free: Multipliers, sides: _Sides) -> _Written:
+    def _written(self, shell: Ints, free: Multipliers, sides: Sides, lines: Lines | None = None) -> _Written:
         """The backward pass."""
-        count = free.alpha.shape[0]
-        q_all, nu_all = np.empty_like(free.alpha), np.empty_like(free.alpha)
-        constant = np.zeros(count, np.float32)
-        beta = free.beta * sides.made
+        count, lines = free.alpha.shape[0], Lines(sides, free.beta) if lines is None else lines
+        q_all, nu_all, alpha = np.empty_like(free.alpha), np.empty_like(free.alpha), np.ascontiguousarray(free.alpha)
+        constant, whole = np.zeros(count, np.float32), np.ones(count, np.float32)
 
         def line(number: int, q: Floats) -> Floats:
-            nonlocal constant
             span = self._graph.spans[number]
-            opened, chord = sides.open[:, span], sides.chord[:, span]
-            rising = opened & (q > 0)
-            slope = np.where(rising, chord, np.where(opened, free.alpha[:, span], sides.active[:, span]))
-            nu: Floats = q * slope + beta[:, span]
-            constant -= np.where(rising, q * chord * sides.low[:, span], 0).sum(axis=1)
-            constant -= (free.beta[:, span] * sides.floor[:, span]).sum(axis=1)
-            q_all[:, span], nu_all[:, span] = q, nu
+            nu = lines.back(span, q, alpha, whole, constant, q_all)
+            nu_all[:, span] = nu
             return nu
 
         pull = self._graph.back(self._rows(shell), constant, line)
         return _Written(constant, q_all, nu_all, pull)
 
-    def _slope(self, shell: Ints, free: Multipliers, sides: _Sides) -> _Slope:
+    def _slope(self, shell: Ints, free: Multipliers, sides: Sides) -> _Slope:
         """The bound, and which way it falls: one pass back, the peak of what is left, one pass forward."""
-        written = self._written(shell, free, sides)
+        lines = Lines(sides, free.beta)
+        written = self._written(shell, free, sides, lines)
         bound, moved, price = self._top(shell, written, free)
-        alpha, beta = np.empty_like(free.alpha), np.empty_like(free.beta)
+        alpha, beta, along = np.empty_like(free.alpha), np.empty_like(free.beta), np.ascontiguousarray(free.alpha)
 
         def line(number: int, z: Floats) -> Floats:
-            span = self._graph.spans[number]
-            q, opened = written.q[:, span], sides.open[:, span]
-            falling = opened & (q <= 0)
-            alpha[:, span] = np.where(falling, z * q, 0)
-            beta[:, span] = z * sides.made[:, span] - sides.floor[:, span]
-            chord = sides.chord[:, span] * (z - sides.low[:, span])
-            below = z * np.where(falling, free.alpha[:, span], sides.active[:, span].astype(np.float32))
-            return np.where(opened & ~falling, chord, below)
+            return lines.forward(self._graph.spans[number], z, along, written.q, alpha, beta)
 
         self._graph.forward(moved + self._centre[self._shell_of[shell]], line)
         return _Slope(bound, alpha, beta, price, moved)
@@ -271,7 +262,7 @@ class Ascent:
     def bounds(self, shell: Ints, phases: Phases) -> tuple[Floats, Floats, Phases]:
         """The bounds of neurons on the sides of their phases, and the sides that both leave, ``[B, M]`` each."""
         sides = self._sides(shell, phases)
-        return sides.low, sides.high, sides.made
+        return sides.low, sides.high, sides.made.astype(np.int8)
 
     def costs(self, shell: Ints, phases: Phases, free: Multipliers) -> Floats:
         """What the chord of each open neuron costs the bound, ``[B, M]``; -1 where it is not open."""
@@ -279,7 +270,7 @@ class Ascent:
             sides = self._sides(shell, phases)
             return _costs(self._written(shell, free, sides).q, sides)
 
-    def _splits(self, q: Floats, sides: _Sides) -> Ints:
+    def _splits(self, q: Floats, sides: Sides) -> Ints:
         """The open neurons whose chords cost the bound most, ``[B, k]``; -1 where no more are open (BaBSR, arXiv 1909.06588)."""
         score = _costs(q, sides)
         if not score.shape[1]:
@@ -288,7 +279,7 @@ class Ascent:
         best = np.argpartition(-score, count - 1, axis=1)[:, :count]
         order = np.argsort(-np.take_along_axis(score, best, 1), axis=1, kind="stable")
         best = np.take_along_axis(best, order, 1)
-        return np.where(np.take_along_axis(sides.open, best, 1), best, -1)
+        return np.where(np.take_along_axis(sides.open, best, 1) > 0, best, -1)
 
     def chosen(
         self, shell: Ints, phases: Phases, free: Multipliers, splits: Ints, bound: Floats, ceiling: Array
@@ -307,7 +298,7 @@ class Ascent:
         worth = np.where(splits >= 0, gains[..., 0] * gains[..., 1], -1)
         return np.take_along_axis(splits, worth.argmax(axis=1)[:, None], 1)[:, 0]
 
-    def _bound(self, shell: Ints, free: Multipliers, sides: _Sides) -> Floats:
+    def _bound(self, shell: Ints, free: Multipliers, sides: Sides) -> Floats:
         """The bound of the minimisation, ``[B]``."""
         out = np.empty(shell.size, np.float32)
         for at in self._blocks(shell.size):
@@ -316,30 +307,10 @@ class Ascent:
         return out
 
 
-@dataclass(frozen=True, eq=False)
-class _Sides:
-    """Per node and neuron ``[B, M]``: the side, the interval, whether 0 is inside of it, or below; the chord's slope.
-
-    ``made`` is the side that a phase or the bounds leave, ``floor`` how far from 0 the interval is there.
-    """
-
-    made: Phases
-    low: Floats
-    high: Floats
-    open: NDArray[np.bool_]
-    active: NDArray[np.bool_]
-    chord: Floats
-    floor: Floats
-
-    def take(self, at: NDArray[np.bool_] | slice) -> _Sides:
-        low, high, chord, floor = (part[at] for part in (self.low, self.high, self.chord, self.floor))
-        return _Sides(self.made[at], low, high, self.open[at], self.active[at], chord, floor)
-
-
-def _costs(q: Floats, sides: _Sides) -> Floats:
+def _costs(q: Floats, sides: Sides) -> Floats:
     """What chords cost, and a little for what their neurons may do; -1 where a neuron is not open."""
     least = _FLAT * np.abs(q) * np.minimum(sides.high, -sides.low)
-    return np.where(sides.open, np.maximum(q, 0) * sides.chord * -sides.low + least, np.float32(-1))
+    return np.where(sides.open > 0, np.maximum(q, 0) * sides.chord * -sides.low + least, np.float32(-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,35 +335,3 @@ class _Slope:
 
     def take(self, at: NDArray[np.bool_]) -> _Slope:
         return _Slope(*(part[at] for part in (self.bound, self.alpha, self.beta, self.price, self.moved)))
-
-
-@dataclass(frozen=True, eq=False)
-class _Adam:
-    """First and second moments of the slopes in alpha and beta."""
-
-    first: tuple[Floats, Floats]
-    second: tuple[Floats, Floats]
-
-    @classmethod
-    def start(cls, shape: tuple[int, ...]) -> _Adam:
-        none = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        return cls(none, none)
-
-    def take(self, at: NDArray[np.bool_]) -> _Adam:
-        a, b = ((m[0][at], m[1][at]) for m in (self.first, self.second))
-        return _Adam(a, b)
-
-    def step(self, free: Multipliers, slope: _Slope, number: int) -> tuple[Multipliers, _Adam]:
-        """The next multipliers and moments."""
-        slopes = slope.alpha, slope.beta
-        first = [_FIRST * m + np.float32(1 - _FIRST) * g for m, g in zip(self.first, slopes, strict=True)]
-        second = [_SECOND * m + np.float32(1 - _SECOND) * g * g for m, g in zip(self.second, slopes, strict=True)]
-        rate = _RATE * _DECAY**number / (1 - _FIRST ** (number + 1))
-        unbiased = 1 / (1 - _SECOND ** (number + 1))
-        steps = [
-            np.float32(rate) * m / (np.sqrt(np.float32(unbiased) * v) + np.float32(_TINY))
-            for m, v in zip(first, second, strict=True)
-        ]
-        alpha: Floats = np.clip(free.alpha - steps[0], np.float32(0), np.float32(1))
-        beta = np.maximum(free.beta - 0.5 * steps[1], 0)
-        return Multipliers(alpha, beta, slope.price), _Adam((first[0], first[1]), (second[0], second[1]))

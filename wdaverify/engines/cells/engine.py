@@ -14,6 +14,7 @@ from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.points import evaluated, points_of
 from wdaverify.engines.cells.presolve import presolve
 from wdaverify.engines.cells.together import answered
+from wdaverify.engines.loops import compiled
 from wdaverify.errors import SolverError
 from wdaverify.graph.settled import large
 from wdaverify.graph.single import Single
@@ -28,7 +29,7 @@ class CellEngine:
 
     def __init__(self, network: ReluNetwork) -> None:
         self._network = network
-        self._backward, self._single = Backward(network.canonical), Single(network.canonical)
+        self._backward, self._single = Backward(network.canonical, loops=compiled()), Single(network.canonical)
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Search within the effort; what is left open widens the bound."""
@@ -51,12 +52,12 @@ class CellEngine:
             presolved, bounds = presolve(graph, self._backward, question.region)
             effort = replace(effort, seconds=effort.seconds - (time.perf_counter() - begun))
         if presolved is None:
-            backward = self._backward if rows is None else Backward(graph, rows)
+            backward = self._backward if rows is None else Backward(graph, rows, loops=compiled())
             return answered([Hunt(graph, backward, self._single, question, effort, bounds)])[0]
         effort = replace(
             effort, known=tuple(tree for tree in map(presolved.narrowed, effort.known) if tree is not None)
         )
-        backward, single = Backward(presolved.graph, rows), Single(presolved.graph)
+        backward, single = Backward(presolved.graph, rows, loops=compiled()), Single(presolved.graph)
         return presolved.widened(answered([Hunt(presolved.graph, backward, single, question, effort)])[0])
 
     def _in_units(self, question: Inner | Distance, effort: Effort, power: int) -> Answer | None:
@@ -64,7 +65,7 @@ class CellEngine:
         graph, asked = units.in_units(self._network.canonical, power), units.asked(question, effort, power)
         if graph is None or asked is None:
             return None
-        backward = Backward(graph, asked[0].region.rows)
+        backward = Backward(graph, asked[0].region.rows, loops=compiled())
         return units.back(question, answered([Hunt(graph, backward, Single(graph), *asked)])[0], power)
 
     def answer_all(self, asked: Sequence[tuple[Question, Effort]]) -> list[Answer]:

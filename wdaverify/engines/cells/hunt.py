@@ -275,7 +275,7 @@ class Hunt:
                     search.finished = False
                     return False
                 if not node.settled:
-                    search.settle(k, node)
+                    search.settle(k, node, least)
                     some = True
                 if node.forked is not None or (node.phases[search.names(k)] == 0).any():
                     search.keep(k, node)

@@ -29,6 +29,7 @@ from wdaverify.engines.cells.points_within import PointsWithin
 from wdaverify.engines.cells.polyhedra import HalfSpaces, Polyhedra, deep
 from wdaverify.engines.cells.sectored import Held, Sectored
 from wdaverify.engines.cells.settling import NEITHER, ROUNDED, Settling
+from wdaverify.engines.loops import compiled
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
 
@@ -66,7 +67,7 @@ class LayeredHunt:
         self._points = PointsWithin(graph, question)
         self._forward = Forward(graph, question.rows, self._points.base, self._points.step)
         self._polyhedra = Polyhedra(graph, self._region, self._still, self._forward, self._points.base)
-        self._backward = Backward(graph) if self._polyhedra.bounded and graph.neurons else None
+        self._backward = Backward(graph, loops=compiled()) if self._polyhedra.bounded and graph.neurons else None
         self._settling = Settling(graph, question, self._points.bounded)
         self.incumbent = -math.inf if effort.cutoff is None else effort.cutoff
         self.point: Array | None = None

@@ -12,12 +12,13 @@ The same curve tells how near the centre ``q . d + level`` can be 0, and at whic
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Shells
+from wdaverify.compiled.choice import extension
 from wdaverify.encoding.milp import Ints
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array
@@ -36,7 +37,7 @@ _LONGEST = 1e60
 _BENDS = 64
 """The most values of t that are tried; where rooms bend at more places, these are spread over them."""
 _TABLES = 16
-"""So many shells have tables of their own; where there are more, few rows of a batch share one, and all are sorted together."""
+"""In numpy so many shells have tables of their own; where there are more, few rows of a batch share one, and all are sorted together."""
 
 
 class Peaks(Protocol):
@@ -66,7 +67,8 @@ def peaks_of(shells: Shells, power: int) -> Peaks | None:
     parts = scale, shells.up * scale, shells.down * scale, shells.near, shells.far, power
     match shells.cost.norm:
         case Norm.INF:
-            return _Cubes(*parts) if len(shells) <= _TABLES else _Sorted(*parts)
+            few = len(shells) <= _TABLES and extension("steering") is None
+            return _Cubes(*parts) if few else _Sorted(*parts)
         case Norm.ONE:
             return _Cross(*parts)
         case Norm.TWO:
@@ -140,18 +142,26 @@ class _Cube:
 
 
 class _Sorted:
-    """l-inf, many shells: of each the rooms of both directions in ascending order, far at their end; between two of them all is linear."""
+    """l-inf: of each shell the rooms of both directions in ascending order, far at their end; between two of them all is linear."""
 
     def __init__(self, scale: Array, up: Array, down: Array, near: Array, far: Array, power: int) -> None:
+        self._c: Any = extension("steering")
+        self._plain = bool((scale == 1).all())
         self._scale, self._power = scale.astype(np.float32), power
         self._up, self._down = up.astype(np.float32), down.astype(np.float32)
         self._near, self._far = near.astype(np.float32), far.astype(np.float32)
-        rooms = np.minimum(np.concatenate([up, down], axis=1), far[:, None])
-        self._order = np.argsort(rooms, axis=1)
-        rooms = np.concatenate([np.take_along_axis(rooms, self._order, 1), far[:, None]], axis=1)
-        self._last = (rooms < far[:, None]).sum(axis=1)
-        self._first = np.minimum((rooms <= near[:, None]).sum(axis=1), self._last)
-        self._rooms = rooms.astype(np.float32)
+        rooms = np.minimum(np.concatenate([self._up, self._down], axis=1), self._far[:, None])
+        self._order = np.argsort(rooms, axis=1).astype(np.int32)
+        self._rooms = np.concatenate([np.take_along_axis(rooms, self._order, 1), self._far[:, None]], axis=1)
+        self._last = (self._rooms < self._far[:, None]).sum(axis=1)
+        self._first = np.minimum((self._rooms <= self._near[:, None]).sum(axis=1), self._last)
+        self._lists = self._near, self._far, self._order, self._rooms, self._first, self._last
+
+    def _in_cost_units(self, q: Floats) -> Floats:
+        return np.ascontiguousarray(q if self._plain else q / self._scale)
+
+    def _in_units(self, moved: Floats) -> Floats:
+        return moved if self._plain else moved / self._scale
 
     def _steep(self, shell: Ints, pull: Floats) -> tuple[Floats, Floats, Floats]:
         """Pulls, rooms in order, and what a further unit of t gains up to each: ``[B, 2 n + 1]``."""
@@ -162,10 +172,18 @@ class _Sorted:
 
     def _moved(self, shell: Ints, pull: Floats, t: Floats) -> Floats:
         """The displacement that gains most at t, in cost units."""
+        if self._c is not None:
+            moved = np.empty_like(pull)
+            self._c.moves(shell, pull, t, self._up, self._down, moved)
+            return moved
         return np.where(pull > 0, np.minimum(t[:, None], self._up[shell]), -np.minimum(t[:, None], self._down[shell]))
 
     def __call__(self, shell: Ints, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
-        pull = q / self._scale
+        pull = self._in_cost_units(q)
+        if self._c is not None:
+            value, moved, t = np.empty_like(price), np.empty_like(pull), np.empty_like(price)
+            self._c.peaks(self._power, shell, pull, price, self._up, self._down, *self._lists, value, moved, t)
+            return value, self._in_units(moved), t
         _, rooms, steep = self._steep(shell, pull)
         if self._power == 1:
             past = (steep > price[:, None]).sum(axis=1)
@@ -179,18 +197,22 @@ class _Sorted:
         t = np.clip(t, self._near[shell], self._far[shell])
         moved = self._moved(shell, pull, t)
         value = (pull * moved).sum(axis=1) - price * t**self._power
-        return value, moved / self._scale, t
+        return value, self._in_units(moved), t
 
     def crossing(self, shell: Ints, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
-        pull = q / self._scale
-        pulls, rooms, steep = self._steep(shell, pull)
-        reached = np.cumsum(pulls * rooms, axis=1) + rooms * (steep - pulls) + level[:, None]
-        at = np.clip((reached < 0).sum(axis=1), self._first[shell], self._last[shell])
-        begun = at > 0
-        start = np.where(begun, _at(rooms, at - 1), np.float32(0))
-        there = np.where(begun, _at(reached, at - 1), level)
-        t, price = _crossed(_at(steep, at), there, start, (self._near[shell], self._far[shell]))
-        return price, self._moved(shell, pull, t) / self._scale, t
+        pull = self._in_cost_units(q)
+        start, there, slope = (np.empty_like(level) for _ in range(3))
+        if self._c is not None:
+            self._c.crossings(shell, pull, level, self._up, self._down, *self._lists, start, there, slope)
+        else:
+            pulls, rooms, steep = self._steep(shell, pull)
+            reached = np.cumsum(pulls * rooms, axis=1) + rooms * (steep - pulls) + level[:, None]
+            at = np.clip((reached < 0).sum(axis=1), self._first[shell], self._last[shell])
+            begun, slope = at > 0, _at(steep, at)
+            start = np.where(begun, _at(rooms, at - 1), np.float32(0))
+            there = np.where(begun, _at(reached, at - 1), level)
+        t, price = _crossed(slope, there, start, (self._near[shell], self._far[shell]))
+        return price, self._in_units(self._moved(shell, pull, t)), t
 
 
 def _at(of: Floats, index: Ints) -> Floats:

@@ -26,6 +26,7 @@ from wdaverify.engines.cells.points_within import PointsWithin
 from wdaverify.engines.cells.search import PseudoCosts
 from wdaverify.engines.cells.settling import NEITHER, ROUNDED, Settling
 from wdaverify.engines.cells.slope_program import SlopeProgram
+from wdaverify.engines.loops import compiled
 from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import Graph
 from wdaverify.ground import Norm
@@ -71,7 +72,7 @@ class RelaxedHunt:
         self._begun = time.perf_counter()
         self._graph, self._question, self._effort = graph, question, effort
         self._region, self._rows, self._still = question.region, question.rows, question.still
-        self._backward = Backward(graph)
+        self._backward = Backward(graph, loops=compiled())
         self._points = PointsWithin(graph, question)
         self._settling = Settling(graph, question, self._points.bounded)
         self._shell = self._points.shell

@@ -135,9 +135,9 @@ class Search:
         """The neurons that tree k leaves open at its root."""
         return self._tree(k).names
 
-    def settle(self, k: int, node: Node) -> None:
-        """Solve a leaf of tree k without a cut-off."""
-        self._tree(k).settle(node, self._seconds())
+    def settle(self, k: int, node: Node, enough: float) -> None:
+        """Solve a leaf of tree k without a cut-off, until it proves ``enough`` or no row of it can."""
+        self._tree(k).settle(node, enough, self._seconds())
         self._visit(node)
 
     def keep(self, k: int, node: Node) -> None:

@@ -11,6 +11,7 @@ al., arXiv 2302.01404.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,13 +22,14 @@ from numpy.typing import NDArray
 from wdaverify.certify.proof import Phases, Tightening
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Multipliers
+from wdaverify.engines.cells.lines import Adam, Lines, Sides
 from wdaverify.engines.cells.peaks import Floats, Peaks
 from wdaverify.graph.single import Single
 from wdaverify.network.model import Array
 
 _STEPS = 3
 _RATE, _RATE_OF_MU = 0.5, 0.4
-_FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8
+_TINY = 1e-8
 _NEURONS, _FEWEST, _MANY = 16, 6, 128.0
 """Of each layer so many, those whose chords cost the node's bound most; fewer where inputs are wide: their rows cost more."""
 _TOGETHER, _FEWEST_ROWS, _NUMBERS = 512, 32, 2**16
@@ -90,8 +92,9 @@ class Tightener:
                 neuron += span.start
                 node, neuron = np.repeat(node, 2), np.repeat(neuron, 2)
                 side = np.tile(np.array([0, 1]), node.size // 2)
+                sides = Sides.of(low, high, leaves.made)
                 some = [
-                    self._climb(leaves, (low, high), layer, (node[at], neuron[at], side[at]))
+                    self._climb(leaves, sides, layer, (node[at], neuron[at], side[at]))
                     for at in (slice(k, k + self._together) for k in range(0, node.size, self._together))
                 ]
                 for part in some:
@@ -101,54 +104,43 @@ class Tightener:
                 made += some
         return _by_node(made, leaves)
 
-    def _climb(
-        self, leaves: Leaves, ranges: tuple[Floats, Floats], layer: int, which: tuple[Ints, Ints, Ints]
-    ) -> _Made:
+    def _climb(self, leaves: Leaves, sides: Sides, layer: int, which: tuple[Ints, Ints, Ints]) -> _Made:
         """The best rows of some neurons of one layer, ``[R]`` with their nodes in ascending order, as far as they gain."""
         node, neuron, side = which
-        index, low, high = np.arange(node.size), ranges[0][node], ranges[1][node]
-        beta = leaves.free.beta[node] * leaves.made[node]
-        floor = np.maximum(np.where(beta > 0, low, -high), 0) * np.abs(beta)
-        spared = [floor[:, span].sum(axis=1) for span in self._graph.spans]
-        items = _Items.of(
-            leaves.shell[node], layer, neuron - self._graph.spans[layer].start, side, low, high, beta, spared
-        )
-        width = high[index, neuron] - low[index, neuron]
+        low, high = sides.low[node, neuron], sides.high[node, neuron]
+        lines, local = Lines(sides, leaves.free.beta, node), neuron - self._graph.spans[layer].start
+        sign = np.where(side == 0, 1, -1).astype(np.float32)
+        items = _Items(leaves.shell[node], layer, np.arange(node.size), local, sign, lines)
+        width = high - low
         excess = np.maximum(leaves.excess[node], np.float32(_TINY))
         mu: Floats = np.clip(np.float32(_SHARE) * width / excess, np.float32(_LEAST), np.float32(_MOST))
         alpha: Floats = leaves.free.alpha[node]
         level = leaves.level[node].astype(np.float32)
-        best, kept, adam = np.full(node.size, np.inf, np.float32), (alpha, mu), _Adam(alpha.shape)
+        best, kept, scale = np.full(node.size, np.inf, np.float32), (alpha.copy(), mu), np.log(mu)
+        adam = Adam(alpha.shape), Adam(mu.shape)
         for step in range(_STEPS):
             value, slope, in_mu = self._slope(items, alpha, mu, level)
             better = value < best
             best = np.where(better, value, best)
-            kept = np.where(better[:, None], alpha, kept[0]), np.where(better, mu, kept[1])
+            kept[0][better] = alpha[better]
+            kept = kept[0], np.where(better, mu, kept[1])
             if step < _STEPS - 1:
-                towards = adam.step(slope, in_mu * mu, step)
-                alpha = np.clip(alpha - np.float32(_RATE) * towards[0], np.float32(0), np.float32(1))
-                mu = np.clip(mu * np.exp(-np.float32(_RATE_OF_MU) * towards[1]), np.float32(_LEAST), np.float32(_MOST))
-        before = np.where(side == 0, high[index, neuron], -low[index, neuron])
+                adam[0].step(alpha, slope, step, _RATE, 0.0, 1.0)
+                adam[1].step(scale, in_mu * mu, step, _RATE_OF_MU, math.log(_LEAST), math.log(_MOST))
+                mu = np.exp(scale)
+        before = np.where(side == 0, high, -low)
         gains = np.flatnonzero(np.isfinite(best) & (best < before - np.float32(_GAIN) * width))
         slopes = np.rint(kept[0][gains] * _STEEPS).astype(np.uint8)
         return _Made(node[gains], (2 * neuron + side)[gains], best[gains], np.reciprocal(kept[1][gains]), slopes)
 
     def _written(self, items: _Items, alpha: Floats, mu: Floats) -> _Written:
         """The backward pass."""
-        q_all, constant, index = np.empty_like(alpha), np.zeros_like(mu), np.arange(mu.size)
+        q_all, constant = np.empty_like(alpha), np.zeros_like(mu)
 
         def line(number: int, q: Floats) -> Floats:
-            nonlocal constant
-            span = self._graph.spans[number]
-            opened, chord = items.open[:, span], items.chord[:, span]
-            rising = opened & (q > 0)
-            nu: Floats = q * np.where(rising, chord, np.where(opened, alpha[:, span], items.active[:, span]))
-            nu += mu[:, None] * items.beta[:, span]
-            constant -= mu * items.spared[number]
-            constant -= np.where(rising, q * chord * items.low[:, span], 0).sum(axis=1)
+            nu = items.lines.back(self._graph.spans[number], q, alpha, mu, constant, q_all)
             if number == items.layer:
-                nu[index, items.neuron] += items.sign
-            q_all[:, span] = q
+                nu[items.rows, items.neuron] += items.sign
             return nu
 
         pull = self._graph.back(mu[:, None] * self._functional[items.shell], constant, line)
@@ -163,15 +155,7 @@ class Tightener:
         slope, in_mu = np.empty_like(alpha), np.zeros_like(mu)
 
         def line(number: int, z: Floats) -> Floats:
-            nonlocal in_mu
-            span = self._graph.spans[number]
-            q, opened = written.q[:, span], items.open[:, span]
-            falling = opened & (q <= 0)
-            slope[:, span] = np.where(falling, z * q, 0)
-            in_mu += (items.beta[:, span] * z).sum(axis=1) - items.spared[number]
-            chord = items.chord[:, span] * (z - items.low[:, span])
-            below = z * np.where(falling, alpha[:, span], items.active[:, span])
-            return np.where(opened & ~falling, chord, below)
+            return items.lines.forward(self._graph.spans[number], z, alpha, written.q, slope, None, in_mu)
 
         z = self._graph.forward(moved + centre, line)
         in_mu += (z * self._functional[items.shell]).sum(axis=1) - multiplier * t**self._power - level
@@ -221,36 +205,14 @@ class _Made:
 
 @dataclass(frozen=True, eq=False)
 class _Items:
-    """Neurons ``[R]`` of one layer, counted in it, with sign 1 or -1, and what is known at their nodes, ``[R, M]`` each."""
+    """Neurons ``[R]`` of one layer, counted in it, with sign 1 or -1, the numbers of their rows, and the lines of their nodes."""
 
     shell: Ints
     layer: int
+    rows: Ints
     neuron: Ints
     sign: Floats
-    low: Floats
-    open: NDArray[np.bool_]
-    active: Floats
-    chord: Floats
-    beta: Floats
-    spared: list[Floats]
-    """What beta gains in each layer from intervals that do not touch 0, ``[R]``."""
-
-    @classmethod
-    def of(
-        cls,
-        shell: Ints,
-        layer: int,
-        neuron: Ints,
-        side: Ints,
-        low: Floats,
-        high: Floats,
-        beta: Floats,
-        spared: list[Floats],
-    ) -> _Items:
-        opened = (low < 0) & (high > 0)
-        chord = np.where(opened, high / np.where(opened, high - low, 1), 0)
-        sign = np.where(side == 0, 1, -1).astype(np.float32)
-        return cls(shell, layer, neuron, sign, low, opened, (low >= 0).astype(np.float32), chord, beta, spared)
+    lines: Lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,21 +222,3 @@ class _Written:
     constant: Floats
     q: Floats
     pull: Floats
-
-
-class _Adam:
-    """First and second moments of the slopes in alpha and the logarithm of mu."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._first = [np.zeros(shape, np.float32), np.zeros(shape[0], np.float32)]
-        self._second = [np.zeros(shape, np.float32), np.zeros(shape[0], np.float32)]
-
-    def step(self, alpha: Floats, mu: Floats, number: int) -> list[Floats]:
-        """The directions in which to go, of size 1 about."""
-        rate, unbiased = (np.float32(1 / (1 - moment ** (number + 1))) for moment in (_FIRST, _SECOND))
-        out = []
-        for k, g in enumerate((alpha, mu)):
-            self._first[k] = _FIRST * self._first[k] + np.float32(1 - _FIRST) * g
-            self._second[k] = _SECOND * self._second[k] + np.float32(1 - _SECOND) * g * g
-            out.append(rate * self._first[k] / (np.sqrt(unbiased * self._second[k]) + np.float32(_TINY)))
-        return out

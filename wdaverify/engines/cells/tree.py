@@ -167,9 +167,13 @@ class Relaxation:
         node.above, node.below, node.point, node.forked = fresh.above, fresh.below, fresh.point, fresh.forked
         node.stale = node.held = False
 
-    def settle(self, node: Node, seconds: float) -> None:
-        """Solve a leaf that proves less than its cut-off promised to its end."""
-        bound, row, node.held, node.settled = node.bound, node.row, False, True
+    def settle(self, node: Node, enough: float, seconds: float) -> None:
+        """Solve a leaf that proves less than its cut-off promised to its end, until a row of it proves ``enough`` or none can.
+
+        Where a program is optimal and its multipliers prove less than they promise (of a leaf that is nearly empty they are large, and
+        so is what is lost with them), those of a leaf a little larger may prove more.
+        """
+        node.held, node.settled = False, True
         self._patient, cones = True, self._cones
         # Rows and basis may be to blame, or tolerances; tangents are kept, and cones without an interior have them as well.
         attempts = 2 if cones is not None else 1 if self._curved else 3
@@ -179,17 +183,25 @@ class Relaxation:
             elif attempt:
                 self._cones = None
             fresh = self._bound(replace(node, sides=None), None, math.inf, seconds)
-            if cones is not None and fresh.row is not None:
-                fresh.bound = self._proven(fresh)
-            if fresh.row is not None and fresh.bound > bound:
-                node.bound, node.row, node.spare = fresh.bound, fresh.row, row
-                if cones is None:
-                    break
-                bound, row = fresh.bound, fresh.row
+            promised = fresh.bound if fresh.row is not None and cones is None else math.inf
+            if self._better(node, fresh, enough) or promised < enough:
+                break
+        else:
+            self._apply(node)
+            eased = self._eased(node)
+            if eased.status is LpStatus.OPTIMAL:
+                self._better(node, replace(node, sides=None, row=self._row(eased, node)), enough)
         if attempt == 2:
             self._renew()
         self._patient, self._cones, node.point, node.forked = False, cones, fresh.point, fresh.forked
         node.above, node.below = fresh.above, fresh.below
+
+    def _better(self, node: Node, fresh: Node, enough: float) -> bool:
+        """Take over the row of a node just solved if it proves more; whether that is enough."""
+        proven = -math.inf if fresh.row is None else self._proven(fresh)
+        if proven > node.bound:
+            node.bound, node.row, node.spare = proven, fresh.row, node.row
+        return proven >= enough
 
     def _renew(self, *, loose: bool = False) -> None:
         """Begin with a session in which nothing has been solved."""
