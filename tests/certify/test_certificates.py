@@ -478,20 +478,23 @@ def test_a_claim_that_is_no_bracket_is_unreadable(lower: float, upper: float, tm
     assert not recheck(replace(certificate(0), lower=lower, upper=upper), asked(0)).proved
 
 
-@pytest.mark.parametrize("field", [{"loss": "hinge"}, {"norm": "2"}, {"order": 2}])
-def test_a_certificate_of_a_question_beyond_the_checker_is_refused(field: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("field", [{"loss": "dlr"}, {"norm": "3"}, {"order": 3}])
+def test_a_certificate_of_no_question_of_the_family_is_refused(field: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "a.cert"
     write_certificate(path, replace(certificate(0), **field))
     assert cli._run(["recheck", NET, DATA, str(path)]) == 2
-    problem = asked(0)
-    cost, loss = problem.cost, problem.loss
-    if "loss" in field:
-        loss = Loss.HINGE
-    else:
-        cost = GroundCost(Norm.TWO, 1) if "norm" in field else GroundCost(cost.norm, 2)
-    verdict = recheck(replace(certificate(0), **field), replace(problem, cost=cost, loss=loss))
-    assert not verdict.proved
-    assert (verdict.lower, verdict.upper) == (-math.inf, math.inf)
+
+
+def test_a_question_beyond_the_checker_is_said_to_be(tmp_path: Path) -> None:
+    """Its slopes at infinity are not proved: on the whole space at a finite order."""
+    problem = asked(MARGIN)
+    whole = Support.whole(problem.support.lower.size)
+    cert = replace(certificate(MARGIN), support_lower=whole.lower, support_upper=whole.upper)
+    verdict = recheck(cert, replace(problem, support=whole))
+    assert (verdict.proved, verdict.lower, verdict.upper) == (False, -math.inf, math.inf)
+    assert "slopes at infinity" in verdict.reasons[0]
+    with pytest.raises(ProblemError, match="slopes at infinity.*leave --certificate out"):
+        verify(replace(problem, support=whole), certificate=True)
 
 
 @pytest.mark.parametrize("header", [b"{'descr': (", b"'''", b"(((", b"  x\n y\n"])

@@ -1,6 +1,6 @@
 """The checker: which bracket of V a certificate proves, whatever wrote it (docs/certificate.md).
 
-sum of mass * loss over the atoms  <=  V(radius)  <=  lam radius^p + sum_i w_i max_j U_ij        (margin)
+sum of mass * loss over the atoms  <=  V(radius)  <=  lam radius^p + sum_i w_i max_k U_ik        (losses made of pieces)
                                                   <=  the fractional knapsack on d_i >= lo_i      (zero-one)
 """
 
@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from wdaverify.certify.certificate import Certificate, checked
-from wdaverify.certify.exact import exact_dot, exact_error, margin_between
+from wdaverify.certify.exact import exact_dot
+from wdaverify.certify.lower import loss_between, value_of
 from wdaverify.certify.proof import MalformedProofError, Proof, Tree
-from wdaverify.certify.upper import distance_bounds, farthest, in_time, margin_bounds
+from wdaverify.certify.question import Question, named
+from wdaverify.certify.upper import Ints, distance_bounds, in_time, margin_bounds
 from wdaverify.digits import down_to, stated, up_to
 from wdaverify.given import instance, real
-from wdaverify.losses.registry import in_words, those
 from wdaverify.network.model import Array
-from wdaverify.problem import Norm, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_down, float_up
 
+_PLURAL = ("feature weights", "rows of the support", "integers of the support", "functionals")
 _TOLERANCE = 1e-6
 """By how much, relative to max(1, |V|), the proven bracket may be wider than the one claimed."""
 
@@ -57,7 +60,7 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
     if not reasons:
         late = {"lower": "", "upper": ""}
         try:
-            lower = _lower(certificate, problem, deadline)
+            lower = value_of(certificate.atoms, problem, deadline)
         except TimeoutError as error:
             late["lower"] = str(error)
         except MalformedProofError as error:
@@ -86,31 +89,47 @@ def _short(side: str, claimed: float, proven: float, late: str) -> str:
 
 def _beyond(problem: WdroProblem) -> list[str]:
     """What keeps a problem from being one that is checked here."""
-    if problem.cost.plain and problem.support.plain and problem.loss.rule.certified:
-        return []
-    losses = in_words(those(lambda rule: rule.certified), "or")
-    return [f"the problem is beyond what a certificate proves: order 1, l-inf or l1, {losses} on a box"]
+    why = uncertified(problem)
+    return [f"the problem is beyond what a certificate proves: {why}"] if why else []
+
+
+def uncertified(problem: WdroProblem) -> str:
+    """Why a question has no certificate, "" where it has one."""
+    rule, cost = problem.loss.rule, problem.cost
+    if rule.by_levels:
+        return f"the {rule.noun} is answered level by level on the word of MIP solvers, whose bounds nobody here can check"
+    if rule.by_pieces and not problem.support.bounded and math.isfinite(cost.order):
+        return (
+            f"the {rule.noun} on the whole space at order {cost.order:g} rests on slopes at infinity, of which no proof is kept; "
+            "a box (--support LO HI) or order inf has certificates"
+        )
+    return ""
 
 
 def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
     """What keeps the certificate from speaking of the problem at all."""
-    samples, support = problem.samples, problem.support
-    pairs = {
+    samples, support, cost = problem.samples, problem.support, problem.cost
+    here = named(problem)
+    pairs: dict[str, tuple[object, object]] = {
         "network": (certificate.network_sha256, problem.network.sha256),
-        "specification": (
-            certificate.specification_sha256,
-            None if problem.specification is None else problem.specification.sha256,
-        ),
+        "specification": (certificate.specification_sha256, here["specification_sha256"]),
         "samples": (certificate.samples_sha256, samples.sha256),
         "number of samples": (certificate.count, len(samples)),
         "radius": (certificate.radius, problem.radius),
-        "order": (certificate.order, problem.cost.order),
-        "norm": (certificate.norm, problem.cost.norm.value),
+        "order": (certificate.order, cost.order),
+        "norm": (certificate.norm, cost.norm.value),
         "loss": (certificate.loss, problem.loss.value),
         "number of neurons": (certificate.neurons, problem.network.canonical.neurons),
+        "label cost": (certificate.label_cost, cost.label_cost),
+        "feature weights": (certificate.weights_sha256, here["weights_sha256"]),
+        "rows of the support": (certificate.rows_sha256, here["rows_sha256"]),
+        "integers of the support": (certificate.integers_sha256, here["integers_sha256"]),
+        "functionals": (certificate.functionals_sha256, here["functionals_sha256"]),
     }
     out = [
         f"the {name} differs: {claimed} in the certificate, {found} here"
+        if name not in _PLURAL
+        else f"the {name} differ: {claimed} in the certificate, {found} here"
         for name, (claimed, found) in pairs.items()
         if claimed != found
     ]
@@ -119,49 +138,9 @@ def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
         out.append("the support differs")
     if not (math.isfinite(certificate.multiplier) and certificate.multiplier >= 0):
         out.append(f"the multiplier {certificate.multiplier} is no finite number >= 0")
+    elif math.isinf(cost.order) and certificate.multiplier:
+        out.append(f"the multiplier {certificate.multiplier} at order inf, where nothing has a price")
     return out
-
-
-def _lower(certificate: Certificate, problem: WdroProblem, deadline: float) -> float:
-    """The value of the atoms' distribution, in rationals, rounded down once.
-
-    Raises:
-        MalformedProofError: it is no distribution in the ball.
-        TimeoutError: the deadline has passed.
-    """
-    samples, support = problem.samples, problem.support
-    mass: defaultdict[int, Fraction] = defaultdict(Fraction)
-    cost, value = Fraction(0), Fraction(0)
-    for at, point in enumerate(certificate.atom_point):  # one by one: there may be as many as the file holds
-        in_time(deadline, "atoms")
-        sample, weight = int(certificate.atom_sample[at]), float(certificate.atom_weight[at])
-        if not 0 <= sample < len(samples):
-            raise MalformedProofError(f"an atom of sample {sample}, which does not exist")
-        if not (math.isfinite(weight) and weight > 0):
-            raise MalformedProofError(f"an atom of sample {sample} has weight {weight}")
-        if not ((point >= support.lower) & (point <= support.upper)).all():
-            raise MalformedProofError(f"an atom of sample {sample} lies outside the support")
-        mass[sample] += Fraction(weight)
-        cost += Fraction(weight) * _distance(problem, point, samples.x[sample]) ** problem.cost.power
-        value += Fraction(weight) * _loss(problem, point, int(samples.y[sample]))[0]
-    for i, weight in enumerate(samples.w.tolist()):
-        if mass[i] != Fraction(weight):
-            raise MalformedProofError(f"the atoms of sample {i} weigh {float(mass[i])!r}, not {weight!r}")
-    if cost > Fraction(problem.radius) ** problem.cost.power:
-        raise MalformedProofError(f"the atoms cost {float(cost)!r}, more than radius^p")
-    return float_down(value)
-
-
-def _distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
-    moved = [abs(Fraction(a) - Fraction(b)) for a, b in zip(x.tolist(), centre.tolist(), strict=True) if a != b]
-    return max(moved, default=Fraction(0)) if problem.cost.norm is Norm.INF else sum(moved, Fraction(0))
-
-
-def _loss(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, Fraction]:
-    """Bounds of the loss, equal wherever rationals are short."""
-    if problem.loss.rule.by_distances:
-        return (Fraction(int(exact_error(problem.network, x, label))),) * 2
-    return margin_between(problem.network, x, label)
 
 
 def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, str]:
@@ -175,7 +154,7 @@ def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> t
         samples, losses = problem.samples, list[Fraction]()
         for x, y in zip(samples.x, samples.y, strict=True):
             in_time(deadline, "samples")
-            losses.append(_loss(problem, x, int(y))[1])
+            losses.append(loss_between(problem, x, int(y))[1])
         return float_up(
             sum((Fraction(w) * v for w, v in zip(samples.w.tolist(), losses, strict=True)), Fraction(0))
         ), ""
@@ -187,20 +166,22 @@ def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> t
 
 
 def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, int]:
-    """``lam radius^p + sum_i w_i max_j U_ij``, and how many proofs were replayed.
+    """``lam radius^p + sum_i w_i max_k U_ik``, and how many proofs were replayed.
 
-    What there was no time to replay is bounded by the largest margin of its label and rival on the support.
+    What there was no time to replay is bounded by the largest value of its piece on the support.
     """
-    lam, proofs, samples = certificate.multiplier, certificate.proofs, problem.samples
-    items: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    lam, proofs, samples, question = certificate.multiplier, certificate.proofs, problem.samples, Question.of(problem)
+    pieces, floor = question.pieces, question.pieces.floor
+    items: defaultdict[int, list[int]] = defaultdict(list)
     for k, proof in enumerate(proofs):
-        items[proof.sample, proof.rival].append(k)
-    used = np.flatnonzero(samples.w > 0).tolist()
-    asked = [(i, j) for i in used for j in range(problem.network.n_outputs) if j != samples.y[i]]
-    for i, j in asked:
-        if (i, j) not in items:
-            raise MalformedProofError(f"there is no proof for sample {i}, rival {j}")
-    anywhere = {} if deadline == math.inf else _anywhere(problem, used, deadline)
+        items[question.piece(proof)].append(k)
+    used = np.flatnonzero(samples.w > 0)
+    asked = pieces.of_samples(used).reshape(-1)
+    for item in asked.tolist():
+        if item not in items:
+            label = "" if not pieces.moved[item] else f" under label {pieces.label[item]}"
+            raise MalformedProofError(f"there is no proof for sample {pieces.sample[item]}, rival {pieces.code[item]}{label}")
+    anywhere = {} if deadline == math.inf else _anywhere(question, used, deadline)
     here, done = margin_bounds(problem, proofs, np.full(len(proofs), lam), deadline)
     own = np.array([proof.multiplier for proof in proofs])
     elsewhere = np.flatnonzero(own != lam)
@@ -208,32 +189,39 @@ def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> tu
     there[elsewhere], again = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline)
     if again < elsewhere.size:  # replayed at one of its two multipliers
         done = min(done, int(elsewhere[again]))
-    best, reach = np.full(len(samples), -math.inf), farthest(problem)
-    for i, j in asked:
-        found = items[i, j]
-        bound = min(float(here[k]) for k in found)
+    raw = np.empty(asked.size)
+    for at, item in enumerate(asked.tolist()):
+        found = items[item]
         known = [(float(own[k]), float(there[k])) for k in found]
-        bound = min(bound, _beside(known, lam, float(reach[i])), _chord(known, lam))
+        most = float_up(Fraction(float(question.reach[pieces.sample[item]])) ** question.power)
+        raw[at] = min(min(float(here[k]) for k in found), _beside(known, lam, most), _chord(known, lam))
         if max(found) >= done:
-            bound = min(bound, anywhere.get((int(samples.y[i]), j), math.inf))
-        best[i] = max(best[i], bound)
-    if not (best[used] < math.inf).all():
+            raw[at] = min(raw[at], anywhere.get((int(pieces.label[item]), int(pieces.code[item])), math.inf))
+    each = np.maximum(pieces.whole(raw, asked, lam).reshape(used.size, -1).max(axis=1), floor)
+    if not (each < math.inf).all():
         return math.inf, done
-    if not np.isfinite(best[used]).all():
+    if not np.isfinite(each).all():
         raise MalformedProofError("a proof claims that no point of the support exists")
-    spent = Fraction(lam) * Fraction(problem.radius) ** problem.cost.power
-    return float_up(spent + exact_dot(samples.w[used].tolist(), best[used].tolist())), done
+    spent = Fraction(0)
+    if math.isfinite(problem.cost.order):
+        spent = Fraction(lam) * Fraction(problem.radius) ** problem.cost.power
+    return float_up(spent + exact_dot(samples.w[used].tolist(), each.tolist())), done
 
 
-def _anywhere(problem: WdroProblem, used: list[int], deadline: float) -> dict[tuple[int, int], float]:
-    """Upper bounds of ``z_j - z_y`` on the whole support by label and rival, as far as there is time."""
-    label, rivals = problem.samples.y, range(problem.network.n_outputs)
-    first = {int(label[i]): i for i in reversed(used)}
-    pairs = [(y, j) for y in first for j in rivals if j != y]
-    reach, neurons = farthest(problem), problem.network.canonical.neurons
-    trees = {y: (Tree.bare(0.0, float(reach[i]), neurons),) for y, i in first.items()}
-    bare = [Proof(first[y], j, 0.0, trees[y]) for y, j in pairs]
-    return dict(zip(pairs, margin_bounds(problem, bare, np.zeros(len(bare)), deadline)[0].tolist(), strict=True))
+def _anywhere(question: Question, used: Ints, deadline: float) -> dict[tuple[int, int], float]:
+    """Upper bounds of ``c_k . z`` by label and code on the whole support, where one ball holds it, as far as there is time."""
+    problem, pieces = question.problem, question.pieces
+    if problem.cost.weights is not None or not (problem.support.bounded and math.isfinite(problem.cost.order)):
+        return {}
+    first: dict[tuple[int, int], int] = {}
+    for item in pieces.of_samples(used).reshape(-1)[::-1].tolist():
+        first[int(pieces.label[item]), int(pieces.code[item])] = int(pieces.sample[item])
+    neurons = question.layout.neurons
+    bare = [
+        Proof(i, code, 0.0, (Tree.bare(0.0, float(question.reach[i]), neurons),), label)
+        for (label, code), i in first.items()
+    ]
+    return dict(zip(first, margin_bounds(problem, bare, np.zeros(len(bare)), deadline)[0].tolist(), strict=True))
 
 
 def _beside(points: list[tuple[float, float]], lam: float, reach: float) -> float:
@@ -241,7 +229,8 @@ def _beside(points: list[tuple[float, float]], lam: float, reach: float) -> floa
     best = math.inf
     for at, value in points:
         if at > lam and math.isfinite(value):
-            value = float_up(Fraction(value) + (Fraction(at) - Fraction(lam)) * Fraction(reach))
+            more = (Fraction(at) - Fraction(lam)) * Fraction(reach) if math.isfinite(reach) else None
+            value = math.inf if more is None else float_up(Fraction(value) + more)
         best = min(best, value)
     return best
 
@@ -260,21 +249,36 @@ def _chord(points: list[tuple[float, float]], lam: float) -> float:
 def _knapsack(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, int]:
     """The most mass that the radius moves to distance at least ``lo_i``: nearest samples first, the last one in part.
 
-    And how many proofs were replayed; what there was no time to replay is at distance 0.
+    And how many proofs were replayed; what there was no time to replay is at distance 0. At order inf all that may lie within the
+    radius moves; where labels do at a price, no error is farther than that.
     """
-    samples, classes = problem.samples, problem.network.n_outputs
-    values, done = distance_bounds(problem, certificate.proofs, deadline)
-    known = np.zeros((len(samples), classes))
-    known[np.arange(len(samples)), samples.y] = math.inf
-    for proof, value in zip(certificate.proofs, values.tolist(), strict=True):
-        known[proof.sample, proof.rival] = max(known[proof.sample, proof.rival], value)
-    nearest = known.min(axis=1)
-    left, moved = Fraction(problem.radius) ** problem.cost.power, Fraction(0)
-    for i in np.argsort(nearest, kind="stable").tolist():
-        weight = Fraction(float(samples.w[i]))
-        if math.isinf(nearest[i]) or not weight:
+    samples, cost = problem.samples, problem.cost
+    low, done = nearest(certificate.proofs, problem, deadline)
+    low = np.minimum(low, cost.label_cost)
+    weights = [Fraction(w) for w in samples.w.tolist()]
+    if math.isinf(cost.order):
+        return float_up(sum((w for w, d in zip(weights, low.tolist(), strict=True) if d <= problem.radius), Fraction(0))), done
+    left, moved = Fraction(problem.radius) ** cost.power, Fraction(0)
+    for i in np.argsort(low, kind="stable").tolist():
+        weight = weights[i]
+        if math.isinf(low[i]) or not weight:
             continue
-        price = weight * Fraction(float(nearest[i])) ** problem.cost.power
+        price = weight * Fraction(float(low[i])) ** cost.power
         share = Fraction(1) if price <= left else left / price
         moved, left = moved + share * weight, left - share * price
-    return float_up(min(moved, sum((Fraction(w) for w in samples.w.tolist()), Fraction(0)))), done
+    return float_up(min(moved, sum(weights, Fraction(0)))), done
+
+
+def nearest(proofs: Sequence[Proof], problem: WdroProblem, deadline: float) -> tuple[Array, int]:
+    """Lower bounds of the distances to errors, ``[N]``, 0 where a rival has no proof, and how many proofs were replayed.
+
+    Raises:
+        MalformedProofError: a proof is no proof.
+    """
+    question, count = Question.of(problem), len(problem.samples)
+    values, done = distance_bounds(problem, proofs, deadline)
+    known = np.zeros(len(question.pieces))
+    for proof, value in zip(proofs, values.tolist(), strict=True):
+        item = question.piece(proof)
+        known[item] = max(known[item], value)
+    return known.reshape(count, -1).min(axis=1), done

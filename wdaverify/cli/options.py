@@ -182,6 +182,9 @@ def expected(command: _Command) -> _Command:
 
 
 _READ = (
+    "label-cost",
+    "cost-weights",
+    "functionals",
     "spec",
     "support",
     "support-file",

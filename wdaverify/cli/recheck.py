@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from wdaverify.certify.checker import Verdict
 
 _OF_SAMPLES = (
+    "label_cost",
+    "cost_weights",
+    "functionals",
     "spec",
     "support",
     "support_file",
@@ -84,7 +87,8 @@ def recheck(
     from wdaverify.report.as_json import write
 
     if output is not None:
-        check_target("--output", output, (network_path, data_path, certificate_path, asked["support_file"]))
+        files = (asked[name] for name in ("support_file", "cost_weights", "functionals"))
+        check_target("--output", output, (network_path, data_path, certificate_path, *files))
     paths, memory = (network_path, data_path, certificate_path), bytes_of(memory_limit)
     replay = _unsat if data_path.lower().endswith((".vnnlib", ".vnnlib.gz")) else _bracket
     begun = time.perf_counter()

@@ -10,6 +10,7 @@ import numpy as np
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.checker import recheck
 from wdaverify.certify.proof import Proof
+from wdaverify.certify.question import layout_of, named
 from wdaverify.digits import width
 from wdaverify.wdro.result import Reason, Status, VerificationResult, Voucher
 
@@ -19,6 +20,7 @@ def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certi
     problem, atoms = result.problem, result.atoms
     samples, support = problem.samples, problem.support
     margin = problem.loss.rule.by_pieces and result.multiplier is not None
+    layout = layout_of(problem)
     return Certificate(
         network_sha256=problem.network.sha256,
         samples_sha256=samples.sha256,
@@ -26,7 +28,7 @@ def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certi
         clip=False,
         label_column=None,
         radius=problem.radius,
-        order=problem.cost.power,
+        order=problem.cost.order,
         norm=problem.cost.norm.value,
         loss=problem.loss.value,
         support_lower=support.lower,
@@ -38,8 +40,12 @@ def _certificate(result: VerificationResult, proofs: tuple[Proof, ...]) -> Certi
         atom_weight=np.array([atom.weight for atom in atoms], np.float64),
         atom_point=np.array([atom.point for atom in atoms], np.float64).reshape(len(atoms), -1),
         proofs=proofs,
-        neurons=problem.network.canonical.neurons,
-        specification_sha256=None if problem.specification is None else problem.specification.sha256,
+        neurons=layout.neurons,
+        rows=layout.rows,
+        margins=layout.margins,
+        label_cost=problem.cost.label_cost,
+        atom_label=np.array([atom.label for atom in atoms], np.int64) if problem.cost.moves_labels else None,
+        **named(problem),
     )
 
 
