@@ -131,7 +131,15 @@ def named(content: dict[str, bytes], form: object) -> dict[str, bytes]:
     """The file with another format in its meta data, and what they held in that of older ones."""
     meta = json.loads(np.load(io.BytesIO(content["meta.npy"])).tobytes()) | {"format": form}
     if form in (OLDEST, OLDER):
-        later = ("label_cost", "rows", "margins", "weights_sha256", "rows_sha256", "integers_sha256", "functionals_sha256")
+        later = (
+            "label_cost",
+            "rows",
+            "margins",
+            "weights_sha256",
+            "rows_sha256",
+            "integers_sha256",
+            "functionals_sha256",
+        )
         meta = {name: value for name, value in meta.items() if name not in later} | {"order": 1}
     return {**content, "meta.npy": npy(np.frombuffer(json.dumps(meta).encode(), np.uint8))}
 
@@ -175,7 +183,11 @@ def test_formats_and_arrays_that_do_not_go_together_are_refused(tmp_path: Path) 
     for missing in (NEW, CUTS, (*NEW, *CUTS)):
         refused(without(content, *missing), tmp_path, "lacks arrays")
     for name in (*NEW, *CUTS):
-        refused(without(content, name), tmp_path, "lacks arrays|no array" if name in (NEW[0], CUTS[0]) else f"no array '{name}'")
+        refused(
+            without(content, name),
+            tmp_path,
+            "lacks arrays|no array" if name in (NEW[0], CUTS[0]) else f"no array '{name}'",
+        )
     refused(named(without(content, *CUTS), OLDER) | without(content, *CUTS, "x"), tmp_path, "lacks arrays")
     for form in ("wdaverify certificate 4", "", None, 2, ["wdaverify certificate 2"]):
         refused(named(content, form), tmp_path, "its format is not")

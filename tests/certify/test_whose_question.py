@@ -294,7 +294,10 @@ FORGERIES = {
     "functionals_sha256": constants("0" * 64, ""),
     "rows": [Forged(lambda c: 1)],
     "margins": [Forged(lambda c: 1)],
-    "atom_label": [Forged(lambda c: np.ones(c.atom_sample.size, np.int64)), Forged(lambda c: np.full(c.atom_sample.size, 7))],
+    "atom_label": [
+        Forged(lambda c: np.ones(c.atom_sample.size, np.int64)),
+        Forged(lambda c: np.full(c.atom_sample.size, 7)),
+    ],
     "norm": constants("1", "2", "l-inf", ""),
     "loss": constants("zero-one", "hinge", "linear", ""),
     "support_lower": [

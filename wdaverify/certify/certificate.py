@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,6 +45,8 @@ MAX_TIGHTS = 2**22
 """The most nodes at which bounds are tightened."""
 MAX_META, MAX_TEXT = 2**16, 1000
 """The most bytes of the meta data, and characters of a text in it."""
+VALUE, CURVE, DISTANCES = "value", "curve", "distances"
+"""What a certificate is of: V at the radius, V at every radius up to it, or every sample's distance to an error."""
 _HASH = re.compile("[0-9a-f]{0,64}")
 _ACCEPTED = "a file written by --certificate"
 _ARRAYS = {
@@ -73,11 +75,16 @@ _ARRAYS = {
     "tree_forks": "<i8",
     "forks": "<f8",
     "atom_label": "<i8",
+    "atom_witness": "<i8",
+    "witness_radius": "<f8",
+    "claims": "<f8",
+    "lines": "<f8",
     "proof_label": "<i8",
 }
 _OF_TIGHTENING = ("tree_tights", "tight_level", "tight_rows", "tight_beta", "row_at", "row_weight", "row_slopes")
 _OF_CUTS = ("tree_forks", "forks")
-_SINCE_3 = (*_OF_CUTS, "atom_label", "proof_label")
+_OF_CLAIMS = ("atom_witness", "witness_radius", "claims", "lines")
+_SINCE_3 = (*_OF_CUTS, "atom_label", "proof_label", *_OF_CLAIMS)
 _OF_TREES = ("tree_near", "tree_far", "tree_nodes", "tree_vectors", "nodes", "vectors", *_OF_TIGHTENING, *_OF_CUTS)
 _META: dict[str, tuple[type, ...]] = {
     "network_sha256": (str,),
@@ -88,6 +95,7 @@ _META: dict[str, tuple[type, ...]] = {
     "norm": (str,),
     "loss": (str,),
     "neurons": (int,),
+    "of": (str,),
 }
 _HASHES = ("specification_sha256", "weights_sha256", "rows_sha256", "integers_sha256", "functionals_sha256")
 _LATER: dict[str, tuple[type, ...]] = dict.fromkeys(_HASHES, (str, type(None)))
@@ -106,6 +114,10 @@ class Certificate:
     ``multiplier`` is that of the dual (0 for zero-one); ``neurons`` is the number M of hidden neurons. ``specification_sha256`` is that of
     the specification's file, None for a loss without one; the other hashes are those of ``certify.question``. ``rows`` and ``margins``
     are how many of these a leaf has numbers of; ``atom_label [A]`` are the atoms' labels, None where all are their samples' own.
+
+    Of a curve or of distances ``claims [C, 3]`` are what is claimed: a radius, or the number of a sample, with a lower and an upper
+    bound. ``lines`` are the multipliers of a curve, and atoms belong to distributions ``atom_witness [A]``, each in the ball of a
+    ``witness_radius [W]``; the atoms of distances are errors.
     """
 
     network_sha256: str
@@ -136,6 +148,11 @@ class Certificate:
     rows: int = 0
     margins: int = 0
     atom_label: NDArray[np.int64] | None = None
+    of: str = VALUE
+    claims: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    lines: Array = field(default_factory=lambda: np.zeros(0))
+    witness_radius: Array = field(default_factory=lambda: np.zeros(0))
+    atom_witness: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def atoms(self) -> Atoms:
@@ -179,6 +196,14 @@ class Certificate:
             raise CertificateError("the atoms are atom_sample [A], atom_weight [A] and atom_point [A, n]")
         if self.atom_label is not None and self.atom_label.shape != atoms:
             raise CertificateError("the labels of the atoms are atom_label [A]")
+        for name in ("claims", "lines", "witness_radius"):
+            held = getattr(self, name)
+            if not (isinstance(held, np.ndarray) and held.dtype == np.float64):
+                settle(self, **{name: array(name, held, CertificateError, infinite=True)})
+        if self.claims.ndim != 2 or self.claims.shape[1] != 3 or self.lines.ndim != 1 or self.witness_radius.ndim != 1:
+            raise CertificateError("the claims are claims [C, 3], lines [L] and witness_radius [W]")
+        if not (isinstance(self.atom_witness, np.ndarray) and self.atom_witness.dtype == np.int64):
+            settle(self, atom_witness=integers("atom_witness", self.atom_witness, CertificateError))
         if not isinstance(self.proofs, tuple) or not all(isinstance(proof, Proof) for proof in self.proofs):
             raise CertificateError("the proofs are a tuple of those that a run with certificate=True keeps")
 
@@ -273,8 +298,8 @@ def _arrays(stream: BinaryIO, names: Iterable[str], most: int = MAX_BYTES) -> di
     with ArrayArchive(stream, most, width=1) as archive:
         if "tree_clips" in archive.names:
             raise UnreadableError("it is a certificate of unsat (check --certificate), which goes with a specification")
-        missing = () if _OF_TIGHTENING[0] in archive.names else _OF_TIGHTENING
-        missing += () if _OF_CUTS[0] in archive.names else _SINCE_3
+        late = ((_OF_TIGHTENING[0], _OF_TIGHTENING), (_OF_CUTS[0], _SINCE_3))
+        missing = {name for first, names in late if first not in archive.names for name in names}
         return {name: archive.read(name, _ARRAYS[name]) for name in names if name not in missing}
 
 
@@ -295,6 +320,7 @@ def _packed(certificate: Certificate) -> dict[str, Any]:
         "proof_multiplier": [proof.multiplier for proof in certificate.proofs],
         "proof_trees": [len(proof.trees) for proof in certificate.proofs],
         "proof_label": [proof.label for proof in certificate.proofs],
+        **{name: getattr(certificate, name) for name in _OF_CLAIMS},
         "atom_label": np.full(certificate.atom_sample.size, OWN)
         if certificate.atom_label is None
         else certificate.atom_label,
@@ -360,7 +386,7 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
     if (form != _OLDEST) != (_OF_TIGHTENING[0] in arrays) or (form == _FORMAT) != (_OF_CUTS[0] in arrays):
         raise ValueError(f"it lacks arrays of {form!r}, or has too many")
     if form != _FORMAT:
-        meta |= {"order": _old_order(meta.get("order")), "label_cost": "inf", **dict.fromkeys(_COUNTS, 0)}
+        meta |= {"of": VALUE, "order": _old_order(meta.get("order")), "label_cost": "inf", **dict.fromkeys(_COUNTS, 0)}
     meta = {**dict.fromkeys(_LATER), **meta}
     for name, kinds in (*_META.items(), *_LATER.items(), *((name, (int,)) for name in _COUNTS)):
         if not isinstance(meta[name], kinds) or (isinstance(meta[name], bool) and bool not in kinds):
@@ -388,6 +414,9 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
         _shaped("atom_label", label, arrays["atom_sample"].shape)
         label = None if (label == OWN).all() else label
     layout = Layout(meta["neurons"], meta["rows"], meta["margins"])
+    if meta["of"] not in (VALUE, CURVE, DISTANCES) or np.isnan(arrays.get("claims", np.zeros(1))).any():
+        raise ValueError(f"it is of {shown(repr(meta['of']), 60)}, or a claim is NaN")
+    fields |= {name: arrays[name] for name in _OF_CLAIMS if name in arrays}
     return Certificate(
         **fields,
         support_lower=support[0],

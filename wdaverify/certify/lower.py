@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -53,13 +53,23 @@ class Atoms:
             if not (np.isfinite(point).all() and problem.support.contains(point[None, :])[0]):
                 raise MalformedProofError(f"an atom of sample {sample} lies outside the support")
             label = int(samples.y[sample]) if self.label is None else int(self.label[at])
-            if label != samples.y[sample] and not (problem.cost.moves_labels and 0 <= label < problem.network.n_outputs):
+            if label != samples.y[sample] and not (
+                problem.cost.moves_labels and 0 <= label < problem.network.n_outputs
+            ):
                 raise MalformedProofError(f"an atom of sample {sample} has the label {label}")
             yield sample, weight, point, label
 
 
-def value_of(atoms: Atoms, problem: WdroProblem, deadline: float) -> float:
-    """The value of the atoms' distribution, in rationals, rounded down once.
+def value_of(
+    atoms: Atoms,
+    problem: WdroProblem,
+    deadline: float,
+    radius: float | None = None,
+    clean: Sequence[Fraction] = (),
+) -> float:
+    """The value of the atoms' distribution, in rationals, rounded down once; in a ball of another radius than the problem's, if given.
+
+    With a radius given, what no atom of a sample weighs stays where it is, and is worth ``clean [N]``.
 
     Raises:
         MalformedProofError: it is no distribution in the ball.
@@ -77,9 +87,13 @@ def value_of(atoms: Atoms, problem: WdroProblem, deadline: float) -> float:
             spent = max(spent, moved)
         value += Fraction(weight) * loss_between(problem, point, label)[0]
     for i, weight in enumerate(samples.w.tolist()):
-        if mass[i] != Fraction(weight):
+        rest = Fraction(weight) - mass[i]
+        if rest < 0 or (rest and radius is None):
             raise MalformedProofError(f"the atoms of sample {i} weigh {float(mass[i])!r}, not {weight!r}")
-    if spent > (Fraction(problem.radius) ** cost.power if math.isfinite(cost.order) else Fraction(problem.radius)):
+        if rest:
+            value += rest * clean[i]
+    most = Fraction(problem.radius if radius is None else radius)
+    if spent > (most**cost.power if math.isfinite(cost.order) else most):
         raise MalformedProofError(f"the atoms cost {float_up(spent)!r}, more than radius^p")
     return float_down(value)
 
@@ -94,11 +108,9 @@ def price(problem: WdroProblem, x: Array, centre: Array, *, moves_label: bool) -
     out = distance(problem, x, centre)
     if not math.isfinite(cost.order):
         return max(out, Fraction(cost.label_cost)) if moves_label else out
-    if cost.norm is Norm.TWO and cost.power == 2:
-        out = sum((m * m for m in _moves(problem, x, centre)), Fraction(0))
-    else:
-        out = out**cost.power
-    return out + Fraction(cost.label_cost) ** cost.power if moves_label else out
+    exact = cost.norm is Norm.TWO and cost.power == 2
+    paid = sum((m * m for m in _moves(problem, x, centre)), Fraction(0)) if exact else out**cost.power
+    return paid + Fraction(cost.label_cost) ** cost.power if moves_label else paid
 
 
 def distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:

@@ -312,7 +312,10 @@ def _parts(question: Question, shells: Shells, cuts: Sequence[tuple[Cut, ...]]) 
             raise MalformedProofError("a feature is cut that is no integer, or a margin that is none")
     if support.integer is None:
         return shells
-    within = np.maximum(support.lower, shells.centre - shells.down), np.minimum(support.upper, shells.centre + shells.up)
+    within = (
+        np.maximum(support.lower, shells.centre - shells.down),
+        np.minimum(support.upper, shells.centre + shells.up),
+    )
     lower = np.where(integer, np.ceil(within[0]), support.lower)
     upper = np.where(integer, np.floor(within[1]), support.upper)
     for k, some in enumerate(cuts):

@@ -95,7 +95,11 @@ def _check_family(certificate: Certificate, path: str) -> None:
     """Refuse what no checker here knows."""
     stated = (certificate.norm, certificate.loss, certificate.order)
     losses = those(lambda rule: rule.certified)
-    if certificate.norm not in ("inf", "1", "2") or certificate.loss not in losses or certificate.order not in (1, 2, math.inf):
+    if (
+        certificate.norm not in ("inf", "1", "2")
+        or certificate.loss not in losses
+        or certificate.order not in (1, 2, math.inf)
+    ):
         raise CertificateError(
             f"the certificate states norm, loss and order {stated}: norm inf, 1 or 2, {in_words(losses, 'or')}, and order 1, 2 or inf "
             "are accepted"
@@ -180,7 +184,11 @@ def _of_box(certificate: Certificate, box: Support, support: Support, path: str)
     said = f"distributions on {box_text(low, high)} instead of {box_text(support.lower, support.upper)}{less}"
     if any(cut):
         sides = f"lower = {low.tolist()} and upper = {high.tolist()}" if low.size <= _SPELLED else "the box it states"
-        return [_Departure(said, ("--support-file", "box.toml"), f"where box.toml says {sides} beside its rows and integers")]
+        return [
+            _Departure(
+                said, ("--support-file", "box.toml"), f"where box.toml says {sides} beside its rows and integers"
+            )
+        ]
     if not box.bounded:
         return [_Departure(said, ("--support", "none"))]
     if (low == low[0]).all() and (high == high[0]).all():

@@ -204,6 +204,8 @@ def engine(gap: str = "Stop at this absolute gap.") -> Callable[[_Command], _Com
     return _all(_solver, how, _jobs)
 
 
+proof = click.option("--certificate", metavar="FILE.cert", help="Prove it, and write there what recheck needs.")
+
 solving = _all(
     engine(),
     click.option("--threshold", type=number(), metavar="T", help="Stop as soon as the bracket decides V <= T."),
