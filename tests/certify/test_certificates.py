@@ -493,7 +493,7 @@ def test_a_question_beyond_the_checker_is_said_to_be(tmp_path: Path) -> None:
     verdict = recheck(cert, replace(problem, support=whole))
     assert (verdict.proved, verdict.lower, verdict.upper) == (False, -math.inf, math.inf)
     assert "slopes at infinity" in verdict.reasons[0]
-    with pytest.raises(ProblemError, match="slopes at infinity.*leave --certificate out"):
+    with pytest.raises(ProblemError, match=r"slopes at infinity.*leave --certificate out"):
         verify(replace(problem, support=whole), certificate=True)
 
 

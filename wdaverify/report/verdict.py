@@ -6,9 +6,11 @@ themselves.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.certificate import CURVE, DISTANCES, VALUE, Certificate
 from wdaverify.certify.checker import Verdict
 from wdaverify.certify.question import named
 from wdaverify.digits import at_most, down, places, stated, up
@@ -18,6 +20,7 @@ from wdaverify.reading import Column, Reading
 from wdaverify.report.as_json import Json, number, question_json
 from wdaverify.report.box import box_text
 from wdaverify.report.summary import rows
+from wdaverify.rounding import widths_up
 from wdaverify.untrusted import shown
 
 VERDICT_SCHEMA = "wdaverify/verdict/1"
@@ -37,22 +40,39 @@ def verdict_summary(
         answer = "not decided: the time limit was reached; what follows is all that was proven"
     table = [
         ("verdict", answer),
-        ("theorem", _theorem(problem)),
+        ("theorem", _theorem(certificate, problem)),
         ("samples", _samples(problem, reading)),
         ("network", f"{shown(problem.network.name)}, sha256 {problem.network.sha256}"),
         *_specification(problem),
         *_named(problem),
         *(("", f"of it: {notice}") for notice in problem.network.notices),
-        ("lower", f"{down(verdict.lower, digits)}   proven"),
-        ("upper", f"{up(verdict.upper, digits)}   proven"),
-        ("claimed", f"[{stated(certificate.lower)}, {stated(certificate.upper)}]"),
+        *_proven(certificate, verdict, digits),
         ("certificate", f"{size / 1e6:.3g} MB, {len(proofs)} proofs, {leaves} leaves"),
         ("time", f"{seconds:.2f} s"),
     ]
     return rows(table)
 
 
-def _theorem(problem: WdroProblem) -> str:
+def _proven(certificate: Certificate, verdict: Verdict, digits: int) -> list[tuple[str, str]]:
+    """What was proven, beside what was claimed; of distances and curves the first few and the widest."""
+    if certificate.of == VALUE:
+        return [
+            ("lower", f"{down(verdict.lower, digits)}   proven"),
+            ("upper", f"{up(verdict.upper, digits)}   proven"),
+            ("claimed", f"[{stated(certificate.lower)}, {stated(certificate.upper)}]"),
+        ]
+    if not len(verdict.claims):
+        return [("proven", "nothing")]
+    at, low, high = verdict.claims.T
+    width = widths_up(low, high)
+    shown = sorted({*range(min(_FEW, at.size)), int(width.argmax()), at.size - 1})
+    name = "at radius" if certificate.of == CURVE else "sample"
+    out = [(f"{name} {stated(at[k])}", f"[{stated(low[k])}, {stated(high[k])}]   proven") for k in shown]
+    what = "radii" if certificate.of == CURVE else "samples"
+    return [*out, ("widest", f"{stated(width.max())}, of {at.size} {what} (all are in the JSON of --output)")]
+
+
+def _theorem(certificate: Certificate, problem: WdroProblem) -> str:
     norm = problem.cost.norm.short
     box = box_text(problem.support.lower, problem.support.upper)
     if "..." in box:
@@ -65,9 +85,19 @@ def _theorem(problem: WdroProblem) -> str:
     if cost.moves_labels:
         labels = f", labels move at {stated(cost.label_cost)}"
     weighted = ", weighted as below" if cost.weights is not None else ""
+    if certificate.of == DISTANCES:
+        error = "an error (a tie is one)" if problem.specification is None else "a violation of the specification"
+        return (
+            f"for each sample, lower <= d <= upper, d the least distance ({norm} cost{weighted}) from it to {error} in {box}, for the "
+            "network below"
+        )
+    radius = stated(problem.radius)
+    if certificate.of == CURVE:
+        between = "straight lines in r^p between them" if math.isfinite(cost.order) else "steps from each to the next"
+        radius = f"r, at every radius r below and, by {between}, at every other from 0 to {radius}"
     return (
         f"lower <= sup {what} <= upper over all Q on {box} with W{cost.order}(Q, P) <= "
-        f"{stated(problem.radius)} ({norm} cost{weighted}{labels}), P the samples below, for the network below"
+        f"{radius} ({norm} cost{weighted}{labels}), P the samples below, for the network below"
     )
 
 
@@ -156,6 +186,10 @@ def verdict_json(
         "network_sha256": problem.network.sha256,
         "network_notices": list(problem.network.notices),
         "samples_sha256": samples.sha256,
+        "of": certificate.of,
+        "claims": [
+            {"at": number(at), "lower": number(low), "upper": number(high)} for at, low, high in verdict.claims.tolist()
+        ],
         "proofs": len(certificate.proofs),
         "seconds": number(seconds),
     }
