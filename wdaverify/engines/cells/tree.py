@@ -67,10 +67,10 @@ class Node:
     ``bound`` is the LP's value (of the minimisation), a promise until the row is evaluated; ``row`` is margin, cost,
     nu ``[M]``, then rho ``[r]`` and gamma ``[J]`` with log sigma where the question has them (None: by rule); ``spare`` is
     its parent's, which holds of it too. ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
-    ``box [2, g]`` are bounds of the integer features, ``span [2, J]`` of the margins of a cross-entropy.
-    ``forked`` is where
-    to cut one of these next, if not a phase, and ``cut`` where its sides are; ``settled`` that its LP was solved to its end; ``stale`` that it was not
-    solved here;    ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons from the node downwards; ``bounds [2, M]``
+    ``box [2, g]`` are bounds of the integer features, ``span [2, J]`` of the margins of a cross-entropy. ``forked`` is where
+    to cut one of these next, if not a phase, and ``cut`` where its sides are; ``settled`` that its LP was solved to its end;
+    ``stale`` that it was not solved here; ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons
+    from the node downwards; ``bounds [2, M]``
     are those at a leaf, None where they are its shell's.
     """
 
