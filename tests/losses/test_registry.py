@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -178,7 +177,7 @@ def test_the_command_line_takes_them_all() -> None:
 
 def test_schemas_list_them_all() -> None:
     """And the files beside the reports list none, so that there is one list."""
-    proved = [loss for loss in those(lambda rule: rule.certified)]
+    proved = list(those(lambda rule: rule.certified))
     wanted = {"verdict": proved} | {kind: list(Loss) for kind in ("verification", "attack", "curve", "compare")}
     for kind, losses in wanted.items():
         assert as_json.schema(kind)["properties"]["loss"] == {"enum": losses}
