@@ -145,7 +145,7 @@ class Tree:
             elif node == FORKED:
                 if forks == len(self.forks):
                     raise MalformedProofError(f"{forks} cuts for more nodes")
-                for cut in reversed(_sides(self.forks[forks])):
+                for cut in reversed(sides_of(self.forks[forks])):
                     waiting.append((phases, place, (*cuts, cut)))
                 forks += 1
             elif node == BARE:
@@ -171,7 +171,7 @@ class Tree:
             yield from self.nodes[first : first + _PIECE].tolist()
 
 
-def _sides(fork: Array) -> tuple[Cut, Cut]:
+def sides_of(fork: Array) -> tuple[Cut, Cut]:
     """The two sides of a cut, which leave nothing out.
 
     Raises:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +54,8 @@ def margin_bounds(
                 f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
             )
     out, done = np.array([max((tree.level for tree in proof.trees), default=-math.inf) for proof in proofs]), 0
-    for leaves, next_leaf in _batches(question, proofs, multipliers, deadline):
-        margin, cost = leaves.claims(bare=(1.0, 1.0))
-        top = leaves.evaluate(margin, cost * multipliers[leaves.proof])
-        value = np.where((margin == 1) & (cost == 1), top, math.inf)
-        value = np.where((margin == 0) & (cost == 0) & (top < 0), -math.inf, value)
-        np.maximum.at(out, leaves.proof, value)
+    for leaves, next_leaf in batches(question, proofs, every(proofs, question.layout), multipliers, deadline):
+        np.maximum.at(out, leaves.proof, leaves.highest(multipliers))
         done = len(proofs) if next_leaf is None else next_leaf.proof
     out[done:] = math.inf
     return out, done
@@ -78,15 +74,8 @@ def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: flo
     ends = np.array([_covered(question, proof) for proof in proofs])
     out = np.array([math.inf if end >= question.reach[p.sample] else end for p, end in zip(proofs, ends, strict=True)])
     done, near = 0, 0.0
-    for leaves, next_leaf in _batches(question, proofs, None, deadline):
-        margin, cost = leaves.claims(bare=(1.0, 0.0))
-        sound = margin >= 0
-        top = leaves.evaluate(np.maximum(margin, 0.0), cost)
-        value = np.where(cost == 1, np.maximum(-top, leaves.near), leaves.near)
-        value = np.where((cost == 0) & (top < 0), math.inf, value)
-        value = np.where(sound, value, leaves.near)
-        value = np.where(value > leaves.far, math.inf, value)  # an error of the leaf lies no farther than the leaf
-        np.minimum.at(out, leaves.proof, value)
+    for leaves, next_leaf in batches(question, proofs, every(proofs, question.layout), None, deadline):
+        np.minimum.at(out, leaves.proof, leaves.nearest())
         done, near = (len(proofs), 0.0) if next_leaf is None else (next_leaf.proof, next_leaf.tree.near)
     out[done : done + 1] = np.minimum(out[done : done + 1], near)  # an error beyond its shells so far is no nearer
     out[done + 1 :] = 0.0
@@ -106,10 +95,10 @@ def _covered(question: Question, proof: Proof) -> float:
     return end
 
 
-def _batches(
-    question: Question, proofs: Sequence[Proof], multipliers: Array | None, deadline: float
-) -> Iterator[tuple[_Leaves, _Leaf | None]]:
-    """Leaves of all proofs in order until the deadline, so many at a time that memory depends on the network alone.
+def batches(
+    question: Question, proofs: Sequence[Proof], leaves: Iterable[Leaf], multipliers: Array | None, deadline: float
+) -> Iterator[tuple[Leaves, Leaf | None]]:
+    """Leaves of proofs in their order until the deadline, so many at a time that memory depends on the network alone.
 
     With each batch goes the leaf that follows it, None at the end. There are no multipliers for distances.
 
@@ -122,20 +111,20 @@ def _batches(
     most_leaves = max(1, min(_BATCH, _NUMBERS // width, _PRODUCTS // (weights + 1)))
     most_shells = max(1, _PRODUCTS // (backward.neurons * weights + 1))
     pieces = np.array([question.piece(proof) for proof in proofs], np.int64)
-    batch: list[_Leaf] = []
+    batch: list[Leaf] = []
     shells: set[tuple[int, float, float]] = set()
     try:
-        for leaf in _every(proofs, question.layout):
+        for leaf in leaves:
             shell = leaf.shell(proofs)
             if len(batch) == most_leaves or (len(shells) == most_shells and shell not in shells):
                 in_time(deadline, "proofs")
-                yield _Leaves.of(question, proofs, pieces, batch, multipliers, deadline), leaf
+                yield Leaves.of(question, proofs, pieces, batch, multipliers, deadline), leaf
                 batch, shells = [], set()
             batch.append(leaf)
             shells.add(shell)
         if batch:
             in_time(deadline, "proofs")
-            yield _Leaves.of(question, proofs, pieces, batch, multipliers, deadline), None
+            yield Leaves.of(question, proofs, pieces, batch, multipliers, deadline), None
     except TimeoutError:
         return
 
@@ -151,7 +140,7 @@ def in_time(deadline: float, what: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Leaf:
+class Leaf:
     """One leaf: the number of its proof, its shell's tree, phases ``[M]``, row of the tree's vectors (-1: none), place and cuts."""
 
     proof: int
@@ -166,7 +155,12 @@ class _Leaf:
         return proofs[self.proof].sample, self.tree.near, self.tree.far
 
 
-def _every(proofs: Sequence[Proof], layout: Layout) -> Iterator[_Leaf]:
+def every(proofs: Sequence[Proof], layout: Layout) -> Iterator[Leaf]:
+    """The leaves of all proofs, in order.
+
+    Raises:
+        MalformedProofError: a tree that is none.
+    """
     for k, proof in enumerate(proofs):
         for tree in proof.trees:
             if tree.vectors.ndim != 2 or (len(tree.vectors) and not layout.fits(tree.vectors)):
@@ -174,11 +168,11 @@ def _every(proofs: Sequence[Proof], layout: Layout) -> Iterator[_Leaf]:
             if layout.margins and tree.tights:
                 raise MalformedProofError("no rows tighten bounds for a cross-entropy")
             for phases, row, place, cuts in tree.leaves(layout.neurons):
-                yield _Leaf(k, tree, phases, row, place, cuts)
+                yield Leaf(k, tree, phases, row, place, cuts)
 
 
 @dataclass(frozen=True, eq=False)
-class _Leaves:
+class Leaves:
     """Some leaves, ``[L]``: of each the proof, piece, shell, part of the shell that its cuts leave, near, far, phases and bounds.
 
     ``rows`` are those of written leaves, zeros where none is written; ``span [L, 2, J]`` bounds the margins of a cross-entropy.
@@ -202,10 +196,10 @@ class _Leaves:
         question: Question,
         proofs: Sequence[Proof],
         pieces: Ints,
-        batch: Sequence[_Leaf],
+        batch: Sequence[Leaf],
         multipliers: Array | None,
         deadline: float,
-    ) -> _Leaves:
+    ) -> Leaves:
         """A batch with the shells that it needs.
 
         Raises:
@@ -246,6 +240,23 @@ class _Leaves:
             np.array([leaf.row >= 0 for leaf in batch], np.bool_),
             _spans(backward, functional, shells.take(place), bounds, cuts) if question.layout.margins else None,
         )
+
+    def highest(self, multipliers: Array) -> Array:
+        """Upper bounds ``[L]`` of ``phi_ik`` at the multipliers ``[P]`` of the proofs; -inf where a leaf is shown to be empty."""
+        margin, cost = self.claims(bare=(1.0, 1.0))
+        top = self.evaluate(margin, cost * multipliers[self.proof])
+        value = np.where((margin == 1) & (cost == 1), top, math.inf)
+        return np.where((margin == 0) & (cost == 0) & (top < 0), -math.inf, value)
+
+    def nearest(self) -> Array:
+        """Lower bounds ``[L]`` of the distances to errors; inf where a leaf is shown to have none."""
+        margin, cost = self.claims(bare=(1.0, 0.0))
+        sound = margin >= 0
+        top = self.evaluate(np.maximum(margin, 0.0), cost)
+        value = np.where(cost == 1, np.maximum(-top, self.near), self.near)
+        value = np.where((cost == 0) & (top < 0), math.inf, value)
+        value = np.where(sound, value, self.near)
+        return np.where(value > self.far, math.inf, value)  # an error of the leaf lies no farther than the leaf
 
     def claims(self, bare: tuple[float, float]) -> tuple[Array, Array]:
         """The weights of margin and cost of every leaf, ``[L]`` each; ``bare`` are those of leaves without a row."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -46,9 +47,38 @@ def upper_of(certificate: Certificate, problem: WdroProblem, deadline: float) ->
 
 
 def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, int]:
-    """``lam radius^p + sum_i w_i max_k U_ik``, and how many proofs were replayed.
+    """``lam radius^p + sum_i w_i max_k U_ik``, and how many proofs were replayed."""
+    lam, priced = certificate.multiplier, pieces_of(certificate, problem, deadline)
+    used = np.flatnonzero(problem.samples.w > 0)
+    total = _total(Question.of(problem), used, priced.raw, lam)
+    if total == math.inf:
+        return math.inf, priced.done
+    spent = Fraction(0)
+    if math.isfinite(problem.cost.order):
+        spent = Fraction(lam) * Fraction(problem.radius) ** problem.cost.power
+    return float_up(spent + Fraction(total)), priced.done
+
+
+@dataclass(frozen=True, eq=False)
+class Priced:
+    """Upper bounds ``raw [B]`` of ``phi_ik`` at the multiplier, of the pieces ``[B]`` of all samples with weight.
+
+    And what each proof proves there itself, ``here [P]``, and how many were replayed, the first ones.
+    """
+
+    pieces: Ints
+    raw: Array
+    here: Array
+    done: int
+
+
+def pieces_of(certificate: Certificate, problem: WdroProblem, deadline: float) -> Priced:
+    """What the proofs say of every piece at the certificate's multiplier.
 
     What there was no time to replay is bounded by the largest value of its piece on the support.
+
+    Raises:
+        MalformedProofError: a proof is no proof, or there is none.
     """
     lam, proofs, samples, question = certificate.multiplier, certificate.proofs, problem.samples, Question.of(problem)
     pieces = question.pieces
@@ -79,13 +109,7 @@ def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> tu
         raw[at] = min(*(float(here[k]) for k in found), _beside(known, lam, most), _chord(known, lam))
         if max(found) >= done:
             raw[at] = min(raw[at], anywhere.get((int(pieces.label[item]), int(pieces.code[item])), math.inf))
-    total = _total(question, used, raw, lam)
-    if total == math.inf:
-        return math.inf, done
-    spent = Fraction(0)
-    if math.isfinite(problem.cost.order):
-        spent = Fraction(lam) * Fraction(problem.radius) ** problem.cost.power
-    return float_up(spent + Fraction(total)), done
+    return Priced(asked, raw, here, done)
 
 
 def heights(proofs: Sequence[Proof], problem: WdroProblem, multipliers: Array, deadline: float) -> tuple[Array, str]:

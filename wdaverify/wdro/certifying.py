@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from wdaverify.certify.question import layout_of, named
 from wdaverify.digits import width
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
+from wdaverify.wdro.minimal import minimal
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.result import Reason, SampleBracket, Status, VerificationResult, Voucher
 from wdaverify.witness.evaluate import Atom, Witness
@@ -23,6 +25,9 @@ _PROOF_SHARE = 0.9
 """The share of the gap that the search may leave where a checker comes after it: proofs hold to rounding."""
 _SEARCH_SHARE = 0.8
 """The share of a time limit after which the search ends where the checker's replay comes after it."""
+
+_MINIMAL_SHARE = 0.3
+"""The share of what is left of it that making the certificate smaller may take."""
 
 
 def for_a_checker(options: Options) -> Options:
@@ -85,7 +90,9 @@ def proven(result: VerificationResult, proofs: tuple[Proof, ...], deadline: floa
     Where nothing is proven of a bound, or less because the deadline (``time.monotonic``) ended the replay, the bound stays with its
     voucher, and the certificate claims nothing of it.
     """
-    certificate = _certificate(result, proofs)
+    now = time.monotonic()
+    until = now + _MINIMAL_SHARE * (deadline - now) if math.isfinite(deadline) else math.inf
+    certificate = minimal(_certificate(result, proofs), result.problem, until)
     verdict = recheck(certificate, result.problem, deadline)
     proven_upper = math.inf if verdict.unproven and verdict.upper > result.upper else verdict.upper
     lower = verdict.lower if math.isfinite(verdict.lower) else result.lower
