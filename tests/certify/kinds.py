@@ -111,7 +111,7 @@ def made(command: str, asked: WdroProblem) -> tuple[WdroProblem, Certificate, An
     if command == "verify":
         result = verify(asked, certificate=True, gap=gap)
     elif command == "curve":
-        result = curve(asked, certificate=True, gap=max(gap, 1e-5))
+        result = curve(asked, certificate=True, gap=max(gap, 1e-3 if asked.cost.order == 2 else 1e-5))
     else:
         result = distances(asked, certificate=True, gap=gap)
     assert result.certificate is not None

@@ -16,7 +16,7 @@ from certify.kinds import FAMILY, problem
 from problems import hand_solved
 
 from wdaverify import Certificate, WdroProblem, load_network, recheck, verify
-from wdaverify.certify.proof import Proof, Tree
+from wdaverify.certify.proof import BARE, FORKED, Proof, Tree
 from wdaverify.problem import GroundCost, Loss, Norm, Support
 from wdaverify.samples import make_samples
 from wdaverify.wdro import certifying
@@ -101,13 +101,12 @@ def test_shells_that_end_within_the_support_prove_nothing(far: float, tmp_path: 
 
 def with_fork(cert: Certificate, fork: Any) -> Certificate:
     """Each tree's root is cut, with nothing in the middle."""
-    trees = (
-        lambda proof: tuple(  # noqa: E731
-            Tree(t.near, t.far, np.array([-4, -1, -1], np.int32), t.vectors[:0], (), np.array([fork], np.float64))
-            for t in proof.trees
-        )
-    )
-    return replace(cert, proofs=tuple(replace(proof, trees=trees(proof)) for proof in cert.proofs))
+    nodes, cuts = np.array([FORKED, BARE, BARE], np.int32), np.array([fork], np.float64)
+
+    def forked(proof: Proof) -> Proof:
+        return replace(proof, trees=tuple(Tree(t.near, t.far, nodes, t.vectors[:0], (), cuts) for t in proof.trees))
+
+    return replace(cert, proofs=tuple(map(forked, cert.proofs)))
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ from wdaverify import Certificate, CertificateError, WdroProblem, read_certifica
 from wdaverify.certify.checker import Verdict
 from wdaverify.certify.proof import BARE, FORKED, TIGHTENED, WRITTEN, Proof, Tree
 
+WHOLE = ("whole space, order inf", "whole space, zero-one", "whole space, finite orders")
 KINDS = [
-    *((kind, "verify") for kind in (*FAMILY, "specification", "whole space, order inf", "whole space, zero-one")),
+    *((kind, "verify") for kind in (*FAMILY, "specification", *WHOLE)),
     *(
         (kind, "curve")
         for kind in ("margin, order 1", "order 2", "zero-one", "zero-one, order inf", "labels at a price")
@@ -209,6 +210,23 @@ def tightened(rng: np.random.Generator, tree: Tree) -> Tree:
     return replace(tree, tights=tuple(tights))
 
 
+def far(rng: np.random.Generator, slopes: tuple[Proof, ...]) -> tuple[Proof, ...]:
+    """Slopes at infinity of another functional, without a tree, or of other numbers."""
+    if not slopes:
+        return slopes
+    out, k = list(slopes), int(rng.integers(len(slopes)))
+    match int(rng.integers(4)):
+        case 0:
+            del out[k]
+        case 1:
+            out[k] = replace(out[k], rival=int(rng.integers(-1, 4)))
+        case 2:
+            out[k] = replace(out[k], trees=tuple(cut_short(rng, tree) for tree in out[k].trees))
+        case _:
+            out[k] = replace(out[k], trees=tuple(weighed(rng, tree) for tree in out[k].trees))
+    return tuple(out)
+
+
 MUTATIONS: list[Callable[[np.random.Generator, Certificate], Certificate]] = [
     lambda rng, cert: in_a_tree(rng, cert, lambda tree: cut_short(rng, tree)),
     lambda rng, cert: in_a_tree(rng, cert, lambda tree: weighed(rng, tree)),
@@ -225,6 +243,7 @@ MUTATIONS: list[Callable[[np.random.Generator, Certificate], Certificate]] = [
     lambda rng, cert: replace(
         cert, **{name: odd(rng, getattr(cert, name)) for name in [str(rng.choice(["claims", "lines"]))]}
     ),
+    lambda rng, cert: replace(cert, slopes=far(rng, cert.slopes)),
     claimed,
     stated,
     atoms,

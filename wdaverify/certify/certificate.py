@@ -81,10 +81,13 @@ _ARRAYS = {
     "lines": "<f8",
     "proof_label": "<i8",
 }
+_OF_FAR = {f"far_{name}": kind for name, kind in _ARRAYS.items() if name.startswith(("tree_", "tight_", "row_"))}
+_OF_FAR |= {f"far_{name}": _ARRAYS[name] for name in ("nodes", "vectors", "forks")}
+_ARRAYS |= {"slope_rival": "<i8", "slope_trees": "<i8", **_OF_FAR}
 _OF_TIGHTENING = ("tree_tights", "tight_level", "tight_rows", "tight_beta", "row_at", "row_weight", "row_slopes")
 _OF_CUTS = ("tree_forks", "forks")
 _OF_CLAIMS = ("atom_witness", "witness_radius", "claims", "lines")
-_SINCE_3 = (*_OF_CUTS, "atom_label", "proof_label", *_OF_CLAIMS)
+_SINCE_3 = (*_OF_CUTS, "atom_label", "proof_label", *_OF_CLAIMS, "slope_rival", "slope_trees", *_OF_FAR)
 _OF_TREES = ("tree_near", "tree_far", "tree_nodes", "tree_vectors", "nodes", "vectors", *_OF_TIGHTENING, *_OF_CUTS)
 _META: dict[str, tuple[type, ...]] = {
     "network_sha256": (str,),
@@ -100,7 +103,7 @@ _META: dict[str, tuple[type, ...]] = {
 _HASHES = ("specification_sha256", "weights_sha256", "rows_sha256", "integers_sha256", "functionals_sha256")
 _LATER: dict[str, tuple[type, ...]] = dict.fromkeys(_HASHES, (str, type(None)))
 """Meta data that files written before there were any of them lack, which is None."""
-_COUNTS = ("rows", "margins")
+_COUNTS = ("rows", "margins", "far_neurons")
 """Meta data of the kinds of numbers in a row, which old files lack, which is 0."""
 _FLOATS = ("radius", "order", "lower", "upper", "multiplier", "label_cost")
 
@@ -116,7 +119,8 @@ class Certificate:
     are how many of these a leaf has numbers of; ``atom_label [A]`` are the atoms' labels, None where all are their samples' own.
 
     Of a curve or of distances ``claims [C, 3]`` are what is claimed: a radius, or the number of a sample, with a lower and an upper
-    bound. ``lines`` are the multipliers of a curve, and atoms belong to distributions ``atom_witness [A]``, each in the ball of a
+    bound. On the whole space ``slopes`` are proofs about the network without biases, of ``far_neurons`` neurons (``certify.faraway``).
+    ``lines`` are the multipliers of a curve, and atoms belong to distributions ``atom_witness [A]``, each in the ball of a
     ``witness_radius [W]``; the atoms of distances are errors.
     """
 
@@ -147,6 +151,8 @@ class Certificate:
     functionals_sha256: str | None = None
     rows: int = 0
     margins: int = 0
+    far_neurons: int = 0
+    slopes: tuple[Proof, ...] = ()
     atom_label: NDArray[np.int64] | None = None
     of: str = VALUE
     claims: Array = field(default_factory=lambda: np.zeros((0, 3)))
@@ -176,7 +182,7 @@ class Certificate:
             settle(self, **{name: real(name, fields[name], "a number", lambda _: True, CertificateError)})
         if math.isfinite(self.order) and self.order == int(self.order):
             settle(self, order=int(self.order))
-        for name in ("count", "neurons", "rows", "margins"):
+        for name in ("count", "neurons", *_COUNTS):
             settle(self, **{name: whole(name, fields[name], "a whole number", lambda _: True, CertificateError)})
         settle(self, clip=flag("clip", self.clip, CertificateError))
         for name in ("support_lower", "support_upper", "atom_weight", "atom_point"):
@@ -204,7 +210,8 @@ class Certificate:
             raise CertificateError("the claims are claims [C, 3], lines [L] and witness_radius [W]")
         if not (isinstance(self.atom_witness, np.ndarray) and self.atom_witness.dtype == np.int64):
             settle(self, atom_witness=integers("atom_witness", self.atom_witness, CertificateError))
-        if not isinstance(self.proofs, tuple) or not all(isinstance(proof, Proof) for proof in self.proofs):
+        both = self.proofs, self.slopes
+        if not all(isinstance(held, tuple) and all(isinstance(proof, Proof) for proof in held) for held in both):
             raise CertificateError("the proofs are a tuple of those that a run with certificate=True keeps")
 
 
@@ -321,11 +328,15 @@ def _packed(certificate: Certificate) -> dict[str, Any]:
         "proof_trees": [len(proof.trees) for proof in certificate.proofs],
         "proof_label": [proof.label for proof in certificate.proofs],
         **{name: getattr(certificate, name) for name in _OF_CLAIMS},
+        "slope_rival": [proof.rival for proof in certificate.slopes],
+        "slope_trees": [len(proof.trees) for proof in certificate.slopes],
         "atom_label": np.full(certificate.atom_sample.size, OWN)
         if certificate.atom_label is None
         else certificate.atom_label,
     }
     trees = _flat([tree for proof in certificate.proofs for tree in proof.trees], certificate.layout)
+    far = _flat([tree for proof in certificate.slopes for tree in proof.trees], Layout(certificate.far_neurons))
+    trees |= {f"far_{name}": values for name, values in far.items()}
     return trees | {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in arrays.items()}
 
 
@@ -426,7 +437,18 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
         atom_point=point,
         proofs=_proofs(arrays, layout),
         atom_label=label,
+        slopes=_slopes(arrays, Layout(meta["far_neurons"])) if "slope_rival" in arrays else (),
     )
+
+
+def _slopes(arrays: dict[str, NDArray[Any]], layout: Layout) -> tuple[Proof, ...]:
+    """The proofs of slopes, each of a functional."""
+    trees = _trees({name.removeprefix("far_"): arrays[name] for name in _OF_FAR}, layout)
+    rivals, counts = arrays["slope_rival"], arrays["slope_trees"]
+    _shaped("slope_rival", rivals, (rivals.size,))
+    _shaped("slope_trees", counts, (rivals.size,))
+    edges = pairwise(_edges("slope_trees", counts, len(trees)))
+    return tuple(Proof(0, rival, 0.0, tuple(trees[a:b])) for rival, (a, b) in zip(rivals.tolist(), edges, strict=True))
 
 
 def _old_order(stated: object) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from wdaverify.certify.certificate import DISTANCES, VALUE, Certificate, checked
 from wdaverify.certify.claims import proven
+from wdaverify.certify.faraway import far_neurons
 from wdaverify.certify.lower import value_of
 from wdaverify.certify.proof import MalformedProofError
 from wdaverify.certify.question import layout_of, named
@@ -43,7 +44,7 @@ class Verdict:
     claimed_upper: float
     reasons: tuple[str, ...]
     unproven: tuple[str, ...] = ()
-    claims: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    claims: Array = field(default_factory=lambda: np.zeros((0, 3)), compare=False)
 
 
 def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = math.inf) -> Verdict:
@@ -124,15 +125,10 @@ def _beyond(problem: WdroProblem) -> list[str]:
 
 def uncertified(problem: WdroProblem) -> str:
     """Why a question has no certificate, "" where it has one."""
-    rule, cost = problem.loss.rule, problem.cost
+    rule = problem.loss.rule
     if rule.by_levels:
         return (
             f"the {rule.noun} is answered level by level on the word of MIP solvers, whose bounds nobody here can check"
-        )
-    if rule.by_pieces and not problem.support.bounded and math.isfinite(cost.order):
-        return (
-            f"the {rule.noun} on the whole space at order {cost.order:g} rests on slopes at infinity, of which no proof is kept; "
-            "a box (--support LO HI) or order inf has certificates"
         )
     return ""
 
@@ -151,6 +147,7 @@ def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
         "norm": (certificate.norm, cost.norm.value),
         "loss": (certificate.loss, problem.loss.value),
         "number of neurons": (certificate.neurons, layout.neurons),
+        "number of neurons far away": (certificate.far_neurons, far_neurons(problem)),
         "number of rows": (certificate.rows, layout.rows),
         "number of margins": (certificate.margins, layout.margins),
         "label cost": (certificate.label_cost, cost.label_cost),

@@ -62,7 +62,7 @@ def proven(certificate: Certificate, problem: WdroProblem, deadline: float) -> P
     slopes = np.unique(certificate.lines)
     if slopes.size > _LINES or not (np.isfinite(slopes).all() and (slopes >= 0).all()):
         raise MalformedProofError("the lines of the curve have slopes that are none, or are too many")
-    height, late = heights(certificate.proofs, problem, slopes, deadline)
+    height, late = heights(certificate, problem, slopes, deadline)
     lines = [(Fraction(a), Fraction(d)) for a, d in zip(slopes.tolist(), height.tolist(), strict=True) if d < math.inf]
     slope, rough = (np.array([float(line[k]) for line in lines]) for k in (0, 1))
     return Proven(lower, _least(slope, rough, lambda k: lines[k], radii.tolist(), problem.cost.power), late)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.entropy import by_rule, entropy_constant, log_sum_up, on_grid, span_constant
+from wdaverify.certify.faraway import Faraway
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.certify.proof import Cut, MalformedProofError, Phases, Place, Proof, Tree
 from wdaverify.certify.question import Question
@@ -38,22 +39,31 @@ Ints = NDArray[np.int64]
 
 
 def margin_bounds(
-    problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array, deadline: float = math.inf
+    problem: WdroProblem,
+    proofs: Sequence[Proof],
+    multipliers: Array,
+    deadline: float = math.inf,
+    far: Faraway | None = None,
 ) -> tuple[Array, int]:
     """Upper bounds ``[P]`` of ``phi_ij(multipliers[k])`` by each proof, and how many were replayed, the first ones.
 
-    What the deadline (``time.monotonic``) leaves over is bounded by inf.
+    ``far`` bounds what is beyond the proofs on the whole space. What the deadline (``time.monotonic``) leaves over is bounded by inf.
 
     Raises:
         MalformedProofError: a proof that is no proof.
     """
     question = Question.of(problem)
-    for proof in proofs:
-        if not _covered(question, proof) >= question.reach[proof.sample]:
+    ends = np.array([_covered(question, proof) for proof in proofs])
+    for proof, end in zip(proofs, ends.tolist(), strict=True):
+        if not end >= question.reach[proof.sample] and far is None:
             raise MalformedProofError(
                 f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
             )
     out, done = np.array([max((tree.level for tree in proof.trees), default=-math.inf) for proof in proofs]), 0
+    if far is not None:
+        items = np.array([question.piece(proof) for proof in proofs], np.int64)
+        beyond = far.beyond(items, multipliers, ends)
+        out = np.where(ends >= question.reach[question.pieces.sample[items]], out, np.maximum(out, beyond))
     for leaves, next_leaf in batches(question, proofs, every(proofs, question.layout), multipliers, deadline):
         np.maximum.at(out, leaves.proof, leaves.highest(multipliers))
         done = len(proofs) if next_leaf is None else next_leaf.proof

@@ -15,6 +15,7 @@ import numpy as np
 
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.exact import exact_dot
+from wdaverify.certify.faraway import Faraway, constants, endless, slope_of
 from wdaverify.certify.lower import loss_between
 from wdaverify.certify.proof import MalformedProofError, Proof, Tree
 from wdaverify.certify.question import Question
@@ -94,38 +95,48 @@ def pieces_of(certificate: Certificate, problem: WdroProblem, deadline: float) -
                 f"there is no proof for sample {pieces.sample[item]}, rival {pieces.code[item]}{label}"
             )
     anywhere = {} if deadline == math.inf else _anywhere(question, used, deadline)
-    here, done = margin_bounds(problem, proofs, np.full(len(proofs), lam), deadline)
+    far = far_of(certificate, question, deadline)
+    here, done = margin_bounds(problem, proofs, np.full(len(proofs), lam), deadline, far)
     own = np.array([proof.multiplier for proof in proofs])
     elsewhere = np.flatnonzero(own != lam)
     there = here.copy()
-    there[elsewhere], again = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline)
+    there[elsewhere], again = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline, far)
     if again < elsewhere.size:  # replayed at one of its two multipliers
         done = min(done, int(elsewhere[again]))
     raw = np.empty(asked.size)
     for at, item in enumerate(asked.tolist()):
         found = items[item]
         known = [(float(own[k]), float(there[k])) for k in found]
-        most = float_up(Fraction(float(question.reach[pieces.sample[item]])) ** question.power)
+        most = _steepest(question, int(pieces.sample[item]))
         raw[at] = min(*(float(here[k]) for k in found), _beside(known, lam, most), _chord(known, lam))
         if max(found) >= done:
             raw[at] = min(raw[at], anywhere.get((int(pieces.label[item]), int(pieces.code[item])), math.inf))
     return Priced(asked, raw, here, done)
 
 
-def heights(proofs: Sequence[Proof], problem: WdroProblem, multipliers: Array, deadline: float) -> tuple[Array, str]:
+def far_of(certificate: Certificate, question: Question, deadline: float) -> Faraway | None:
+    """What bounds pieces beyond their proofs; None where proofs have to reach as far as there is anything."""
+    problem = question.problem
+    if not endless(problem):
+        return None
+    slope = slope_of(problem, certificate.slopes, deadline)
+    return Faraway(constants(problem, question.pieces), slope, question.power)
+
+
+def heights(certificate: Certificate, problem: WdroProblem, multipliers: Array, deadline: float) -> tuple[Array, str]:
     """``sum_i w_i max_k U_ik`` at multipliers ``[L]``, rounded up, and what the deadline ended, "" if nothing.
 
     Every proof is replayed at its own multiplier alone; at others it says what convexity and the reach make of that.
     """
-    samples, question = problem.samples, Question.of(problem)
+    proofs, samples, question = certificate.proofs, problem.samples, Question.of(problem)
     pieces, used = question.pieces, np.flatnonzero(samples.w > 0)
     own = np.array([proof.multiplier for proof in proofs])
-    value, done = margin_bounds(problem, proofs, own, deadline)
+    value, done = margin_bounds(problem, proofs, own, deadline, far_of(certificate, question, deadline))
     known: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
     for k, proof in enumerate(proofs):
         known[question.piece(proof)].append((float(own[k]), float(value[k])))
     asked, out = pieces.of_samples(used).reshape(-1), np.empty(multipliers.size)
-    most = [float_up(Fraction(float(question.reach[pieces.sample[k]])) ** question.power) for k in asked.tolist()]
+    most = [_steepest(question, int(pieces.sample[k])) for k in asked.tolist()]
     for at, lam in enumerate(multipliers.tolist()):
         in_time(deadline, "lines")
         pairs = ((_neighbours(known[k], lam), reach) for k, reach in zip(asked.tolist(), most, strict=True))
@@ -133,6 +144,12 @@ def heights(proofs: Sequence[Proof], problem: WdroProblem, multipliers: Array, d
         out[at] = _total(question, used, raw, lam)
     late = f"the time limit ended the checker's replay of the proofs ({done} of {len(proofs)} were replayed)"
     return out, late if done < len(proofs) else ""
+
+
+def _steepest(question: Question, sample: int) -> float:
+    """How fast phi may fall in the multiplier: the largest ``distance^p``, rounded up; inf without an end."""
+    far = float(question.reach[sample])
+    return float_up(Fraction(far) ** question.power) if math.isfinite(far) else math.inf
 
 
 def _neighbours(known: list[tuple[float, float]], lam: float) -> list[tuple[float, float]]:

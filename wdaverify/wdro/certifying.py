@@ -11,6 +11,7 @@ import numpy as np
 
 from wdaverify.certify.certificate import CURVE, DISTANCES, Certificate
 from wdaverify.certify.checker import Verdict, recheck
+from wdaverify.certify.faraway import far_neurons
 from wdaverify.certify.proof import Proof
 from wdaverify.certify.question import layout_of, named
 from wdaverify.digits import width
@@ -74,6 +75,7 @@ def bare_certificate(problem: WdroProblem, proofs: tuple[Proof, ...], atoms: Seq
         neurons=layout.neurons,
         rows=layout.rows,
         margins=layout.margins,
+        far_neurons=far_neurons(problem),
         label_cost=problem.cost.label_cost,
         atom_label=np.array([atom.label for atom in atoms], np.int64) if problem.cost.moves_labels else None,
         specification_sha256=hashes["specification_sha256"],
@@ -84,7 +86,12 @@ def bare_certificate(problem: WdroProblem, proofs: tuple[Proof, ...], atoms: Seq
     )
 
 
-def proven(result: VerificationResult, proofs: tuple[Proof, ...], deadline: float = math.inf) -> VerificationResult:
+def proven(
+    result: VerificationResult,
+    proofs: tuple[Proof, ...],
+    deadline: float = math.inf,
+    slopes: tuple[Proof, ...] = (),
+) -> VerificationResult:
     """The result as the checker confirms it: its bracket is the proven one, and the certificate claims no more.
 
     Where nothing is proven of a bound, or less because the deadline (``time.monotonic``) ended the replay, the bound stays with its
@@ -92,7 +99,7 @@ def proven(result: VerificationResult, proofs: tuple[Proof, ...], deadline: floa
     """
     now = time.monotonic()
     until = now + _MINIMAL_SHARE * (deadline - now) if math.isfinite(deadline) else math.inf
-    certificate = minimal(_certificate(result, proofs), result.problem, until)
+    certificate = minimal(replace(_certificate(result, proofs), slopes=slopes), result.problem, until)
     verdict = recheck(certificate, result.problem, deadline)
     proven_upper = math.inf if verdict.unproven and verdict.upper > result.upper else verdict.upper
     lower = verdict.lower if math.isfinite(verdict.lower) else result.lower
@@ -150,6 +157,7 @@ def proven_curve(
     lines: Sequence[float],
     witnesses: Mapping[float, Witness],
     deadline: float = math.inf,
+    slopes: tuple[Proof, ...] = (),
 ) -> tuple[Certificate, Verdict]:
     """The certificate of a curve, of radii with their lower and upper values, and the checker's verdict; what stays is left out."""
     radii, atoms, owner = sorted(witnesses), list[Atom](), list[int]()
@@ -166,6 +174,7 @@ def proven_curve(
         of=CURVE,
         claims=np.stack(table, axis=1),
         lines=np.array(lines, np.float64),
+        slopes=slopes,
         witness_radius=np.array(radii, np.float64),
         atom_witness=np.array(owner, np.int64),
     )

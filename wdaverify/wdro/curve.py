@@ -306,7 +306,7 @@ def _refined(run: Run, gap: float, until: float) -> CurveResult:
     )
     if run.options.certificate:
         rows = result.radius, result.lower, result.upper
-        made = proven_curve(problem, search.proofs_of(slopes), rows, slopes, search.witnesses, until)
+        made = proven_curve(problem, search.proofs_of(slopes), rows, slopes, search.witnesses, until, search.slopes())
         result = _proven(result, *made)
     if not result.exact and result.reason is Reason.GAP_CLOSED:
         result = replace(result, reason=Reason.STALLED)

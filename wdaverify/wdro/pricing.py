@@ -370,10 +370,15 @@ class Pricing:
                 sample,
                 rival,
                 self._sources(item, multiplier),
-                float(self._screen.reach[sample]),
+                self._end(sample),
                 int(self.pieces.label[item]) if self.pieces.moved[item] else OWN,
             )
         return tuple(out)
+
+    def _end(self, sample: int) -> float:
+        """How far a proof has to reach; on the whole space any distance will do."""
+        reach = float(self._screen.reach[sample])
+        return reach if math.isfinite(reach) else 1.0
 
     def _sources(self, item: int, multiplier: float) -> list[float]:
         """The multipliers of the proven values that bound an item at a multiplier."""

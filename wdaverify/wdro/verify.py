@@ -180,7 +180,8 @@ def _certified(
     """The result held to the gap asked for, and to the checker, as far as it comes in time, where a certificate is wanted."""
     result = replace(result, gap_asked=gap)
     if run.options.certificate:
-        result = proven(result, () if search is None else search.proofs(), until)
+        slopes = search.slopes() if isinstance(search, MarginSearch) else ()
+        result = proven(result, () if search is None else search.proofs(), until, slopes)
     return _judged(result)
 
 
