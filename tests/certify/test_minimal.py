@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import write_mlp
-from certify.kinds import FAMILY, problem
+from certify.kinds import FAMILY, made, problem
 from problems import hand_solved
 
 from wdaverify import Certificate, WdroProblem, load_network, recheck, verify
@@ -141,3 +141,43 @@ def test_cuts_leave_no_integer_out(tmp_path: Path) -> None:
         verdict = recheck(with_fork(cert, [at, low, high]), asked)
         assert math.isfinite(verdict.upper) == good, (low, high)
         assert verdict.upper >= recheck(cert, asked).lower
+
+
+@pytest.mark.parametrize(("order", "value"), [(1, 0.25 / 0.5), (2, 0.0625 / 0.25), (math.inf, 0.0)])
+def test_where_no_error_is_a_label_may_still_move(order: float, value: float, tmp_path: Path) -> None:
+    """margin = -1 - relu(x): every error is a label that moved, at 1/2; at order inf beyond the radius 1/4, and within 1."""
+    p = next(p for p in hand_solved() if p.name == "no-error").problem
+    network = load_network(write_mlp(tmp_path / "never.onnx", list(p.weights), dtype=np.float64))
+    cost = GroundCost(Norm.INF, order, label_cost=0.5)
+    samples = make_samples(p.x, p.y, p.w)
+    asked = WdroProblem(network, samples, cost, Support.box(0, 1, 1), Loss.ZERO_ONE, 0.25)
+    for problem_, truth in ((asked, value), (replace(asked, radius=1.0), 1.0)):
+        cert = verify(problem_, certificate=True).certificate
+        assert cert is not None
+        verdict = recheck(cert, problem_)
+        assert verdict.proved
+        assert verdict.lower <= truth <= verdict.upper <= truth + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["margin, order 1", "order 2", "zero-one", "zero-one, order inf"])
+def test_what_is_proven_between_two_radii_holds_there(kind: str, tmp_path: Path) -> None:
+    """Claims at few radii: the straight lines in r^p between them, or the steps, stay on the right side of the dense curve."""
+    curved = 0
+    for seed in range(3):
+        about, cert, result = made("curve", problem(kind, seed, tmp_path))
+        power, last = about.cost.order, about.radius
+        radii = [0.0, 0.3 * last, last]
+        few = replace(cert, claims=np.array([(r, -math.inf, math.inf) for r in radii]))
+        verdict = recheck(few, about)
+        assert verdict.proved
+        at, low, high = verdict.claims.T
+        for radius, least, most in zip(result.radius, result.lower, result.upper, strict=True):
+            if math.isinf(power):
+                k = int(np.searchsorted(at, radius, side="right")) - 1
+                below, above = low[k], high[k]
+            else:
+                below, above = (float(np.interp(radius**power, at**power, side)) for side in (low, high))
+            assert above >= least - 1e-9
+            assert below <= most + 1e-9
+            curved += above > most + 1e-4
+    assert curved
