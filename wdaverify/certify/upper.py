@@ -254,7 +254,9 @@ class Leaves:
     def highest(self, multipliers: Array) -> Array:
         """Upper bounds ``[L]`` of ``phi_ik`` at the multipliers ``[P]`` of the proofs; -inf where a leaf is shown to be empty."""
         margin, cost = self.claims(bare=(1.0, 1.0))
-        top = self.evaluate(margin, cost * multipliers[self.proof])
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            tau = cost * multipliers[self.proof]
+        top = self.evaluate(margin, tau)
         value = np.where((margin == 1) & (cost == 1), top, math.inf)
         return np.where((margin == 0) & (cost == 0) & (top < 0), -math.inf, value)
 
@@ -285,7 +287,8 @@ class Leaves:
             if self.span is not None:
                 out[at] = self._entropy(at, margin[at], tau[at], rows)
             else:
-                functional = margin[at, None] * self.question.pieces.rows(self.piece[at])[:, 0]
+                with np.errstate(over="ignore", invalid="ignore", under="ignore"):  # such a margin claims nothing
+                    functional = margin[at, None] * self.question.pieces.rows(self.piece[at])[:, 0]
                 out[at] = self._bounded(at, functional, tau[at], rows)
         return out
 
@@ -312,7 +315,8 @@ class Leaves:
         top = np.nextafter(constant + self._bounded(at, functional, tau, rows), np.inf)
         if rows is None:  # shells that were screened are closed by the margins one by one
             near = self.near[at]
-            paid = tau * near if self.question.power == 1 else tau * near * near
+            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+                paid = tau * near if self.question.power == 1 else tau * near * near
             each = self._bounded(at, margins, tau, None)[:, None]
             top = np.minimum(top, log_sum_up(each, -paid[:, None] * (1 - 2.0**-50))[:, 0])
         empty = (low > high).any(axis=1)
