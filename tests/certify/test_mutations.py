@@ -128,7 +128,7 @@ def weighed(rng: np.random.Generator, tree: Tree) -> Tree:
 def claimed(rng: np.random.Generator, cert: Certificate) -> Certificate:
     """Tighter claims."""
     less = float(10.0 ** rng.uniform(-5, 0))
-    if cert.of == "value":
+    if not len(cert.claims):
         return replace(cert, upper=cert.upper - less) if rng.random() < 0.5 else replace(cert, lower=cert.lower + less)
     claims, k = cert.claims.copy(), int(rng.integers(len(cert.claims)))
     side = int(rng.integers(1, 3))
