@@ -101,6 +101,8 @@ def in_a_proof(rng: np.random.Generator, cert: Certificate, change: Callable[[Pr
 def cut_short(rng: np.random.Generator, tree: Tree) -> Tree:
     """A subtree is a bare leaf, a leaf is gone, or a node another one."""
     nodes = tree.nodes.copy()
+    if not nodes.size:
+        return tree
     at = int(rng.integers(nodes.size))
     match int(rng.integers(4)):
         case 0:
@@ -182,6 +184,8 @@ def swapped(rng: np.random.Generator, proof: Proof, cert: Certificate) -> Proof:
 def covered(rng: np.random.Generator, proof: Proof) -> Proof | None:
     """Shells are gone, in another order, or end elsewhere."""
     trees = list(proof.trees)
+    if not trees:
+        return None
     k = int(rng.integers(len(trees)))
     match int(rng.integers(5)):
         case 0:
