@@ -62,6 +62,29 @@ def margin_between(network: ReluNetwork, x: Array, y: int) -> tuple[Fraction, Fr
     return low * _scale(margins), high * _scale(margins)
 
 
+def margins_between(network: ReluNetwork, x: Array, y: int) -> tuple[list[Fraction], list[Fraction]]:
+    """Bounds of ``z_j - z_y`` for all classes j at ``x [n]``, as close as ``margin_between``; 0 at ``j = y``."""
+    margins = _margins(network, x, y, _PRECISIONS[-1] if _rounds(network) else None)
+    low, high = ([int(z) * _scale(margins) for z in end] for end in _ends(margins))
+    return low, high
+
+
+def functionals_between(network: ReluNetwork, x: Array, matrix: Array, offset: Array) -> tuple[Fraction, Fraction]:
+    """Bounds of ``max_r matrix_r . z + offset_r`` at ``x [n]``, for matrix ``[R, K]``: equal, or as close as ``margin_between``."""
+    values = _outputs(network, x, _PRECISIONS[-1] if _rounds(network) else None)
+    low, high = ([int(z) * _scale(values) for z in end] for end in _ends(values))
+    out = []
+    for row, base in zip(matrix.tolist(), offset.tolist(), strict=True):
+        each = [(Fraction(c), a, b) for c, a, b in zip(row, low, high, strict=True) if c]
+        out.append(
+            (
+                sum((c * (a if c > 0 else b) for c, a, b in each), Fraction(base)),
+                sum((c * (b if c > 0 else a) for c, a, b in each), Fraction(base)),
+            )
+        )
+    return max(a for a, _ in out), max(b for _, b in out)
+
+
 def exact_error(network: ReluNetwork, x: Array, y: int) -> bool:
     """Whether some rival's logit reaches ``z_y`` at ``x [n]``, exactly: a tie is an error."""
     for bits in (*(_PRECISIONS if _rounds(network) else ()), None):
@@ -106,6 +129,18 @@ def exact_dot(left: Iterable[float], right: Iterable[float]) -> Fraction:
         by_exponent[exponent] = by_exponent.get(exponent, 0) + p * r
     deepest = max(by_exponent, default=0)
     return Fraction(sum(number << (deepest - e) for e, number in by_exponent.items()), 1 << deepest)
+
+
+def _outputs(network: ReluNetwork, x: Array, bits: int | None) -> _Scaled:
+    """The outputs, with quotients of so many significant bits (None: exactly)."""
+    number, exponent = dyadic(np.asarray(x, dtype=np.float64))
+    values = {INPUT: _Scaled(number, np.zeros_like(number), exponent, 1)}
+    for k, node in enumerate(network.graph.nodes):
+        if isinstance(node, Elementwise):
+            values[k] = _applied(node.function, values[node.source])
+        else:
+            values[k] = _affine(node, values, bits)
+    return values[len(network.graph.nodes) - 1]
 
 
 def _margins(network: ReluNetwork, x: Array, y: int, bits: int | None) -> _Scaled:

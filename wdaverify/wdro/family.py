@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from wdaverify.certify.checker import uncertified
 from wdaverify.errors import ProblemError
 from wdaverify.losses.registry import in_words, those
 from wdaverify.problem import Norm, WdroProblem
@@ -28,12 +29,9 @@ def check_family(problem: WdroProblem, options: Options) -> None:
         _check_levels(problem, options)
     elif options.solver not in OWN:
         _check_models(problem, options.solver)
-    cost, support = problem.cost, problem.support
-    if options.certificate and not (cost.plain and support.plain and rule.certified):
-        proved = in_words(those(lambda r: r.certified))
+    if options.certificate and (why := uncertified(problem)):
         raise ProblemError(
-            f"certificates are for {proved}, order 1, l1 or l-inf without weights, fixed labels and a plain box; "
-            "leave --certificate out: the bracket is then checked as it is found"
+            f"no certificate: {why}; leave --certificate out: the bracket is then checked as it is found"
         )
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.certificate import packed_trees, unpacked_trees
 from wdaverify.certify.proof import Tree
+from wdaverify.certify.question import layout_of
 from wdaverify.graph.maps import Dense, LinearMap
 from wdaverify.graph.nodes import Affine, Graph
 from wdaverify.journal.facts import Fact, Point, digest
@@ -142,7 +143,7 @@ class Recall:
         if not fact.checked or not fact.proof:
             return None
         try:
-            return unpacked_trees(fact.proof, self._problem.network.canonical.neurons)
+            return unpacked_trees(fact.proof, layout_of(self._problem))
         except ValueError:
             return None
 
@@ -173,7 +174,7 @@ class Recall:
                 vouched=vouched,
                 tries=tries,
                 spent=self._spent if spent else b"",
-                proof=packed_trees(trees, self._problem.network.canonical.neurons) if trees else b"",
+                proof=packed_trees(trees, layout_of(self._problem)) if trees else b"",
             )
             for item, value in zip(items.tolist(), values.tolist(), strict=True)
         ]

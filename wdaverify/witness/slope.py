@@ -13,12 +13,13 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.faraway import affine_enclosure
 from wdaverify.certify.jacobian import jacobian, slope_down, slope_up
-from wdaverify.graph.maps import known, rationals
+from wdaverify.graph.maps import rationals
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.ground import GroundCost
 from wdaverify.network.model import Array
-from wdaverify.rounding import dot_error, underflow
+from wdaverify.rounding import underflow
 
 _PRODUCTS = 10**6
 """Up to so many products a slope is told in rationals."""
@@ -89,20 +90,3 @@ def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Arr
             values[k] = node.function.value(z), off
             moves[k] = np.where(steep > 0, moves[node.source], 0.0)
     return bounds, sure
-
-
-def affine_enclosure(node: Affine, sources: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """An affine node's values ``[B, m]`` and by how much they may be off, from those of its sources."""
-    terms = max(map_.terms_out for map_ in node.maps) + len(sources) + 3
-    slip: Array | float = underflow(terms)
-    total, size = node.bias, np.abs(node.bias)
-    for map_, (h, off) in zip(node.maps, sources, strict=True):
-        stored, unknown = known(map_)
-        most = np.abs(h) + off
-        total, size = total + map_.apply(h), size + stored.apply(most)
-        slip = slip + stored.apply(off) + map_.lost_out
-        if unknown is not None:
-            slip = slip + 2 * unknown.apply(most)
-    if node.bias_error is not None:
-        slip = slip + 2 * node.bias_error
-    return total, np.asarray((slip + dot_error(terms) * size) * (1 + dot_error(4 + 4 * len(sources))))

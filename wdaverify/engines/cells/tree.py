@@ -55,6 +55,10 @@ class Fork:
     low: float
     high: float
 
+    def stored(self, integer: Ints) -> tuple[float, float, float]:
+        """As a proof has it; ``integer [g]`` are the features that are cut."""
+        return float(integer[self.at] if self.kind == "feature" else -1 - self.at), self.low, self.high
+
 
 @dataclass(eq=False)
 class Node:
@@ -64,8 +68,9 @@ class Node:
     nu ``[M]``, then rho ``[r]`` and gamma ``[J]`` with log sigma where the question has them (None: by rule); ``spare`` is
     its parent's, which holds of it too. ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
     ``box [2, g]`` are bounds of the integer features, ``span [2, J]`` of the margins of a cross-entropy. ``forked`` is where
-    to cut one of these next, if not a phase; ``settled`` that its LP was solved to its end; ``stale`` that it was not solved here;
-    ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons from the node downwards; ``bounds [2, M]``
+    to cut one of these next, if not a phase, and ``cut`` where its sides are; ``settled`` that its LP was solved to its end;
+    ``stale`` that it was not solved here; ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons
+    from the node downwards; ``bounds [2, M]``
     are those at a leaf, None where they are its shell's.
     """
 
@@ -81,6 +86,7 @@ class Node:
     box: Array | None = None
     span: Array | None = None
     forked: Fork | None = None
+    cut: Fork | None = None
     settled: bool = False
     stale: bool = False
     held: bool = False
