@@ -30,9 +30,8 @@ from numpy.typing import NDArray
 from wdaverify.certify.boxes import Boxes
 from wdaverify.certify.peak import Price, Shells, dot, largest, peak, unreachable
 from wdaverify.certify.proof import Phases
-from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import Ints, LinearMap
-from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Function, Graph
 from wdaverify.graph.part import Part, Tiling, part
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
@@ -64,7 +63,7 @@ class _ByRule:
     """nu by rule."""
 
     def __call__(
-        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+        self, span: slice, function: Function, q: Array, low: Array, high: Array
     ) -> tuple[Array, Array | None]:
         return function.by_rule(q, low, high), None
 
@@ -76,7 +75,7 @@ class _Given:
     nu: Array
 
     def __call__(
-        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+        self, span: slice, function: Function, q: Array, low: Array, high: Array
     ) -> tuple[Array, Array | None]:
         return np.broadcast_to(self.nu[:, None, span], q.shape), None
 
@@ -88,7 +87,7 @@ class _Along:
     lines: Lines
 
     def __call__(
-        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+        self, span: slice, function: Function, q: Array, low: Array, high: Array
     ) -> tuple[Array, Array | None]:
         lines = self.lines
         lift = lines.lift[:, None, span]
@@ -96,7 +95,7 @@ class _Along:
         return function.along(q, low, high, lines.slopes[:, None, span]) + added, lift
 
 
-_Choice = Callable[[slice, PiecewiseLinear, Array, Array, Array], tuple[Array, Array | None]]
+_Choice = Callable[[slice, Function, Array, Array, Array], tuple[Array, Array | None]]
 """From neurons, their function, q ``[B, R, m]`` and ``l, u`` ``[B, 1, m]`` to nu, and how much of it is a lift (None: nothing)."""
 
 

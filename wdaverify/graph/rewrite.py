@@ -5,7 +5,8 @@
     merged      neurons that others make up, that are always on or off, or that nothing reads (``graph.merge``)
     balanced    hidden nodes whose numbers are far from 1 brought back to size by powers of two (``graph.balance``)
 
-``canonical`` is all four, one after the other.
+``canonical`` is all four, one after the other. Functions that are not piecewise linear stay as they are, and graphs that have some are
+neither merged nor balanced: what multiples and powers of two are moved through is the ReLU alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from wdaverify.errors import NetworkError
 from wdaverify.graph.balance import balanced
 from wdaverify.graph.functions import PiecewiseLinear, relu
 from wdaverify.graph.fuse import Fused, after
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.graph.maps import Array, Dense, Diagonal, LinearMap, Same, Select, rows
 from wdaverify.graph.merge import merged
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node, width_of
@@ -28,12 +30,13 @@ from wdaverify.graph.unread import reached
 
 
 def canonical(graph: Graph) -> Graph:
-    """ReLUs alone, affine nodes fused, no neuron that others make up, hidden numbers near 1.
+    """ReLUs alone (and what is curved), affine nodes fused, no neuron that others make up, hidden numbers near 1.
 
     Raises:
         NetworkError: a function has slopes that no two doubles differ by, or fusing overflows.
     """
-    return balanced(merged(fused(relus(graph))))
+    whole = fused(relus(graph))
+    return whole if whole.curved else balanced(merged(whole))
 
 
 def layers(graph: Graph) -> Graph:
@@ -42,7 +45,8 @@ def layers(graph: Graph) -> Graph:
     Raises:
         NetworkError: as ``canonical``.
     """
-    return balanced(fused(relus(graph)))
+    whole = fused(relus(graph))
+    return whole if whole.curved else balanced(whole)
 
 
 class _Nodes:
@@ -111,6 +115,8 @@ def relus(graph: Graph) -> Graph:
         elif node.function.is_relu:
             before = _passed_on(out, out.place[node.source])
             out.place[k] = before if before is not None else out.add(Elementwise(out.place[node.source], relu()))
+        elif isinstance(node.function, Smooth):
+            out.place[k] = out.add(Elementwise(out.place[node.source], node.function))
         else:
             out.place[k] = _by_relus(out, out.place[node.source], node.function, graph.width(k))
     return reached(out.nodes, graph.inputs)
@@ -122,7 +128,8 @@ def _passed_on(out: _Nodes, at: int) -> int | None:
     if not (isinstance(node, Affine) and len(node.sources) == 1 and isinstance(node.maps[0], Same)):
         return None
     source = node.sources[0]
-    through = source != INPUT and isinstance(out.nodes[source], Elementwise)
+    before = out.nodes[source] if source != INPUT else None
+    through = isinstance(before, Elementwise) and before.function.is_relu
     return source if through and not node.bias.any() else None
 
 

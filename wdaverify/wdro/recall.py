@@ -142,7 +142,7 @@ class Recall:
         if not fact.checked or not fact.proof:
             return None
         try:
-            return unpacked_trees(fact.proof, self._problem.network.canonical.neurons)
+            return unpacked_trees(fact.proof, self._problem.network.form.neurons)
         except ValueError:
             return None
 
@@ -173,7 +173,7 @@ class Recall:
                 vouched=vouched,
                 tries=tries,
                 spent=self._spent if spent else b"",
-                proof=packed_trees(trees, self._problem.network.canonical.neurons) if trees else b"",
+                proof=packed_trees(trees, self._problem.network.form.neurons) if trees else b"",
             )
             for item, value in zip(items.tolist(), values.tolist(), strict=True)
         ]
@@ -223,7 +223,7 @@ def _fields(problem: WdroProblem) -> dict[str, str]:
         box += [_bytes(support.rows.matrix), _bytes(support.rows.lower), _bytes(support.rows.upper)]
     box.append(b"" if support.integer is None else _bytes(support.integer))
     return {
-        "network": digest(*_network(problem.network.canonical), problem.network.sha256).hex(),
+        "network": digest(*_network(problem.network.form), problem.network.sha256).hex(),
         "support": digest(*box).hex(),
         "norm": cost.norm.value,
         "weights": "none" if cost.weights is None else digest(_bytes(cost.weights)).hex(),

@@ -340,7 +340,9 @@ class Relaxation:
 
     def _violated(self, v: Array) -> Rows | None:
         """The rows of the moves and the tangent of the logarithm that a point violates."""
-        rows = self._shell.moves.violated(v, self._far)
+        found = [self._shell.moves.violated(v, self._far), *self._shell.between(v)]
+        some = [part for part in found if part is not None]
+        rows = Rows.stacked(some) if some else None
         entropy = self._shell.entropy
         if entropy is None:
             return rows
