@@ -80,6 +80,7 @@ def one_sided(
     At the input of every ReLU in turn and, last, of the logits. For t small enough ``z(point + t u)`` is ``z + t`` times
     the derivative exactly, whichever neurons are at 0: those go with ``max(0, .)`` of their own derivative.
     """
+    network.refuse_curved("exact arithmetic")
     graph = network.graph
     values, slopes = {INPUT: _rational(point)}, {INPUT: _rational(direction)}
     out = []
@@ -110,6 +111,7 @@ def exact_dot(left: Iterable[float], right: Iterable[float]) -> Fraction:
 
 def _margins(network: ReluNetwork, x: Array, y: int, bits: int | None) -> _Scaled:
     """``z_j - z_y`` for all j, with quotients of so many significant bits (None: exactly)."""
+    network.refuse_curved("exact arithmetic")
     graph, last = network.graph, len(network.graph.nodes) - 1
     number, exponent = dyadic(np.asarray(x, dtype=np.float64))
     values = {INPUT: _Scaled(number, np.zeros_like(number), exponent, 1)}
