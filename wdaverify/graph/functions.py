@@ -108,6 +108,11 @@ class PiecewiseLinear:
         """The largest absolute slope of one neuron."""
         return Fraction(float(np.abs(self._slopes_of(neuron)).max()))
 
+    @property
+    def steepest_of_all(self) -> float:
+        """The largest absolute slope of any neuron."""
+        return float(np.abs(self.slopes).max())
+
     def _slopes_of(self, neuron: int) -> Array:
         return self.slopes if self.slopes.ndim == 1 else np.asarray(self.slopes[:, neuron])
 

@@ -63,7 +63,12 @@ class _Nodes:
 
 
 def without_biases(graph: Graph) -> Graph:
-    """``lim f(t x) / t`` for t to infinity: the slopes of f far away, of a graph of ReLUs."""
+    """``lim f(t x) / t`` for t to infinity: the slopes of f far away, of a graph of ReLUs.
+
+    Raises:
+        NetworkError: a function that is not piecewise linear.
+    """
+    _refuse_curved(graph)
     return Graph(
         tuple(
             replace(node, bias=np.zeros_like(node.bias), bias_error=None) if isinstance(node, Affine) else node
@@ -74,7 +79,12 @@ def without_biases(graph: Graph) -> Graph:
 
 
 def homogeneous(graph: Graph) -> Graph:
-    """``g(x, t) = t f(x / t)`` for t > 0, an input more: biases times t. Its full-dimensional cells are those of f."""
+    """``g(x, t) = t f(x / t)`` for t > 0, an input more: biases times t. Its full-dimensional cells are those of f.
+
+    Raises:
+        NetworkError: a function that is not piecewise linear.
+    """
+    _refuse_curved(graph)
     n, out = graph.inputs, _Nodes()
     plain = relus(graph)
     x, t = INPUT, out.add(Affine((INPUT,), (Select(np.array([n]), n + 1),), np.zeros(1)))
@@ -95,6 +105,13 @@ def homogeneous(graph: Graph) -> Graph:
                 maps[t] = Dense(column)
         out.place[k] = out.add(Affine(tuple(maps), tuple(maps.values()), none))
     return reached(out.nodes, n + 1)
+
+
+def _refuse_curved(graph: Graph) -> None:
+    if graph.curved:
+        raise NetworkError(
+            f"{', '.join(graph.curved)}: slopes at infinity are those of piecewise-linear networks; give a box (--support LO HI)"
+        )
 
 
 def _widens(node: Affine) -> bool:

@@ -141,6 +141,9 @@ def lipschitz(
                 f"{asked.solver} answers l2 slopes of single functionals, and the l2 norm of the whole Jacobian is not convex: "
                 "ask for outputs or margins, or use --solver cells (the default)"
             )
+    problem.network.refuse_curved(
+        "the exact Lipschitz constant", "compare --rungs norms,jacobian bounds it from above on the way to V"
+    )
     gap, seed = asked.gap, asked.seed
     choice, begun = choose(asked.solver), time.monotonic()
     deadline = math.inf if asked.time_limit is None else begun + asked.time_limit
@@ -206,7 +209,7 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
 
 def interval_constants(problem: LipschitzProblem) -> Array:
     """What interval Jacobians alone prove of each row on the whole region, ``[R]`` (as FastLip, arXiv 1804.09699)."""
-    graph = problem.asked().canonical
+    graph = problem.asked().form
     backward, rows = Backward(graph), [("", row[None, :]) for row in problem.measure.rows]
     each = [_uppers(graph, backward, region, problem.still(region), rows) for region in problem.regions()]
     out: Array = np.array(each).max(axis=0)

@@ -130,7 +130,7 @@ class LipschitzProblem:
             raise ProblemError(
                 f"{self.cost.weights.size} cost weights for a network of {self.network.n_inputs} features"
             )
-        _ = self.network.canonical  # refuses a network whose weights overflow when composed
+        _ = self.network.form  # refuses a network whose weights overflow when composed
         if self.around is None:
             if math.isfinite(self.within):
                 raise ProblemError(
@@ -232,6 +232,6 @@ def _pair(given: object, network: ReluNetwork) -> tuple[int, int | None]:
 
 
 def homogeneous(network: ReluNetwork) -> ReluNetwork:
-    """``g(x, t) = t f(x / t)`` for t > 0: biases times t, which travels along; its full-dimensional cells are those of f."""
+    """``g(x, t) = t f(x / t)`` for t > 0 of a piecewise-linear network: biases times t, which travels along; its full-dimensional cells are those of f."""
     graph, name = rewrite.homogeneous(network.graph), f"{network.name}, homogeneous"
     return replace(network, graph=graph, input_shape=(network.n_inputs + 1,), name=name)

@@ -23,6 +23,7 @@ from wdaverify.certify.certificate import packed_trees, unpacked_trees
 from wdaverify.certify.proof import Tree
 from wdaverify.graph.maps import Dense, LinearMap
 from wdaverify.graph.nodes import Affine, Graph
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.journal.facts import Fact, Point, digest
 from wdaverify.journal.store import Journal
 from wdaverify.losses.rule import By
@@ -235,6 +236,8 @@ def _network(graph: Graph) -> list[bytes | str]:
     numbers, shapes = list[bytes | str](), list[bytes | str]()
     for k, node in enumerate(graph.nodes):
         if not isinstance(node, Affine):
+            if isinstance(node.function, Smooth):
+                shapes.append(f"{k} is {node.function.name} {node.function.parameters}")
             if node.source != k - 1:
                 shapes.append(f"{k} of {node.source}")
             continue

@@ -119,6 +119,13 @@ class Smooth:
             known = ~(np.isnan(least) | np.isnan(greatest)) & (least <= greatest)
             return np.where(known, least, -np.inf), np.where(known, greatest, np.inf)
 
+    @property
+    def steepest_of_all(self) -> float:
+        """The largest absolute slope there is, rounded up: phi' is steepest where phi turns, or far away."""
+        ends = [np.array(turn) for turn in (-np.inf, *self.turns, np.inf)]
+        pairs = [self.slope_range(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return float(max(max(abs(float(a)), abs(float(b))) for a, b in pairs))
+
     def reach(self, low: Array, high: Array) -> Array:
         """The largest ``|phi|`` on ``[l, u]``, rounded up."""
         one, none = np.ones(1), np.zeros(1)
