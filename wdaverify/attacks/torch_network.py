@@ -37,7 +37,7 @@ def pick_device(name: str) -> torch.device:
 
 
 class TorchNetwork:
-    """A network whose functions are ReLUs or curved, on a device, for the attacks only: what they find is evaluated again before it counts."""
+    """A network of ReLUs and curved functions on a device, for the attacks only: what they find is evaluated again before it counts."""
 
     def __init__(self, graph: Graph, device: torch.device, fixed: NDArray[np.bool_] | None = None) -> None:
         """Copy the graph to ``device``; gradients are 0 where ``fixed [n]``."""
@@ -83,7 +83,9 @@ class TorchNetwork:
             node = self._nodes[k]
             if not isinstance(node, Affine):
                 if k in waiting and isinstance(node.function, Smooth):
-                    _give(waiting, node.source, waiting.pop(k) * _through(node.function.derivative, values[node.source]))
+                    _give(
+                        waiting, node.source, waiting.pop(k) * _through(node.function.derivative, values[node.source])
+                    )
                 elif k in waiting:
                     _give(waiting, node.source, waiting.pop(k).mul_(values[k] > 0))
             elif k == last or k in waiting:

@@ -51,7 +51,8 @@ class Rows:
             NetworkError: composing consecutive affine maps overflows.
         """
         network.refuse_curved(
-            "check", "the worst-case probability of a violation is answered: verify --loss specification --specification FILE"
+            "check",
+            "the worst-case probability of a violation is answered: verify --loss specification --specification FILE",
         )
         disjuncts = specification.disjuncts
         places: dict[_Functional, int] = {}

@@ -22,10 +22,10 @@ from wdaverify.errors import NetworkError
 from wdaverify.graph.balance import balanced
 from wdaverify.graph.functions import PiecewiseLinear, relu
 from wdaverify.graph.fuse import Fused, after
-from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.graph.maps import Array, Dense, Diagonal, LinearMap, Same, Select, rows
 from wdaverify.graph.merge import merged
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node, width_of
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.graph.unread import reached
 
 

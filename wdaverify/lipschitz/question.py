@@ -232,6 +232,6 @@ def _pair(given: object, network: ReluNetwork) -> tuple[int, int | None]:
 
 
 def homogeneous(network: ReluNetwork) -> ReluNetwork:
-    """``g(x, t) = t f(x / t)`` for t > 0 of a piecewise-linear network: biases times t, which travels along; its full-dimensional cells are those of f."""
+    """``g(x, t) = t f(x / t)`` for t > 0: biases times t, which travels along; its full-dimensional cells are those of f."""
     graph, name = rewrite.homogeneous(network.graph), f"{network.name}, homogeneous"
     return replace(network, graph=graph, input_shape=(network.n_inputs + 1,), name=name)

@@ -47,9 +47,7 @@ _DEEP = 16
 """So many nodes back a product is looked into."""
 _ALPHA, _GAMMA = float(np.float32(1.6732632423543772)), float(np.float32(1.0507009873554805))
 """Of Selu, as the standard has them."""
-ACCEPTED = (
-    "z Sigmoid(z), z (1 + Erf(r z)), z (1 + Tanh(a z + b z^3)) of GELU, z Tanh(Softplus(z)), z Clip(a z + b), z / (1 + |z|), z^2 and z^3"
-)
+ACCEPTED = "z Sigmoid(z), z (1 + Erf(r z)), z (1 + Tanh(a z + b z^3)), z Tanh(Softplus(z)), z Clip(a z + b), z / (1 + |z|), z^2, z^3"
 
 _Atom = tuple[str, tuple[float, ...], object]
 _ONE: _Atom = ("", (), None)
@@ -122,7 +120,9 @@ def _swish(path: Path, node: Node, given: Sequence[Place]) -> None:
 def _power(path: Path, node: Node, given: Sequence[Place]) -> None:
     exponent = node.operand(1)
     if len(given) > 1 or node.active != 0 or exponent is None or exponent.size != 1:
-        raise node.refused("it is no power of the activation with one constant exponent; exponents 1, 2 and 3 are accepted")
+        raise node.refused(
+            "it is no power of the activation with one constant exponent; exponents 1, 2 and 3 are accepted"
+        )
     power = float(exponent.reshape(()))
     if power not in (1, 2, 3):
         raise node.refused(f"exponent {power:g}; exponents 1, 2 and 3 are accepted")
@@ -137,7 +137,11 @@ def product(path: Path, node: Node, given: Sequence[Place]) -> None:
     Raises:
         NetworkError: it is none that is known.
     """
-    if len(given) == 2 and given[0].layout.shape == given[1].layout.shape and (given[0].layout == given[1].layout).all():
+    if (
+        len(given) == 2
+        and given[0].layout.shape == given[1].layout.shape
+        and (given[0].layout == given[1].layout).all()
+    ):
         first, second = given
         common = _behind(path, first.at) & _behind(path, second.at)
         for base in sorted(common, reverse=True):
@@ -165,7 +169,7 @@ def _matched(node: Node, other: _Sum) -> Callable[[Path, Fraction], None] | None
         return None
     (atom, beta), gamma = next(iter(other.factors.items())), other.constant
     name, parameters, inner = atom
-    line = inner.linear() if isinstance(inner, _Frozen) else None
+    line = _line(inner)
     if node.op == "Div":
         if name == "Abs" and line == (1, 0) and beta == gamma:
             return lambda path, factor: _applied(path, node, softsign(), factor / beta)
@@ -185,14 +189,18 @@ def _matched(node: Node, other: _Sum) -> Callable[[Path, Fraction], None] | None
         )
     if name == "Tanh" and isinstance(inner, _Frozen):
         of = {atom[0]: (atom[2], factor) for atom, factor in inner.factors.items()}
-        if set(of) == {"Softplus"} and inner.constant == 0 and gamma == 0 and of["Softplus"][1] == 1:
-            if isinstance(of["Softplus"][0], _Frozen) and of["Softplus"][0].linear() == (1, 0):
-                return lambda path, factor: _applied(path, node, mish(), factor * beta)
-        if set(of) == {"", "Cube"} and inner.constant == 0 and gamma == beta:
-            if isinstance(of["Cube"][0], _Frozen) and of["Cube"][0].linear() == (1, 0):
-                made = gelu_tanh(_double(node, of[""][1]), _double(node, of["Cube"][1]))
-                return lambda path, factor: _applied(path, node, made, 2 * factor * beta)
+        plain = inner.constant == 0 and all(_line(argument) in (None, (1, 0)) for argument, _ in of.values())
+        if plain and set(of) == {"Softplus"} and gamma == 0 and of["Softplus"][1] == 1 and _line(of["Softplus"][0]):
+            return lambda path, factor: _applied(path, node, mish(), factor * beta)
+        if plain and set(of) == {"", "Cube"} and gamma == beta and _line(of["Cube"][0]):
+            made = gelu_tanh(_double(node, of[""][1]), _double(node, of["Cube"][1]))
+            return lambda path, factor: _applied(path, node, made, 2 * factor * beta)
     return None
+
+
+def _line(argument: object) -> tuple[Fraction, Fraction] | None:
+    """Slope and constant of an argument that is the tensor times a number plus another."""
+    return argument.linear() if isinstance(argument, _Frozen) else None
 
 
 class _Frozen(_Sum):
@@ -235,7 +243,9 @@ def _read(path: Path, at: int, base: int, deep: int) -> _Sum | None:
         parameters = _parameters(node.function)
         if inner is None or parameters is None:
             return None
-        return _Sum({(node.function.name, parameters, _Frozen(inner.factors, inner.constant)): Fraction(1)}, Fraction(0))
+        return _Sum(
+            {(node.function.name, parameters, _Frozen(inner.factors, inner.constant)): Fraction(1)}, Fraction(0)
+        )
     return _read_affine(path, node, base, deep)
 
 
@@ -265,7 +275,9 @@ def _factor(map_: LinearMap) -> Fraction | None:
 def _parameters(function: PiecewiseLinear | Smooth) -> tuple[float, ...] | None:
     """What tells functions of one name apart."""
     if isinstance(function, Smooth):
-        return function.parameters if function.name in ("Square", "Cube", "Sigmoid", "Tanh", "Erf", "Softplus") else None
+        return (
+            function.parameters if function.name in ("Square", "Cube", "Sigmoid", "Tanh", "Erf", "Softplus") else None
+        )
     return tuple(function.breaks.tolist()) if function.name in ("Abs", "Clip") and function.slopes.ndim == 1 else None
 
 

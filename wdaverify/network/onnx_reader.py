@@ -134,8 +134,8 @@ def _told_of_curves(graph: Graph) -> tuple[str, ...]:
         return ()
     what = "is" if len(graph.curved) == 1 else "are"
     return (
-        f"{', '.join(graph.curved)} {what} not piecewise linear: values are enclosed, answers are brackets closed to the gap asked for, and "
-        "no vertex of a cell is their exact value",
+        f"{', '.join(graph.curved)} {what} not piecewise linear: values are enclosed, and answers are brackets that are closed "
+        "to the gap asked for, never exact",
     )
 
 

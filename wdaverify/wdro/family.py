@@ -54,7 +54,9 @@ def _check_curved(problem: WdroProblem, options: Options) -> None:
             f"{found}, and certificates speak of networks that are: leave --certificate out, the bracket is then checked as it is found"
         )
     if math.isfinite(cost.order) and not problem.support.bounded:
-        raise ProblemError(f"{found}, and on the whole space slopes at infinity are needed: give a box (--support LO HI)")
+        raise ProblemError(
+            f"{found}, and on the whole space slopes at infinity are needed: give a box (--support LO HI)"
+        )
 
 
 def _check_models(problem: WdroProblem, solver: str) -> None:

@@ -89,9 +89,7 @@ class CurvedEngine:
         points = np.zeros((0, self._graph.inputs)) if search.best is None else hunt.asked.point(search.best)[None, :]
         detail = f"{search.solves} LPs" + (", cut short by the memory limit" if search.full else "")
         closed = search.finished or search.full
-        return Answer(
-            outward, points, "cells", closed, search.visited, time.perf_counter() - begun, detail, True
-        )
+        return Answer(outward, points, "cells", closed, search.visited, time.perf_counter() - begun, detail, True)
 
 
 class _Search:
@@ -206,7 +204,9 @@ class _Search:
         functional = hunt.functional
         if hunt.claim.margins is not None:
             gamma = None if row is None else row.gamma
-            functional = np.ones(len(hunt.claim.margins)) @ hunt.claim.margins if gamma is None else gamma @ hunt.claim.margins
+            functional = (
+                np.ones(len(hunt.claim.margins)) @ hunt.claim.margins if gamma is None else gamma @ hunt.claim.margins
+            )
         elif row is not None:
             functional = np.maximum(float(row.margin), 0.0) * functional
         if not functional.any():
@@ -340,4 +340,3 @@ class _Search:
                 made.node.span[side, fork.at] = value
             out.append(made)
         return out
-

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ class Smooth:
     def steepest_of_all(self) -> float:
         """The largest absolute slope there is, rounded up: phi' is steepest where phi turns, or far away."""
         ends = [np.array(turn) for turn in (-np.inf, *self.turns, np.inf)]
-        pairs = [self.slope_range(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        pairs = [self.slope_range(a, b) for a, b in pairwise(ends)]
         return float(max(max(abs(float(a)), abs(float(b))) for a, b in pairs))
 
     def reach(self, low: Array, high: Array) -> Array:
@@ -258,7 +259,7 @@ class Smooth:
     @cached_property
     def _pieces(self) -> tuple[tuple[float, float], ...]:
         edges = (-np.inf, *self.turns, np.inf)
-        return tuple(zip(edges[:-1], edges[1:], strict=True))
+        return tuple(pairwise(edges))
 
 
 def _parts(count: int) -> list[slice]:

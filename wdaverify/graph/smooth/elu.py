@@ -7,7 +7,7 @@ import numpy as np
 from wdaverify.graph.smooth.curve import Array, Smooth
 
 
-class Elu(Smooth):
+class _Elu(Smooth):
     """Parameters alpha and gain."""
 
     def values_at(self, z: Array) -> Array:
@@ -36,9 +36,9 @@ class Elu(Smooth):
 
 def elu(alpha: float = 1.0) -> Smooth:
     """``z`` for z > 0, else ``alpha (exp(z) - 1)``."""
-    return Elu("Elu", (0.0,), (int(np.sign(alpha)), 0), (alpha, 1.0))
+    return _Elu("Elu", (0.0,), (int(np.sign(alpha)), 0), (alpha, 1.0))
 
 
 def selu(alpha: float, gain: float) -> Smooth:
     """``gain z`` for z > 0, else ``gain alpha (exp(z) - 1)``."""
-    return Elu("Selu", (0.0,), (int(np.sign(alpha) * np.sign(gain)), 0), (alpha, gain))
+    return _Elu("Selu", (0.0,), (int(np.sign(alpha) * np.sign(gain)), 0), (alpha, gain))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import erf as _erf
 
 from wdaverify.graph.smooth.curve import Array, Smooth, bounded
 
 _TOP = 2.0 / math.sqrt(math.pi)
 
 
-class Erf(Smooth):
+class _Erf(Smooth):
     """The error function."""
 
     def values_at(self, z: Array) -> Array:
-        return np.asarray(_erf(z))
+        from scipy.special import erf as library  # few networks need it
+
+        return np.asarray(library(z))
 
     def slopes_on(self, piece: int, z: Array) -> Array:
         return np.asarray(_TOP * np.exp(-z * z))
@@ -33,4 +34,4 @@ class Erf(Smooth):
 
 def erf() -> Smooth:
     """``2 / sqrt(pi)`` times the integral of ``exp(-t^2)`` from 0 to z."""
-    return Erf("Erf", (0.0,), (1, -1))
+    return _Erf("Erf", (0.0,), (1, -1))

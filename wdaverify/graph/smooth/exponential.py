@@ -7,7 +7,7 @@ import numpy as np
 from wdaverify.graph.smooth.curve import Array, Smooth
 
 
-class Exponential(Smooth):
+class _Exponential(Smooth):
     """The exponential."""
 
     def values_at(self, z: Array) -> Array:
@@ -31,4 +31,4 @@ class Exponential(Smooth):
 
 def exponential() -> Smooth:
     """``exp(z)``."""
-    return Exponential("Exp", (), (1,))
+    return _Exponential("Exp", (), (1,))

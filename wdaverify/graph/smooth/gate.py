@@ -7,7 +7,7 @@ import numpy as np
 from wdaverify.graph.smooth.curve import Array, Smooth
 
 
-class Gate(Smooth):
+class _Gate(Smooth):
     """Parameters a, its divisor, b, low and high: the gate is ``clip(a z / divisor + b, low, high)``."""
 
     def values_at(self, z: Array) -> Array:
@@ -39,9 +39,9 @@ class Gate(Smooth):
 def gate(a: float, divisor: float, b: float, low: float, high: float) -> Smooth:
     """``z clip(a z / divisor + b, low, high)``; ``a / divisor > 0`` and ``low < high``."""
     turns = (low - b) / a * divisor, (high - b) / a * divisor
-    return Gate("Gate", turns, (0, 1, 0), (a, divisor, b, low, high))
+    return _Gate("Gate", turns, (0, 1, 0), (a, divisor, b, low, high))
 
 
 def hard_swish() -> Smooth:
     """``z min(max(z / 6 + 1 / 2, 0), 1)``."""
-    return Gate("HardSwish", (-3.0, 3.0), (0, 1, 0), (1.0, 6.0, 0.5, 0.0, 1.0))
+    return _Gate("HardSwish", (-3.0, 3.0), (0, 1, 0), (1.0, 6.0, 0.5, 0.0, 1.0))

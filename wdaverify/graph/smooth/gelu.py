@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import erfc
 
 from wdaverify.graph.smooth.curve import Array, Smooth
 
 _SPREAD = 1.0 / math.sqrt(math.pi)
 
 
-class Gelu(Smooth):
+class _Gelu(Smooth):
     """Parameters factor and divisor, of one sign."""
 
     def _argument(self, z: Array) -> Array:
@@ -25,11 +24,11 @@ class Gelu(Smooth):
         return np.asarray(z * factor / divisor)
 
     def values_at(self, z: Array) -> Array:
-        return 0.5 * z * erfc(-self._argument(z))
+        return 0.5 * z * _erfc(-self._argument(z))
 
     def slopes_on(self, piece: int, z: Array) -> Array:
         t = self._argument(z)
-        return np.asarray(0.5 * erfc(-t) + _SPREAD * t * np.exp(-t * t))
+        return np.asarray(0.5 * _erfc(-t) + _SPREAD * t * np.exp(-t * t))
 
     def second(self, z: Array) -> Array:
         t = self._argument(z)
@@ -42,6 +41,13 @@ class Gelu(Smooth):
         return np.full_like(size, 2.0)
 
 
+def _erfc(z: Array) -> Array:
+    """``1 - erf(z)``."""
+    from scipy.special import erfc  # few networks need it
+
+    return np.asarray(erfc(z))
+
+
 def gelu(factor: float = 1.0, divisor: float = math.sqrt(2.0)) -> Smooth:
     """``z (1 + erf(factor z / divisor)) / 2``; both > 0."""
-    return Gelu("Gelu", (-divisor / factor, divisor / factor), (-1, 1, -1), (factor, divisor))
+    return _Gelu("Gelu", (-divisor / factor, divisor / factor), (-1, 1, -1), (factor, divisor))

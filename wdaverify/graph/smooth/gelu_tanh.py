@@ -19,7 +19,7 @@ _NEAR = 1e-4
 """How far, relatively, the coefficients may be from those of the approximation."""
 
 
-class GeluTanh(Smooth):
+class _GeluTanh(Smooth):
     """Parameters a and b."""
 
     def _argument(self, z: Array) -> tuple[Array, Array]:
@@ -73,4 +73,4 @@ def gelu_tanh(linear: float = LINEAR, cubic: float = CUBIC) -> Smooth:
         middle = 0.5 * (low + high)
         positive = float(_sign_of((linear, cubic), np.array(middle))) > 0
         low, high = (middle, high) if positive else (low, middle)
-    return GeluTanh("GeluTanh", (-low, low), (-1, 1, -1), (linear, cubic))
+    return _GeluTanh("GeluTanh", (-low, low), (-1, 1, -1), (linear, cubic))

@@ -13,7 +13,7 @@ from wdaverify.graph.smooth.curve import Array, Smooth, logistic
 TURNS = -2.2563763963607931, 1.4905711794854285
 
 
-class Mish(Smooth):
+class _Mish(Smooth):
     """Mish."""
 
     def _gate(self, z: Array) -> Array:
@@ -47,4 +47,4 @@ class Mish(Smooth):
 
 def mish() -> Smooth:
     """``z tanh(log(1 + exp(z)))``."""
-    return Mish("Mish", TURNS, (-1, 1, -1))
+    return _Mish("Mish", TURNS, (-1, 1, -1))

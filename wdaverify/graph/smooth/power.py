@@ -7,7 +7,7 @@ import numpy as np
 from wdaverify.graph.smooth.curve import Array, Smooth
 
 
-class Power(Smooth):
+class _Power(Smooth):
     """The one parameter is 2 or 3."""
 
     def values_at(self, z: Array) -> Array:
@@ -32,9 +32,9 @@ class Power(Smooth):
 
 def square() -> Smooth:
     """``z^2``."""
-    return Power("Square", (), (1,), (2.0,))
+    return _Power("Square", (), (1,), (2.0,))
 
 
 def cube() -> Smooth:
     """``z^3``."""
-    return Power("Cube", (0.0,), (-1, 1), (3.0,))
+    return _Power("Cube", (0.0,), (-1, 1), (3.0,))

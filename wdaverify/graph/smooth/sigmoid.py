@@ -7,7 +7,7 @@ import numpy as np
 from wdaverify.graph.smooth.curve import Array, Smooth, logistic
 
 
-class Sigmoid(Smooth):
+class _Sigmoid(Smooth):
     """The logistic function."""
 
     def values_at(self, z: Array) -> Array:
@@ -28,4 +28,4 @@ class Sigmoid(Smooth):
 
 def sigmoid() -> Smooth:
     """``1 / (1 + exp(-z))``."""
-    return Sigmoid("Sigmoid", (0.0,), (1, -1))
+    return _Sigmoid("Sigmoid", (0.0,), (1, -1))

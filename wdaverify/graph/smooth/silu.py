@@ -12,7 +12,7 @@ from wdaverify.graph.smooth.curve import Array, Smooth, logistic
 _TURN = 2.3993572805154677
 
 
-class Silu(Smooth):
+class _Silu(Smooth):
     """Swish."""
 
     def values_at(self, z: Array) -> Array:
@@ -35,4 +35,4 @@ class Silu(Smooth):
 
 def silu() -> Smooth:
     """``z / (1 + exp(-z))``."""
-    return Silu("Silu", (-_TURN, _TURN), (-1, 1, -1))
+    return _Silu("Silu", (-_TURN, _TURN), (-1, 1, -1))

@@ -17,7 +17,7 @@ _LARGEST = 2.0**20
 """Beyond this libraries may reduce the angle worse than is charged for, and nothing but ``|phi| <= 1`` is used."""
 
 
-class Sine(Smooth):
+class _Sine(Smooth):
     """The sine."""
 
     def values_at(self, z: Array) -> Array:
@@ -68,4 +68,4 @@ class Sine(Smooth):
 
 def sine() -> Smooth:
     """``sin(z)``."""
-    return Sine("Sin", (), (1,))
+    return _Sine("Sin", (), (1,))

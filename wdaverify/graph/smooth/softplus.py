@@ -7,7 +7,7 @@ import numpy as np
 from wdaverify.graph.smooth.curve import Array, Smooth, logistic
 
 
-class Softplus(Smooth):
+class _Softplus(Smooth):
     """A smooth ReLU."""
 
     def values_at(self, z: Array) -> Array:
@@ -28,4 +28,4 @@ class Softplus(Smooth):
 
 def softplus() -> Smooth:
     """``log(1 + exp(z))``."""
-    return Softplus("Softplus", (), (1,))
+    return _Softplus("Softplus", (), (1,))

@@ -7,7 +7,7 @@ import numpy as np
 from wdaverify.graph.smooth.curve import Array, Smooth, bounded
 
 
-class Softsign(Smooth):
+class _Softsign(Smooth):
     """Softsign."""
 
     def values_at(self, z: Array) -> Array:
@@ -28,4 +28,4 @@ class Softsign(Smooth):
 
 def softsign() -> Smooth:
     """``z / (1 + |z|)``."""
-    return Softsign("Softsign", (0.0,), (1, -1))
+    return _Softsign("Softsign", (0.0,), (1, -1))

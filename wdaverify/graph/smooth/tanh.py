@@ -7,7 +7,7 @@ import numpy as np
 from wdaverify.graph.smooth.curve import Array, Smooth, bounded
 
 
-class Tanh(Smooth):
+class _Tanh(Smooth):
     """The hyperbolic tangent."""
 
     def values_at(self, z: Array) -> Array:
@@ -29,4 +29,4 @@ class Tanh(Smooth):
 
 def tanh() -> Smooth:
     """``tanh(z)``."""
-    return Tanh("Tanh", (0.0,), (1, -1))
+    return _Tanh("Tanh", (0.0,), (1, -1))
