@@ -90,6 +90,7 @@ def one_sided(
         else:
             h, slope = values[node.source], slopes[node.source]
             out.append((_fractions(h), _fractions(slope)))
+            assert isinstance(node.function, PiecewiseLinear)
             values[k], slopes[k] = _one_sided(node.function, h, slope)
     return [*out, (_fractions(values[k]), _fractions(slopes[k]))]
 
@@ -117,6 +118,7 @@ def _margins(network: ReluNetwork, x: Array, y: int, bits: int | None) -> _Scale
     values = {INPUT: _Scaled(number, np.zeros_like(number), exponent, 1)}
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Elementwise):
+            assert isinstance(node.function, PiecewiseLinear)
             values[k] = _applied(node.function, values[node.source])
         elif k < last or not all(isinstance(map_, Dense) for map_ in node.maps):
             values[k] = _affine(node, values, bits)

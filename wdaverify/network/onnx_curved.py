@@ -50,6 +50,7 @@ _ALPHA, _GAMMA = float(np.float32(1.6732632423543772)), float(np.float32(1.05070
 ACCEPTED = "z Sigmoid(z), z (1 + Erf(r z)), z (1 + Tanh(a z + b z^3)), z Tanh(Softplus(z)), z Clip(a z + b), z / (1 + |z|), z^2, z^3"
 
 _Atom = tuple[str, tuple[float, ...], object]
+_AS_IT_IS = Fraction(1), Fraction(0)
 _ONE: _Atom = ("", (), None)
 """The tensor itself."""
 
@@ -171,12 +172,12 @@ def _matched(node: Node, other: _Sum) -> Callable[[Path, Fraction], None] | None
     name, parameters, inner = atom
     line = _line(inner)
     if node.op == "Div":
-        if name == "Abs" and line == (1, 0) and beta == gamma:
+        if name == "Abs" and line == _AS_IT_IS and beta == gamma:
             return lambda path, factor: _applied(path, node, softsign(), factor / beta)
         return None
     if atom == _ONE and gamma == 0:
         return lambda path, factor: _applied(path, node, square(), factor * beta)
-    if name == "Square" and line == (1, 0) and gamma == 0:
+    if name == "Square" and line == _AS_IT_IS and gamma == 0:
         return lambda path, factor: _applied(path, node, cube(), factor * beta)
     if name == "Sigmoid" and line is not None and line[0] > 0 and line[1] == 0 and gamma == 0:
         return lambda path, factor: _silu(path, node, line[0], factor * beta)
@@ -189,7 +190,7 @@ def _matched(node: Node, other: _Sum) -> Callable[[Path, Fraction], None] | None
         )
     if name == "Tanh" and isinstance(inner, _Frozen):
         of = {atom[0]: (atom[2], factor) for atom, factor in inner.factors.items()}
-        plain = inner.constant == 0 and all(_line(argument) in (None, (1, 0)) for argument, _ in of.values())
+        plain = inner.constant == 0 and all(_line(argument) in (None, _AS_IT_IS) for argument, _ in of.values())
         if plain and set(of) == {"Softplus"} and gamma == 0 and of["Softplus"][1] == 1 and _line(of["Softplus"][0]):
             return lambda path, factor: _applied(path, node, mish(), factor * beta)
         if plain and set(of) == {"", "Cube"} and gamma == beta and _line(of["Cube"][0]):

@@ -23,6 +23,7 @@ import numpy as np
 from wdaverify.certify.backward import Backward, HiddenBounds
 from wdaverify.certify.leaf_row import LeafRow
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question
+from wdaverify.engines.cells.boxes import BoxSearch, few_inputs
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.points import evaluated, points_of
 from wdaverify.engines.cells.shells import Shell
@@ -81,7 +82,8 @@ class CurvedEngine:
         hunt = Hunt(self._graph, backward, self._single, question, replace(effort, known=(), proof=False))
         try:
             with np.errstate(all="ignore"):  # what overflows steers nowhere; what is proven looks after itself
-                search = _Search(self._graph, backward, hunt)
+                few = few_inputs(question.region) and effort.memory > 0
+                search = (BoxSearch if few else _Search)(self._graph, backward, hunt)
                 search.run()
         except SolverError as error:
             return hunt.nothing(str(error))
@@ -103,7 +105,8 @@ class _Search:
         """
         self._graph, self._backward, self._hunt, self._question = graph, backward, hunt, hunt.question
         self._spans = [slice(int(a), int(b)) for a, b in itertools.pairwise(graph.edges.tolist())]
-        self.incumbent, self.best = hunt.target, None
+        self.incumbent = hunt.target
+        self.best: Array | None = None
         self.visited = self.solves = 0
         self.finished = self.full = False
         self._closed = math.inf
