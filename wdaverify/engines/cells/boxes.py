@@ -159,15 +159,15 @@ class BoxSearch:
         both = np.concatenate([margins, -margins], axis=1)
         top = self._backward.leaves(both, np.zeros(count), shells, bounds, none, None)
         high, low = top[:, : margins.shape[1]], -top[:, margins.shape[1] :]
-        low = np.minimum(low, high)
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            return np.full(count, math.inf)
+        empty, known = (top == -math.inf).all(axis=1), np.isfinite(top).all(axis=1)
+        low, high = (np.where(known[:, None], side, 0.0) for side in (np.minimum(low, high), high))
         pairs = [by_rule(a, b) for a, b in zip(low, high, strict=True)]
         level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
         constant = entropy_constant(level, gamma, low, high)
         functional = np.einsum("bj,bjk->bk", gamma, margins)  # exact: margins are differences, gamma is on a grid
         tau = np.full(count, hunt.claim.multiplier)
-        return np.nextafter(constant + self._top(shells, bounds, functional, tau, hunt.power), np.inf)
+        out = np.nextafter(constant + self._top(shells, bounds, functional, tau, hunt.power), np.inf)
+        return np.where(empty, -math.inf, np.where(known, out, math.inf))
 
     def _try(self, lower: Array, upper: Array, gradient: Array) -> None:
         """Look at points of the boxes: those that seem best are valued."""
