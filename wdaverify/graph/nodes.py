@@ -160,6 +160,12 @@ class Graph:
         assert isinstance(node, Elementwise)
         return node.source
 
+    def function(self, k: int) -> Function:
+        """What an elementwise node applies."""
+        node = self.nodes[k]
+        assert isinstance(node, Elementwise)
+        return node.function
+
     @property
     def outputs(self) -> int:
         """The width of the last node."""

@@ -15,11 +15,13 @@ import math
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.entropy import by_rule, entropy_constant
 from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
+from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Distance
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.graph.nodes import Graph
@@ -58,7 +60,9 @@ class BoxSearch:
         room = np.where(region.cost.fixed(region.centre.size), 0.0, room)
         self._lower = np.maximum(region.lower, region.centre - room)[None]
         self._upper = np.minimum(region.upper, region.centre + room)[None]
-        self._lower, self._upper = (np.nextafter(side, end) for side, end in ((self._lower, -np.inf), (self._upper, np.inf)))
+        self._lower, self._upper = (
+            np.nextafter(side, end) for side, end in ((self._lower, -np.inf), (self._upper, np.inf))
+        )
         self._lower, self._upper = np.maximum(self._lower, region.lower), np.minimum(self._upper, region.upper)
         self._bound, self._axis = self._bounded(self._lower, self._upper)
         self._room = hunt.effort.memory / (_BYTES + 16.0 * region.centre.size)
@@ -83,7 +87,7 @@ class BoxSearch:
             some = np.argpartition(self._bound, min(_BATCH, self._bound.size) - 1)[:_BATCH]
             width = self._upper[some] - self._lower[some]
             size = np.maximum(np.abs(self._lower[some]), np.abs(self._upper[some])).max(axis=1)
-            wide = np.take_along_axis(width, self._axis[some, None], 1)[:, 0] > _NARROW * size
+            wide = np.asarray(width[np.arange(some.size), self._axis[some]] > _NARROW * size)
             if not wide.all():  # as narrow as doubles allow: they stay as they are
                 mask = np.zeros(self._bound.size, np.bool_)
                 mask[some[~wide]] = True
@@ -91,7 +95,7 @@ class BoxSearch:
                 continue
             self._halve(some)
 
-    def _close(self, mask: np.ndarray) -> None:
+    def _close(self, mask: NDArray[np.bool_]) -> None:
         """Leave boxes out, as they are."""
         self._closed = min(self._closed, float(self._bound[mask].min(initial=math.inf)))
         kept = ~mask
@@ -99,7 +103,7 @@ class BoxSearch:
             part[kept] for part in (self._lower, self._upper, self._bound, self._axis)
         )
 
-    def _halve(self, some: np.ndarray) -> None:
+    def _halve(self, some: Ints) -> None:
         rows, axis = np.arange(some.size), self._axis[some]
         lower, upper = (np.repeat(side[some], 2, axis=0) for side in (self._lower, self._upper))
         middle = 0.5 * self._lower[some, axis] + 0.5 * self._upper[some, axis]
@@ -159,7 +163,7 @@ class BoxSearch:
         both = np.concatenate([margins, -margins], axis=1)
         top = self._backward.leaves(both, np.zeros(count), shells, bounds, none, None)
         high, low = top[:, : margins.shape[1]], -top[:, margins.shape[1] :]
-        empty, known = (top == -math.inf).all(axis=1), np.isfinite(top).all(axis=1)
+        empty, known = np.isneginf(top).all(axis=1), np.asarray(np.isfinite(top).all(axis=1))
         low, high = (np.where(known[:, None], side, 0.0) for side in (np.minimum(low, high), high))
         pairs = [by_rule(a, b) for a, b in zip(low, high, strict=True)]
         level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])

@@ -5,7 +5,7 @@ multipliers that a linear program over lines above and below every function prop
 
     sum over neurons of  gain_i(q_i, nu_i) - (q_i phi(z_i(x)) - nu_i z_i(x)),   each >= 0,   and what the input's own maximum leaves,
 
-so the neuron with the largest term is cut at ``z_i(x)``, where it then has none, x the program's point; or the shell is cut in two, if
+so the neuron with the largest term is cut beside ``z_i(x)`` (``cutting.between``), x the program's point; or the shell is cut in two, if
 that gains more. The error of a leaf falls with the square of its intervals, so that any gap is reached; there is no last cell that is
 exact. A ReLU beside them is cut at 0.
 """
@@ -24,6 +24,7 @@ from wdaverify.certify.backward import Backward, HiddenBounds
 from wdaverify.certify.leaf_row import LeafRow
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question
 from wdaverify.engines.cells.boxes import BoxSearch, few_inputs
+from wdaverify.engines.cells.cutting import CutSearch, between
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.points import evaluated, points_of
 from wdaverify.engines.cells.shells import Shell
@@ -35,8 +36,6 @@ from wdaverify.network.model import Array, ReluNetwork
 
 _SHELLS, _OF_A_BALL = 4, 1
 """Into how many shells a region is cut to begin with, where moving is paid for or looked for; where it is free."""
-_EDGE = 0.1
-"""No interval is cut nearer to its ends than this share of it."""
 _NARROWEST = 2.0**-40
 """No interval is cut that is narrower than this, relative to its numbers, and no shell."""
 _NO_TERM = 1e-15
@@ -83,7 +82,8 @@ class CurvedEngine:
         try:
             with np.errstate(all="ignore"):  # what overflows steers nowhere; what is proven looks after itself
                 few = few_inputs(question.region) and effort.memory > 0
-                search = (BoxSearch if few else _Search)(self._graph, backward, hunt)
+                plain = isinstance(question, Inner) and hunt.growable and backward.neurons > 0
+                search = (BoxSearch if few else CutSearch if plain else _Search)(self._graph, backward, hunt)
                 search.run()
         except SolverError as error:
             return hunt.nothing(str(error))
@@ -273,7 +273,7 @@ class _Search:
         if terms[neuron] <= 0:
             return []
         least, most = low[neuron], high[neuron]
-        cut = float(np.clip(leaf.at[neuron], least + _EDGE * (most - least), most - _EDGE * (most - least)))
+        cut = float(between(leaf.at[[neuron]], low[[neuron]], high[[neuron]])[0])
         if self._is_relu(neuron):
             if not least < 0 < most:
                 return []

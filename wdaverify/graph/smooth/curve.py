@@ -190,6 +190,22 @@ class Smooth:
         """``nu`` by rule: no slope of its own is asked for."""
         return self.by_rule(q, low, high)
 
+    def attained(self, q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
+        """Where ``q phi(z) - nu z`` is largest on ``[l, u]``, nearly, and its value there: it steers."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+            best = q * self.value(low) - nu * low
+            at = np.array(np.broadcast_to(low, best.shape))
+            ratio = np.where(q == 0, 0.0, nu / np.where(q == 0, 1.0, q))
+            points = [high, *(np.clip(turn, low, high) for turn in self.turns)]
+            for k, (a, b) in enumerate(self._pieces):
+                if self.bends[k]:
+                    points.append(np.clip(np.clip(self._touch(k, ratio), a, b), low, high))
+            for point in points:
+                value = q * self.value(point) - nu * point
+                better = value > best
+                best, at = np.where(better, value, best), np.where(better, point, at)
+            return at, best
+
     def gain(self, q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
         """At least ``max q phi(z) - nu z`` over ``[l, u]``, and what computing it may have rounded."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
