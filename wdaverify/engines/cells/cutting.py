@@ -35,7 +35,7 @@ _RATE, _LAST, _SHIFTS, _MOST = 0.1, 0.1, 0.1, 0.1
 """The first and the last step, in units of the range of a neuron's slopes; the least such unit of its shift."""
 _ASIDE = 0.2
 """How far beside the point's place an interval is cut, relative to it, on the longer side; half as far as its end at most."""
-_NARROW = 2.0**-40
+_NARROW, _NO_TERM = 2.0**-40, 1e-14
 _TRIED = 3
 
 
@@ -105,9 +105,8 @@ class CutSearch:
     def _close(self, mask: NDArray[np.bool_]) -> None:
         self._closed = min(self._closed, float(self._bound[mask].min(initial=math.inf)))
         kept = ~mask
-        self._tree, self._ends, self._bound, self._nu, self._cut = (
-            part[kept] for part in (self._tree, self._ends, self._bound, self._nu, self._cut)
-        )
+        self._tree, self._ends, self._bound = self._tree[kept], self._ends[kept], self._bound[kept]
+        self._nu, self._cut = self._nu[kept], self._cut[kept]
 
     def _branch(self, some: Ints) -> None:
         rows, neuron = np.arange(some.size), self._cut[some, 0].astype(np.int64)
@@ -165,12 +164,28 @@ class CutSearch:
         width = high - low
         wide = width > _NARROW * np.maximum(np.abs(low), np.abs(high))
         terms = np.where(wide & np.isfinite(terms), terms, -1.0)
+        left = np.concatenate(
+            [
+                self._bent(k, low[:, span], high[:, span])
+                for span, k in zip(self._spans, self._graph.elementwise, strict=True)
+            ],
+            axis=1,
+        )
+        none = (terms <= _NO_TERM).all(
+            axis=1
+        )  # multipliers or the input's own maximum are to blame: any cut helps these
+        terms = np.where(none[:, None], np.where(wide, left * width, -1.0), terms)
         neuron = terms.argmax(axis=1)
         rows = np.arange(len(neuron))
         least, most = low[rows, neuron], high[rows, neuron]
         place = between(at[rows, neuron], least, most)
         place = np.where(self._straight[neuron], 0.0, place)
         return np.stack([np.where(terms[rows, neuron] > 0, neuron, -1), place], axis=1)
+
+    def _bent(self, k: int, low: Array, high: Array) -> Array:
+        """How far a node's slopes range, ``[B, m]``."""
+        least, greatest = self._graph.function(k).slope_range(low, high)
+        return np.asarray(np.minimum(greatest - least, 1.0))
 
     def _try(self, points: Array) -> None:
         """Value points, the best ones closely."""
