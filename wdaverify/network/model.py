@@ -98,7 +98,8 @@ class ReluNetwork:
 
     def __repr__(self) -> str:
         shapes = f"{list(self.input_shape)} -> {list(self.output_shape)}"
-        return f"<ReluNetwork {self.name}: {shapes}, {self.n_relus} ReLUs, {self.n_parameters} parameters>"
+        kind = "neurons" if self.curved else "ReLUs"
+        return f"<ReluNetwork {self.name}: {shapes}, {self.n_relus} {kind}, {self.n_parameters} parameters>"
 
     def __copy__(self) -> ReluNetwork:
         return self

@@ -171,8 +171,8 @@ class CutSearch:
             ],
             axis=1,
         )
-        none = (terms <= _NO_TERM).all(
-            axis=1
+        none = np.asarray(
+            (terms <= _NO_TERM).all(axis=1)
         )  # multipliers or the input's own maximum are to blame: any cut helps these
         terms = np.where(none[:, None], np.where(wide, left * width, -1.0), terms)
         neuron = terms.argmax(axis=1)
