@@ -214,9 +214,9 @@ class ReluNetwork:
         Raises:
             NetworkError: composing consecutive affine maps overflows.
         """
-        return canonical(self.graph)
+        return canonical(self.graph) if self.curved else self.canonical
 
-    @property
+    @cached_property
     def canonical(self) -> Graph:
         """The form, where it has ReLUs alone: for whatever rests on that.
 
@@ -224,7 +224,7 @@ class ReluNetwork:
             NetworkError: as ``form``; or there are other functions.
         """
         self.refuse_curved("this")
-        return self.form
+        return canonical(self.graph)
 
     def refuse_curved(self, what: str, way_out: str = "replace them by Relu, LeakyRelu, Clip or HardSigmoid") -> None:
         """Refuse what rests on a network that is piecewise linear.
