@@ -103,6 +103,7 @@ def one_sided(
     At the input of every ReLU in turn and, last, of the logits. For t small enough ``z(point + t u)`` is ``z + t`` times
     the derivative exactly, whichever neurons are at 0: those go with ``max(0, .)`` of their own derivative.
     """
+    network.refuse_curved("exact arithmetic")
     graph = network.graph
     values, slopes = {INPUT: _rational(point)}, {INPUT: _rational(direction)}
     out = []
@@ -112,6 +113,7 @@ def one_sided(
         else:
             h, slope = values[node.source], slopes[node.source]
             out.append((_fractions(h), _fractions(slope)))
+            assert isinstance(node.function, PiecewiseLinear)
             values[k], slopes[k] = _one_sided(node.function, h, slope)
     return [*out, (_fractions(values[k]), _fractions(slopes[k]))]
 
@@ -133,10 +135,12 @@ def exact_dot(left: Iterable[float], right: Iterable[float]) -> Fraction:
 
 def _outputs(network: ReluNetwork, x: Array, bits: int | None) -> _Scaled:
     """The outputs, with quotients of so many significant bits (None: exactly)."""
+    network.refuse_curved("exact arithmetic")
     number, exponent = dyadic(np.asarray(x, dtype=np.float64))
     values = {INPUT: _Scaled(number, np.zeros_like(number), exponent, 1)}
     for k, node in enumerate(network.graph.nodes):
         if isinstance(node, Elementwise):
+            assert isinstance(node.function, PiecewiseLinear)
             values[k] = _applied(node.function, values[node.source])
         else:
             values[k] = _affine(node, values, bits)
@@ -145,11 +149,13 @@ def _outputs(network: ReluNetwork, x: Array, bits: int | None) -> _Scaled:
 
 def _margins(network: ReluNetwork, x: Array, y: int, bits: int | None) -> _Scaled:
     """``z_j - z_y`` for all j, with quotients of so many significant bits (None: exactly)."""
+    network.refuse_curved("exact arithmetic")
     graph, last = network.graph, len(network.graph.nodes) - 1
     number, exponent = dyadic(np.asarray(x, dtype=np.float64))
     values = {INPUT: _Scaled(number, np.zeros_like(number), exponent, 1)}
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Elementwise):
+            assert isinstance(node.function, PiecewiseLinear)
             values[k] = _applied(node.function, values[node.source])
         elif k < last or not all(isinstance(map_, Dense) for map_ in node.maps):
             values[k] = _affine(node, values, bits)

@@ -81,8 +81,8 @@ class Screen:
             slopes or problem.cost.norm is Norm.INF
         )  # what holds on a path from the sample must hold on the ball
         self.pieces, self.rounds = Pieces.of(problem), _ROUNDS
-        self._doubt, self._backward = doubt, Backward(problem.network.canonical, loops=compiled())
-        self._known = KnownBounds(problem.network.canonical, self._pre_activations)
+        self._doubt, self._backward = doubt, Backward(problem.network.form, loops=compiled())
+        self._known = KnownBounds(problem.network.form, self._pre_activations)
         self.reach = self._reach()
 
     def until(self, deadline: float) -> None:
@@ -174,7 +174,7 @@ class Screen:
 
     def _slopes(self, bounds: HiddenBounds, rows: Array) -> Array:
         """How steep ``rows . z`` can be where the bounds hold, per unit of cost, rounded up, ``[B, R]``."""
-        centre, radius = jacobian(self._problem.network.canonical, bounds, rows)
+        centre, radius = jacobian(self._problem.network.form, bounds, rows)
         count, each, n = centre.shape
         slope = slope_up(centre.reshape(-1, 1, n), radius.reshape(-1, 1, n), self._problem.cost)
         return np.asarray(slope.reshape(count, each))

@@ -64,6 +64,8 @@ NAMES = {
 _CUT = "cut short by the rung limit"
 _QUICK = ("norms", "first-order")
 """Rungs that take milliseconds, and are made whatever the time."""
+_OF_ANY = ("norms", "jacobian")
+"""Rungs of Lipschitz constants that know functions which are not piecewise linear."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +328,10 @@ class _Climb:
     def _slopes(self, name: str, make: Callable[[LipschitzProblem], tuple[Array | None, str]]) -> None:
         """A certificate made of Lipschitz constants, which are found once for all radii."""
         question = self._constants.question
+        if name not in _OF_ANY and self._problem.network.curved:
+            which = ", ".join(self._problem.network.curved)
+            self._put(absent(NAMES[name], Side.ABOVE, f"for piecewise-linear networks; this one has {which}"))
+            return
         if question is None:
             rule = self._problem.loss.rule
             self._put(absent(NAMES[name], Side.ABOVE, f"the {rule.noun} is not Lipschitz: {rule.no_slope}"))
@@ -343,7 +349,9 @@ class _Climb:
         self._bound(NAMES[name], Side.ABOVE, value, seconds, f"{size}{'; ' + detail if detail else ''}")
 
     def _by_norms(self, question: LipschitzProblem) -> tuple[Array | None, str]:
-        return product_of_norms(question.network.layers, question.measure.rows, question.cost), "over all of R^n"
+        network = question.network
+        layers = network.form if network.curved else network.layers
+        return product_of_norms(layers, question.measure.rows, question.cost), "over all of R^n"
 
     def _by_eclipse(self, question: LipschitzProblem) -> tuple[Array | None, str]:
         return self._by_multipliers(question, eclipse_fast)

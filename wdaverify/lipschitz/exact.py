@@ -143,6 +143,9 @@ def lipschitz(
                 f"{asked.solver} answers l2 slopes of single functionals, and the l2 norm of the whole Jacobian is not convex: "
                 "ask for outputs or margins, or use --solver cells (the default)"
             )
+    problem.network.refuse_curved(
+        "the exact Lipschitz constant", "compare --rungs norms,jacobian bounds it from above on the way to V"
+    )
     gap, seed = asked.gap, asked.seed
     choice, begun = choose(asked.solver), time.monotonic()
     deadline = math.inf if asked.time_limit is None else begun + asked.time_limit
@@ -209,7 +212,7 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
 
 def interval_constants(problem: LipschitzProblem) -> Array:
     """What interval Jacobians alone prove of each row on the whole region, ``[R]`` (as FastLip, arXiv 1804.09699)."""
-    graph = problem.asked(facets=True).canonical
+    graph = problem.asked(facets=True).form
     backward, rows = Backward(graph, loops=compiled()), [("", row[None, :]) for row in problem.measure.rows]
     each = [_uppers(graph, backward, region, problem.still(region), rows) for region in problem.regions(facets=True)]
     out: Array = np.array(each).max(axis=0)

@@ -19,6 +19,7 @@ import numpy as np
 
 from wdaverify.errors import ProblemError
 from wdaverify.graph.nodes import INPUT, Elementwise, Graph
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.lipschitz.layers import Enclosed, cost_layers, functionals
 from wdaverify.lipschitz.multipliers import Inequality
@@ -100,7 +101,7 @@ def single_path(graph: Graph, cost: GroundCost) -> list[Enclosed]:
     """The matrices one after the other."""
     layers = cost_layers(graph, cost)
     functions = [node.function for node in graph.nodes if isinstance(node, Elementwise)]
-    bent = [f.name for f in functions if (f.slopes < 0).any() or (f.slopes > 1).any()]
+    bent = [f.name for f in functions if isinstance(f, Smooth) or (f.slopes < 0).any() or (f.slopes > 1).any()]
     several = [k for k, layer in enumerate(layers) if list(layer) != [k - 1 if k else INPUT]]
     if bent or several:
         found = (

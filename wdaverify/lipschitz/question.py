@@ -130,7 +130,7 @@ class LipschitzProblem:
             raise ProblemError(
                 f"{self.cost.weights.size} cost weights for a network of {self.network.n_inputs} features"
             )
-        _ = self.network.canonical  # refuses a network whose weights overflow when composed
+        _ = self.network.form  # refuses a network whose weights overflow when composed
         if self.around is None:
             if math.isfinite(self.within):
                 raise ProblemError(

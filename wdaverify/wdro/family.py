@@ -25,6 +25,8 @@ def check_family(problem: WdroProblem, options: Options) -> None:
         ProblemError: says what was found, what is accepted and what to do.
     """
     rule = problem.loss.rule
+    if problem.network.curved:
+        _check_curved(problem, options)
     if rule.by_levels:
         _check_levels(problem, options)
     elif options.solver not in OWN:
@@ -32,6 +34,26 @@ def check_family(problem: WdroProblem, options: Options) -> None:
     if options.certificate and (why := uncertified(problem)):
         raise ProblemError(
             f"no certificate: {why}; leave --certificate out: the bracket is then checked as it is found"
+        )
+
+
+def _check_curved(problem: WdroProblem, options: Options) -> None:
+    """Refuse what is answered of piecewise-linear networks alone."""
+    network, cost = problem.network, problem.cost
+    found = f"{network.name} has {', '.join(network.curved)}, which are not piecewise linear"
+    if options.solver not in OWN:
+        raise ProblemError(f"{found}, and models of {options.solver} are: use --solver cells (the default)")
+    if problem.loss.rule.by_levels:
+        raise ProblemError(
+            f"{found}, and the {problem.loss.rule.noun} is answered by MIP models, which are: ask for another loss (--loss)"
+        )
+    if options.certificate:
+        raise ProblemError(
+            f"{found}, and certificates speak of networks that are: leave --certificate out, the bracket is then checked as it is found"
+        )
+    if math.isfinite(cost.order) and not problem.support.bounded:
+        raise ProblemError(
+            f"{found}, and on the whole space slopes at infinity are needed: give a box (--support LO HI)"
         )
 
 

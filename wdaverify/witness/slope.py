@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.faraway import affine_enclosure
 from wdaverify.certify.jacobian import jacobian, slope_down, slope_up
+from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import rationals
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.ground import GroundCost
@@ -81,6 +82,7 @@ def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Arr
                 moves[k] = reduce(np.maximum, (np.where(m.size().apply(moves[s]) == 0, 0.0, _FAR) for s, m in both))
                 continue
             z, slip = values[node.source]
+            assert isinstance(node.function, PiecewiseLinear)  # slopes of others are no cell's
             clear = reduce(np.logical_and, (np.abs(z - at) > slip for at in node.function.breaks.tolist()))
             sure = np.asarray(sure & (clear | (moves[node.source] == 0)).all(axis=1))
             bounds.append((z, z))

@@ -292,6 +292,16 @@ class Hunt:
         multiplier = question.multiplier if isinstance(question, Inner) else 0.0
         return Proof(question.sample, question.rival, multiplier, tuple(trees), question.label)
 
+    def nodes(self, shell: Shell) -> Node:
+        """The node of a whole shell, unsolved."""
+        parts = self._parts(shell)
+        return Node.unknown(self.backward.neurons, parts.box, parts.span)
+
+    @property
+    def target(self) -> float:
+        """The value to beat, of the minimisation."""
+        return self._incumbent()
+
     def _incumbent(self) -> float:
         """The value to beat, of the minimisation."""
         question, cutoff = self.question, self.effort.cutoff
