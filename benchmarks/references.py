@@ -80,7 +80,7 @@ class Row:
         """The loss at points within the radius; others stay."""
         judge, total = self.reference(), 0.0
         for centre, point, label in zip(judge.x, points.double(), judge.y.tolist(), strict=True):
-            good = judge.far(point, centre) <= self.radius and 0 <= float(point.min()) and float(point.max()) <= 1
+            good = judge.far(point, centre) <= self.radius and float(point.min()) >= 0 and float(point.max()) <= 1
             total += max(judge.lost(centre, label), judge.lost(point, label) if good else -np.inf)
         return total / len(judge.x)
 
@@ -89,7 +89,7 @@ class Row:
         judge, flips = self.reference(), []
         for i, (centre, point, label) in enumerate(zip(judge.x, points.double(), judge.y.tolist(), strict=True)):
             wrong = float(judge.margins(point, label).max()) >= 0
-            if wrong and judge.far(point, centre) > 0 and 0 <= float(point.min()) and float(point.max()) <= 1:
+            if wrong and judge.far(point, centre) > 0 and float(point.min()) >= 0 and float(point.max()) <= 1:
                 flips.append((judge.far(point, centre), i, judge.lost(point, label)))
         return judge.value(judge.bought(flips))
 
@@ -174,7 +174,9 @@ def main(seeds: int) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     known = references()
-    print("| row | reference | evaluations | s | its share | ours, as many evaluations | ours, as many s | loses by more than 0.1 % |")
+    print(
+        "| row | reference | evaluations | s | its share | ours, as many evaluations | ours, as many s | loses by more than 0.1 % |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for asked in ROWS:
         row = Row(*asked)

@@ -1,4 +1,4 @@
-"""WDA and WDA++ once more, from the text of arXiv 2510.10000 alone (docs/theory.md, section 10): no line is shared with ``wdaverify.attacks``.
+"""WDA and WDA++ once more, by the text of arXiv 2510.10000 (docs/theory.md, section 10): they share no line with ``wdaverify.attacks``.
 
 One sample at a time, in torch and float64, on any module. What is given is a list of moves; what they are worth is counted by ``value``.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 Row = dict[str, Any]
@@ -31,7 +32,7 @@ def _pieces(row: Row) -> list[tuple[float, float]]:
     """The growth a unit of radius between neighbouring radii, as least and greatest that the brackets allow."""
     ends = [(0.0, row["radii"][0]["nominal"], row["radii"][0]["nominal"])]
     ends += [(at["radius"], at["lower"], at["upper"]) for at in row["radii"]]
-    pairs = zip(ends, ends[1:], strict=False)
+    pairs = pairwise(ends)
     return [((b[1] - a[2]) / (b[0] - a[0]), (b[2] - a[1]) / (b[0] - a[0])) for a, b in pairs]
 
 
@@ -51,9 +52,10 @@ def _linear(rows: list[Row]) -> str:
     lines = [[*line[:-1], *["-"] * (wide - len(line)), line[-1]] for line in lines]
     head = ("network", *(f"piece {k}" for k in range(1, wide - 1)), "so")
     return (
-        "\n**1. The worst case grows linearly in the radius.** The growth of the exact margin loss for each unit of radius, from one radius "
+        "\n**1. The worst case grows linearly in the radius.** The growth of the exact margin loss a unit of radius, from one radius "
         f"of the table to the next; bent: below {BENT:.0%} of the first piece, proven by the brackets. On all of R^n it holds where "
-        "s = S (claim 2); on a box, V is concave and bends as soon as the cheapest moves are spent.\n\n" + _table(head, lines)
+        "s = S (claim 2); on a box, V is concave and bends as soon as the cheapest moves are spent.\n\n"
+        + _table(head, lines)
     )
 
 
@@ -73,7 +75,15 @@ def _sandwich(rows: list[Row]) -> str:
             told = row["constants"].get("asymptotic", "") + row["constants"].get("exact Lipschitz", "")
             found = re.findall(r"(?:infinity|constant) ([\d.]+)", told)
             holds = "yes" if s is not None and S is not None and s <= at["upper"] and at["lower"] <= S else "no"
-            lines.append([_name(row), f"{at['radius']:g}", ", ".join(found), *map(_value, (s, at["lower"], at["upper"], S)), holds])
+            lines.append(
+                [
+                    _name(row),
+                    f"{at['radius']:g}",
+                    ", ".join(found),
+                    *map(_value, (s, at["lower"], at["upper"], S)),
+                    holds,
+                ]
+            )
     if not lines:
         return ""
     head = ("network", "radius", "s, S", "E + s r", "lower", "upper", "E + S r", "holds")
@@ -101,7 +111,9 @@ def _flexible(rows: list[Row]) -> str:
             share = [f"{(v - nominal) / rise:.0%}" if v is not None and rise > 0 else "-" for v in (point, wda)]
             where = f"{moved['farthest'] / at['radius']:.1f} r"
             count = f"{moved['samples']} of {question['samples']}"
-            lines.append([f"{_name(row)}, {question['loss']}", f"{at['radius']:g}", *share, count, f"{moved['mass']:.3f}", where])
+            lines.append(
+                [f"{_name(row)}, {question['loss']}", f"{at['radius']:g}", *share, count, f"{moved['mass']:.3f}", where]
+            )
     if not lines:
         return ""
     head = ("network, loss", "radius r", "PGD", "best WDA(m)", "samples moved", "mass moved", "farthest")

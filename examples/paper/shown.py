@@ -63,8 +63,12 @@ def title(question: Row) -> str:
 
 def markdown(rows: list[Row], asked: int) -> str:
     """The whole page."""
-    text = [f"# Clean, attacked, exact, certified\n\n{len(rows)} of {asked} questions answered. In brackets: m of WDA(m); "]
-    text.append("bold: exact to the gap; an interval: what is proven in the time there was. PGD is evaluated in float64, ")
+    text = [
+        f"# Clean, attacked, exact, certified\n\n{len(rows)} of {asked} questions answered. In brackets: m of WDA(m); "
+    ]
+    text.append(
+        "bold: exact to the gap; an interval: what is proven in the time there was. PGD is evaluated in float64, "
+    )
     text.append("everything else with outward rounding. A dash: no bound (the reason stands in `table.json`).\n")
     for group in grouped(rows):
         text.append(f"\n## {title(group[0]['question'])}\n\n")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from torch import nn
 
 import wdaverify as wd
 from wdaverify.errors import InputError
+from wdaverify.report import as_json
 from wdaverify.wdro.module_attack import ModuleAttackResult
 
 
@@ -212,6 +215,19 @@ def test_half_precision_and_probabilities_are_told_of() -> None:
     soft = wd.attack(nn.Sequential(smooth(), nn.Softmax(1)).eval(), x, y, radius=0.1, support=(0, 1), budget=1)
     assert any("sum to 1" in notice for notice in soft.notices)
     assert not any("sum to 1" in notice for notice in half.notices)
+
+
+@pytest.mark.parametrize("order", [1, "inf"])
+def test_plain_data_meet_their_schema_and_are_json(order: Any) -> None:
+    x, y = images(3)
+    words = {"radius": 0.1, "order": order, "support": (0, 1), "attacks": "wda", "steps": 2, "budget": 200}
+    result = wd.attack(smooth(), x, y, **words)
+    checks = Draft202012Validator(as_json.schema("module_attack"))
+    document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    checks.validate(document)
+    assert (document["order"], document["lower"]) == (order, result.lower)
+    assert not checks.is_valid({**document, "vouched": "checked"})
+    assert not checks.is_valid({**document, "upper": 1.0})
 
 
 def test_an_interrupted_attack_keeps_what_it_found() -> None:
