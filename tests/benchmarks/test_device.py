@@ -19,6 +19,7 @@ def test_without_cuda_it_says_so() -> None:
     assert ran.stdout.startswith("SKIPPED")
 
 
+@pytest.mark.full
 def test_checks_run_on_any_device_and_a_failure_counts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

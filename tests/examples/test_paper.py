@@ -32,18 +32,17 @@ def test_the_paper_s_table_goes_on_where_it_was_and_its_numbers_are_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = loaded("paper", "run", monkeypatch)
-    monkeypatch.setattr(run.answers.networks, "WAYS", ("standard", "regularised"))
-    asked = (("margin", 1, "inf", "none"), ("zero-one", 2, "2", "box"))
-    size = run.Size("tiny", ("iris", "digits"), ("mlp",), asked, 2, 3, 2.0, 10.0, 2)
-    monkeypatch.setattr(run.answers, "RUNGS", ("norms", "lipsdp", "lipschitz", "crown", "attacks", "exact"))
+    monkeypatch.setattr(run.answers.networks, "WAYS", ("regularised",))
+    asked = (("margin", 1, "inf", "none"), ("zero-one", 1, "inf", "box"))
+    size = run.Size("tiny", ("iris", "digits"), ("mlp", "conv"), asked, 1, 2, 0.5, 2.0, 2)
     run.run(size, tmp_path)
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert len(capsys.readouterr().out.splitlines()) == 3
     lines = (tmp_path / "answers.jsonl").read_text().splitlines()
-    (tmp_path / "answers.jsonl").write_text("\n".join([*lines[:3], lines[3][:50]]))  # as a kill leaves it
+    (tmp_path / "answers.jsonl").write_text("\n".join([*lines[:2], lines[2][:50]]))  # as a kill leaves it
     run.run(size, tmp_path)
     assert len(capsys.readouterr().out.splitlines()) == 1
     document = json.loads((tmp_path / "table.json").read_text())
-    assert len(document["rows"]) == document["asked"] == 4
+    assert len(document["rows"]) == document["asked"] == 3
     for row in document["rows"]:
         for at in row["radii"]:
             below = [value for value in at["below"].values() if value is not None]
@@ -53,8 +52,8 @@ def test_the_paper_s_table_goes_on_where_it_was_and_its_numbers_are_in_order(
             assert at["nominal"] <= at["lower"] <= at["upper"]
             assert at["moved"]["mass"] * at["moved"]["farthest"] >= 0
     text = (tmp_path / "table.md").read_text()
-    assert "4 of 4 questions answered" in text
-    assert [f"**{k}." in text for k in (1, 2, 3, 4)] == [True] * 4
+    assert "3 of 3 questions answered" in text
+    assert [f"**{k}." in text for k in (1, 2, 3)] == [True] * 3
     assert "| no |" not in text  # of the sandwich
     assert (tmp_path / "table.png").stat().st_size > 10_000
 

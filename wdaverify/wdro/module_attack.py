@@ -117,7 +117,7 @@ class ModuleAttackResult:
         plain = {name: value for name, value in vars(self).items() if name not in hidden}
         order = "inf" if math.isinf(self.order) else int(self.order)
         document = {**plain, "order": order, "attacks": dict(self.attacks), "notices": list(self.notices)}
-        return {"schema": "wdaverify/module_attack/1", "lower": self.lower, **document}
+        return {"schema": "wdaverify/module_attack/1", "lower": self.lower, "vouched": self.vouched, **document}
 
 
 def module_attack(
