@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,18 @@ def test_claims_see_a_bend_and_a_broken_sandwich(monkeypatch: pytest.MonkeyPatch
     assert "| 4 | 3 | bent before 2 |" in text
     assert text.count("| yes |") == 1
     assert text.count("| no |") == 1
+
+
+def test_the_text_says_what_the_table_says() -> None:
+    """Every number with two decimals or more of the section on claims is one of the quick run's table, rounded."""
+    page, table = (EXAMPLES / "paper" / name for name in ("README.md", "results/quick/table.md"))
+    _, claims = page.read_text().split("## The claims of the paper")
+    have = [float(number) for number in re.findall(r"-?\d+\.\d+", table.read_text())]
+    said = re.findall(r"(?<![\d.])-?\d+\.\d{2,}", claims)
+    assert len(said) >= 20
+    for number in said:
+        near = 0.51 * 10.0 ** -len(number.split(".")[1])
+        assert any(abs(value - float(number)) <= near for value in have), number
 
 
 def test_training_against_the_adversary_prints_what_it_is_worth(
