@@ -6,8 +6,9 @@ A row is a question whose exact value is found first. Each reference runs, its e
 seconds are counted, and its best distribution is valued: WDA, WDA++ by the independent writing in tests/; of foolbox and ART the points,
 which count where they are errors in float64 inside the box: point-wise attacks within the radius, those that look for the nearest error
 by the knapsack on their distances. Then ours runs twice, once with that many evaluations and once with that many seconds.
-Ours works on all samples at once and the independent WDA one by one, so that equal evaluations are the fair column there. Printed are shares of the way from nominal to exact, the median over seeds of each row. torchattacks is in ``pointwise.py``: its
-releases pin requests of 2021, so it cannot be installed beside the other packages without --no-deps.
+Ours works on all samples at once and the independent WDA on one, so that equal evaluations are the fair column there. Printed are
+shares of the way from nominal to exact, the median over seeds of each row. torchattacks is in ``pointwise.py``: its releases pin
+requests of 2021, so it cannot be installed beside the other packages without --no-deps.
 """
 
 from __future__ import annotations
