@@ -10,33 +10,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
-import resource
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
+from cases import Case, Taken, answered, apart
 from scipy.optimize import linprog
-from sources import Data, MissingFolderError, instance, mnist, model, random_network
+from sources import MissingFolderError, instance, mnist, model, random_network
 
-from wdaverify import GroundCost, Loss, Norm, WdroProblem, distances, verify
-
-
-class Case(NamedTuple):
-    """A question: where its data come from, how many samples, and the rest; ``distances`` of each sample in place of a value."""
-
-    data: Callable[[int], Data]
-    samples: int
-    loss: Loss
-    order: float
-    radius: float
-    gap: float = 1e-6
-    norm: Norm = Norm.INF
-    distances: bool = False
-    within: float = math.inf
-
+from wdaverify import Loss
 
 MARGIN, ZERO_ONE = Loss.MARGIN, Loss.ZERO_ONE
 CASES = {
@@ -66,27 +47,8 @@ def calibration() -> float:
     return time.process_time() - begun
 
 
-def _run(name: str, seconds: float | None, jobs: int) -> tuple[str, str, float, float, float]:
-    case = CASES[name]
-    network, samples, support = case.data(case.samples)
-    problem = WdroProblem(network, samples, GroundCost(case.norm, case.order), support, case.loss, case.radius)
-    before, begun = _spent(), time.perf_counter()
-    if case.distances:
-        found = distances(problem, time_limit=seconds, jobs=jobs, gap=case.gap, within=case.within)
-        closed = sum(map(found.settled, found.brackets))
-        what, reason = f"{closed} of {len(found.brackets)}", found.reason.value
-    else:
-        result = verify(problem, time_limit=seconds, jobs=jobs, gap=case.gap)
-        what, reason = f"[{result.lower:.9g}, {result.upper:.9g}]", result.reason.value
-    took = time.perf_counter() - begun
-    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return what, reason, _spent() - before, took, most / 1024
-
-
-def _spent() -> float:
-    """Processor seconds of this process and of its children that have ended."""
-    parts = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(part.ru_utime + part.ru_stime for part in parts)
+def _run(name: str, seconds: float | None, jobs: int) -> Taken:
+    return answered(CASES[name], seconds, jobs)
 
 
 def main() -> None:
@@ -99,15 +61,13 @@ def main() -> None:
     print(f"calibration: {calibration():.2f} processor seconds, {given.jobs} processes that solve\n")
     print("| workload | answer | reason | processor seconds | seconds | MB |")
     print("| --- | --- | --- | --- | --- | --- |")
-    context = multiprocessing.get_context("spawn")
     for name in given.names or CASES:
         try:
             CASES[name].data(1)
         except MissingFolderError as error:
             print(f"| {name} | skipped: {error} | | | | |", flush=True)
             continue
-        with ProcessPoolExecutor(1, context) as pool:  # its processes may have workers of their own
-            what, reason, spent, took, most = pool.submit(_run, name, given.seconds, given.jobs).result()
+        what, reason, spent, took, most = apart(_run, name, given.seconds, given.jobs)
         print(f"| {name} | {what} | {reason} | {spent:.1f} | {took:.1f} | {most:.0f} |", flush=True)
 
 

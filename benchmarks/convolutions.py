@@ -11,27 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
-import resource
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
+from cases import Case, Taken, answered, apart
 from sources import Data, folder, mnist
 
-from wdaverify import GroundCost, Loss, Norm, Support, WdroProblem, load_network, make_samples, verify
-
-
-class Case(NamedTuple):
-    """A question: where its data come from, how many samples, and the rest."""
-
-    data: Callable[[int], Data]
-    samples: int
-    loss: Loss
-    order: float
-    radius: float
+from wdaverify import Loss, Support, load_network, make_samples
 
 
 def drawn(name: str) -> Callable[[int], Data]:
@@ -68,15 +54,8 @@ CASES = {
 }
 
 
-def _run(name: str, seconds: float, jobs: int) -> tuple[float, float, str, float, float]:
-    case = CASES[name]
-    network, samples, support = case.data(case.samples)
-    problem = WdroProblem(network, samples, GroundCost(Norm.INF, case.order), support, case.loss, case.radius)
-    begun = time.perf_counter()
-    result = verify(problem, time_limit=seconds, jobs=jobs)
-    took = time.perf_counter() - begun
-    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return result.lower, result.upper, result.reason.value, took, most / 1024
+def _run(name: str, seconds: float | None, jobs: int) -> Taken:
+    return answered(CASES[name], seconds, jobs)
 
 
 def main() -> None:
@@ -86,17 +65,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes")
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 60.0], metavar="S", help="time limits")
     given = parser.parse_args()
-    print("| network | question | limit, s | bracket | reason | seconds | MB of a process |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    context = multiprocessing.get_context("spawn")
+    print("| network | question | limit, s | bracket | reason | processor seconds | seconds | MB of a process |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in given.names or CASES:
         case = CASES[name]
         for limit in given.seconds:
-            with ProcessPoolExecutor(1, context) as pool:  # its processes may have workers of their own
-                low, high, reason, took, most = pool.submit(_run, name, limit, given.jobs).result()
+            answer, reason, spent, took, most = apart(_run, name, limit, given.jobs)
             what = f"{case.samples} samples, order {case.order:g}, {case.loss.value}, radius {case.radius:g}"
             print(
-                f"| {name} | {what} | {limit:g} | [{low:.6g}, {high:.6g}] | {reason} | {took:.1f} | {most:.0f} |",
+                f"| {name} | {what} | {limit:g} | {answer} | {reason} | {spent:.1f} | {took:.1f} | {most:.0f} |",
                 flush=True,
             )
             if reason == "gap-closed":

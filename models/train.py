@@ -3,7 +3,8 @@
     python models/train.py [--out DIR] [NAME ...]
 
 Three fully connected ReLU classifiers (float32, ONNX operators Gemm and Relu only), each with an ``.npz`` of held-out
-real samples, ``x [N, n]`` float32 in [0, 1] and ``y [N]`` int64, and ``SHA256SUMS`` over all of them. Everything is
+real samples, ``x [N, n]`` float32 in [0, 1] and ``y [N]`` int64, two of them with GELU and with SiLU in place of the ReLUs (the samples
+are theirs), and ``SHA256SUMS`` over all of them. Everything is
 seeded and runs on one CPU thread; another CPU or another torch may still round differently, hence the checksums.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits, load_iris
 from torch import Tensor, nn
 
@@ -74,6 +75,7 @@ class Recipe:
     weight_decay: float
     attack_radius: float
     seed: int
+    activation: str = "relu"
 
     def split(self) -> tuple[Points, Labels, Split]:
         """The data and its split."""
@@ -88,11 +90,19 @@ RECIPES = {
 }
 
 
-def build(widths: list[int]) -> nn.Sequential:
-    """Linear maps of the given widths with a ReLU between each two."""
+RECIPES |= {
+    f"{name}_{activation}": replace(RECIPES[name], activation=activation)
+    for name in ("digits_16x16", "iris_8x8")
+    for activation in ("gelu", "silu")
+}
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+def build(widths: list[int], activation: str = "relu") -> nn.Sequential:
+    """Linear maps of the given widths with an activation between each two."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        layers += [nn.Linear(inputs, outputs), _ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -110,7 +120,7 @@ def attacked(model: nn.Module, x: Tensor, y: Tensor, radius: float) -> Tensor:
 def train(recipe: Recipe, x: Tensor, y: Tensor) -> nn.Sequential:
     """Adam with L2 decay on the cross-entropy (at attacked points where the recipe says so), batches of 32."""
     torch.manual_seed(recipe.seed)
-    model = build([x.shape[1], *recipe.hidden, int(y.max()) + 1])
+    model = build([x.shape[1], *recipe.hidden, int(y.max()) + 1], recipe.activation)
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs)
     for _ in range(recipe.epochs):
@@ -123,8 +133,27 @@ def train(recipe: Recipe, x: Tensor, y: Tensor) -> nn.Sequential:
     return model
 
 
-def write_onnx(model: nn.Sequential, name: str, path: Path) -> None:
-    """The network as Gemm and Relu nodes, input ``[batch, n]``, output ``[batch, K]``, opset 13."""
+def spelled(activation: str, k: int, weights: list[TensorProto]) -> list[NodeProto]:
+    """The nodes of layer k's activation from ``z{k}`` to ``h{k}``, as exporters spell them."""
+    z, h = f"z{k}", f"h{k}"
+    if activation == "relu":
+        return [helper.make_node("Relu", [z], [h], name=f"relu{k}")]
+    if activation == "silu":
+        return [helper.make_node("Sigmoid", [z], [f"s{k}"]), helper.make_node("Mul", [z, f"s{k}"], [h])]
+    if k == 1:
+        numbers = {"root": np.sqrt(2.0), "one": 1.0, "half": 0.5}
+        weights += [numpy_helper.from_array(np.float32(value), name) for name, value in numbers.items()]
+    return [
+        helper.make_node("Div", [z, "root"], [f"d{k}"]),
+        helper.make_node("Erf", [f"d{k}"], [f"e{k}"]),
+        helper.make_node("Add", [f"e{k}", "one"], [f"a{k}"]),
+        helper.make_node("Mul", [z, f"a{k}"], [f"m{k}"]),
+        helper.make_node("Mul", [f"m{k}", "half"], [h]),
+    ]
+
+
+def write_onnx(model: nn.Sequential, name: str, path: Path, activation: str = "relu") -> None:
+    """The network as Gemm nodes and its activation's, input ``[batch, n]``, output ``[batch, K]``, opset 13."""
     linear = [layer for layer in model if isinstance(layer, nn.Linear)]
     nodes, weights, current = [], [], "x"
     for k, layer in enumerate(linear, start=1):
@@ -135,7 +164,7 @@ def write_onnx(model: nn.Sequential, name: str, path: Path) -> None:
         nodes.append(helper.make_node("Gemm", [current, f"W{k}", f"b{k}"], [affine], name=f"gemm{k}", transB=1))
         if not last:
             current = f"h{k}"
-            nodes.append(helper.make_node("Relu", [affine], [current], name=f"relu{k}"))
+            nodes += spelled(activation, k, weights)
     sides = [("x", linear[0].in_features), ("logits", linear[-1].out_features)]
     ends = [helper.make_tensor_value_info(side, TensorProto.FLOAT, ["batch", width]) for side, width in sides]
     graph = helper.make_graph(nodes, name, ends[:1], ends[1:], weights)
@@ -160,8 +189,9 @@ def make(name: str, out: Path) -> None:
     points, labels, split = recipe.split()
     x, y = torch.from_numpy(points), torch.from_numpy(labels)
     model = train(recipe, x[split.training], y[split.training])
-    write_onnx(model, name, out / f"{name}.onnx")
-    np.savez(out / f"{name}.npz", x=points[split.published], y=labels[split.published])
+    write_onnx(model, name, out / f"{name}.onnx", recipe.activation)
+    if recipe.activation == "relu":
+        np.savez(out / f"{name}.npz", x=points[split.published], y=labels[split.published])
     print(f"{name}: {len(split.training)} training, {len(split.test)} test, {len(split.published)} published samples")
     parts = {"training": split.training, "test": split.test, "published": split.published}
     for part, rows in parts.items():

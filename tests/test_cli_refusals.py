@@ -49,7 +49,7 @@ def save(path: Path, **arrays: Any) -> Path:
         ([*ASK, "--support-file", DATA], ["'x' is not known", "one_hot"]),
         ([*ASK, "--label-cost", "0"], ["--label-cost", "> 0"]),
         ([*ASK, "--norm", "2", "--solver", "highs"], ["highs", "--solver cells"]),
-        ([*ASK, "--order", "2", "--certificate", "a.cert"], ["certificates are for", "leave --certificate out"]),
+        ([*ASK, "--loss", "dlr", "--certificate", "a.cert"], ["DLR loss", "without certificate"]),
         ([*ASK, "--support", "none", "--clip"], ["--clip", "box"]),
         ([*ASK, "--solver", "cplex"], ["auto", "highs", "gurobi"]),
         ([*ASK, "--device", "tpu"], ["auto", "cpu", "cuda"]),

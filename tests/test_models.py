@@ -14,10 +14,14 @@ import onnx
 import onnxruntime
 import pytest
 
+from wdaverify.network.onnx_reader import load_network
+
 MODELS = Path(__file__).parent.parent / "models"
 WIDTHS = {"digits_16x16": [64, 16, 16, 10], "digits_32x32_robust": [64, 32, 32, 10], "iris_8x8": [4, 8, 8, 3]}
 SAMPLES = {"digits_16x16": 100, "digits_32x32_robust": 100, "iris_8x8": 30}
 NAMES = sorted(WIDTHS)
+CURVED = {f"{name}_{kind}": name for name in ("digits_16x16", "iris_8x8") for kind in ("gelu", "silu")}
+"""Networks with another activation, on the samples of the one with ReLUs."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,8 @@ def readme_row(name: str) -> list[str]:
 def test_checksums() -> None:
     lines = (MODELS / "SHA256SUMS").read_text().splitlines()
     stated = {file: digest for digest, file in (line.split("  ") for line in lines)}
-    assert set(stated) == {f"{name}{suffix}" for name in NAMES for suffix in (".onnx", ".npz")}
+    curved = {f"{name}.onnx" for name in CURVED}
+    assert set(stated) == {f"{name}{suffix}" for name in NAMES for suffix in (".onnx", ".npz")} | curved
     readme = (MODELS / "README.md").read_text()
     in_readme = dict(re.findall(r"^\| `(\S+\.(?:onnx|npz))` \| `([0-9a-f]{64})` \|$", readme, re.MULTILINE))
     assert in_readme == stated
@@ -91,6 +96,18 @@ def test_accuracy_is_the_stated_one(name: str) -> None:
     stated_accuracy, stated_margin = (float(cell) for cell in readme_row(name)[4:6])
     assert (margin < 0).mean() >= stated_accuracy - 0.01
     assert margin.mean() == pytest.approx(stated_margin, abs=0.01)
+
+
+@pytest.mark.parametrize("name", CURVED)
+def test_networks_of_other_activations_are_as_stated(name: str) -> None:
+    net = load_network(MODELS / f"{name}.onnx")
+    x, y = samples(CURVED[name])
+    assert net.curved == ({"gelu": "Gelu", "silu": "Silu"}[name.rsplit("_")[-1]],)
+    margin = -np.sort(-net.forward(x.astype(np.float64)), axis=1)
+    right = net.forward(x.astype(np.float64)).argmax(axis=1) == y
+    stated_accuracy = float(readme_row(name)[4])
+    assert right.mean() >= stated_accuracy - 0.01
+    assert (margin[right, 0] > margin[right, 1]).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -167,7 +167,7 @@ class WdroProblem:
             network = network.two_classes()
             settle(self, network=network)
         check_power("radius", self.radius, self.cost.order, "rescale the features")
-        _ = network.canonical  # refuses a network whose weights overflow when composed
+        _ = network.form  # refuses a network whose weights overflow when composed
         if len(samples) == 0:
             raise SamplesError(f"{samples.source}: no samples; at least one is needed")
         self._check_loss()

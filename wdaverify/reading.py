@@ -130,13 +130,13 @@ def contents(path: str | Path, classes: Sequence[str] | None = None, labels: boo
         raise SamplesError(f"{source}: {error}") from None
 
 
-def moved(before: Samples, after: Samples, norm: Norm) -> Moved:
-    """What clipping did to samples."""
+def moved(before: Samples, after: Samples, cost: GroundCost) -> Moved:
+    """What clipping did to samples, in units of a ground cost's distance."""
     where = (before.x != after.x).any(axis=1)
     if not where.any():
         return UNMOVED
     with np.errstate(over="ignore"):
         delta = after.x[where] - before.x[where]
-        cost, linf = (float(GroundCost(n, 1).distance(delta).max()) for n in (norm, Norm.INF))
-    up = 1.0 + dot_error(delta.shape[1])  # for the differences and their sum
-    return Moved(int(where.sum()), cost * up, linf * up)
+        far, linf = (float(some.distance(delta).max()) for some in (cost, GroundCost(Norm.INF, 1)))
+    up = 1.0 + dot_error(delta.shape[1] + 4)  # for the differences, their weights and their sum
+    return Moved(int(where.sum()), far * up, linf * up)

@@ -20,7 +20,9 @@ from wdaverify.wdro.module_attack import ModuleAttackResult
 
 def smooth(seed: int = 0, outputs: int = 4) -> nn.Module:
     torch.manual_seed(seed)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.GELU(), nn.BatchNorm1d(16), nn.Linear(16, outputs)).eval()
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(12, 16), nn.GELU(), nn.LayerNorm(16), nn.BatchNorm1d(16), nn.Linear(16, outputs)
+    ).eval()
     with torch.no_grad():
         net[1].weight.mul_(4.0)
         net[1].bias.sub_(net[1].weight.sum(dim=1) / 2)

@@ -17,7 +17,7 @@ from scipy.optimize import linprog
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.proof import WRITTEN, Proof, Tree
-from wdaverify.certify.upper import farthest
+from wdaverify.certify.question import farthest
 from wdaverify.problem import Loss, Norm, WdroProblem
 from wdaverify.witness.evaluate import Atom
 

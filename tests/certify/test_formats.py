@@ -18,13 +18,15 @@ from fuzz.mutations import members, npy, zipped
 
 from wdaverify import Certificate, Loss, WdroProblem, read_certificate, recheck, verify, write_certificate
 from wdaverify.certify.certificate import packed_trees, unpacked_trees
+from wdaverify.certify.leaf_row import Layout
 from wdaverify.certify.proof import Tightening, Tree
 from wdaverify.engines.cells.tightening import Tightener
 from wdaverify.errors import CertificateError, OutputError
 
 LOSSES = [Loss.MARGIN, Loss.ZERO_ONE]
 NEW = ("tree_tights", "tight_level", "tight_rows", "tight_beta", "row_at", "row_weight", "row_slopes")
-OLDER, NEWER = "wdaverify certificate 1", "wdaverify certificate 2"
+CUTS = ("tree_forks", "forks", "atom_label", "proof_label")
+OLDEST, OLDER, NEWER = (f"wdaverify certificate {k}" for k in (1, 2, 3))
 
 
 @cache
@@ -87,7 +89,7 @@ def test_rows_come_back_to_the_bit(seed: int, loss: Loss, tmp_path: Path) -> Non
     assert sum(len(tree.tights) for tree in trees_of(again)) > 1
     for a, b in zip(trees_of(made), trees_of(again), strict=True):
         same(a, b)
-    alone = unpacked_trees(packed_trees(trees_of(made), neurons), neurons)
+    alone = unpacked_trees(packed_trees(trees_of(made), Layout(neurons)), Layout(neurons))
     for a, b in zip(trees_of(made), alone, strict=True):
         same(a, b)
 
@@ -126,8 +128,19 @@ def file_of(certificate: Certificate, folder: Path) -> dict[str, bytes]:
 
 
 def named(content: dict[str, bytes], form: object) -> dict[str, bytes]:
-    """The file with another format in its meta data."""
+    """The file with another format in its meta data, and what they held in that of older ones."""
     meta = json.loads(np.load(io.BytesIO(content["meta.npy"])).tobytes()) | {"format": form}
+    if form in (OLDEST, OLDER):
+        later = (
+            "label_cost",
+            "rows",
+            "margins",
+            "weights_sha256",
+            "rows_sha256",
+            "integers_sha256",
+            "functionals_sha256",
+        )
+        meta = {name: value for name, value in meta.items() if name not in later} | {"order": 1}
     return {**content, "meta.npy": npy(np.frombuffer(json.dumps(meta).encode(), np.uint8))}
 
 
@@ -150,27 +163,36 @@ def refused(content: dict[str, bytes], folder: Path, words: str) -> None:
 def test_files_of_the_older_format_are_read_and_proved(loss: Loss, tmp_path: Path) -> None:
     asked, certificate = plain(loss)
     content = file_of(certificate, tmp_path)
-    assert set(content) > {f"{name}.npy" for name in NEW}
+    assert set(content) > {f"{name}.npy" for name in (*NEW, *CUTS)}
     assert json.loads(np.load(io.BytesIO(content["meta.npy"])).tobytes())["format"] == NEWER
-    older = read(named(without(content, *NEW), OLDER), tmp_path)
-    for a, b in zip(trees_of(certificate), trees_of(older), strict=True):
-        same(a, b)
-    verdict = recheck(older, asked)
-    assert verdict.proved, verdict.reasons
-    assert (verdict.lower, verdict.upper) == (recheck(certificate, asked).lower, recheck(certificate, asked).upper)
+    for missing, form in (((*NEW, *CUTS), OLDEST), (CUTS, OLDER)):
+        older = read(named(without(content, *missing), form), tmp_path)
+        for a, b in zip(trees_of(certificate), trees_of(older), strict=True):
+            same(a, b)
+        verdict = recheck(older, asked)
+        assert verdict.proved, verdict.reasons
+        assert (verdict.lower, verdict.upper) == (recheck(certificate, asked).lower, recheck(certificate, asked).upper)
 
 
 def test_formats_and_arrays_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     asked, certificate = plain(Loss.MARGIN)
     content = file_of(with_rows(certificate, [0.0], 1), tmp_path)
-    refused(named(content, OLDER), tmp_path, "too many")
-    refused(without(content, *NEW), tmp_path, "lacks arrays")
-    for name in NEW:
-        refused(without(content, name), tmp_path, "lacks arrays" if name == NEW[0] else f"no array '{name}'")
-    for form in ("wdaverify certificate 3", "", None, 2, ["wdaverify certificate 2"]):
+    for form in (OLDER, OLDEST):
+        refused(named(content, form), tmp_path, "too many")
+        refused(named(without(content, *NEW), form), tmp_path, "too many")
+    for missing in (NEW, CUTS, (*NEW, *CUTS)):
+        refused(without(content, *missing), tmp_path, "lacks arrays")
+    for name in (*NEW, *CUTS):
+        refused(
+            without(content, name),
+            tmp_path,
+            "lacks arrays|no array" if name in (NEW[0], CUTS[0]) else f"no array '{name}'",
+        )
+    refused(named(without(content, *CUTS), OLDER) | without(content, *CUTS, "x"), tmp_path, "lacks arrays")
+    for form in ("wdaverify certificate 4", "", None, 2, ["wdaverify certificate 2"]):
         refused(named(content, form), tmp_path, "its format is not")
     # nodes of the newer format in a file of the older one: read, and no proof
-    older = read(named(without(content, *NEW), OLDER), tmp_path)
+    older = read(named(without(content, *NEW, *CUTS), OLDEST), tmp_path)
     verdict = recheck(older, asked)
     assert not verdict.proved
     assert verdict.upper == math.inf

@@ -17,8 +17,9 @@ from oracles import Array, enumerate_cells, exact_distance
 from wdaverify.certify import tightened as module
 from wdaverify.certify.backward import HiddenBounds
 from wdaverify.certify.proof import BARE, TIGHTENED, MalformedProofError, Place, Proof, Tightening, Tree
+from wdaverify.certify.question import farthest
 from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle, tightened
-from wdaverify.certify.upper import distance_bounds, farthest, margin_bounds
+from wdaverify.certify.upper import distance_bounds, margin_bounds
 from wdaverify.problem import Loss, Norm, WdroProblem
 
 NORMS = [Norm.INF, Norm.ONE]

@@ -14,6 +14,7 @@ from engines.test_cell_engine import NORMS, PLAIN, SEEDS, questions, truths
 import wdaverify.engines.cells.hunt as hunt_module
 import wdaverify.wdro.pricing as pricing
 from wdaverify import verify
+from wdaverify.certify.leaf_row import Layout
 from wdaverify.certify.proof import BARE, WRITTEN, Tree
 from wdaverify.engines.base import Distance, Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
@@ -70,7 +71,7 @@ def hostile(neurons: int, seed: int) -> tuple[Tree, ...]:
 def test_trees_as_nodes_and_back(seed: int, norm: Norm) -> None:
     net, inner, _ = questions(norm, seed)
     for tree in (*trees_of(net, inner), *hostile(net.canonical.neurons, seed)):
-        again = tree_of(root_of(tree, net.canonical.neurons)[0], tree.near, tree.far, net.canonical.neurons)
+        again = tree_of(root_of(tree, net.canonical.neurons)[0], tree.near, tree.far, Layout(net.canonical.neurons))
         np.testing.assert_array_equal(again.nodes, tree.nodes)
         np.testing.assert_array_equal(again.vectors, tree.vectors)
 

@@ -22,6 +22,7 @@ from oracles import Array, enumerate_cells
 import wdaverify.engines.cells.hunt as hunt_module
 import wdaverify.engines.cells.tightening as tightening
 from wdaverify import cli, read_certificate, recheck, verify
+from wdaverify.certify.leaf_row import Layout
 from wdaverify.certify.proof import Proof, Tightening, Tree
 from wdaverify.certify.upper import distance_bounds, margin_bounds
 from wdaverify.engines.base import Distance, Inner
@@ -274,7 +275,7 @@ def test_trees_with_rows_are_nodes_and_back(seed: int) -> None:
     rng = np.random.default_rng(seed)
     tree = some_tree(rng, 6, [0.0, 1.0, -math.inf], 0.1, 0.4, depth=4, written=0.5)
     root, tightened = root_of(tree, 6)
-    again = tree_of(root, 0.1, 0.4, 6)
+    again = tree_of(root, 0.1, 0.4, Layout(6))
     np.testing.assert_array_equal(again.nodes, tree.nodes)
     np.testing.assert_array_equal(again.vectors, tree.vectors)
     assert len(again.tights) == len(tree.tights)

@@ -389,13 +389,14 @@ def test_counts_that_wrap_are_refused(certificate: dict[str, bytes], tmp_path: P
     path = tmp_path / "a.cert"
     content = {**certificate}
     wrap, none = stored([2**62] * 4, "<i8"), stored([], "<f8")
-    four = {name: stored([0] * 4, "<i8") for name in ("proof_sample", "proof_rival")}
+    four = {name: stored([0] * 4, "<i8") for name in ("proof_sample", "proof_rival", "proof_label")}
     changes = {"proof_trees": wrap, "proof_multiplier": stored([0.0] * 4, "<f8"), **four}
     changes |= {"tree_near": none, "tree_far": none, "tree_nodes": stored([], "<i8"), "tree_vectors": stored([], "<i8")}
     changes |= {"nodes": stored([], "<i4"), "vectors": stored(np.zeros((8, 0)), "|u1"), "tight_level": none}
     changes |= {name: stored([], "<i8") for name in ("tree_tights", "tight_rows")}
     changes |= {"row_at": stored([], "<i4"), "row_weight": stored([], "<f4")}
-    changes |= {"tight_beta": stored([], "<f4"), "row_slopes": stored([], "|u1")}
+    changes |= {"tight_beta": stored([], "<f4"), "row_slopes": stored([], "|u1"), "tree_forks": stored([], "<i8")}
+    changes |= {"forks": stored(np.zeros((0, 3)), "<f8")}
     refused(spoiled(path, content, **changes), "proof_trees does not add up")
 
 

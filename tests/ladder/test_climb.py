@@ -161,7 +161,19 @@ def test_an_interrupt_keeps_the_other_rungs(planted: str, name: str, monkeypatch
     comparison = compare(tiny(), [0.03, 0.06])
     assert comparison.interrupted
     first, second = comparison.ladders
-    order = ["asymptotic", "first-order", "attacks", "norms", "lipsdp", "jacobian", "lipschitz", "crown", "lp", "exact"]
+    order = [
+        "asymptotic",
+        "first-order",
+        "attacks",
+        "norms",
+        "eclipse",
+        "lipsdp",
+        "jacobian",
+        "lipschitz",
+        "crown",
+        "lp",
+        "exact",
+    ]
     at = order.index(name)
     rungs = by_name(first)
     assert rungs[NAMES[name]].why == "interrupted"
@@ -210,15 +222,15 @@ def test_several_radii_share_their_constants(monkeypatch: pytest.MonkeyPatch) ->
 
         return counted
 
-    for name in ("product_of_norms", "lipsdp", "interval_constants", "lipschitz", "verify", "launch"):
+    for name in ("product_of_norms", "eclipse_fast", "lipsdp", "interval_constants", "lipschitz", "verify", "launch"):
         monkeypatch.setattr(module, name, count(name, getattr(module, name)))
     radii = [0.01, 0.03, 0.06]
     comparison = compare(tiny(), radii)
     assert [ladder.problem.radius for ladder in comparison.ladders] == radii
     assert calls == {
-        "product_of_norms": 1, "lipsdp": 1, "interval_constants": 1, "lipschitz": 1, "verify": 3, "launch": 3,
+        "product_of_norms": 1, "eclipse_fast": 1, "lipsdp": 1, "interval_constants": 1, "lipschitz": 1, "verify": 3, "launch": 3,
     }  # fmt: skip
-    for name in ("product of layer norms", "LipSDP", "interval Jacobian", "exact Lipschitz"):
+    for name in ("product of layer norms", "ECLipsE-Fast", "LipSDP", "interval Jacobian", "exact Lipschitz"):
         values = [by_name(ladder)[name].value for ladder in comparison.ladders]
         slope = [(v - ladder.nominal) / r for v, ladder, r in zip(values, comparison.ladders, radii, strict=True)]
         assert slope == pytest.approx([slope[0]] * 3, rel=1e-9)

@@ -167,7 +167,7 @@ def test_garbage_multipliers_give_a_looser_bound(monkeypatch: pytest.MonkeyPatch
 def test_halved_multipliers_are_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
     solve = module._Program.solve
 
-    def halved(self: module._Program, g: Array, clock: module._Clock) -> tuple[list[Array] | None, str]:
+    def halved(self: module._Program, g: Array, clock: module.Clock) -> tuple[list[Array] | None, str]:
         found, why = solve(self, g, clock)
         assert found is not None
         return [t / 2 for t in found], why
@@ -232,7 +232,7 @@ def test_multiples_share_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     solve = module._Program.solve
 
-    def counted(self: module._Program, g: Array, clock: module._Clock) -> tuple[list[Array] | None, str]:
+    def counted(self: module._Program, g: Array, clock: module.Clock) -> tuple[list[Array] | None, str]:
         asked.append(g)
         return solve(self, g, clock)
 

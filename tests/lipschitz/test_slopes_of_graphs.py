@@ -14,7 +14,7 @@ from lipschitz.slopes import largest
 
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.cells import flatness
-from wdaverify.engines.cells.flatness import _exact_row, no_interior
+from wdaverify.engines.cells.flatness import exact_row, no_interior
 from wdaverify.engines.cells.interior import cell_error, cell_rows, deepest
 from wdaverify.graph.convolution import Convolution
 from wdaverify.graph.functions import relu
@@ -170,7 +170,7 @@ def test_rows_of_a_cell(seed: int) -> None:
     for r, (layer, neuron) in enumerate(zip(rows.layer, rows.neuron, strict=True)):
         sign = int(phases[layer][neuron])
         assert float(rows.sign[r]) == sign
-        slopes, constant = _exact_row(graph, rows.active, layer, neuron, sign)
+        slopes, constant = exact_row(graph, rows.active, layer, neuron, sign)
         gradient, value = exact[sources[layer]][neuron], values[sources[layer]][neuron]
         assert slopes == [sign * g for g in gradient]
         at_x = sum((s * Fraction(v) for s, v in zip(slopes, x.tolist(), strict=True)), constant)

@@ -48,13 +48,14 @@ COVERED = {
 
 # file -> what the refusal names
 REFUSED = {
-    "eran_ffnnSIGMOID__Point_6x200.onnx": ("6 nodes", "node 'Sigmoid_6' (Sigmoid)", "and 2 more", "last operator"),
     "marabou_oneInput_twoBranches.onnx": ("2 outputs", "'Y'", "'add1'", "--output-name"),
 }
 
+CURVED = {"eran_ffnnSIGMOID__Point_6x200.onnx": (784, 10, 1200)}
+
 
 def test_both_lists_together_are_the_collection(realworld: Path) -> None:
-    assert {path.name for path in (realworld / "networks").glob("*.onnx")} == set(COVERED) | set(REFUSED)
+    assert {path.name for path in (realworld / "networks").glob("*.onnx")} == set(COVERED) | set(REFUSED) | {*CURVED}
 
 
 @pytest.mark.parametrize("name", COVERED)
@@ -62,6 +63,15 @@ def test_covered_networks_equal_onnxruntime(realworld: Path, name: str) -> None:
     path = realworld / "networks" / name
     net = load_network(path)
     assert (net.n_inputs, net.n_outputs, net.n_relus) == COVERED[name]
+    equal_to_onnxruntime(path, net)
+
+
+@pytest.mark.parametrize("name", CURVED)
+def test_networks_of_curved_functions_equal_onnxruntime(realworld: Path, name: str) -> None:
+    path = realworld / "networks" / name
+    net = load_network(path)
+    assert net.curved == ("Sigmoid",)
+    assert (net.n_inputs, net.n_outputs, net.n_relus) == CURVED[name]
     equal_to_onnxruntime(path, net)
 
 

@@ -320,7 +320,6 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], dict[str, int | None], str]] = {
     "softmax of one": ([*LOGIT, node("Softmax", ["z"], ["p"], axis=1)], {"p": FLOAT}, "constant"),
     "largest of one": ([*LOGIT, node("ArgMax", ["z"], ["label"], axis=1)], {"label": INT}, "two classes"),
     "a sigmoid of each": ([*SCORES, node("Sigmoid", ["z"], ["p"])], {"p": FLOAT}, "of 3 scores.*--output-name z"),
-    "a sigmoid inside": ([*SCORES, node("Sigmoid", ["z"], ["p"]), node("Relu", ["p"], ["y"])], {"y": FLOAT}, "last operator"),
     "a label that is computed with": (
         [*SCORES, node("ArgMax", ["z"], ["a"], axis=1), node("Cast", ["a"], ["c"], to=FLOAT), node("Neg", ["c"], ["y"])],
         {"y": FLOAT},

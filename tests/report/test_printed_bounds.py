@@ -234,6 +234,7 @@ def test_the_text_of_lipschitz_recheck_status_and_the_live_line(seed: int) -> No
         count=2,
         clip=False,
         label_column=None,
+        of="value",
     )
     reading = Reading(2, None, UNMOVED)
     said = verdict_summary(certificate, Verdict(True, *other, *one, ()), asked["problem"], reading, 10**6, 0.5)

@@ -38,7 +38,7 @@ class Recast:
     def of(cls, problem: WdroProblem) -> Recast:
         """The problem in these terms; without weights and functionals nothing changes."""
         cost, support, x, y = problem.cost, problem.support, problem.samples.x, problem.samples.y
-        graph = problem.network.canonical
+        graph = problem.network.form
         slots = np.arange(problem.network.n_outputs - 1)
         label, rival = y, slots + (slots >= y[:, None])
         if problem.functionals is not None:

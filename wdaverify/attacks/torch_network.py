@@ -1,8 +1,10 @@
-"""A graph of affine nodes and relu as float64 torch tensors: batched margins and gradients, by a backward pass of our own.
+"""A graph of affine nodes and functions as float64 torch tensors: batched margins and gradients, by a backward pass of our own.
 
 With ``z_k = sum_s M_s v_s + b``, ``v = relu(z)`` and the output ``z_L`` (docs/theory.md, section 10)
 
     m_j(x) = c . z_L(x),    c = e_j - e_y;    from c on, in reverse,   g_s += M_s^T g   and   g_z = [v > 0] g_v
+
+A curved function (``graph.smooth``) is evaluated by its own values and slopes, ``g_z = phi'(z) g_v``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from wdaverify.attacks.objectives import Objective
 from wdaverify.attacks.torch_maps import TorchMap, on_device, tensor
 from wdaverify.errors import ProblemError
 from wdaverify.graph.nodes import INPUT, Affine, Graph
+from wdaverify.graph.smooth.curve import Array, Smooth
 
 
 def pick_device(name: str) -> torch.device:
@@ -34,7 +37,7 @@ def pick_device(name: str) -> torch.device:
 
 
 class TorchNetwork:
-    """A network whose functions are all ReLUs, on a device, for the attacks only: what they find is evaluated again before it counts."""
+    """A network of ReLUs and curved functions on a device, for the attacks only: what they find is evaluated again before it counts."""
 
     def __init__(self, graph: Graph, device: torch.device, fixed: NDArray[np.bool_] | None = None) -> None:
         """Copy the graph to ``device``; gradients are 0 where ``fixed [n]``."""
@@ -79,7 +82,11 @@ class TorchNetwork:
         for k in range(last, INPUT, -1):
             node = self._nodes[k]
             if not isinstance(node, Affine):
-                if k in waiting:
+                if k in waiting and isinstance(node.function, Smooth):
+                    _give(
+                        waiting, node.source, waiting.pop(k) * _through(node.function.derivative, values[node.source])
+                    )
+                elif k in waiting:
                     _give(waiting, node.source, waiting.pop(k).mul_(values[k] > 0))
             elif k == last or k in waiting:
                 g = waiting.pop(k, None)
@@ -101,8 +108,16 @@ class TorchNetwork:
                 values.append(z)
             else:
                 z = values[node.source]
+                if isinstance(node.function, Smooth):
+                    values.append(_through(node.function.value, z))
+                    continue
                 values.append(z.relu() if node.source in self._shared else z.relu_())
         return values
+
+
+def _through(function: Callable[[Array], Array], z: Tensor) -> Tensor:
+    """What numpy has of a tensor."""
+    return torch.as_tensor(function(z.detach().cpu().numpy()), device=z.device)
 
 
 def _give(waiting: dict[int, Tensor], node: int, g: Tensor) -> None:

@@ -30,11 +30,10 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.boxes import Boxes
 from wdaverify.certify.loops import Chosen, Loops
-from wdaverify.certify.peak import Price, Shells, dot, largest, peak, unreachable
+from wdaverify.certify.peak import Price, Shells, dot, largest, peak
 from wdaverify.certify.proof import Phases
-from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import Ints, LinearMap
-from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Function, Graph
 from wdaverify.graph.part import Part, Tiling, part
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
@@ -68,7 +67,7 @@ class _ByRule:
     chosen = Chosen()
 
     def __call__(
-        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+        self, span: slice, function: Function, q: Array, low: Array, high: Array
     ) -> tuple[Array, Array | None]:
         return function.by_rule(q, low, high), None
 
@@ -84,7 +83,7 @@ class _Given:
         return Chosen(given=self.nu)
 
     def __call__(
-        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+        self, span: slice, function: Function, q: Array, low: Array, high: Array
     ) -> tuple[Array, Array | None]:
         return np.broadcast_to(self.nu[:, None, span], q.shape), None
 
@@ -100,7 +99,7 @@ class _Along:
         return Chosen(slopes=self.lines.slopes, beta=self.lines.beta, lift=self.lines.lift)
 
     def __call__(
-        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+        self, span: slice, function: Function, q: Array, low: Array, high: Array
     ) -> tuple[Array, Array | None]:
         lines = self.lines
         lift = lines.lift[:, None, span]
@@ -117,7 +116,7 @@ class _Choice(Protocol):
         ...
 
     def __call__(
-        self, span: slice, function: PiecewiseLinear, q: Array, low: Array, high: Array
+        self, span: slice, function: Function, q: Array, low: Array, high: Array
     ) -> tuple[Array, Array | None]: ...
 
 
@@ -345,7 +344,7 @@ class Backward:
     ) -> Array:
         """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``."""
         zero = np.zeros(rows.shape[:2])
-        run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), unreachable(shells)
+        run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), shells.gone.copy()
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             reach: dict[int, Array] = {INPUT: largest(shells)}
             sides: dict[int, tuple[Array, Array]] = {}

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 
 from wdaverify.archive import ArrayArchive, TooLargeError, pack
 from wdaverify.certify.leaf_row import Layout
-from wdaverify.certify.proof import Proof, Tightening, Tree
+from wdaverify.certify.lower import Atoms
+from wdaverify.certify.proof import OWN, Proof, Tightening, Tree
 from wdaverify.digits import stated
 from wdaverify.errors import CertificateError, OutputError
 from wdaverify.given import array, flag, instance, integers, path_of, real, settle, told, whole
 from wdaverify.network.model import Array
 from wdaverify.untrusted import UnreadableError, plain_file, shown
 
-_FORMAT, _OLDER = "wdaverify certificate 2", "wdaverify certificate 1"
-"""What is written; the older one has no rows that tighten bounds, and is read all the same."""
+_FORMAT, _OLD, _OLDEST = (f"wdaverify certificate {k}" for k in (3, 2, 1))
+"""What is written; the old ones know neither labels nor cuts, and the oldest no rows that tighten bounds. They are read all the same."""
 MAX_BYTES = 2**31
 """The most that the file may take, and its arrays together."""
 MEMORY = 2**30
@@ -44,6 +45,8 @@ MAX_TIGHTS = 2**22
 """The most nodes at which bounds are tightened."""
 MAX_META, MAX_TEXT = 2**16, 1000
 """The most bytes of the meta data, and characters of a text in it."""
+VALUE, CURVE, DISTANCES = "value", "curve", "distances"
+"""What a certificate is of: V at the radius, V at every radius up to it, or every sample's distance to an error."""
 _HASH = re.compile("[0-9a-f]{0,64}")
 _ACCEPTED = "a file written by --certificate"
 _ARRAYS = {
@@ -69,23 +72,40 @@ _ARRAYS = {
     "row_at": "<i4",
     "row_weight": "<f4",
     "row_slopes": "|u1",
+    "tree_forks": "<i8",
+    "forks": "<f8",
+    "atom_label": "<i8",
+    "atom_witness": "<i8",
+    "witness_radius": "<f8",
+    "claims": "<f8",
+    "lines": "<f8",
+    "proof_label": "<i8",
 }
+_OF_FAR = {f"far_{name}": kind for name, kind in _ARRAYS.items() if name.startswith(("tree_", "tight_", "row_"))}
+_OF_FAR |= {f"far_{name}": _ARRAYS[name] for name in ("nodes", "vectors", "forks")}
+_ARRAYS |= {"slope_rival": "<i8", "slope_trees": "<i8", **_OF_FAR}
 _OF_TIGHTENING = ("tree_tights", "tight_level", "tight_rows", "tight_beta", "row_at", "row_weight", "row_slopes")
-_OF_TREES = ("tree_near", "tree_far", "tree_nodes", "tree_vectors", "nodes", "vectors", *_OF_TIGHTENING)
+_OF_CUTS = ("tree_forks", "forks")
+_OF_CLAIMS = ("atom_witness", "witness_radius", "claims", "lines")
+_SINCE_3 = (*_OF_CUTS, "atom_label", "proof_label", *_OF_CLAIMS, "slope_rival", "slope_trees", *_OF_FAR)
+_OF_TREES = ("tree_near", "tree_far", "tree_nodes", "tree_vectors", "nodes", "vectors", *_OF_TIGHTENING, *_OF_CUTS)
 _META: dict[str, tuple[type, ...]] = {
     "network_sha256": (str,),
     "samples_sha256": (str,),
     "count": (int,),
     "clip": (bool,),
     "label_column": (str, type(None)),
-    "order": (int,),
     "norm": (str,),
     "loss": (str,),
     "neurons": (int,),
+    "of": (str,),
 }
-_LATER: dict[str, tuple[type, ...]] = {"specification_sha256": (str, type(None))}
+_HASHES = ("specification_sha256", "weights_sha256", "rows_sha256", "integers_sha256", "functionals_sha256")
+_LATER: dict[str, tuple[type, ...]] = dict.fromkeys(_HASHES, (str, type(None)))
 """Meta data that files written before there were any of them lack, which is None."""
-_FLOATS = ("radius", "lower", "upper", "multiplier")
+_COUNTS = ("rows", "margins", "far_neurons")
+"""Meta data of the kinds of numbers in a row, which old files lack, which is 0."""
+_FLOATS = ("radius", "order", "lower", "upper", "multiplier", "label_cost")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +115,13 @@ class Certificate:
     ``lower, upper`` are the claimed bracket. ``count, clip, label_column`` say how the samples were read from their file.
     support_lower, support_upper ``[n]``; the atoms of the lower bound: sample ``[A]``, weight ``[A]``, point ``[A, n]``;
     ``multiplier`` is that of the dual (0 for zero-one); ``neurons`` is the number M of hidden neurons. ``specification_sha256`` is that of
-    the specification's file, None for a loss without one.
+    the specification's file, None for a loss without one; the other hashes are those of ``certify.question``. ``rows`` and ``margins``
+    are how many of these a leaf has numbers of; ``atom_label [A]`` are the atoms' labels, None where all are their samples' own.
+
+    Of a curve or of distances ``claims [C, 3]`` are what is claimed: a radius, or the number of a sample, with a lower and an upper
+    bound. On the whole space ``slopes`` are proofs about the network without biases, of ``far_neurons`` neurons (``certify.faraway``).
+    ``lines`` are the multipliers of a curve, and atoms belong to distributions ``atom_witness [A]``, each in the ball of a
+    ``witness_radius [W]``; the atoms of distances are errors.
     """
 
     network_sha256: str
@@ -104,7 +130,7 @@ class Certificate:
     clip: bool
     label_column: str | None
     radius: float
-    order: int
+    order: float
     norm: str
     loss: str
     support_lower: Array
@@ -118,10 +144,35 @@ class Certificate:
     proofs: tuple[Proof, ...]
     neurons: int
     specification_sha256: str | None = None
+    label_cost: float = math.inf
+    weights_sha256: str | None = None
+    rows_sha256: str | None = None
+    integers_sha256: str | None = None
+    functionals_sha256: str | None = None
+    rows: int = 0
+    margins: int = 0
+    far_neurons: int = 0
+    slopes: tuple[Proof, ...] = ()
+    atom_label: NDArray[np.int64] | None = None
+    of: str = VALUE
+    claims: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    lines: Array = field(default_factory=lambda: np.zeros(0))
+    witness_radius: Array = field(default_factory=lambda: np.zeros(0))
+    atom_witness: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def atoms(self) -> Atoms:
+        """The distribution that proves the lower bound."""
+        return Atoms(self.atom_sample, self.atom_weight, self.atom_point, self.atom_label)
+
+    @property
+    def layout(self) -> Layout:
+        """What the rows of its leaves hold."""
+        return Layout(self.neurons, self.rows, self.margins)
 
     def __post_init__(self) -> None:
         """Check the types alone: nothing is copied, and what the content proves is the checker's to say."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in (*_META, *_LATER, *_FLOATS)}
+        fields: dict[str, Any] = {name: getattr(self, name) for name in (*_META, *_LATER, *_COUNTS, *_FLOATS)}
         for name, kinds in (*_META.items(), *_LATER.items()):
             if str in kinds and not isinstance(fields[name], kinds):
                 raise CertificateError(
@@ -129,7 +180,9 @@ class Certificate:
                 )
         for name in _FLOATS:
             settle(self, **{name: real(name, fields[name], "a number", lambda _: True, CertificateError)})
-        for name in ("count", "order", "neurons"):
+        if math.isfinite(self.order) and self.order == int(self.order):
+            settle(self, order=int(self.order))
+        for name in ("count", "neurons", *_COUNTS):
             settle(self, **{name: whole(name, fields[name], "a whole number", lambda _: True, CertificateError)})
         settle(self, clip=flag("clip", self.clip, CertificateError))
         for name in ("support_lower", "support_upper", "atom_weight", "atom_point"):
@@ -138,12 +191,27 @@ class Certificate:
                 settle(self, **{name: array(name, held, CertificateError, infinite=True)})
         if not (isinstance(self.atom_sample, np.ndarray) and self.atom_sample.dtype == np.int64):
             settle(self, atom_sample=integers("atom_sample", self.atom_sample, CertificateError))
+        if self.atom_label is not None and not (
+            isinstance(self.atom_label, np.ndarray) and self.atom_label.dtype == np.int64
+        ):
+            settle(self, atom_label=integers("atom_label", self.atom_label, CertificateError))
         atoms, point = self.atom_sample.shape, self.atom_point
         if self.support_lower.ndim != 1 or self.support_upper.shape != self.support_lower.shape:
             raise CertificateError("the support is support_lower [n] and support_upper [n]")
         if len(atoms) != 1 or self.atom_weight.shape != atoms or point.shape != (*atoms, self.support_lower.size):
             raise CertificateError("the atoms are atom_sample [A], atom_weight [A] and atom_point [A, n]")
-        if not isinstance(self.proofs, tuple) or not all(isinstance(proof, Proof) for proof in self.proofs):
+        if self.atom_label is not None and self.atom_label.shape != atoms:
+            raise CertificateError("the labels of the atoms are atom_label [A]")
+        for name in ("claims", "lines", "witness_radius"):
+            held = getattr(self, name)
+            if not (isinstance(held, np.ndarray) and held.dtype == np.float64):
+                settle(self, **{name: array(name, held, CertificateError, infinite=True)})
+        if self.claims.ndim != 2 or self.claims.shape[1] != 3 or self.lines.ndim != 1 or self.witness_radius.ndim != 1:
+            raise CertificateError("the claims are claims [C, 3], lines [L] and witness_radius [W]")
+        if not (isinstance(self.atom_witness, np.ndarray) and self.atom_witness.dtype == np.int64):
+            settle(self, atom_witness=integers("atom_witness", self.atom_witness, CertificateError))
+        both = self.proofs, self.slopes
+        if not all(isinstance(held, tuple) and all(isinstance(proof, Proof) for proof in held) for held in both):
             raise CertificateError("the proofs are a tuple of those that a run with certificate=True keeps")
 
 
@@ -253,14 +321,15 @@ def _arrays(stream: BinaryIO, names: Iterable[str], most: int = MAX_BYTES) -> di
     with ArrayArchive(stream, most, width=1) as archive:
         if "tree_clips" in archive.names:
             raise UnreadableError("it is a certificate of unsat (check --certificate), which goes with a specification")
-        missing = () if _OF_TIGHTENING[0] in archive.names else _OF_TIGHTENING
+        late = ((_OF_TIGHTENING[0], _OF_TIGHTENING), (_OF_CUTS[0], _SINCE_3))
+        missing = {name for first, names in late if first not in archive.names for name in names}
         return {name: archive.read(name, _ARRAYS[name]) for name in names if name not in missing}
 
 
 def _packed(certificate: Certificate) -> dict[str, Any]:
     meta = {
         "format": _FORMAT,
-        **{name: getattr(certificate, name) for name in (*_META, *_LATER)},
+        **{name: getattr(certificate, name) for name in (*_META, *_LATER, *_COUNTS)},
         **{name: float(getattr(certificate, name)).hex() for name in _FLOATS},
     }
     arrays = {
@@ -273,15 +342,24 @@ def _packed(certificate: Certificate) -> dict[str, Any]:
         "proof_rival": [proof.rival for proof in certificate.proofs],
         "proof_multiplier": [proof.multiplier for proof in certificate.proofs],
         "proof_trees": [len(proof.trees) for proof in certificate.proofs],
+        "proof_label": [proof.label for proof in certificate.proofs],
+        **{name: getattr(certificate, name) for name in _OF_CLAIMS},
+        "slope_rival": [proof.rival for proof in certificate.slopes],
+        "slope_trees": [len(proof.trees) for proof in certificate.slopes],
+        "atom_label": np.full(certificate.atom_sample.size, OWN)
+        if certificate.atom_label is None
+        else certificate.atom_label,
     }
-    trees = _flat([tree for proof in certificate.proofs for tree in proof.trees], certificate.neurons)
+    trees = _flat([tree for proof in certificate.proofs for tree in proof.trees], certificate.layout)
+    far = _flat([tree for proof in certificate.slopes for tree in proof.trees], Layout(certificate.far_neurons))
+    trees |= {f"far_{name}": values for name, values in far.items()}
     return trees | {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in arrays.items()}
 
 
-def _flat(trees: Sequence[Tree], neurons: int) -> dict[str, NDArray[Any]]:
+def _flat(trees: Sequence[Tree], layout: Layout) -> dict[str, NDArray[Any]]:
     """Trees as flat arrays with their counts."""
-    vectors = [tree.vectors for tree in trees]
-    stacked = np.concatenate(vectors) if vectors else Layout(neurons).zeros(0).numbers
+    vectors = [tree.vectors for tree in trees if len(tree.vectors)]
+    stacked = np.concatenate(vectors) if vectors else layout.zeros(0).numbers
     arrays: dict[str, Any] = {
         "tree_near": [tree.near for tree in trees],
         "tree_far": [tree.far for tree in trees],
@@ -289,7 +367,9 @@ def _flat(trees: Sequence[Tree], neurons: int) -> dict[str, NDArray[Any]]:
         "tree_vectors": [tree.vectors.shape[0] for tree in trees],
         "nodes": np.concatenate([tree.nodes for tree in trees]) if trees else [],
         "vectors": np.ascontiguousarray(stacked, "<f8").reshape(-1, 1).view(np.uint8).T,
-        **_flat_tights(trees, neurons),
+        **_flat_tights(trees, layout.neurons),
+        "tree_forks": [len(tree.forks) for tree in trees],
+        "forks": np.concatenate([tree.forks for tree in trees]) if trees else np.zeros((0, 3)),
     }
     return {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in arrays.items()}
 
@@ -307,42 +387,45 @@ def _flat_tights(trees: Sequence[Tree], neurons: int) -> dict[str, Any]:
     }
 
 
-def packed_trees(trees: Sequence[Tree], neurons: int) -> bytes:
+def packed_trees(trees: Sequence[Tree], layout: Layout) -> bytes:
     """Trees alone, in the form that the file has."""
     stream = io.BytesIO()
-    pack(stream, _flat(trees, neurons))
+    pack(stream, _flat(trees, layout))
     return stream.getvalue()
 
 
-def unpacked_trees(content: bytes, neurons: int) -> tuple[Tree, ...]:
+def unpacked_trees(content: bytes, layout: Layout) -> tuple[Tree, ...]:
     """The trees of ``packed_trees``, read as a stranger's.
 
     Raises:
-        ValueError: the content is no trees of a network with so many neurons.
+        ValueError: the content is no trees whose leaves have such rows.
     """
-    return tuple(_trees(_arrays(io.BytesIO(content), _OF_TREES), neurons))
+    return tuple(_trees(_arrays(io.BytesIO(content), _OF_TREES), layout))
 
 
 def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
     if arrays["meta"].size > MAX_META:
         raise ValueError(f"its meta data take {arrays['meta'].size} bytes, more than {MAX_META}")
     meta = json.loads(arrays["meta"].tobytes().decode())
-    if not isinstance(meta, dict) or meta.get("format") not in (_FORMAT, _OLDER):
+    if not isinstance(meta, dict) or meta.get("format") not in (_FORMAT, _OLD, _OLDEST):
         raise ValueError(f"its format is not {_FORMAT!r}")
-    if (meta["format"] == _FORMAT) != (_OF_TIGHTENING[0] in arrays):
-        raise ValueError(f"it lacks arrays of {meta['format']!r}, or has too many")
+    form = meta["format"]
+    if (form != _OLDEST) != (_OF_TIGHTENING[0] in arrays) or (form == _FORMAT) != (_OF_CUTS[0] in arrays):
+        raise ValueError(f"it lacks arrays of {form!r}, or has too many")
+    if form != _FORMAT:
+        meta |= {"of": VALUE, "order": _old_order(meta.get("order")), "label_cost": "inf", **dict.fromkeys(_COUNTS, 0)}
     meta = {**dict.fromkeys(_LATER), **meta}
-    for name, kinds in (*_META.items(), *_LATER.items()):
+    for name, kinds in (*_META.items(), *_LATER.items(), *((name, (int,)) for name in _COUNTS)):
         if not isinstance(meta[name], kinds) or (isinstance(meta[name], bool) and bool not in kinds):
             raise TypeError(f"{name} is {shown(repr(meta[name]), 60)}")
         if isinstance(meta[name], str) and len(meta[name]) > MAX_TEXT:
             raise ValueError(f"{name} has {len(meta[name])} characters")
         if isinstance(meta[name], int) and not -(2**53) <= meta[name] <= 2**53:
             raise ValueError(f"{name} is beyond 2^53")
-    for name in ("network_sha256", "samples_sha256", "specification_sha256"):
+    for name in ("network_sha256", "samples_sha256", *_HASHES):
         if meta[name] is not None and not _HASH.fullmatch(meta[name]):
             raise ValueError(f"{name} is {shown(repr(meta[name]), 80)}")
-    fields: dict[str, Any] = {name: meta[name] for name in (*_META, *_LATER)}
+    fields: dict[str, Any] = {name: meta[name] for name in (*_META, *_LATER, *_COUNTS)}
     fields |= {name: float.fromhex(meta[name]) for name in _FLOATS}
     if any(math.isnan(fields[name]) for name in _FLOATS):
         raise ValueError("a number is NaN")
@@ -353,6 +436,14 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
     _shaped("atom_sample", arrays["atom_sample"], (arrays["atom_weight"].size,))
     _shaped("atom_weight", arrays["atom_weight"], (arrays["atom_sample"].size,))
     _shaped("atom_point", point, (arrays["atom_sample"].size, support.shape[1]))
+    label = arrays.get("atom_label")
+    if label is not None:
+        _shaped("atom_label", label, arrays["atom_sample"].shape)
+        label = None if (label == OWN).all() else label
+    layout = Layout(meta["neurons"], meta["rows"], meta["margins"])
+    if meta["of"] not in (VALUE, CURVE, DISTANCES) or np.isnan(arrays.get("claims", np.zeros(1))).any():
+        raise ValueError(f"it is of {shown(repr(meta['of']), 60)}, or a claim is NaN")
+    fields |= {name: arrays[name] for name in _OF_CLAIMS if name in arrays}
     return Certificate(
         **fields,
         support_lower=support[0],
@@ -360,8 +451,27 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
         atom_sample=arrays["atom_sample"],
         atom_weight=arrays["atom_weight"],
         atom_point=point,
-        proofs=_proofs(arrays, meta["neurons"]),
+        proofs=_proofs(arrays, layout),
+        atom_label=label,
+        slopes=_slopes(arrays, Layout(meta["far_neurons"])) if "slope_rival" in arrays else (),
     )
+
+
+def _slopes(arrays: dict[str, NDArray[Any]], layout: Layout) -> tuple[Proof, ...]:
+    """The proofs of slopes, each of a functional."""
+    trees = _trees({name.removeprefix("far_"): arrays[name] for name in _OF_FAR}, layout)
+    rivals, counts = arrays["slope_rival"], arrays["slope_trees"]
+    _shaped("slope_rival", rivals, (rivals.size,))
+    _shaped("slope_trees", counts, (rivals.size,))
+    edges = pairwise(_edges("slope_trees", counts, len(trees)))
+    return tuple(Proof(0, rival, 0.0, tuple(trees[a:b])) for rival, (a, b) in zip(rivals.tolist(), edges, strict=True))
+
+
+def _old_order(stated: object) -> str:
+    """The order of an old file, a whole number there."""
+    if not isinstance(stated, int) or isinstance(stated, bool) or not 0 < stated <= MAX_TEXT:
+        raise TypeError(f"order is {shown(repr(stated), 60)}")
+    return float(stated).hex()
 
 
 def _shaped(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
@@ -369,39 +479,39 @@ def _shaped(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} has shape {array.shape}, not {shape}")
 
 
-def _proofs(arrays: dict[str, NDArray[Any]], neurons: int) -> tuple[Proof, ...]:
+def _proofs(arrays: dict[str, NDArray[Any]], layout: Layout) -> tuple[Proof, ...]:
     """The proofs, cut out of the flat arrays by their counts."""
     proofs = arrays["proof_trees"].size
     if proofs > MAX_TREES:
         raise ValueError(f"it has {proofs} proofs, more than {MAX_TREES}")
-    for name in ("proof_sample", "proof_rival", "proof_multiplier", "proof_trees"):
+    arrays.setdefault("proof_label", np.full(proofs, OWN))
+    for name in ("proof_sample", "proof_rival", "proof_multiplier", "proof_trees", "proof_label"):
         _shaped(name, arrays[name], (proofs,))
-    built = _trees(arrays, neurons)
-    tree_edges = _edges("proof_trees", arrays["proof_trees"], len(built))
+    built = _trees(arrays, layout)
+    edges = _edges("proof_trees", arrays["proof_trees"], len(built))
+    columns = (arrays[f"proof_{name}"].tolist() for name in ("sample", "rival", "multiplier", "label"))
     return tuple(
-        Proof(int(sample), int(rival), float(multiplier), tuple(built[tree_edges[k] : tree_edges[k + 1]]))
-        for k, (sample, rival, multiplier) in enumerate(
-            zip(arrays["proof_sample"], arrays["proof_rival"], arrays["proof_multiplier"], strict=True)
-        )
+        Proof(sample, rival, multiplier, tuple(built[a:b]), label)
+        for sample, rival, multiplier, label, (a, b) in zip(*columns, pairwise(edges), strict=True)
     )
 
 
-def _trees(arrays: dict[str, NDArray[Any]], neurons: int) -> list[Tree]:
+def _trees(arrays: dict[str, NDArray[Any]], layout: Layout) -> list[Tree]:
     """The trees, cut out of the flat arrays by their counts."""
     trees = arrays["tree_near"].size
     if trees > MAX_TREES:
         raise ValueError(f"it has {trees} trees, more than {MAX_TREES}")
     for name in ("tree_near", "tree_far", "tree_nodes", "tree_vectors"):
         _shaped(name, arrays[name], (trees,))
-    if not 0 <= neurons <= MAX_BYTES:
-        raise ValueError(f"{neurons} neurons")
-    width = Layout(neurons).width
+    neurons, width = layout.neurons, layout.width
+    if not all(0 <= kind <= MAX_BYTES for kind in (neurons, layout.rows, layout.margins)):
+        raise ValueError(f"{neurons} neurons, {layout.rows} rows and {layout.margins} margins")
     planes = arrays["vectors"]
     _shaped("vectors", planes, (8, sum(arrays["tree_vectors"].tolist()) * width))
     vectors = np.ascontiguousarray(planes.T).view("<f8").reshape(-1, width).astype(np.float64, copy=False)
     node_edges = _edges("tree_nodes", arrays["tree_nodes"], arrays["nodes"].size)
     row_edges = _edges("tree_vectors", arrays["tree_vectors"], vectors.shape[0])
-    nodes, tights = arrays["nodes"].reshape(-1), _tights(arrays, trees, neurons)
+    nodes, tights, forks = arrays["nodes"].reshape(-1), _tights(arrays, trees, neurons), _forks(arrays, trees)
     return [
         Tree(
             float(near),
@@ -409,9 +519,20 @@ def _trees(arrays: dict[str, NDArray[Any]], neurons: int) -> list[Tree]:
             nodes[node_edges[k] : node_edges[k + 1]],
             vectors[row_edges[k] : row_edges[k + 1]],
             tights[k],
+            forks[k],
         )
         for k, (near, far) in enumerate(zip(arrays["tree_near"], arrays["tree_far"], strict=True))
     ]
+
+
+def _forks(arrays: dict[str, NDArray[Any]], trees: int) -> list[Array]:
+    """The cuts of each tree, cut out of the flat array by their counts."""
+    if _OF_CUTS[0] not in arrays:
+        return [np.zeros((0, 3))] * trees
+    _shaped("tree_forks", arrays["tree_forks"], (trees,))
+    count = sum(arrays["tree_forks"].tolist())
+    _shaped("forks", arrays["forks"], (count, 3))
+    return [arrays["forks"][a:b] for a, b in pairwise(_edges("tree_forks", arrays["tree_forks"], count))]
 
 
 def _tights(arrays: dict[str, NDArray[Any]], trees: int, neurons: int) -> list[tuple[Tightening, ...]]:

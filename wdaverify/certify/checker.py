@@ -1,29 +1,29 @@
 """The checker: which bracket of V a certificate proves, whatever wrote it (docs/certificate.md).
 
-sum of mass * loss over the atoms  <=  V(radius)  <=  lam radius^p + sum_i w_i max_j U_ij        (margin)
+sum of mass * loss over the atoms  <=  V(radius)  <=  lam radius^p + sum_i w_i max_k U_ik        (losses made of pieces)
                                                   <=  the fractional knapsack on d_i >= lo_i      (zero-one)
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from wdaverify.certify.certificate import Certificate, checked
-from wdaverify.certify.exact import exact_dot, exact_error, margin_between
-from wdaverify.certify.proof import MalformedProofError, Proof, Tree
-from wdaverify.certify.upper import distance_bounds, farthest, in_time, margin_bounds
+from wdaverify.certify.certificate import DISTANCES, VALUE, Certificate, checked
+from wdaverify.certify.claims import proven
+from wdaverify.certify.faraway import far_neurons
+from wdaverify.certify.lower import value_of
+from wdaverify.certify.proof import MalformedProofError
+from wdaverify.certify.question import layout_of, named
+from wdaverify.certify.values import upper_of
 from wdaverify.digits import down_to, stated, up_to
 from wdaverify.given import instance, real
-from wdaverify.losses.registry import in_words, those
 from wdaverify.network.model import Array
-from wdaverify.problem import Norm, WdroProblem
-from wdaverify.rounding import float_down, float_up
+from wdaverify.problem import WdroProblem
 
+_PLURAL = ("feature weights", "rows of the support", "integers of the support", "functionals")
 _TOLERANCE = 1e-6
 """By how much, relative to max(1, |V|), the proven bracket may be wider than the one claimed."""
 
@@ -32,7 +32,9 @@ _TOLERANCE = 1e-6
 class Verdict:
     """``lower <= V <= upper`` is what was proven; ``proved`` if that confirms the claimed bracket.
 
-    If it does not, ``reasons`` say what is wrong with the certificate, and ``unproven`` what the time was too short for.
+    If it does not, ``reasons`` say what is wrong with the certificate, and ``unproven`` what the time was too short for. ``claims``
+    ``[C, 3]`` are those of a certificate of distances or of a curve, with what was proven of each; the bracket is then that at the
+    largest radius, and of distances it says nothing.
     """
 
     proved: bool
@@ -42,6 +44,7 @@ class Verdict:
     claimed_upper: float
     reasons: tuple[str, ...]
     unproven: tuple[str, ...] = ()
+    claims: Array = field(default_factory=lambda: np.zeros((0, 3)), compare=False)
 
 
 def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = math.inf) -> Verdict:
@@ -54,16 +57,18 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
     deadline = real("deadline", deadline, "a time, as time.monotonic() gives it", lambda _: True)
     lower, upper, reasons = -math.inf, math.inf, _mismatches(certificate, problem) or _beyond(problem)
     unproven: list[str] = []
+    if not reasons and certificate.of != VALUE:
+        return _claims(certificate, problem, deadline)
     if not reasons:
         late = {"lower": "", "upper": ""}
         try:
-            lower = _lower(certificate, problem, deadline)
+            lower = value_of(certificate.atoms, problem, deadline)
         except TimeoutError as error:
             late["lower"] = str(error)
         except MalformedProofError as error:
             reasons.append(str(error))
         try:
-            upper, late["upper"] = _upper(certificate, problem, deadline)
+            upper, late["upper"] = upper_of(certificate, problem, deadline)
         except TimeoutError as error:
             late["upper"] = str(error)
         except MalformedProofError as error:
@@ -75,6 +80,34 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
             (unproven if late["lower"] else reasons).append(_short("lower", certificate.lower, lower, late["lower"]))
     proved = not reasons and not unproven
     return Verdict(proved, lower, upper, certificate.lower, certificate.upper, tuple(reasons), tuple(unproven))
+
+
+def _claims(certificate: Certificate, problem: WdroProblem, deadline: float) -> Verdict:
+    """The verdict on distances or on a curve."""
+    claims, reasons, unproven, late = certificate.claims, list[str](), list[str](), ""
+    lower, upper = np.full(len(claims), -math.inf), np.full(len(claims), math.inf)
+    try:
+        found = proven(certificate, problem, deadline)
+        lower, upper, late = found.lower, found.upper, found.late
+    except TimeoutError as error:
+        late = str(error)
+    except MalformedProofError as error:
+        reasons.append(str(error))
+    with np.errstate(invalid="ignore"):
+        wide = np.maximum(1.0, np.where(np.isfinite(claims[:, 1:]), np.abs(claims[:, 1:]), 1.0)) * _TOLERANCE
+        short = [~(lower >= claims[:, 1] - wide[:, 0]), ~(upper <= claims[:, 2] + wide[:, 1])]
+    for side, at, shown in (("lower", short[0], lower), ("upper", short[1], upper)):
+        if at.any() and not (reasons and not np.isfinite(shown).any()):
+            k = int(at.argmax())
+            claimed = float(claims[k, 1 if side == "lower" else 2])
+            where = f"{int(at.sum())} of {at.size} claims fall short, the first of them at {stated(claims[k, 0])}"
+            (unproven if late else reasons).append(f"{where}: {_short(side, claimed, float(shown[k]), late)}")
+    ends = (
+        (float(lower[-1]), float(upper[-1])) if certificate.of != DISTANCES and len(claims) else (-math.inf, math.inf)
+    )
+    proved = not reasons and not unproven
+    table = np.stack([claims[:, 0], lower, upper], axis=1)
+    return Verdict(proved, *ends, certificate.lower, certificate.upper, tuple(reasons), tuple(unproven), table)
 
 
 def _short(side: str, claimed: float, proven: float, late: str) -> str:
@@ -90,7 +123,7 @@ def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: floa
     unproven: list[str] = []
     if not reasons:
         try:
-            upper, late = _upper(certificate, problem, deadline)
+            upper, late = upper_of(certificate, problem, deadline)
         except TimeoutError as error:
             late = str(error)
         except MalformedProofError as error:
@@ -103,31 +136,47 @@ def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: floa
 
 def _beyond(problem: WdroProblem) -> list[str]:
     """What keeps a problem from being one that is checked here."""
-    if problem.cost.plain and problem.support.plain and problem.loss.rule.certified:
-        return []
-    losses = in_words(those(lambda rule: rule.certified), "or")
-    return [f"the problem is beyond what a certificate proves: order 1, l-inf or l1, {losses} on a box"]
+    why = uncertified(problem)
+    return [f"the problem is beyond what a certificate proves: {why}"] if why else []
+
+
+def uncertified(problem: WdroProblem) -> str:
+    """Why a question has no certificate, "" where it has one."""
+    rule = problem.loss.rule
+    if rule.by_levels:
+        return (
+            f"the {rule.noun} is answered level by level on the word of MIP solvers, whose bounds nobody here can check"
+        )
+    return ""
 
 
 def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
     """What keeps the certificate from speaking of the problem at all."""
-    samples, support = problem.samples, problem.support
-    pairs = {
+    samples, support, cost = problem.samples, problem.support, problem.cost
+    here, layout = named(problem), layout_of(problem)
+    pairs: dict[str, tuple[object, object]] = {
         "network": (certificate.network_sha256, problem.network.sha256),
-        "specification": (
-            certificate.specification_sha256,
-            None if problem.specification is None else problem.specification.sha256,
-        ),
+        "specification": (certificate.specification_sha256, here["specification_sha256"]),
         "samples": (certificate.samples_sha256, samples.sha256),
         "number of samples": (certificate.count, len(samples)),
         "radius": (certificate.radius, problem.radius),
-        "order": (certificate.order, problem.cost.order),
-        "norm": (certificate.norm, problem.cost.norm.value),
+        "order": (certificate.order, cost.order),
+        "norm": (certificate.norm, cost.norm.value),
         "loss": (certificate.loss, problem.loss.value),
-        "number of neurons": (certificate.neurons, problem.network.canonical.neurons),
+        "number of neurons": (certificate.neurons, layout.neurons),
+        "number of neurons far away": (certificate.far_neurons, far_neurons(problem)),
+        "number of rows": (certificate.rows, layout.rows),
+        "number of margins": (certificate.margins, layout.margins),
+        "label cost": (certificate.label_cost, cost.label_cost),
+        "feature weights": (certificate.weights_sha256, here["weights_sha256"]),
+        "rows of the support": (certificate.rows_sha256, here["rows_sha256"]),
+        "integers of the support": (certificate.integers_sha256, here["integers_sha256"]),
+        "functionals": (certificate.functionals_sha256, here["functionals_sha256"]),
     }
     out = [
         f"the {name} differs: {claimed} in the certificate, {found} here"
+        if name not in _PLURAL
+        else f"the {name} differ: {claimed} in the certificate, {found} here"
         for name, (claimed, found) in pairs.items()
         if claimed != found
     ]
@@ -136,162 +185,6 @@ def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
         out.append("the support differs")
     if not (math.isfinite(certificate.multiplier) and certificate.multiplier >= 0):
         out.append(f"the multiplier {certificate.multiplier} is no finite number >= 0")
+    elif math.isinf(cost.order) and certificate.multiplier:
+        out.append(f"the multiplier {certificate.multiplier} at order inf, where nothing has a price")
     return out
-
-
-def _lower(certificate: Certificate, problem: WdroProblem, deadline: float) -> float:
-    """The value of the atoms' distribution, in rationals, rounded down once.
-
-    Raises:
-        MalformedProofError: it is no distribution in the ball.
-        TimeoutError: the deadline has passed.
-    """
-    samples, support = problem.samples, problem.support
-    mass: defaultdict[int, Fraction] = defaultdict(Fraction)
-    cost, value = Fraction(0), Fraction(0)
-    for at, point in enumerate(certificate.atom_point):  # one by one: there may be as many as the file holds
-        in_time(deadline, "atoms")
-        sample, weight = int(certificate.atom_sample[at]), float(certificate.atom_weight[at])
-        if not 0 <= sample < len(samples):
-            raise MalformedProofError(f"an atom of sample {sample}, which does not exist")
-        if not (math.isfinite(weight) and weight > 0):
-            raise MalformedProofError(f"an atom of sample {sample} has weight {weight}")
-        if not ((point >= support.lower) & (point <= support.upper)).all():
-            raise MalformedProofError(f"an atom of sample {sample} lies outside the support")
-        mass[sample] += Fraction(weight)
-        cost += Fraction(weight) * _distance(problem, point, samples.x[sample]) ** problem.cost.power
-        value += Fraction(weight) * _loss(problem, point, int(samples.y[sample]))[0]
-    for i, weight in enumerate(samples.w.tolist()):
-        if mass[i] != Fraction(weight):
-            raise MalformedProofError(f"the atoms of sample {i} weigh {float(mass[i])!r}, not {weight!r}")
-    if cost > Fraction(problem.radius) ** problem.cost.power:
-        raise MalformedProofError(f"the atoms cost {float(cost)!r}, more than radius^p")
-    return float_down(value)
-
-
-def _distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
-    moved = [abs(Fraction(a) - Fraction(b)) for a, b in zip(x.tolist(), centre.tolist(), strict=True) if a != b]
-    return max(moved, default=Fraction(0)) if problem.cost.norm is Norm.INF else sum(moved, Fraction(0))
-
-
-def _loss(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, Fraction]:
-    """Bounds of the loss, equal wherever rationals are short."""
-    if problem.loss.rule.by_distances:
-        return (Fraction(int(exact_error(problem.network, x, label))),) * 2
-    return margin_between(problem.network, x, label)
-
-
-def _upper(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, str]:
-    """The proven upper bound, rounded up, and what the deadline ended, "" if nothing.
-
-    Raises:
-        MalformedProofError: a proof is no proof.
-        TimeoutError: the deadline left no bound.
-    """
-    if problem.radius == 0:
-        samples, losses = problem.samples, list[Fraction]()
-        for x, y in zip(samples.x, samples.y, strict=True):
-            in_time(deadline, "samples")
-            losses.append(_loss(problem, x, int(y))[1])
-        return float_up(
-            sum((Fraction(w) * v for w, v in zip(samples.w.tolist(), losses, strict=True)), Fraction(0))
-        ), ""
-    bound = _knapsack if problem.loss.rule.by_distances else _dual
-    upper, done = bound(certificate, problem, deadline)
-    count = len(certificate.proofs)
-    late = f"the time limit ended the checker's replay of the proofs ({done} of {count} were replayed)"
-    return upper, late if done < count else ""
-
-
-def _dual(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, int]:
-    """``lam radius^p + sum_i w_i max_j U_ij``, and how many proofs were replayed.
-
-    What there was no time to replay is bounded by the largest margin of its label and rival on the support.
-    """
-    lam, proofs, samples = certificate.multiplier, certificate.proofs, problem.samples
-    items: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for k, proof in enumerate(proofs):
-        items[proof.sample, proof.rival].append(k)
-    used = np.flatnonzero(samples.w > 0).tolist()
-    asked = [(i, j) for i in used for j in range(problem.network.n_outputs) if j != samples.y[i]]
-    for i, j in asked:
-        if (i, j) not in items:
-            raise MalformedProofError(f"there is no proof for sample {i}, rival {j}")
-    anywhere = {} if deadline == math.inf else _anywhere(problem, used, deadline)
-    here, done = margin_bounds(problem, proofs, np.full(len(proofs), lam), deadline)
-    own = np.array([proof.multiplier for proof in proofs])
-    elsewhere = np.flatnonzero(own != lam)
-    there = here.copy()
-    there[elsewhere], again = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline)
-    if again < elsewhere.size:  # replayed at one of its two multipliers
-        done = min(done, int(elsewhere[again]))
-    best, reach = np.full(len(samples), -math.inf), farthest(problem)
-    for i, j in asked:
-        found = items[i, j]
-        bound = min(float(here[k]) for k in found)
-        known = [(float(own[k]), float(there[k])) for k in found]
-        bound = min(bound, _beside(known, lam, float(reach[i])), _chord(known, lam))
-        if max(found) >= done:
-            bound = min(bound, anywhere.get((int(samples.y[i]), j), math.inf))
-        best[i] = max(best[i], bound)
-    if not (best[used] < math.inf).all():
-        return math.inf, done
-    if not np.isfinite(best[used]).all():
-        raise MalformedProofError("a proof claims that no point of the support exists")
-    spent = Fraction(lam) * Fraction(problem.radius) ** problem.cost.power
-    return float_up(spent + exact_dot(samples.w[used].tolist(), best[used].tolist())), done
-
-
-def _anywhere(problem: WdroProblem, used: list[int], deadline: float) -> dict[tuple[int, int], float]:
-    """Upper bounds of ``z_j - z_y`` on the whole support by label and rival, as far as there is time."""
-    label, rivals = problem.samples.y, range(problem.network.n_outputs)
-    first = {int(label[i]): i for i in reversed(used)}
-    pairs = [(y, j) for y in first for j in rivals if j != y]
-    reach, neurons = farthest(problem), problem.network.canonical.neurons
-    trees = {y: (Tree.bare(0.0, float(reach[i]), neurons),) for y, i in first.items()}
-    bare = [Proof(first[y], j, 0.0, trees[y]) for y, j in pairs]
-    return dict(zip(pairs, margin_bounds(problem, bare, np.zeros(len(bare)), deadline)[0].tolist(), strict=True))
-
-
-def _beside(points: list[tuple[float, float]], lam: float, reach: float) -> float:
-    """What the best proven value of a function with slopes in ``[-reach, 0]`` says at ``lam``; inf without any."""
-    best = math.inf
-    for at, value in points:
-        if at > lam and math.isfinite(value):
-            value = float_up(Fraction(value) + (Fraction(at) - Fraction(lam)) * Fraction(reach))
-        best = min(best, value)
-    return best
-
-
-def _chord(points: list[tuple[float, float]], lam: float) -> float:
-    """The best chord of a convex function through two proven values on both sides of ``lam``; inf without any."""
-    best = math.inf
-    for a, low in points:
-        for b, high in points:
-            if a < lam < b and math.isfinite(low) and math.isfinite(high):
-                share = (Fraction(lam) - Fraction(a)) / (Fraction(b) - Fraction(a))
-                best = min(best, float_up((1 - share) * Fraction(low) + share * Fraction(high)))
-    return best
-
-
-def _knapsack(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[float, int]:
-    """The most mass that the radius moves to distance at least ``lo_i``: nearest samples first, the last one in part.
-
-    And how many proofs were replayed; what there was no time to replay is at distance 0.
-    """
-    samples, classes = problem.samples, problem.network.n_outputs
-    values, done = distance_bounds(problem, certificate.proofs, deadline)
-    known = np.zeros((len(samples), classes))
-    known[np.arange(len(samples)), samples.y] = math.inf
-    for proof, value in zip(certificate.proofs, values.tolist(), strict=True):
-        known[proof.sample, proof.rival] = max(known[proof.sample, proof.rival], value)
-    nearest = known.min(axis=1)
-    left, moved = Fraction(problem.radius) ** problem.cost.power, Fraction(0)
-    for i in np.argsort(nearest, kind="stable").tolist():
-        weight = Fraction(float(samples.w[i]))
-        if math.isinf(nearest[i]) or not weight:
-            continue
-        price = weight * Fraction(float(nearest[i])) ** problem.cost.power
-        share = Fraction(1) if price <= left else left / price
-        moved, left = moved + share * weight, left - share * price
-    return float_up(min(moved, sum((Fraction(w) for w in samples.w.tolist()), Fraction(0)))), done

@@ -67,3 +67,12 @@ def by_rule(low: Array, high: Array) -> tuple[float, Array]:
         slope = np.where(high > low, (ends[1] - ends[0]) / (high - low), ends[1])
         gamma = slope * np.exp(level + top)
     return level, on_grid(np.nan_to_num(gamma))
+
+
+def log_sum_up(raw: Array, extra: Array) -> Array:
+    """``log(exp(extra) + sum_q exp(raw_q))`` of ``raw [B, P, Q]``, ``extra [B, 1]``, rounded up, ``[B, P]``."""
+    top = np.maximum(raw.max(axis=2), extra)
+    with np.errstate(invalid="ignore", under="ignore", over="ignore"):
+        total = np.exp(extra - top) + np.exp(raw - top[..., None]).sum(axis=2)
+        out = top + np.log(total) + 2.0**-48 * (raw.shape[2] + np.abs(top))
+    return np.where(np.isfinite(out), out, np.inf)

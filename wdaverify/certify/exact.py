@@ -62,6 +62,29 @@ def margin_between(network: ReluNetwork, x: Array, y: int) -> tuple[Fraction, Fr
     return low * _scale(margins), high * _scale(margins)
 
 
+def margins_between(network: ReluNetwork, x: Array, y: int) -> tuple[list[Fraction], list[Fraction]]:
+    """Bounds of ``z_j - z_y`` for all classes j at ``x [n]``, as close as ``margin_between``; 0 at ``j = y``."""
+    margins = _margins(network, x, y, _PRECISIONS[-1] if _rounds(network) else None)
+    low, high = ([int(z) * _scale(margins) for z in end] for end in _ends(margins))
+    return low, high
+
+
+def functionals_between(network: ReluNetwork, x: Array, matrix: Array, offset: Array) -> tuple[Fraction, Fraction]:
+    """Bounds of ``max_r matrix_r . z + offset_r`` at ``x [n]``, for matrix ``[R, K]``: equal, or as close as ``margin_between``."""
+    values = _outputs(network, x, _PRECISIONS[-1] if _rounds(network) else None)
+    low, high = ([int(z) * _scale(values) for z in end] for end in _ends(values))
+    out = []
+    for row, base in zip(matrix.tolist(), offset.tolist(), strict=True):
+        each = [(Fraction(c), a, b) for c, a, b in zip(row, low, high, strict=True) if c]
+        out.append(
+            (
+                sum((c * (a if c > 0 else b) for c, a, b in each), Fraction(base)),
+                sum((c * (b if c > 0 else a) for c, a, b in each), Fraction(base)),
+            )
+        )
+    return max(a for a, _ in out), max(b for _, b in out)
+
+
 def exact_error(network: ReluNetwork, x: Array, y: int) -> bool:
     """Whether some rival's logit reaches ``z_y`` at ``x [n]``, exactly: a tie is an error."""
     for bits in (*(_PRECISIONS if _rounds(network) else ()), None):
@@ -80,6 +103,7 @@ def one_sided(
     At the input of every ReLU in turn and, last, of the logits. For t small enough ``z(point + t u)`` is ``z + t`` times
     the derivative exactly, whichever neurons are at 0: those go with ``max(0, .)`` of their own derivative.
     """
+    network.refuse_curved("exact arithmetic")
     graph = network.graph
     values, slopes = {INPUT: _rational(point)}, {INPUT: _rational(direction)}
     out = []
@@ -89,6 +113,7 @@ def one_sided(
         else:
             h, slope = values[node.source], slopes[node.source]
             out.append((_fractions(h), _fractions(slope)))
+            assert isinstance(node.function, PiecewiseLinear)
             values[k], slopes[k] = _one_sided(node.function, h, slope)
     return [*out, (_fractions(values[k]), _fractions(slopes[k]))]
 
@@ -108,13 +133,29 @@ def exact_dot(left: Iterable[float], right: Iterable[float]) -> Fraction:
     return Fraction(sum(number << (deepest - e) for e, number in by_exponent.items()), 1 << deepest)
 
 
+def _outputs(network: ReluNetwork, x: Array, bits: int | None) -> _Scaled:
+    """The outputs, with quotients of so many significant bits (None: exactly)."""
+    network.refuse_curved("exact arithmetic")
+    number, exponent = dyadic(np.asarray(x, dtype=np.float64))
+    values = {INPUT: _Scaled(number, np.zeros_like(number), exponent, 1)}
+    for k, node in enumerate(network.graph.nodes):
+        if isinstance(node, Elementwise):
+            assert isinstance(node.function, PiecewiseLinear)
+            values[k] = _applied(node.function, values[node.source])
+        else:
+            values[k] = _affine(node, values, bits)
+    return values[len(network.graph.nodes) - 1]
+
+
 def _margins(network: ReluNetwork, x: Array, y: int, bits: int | None) -> _Scaled:
     """``z_j - z_y`` for all j, with quotients of so many significant bits (None: exactly)."""
+    network.refuse_curved("exact arithmetic")
     graph, last = network.graph, len(network.graph.nodes) - 1
     number, exponent = dyadic(np.asarray(x, dtype=np.float64))
     values = {INPUT: _Scaled(number, np.zeros_like(number), exponent, 1)}
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Elementwise):
+            assert isinstance(node.function, PiecewiseLinear)
             values[k] = _applied(node.function, values[node.source])
         elif k < last or not all(isinstance(map_, Dense) for map_ in node.maps):
             values[k] = _affine(node, values, bits)

@@ -54,15 +54,15 @@ def jacobian(
                     none = np.zeros(low.shape)
                     pull.insert(0, none if given is None else (np.abs(given[0]) + given[1]).max(axis=1))
                 if given is not None:
-                    _add(waiting, node.source, *_gated(*given, *node.function.slope_range(low, high)))
+                    add(waiting, node.source, *gated(*given, *node.function.slope_range(low, high)))
             elif given is not None:
                 for source, map_ in zip(node.sources, node.maps, strict=True):
-                    _add(waiting, source, *_through(map_, *given))
+                    add(waiting, source, *through(map_, *given))
     none = np.zeros((*exact.shape[:2], graph.inputs))
     return waiting.get(INPUT, (none, none))
 
 
-def _add(waiting: dict[int, tuple[Array, Array]], node: int, centre: Array, radius: Array) -> None:
+def add(waiting: dict[int, tuple[Array, Array]], node: int, centre: Array, radius: Array) -> None:
     """What one of a node's consumers makes of it, added to what others did."""
     if node in waiting:
         before, loose = waiting[node]
@@ -71,7 +71,7 @@ def _add(waiting: dict[int, tuple[Array, Array]], node: int, centre: Array, radi
     waiting[node] = centre, radius
 
 
-def _through(map_: LinearMap, centre: Array, radius: Array) -> tuple[Array, Array]:
+def through(map_: LinearMap, centre: Array, radius: Array) -> tuple[Array, Array]:
     """``c W`` of an interval ``[B, R, m]``."""
     stored, off = known(map_)
     slip = _back(stored, radius)
@@ -89,7 +89,7 @@ def _back(map_: LinearMap, c: Array) -> Array:
     return map_.back(c.reshape(-1, map_.outputs)).reshape(*c.shape[:2], map_.inputs)
 
 
-def _gated(centre: Array, radius: Array, least: Array, greatest: Array) -> tuple[Array, Array]:
+def gated(centre: Array, radius: Array, least: Array, greatest: Array) -> tuple[Array, Array]:
     """Times slopes within ``[least, greatest]``, each ``[B, m]``: as it is where they are 1, 0 where they are 0."""
     one, none = least == 1, greatest == 0
     bottom, top = np.minimum(centre - radius, 0.0), np.maximum(centre + radius, 0.0)
@@ -183,9 +183,7 @@ def _spectral_up(centre: Array, radius: Array, size: Array) -> Array:
 def spectral_up(matrix: Array) -> Array:
     """``||A||_2`` of matrices ``[B, R, n]``, rounded up, ``[B]``.
 
-    With G = A A^T (or A^T A, the smaller one) and any matrix V of nearly orthonormal columns, ``V^T G V`` is nearly diagonal;
-    its largest absolute row sum bounds its largest eigenvalue, and ``||G|| <= ||V^T G V|| / s_min(V)^2``, where
-    ``s_min(V)^2 >= 1 - ||I - V^T V||``. Both sides' rounding is charged.
+    The root of the largest eigenvalue of A A^T (or A^T A, the smaller one).
     """
     r, n = matrix.shape[1:]
     if r <= 1 or n <= 1:
@@ -196,15 +194,25 @@ def spectral_up(matrix: Array) -> Array:
     g = a @ np.swapaxes(a, 1, 2)
     slack = dot_error(wide + 4) * (np.abs(a) @ np.swapaxes(np.abs(a), 1, 2))
     usable: NDArray[np.bool_] = np.asarray(np.isfinite(g).all(axis=(1, 2)))
-    v = np.linalg.eigh(np.where(usable[:, None, None], g, 0.0))[1]
+    square = np.where(usable, eigen_up(np.where(usable[:, None, None], g, 0.0), slack), np.inf)
+    return np.asarray(np.sqrt(square) * scale[:, 0, 0] * (1 + 1e-14 + dot_error(small)) + underflow(8))
+
+
+def eigen_up(g: Array, slack: Array) -> Array:
+    """The largest size of an eigenvalue of symmetric matrices within ``slack`` of g, both ``[B, m, m]`` and finite, rounded up, ``[B]``.
+
+    With any matrix V of nearly orthonormal columns ``V^T G V`` is nearly diagonal; its largest absolute row sum bounds its largest
+    eigenvalue, and ``||G|| <= ||V^T G V|| / s_min(V)^2``, where ``s_min(V)^2 >= 1 - ||I - V^T V||``. Both sides' rounding is charged.
+    """
+    small = g.shape[1]
+    v = np.linalg.eigh(g)[1]
     vt, va = np.swapaxes(v, 1, 2), np.abs(v)
     turned = vt @ g @ v
     lost = np.swapaxes(va, 1, 2) @ (slack + 2 * dot_error(small + 4) * np.abs(g)) @ va
     top = (np.abs(turned) + 1.001 * lost).sum(axis=2).max(axis=1)
     skew = np.abs(np.eye(small) - vt @ v) + dot_error(small + 4) * (np.swapaxes(va, 1, 2) @ va + 1)
     room = 1 - 1.001 * skew.sum(axis=2).max(axis=1)
-    square = np.asarray(np.where(usable & (room > 0.5), top / np.maximum(room, 0.5), np.inf))
-    return np.asarray(np.sqrt(square) * scale[:, 0, 0] * (1 + 1e-14 + dot_error(small)) + underflow(8))
+    return np.asarray(np.where(room > 0.5, top / np.maximum(room, 0.5), np.inf))
 
 
 def _largest(matrix: Array) -> Array:

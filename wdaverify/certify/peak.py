@@ -14,8 +14,9 @@ distance pays for:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,14 @@ class Shells:
     def take(self, index: NDArray[np.int64] | slice) -> Shells:
         """Those at the given positions."""
         parts = (self.centre, self.up, self.down, self.near, self.far)
-        return Shells(self.cost, *(part[index] for part in parts))
+        out = Shells(self.cost, *(part[index] for part in parts))
+        vars(out)["gone"] = self.gone[index]
+        return out
+
+    @cached_property
+    def gone(self) -> NDArray[np.bool_]:
+        """``unreachable``, computed once: those that are taken from these have it from here."""
+        return unreachable(self)
 
     def within(self, lower: Array, upper: Array) -> Shells:
         """Each cut to a box of its own, ``lower, upper [S, n]``, which may leave its centre out."""
@@ -108,14 +116,21 @@ def largest(shells: Shells) -> Array:
     return np.asarray(np.abs(shells.centre) + np.maximum(np.abs(shells.up), np.abs(shells.down)))[:, None, :]
 
 
-def peak(q: Array, slip: Array | None, shells: Shells, price: Price | None) -> tuple[Array, Array]:
+Stretch = Callable[[Array, Array, Array, Array, Array, Array, int], Array]
+"""From pulls ``[B, R, n]``, up, down ``[B, n]``, near, far, tau ``[B]`` and power to a stretch of l2 ``[B, R]``, any above 0."""
+
+
+def peak(
+    q: Array, slip: Array | None, shells: Shells, price: Price | None, stretch: Stretch | None = None
+) -> tuple[Array, Array]:
     """``max q.x`` less the price over the shells ``[B, R]``, and the sizes that its rounding grows with.
 
-    q ``[B, R, n]`` is known up to ``slip`` (None: paid for); without a price only the shell counts.
+    q ``[B, R, n]`` is known up to ``slip`` (None: paid for); without a price only the shell counts. ``stretch`` chooses l2's in
+    the place of what is here.
     """
     away = np.asarray(((shells.up < 0) | (shells.down < 0)).any(axis=1))
     if 0 < away.sum() < away.size:  # the others are as if these were not beside them
-        return _apart(away, q, slip, shells, price)
+        return _apart(away, q, slip, shells, price, stretch)
     tau = np.zeros((len(shells), 1)) if price is None else price.tau[:, None]
     power = 1 if price is None else price.power
     free = price is None or not price.tau.any()
@@ -130,7 +145,7 @@ def peak(q: Array, slip: Array | None, shells: Shells, price: Price | None) -> t
         case Norm.ONE:
             paid, kept = _capped(pull, shell, slope)
         case Norm.TWO:
-            paid, kept = _scaled(pull, shell, tau, power)
+            paid, kept = _scaled(pull, shell, tau, power, stretch)
     far, travel = shell.far, _travel(paid, shell, tau, power)
     reach = np.maximum(np.abs(shells.up), np.abs(shells.down))[:, None, :]
     if shells.cost.weights is not None:  # dividing by them lost to underflow
@@ -143,7 +158,12 @@ def peak(q: Array, slip: Array | None, shells: Shells, price: Price | None) -> t
 
 
 def _apart(
-    away: NDArray[np.bool_], q: Array, slip: Array | None, shells: Shells, price: Price | None
+    away: NDArray[np.bool_],
+    q: Array,
+    slip: Array | None,
+    shells: Shells,
+    price: Price | None,
+    stretch: Stretch | None,
 ) -> tuple[Array, Array]:
     """The same of some shells and of the others ``[S]``, each among themselves."""
     out = np.empty(q.shape[:2]), np.empty(q.shape[:2])
@@ -151,7 +171,7 @@ def _apart(
         rho = None if price is None or price.rho is None else price.rho[at]
         paid = None if price is None else Price(price.tau[at], price.power, rho)
         lost = None if slip is None else np.broadcast_to(slip, q.shape)[at]
-        for whole, some in zip(out, peak(q[at], lost, shells.take(at), paid), strict=True):
+        for whole, some in zip(out, peak(q[at], lost, shells.take(at), paid, stretch), strict=True):
             whole[at] = some
     return out
 
@@ -307,10 +327,15 @@ def _threshold(pulls: Array, room: Array, price: Array, near: Array, far: Array)
     return np.maximum(slope(far), np.minimum(price, slope(near)))
 
 
-def _scaled(pull: Array, shell: _Shell, tau: Array, power: int) -> tuple[Array, Array]:
+def _scaled(pull: Array, shell: _Shell, tau: Array, power: int, stretch: Stretch | None) -> tuple[Array, Array]:
     """l2: ``||m||``, rounded up, for ``m = clip(s pull, room) / s``, and what is kept."""
-    stretch = _stretch if shell.forced is None else _searched
-    s = stretch(pull, shell, tau, power)[..., None]
+    if shell.forced is not None:
+        s = _searched(pull, shell, tau, power)[..., None]
+    elif stretch is None:
+        s = _stretch(pull, shell, tau, power)[..., None]
+    else:
+        sides = shell.up[:, 0], shell.down[:, 0], shell.near[:, 0], shell.far[:, 0]
+        s = np.clip(stretch(pull, *sides, tau[:, 0], power), 1e-100, 1e100)[..., None]
     m = np.clip(s * pull, -shell.down, shell.up) / s
     n = pull.shape[-1]
     paid = euclidean(m) * (1 + dot_error(n + 4)) + underflow(1)

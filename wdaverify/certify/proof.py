@@ -1,22 +1,23 @@
 """What a proof of an upper bound is: shells of the distance, in each a tree over phases, at its leaves linear bounds.
 
-A proof speaks of one sample i and one rival j. Its shells ``near <= ||x - x_i|| <= far`` lie end to end from 0. A tree is
-written in preorder, so that its leaves cover every phase combination by construction:
+A proof speaks of one sample i and one piece of its loss (``wdaverify.pieces``). Its shells ``near <= ||x - x_i|| <= far`` lie end to
+end from 0. A tree is written in preorder, so that its leaves cover every phase combination by construction:
 
     k >= 0   neuron k (counted through all hidden layers) is split: next its active side (z >= 0), then its dead side (z <= 0)
     BARE     a leaf that bounds alone close: coefficients are chosen by rule
-    WRITTEN  a leaf with the next row of ``vectors``: margin, cost, nu_1 ... nu_M
+    WRITTEN  a leaf with the next row of ``vectors``: margin, cost, nu_1 ... nu_M, and what else the question has (``leaf_row``)
     TIGHTENED  the next of ``tights`` tightens the bounds of neurons in what follows, which is one node with all below it
+    FORKED   the next of ``forks`` cuts an integer feature or a margin of a cross-entropy: next its lower side, then its upper one
 
 A written leaf claims nothing; what it proves is computed from its row (``certify.backward``): an upper bound B of
 
-    margin * (z_j - z_y) - cost * lam * ||x - x_i||       on the leaf, whatever the numbers nu are.
+    margin * c . z - cost * lam * ||x - x_i||^p       on the leaf, whatever the numbers nu are; c . z is z_j - z_y for a rival j.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,17 @@ from numpy.typing import NDArray
 from wdaverify.certify.leaf_row import Layout
 from wdaverify.network.model import Array
 
-BARE, WRITTEN, TIGHTENED = -1, -2, -3
+BARE, WRITTEN, TIGHTENED, FORKED = -1, -2, -3, -4
+OWN = -1
+"""Stands for a sample's own label."""
 _PIECE = 2**14
 """Nodes that are taken up at a time."""
 Phases = NDArray[np.int8]
 """Per neuron 0 (open), 1 (active, z >= 0) or -1 (dead, z <= 0)."""
+
+
+Cut = tuple[int, bool, float]
+"""What a side of a fork adds: feature k (or margin j as -1 - j), whether the value bounds it from above, and the value."""
 
 
 class MalformedProofError(ValueError):
@@ -72,13 +79,17 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """One shell's tree: ``nodes [P]`` in preorder, rows ``vectors [V, w]`` (``leaf_row``) of its written leaves, ``tights`` in order."""
+    """One shell's tree: ``nodes [P]`` in preorder, rows ``vectors [V, w]`` (``leaf_row``) of its written leaves, ``tights`` in order.
+
+    ``forks [F, 3]``, in order, hold feature k (margin j as -1 - j) and two values: it is at most the first or at least the second.
+    """
 
     near: float
     far: float
     nodes: NDArray[np.int32]
     vectors: Array
     tights: tuple[Tightening, ...] = ()
+    forks: Array = field(default_factory=lambda: np.zeros((0, 3)))
 
     @property
     def level(self) -> float:
@@ -91,7 +102,7 @@ class Tree:
     @property
     def nbytes(self) -> int:
         """What its arrays take."""
-        return self.vectors.nbytes + self.nodes.nbytes + sum(tight.nbytes for tight in self.tights)
+        return self.vectors.nbytes + self.nodes.nbytes + self.forks.nbytes + sum(tight.nbytes for tight in self.tights)
 
     @classmethod
     def bare(cls, near: float, far: float, neurons: int) -> Tree:
@@ -99,35 +110,50 @@ class Tree:
         return cls(near, far, np.array([BARE], np.int32), Layout(neurons).zeros(0).numbers)
 
     def walk(self, neurons: int) -> Iterator[tuple[Phases, int, Place | None]]:
-        """Phases ``[M]``, row of ``vectors`` (-1: none) and place of every leaf, in order, one at a time; a stack of the sides to come.
+        """Phases ``[M]``, row of ``vectors`` (-1: none) and place of every leaf, in order, one at a time.
 
         Raises:
             MalformedProofError: the nodes are not one whole tree, or do not go with the vectors.
         """
-        waiting: list[tuple[Phases, Place | None]] = [(np.zeros(neurons, np.int8), None)]
-        row = tights = 0
+        for phases, row, place, _ in self.leaves(neurons):
+            yield phases, row, place
+
+    def leaves(self, neurons: int) -> Iterator[tuple[Phases, int, Place | None, tuple[Cut, ...]]]:
+        """The same and the cuts above every leaf; a stack of the sides to come.
+
+        Raises:
+            MalformedProofError: the nodes are not one whole tree, or do not go with the vectors.
+        """
+        waiting: list[tuple[Phases, Place | None, tuple[Cut, ...]]] = [(np.zeros(neurons, np.int8), None, ())]
+        row = tights = forks = 0
         for node in self._nodes():
             if not waiting:
                 raise MalformedProofError("nodes follow the end of a tree")
-            phases, place = waiting.pop()
+            phases, place, cuts = waiting.pop()
             if node >= 0:
                 if node >= neurons or phases[node]:
                     raise MalformedProofError(f"neuron {node} cannot be split there")
                 for side in (-1, 1):
                     child = phases.copy()
                     child[node] = side
-                    waiting.append((child, place))
+                    waiting.append((child, place, cuts))
             elif node == TIGHTENED:
                 if tights == len(self.tights):
                     raise MalformedProofError(f"{tights} tightenings for more nodes")
-                waiting.append((phases, Place(place, phases, self.tights[tights])))
+                waiting.append((phases, Place(place, phases, self.tights[tights]), cuts))
                 tights += 1
+            elif node == FORKED:
+                if forks == len(self.forks):
+                    raise MalformedProofError(f"{forks} cuts for more nodes")
+                for cut in reversed(sides_of(self.forks[forks])):
+                    waiting.append((phases, place, (*cuts, cut)))
+                forks += 1
             elif node == BARE:
-                yield phases, -1, place
+                yield phases, -1, place, cuts
             elif node == WRITTEN:
                 if row == self.vectors.shape[0]:
                     raise MalformedProofError(f"{row} rows for more written leaves")
-                yield phases, row, place
+                yield phases, row, place, cuts
                 row += 1
             else:
                 raise MalformedProofError(f"{node} is no node")
@@ -135,6 +161,8 @@ class Tree:
             raise MalformedProofError("a tree is cut short")
         if tights != len(self.tights):
             raise MalformedProofError(f"{len(self.tights)} tightenings for {tights} nodes")
+        if forks != len(self.forks):
+            raise MalformedProofError(f"{len(self.forks)} cuts for {forks} nodes")
         if row != self.vectors.shape[0]:
             raise MalformedProofError(f"{self.vectors.shape[0]} rows for {row} written leaves")
 
@@ -143,14 +171,29 @@ class Tree:
             yield from self.nodes[first : first + _PIECE].tolist()
 
 
+def sides_of(fork: Array) -> tuple[Cut, Cut]:
+    """The two sides of a cut, which leave nothing out.
+
+    Raises:
+        MalformedProofError: they may: values lie between them, or an integer does.
+    """
+    at, low, high = fork.tolist()
+    whole = at >= 0 and low == np.floor(low) and high == low + 1.0
+    if not (np.isfinite(fork).all() and at == np.floor(at) and (high <= low or whole)):
+        raise MalformedProofError(f"{at}, {low}, {high} is no cut")
+    return (int(at), True, low), (int(at), False, high)
+
+
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """Trees, nearest first, about one sample and rival; ``multiplier`` is that of a margin proof (0 for a distance).
+    """Trees, nearest first, about one sample and a piece of its loss; ``multiplier`` is that of a margin proof (0 for a distance).
 
-    A margin proof bounds ``phi_ij(lam)`` for every lam; it was made for ``multiplier`` and is tightest there.
+    The piece is that of ``rival`` (a class, the number of a functional, or 0 for a cross-entropy) under ``label``. A margin proof
+    bounds ``phi_ij(lam)`` for every lam; it was made for ``multiplier`` and is tightest there.
     """
 
     sample: int
     rival: int
     multiplier: float
     trees: tuple[Tree, ...]
+    label: int = OWN

@@ -50,6 +50,10 @@ class Rows:
         Raises:
             NetworkError: composing consecutive affine maps overflows.
         """
+        network.refuse_curved(
+            "check",
+            "the worst-case probability of a violation is answered: verify --loss specification --specification FILE",
+        )
         disjuncts = specification.disjuncts
         places: dict[_Functional, int] = {}
         least = [_least_offsets(disjunct) for disjunct in disjuncts]

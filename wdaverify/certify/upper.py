@@ -1,71 +1,71 @@
-"""What proofs prove: bounds of phi_ij at a multiplier, and of the distance to a rival's errors.
+"""What proofs prove: bounds of phi_ik at a multiplier, and of the distance to a rival's errors.
 
-    margin:     phi_ij(lam) <= max over leaves of B,      B >= z_j - z_y - lam ||x - x_i||  on the leaf
+    pieces:     phi_ik(lam) <= max over leaves of B,      B >= c_k . z - lam ||x - x_i||^p   on the leaf
     zero-one:   d_ij >= min over leaves of -B,            B >= mu (z_j - z_y) - ||x - x_i||  on the leaf, mu >= 0
 
 A leaf on which a functional without cost is negative is empty (mu = 0), or free of errors (mu >= 0). Where rows tighten a
-tree's bounds under a level, phi is at most the larger of that and the level (``certify.tightened``).
+tree's bounds under a level, phi is at most the larger of that and the level (``certify.tightened``). A cross-entropy is bounded by
+``gamma . m`` and a constant, over the intervals of its margins (``certify.entropy``). Offsets, charges and floors are not its
+concern: ``wdaverify.pieces`` adds them.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
-from wdaverify.certify.exact import exact_dot
+from wdaverify.certify.entropy import by_rule, entropy_constant, log_sum_up, on_grid, span_constant
+from wdaverify.certify.faraway import Faraway
 from wdaverify.certify.leaf_row import Layout, LeafRow
-from wdaverify.certify.proof import MalformedProofError, Phases, Place, Proof, Tree
+from wdaverify.certify.proof import Cut, MalformedProofError, Phases, Place, Proof, Tree
+from wdaverify.certify.question import Question
 from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
 from wdaverify.network.model import Array
-from wdaverify.problem import Norm, WdroProblem
-from wdaverify.rounding import float_up
+from wdaverify.problem import WdroProblem
 
 _BATCH, _NUMBERS = 4096, 2**21
 """The most leaves whose bounds are gathered at a time, and about how many numbers each of their arrays may have together."""
 _PRODUCTS = 2**29
 """Products that bounding the shells of a batch takes at most (one shell: whatever it takes), so that the clock is looked at."""
+_EXACT = 2.0**12
+"""Sums of numbers on a cross-entropy's grid are doubles up to here."""
 Ints = NDArray[np.int64]
 
 
-def farthest(problem: WdroProblem) -> Array:
-    """The largest distance from each sample within the support, rounded up, ``[N]``."""
-    samples, support = problem.samples, problem.support
-    room = np.nextafter(np.maximum(support.upper - samples.x, samples.x - support.lower), np.inf)
-    if problem.cost.norm is Norm.INF:
-        return np.asarray(room.max(axis=1, initial=0.0))
-    ones = [1.0] * room.shape[1]
-    return np.array([float_up(exact_dot(row, ones)) for row in room.tolist()])
-
-
 def margin_bounds(
-    problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array, deadline: float = math.inf
+    problem: WdroProblem,
+    proofs: Sequence[Proof],
+    multipliers: Array,
+    deadline: float = math.inf,
+    far: Faraway | None = None,
 ) -> tuple[Array, int]:
     """Upper bounds ``[P]`` of ``phi_ij(multipliers[k])`` by each proof, and how many were replayed, the first ones.
 
-    What the deadline (``time.monotonic``) leaves over is bounded by inf.
+    ``far`` bounds what is beyond the proofs on the whole space. What the deadline (``time.monotonic``) leaves over is bounded by inf.
 
     Raises:
         MalformedProofError: a proof that is no proof.
     """
-    reach = farthest(problem)
-    for proof in proofs:
-        if _covered(problem, proof) < reach[proof.sample]:
+    question = Question.of(problem)
+    ends = np.array([_covered(question, proof) for proof in proofs])
+    for proof, end in zip(proofs, ends.tolist(), strict=True):
+        if not end >= question.reach[proof.sample] and far is None:
             raise MalformedProofError(
                 f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
             )
     out, done = np.array([max((tree.level for tree in proof.trees), default=-math.inf) for proof in proofs]), 0
-    for leaves, next_leaf in _batches(problem, proofs, multipliers, deadline):
-        margin, cost = leaves.claims(bare=(1.0, 1.0))
-        top = leaves.evaluate(margin, cost * multipliers[leaves.proof])
-        value = np.where((margin == 1) & (cost == 1), top, math.inf)
-        value = np.where((margin == 0) & (cost == 0) & (top < 0), -math.inf, value)
-        np.maximum.at(out, leaves.proof, value)
+    if far is not None:
+        items = np.array([question.piece(proof) for proof in proofs], np.int64)
+        beyond = far.beyond(items, multipliers, ends)
+        out = np.where(ends >= question.reach[question.pieces.sample[items]], out, np.maximum(out, beyond))
+    for leaves, next_leaf in batches(question, proofs, every(proofs, question.layout), multipliers, deadline):
+        np.maximum.at(out, leaves.proof, leaves.highest(multipliers))
         done = len(proofs) if next_leaf is None else next_leaf.proof
     out[done:] = math.inf
     return out, done
@@ -80,32 +80,21 @@ def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: flo
     Raises:
         MalformedProofError: a proof that is no proof.
     """
-    reach = farthest(problem)
-    ends = np.array([_covered(problem, proof) for proof in proofs])
-    out = np.array([math.inf if end >= reach[p.sample] else end for p, end in zip(proofs, ends, strict=True)])
+    question = Question.of(problem)
+    ends = np.array([_covered(question, proof) for proof in proofs])
+    out = np.array([math.inf if end >= question.reach[p.sample] else end for p, end in zip(proofs, ends, strict=True)])
     done, near = 0, 0.0
-    for leaves, next_leaf in _batches(problem, proofs, None, deadline):
-        margin, cost = leaves.claims(bare=(1.0, 0.0))
-        sound = margin >= 0
-        top = leaves.evaluate(np.maximum(margin, 0.0), cost)
-        value = np.where(cost == 1, np.maximum(-top, leaves.near), leaves.near)
-        value = np.where((cost == 0) & (top < 0), math.inf, value)
-        value = np.where(sound, value, leaves.near)
-        value = np.where(value > leaves.far, math.inf, value)  # an error of the leaf lies no farther than the leaf
-        np.minimum.at(out, leaves.proof, value)
+    for leaves, next_leaf in batches(question, proofs, every(proofs, question.layout), None, deadline):
+        np.minimum.at(out, leaves.proof, leaves.nearest())
         done, near = (len(proofs), 0.0) if next_leaf is None else (next_leaf.proof, next_leaf.tree.near)
     out[done : done + 1] = np.minimum(out[done : done + 1], near)  # an error beyond its shells so far is no nearer
     out[done + 1 :] = 0.0
     return out, done
 
 
-def _covered(problem: WdroProblem, proof: Proof) -> float:
-    """How far the shells reach from 0, end to end; also that the proof speaks of a sample and a rival of it."""
-    samples, classes = problem.samples, problem.network.n_outputs
-    if not (0 <= proof.sample < len(samples) and 0 <= proof.rival < classes):
-        raise MalformedProofError(f"there is no sample {proof.sample} with a rival {proof.rival}")
-    if proof.rival == int(samples.y[proof.sample]):
-        raise MalformedProofError(f"class {proof.rival} is the label of sample {proof.sample}, no rival")
+def _covered(question: Question, proof: Proof) -> float:
+    """How far the shells reach from 0, end to end; also that the proof speaks of a piece of a sample."""
+    question.piece(proof)
     if not (math.isfinite(proof.multiplier) and proof.multiplier >= 0):
         raise MalformedProofError(f"{proof.multiplier} is no multiplier")
     end = 0.0
@@ -116,35 +105,36 @@ def _covered(problem: WdroProblem, proof: Proof) -> float:
     return end
 
 
-def _batches(
-    problem: WdroProblem, proofs: Sequence[Proof], multipliers: Array | None, deadline: float
-) -> Iterator[tuple[_Leaves, _Leaf | None]]:
-    """Leaves of all proofs in order until the deadline, so many at a time that memory depends on the network alone.
+def batches(
+    question: Question, proofs: Sequence[Proof], leaves: Iterable[Leaf], multipliers: Array | None, deadline: float
+) -> Iterator[tuple[Leaves, Leaf | None]]:
+    """Leaves of proofs in their order until the deadline, so many at a time that memory depends on the network alone.
 
     With each batch goes the leaf that follows it, None at the end. There are no multipliers for distances.
 
     Raises:
         MalformedProofError: a tree that is none, or a number that is not finite.
     """
-    graph = problem.network.canonical
-    backward, weights = Backward(graph), graph.products
-    width = 2 + 3 * backward.neurons + problem.samples.x.shape[1] + problem.network.n_outputs
+    backward, weights = question.backward, question.graph.products
+    each = max(1, question.layout.margins)
+    width = 2 + 3 * backward.neurons + each * (question.graph.inputs + question.graph.outputs)
     most_leaves = max(1, min(_BATCH, _NUMBERS // width, _PRODUCTS // (weights + 1)))
     most_shells = max(1, _PRODUCTS // (backward.neurons * weights + 1))
-    batch: list[_Leaf] = []
+    pieces = np.array([question.piece(proof) for proof in proofs], np.int64)
+    batch: list[Leaf] = []
     shells: set[tuple[int, float, float]] = set()
     try:
-        for leaf in _every(proofs, backward.neurons):
+        for leaf in leaves:
             shell = leaf.shell(proofs)
             if len(batch) == most_leaves or (len(shells) == most_shells and shell not in shells):
                 in_time(deadline, "proofs")
-                yield _Leaves.of(problem, backward, proofs, batch, multipliers, deadline), leaf
+                yield Leaves.of(question, proofs, pieces, batch, multipliers, deadline), leaf
                 batch, shells = [], set()
             batch.append(leaf)
             shells.add(shell)
         if batch:
             in_time(deadline, "proofs")
-            yield _Leaves.of(problem, backward, proofs, batch, multipliers, deadline), None
+            yield Leaves.of(question, proofs, pieces, batch, multipliers, deadline), None
     except TimeoutError:
         return
 
@@ -160,120 +150,220 @@ def in_time(deadline: float, what: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Leaf:
-    """One leaf: the number of its proof, its shell's tree, phases ``[M]``, row of the tree's vectors (-1: none), and place."""
+class Leaf:
+    """One leaf: the number of its proof, its shell's tree, phases ``[M]``, row of the tree's vectors (-1: none), place and cuts."""
 
     proof: int
     tree: Tree
     phases: Phases
     row: int
     place: Place | None
+    cuts: tuple[Cut, ...]
 
     def shell(self, proofs: Sequence[Proof]) -> tuple[int, float, float]:
         """The sample, and from where to where: what the bounds of its neurons depend on."""
         return proofs[self.proof].sample, self.tree.near, self.tree.far
 
 
-def _every(proofs: Sequence[Proof], neurons: int) -> Iterator[_Leaf]:
+def every(proofs: Sequence[Proof], layout: Layout) -> Iterator[Leaf]:
+    """The leaves of all proofs, in order.
+
+    Raises:
+        MalformedProofError: a tree that is none.
+    """
     for k, proof in enumerate(proofs):
         for tree in proof.trees:
-            if tree.vectors.ndim != 2 or not Layout(neurons).fits(tree.vectors):
-                raise MalformedProofError(f"rows of {tree.vectors.shape[1:]} numbers, not {Layout(neurons).width}")
-            for phases, row, place in tree.walk(neurons):
-                yield _Leaf(k, tree, phases, row, place)
+            if tree.vectors.ndim != 2 or (len(tree.vectors) and not layout.fits(tree.vectors)):
+                raise MalformedProofError(f"rows of {tree.vectors.shape[1:]} numbers, not {layout.width}")
+            if layout.margins and tree.tights:
+                raise MalformedProofError("no rows tighten bounds for a cross-entropy")
+            for phases, row, place, cuts in tree.leaves(layout.neurons):
+                yield Leaf(k, tree, phases, row, place, cuts)
 
 
 @dataclass(frozen=True, eq=False)
-class _Leaves:
-    """Some leaves: proof, shell, phases, near and far, the row (0 where none is written) and the functional of each, ``[L]``."""
+class Leaves:
+    """Some leaves, ``[L]``: of each the proof, piece, shell, part of the shell that its cuts leave, near, far, phases and bounds.
 
-    backward: Backward
-    shells: Shells
-    bounds: HiddenBounds
+    ``rows`` are those of written leaves, zeros where none is written; ``span [L, 2, J]`` bounds the margins of a cross-entropy.
+    """
+
+    question: Question
     proof: Ints
-    shell: Ints
-    phases: Phases
+    piece: Ints
+    parts: Shells
     near: Array
     far: Array
+    phases: Phases
+    bounds: HiddenBounds
     rows: Array
     written: NDArray[np.bool_]
-    functional: Array
+    span: Array | None
 
     @classmethod
     def of(
         cls,
-        problem: WdroProblem,
-        backward: Backward,
+        question: Question,
         proofs: Sequence[Proof],
-        batch: Sequence[_Leaf],
+        pieces: Ints,
+        batch: Sequence[Leaf],
         multipliers: Array | None,
         deadline: float,
-    ) -> _Leaves:
+    ) -> Leaves:
         """A batch with the shells that it needs.
 
         Raises:
-            MalformedProofError: rows that are none, or a number that is not finite.
+            MalformedProofError: rows or cuts that are none, or a number that is not finite.
             TimeoutError: the deadline has passed.
         """
         index: dict[tuple[int, float, float], int] = {}
-        rows = Layout(backward.neurons).zeros(len(batch)).numbers
-        functional = np.zeros((len(batch), problem.network.n_outputs))
-        shell = []
+        place = np.array([index.setdefault(leaf.shell(proofs), len(index)) for leaf in batch], np.int64)
+        rows = question.layout.zeros(len(batch)).numbers
         for at, leaf in enumerate(batch):
-            item = proofs[leaf.proof]
-            shell.append(index.setdefault(leaf.shell(proofs), len(index)))
-            functional[at] = _rival_less_label(problem, item)
             if leaf.row >= 0:
                 rows[at] = leaf.tree.vectors[leaf.row]
         if not np.isfinite(rows).all():
             raise MalformedProofError("a number of a leaf is not finite")
+        problem, backward = question.problem, question.backward
         samples, support = np.array([key[0] for key in index], np.int64), problem.support
         near, far = (np.array([key[side] for key in index], np.float64) for side in (1, 2))
         shells = Shells.around(problem.cost, problem.samples.x[samples], support.lower, support.upper, near, far)
-        place = np.array(shell, np.int64)
         proof = np.array([leaf.proof for leaf in batch], np.int64)
-        asked = Asked(functional, None if multipliers is None else multipliers[proof])
-        whole = Whole(shells, backward.pre_activations(shells), asked)
-        found = [(shell[at], at, leaf.place) for at, leaf in enumerate(batch) if leaf.place is not None]
+        piece = pieces[proof]
+        functional = question.pieces.rows(piece)
+        price = None if multipliers is None else multipliers[proof]
+        whole = Whole(shells, backward.pre_activations(shells), Asked(functional[:, 0], price, question.power))
+        found = [(int(place[at]), at, leaf.place) for at, leaf in enumerate(batch) if leaf.place is not None]
         settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
+        bounds = bounds_at(whole, place, [leaf.place for leaf in batch])
+        cuts = [leaf.cuts for leaf in batch]
         return cls(
-            backward,
-            shells,
-            bounds_at(whole, place, [leaf.place for leaf in batch]),
+            question,
             proof,
-            place,
-            np.stack([leaf.phases for leaf in batch]),
+            piece,
+            _parts(question, shells.take(place), cuts),
             near[place],
             far[place],
+            np.stack([leaf.phases for leaf in batch]),
+            bounds,
             rows,
             np.array([leaf.row >= 0 for leaf in batch], np.bool_),
-            functional,
+            _spans(backward, functional, shells.take(place), bounds, cuts) if question.layout.margins else None,
         )
+
+    def highest(self, multipliers: Array) -> Array:
+        """Upper bounds ``[L]`` of ``phi_ik`` at the multipliers ``[P]`` of the proofs; -inf where a leaf is shown to be empty."""
+        margin, cost = self.claims(bare=(1.0, 1.0))
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            tau = cost * multipliers[self.proof]
+        top = self.evaluate(margin, tau)
+        value = np.where((margin == 1) & (cost == 1), top, math.inf)
+        return np.where((margin == 0) & (cost == 0) & (top < 0), -math.inf, value)
+
+    def nearest(self) -> Array:
+        """Lower bounds ``[L]`` of the distances to errors; inf where a leaf is shown to have none."""
+        margin, cost = self.claims(bare=(1.0, 0.0))
+        sound = margin >= 0
+        top = self.evaluate(np.maximum(margin, 0.0), cost)
+        value = np.where(cost == 1, np.maximum(-top, self.near), self.near)
+        value = np.where((cost == 0) & (top < 0), math.inf, value)
+        value = np.where(sound, value, self.near)
+        return np.where(value > self.far, math.inf, value)  # an error of the leaf lies no farther than the leaf
 
     def claims(self, bare: tuple[float, float]) -> tuple[Array, Array]:
         """The weights of margin and cost of every leaf, ``[L]`` each; ``bare`` are those of leaves without a row."""
-        rows = LeafRow(Layout(self.backward.neurons), self.rows)
+        rows = LeafRow(self.question.layout, self.rows)
         return np.where(self.written, rows.margin, bare[0]), np.where(self.written, rows.cost, bare[1])
 
     def evaluate(self, margin: Array, tau: Array) -> Array:
-        """``B >= margin (z_j - z_y) - tau ||x - x_i||`` on every leaf, ``[L]``; a cost that is not >= 0 proves nothing."""
+        """``B >= margin c_k . z - tau ||x - x_i||^p`` on every leaf, ``[L]``; a cost that is not >= 0 proves nothing."""
         out = np.full(self.proof.size, math.inf)
         usable = np.isfinite(margin) & np.isfinite(tau) & (tau >= 0)
         for kind in (True, False):
             at = np.flatnonzero(usable & (self.written == kind))
             if not at.size:
                 continue
-            shell = self.shell[at]
-            functional = margin[at, None] * self.functional[at]
-            bounds = [(low[at], high[at]) for low, high in self.bounds]
-            nu = LeafRow(Layout(self.backward.neurons), self.rows[at]).nu if kind else None
-            out[at] = self.backward.leaves(functional, tau[at], self.shells.take(shell), bounds, self.phases[at], nu)
+            rows = LeafRow(self.question.layout, self.rows[at]) if kind else None
+            if self.span is not None:
+                out[at] = self._entropy(at, margin[at], tau[at], rows)
+            else:
+                with np.errstate(over="ignore", invalid="ignore", under="ignore"):  # such a margin claims nothing
+                    functional = margin[at, None] * self.question.pieces.rows(self.piece[at])[:, 0]
+                out[at] = self._bounded(at, functional, tau[at], rows)
         return out
 
+    def _bounded(self, at: Ints, functional: Array, tau: Array, rows: LeafRow | None) -> Array:
+        """Backward passes of functionals ``[B, K]`` or ``[B, R, K]`` on some of the leaves."""
+        bounds = [(low[at], high[at]) for low, high in self.bounds]
+        nu, rho = (None, None) if rows is None else (rows.nu, rows.rho)
+        parts, phases, power = self.parts.take(at), self.phases[at], self.question.power
+        return self.question.backward.leaves(functional, tau, parts, bounds, phases, nu, power=power, rho=rho)
 
-def _rival_less_label(problem: WdroProblem, proof: Proof) -> Array:
-    """The functional ``[K]`` of the logits that a proof is about."""
-    out = np.zeros(problem.network.n_outputs)
-    out[proof.rival] += 1.0
-    out[problem.samples.y[proof.sample]] -= 1.0
+    def _entropy(self, at: Ints, margin: Array, tau: Array, rows: LeafRow | None) -> Array:
+        """The same of the cross-entropy (margin 1) or of 0 (margin 0); nothing else is bounded."""
+        assert self.span is not None
+        low, high, margins = self.span[at, 0], self.span[at, 1], self.question.pieces.rows(self.piece[at])
+        if rows is None:
+            pairs = [by_rule(a, b) for a, b in zip(low, high, strict=True)]
+            level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+        else:
+            assert rows.gamma is not None
+            assert rows.log_sigma is not None
+            level, gamma = rows.log_sigma, on_grid(rows.gamma)
+        constant = np.where(margin == 1, entropy_constant(level, gamma, low, high), span_constant(gamma, low, high))
+        functional = (gamma[:, None, :] @ margins)[:, 0]  # exact: gamma is on a grid
+        top = np.nextafter(constant + self._bounded(at, functional, tau, rows), np.inf)
+        if rows is None:  # shells that were screened are closed by the margins one by one
+            near = self.near[at]
+            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+                paid = tau * near if self.question.power == 1 else tau * near * near
+            each = self._bounded(at, margins, tau, None)[:, None]
+            top = np.minimum(top, log_sum_up(each, -paid[:, None] * (1 - 2.0**-50))[:, 0])
+        empty = (low > high).any(axis=1)
+        sound = ((margin == 1) | (margin == 0)) & (np.abs(gamma).sum(axis=1) <= _EXACT)
+        return np.where(empty & sound, -math.inf, np.where(sound & ~np.isnan(top), top, math.inf))
+
+
+def _parts(question: Question, shells: Shells, cuts: Sequence[tuple[Cut, ...]]) -> Shells:
+    """The shells within what the cuts leave of the integer features, which whole numbers alone count of.
+
+    Raises:
+        MalformedProofError: a cut of a feature that takes other numbers too, or of a margin that is none.
+    """
+    support, margins = question.problem.support, question.layout.margins
+    integer = np.zeros(support.lower.size, np.bool_) if support.integer is None else support.integer
+    for at in {at for some in cuts for at, _, _ in some}:
+        if not (-margins <= at < integer.size) or (at >= 0 and not integer[at]):
+            raise MalformedProofError("a feature is cut that is no integer, or a margin that is none")
+    if support.integer is None:
+        return shells
+    within = (
+        np.maximum(support.lower, shells.centre - shells.down),
+        np.minimum(support.upper, shells.centre + shells.up),
+    )
+    lower = np.where(integer, np.ceil(within[0]), support.lower)
+    upper = np.where(integer, np.floor(within[1]), support.upper)
+    for k, some in enumerate(cuts):
+        for at, above, value in some:
+            if at >= 0 and above:
+                upper[k, at] = min(upper[k, at], value)
+            elif at >= 0:
+                lower[k, at] = max(lower[k, at], value)
+    return shells.within(lower, upper)
+
+
+def _spans(
+    backward: Backward, margins: Array, shells: Shells, bounds: HiddenBounds, cuts: Sequence[tuple[Cut, ...]]
+) -> Array:
+    """Bounds ``[L, 2, J]`` of margins ``[L, J, K]`` on shells, and what cuts leave of them (``l > u``: nothing)."""
+    count, each = margins.shape[:2]
+    both, none = np.concatenate([margins, -margins], axis=1), np.zeros((count, backward.neurons), np.int8)
+    top = backward.leaves(both, np.zeros(count), shells, bounds, none, None)
+    out = np.stack([-top[:, each:], top[:, :each]], axis=1)
+    for k, some in enumerate(cuts):
+        for at, above, value in some:
+            if at < 0 and above:
+                out[k, 1, -1 - at] = min(out[k, 1, -1 - at], value)
+            elif at < 0:
+                out[k, 0, -1 - at] = max(out[k, 0, -1 - at], value)
     return out

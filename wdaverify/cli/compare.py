@@ -42,7 +42,7 @@ def compare(
     """Certificates and attacks beside the exact value.
 
     The ladder at one radius or several: every certificate above and every attack below the exact bracket, each with what it
-    took and how far off it is. Rungs: norms, lipsdp, jacobian, lipschitz, crown, lp, exact, asymptotic, first-order, attacks.
+    took and how far off it is. Rungs: norms, eclipse, lipsdp, jacobian, lipschitz, crown, lp, exact, asymptotic, first-order, attacks.
     """
     from wdaverify.ladder.compare import Settings
     from wdaverify.ladder.compare import compare as run

@@ -9,9 +9,9 @@ import click
 
 from wdaverify.cli.ball import no_eps
 from wdaverify.cli.exits import exit_status
-from wdaverify.cli.files import check_image, files_of, hand_over, named, page_target
+from wdaverify.cli.files import check_image, check_target, files_of, hand_over, named, page_target, write_certificate
 from wdaverify.cli.group import CONTEXT, cli
-from wdaverify.cli.options import engine, image, page_file, question, run_folder
+from wdaverify.cli.options import engine, image, page_file, proof, question, run_folder
 from wdaverify.cli.questions import problem_of
 from wdaverify.cli.runs import engine_of, journal_for
 from wdaverify.cli.terminal import live_line
@@ -31,10 +31,18 @@ _FIRST_RADIUS = 0.1
     metavar="R",
     help="Distances of at least R are not looked into further.",
 )
+@proof
 @run_folder
 @page_file("distances")
 @image
-def distance(*, run_folder: str | None, image_shape: tuple[int, ...] | None, within: float | None, **asked: Any) -> int:
+def distance(
+    *,
+    certificate: str | None,
+    run_folder: str | None,
+    image_shape: tuple[int, ...] | None,
+    within: float | None,
+    **asked: Any,
+) -> int:
     """Exact distance of each sample to an error.
 
     The nearest point within the support that the network gets wrong (a tie counts), or with --spec that violates the
@@ -48,7 +56,9 @@ def distance(*, run_folder: str | None, image_shape: tuple[int, ...] | None, wit
         ("logits", False),
     ):
         asked[name] = usual
-    page = page_target(asked, named(asked), image_shape)
+    if certificate is not None:
+        check_target("--certificate", certificate, named(asked))
+    page = page_target(asked, (*named(asked), certificate), image_shape)
     problem = problem_of(**asked, radius=_FIRST_RADIUS)
     check_image(image_shape, problem)
     from wdaverify.report.distances import distances_json, distances_summary
@@ -56,12 +66,22 @@ def distance(*, run_folder: str | None, image_shape: tuple[int, ...] | None, wit
 
     with live_line(asked["quiet"]) as live, journal_for(run_folder, asked) as journal:
         far = math.inf if within is None else within
-        result = run(problem, **engine_of(asked), device=asked["device"], progress=live, journal=journal, within=far)
+        result = run(
+            problem,
+            **engine_of(asked),
+            device=asked["device"],
+            progress=live,
+            journal=journal,
+            within=far,
+            certificate=certificate is not None,
+        )
+    if certificate is not None and result.certificate is not None:
+        write_certificate(certificate, result, asked)
     hand_over(
         asked,
         problem,
         result.notices,
-        lambda: distances_json(result, files_of(asked)),
+        lambda: distances_json(result, files_of(asked, certificate if result.certificate else None)),
         lambda: distances_summary(result),
         page,
     )

@@ -1,23 +1,25 @@
 """The question that ``recheck`` was asked, beside the one that a certificate states.
 
-What its author could choose is taken from the options, as ``verify`` takes it: the box, how many samples, the label column of a
-``.csv``, clipping. A certificate that states otherwise is refused, with the options that would ask for it.
+What its author could choose is taken from the options, as ``verify`` takes it: the support, feature weights, label cost and
+functionals, how many samples, the label column of a ``.csv``, clipping. A certificate that states otherwise is refused, with the
+options that would ask for it.
 """
 
 from __future__ import annotations
 
+import math
 import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wdaverify.cli.questions import network_of, specification_of, support_of
+from wdaverify.cli.questions import cost_of, network_of, specification_of, support_of
 from wdaverify.errors import CertificateError
 from wdaverify.losses.registry import in_words, those
 from wdaverify.untrusted import shown
 
 if TYPE_CHECKING:
     from wdaverify.certify.certificate import Certificate
-    from wdaverify.problem import Support, WdroProblem
+    from wdaverify.problem import GroundCost, Support, WdroProblem
     from wdaverify.reading import Contents, Moved, Reading
 
 _SPELLED = 8
@@ -40,15 +42,17 @@ def expected_problem(
     Raises:
         InputError: a file cannot be used, or the certificate is about another question.
     """
-    from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
+    from wdaverify.problem import Loss, Support, WdroProblem
+    from wdaverify.question_files import load_functionals
     from wdaverify.reading import UNMOVED, Reading, contents, moved
     from wdaverify.samples import load_samples
 
     _check_family(certificate, path)
     _check_specification(certificate, path, asked["specification"])
-    cost, loss = GroundCost(Norm(certificate.norm), certificate.order), Loss(certificate.loss)
+    loss, network = Loss(certificate.loss), network_of(network_path, asked)
+    cost = cost_of(network.n_inputs, {**asked, "norm": certificate.norm, "order": str(certificate.order)})
     specification = specification_of(loss, asked)
-    norm, network = cost.norm, network_of(network_path, asked)
+    functionals = None if asked["functionals"] is None else load_functionals(asked["functionals"])
     box = Support(certificate.support_lower, certificate.support_upper)
     support = support_of(network.n_inputs, asked, specification)
     if box.lower.size != network.n_inputs:
@@ -56,6 +60,8 @@ def expected_problem(
             f"{shown(path, 4096)}: its box has {box.lower.size} features, {network.name} takes {network.n_inputs}: it is about "
             "another network; give the one that it was made for"
         )
+    extras = {"weights": cost.weights, "functionals": functionals, "rows": support.rows, "integers": support.integer}
+    _check_named(certificate, path, extras)
     held = contents(data_path, asked["classes"], labels=specification is None)
     read = partial(
         load_samples,
@@ -67,20 +73,21 @@ def expected_problem(
     )
     departures = [
         *_of_words(certificate, asked),
-        *_of_box(box, support, path),
+        *_of_label_cost(certificate, cost),
+        *_of_box(certificate, box, support, path),
         *_of_count(certificate, held, asked["limit"]),
         *_of_labels(certificate, held, asked["label_column"]),
     ]
     if certificate.clip and not asked["clip"]:
-        departures += _of_clip(moved(read(), read(clip=box), norm))
+        departures += _of_clip(moved(read(), read(clip=box), cost))
     if departures:
         raise CertificateError(_refusal(path, departures))
     samples = read()  # as was asked: the certificate states the same number and column
     moves = UNMOVED
     if asked["clip"]:
         samples, there = read(clip=support), samples
-        moves = moved(there, samples, norm)
-    problem = WdroProblem(network, samples, cost, support, loss, certificate.radius, specification=specification)
+        moves = moved(there, samples, cost)
+    problem = WdroProblem(network, samples, cost, support, loss, certificate.radius, functionals, specification)
     return problem, Reading(held.count, held.labels(asked["label_column"]), moves)
 
 
@@ -88,9 +95,14 @@ def _check_family(certificate: Certificate, path: str) -> None:
     """Refuse what no checker here knows."""
     stated = (certificate.norm, certificate.loss, certificate.order)
     losses = those(lambda rule: rule.certified)
-    if certificate.norm not in ("inf", "1") or certificate.loss not in losses or certificate.order != 1:
+    if (
+        certificate.norm not in ("inf", "1", "2")
+        or certificate.loss not in losses
+        or certificate.order not in (1, 2, math.inf)
+    ):
         raise CertificateError(
-            f"the certificate states norm, loss and order {stated}: norm inf or 1, {in_words(losses, 'or')} and order 1 are accepted"
+            f"the certificate states norm, loss and order {stated}: norm inf, 1 or 2, {in_words(losses, 'or')}, and order 1, 2 or inf "
+            "are accepted"
         )
     if certificate.count < 1:
         raise CertificateError(f"{shown(path, 4096)}: it is about {certificate.count} samples; at least 1 is accepted")
@@ -109,6 +121,45 @@ def _check_specification(certificate: Certificate, path: str, asked: str | None)
         )
 
 
+_NAMED = {
+    "weights": ("feature weights", "--cost-weights FILE"),
+    "functionals": ("functionals", "--functionals FILE"),
+    "rows": ("linear rows of the support", "--support-file FILE"),
+    "integers": ("integer features of the support", "--support-file FILE"),
+}
+"""What is stated by hash alone, and the option that gives it."""
+
+
+def _check_named(certificate: Certificate, path: str, extras: dict[str, Any]) -> None:
+    """Refuse a certificate about weights, functionals, rows or integers that are not given, and the other way round.
+
+    Others than its own are the checker's to tell apart, by their hashes.
+    """
+    for name, (what, option) in _NAMED.items():
+        stated, given = getattr(certificate, f"{name}_sha256"), extras[name] is not None
+        if stated is not None and not given:
+            raise CertificateError(
+                f"{shown(path, 4096)}: it is about {what} of sha256 {stated}, and none are given; {option} gives them"
+            )
+        if stated is None and given and name in ("weights", "functionals"):  # supports say more of themselves
+            raise CertificateError(
+                f"{shown(path, 4096)}: it is about another question than the one asked: no {what}; leave them out of the question"
+            )
+
+
+def _of_label_cost(certificate: Certificate, cost: GroundCost) -> list[_Departure]:
+    """Where labels move at another price, or not at all."""
+    from wdaverify.digits import stated
+
+    here, there = certificate.label_cost, cost.label_cost
+    if here == there:
+        return []
+    if math.isinf(here):
+        raise CertificateError("it is about another question than the one asked: labels stay; leave --label-cost out")
+    instead = "labels that stay" if math.isinf(there) else stated(there)
+    return [_Departure(f"labels that move at {stated(here)} instead of {instead}", ("--label-cost", stated(here)))]
+
+
 def _of_words(certificate: Certificate, asked: dict[str, Any]) -> list[_Departure]:
     """Where radius, norm, order or loss were asked for and differ."""
     out = []
@@ -119,22 +170,25 @@ def _of_words(certificate: Certificate, asked: dict[str, Any]) -> list[_Departur
     return out
 
 
-def _of_box(box: Support, support: Support, path: str) -> list[_Departure]:
+def _of_box(certificate: Certificate, box: Support, support: Support, path: str) -> list[_Departure]:
     """Where its box is not the support that was asked for."""
     from wdaverify.digits import stated
     from wdaverify.report.box import box_text
 
     low, high = box.lower, box.upper
-    if (
-        support.rows is None
-        and support.integer is None
-        and (low == support.lower).all()
-        and (high == support.upper).all()
-    ):
+    cut = certificate.rows_sha256 is not None, certificate.integers_sha256 is not None
+    given = support.rows is not None, support.integer is not None
+    if cut == given and (low == support.lower).all() and (high == support.upper).all():
         return []
-    plain = box_text(support.lower, support.upper)
-    cut = "" if support.rows is None and support.integer is None else " cut by rows or integers"
-    said = f"distributions on {box_text(low, high)} instead of {plain}{cut}"
+    less = "" if cut == given else " cut by rows or integers"
+    said = f"distributions on {box_text(low, high)} instead of {box_text(support.lower, support.upper)}{less}"
+    if any(cut):
+        sides = f"lower = {low.tolist()} and upper = {high.tolist()}" if low.size <= _SPELLED else "the box it states"
+        return [
+            _Departure(
+                said, ("--support-file", "box.toml"), f"where box.toml says {sides} beside its rows and integers"
+            )
+        ]
     if not box.bounded:
         return [_Departure(said, ("--support", "none"))]
     if (low == low[0]).all() and (high == high[0]).all():

@@ -11,6 +11,8 @@ from wdaverify.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from wdaverify.problem import WdroProblem
+    from wdaverify.wdro.curve import CurveResult
+    from wdaverify.wdro.distances import DistancesResult
     from wdaverify.wdro.result import VerificationResult
 
 
@@ -32,7 +34,9 @@ def check_target(option: str, target: str, others: Sequence[str | None]) -> None
             raise OutputError(f"{option} {target} is an input or another output of this run; name another file")
 
 
-def write_certificate(path: str, result: VerificationResult, question: dict[str, Any]) -> None:
+def write_certificate(
+    path: str, result: VerificationResult | CurveResult | DistancesResult, question: dict[str, Any]
+) -> None:
     """Write a result's certificate, with how its samples are to be read again."""
     from dataclasses import replace
 

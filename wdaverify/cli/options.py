@@ -182,6 +182,9 @@ def expected(command: _Command) -> _Command:
 
 
 _READ = (
+    "label-cost",
+    "cost-weights",
+    "functionals",
     "spec",
     "support",
     "support-file",
@@ -200,6 +203,8 @@ def engine(gap: str = "Stop at this absolute gap.") -> Callable[[_Command], _Com
     how = click.option("--gap", type=number(0, above=True), metavar="ABS", default="1e-6", help=gap)
     return _all(_solver, how, _jobs)
 
+
+proof = click.option("--certificate", metavar="FILE.cert", help="Prove it, and write there what recheck needs.")
 
 solving = _all(
     engine(),

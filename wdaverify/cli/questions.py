@@ -41,7 +41,7 @@ def problem_of(*, network_path: str, data_path: str, radius: float, output: str 
     loss = Loss(options["loss"])
     specification = specification_of(loss, options)
     network = network_of(network_path, options)
-    cost = _cost(network.n_inputs, options)
+    cost = cost_of(network.n_inputs, options)
     support = support_of(network.n_inputs, options, specification)
     if options["clip"] and not support.bounded:
         raise InputError("--clip moves samples onto a box, and --support none has none; leave one of the two out")
@@ -69,7 +69,7 @@ def check_classes(classes: tuple[str, ...], outputs: int) -> None:
         )
 
 
-def _cost(width: int, options: dict[str, Any]) -> GroundCost:
+def cost_of(width: int, options: dict[str, Any]) -> GroundCost:
     """The ground cost that the options ask for."""
     from wdaverify.problem import GroundCost, Norm
     from wdaverify.question_files import load_weights

@@ -15,6 +15,10 @@
 #define LANES 8
 #define HALVINGS 8
 #define UNIT_ROUNDOFF 0x1p-53
+#define STEPS 200
+#define FARTHEST 1e100
+
+enum { LENGTH_IS, GAIN_IS, SLOPE_IS };
 
 static double total_of(const double *lanes)
 {
@@ -380,7 +384,99 @@ static PyObject *peak(PyObject *self, PyObject *args)
     Py_RETURN_TRUE;
 }
 
+/* Of a stretch s of all pulls, each up to its room: the squares of rooms that are used up and their gain, the squares of other pulls. */
+static ALWAYS void stretched(Py_ssize_t n, const double *restrict size, const double *restrict room, double s, double *restrict sums)
+{
+    double taken[LANES] = {0}, gained[LANES] = {0}, rest[LANES] = {0};
+    Py_ssize_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (int k = 0; k < LANES; k++) {
+            const double p = size[j + k], r = room[j + k], square = r * r, gain = p * r, other = p * p;
+            const int full = s * p >= r;
+            taken[k] += full ? square : 0.0;
+            gained[k] += full ? gain : 0.0;
+            rest[k] += full ? 0.0 : other;
+        }
+    for (int k = 0; j + k < n; k++) {
+        const double p = size[j + k], r = room[j + k];
+        const int full = s * p >= r;
+        taken[k] += full ? r * r : 0.0;
+        gained[k] += full ? p * r : 0.0;
+        rest[k] += full ? 0.0 : p * p;
+    }
+    sums[0] = total_of(taken);
+    sums[1] = total_of(gained);
+    sums[2] = total_of(rest);
+}
+
+/* The stretch at which a length is reached, a gain, or a slope (length over stretch): Newton on a concave function, from the side on which
+   it cannot pass the root, so that each step uses up, or frees, more rooms until none is left. */
+CLONES static double stretch_of(Py_ssize_t n, const double *restrict size, const double *restrict room, int kind, double target)
+{
+    double sums[3], s = kind == SLOPE_IS ? FARTHEST : 0.0;
+    if (kind != SLOPE_IS && target <= 0.0)
+        return 0.0;
+    if (kind == SLOPE_IS) {
+        stretched(n, size, room, 0.0, sums);
+        if (!(sums[2] > target * target))
+            return 0.0;
+    }
+    for (int step = 0; step < STEPS; step++) {
+        double next;
+        stretched(n, size, room, s, sums);
+        if (kind == SLOPE_IS) {
+            const double spare = target * target - sums[2];
+            next = spare > 0.0 ? sqrt(sums[0] / spare) : INFINITY;
+            if (!(next < s))
+                return step || spare > 0.0 ? s : INFINITY;
+        } else {
+            const double more = kind == LENGTH_IS ? target * target - sums[0] : target - sums[1];
+            if (!(sums[2] > 0.0))
+                return more > 0.0 ? INFINITY : s;
+            next = kind == LENGTH_IS ? sqrt((more > 0.0 ? more : 0.0) / sums[2]) : more / sums[2];
+            if (!(next > s))
+                return s;
+        }
+        s = next;
+    }
+    return s;
+}
+
+static PyObject *stretch(PyObject *self, PyObject *args)
+{
+    int kind;
+    PyObject *o[6];
+    if (!PyArg_ParseTuple(args, "iOOOOOO", &kind, &o[0], &o[1], &o[2], &o[3], &o[4], &o[5]))
+        return NULL;
+    enum { INDEX, PULL, UP, DOWN, TARGET, OUT, COUNT };
+    Views v;
+    if (!views(&v, o, COUNT, "qddddd", 1 << OUT))
+        return NULL;
+    const Py_ssize_t rows = v.n[TARGET], n = rows ? v.n[PULL] / rows : 0, shells = n ? v.n[UP] / n : 0;
+    int good = v.n[OUT] == rows && v.n[PULL] == rows * n && v.n[UP] == shells * n && v.n[DOWN] == v.n[UP];
+    good = good && (kind == LENGTH_IS || kind == GAIN_IS || kind == SLOPE_IS) && (!n || within(&v, INDEX, rows, shells));
+    double *scratch = good ? malloc(sizeof(double) * 2 * (size_t)(n + 1)) : NULL;
+    if (!good || !scratch) {
+        free(scratch);
+        return refused(&v, "stretch: arrays do not go together");
+    }
+    Py_BEGIN_ALLOW_THREADS
+    double *size = scratch, *room = size + n;
+    const int64_t *index = v.p[INDEX];
+    for (Py_ssize_t r = 0; r < rows; r++) {
+        const Py_ssize_t b = index ? (Py_ssize_t)index[r] : r;
+        rooms_of(n, (const double *)v.p[PULL] + r * n, (const double *)v.p[UP] + b * n, (const double *)v.p[DOWN] + b * n, size, room);
+        for (Py_ssize_t k = 0; k < n; k++)
+            room[k] = size[k] > 0.0 ? room[k] : 0.0;
+        ((double *)v.p[OUT])[r] = stretch_of(n, size, room, kind, ((const double *)v.p[TARGET])[r]);
+    }
+    Py_END_ALLOW_THREADS
+    free(scratch);
+    return done(&v);
+}
+
 static PyMethodDef methods[] = {
+    {"stretch", stretch, METH_VARARGS, "stretch(kind, index, pull, up, down, target, out); kind: 0 length, 1 gain, 2 slope"},
     {"relu", relu, METH_VARARGS, "relu(first, total, q, slip, low, high, reach, given, slopes, beta, lift, nu, gain, size, lost)"},
     {"peak", peak, METH_VARARGS, "peak(q, slip, centre, up, down, near, far, tau, top, spread): False where a room leaves the centre out"},
     {NULL, NULL, 0, NULL},

@@ -6,9 +6,10 @@ program they come from. So rows may be missing and coefficients rounded. With ``
     affine          its sums over columns (``encoding.columns``); on columns of its own  z, free,  sums = z
     open neuron     W h_prev + b = h - s,   0 <= h <= u,   0 <= s <= -l,   (-l) h + u s <= u (-l);   a fixed phase is s = 0 or h = 0
     support         lower <= A x <= upper
+    curved neuron   W h_prev + b = z,  l <= z <= u,   lines above and below v = phi(z), and more where a point passes between them
     cross-entropy   m_j = z_j - z_y in [l_j, u_j],   e_j <= the secant of exp(m_j - M),   w <= M + tangents of log(exp(-M) + sum e_j)
 
-Every function is a ReLU here. Columns and rows far from 1 are scaled by powers of two.
+Every other function is a ReLU here. Columns and rows far from 1 are scaled by powers of two.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ from wdaverify.encoding.milp import Ints, powers
 from wdaverify.encoding.moves import Moves
 from wdaverify.encoding.rows import LinearProgram, Rows
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array
 
 __all__ = ["Aim", "Entropy", "LinearProgram", "Moves", "Rows", "ShellProgram", "shell_program"]
+
+
+_SHARES = np.array([0.0, 0.5, 1.0])
+"""Where in its interval lines of a curved neuron are, to begin with."""
+_BETWEEN, _LEAST = 0.05, 1e-9
+"""Lines are added where a point is beyond them by more than this share of how far it is from phi."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +77,45 @@ class Entropy:
 
 
 @dataclass(frozen=True, eq=False)
+class Bent:
+    """The neurons of a node whose function is curved: columns of ``z / z_scale`` and ``v / v_scale``, and ``[l, u]``, each ``[m]``."""
+
+    function: Smooth
+    low: Array
+    high: Array
+    z: Ints
+    z_scale: Array
+    v: Ints
+    v_scale: Array
+
+    def lines(self, at: Array, among: Ints) -> Rows:
+        """The best lines above and below v at points ``[k, m']`` of some neurons ``[m']``."""
+        low, high = (np.broadcast_to(side[among], at.shape).ravel() for side in (self.low, self.high))
+        columns = np.stack([self.z[among], self.v[among]], axis=1)
+        index = np.broadcast_to(columns, (len(at), *columns.shape)).reshape(-1, 2)
+        z_scale, v_scale = (np.broadcast_to(s[among], at.shape).ravel() for s in (self.z_scale, self.v_scale))
+        parts = []
+        for sign in (1.0, -1.0):
+            slope, one = self.function.line(at.ravel(), low, high, sign), np.full(low.size, sign)
+            best, lost = self.function.gain(one, sign * slope, low, high)
+            factor = 1.0 / v_scale
+            value = np.stack([-sign * slope * z_scale * factor, sign * v_scale * factor], axis=1)
+            parts.append(Rows.of(index, value, np.full(low.size, -np.inf), (best + lost) * factor))
+        return Rows.stacked(parts)
+
+    def violated(self, point: Array) -> Rows | None:
+        """The best lines at a point of the program that lies farther from phi than they do."""
+        z = np.clip(point[self.z] * self.z_scale, self.low, self.high)
+        v, room = point[self.v] * self.v_scale, np.zeros(z.size)
+        for sign in (1.0, -1.0):
+            slope, one = self.function.line(z, self.low, self.high, sign), np.full(z.size, sign)
+            best, lost = self.function.gain(one, sign * slope, self.low, self.high)
+            room = np.maximum(room, sign * v - (sign * slope * z + best + lost))
+        at = np.flatnonzero(room > _BETWEEN * np.abs(v - self.function.value(z)) + _LEAST * self.v_scale)
+        return self.lines(z[None, at], at) if at.size else None
+
+
+@dataclass(frozen=True, eq=False)
 class ShellProgram:
     """The program of one shell and what its parts mean.
 
@@ -92,6 +139,12 @@ class ShellProgram:
     scale: Array
     offset: float
     entropy: Entropy | None
+    bent: tuple[Bent, ...] = ()
+
+    def between(self, point: Array) -> list[Rows]:
+        """The lines of curved neurons that a point violates."""
+        found = [bent.violated(point) for bent in self.bent]
+        return [rows for rows in found if rows is not None]
 
 
 def shell_program(
@@ -111,7 +164,8 @@ def shell_program(
             sums = affine(node, values, lambda weight: (moves.index, moves.on_columns(weight)))
             values[k] = build.own(sums) if k in own else sums
         else:
-            values[k] = build.layer(values[node.source], *bounds[number], int(graph.edges[number]))
+            function, given = node.function, (values[node.source], *bounds[number], int(graph.edges[number]))
+            values[k] = build.curved(function, *given) if isinstance(function, Smooth) else build.layer(*given)
             number += 1
     return build.done(moves, region, values[len(graph.nodes) - 1], aim)
 
@@ -129,6 +183,10 @@ def _pull(graph: Graph, bounds: Sequence[tuple[Array, Array]], functional: Array
             parts = [(source, map_.back(q)) for source, map_ in zip(node.sources, node.maps, strict=True)]
         else:
             low, high = bounds[number]
+            if isinstance(node.function, Smooth):
+                part = node.function.by_rule(q, low, high)
+                waiting[node.source] = waiting[node.source] + part if node.source in waiting else part
+                continue
             chord = high / np.where(high > low, high - low, 1.0)
             line = np.where(q > 0, chord, high > -low)
             parts = [(node.source, q * np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, line)))]
@@ -149,6 +207,7 @@ class _Build:
     _neuron: list[Ints] = field(default_factory=list)
     _weight: list[Array] = field(default_factory=list)
     _open: list[tuple[Ints, Ints, Ints, Array]] = field(default_factory=list)
+    _bent: list[Bent] = field(default_factory=list)
 
     def _add(self, lower: Array, upper: Array) -> Ints:
         self._lower.append(lower)
@@ -227,6 +286,22 @@ class _Build:
         self._chords.append(Rows.of(pair, chord, np.full(opened.size, -np.inf), side))
         self._open.append((first + alive[opened], above[opened], below, scale[opened]))
         return Sums.single(width, alive, above, scale)
+
+    def curved(self, function: Smooth, sums: Sums, low: Array, high: Array, first: int) -> Sums:
+        """One elementwise node of a curved function."""
+        every, high = np.arange(low.size), np.maximum(low, high)
+        z_scale, v_scale = powers(np.maximum(np.abs(low), np.abs(high))), powers(function.reach(low, high))
+        z = self._add(low / z_scale, high / z_scale)
+        v = self._add(np.full(low.size, -np.inf), np.full(low.size, np.inf))
+        rows = sums.plus(z[:, None], -z_scale[:, None])
+        factor = 1.0 / powers(rows.largest())
+        self._rows.append(Rows.zero(rows, factor))
+        self._neuron.append(first + every)
+        self._weight.append(factor)
+        bent = Bent(function, low, high, z, z_scale, v, v_scale)
+        self._chords.append(bent.lines(low + _SHARES[:, None] * (high - low), every))
+        self._bent.append(bent)
+        return Sums.single(low.size, every, v, v_scale)
 
     def _count(self) -> int:
         return sum(part.lower.size for part in self._rows)
@@ -307,4 +382,5 @@ class _Build:
             np.concatenate([o[3] for o in self._open] or [np.zeros(0)]),
             -offset,
             entropy,
+            tuple(self._bent),
         )

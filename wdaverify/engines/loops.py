@@ -8,14 +8,14 @@ import numpy as np
 
 from wdaverify.certify.backward import Shells
 from wdaverify.certify.loops import Chosen, Loops
-from wdaverify.certify.peak import Price
+from wdaverify.certify.peak import Price, peak
 from wdaverify.compiled.choice import extension
 from wdaverify.ground import Norm
 from wdaverify.network.model import Array
 
 
 class _Compiled:
-    """``certify.loops.Loops`` in C: any ReLU; the peak of l-inf, order 1, without weights."""
+    """``certify.loops.Loops`` in C: any ReLU; the peak of l-inf, order 1, without weights; the stretch of l2."""
 
     def __init__(self, module: ModuleType) -> None:
         self._c = module
@@ -34,6 +34,8 @@ class _Compiled:
 
     def peak(self, q: Array, slip: Array | None, shells: Shells, price: Price | None) -> tuple[Array, Array] | None:
         cost = shells.cost
+        if cost.norm is Norm.TWO:
+            return peak(q, slip, shells, price, self._stretch)
         if cost.norm is not Norm.INF or cost.weights is not None or (price is not None and price.power != 1):
             return None
         q = np.ascontiguousarray(q)
@@ -44,6 +46,20 @@ class _Compiled:
             np.ascontiguousarray(part) for part in (shells.centre, shells.up, shells.down, shells.near, shells.far)
         )
         return (top, spread) if self._c.peak(q, slip, *parts, tau, top, spread) else None
+
+    def _stretch(self, pull: Array, up: Array, down: Array, near: Array, far: Array, tau: Array, power: int) -> Array:
+        """At which what distance pays for is the slope of the price, or near or far is reached."""
+        (count, rows, n), index = pull.shape, np.repeat(np.arange(pull.shape[0]), pull.shape[1])
+        given = np.ascontiguousarray(pull.reshape(-1, n)), np.ascontiguousarray(up), np.ascontiguousarray(down)
+
+        def of(kind: int, target: Array) -> Array:
+            out = np.empty(count * rows)
+            self._c.stretch(kind, index, *given, np.repeat(target, rows), out)
+            return out
+
+        with np.errstate(divide="ignore"):
+            wanted = of(2, tau) if power == 1 else np.repeat(np.where(tau > 0, 0.5 / tau, np.inf), rows)
+        return np.clip(wanted, of(0, near), of(0, far)).reshape(count, rows)
 
 
 def compiled() -> Loops | None:

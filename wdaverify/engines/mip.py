@@ -31,6 +31,8 @@ class MipEngine:
     own_bounds = False
 
     def __init__(self, network: ReluNetwork, solver: str) -> None:
+        """Raises NetworkError where the network is not piecewise linear."""
+        network.refuse_curved(f"the solver {solver}", "use --solver cells (the default)")
         self._network = network
         self._solver = solver
 

@@ -15,7 +15,7 @@ from wdaverify.encoding.slope import SlopeColumns, slope_model
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.flatness import no_interior
 from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest
-from wdaverify.engines.cells.slopes import shell_of
+from wdaverify.engines.cells.points_within import shell_of
 from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array

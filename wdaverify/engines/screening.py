@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.entropy import log_sum_up
 from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.known import KnownBounds
@@ -80,8 +81,8 @@ class Screen:
             slopes or problem.cost.norm is Norm.INF
         )  # what holds on a path from the sample must hold on the ball
         self.pieces, self.rounds = Pieces.of(problem), _ROUNDS
-        self._doubt, self._backward = doubt, Backward(problem.network.canonical, loops=compiled())
-        self._known = KnownBounds(problem.network.canonical, self._pre_activations)
+        self._doubt, self._backward = doubt, Backward(problem.network.form, loops=compiled())
+        self._known = KnownBounds(problem.network.form, self._pre_activations)
         self.reach = self._reach()
 
     def until(self, deadline: float) -> None:
@@ -173,7 +174,7 @@ class Screen:
 
     def _slopes(self, bounds: HiddenBounds, rows: Array) -> Array:
         """How steep ``rows . z`` can be where the bounds hold, per unit of cost, rounded up, ``[B, R]``."""
-        centre, radius = jacobian(self._problem.network.canonical, bounds, rows)
+        centre, radius = jacobian(self._problem.network.form, bounds, rows)
         count, each, n = centre.shape
         slope = slope_up(centre.reshape(-1, 1, n), radius.reshape(-1, 1, n), self._problem.cost)
         return np.asarray(slope.reshape(count, each))
@@ -201,7 +202,7 @@ class Screen:
         clean = np.empty(item.size)
         for at in np.array_split(item, -(-item.size * pieces.rows(item[:1])[0].size // _NUMBERS)):
             raw = self._centres(pieces.sample[at], pieces.rows(at))
-            clean[at] = _log_sum_up(raw[:, None, :], np.zeros((at.size, 1)))[:, 0] if pieces.entropy else raw[:, 0]
+            clean[at] = log_sum_up(raw[:, None, :], np.zeros((at.size, 1)))[:, 0] if pieces.entropy else raw[:, 0]
         return clean, np.where(np.isfinite(slope), slope, math.inf)[which.reshape(-1)]
 
     def first_distances(self) -> Array | None:
@@ -236,7 +237,7 @@ class Screen:
         if lam is not None:
             with np.errstate(over="ignore"):
                 paid = lam * near if self._problem.cost.power == 1 else lam * near * near  # near^2 alone may vanish
-        return _log_sum_up(raw, -paid[:, None] * (1 - 2.0**-50))
+        return log_sum_up(raw, -paid[:, None] * (1 - 2.0**-50))
 
     def box_values(self) -> Array:
         """Upper bounds ``[N]`` of the loss over the whole support, floor left out: phi at multiplier 0; inf if unbounded.
@@ -361,6 +362,8 @@ def _length_up(cost: GroundCost, room: Array) -> Array:
     n = room.shape[1]
     with np.errstate(over="ignore", invalid="ignore"):
         size = np.where(cost.fixed(n), 0.0, np.nextafter(room * cost.scale(n), np.inf))
+        if cost.weights is not None:  # two roundings
+            size = np.where(size > 0, np.nextafter(size, np.inf), size)
         if cost.norm is Norm.INF:
             return np.asarray(np.nextafter(size.max(axis=1), np.inf))
         if cost.norm is Norm.ONE:
@@ -386,15 +389,6 @@ def _best_gain(slope: Array, near: Array, far: Array, lam: float | None, cost: G
     return np.maximum(
         np.maximum(ends[0], ends[1]), ends[2]
     ) + 8 * UNIT_ROUNDOFF * lam * far * far, lam * far * far + 0 * slope
-
-
-def _log_sum_up(raw: Array, extra: Array) -> Array:
-    """``log(exp(extra) + sum_q exp(raw_q))`` of ``raw [B, P, Q]``, ``extra [B, 1]``, rounded up, ``[B, P]``."""
-    top = np.maximum(raw.max(axis=2), extra)
-    with np.errstate(invalid="ignore", under="ignore", over="ignore"):
-        total = np.exp(extra - top) + np.exp(raw - top[..., None]).sum(axis=2)
-        out = top + np.log(total) + 2.0**-48 * (raw.shape[2] + np.abs(top))
-    return np.where(np.isfinite(out), out, math.inf)
 
 
 @dataclass(eq=False)

@@ -108,6 +108,11 @@ class PiecewiseLinear:
         """The largest absolute slope of one neuron."""
         return Fraction(float(np.abs(self._slopes_of(neuron)).max()))
 
+    @property
+    def steepest_of_all(self) -> float:
+        """The largest absolute slope of any neuron."""
+        return float(np.abs(self.slopes).max())
+
     def _slopes_of(self, neuron: int) -> Array:
         return self.slopes if self.slopes.ndim == 1 else np.asarray(self.slopes[:, neuron])
 
@@ -196,6 +201,18 @@ class PiecewiseLinear:
         chord = self.chord(low, high)
         line = np.where((q > 0) == convex, chord, np.clip(slopes, least, greatest))
         return np.asarray(q * np.where(least == greatest, least, line))
+
+    def attained(self, q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
+        """Where ``q phi(z) - nu z`` is largest on ``[l, u]``, and its value there, roughly."""
+        best, at = (
+            q * self.value(low) - nu * low,
+            np.array(np.broadcast_to(low, np.broadcast_shapes(q.shape, low.shape))),
+        )
+        for point in (high, *(np.clip(b, low, high) for b in self.breaks.tolist())):
+            value = q * self.value(point) - nu * point
+            better = value > best
+            best, at = np.where(better, value, best), np.where(better, point, at)
+        return at, best
 
     def gain(self, q: Array, nu: Array, low: Array, high: Array) -> tuple[Array, Array]:
         """``max q phi(z) - nu z`` over ``[l, u]``, and what computing it may have rounded."""

@@ -16,12 +16,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wdaverify.errors import NetworkError
-from wdaverify.given import array, instance, listed, settle, whole
+from wdaverify.given import array, listed, settle, told, whole
 from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import Array, Change, Dense, LinearMap, errors, known, unchecked
+from wdaverify.graph.smooth.curve import Smooth
 
 INPUT = -1
 """In place of a node: the point."""
+
+Function = PiecewiseLinear | Smooth
+"""What an elementwise node applies: every pass over a graph knows these alone by what they enclose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +72,15 @@ class Elementwise:
     """``function(z_source)``."""
 
     source: int
-    function: PiecewiseLinear
+    function: Function
 
     def __post_init__(self) -> None:
         place = whole("source", self.source, "the place of a node", lambda n: n >= 0, NetworkError)
         settle(self, source=place)
-        instance("function of a node", self.function, PiecewiseLinear, "relu() makes one", NetworkError)
+        if not isinstance(self.function, Function):
+            raise NetworkError(
+                f"function of a node {told(self.function)}: a PiecewiseLinear, as relu() makes one, or a Smooth is accepted"
+            )
 
 
 Node = Affine | Elementwise
@@ -153,6 +160,12 @@ class Graph:
         assert isinstance(node, Elementwise)
         return node.source
 
+    def function(self, k: int) -> Function:
+        """What an elementwise node applies."""
+        node = self.nodes[k]
+        assert isinstance(node, Elementwise)
+        return node.function
+
     @property
     def outputs(self) -> int:
         """The width of the last node."""
@@ -172,6 +185,12 @@ class Graph:
     def neurons(self) -> int:
         """The number M of neurons: entries that a function is applied to."""
         return int(self.edges[-1])
+
+    @cached_property
+    def curved(self) -> tuple[str, ...]:
+        """The names of the functions that are not piecewise linear, each once."""
+        found = [node.function for node in self.nodes if isinstance(node, Elementwise)]
+        return tuple(dict.fromkeys(function.name for function in found if isinstance(function, Smooth)))
 
     @property
     def products(self) -> int:
@@ -202,7 +221,7 @@ def width_of(nodes: Sequence[Node], k: int, inputs: int) -> int:
     return node.width if isinstance(node, Affine) else width_of(nodes, node.source, inputs)
 
 
-def chain(layers: Sequence[tuple[LinearMap | ArrayLike, ArrayLike]], function: PiecewiseLinear) -> Graph:
+def chain(layers: Sequence[tuple[LinearMap | ArrayLike, ArrayLike]], function: Function) -> Graph:
     """``(M_k, b_k)`` one after the other with a function between each two; an array ``[m, n]`` is a dense map."""
     nodes: list[Node] = []
     accepted = "a list of pairs (matrix or linear map, bias)"

@@ -5,7 +5,8 @@
     merged      neurons that others make up, that are always on or off, or that nothing reads (``graph.merge``)
     balanced    hidden nodes whose numbers are far from 1 brought back to size by powers of two (``graph.balance``)
 
-``canonical`` is all four, one after the other.
+``canonical`` is all four, one after the other. Functions that are not piecewise linear stay as they are, and graphs that have some are
+neither merged nor balanced: what multiples and powers of two are moved through is the ReLU alone.
 """
 
 from __future__ import annotations
@@ -24,16 +25,18 @@ from wdaverify.graph.fuse import Fused, after
 from wdaverify.graph.maps import Array, Dense, Diagonal, LinearMap, Same, Select, rows
 from wdaverify.graph.merge import merged
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, Node, width_of
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.graph.unread import reached
 
 
 def canonical(graph: Graph) -> Graph:
-    """ReLUs alone, affine nodes fused, no neuron that others make up, hidden numbers near 1.
+    """ReLUs alone (and what is curved), affine nodes fused, no neuron that others make up, hidden numbers near 1.
 
     Raises:
         NetworkError: a function has slopes that no two doubles differ by, or fusing overflows.
     """
-    return balanced(merged(fused(relus(graph))))
+    whole = fused(relus(graph))
+    return whole if whole.curved else balanced(merged(whole))
 
 
 def layers(graph: Graph) -> Graph:
@@ -42,7 +45,8 @@ def layers(graph: Graph) -> Graph:
     Raises:
         NetworkError: as ``canonical``.
     """
-    return balanced(fused(relus(graph)))
+    whole = fused(relus(graph))
+    return whole if whole.curved else balanced(whole)
 
 
 class _Nodes:
@@ -59,7 +63,12 @@ class _Nodes:
 
 
 def without_biases(graph: Graph) -> Graph:
-    """``lim f(t x) / t`` for t to infinity: the slopes of f far away, of a graph of ReLUs."""
+    """``lim f(t x) / t`` for t to infinity: the slopes of f far away, of a graph of ReLUs.
+
+    Raises:
+        NetworkError: a function that is not piecewise linear.
+    """
+    _refuse_curved(graph)
     return Graph(
         tuple(
             replace(node, bias=np.zeros_like(node.bias), bias_error=None) if isinstance(node, Affine) else node
@@ -70,7 +79,12 @@ def without_biases(graph: Graph) -> Graph:
 
 
 def homogeneous(graph: Graph) -> Graph:
-    """``g(x, t) = t f(x / t)`` for t > 0, an input more: biases times t. Its full-dimensional cells are those of f."""
+    """``g(x, t) = t f(x / t)`` for t > 0, an input more: biases times t. Its full-dimensional cells are those of f.
+
+    Raises:
+        NetworkError: a function that is not piecewise linear.
+    """
+    _refuse_curved(graph)
     n, out = graph.inputs, _Nodes()
     plain = relus(graph)
     x, t = INPUT, out.add(Affine((INPUT,), (Select(np.array([n]), n + 1),), np.zeros(1)))
@@ -93,6 +107,13 @@ def homogeneous(graph: Graph) -> Graph:
     return reached(out.nodes, n + 1)
 
 
+def _refuse_curved(graph: Graph) -> None:
+    if graph.curved:
+        raise NetworkError(
+            f"{', '.join(graph.curved)}: slopes at infinity are those of piecewise-linear networks; give a box (--support LO HI)"
+        )
+
+
 def _widens(node: Affine) -> bool:
     """Whether the map of the input is a matrix, which a column for t is added to."""
     return isinstance(node.maps[node.sources.index(INPUT)], Dense)
@@ -111,6 +132,8 @@ def relus(graph: Graph) -> Graph:
         elif node.function.is_relu:
             before = _passed_on(out, out.place[node.source])
             out.place[k] = before if before is not None else out.add(Elementwise(out.place[node.source], relu()))
+        elif isinstance(node.function, Smooth):
+            out.place[k] = out.add(Elementwise(out.place[node.source], node.function))
         else:
             out.place[k] = _by_relus(out, out.place[node.source], node.function, graph.width(k))
     return reached(out.nodes, graph.inputs)
@@ -122,7 +145,8 @@ def _passed_on(out: _Nodes, at: int) -> int | None:
     if not (isinstance(node, Affine) and len(node.sources) == 1 and isinstance(node.maps[0], Same)):
         return None
     source = node.sources[0]
-    through = source != INPUT and isinstance(out.nodes[source], Elementwise)
+    before = out.nodes[source] if source != INPUT else None
+    through = isinstance(before, Elementwise) and before.function.is_relu
     return source if through and not node.bias.any() else None
 
 

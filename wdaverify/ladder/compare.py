@@ -17,8 +17,9 @@ from wdaverify.ladder.constants import bound_from, slopes_question
 from wdaverify.ladder.relaxed import RelaxedDual, crown_zero_one
 from wdaverify.ladder.rung import Comparison, Kind, Ladder, Rung, Side, absent
 from wdaverify.ladder.sensitivity import first_order
+from wdaverify.lipschitz.eclipse import eclipse_fast
 from wdaverify.lipschitz.exact import interval_constants, lipschitz
-from wdaverify.lipschitz.lipsdp import lipsdp
+from wdaverify.lipschitz.lipsdp import LipSdp, lipsdp
 from wdaverify.lipschitz.norms import product_of_norms
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.losses.registry import those
@@ -36,15 +37,24 @@ from wdaverify.wdro.workers import Workers
 from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import nominal_bracket
 
-ABOVE = ("product of layer norms", "LipSDP", "interval Jacobian", "exact Lipschitz", "CROWN dual", "LP dual")
+ABOVE = (
+    "product of layer norms",
+    "ECLipsE-Fast",
+    "LipSDP",
+    "interval Jacobian",
+    "exact Lipschitz",
+    "CROWN dual",
+    "LP dual",
+)
 BELOW = ("nominal", "asymptotic", "first-order sensitivity", "attacks")
 NAMES = {
     "norms": ABOVE[0],
-    "lipsdp": ABOVE[1],
-    "jacobian": ABOVE[2],
-    "lipschitz": ABOVE[3],
-    "crown": ABOVE[4],
-    "lp": ABOVE[5],
+    "eclipse": ABOVE[1],
+    "lipsdp": ABOVE[2],
+    "jacobian": ABOVE[3],
+    "lipschitz": ABOVE[4],
+    "crown": ABOVE[5],
+    "lp": ABOVE[6],
     "exact": "exact",
     "asymptotic": BELOW[1],
     "first-order": BELOW[2],
@@ -54,6 +64,8 @@ NAMES = {
 _CUT = "cut short by the rung limit"
 _QUICK = ("norms", "first-order")
 """Rungs that take milliseconds, and are made whatever the time."""
+_OF_ANY = ("norms", "jacobian")
+"""Rungs of Lipschitz constants that know functions which are not piecewise linear."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +213,7 @@ class _Climb:
             ("first-order", Side.BELOW, self._sensitivity),
             ("attacks", Side.BELOW, self._attacks),
             ("norms", Side.ABOVE, lambda: self._slopes("norms", self._by_norms)),
+            ("eclipse", Side.ABOVE, lambda: self._slopes("eclipse", self._by_eclipse)),
             ("lipsdp", Side.ABOVE, lambda: self._slopes("lipsdp", self._by_lipsdp)),
             ("jacobian", Side.ABOVE, lambda: self._slopes("jacobian", self._by_jacobian)),
             ("lipschitz", Side.ABOVE, lambda: self._slopes("lipschitz", self._by_cells)),
@@ -315,6 +328,10 @@ class _Climb:
     def _slopes(self, name: str, make: Callable[[LipschitzProblem], tuple[Array | None, str]]) -> None:
         """A certificate made of Lipschitz constants, which are found once for all radii."""
         question = self._constants.question
+        if name not in _OF_ANY and self._problem.network.curved:
+            which = ", ".join(self._problem.network.curved)
+            self._put(absent(NAMES[name], Side.ABOVE, f"for piecewise-linear networks; this one has {which}"))
+            return
         if question is None:
             rule = self._problem.loss.rule
             self._put(absent(NAMES[name], Side.ABOVE, f"the {rule.noun} is not Lipschitz: {rule.no_slope}"))
@@ -332,13 +349,21 @@ class _Climb:
         self._bound(NAMES[name], Side.ABOVE, value, seconds, f"{size}{'; ' + detail if detail else ''}")
 
     def _by_norms(self, question: LipschitzProblem) -> tuple[Array | None, str]:
-        return product_of_norms(question.network.layers, question.measure.rows, question.cost), "over all of R^n"
+        network = question.network
+        layers = network.form if network.curved else network.layers
+        return product_of_norms(layers, question.measure.rows, question.cost), "over all of R^n"
+
+    def _by_eclipse(self, question: LipschitzProblem) -> tuple[Array | None, str]:
+        return self._by_multipliers(question, eclipse_fast)
 
     def _by_lipsdp(self, question: LipschitzProblem) -> tuple[Array | None, str]:
+        return self._by_multipliers(question, lipsdp)
+
+    def _by_multipliers(self, question: LipschitzProblem, ask: Callable[..., LipSdp]) -> tuple[Array | None, str]:
         limit = self._limit()
         deadline = math.inf if limit is None else time.monotonic() + limit
         try:
-            found = lipsdp(question.network.layers, question.measure.rows, question.cost, deadline=deadline)
+            found = ask(question.network.layers, question.measure.rows, question.cost, deadline=deadline)
         except ProblemError as refused:
             return None, str(refused)
         if not np.isfinite(found.constants).all():

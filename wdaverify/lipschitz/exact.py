@@ -20,8 +20,9 @@ from wdaverify.certify.backward import Backward
 from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.slopes import shell_of
+from wdaverify.engines.cells.points_within import shell_of
 from wdaverify.engines.loops import compiled
+from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.given import called, flag, instance
 from wdaverify.graph.nodes import INPUT, Graph
@@ -36,7 +37,7 @@ from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
 from wdaverify.wdro.workers import Task, Workers
-from wdaverify.witness.slope import slopes_at
+from wdaverify.witness.slope import slope_exactly, slopes_at
 
 _FIRST_SLICE = 5.0
 """Seconds that a question gets on its first try; each further try gets four times as many."""
@@ -142,12 +143,15 @@ def lipschitz(
                 f"{asked.solver} answers l2 slopes of single functionals, and the l2 norm of the whole Jacobian is not convex: "
                 "ask for outputs or margins, or use --solver cells (the default)"
             )
+    problem.network.refuse_curved(
+        "the exact Lipschitz constant", "compare --rungs norms,jacobian bounds it from above on the way to V"
+    )
     gap, seed = asked.gap, asked.seed
     choice, begun = choose(asked.solver), time.monotonic()
     deadline = math.inf if asked.time_limit is None else begun + asked.time_limit
-    network = problem.asked()
-    workers = Workers(network, asked.solver, asked.jobs)
-    state = _start(problem, workers, deadline, each=each)
+    facets = asked.solver not in OWN
+    workers = Workers(problem.asked(facets=facets), asked.solver, asked.jobs)
+    state = _start(problem, workers, deadline, each=each, facets=facets)
 
     def tell(phase: str) -> None:
         if progress is not None:
@@ -156,8 +160,9 @@ def lipschitz(
             progress(Progress(phase, low, high, 0, sum(state.solves.values()), opened, time.monotonic() - begun))
 
     try:
-        tell("bounds")
-        reason = _search(state, gap, seed, tell)
+        with one_thread():
+            tell("bounds")
+            reason = _search(state, gap, seed, tell)
     except KeyboardInterrupt:
         reason = Reason.INTERRUPTED
     finally:
@@ -167,16 +172,16 @@ def lipschitz(
     return _result(problem, state, choice, reason, gap, cost, seed)
 
 
-def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each: bool) -> _State:
+def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each: bool, facets: bool) -> _State:
     """Every item with its interval-Jacobian bound, every region with the slope at its centre.
 
     Items of a region (of all facets of R^n) share an incumbent, unless each stands for itself. Regions that the deadline leaves
     over share the bound of the box around them.
     """
-    graph = problem.asked().canonical
+    graph = problem.asked(facets=facets).canonical
     backward = Backward(graph, loops=compiled())
     items: list[_Item] = []
-    regions = problem.regions()
+    regions = problem.regions(facets=facets)
     samples, lower = list[int | None](), list[float]()
     points, attained = list[Array | None](), list[str | None]()
     parts = problem.measure.parts(problem.cost.norm)
@@ -207,9 +212,9 @@ def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each
 
 def interval_constants(problem: LipschitzProblem) -> Array:
     """What interval Jacobians alone prove of each row on the whole region, ``[R]`` (as FastLip, arXiv 1804.09699)."""
-    graph = problem.asked().canonical
+    graph = problem.asked(facets=True).form
     backward, rows = Backward(graph, loops=compiled()), [("", row[None, :]) for row in problem.measure.rows]
-    each = [_uppers(graph, backward, region, problem.still(region), rows) for region in problem.regions()]
+    each = [_uppers(graph, backward, region, problem.still(region), rows) for region in problem.regions(facets=True)]
     out: Array = np.array(each).max(axis=0)
     return out
 
@@ -218,7 +223,12 @@ def _uppers(
     graph: Graph, backward: Backward, region: Region, still: Array, parts: list[tuple[str, Array]]
 ) -> list[float]:
     """What the interval Jacobian of a region proves of each part."""
-    bounds = backward.pre_activations(shell_of(region))
+    if np.isfinite(region.lower).all() and np.isfinite(region.upper).all():
+        bounds = backward.pre_activations(shell_of(region))
+    else:
+        bounds = [
+            (np.full((1, graph.width(k)), -np.inf), np.full((1, graph.width(k)), np.inf)) for k in graph.elementwise
+        ]
     rows = np.concatenate([part[1] for part in parts])
     count = parts[0][1].shape[0]  # one row a part, or one part of all rows
     out: list[float] = []
@@ -259,7 +269,8 @@ def _search(state: _State, gap: float, seed: int, tell: Callable[[str], None]) -
 
 
 def _task(state: _State, item: _Item, gap: float, seed: int) -> Task:
-    seconds = min(_FIRST_SLICE * 4.0**item.tries, max(state.deadline - time.monotonic(), 0.0))
+    left = max(state.deadline - time.monotonic(), 0.0)
+    seconds = left if len(state.items) == 1 else min(_FIRST_SLICE * 4.0**item.tries, left)
     effort = Effort(_SHARE * gap, seconds, seed, float(state.lower[item.region]), None)
     item.tries += 1
     item.busy = True
@@ -279,7 +290,9 @@ def _take(state: _State, item: _Item, answer: Answer, gap: float) -> None:
         state.solves[answer.vouched_by] += 1
         state.own = state.own and answer.checked
     for point in answer.points:
-        low = float(slopes_at(state.graph, point[None, :], question.rows, question.region.cost, question.still)[0][0])
+        asked = question.rows, question.region.cost, question.still
+        low = float(slopes_at(state.graph, point[None, :], *asked)[0][0])
+        low = low if low > -math.inf else slope_exactly(state.graph, point, *asked)
         if low > state.lower[region]:
             state.lower[region], state.points[region], state.attained[region] = low, point, item.name
     if answer.closed and answer.vouched_by != "none" and not _settled(state, item, gap):

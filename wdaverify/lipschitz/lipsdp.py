@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from wdaverify.errors import ProblemError
 from wdaverify.graph.nodes import INPUT, Elementwise, Graph
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.lipschitz.layers import Enclosed, cost_layers, functionals
 from wdaverify.lipschitz.multipliers import Inequality
@@ -60,15 +61,27 @@ def lipsdp(
         ProblemError: the network is no single path of affine maps and ReLUs.
     """
     begun = time.monotonic()
-    layers = _single_path(graph, cost)
-    hidden, last = layers[:-1], layers[-1]
+    layers = single_path(graph, cost)
+    hidden = layers[:-1]
     relus = sum(layer.mid.shape[0] for layer in hidden)
     if relus > MOST_RELUS:
         out, why = np.full(len(rows), math.inf), f"{relus} hidden ReLUs: at most {MOST_RELUS} are attempted"
         return _result(out, why, begun)
     if not hidden:
         return _result(product_of_norms(graph, rows, cost), "", begun)
-    out, reasons = _l2_constants(hidden, last, rows, _Clock(deadline, row_seconds))
+    return constants(_Program, layers, rows, cost, Clock(deadline, row_seconds), begun)
+
+
+def constants(
+    program: Callable[[Sequence[Enclosed]], Proposer],
+    layers: Sequence[Enclosed],
+    rows: Array,
+    cost: GroundCost,
+    clock: Clock,
+    begun: float,
+) -> LipSdp:
+    """What multipliers of any origin prove of each row, against the cost's norm."""
+    out, reasons = _l2_constants(program, layers[:-1], layers[-1], rows, clock)
     if cost.norm is Norm.INF:
         features = layers[0].mid.shape[1]
         with np.errstate(over="ignore"):
@@ -76,11 +89,19 @@ def lipsdp(
     return _result(out, "; ".join(f"{reason} ({count} of {len(rows)})" for reason, count in reasons.items()), begun)
 
 
-def _single_path(graph: Graph, cost: GroundCost) -> list[Enclosed]:
+class Proposer(Protocol):
+    """Multipliers of one network, functional by functional."""
+
+    def solve(self, functional: Array, clock: Clock) -> tuple[list[Array] | None, str]:
+        """Multipliers for ``g [m]`` in the network's own scale, and what was wrong; None where there are none."""
+        ...
+
+
+def single_path(graph: Graph, cost: GroundCost) -> list[Enclosed]:
     """The matrices one after the other."""
     layers = cost_layers(graph, cost)
     functions = [node.function for node in graph.nodes if isinstance(node, Elementwise)]
-    bent = [f.name for f in functions if (f.slopes < 0).any() or (f.slopes > 1).any()]
+    bent = [f.name for f in functions if isinstance(f, Smooth) or (f.slopes < 0).any() or (f.slopes > 1).any()]
     several = [k for k, layer in enumerate(layers) if list(layer) != [k - 1 if k else INPUT]]
     if bent or several:
         found = (
@@ -97,24 +118,29 @@ def _result(constants: Array, why: str, begun: float) -> LipSdp:
 
 
 @dataclass(frozen=True)
-class _Clock:
+class Clock:
     """What is left of the time."""
 
     deadline: float
     row_seconds: float
 
     def left(self) -> float:
+        """Seconds for one functional."""
         return min(self.deadline - time.monotonic(), self.row_seconds)
 
 
 def _l2_constants(
-    hidden: Sequence[Enclosed], last: Enclosed, rows: Array, clock: _Clock
+    make: Callable[[Sequence[Enclosed]], Proposer],
+    hidden: Sequence[Enclosed],
+    last: Enclosed,
+    rows: Array,
+    clock: Clock,
 ) -> tuple[Array, dict[str, int]]:
     """Proven l2 constants ``[R]`` and how often each thing went wrong."""
     out, reasons = np.zeros(len(rows)), dict[str, int]()
     if any(layer.zero for layer in hidden):
         return out, reasons
-    program = None
+    program: Proposer | None = None
     for members in _alike(rows).values():
         head = members[0][0]
         functional = functionals(rows[head : head + 1], last)
@@ -122,7 +148,7 @@ def _l2_constants(
             continue
         constant, why = math.inf, "no time was left"
         if clock.left() > 0:
-            program = program or _Program(hidden)
+            program = program or make(hidden)
             constant, why = _constant(program, hidden, Enclosed(functional.mid[0], functional.rad[0]), clock)
         for row, ratio in members:
             out[row] = constant if math.isinf(constant) else float_up(Fraction(constant) * ratio)
@@ -143,7 +169,7 @@ def _alike(rows: Array) -> dict[tuple[Fraction, ...], list[tuple[int, Fraction]]
     return groups
 
 
-def _constant(program: _Program, hidden: Sequence[Enclosed], functional: Enclosed, clock: _Clock) -> tuple[float, str]:
+def _constant(program: Proposer, hidden: Sequence[Enclosed], functional: Enclosed, clock: Clock) -> tuple[float, str]:
     """One functional's proven l2 constant, scaled by a power of two on the way; inf with the reason."""
     if not (np.isfinite(functional.rad).all() and all(np.isfinite(layer.rad).all() for layer in hidden)):
         return math.inf, "the matrices overflow"
@@ -187,7 +213,7 @@ class _Program:
         grid[-2][-1], grid[-1][-2] = self._g, self._g.T
         self._problem = cp.Problem(cp.Minimize((self._tau + self._mu) / 2), [cp.bmat(grid) >> 0])
 
-    def solve(self, functional: Array, clock: _Clock) -> tuple[list[Array] | None, str]:
+    def solve(self, functional: Array, clock: Clock) -> tuple[list[Array] | None, str]:
         """Multipliers for ``g [m]`` in the network's own scale, as the solver left them; None and the reason if none did."""
         length = float(np.linalg.norm(functional)) or 1.0
         self._g.value = (functional / length)[:, None]

@@ -29,7 +29,7 @@ def product_of_norms(graph: Graph, rows: Array, cost: GroundCost) -> Array:
     for number, (k, layer) in enumerate(zip(graph.elementwise, hidden, strict=True)):
         node = graph.nodes[k]
         assert isinstance(node, Elementwise)
-        steep = float(np.abs(node.function.slopes).max())
+        steep = node.function.steepest_of_all
         paths = [_times(np.array(_induced(matrix, cost.norm)), constants[s]) for s, matrix in layer.items()]
         constants[number] = float(_times(_total(paths), steep))
     return _total([_times(dual_norm(functionals(rows, part), cost.norm), constants[s]) for s, part in last.items()])

@@ -130,7 +130,7 @@ class LipschitzProblem:
             raise ProblemError(
                 f"{self.cost.weights.size} cost weights for a network of {self.network.n_inputs} features"
             )
-        _ = self.network.canonical  # refuses a network whose weights overflow when composed
+        _ = self.network.form  # refuses a network whose weights overflow when composed
         if self.around is None:
             if math.isfinite(self.within):
                 raise ProblemError(
@@ -158,16 +158,18 @@ class LipschitzProblem:
         """Whether the region is all of R^n."""
         return self.around is None and not self.support.bounded
 
-    def asked(self) -> ReluNetwork:
-        """The network that the engine sees: on all of R^n the homogeneous one."""
-        return homogeneous(self.network) if self.whole else self.network
+    def asked(self, *, facets: bool = False) -> ReluNetwork:
+        """The network that the engine sees: with ``facets``, on all of R^n, the homogeneous one."""
+        return homogeneous(self.network) if facets and self.whole else self.network
 
-    def regions(self) -> list[Region]:
-        """One region, the facets of all of R^n, or one a sample, in terms of ``asked``."""
+    def regions(self, *, facets: bool = False) -> list[Region]:
+        """One region or one a sample, in terms of ``asked``; with ``facets`` all of R^n as what a bounded engine can be asked about."""
         n = self.network.n_inputs
-        if self.whole:
+        if facets and self.whole:
             return self._facets()
         support = self.support
+        if self.whole:
+            return [Region(self.cost, np.zeros(n), support.lower, support.upper, 0.0, math.inf)]
         if self.around is None:
             middle = 0.5 * support.lower + 0.5 * support.upper
             return [Region(self.cost, middle, support.lower, support.upper, 0.0, math.inf, support.rows)]
@@ -198,8 +200,8 @@ class LipschitzProblem:
         return [Region(cost, 0.5 * (low + high), low, high, 0.0, math.inf) for low, high in sides or [(lower, upper)]]
 
     def still(self, region: Region) -> Array:
-        """Features that do not move within a region (1); on all of R^n the scale of the homogeneous network alone."""
-        if self.whole:
+        """Features that do not move within a region (1); on a facet the scale of the homogeneous network alone."""
+        if region.lower.size > self.network.n_inputs:
             out = np.zeros(region.lower.size)
             out[-1] = 1.0
             return out
@@ -208,7 +210,7 @@ class LipschitzProblem:
 
     def point(self, x: Array) -> Array:
         """A point of the engine's region as an input of the network."""
-        if not self.whole:
+        if x.size == self.network.n_inputs:
             return x
         out: Array = x[:-1] / x[-1]
         return out

@@ -98,7 +98,8 @@ class ReluNetwork:
 
     def __repr__(self) -> str:
         shapes = f"{list(self.input_shape)} -> {list(self.output_shape)}"
-        return f"<ReluNetwork {self.name}: {shapes}, {self.n_relus} ReLUs, {self.n_parameters} parameters>"
+        kind = "neurons" if self.curved else "ReLUs"
+        return f"<ReluNetwork {self.name}: {shapes}, {self.n_relus} {kind}, {self.n_parameters} parameters>"
 
     def __copy__(self) -> ReluNetwork:
         return self
@@ -137,11 +138,16 @@ class ReluNetwork:
 
     @property
     def n_relus(self) -> int:
-        """The number of neurons where every function is written as ReLUs (a ReLU of a ReLU counts once).
+        """The number of neurons where every piecewise-linear function is written as ReLUs (a ReLU of a ReLU counts once).
 
         The canonical form may have fewer: neurons that others make up are left out there.
         """
-        return self.layers.neurons
+        return layers(self.graph).neurons if self.curved else self.layers.neurons
+
+    @property
+    def curved(self) -> tuple[str, ...]:
+        """The names of the functions that are not piecewise linear, each once: answers are then brackets to a gap."""
+        return self.graph.curved
 
     @property
     def n_parameters(self) -> int:
@@ -202,13 +208,34 @@ class ReluNetwork:
         return self.graph.like(lambda numbers: numbers.astype(np.float32))
 
     @cached_property
-    def canonical(self) -> Graph:
-        """What bounds, encodings and engines go over (``graph.rewrite``).
+    def form(self) -> Graph:
+        """What bounds go over (``graph.rewrite``): ReLUs, and the functions that are not piecewise linear as they are.
 
         Raises:
             NetworkError: composing consecutive affine maps overflows.
         """
+        return canonical(self.graph) if self.curved else self.canonical
+
+    @cached_property
+    def canonical(self) -> Graph:
+        """The form, where it has ReLUs alone: for whatever rests on that.
+
+        Raises:
+            NetworkError: as ``form``; or there are other functions.
+        """
+        self.refuse_curved("this")
         return canonical(self.graph)
+
+    def refuse_curved(self, what: str, way_out: str = "replace them by Relu, LeakyRelu, Clip or HardSigmoid") -> None:
+        """Refuse what rests on a network that is piecewise linear.
+
+        Raises:
+            NetworkError: it is not; ``what`` is said of it.
+        """
+        if self.curved:
+            raise NetworkError(
+                f"{self.name} has {', '.join(self.curved)}, which are not piecewise linear: {what} is for networks that are; {way_out}"
+            )
 
     @cached_property
     def layers(self) -> Graph:
@@ -217,6 +244,7 @@ class ReluNetwork:
         Raises:
             NetworkError: as ``canonical``.
         """
+        self.refuse_curved("this")
         return layers(self.graph)
 
 

@@ -8,6 +8,7 @@ from decimal import Context, Decimal, localcontext
 import numpy as np
 
 from wdaverify.network.model import Array
+from wdaverify.network.onnx_curved import product
 from wdaverify.network.onnx_joins import added
 from wdaverify.network.onnx_nodes import EVERY, Attributes, Node, Operator, before, since
 from wdaverify.network.onnx_path import Path, Place
@@ -17,11 +18,15 @@ from wdaverify.network.onnx_tensors import Tensor
 
 
 def _elementwise(path: Path, node: Node, given: Sequence[Place]) -> None:
-    """``h + c``, ``h - c``, ``c - h``, ``h * c``, ``h / c``; a quotient is kept as a divisor, never inverted."""
+    """``h + c``, ``h - c``, ``c - h``, ``h * c``, ``h / c``; a quotient is kept as a divisor, never inverted.
+
+    Two computed tensors are added, or multiplied where that is a function of one (``onnx_curved``).
+    """
     if len(given) > 1:
-        if node.op not in ("Add", "Sub"):
-            raise node.refused(f"it reads {len(given)} computed tensors; accepted is one, with a constant beside it")
-        added(path, node, given)
+        if node.op in ("Add", "Sub"):
+            added(path, node, given)
+        else:
+            product(path, node, given)
         return
     path.at_hand(given[0])
     first = node.active == 0

@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto
 from wdaverify.errors import NetworkError
 from wdaverify.network.onnx_arithmetic import ARITHMETIC
 from wdaverify.network.onnx_constants import CONSTANTS
+from wdaverify.network.onnx_curved import CURVED
 from wdaverify.network.onnx_functions import FUNCTIONS
 from wdaverify.network.onnx_joins import JOINS
 from wdaverify.network.onnx_linear import LINEAR
@@ -28,7 +29,7 @@ def apply(path: Path, node: Node, given: Sequence[Place]) -> list[Place]:
     """Append ``node``, of whose inputs those that are computed are ``given``, to ``path``: its outputs, the first one at hand.
 
     Raises:
-        NetworkError: the node is not an affine map, a piecewise-linear function, or a move of numbers.
+        NetworkError: the node is not an affine map, a function of one tensor that is known, or a move of numbers.
     """
     if node.op not in (*MOVES, "Split", "Cast") and any(place.dtype.kind != "f" for place in given):
         raise node.refused(
@@ -72,7 +73,7 @@ _OTHERS: dict[str, Operator[Read]] = {
     "Dropout": Operator(_dropout, 1, 3, {"is_test": before(7), "ratio": before(12), "seed": since(12)}),
 }
 MOVES = SHAPES | SELECTIONS
-COMPUTED = ARITHMETIC | FUNCTIONS | JOINS | LINEAR | PRODUCTS | REDUCTIONS | WINDOWS | _OTHERS
+COMPUTED = ARITHMETIC | CURVED | FUNCTIONS | JOINS | LINEAR | PRODUCTS | REDUCTIONS | WINDOWS | _OTHERS
 OPERATORS: dict[str, Operator[object]] = dict(sorted({**MOVES, **COMPUTED, **CONSTANTS, "Split": SPLIT}.items()))  # type: ignore[arg-type]
 """By name."""
 

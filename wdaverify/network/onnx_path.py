@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
-from wdaverify.graph.functions import PiecewiseLinear
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
-from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph, width_of
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Function, Graph, width_of
 from wdaverify.graph.nodes import Node as GraphNode
 from wdaverify.graph.unread import reached
 from wdaverify.network.model import Array
@@ -189,7 +188,7 @@ class Path:
         """Append ``-h``."""
         self.diagonal(factor=np.full(self.width, -1.0))
 
-    def function(self, function: PiecewiseLinear) -> None:
+    def function(self, function: Function) -> None:
         """Append ``function(h)``."""
         if self.at == INPUT or not isinstance(self.nodes[self.at], Affine):
             self.affine(Same(self.width))

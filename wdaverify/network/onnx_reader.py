@@ -19,6 +19,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from wdaverify.errors import NetworkError
 from wdaverify.given import flag, instance, path_of
+from wdaverify.graph.nodes import Graph
 from wdaverify.losses.registry import in_words, those
 from wdaverify.network.model import Head, ReluNetwork
 from wdaverify.network.onnx_batch import check_apart, of_one
@@ -109,6 +110,7 @@ def _read(data: bytes, name: str, logits: bool, beside: Beside | None, output_na
     """The network of the bytes of a model."""
     graph, opset = _parse(data)
     features, read, seen = _convert(graph, opset, beside, output_name)
+    made = finished(read)
     head = head_of(seen)
     if logits and head is None:
         raise NetworkError(
@@ -116,13 +118,24 @@ def _read(data: bytes, name: str, logits: bool, beside: Beside | None, output_na
             "(logits=True) out"
         )
     return ReluNetwork(
-        graph=finished(read),
+        graph=made,
         input_shape=features,
         output_shape=_without_batch(read.layout.shape),
         sha256=hashlib.sha256(data).hexdigest() if beside is None else beside.digest(data),
         name=name,
-        notices=(*read.notices, *(() if head is None else (_told(head, logits),))),
+        notices=(*read.notices, *_told_of_curves(made), *(() if head is None else (_told(head, logits),))),
         head=None if head is None or logits else head[1],
+    )
+
+
+def _told_of_curves(graph: Graph) -> tuple[str, ...]:
+    """The notice of functions that are not piecewise linear."""
+    if not graph.curved:
+        return ()
+    what = "is" if len(graph.curved) == 1 else "are"
+    return (
+        f"{', '.join(graph.curved)} {what} not piecewise linear: values are enclosed, and answers are brackets that are closed "
+        "to the gap asked for, never exact",
     )
 
 

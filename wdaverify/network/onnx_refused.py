@@ -30,6 +30,7 @@ def _kind(operators: str, reason: str, way: str) -> _Kind:
 
 
 _FUNCTIONS = "Relu, LeakyRelu, PRelu, Clip (ReLU6, Hardtanh), HardSigmoid, Abs, Max and Min"
+_CURVED = "Sigmoid, Tanh, Softplus, Elu, Selu, Celu, Erf, Gelu, Swish (SiLU), HardSwish, Mish, Softsign, Exp, Sin and Pow by 2 or 3"
 _IN_FRONT = "name the tensor in front of it with --output-name NAME (output_name=NAME)"
 _KINDS = (
     _kind(
@@ -39,15 +40,9 @@ _KINDS = (
         "give the model in floating point from before it was quantised (the input of quantize_static or quantize_dynamic)",
     ),
     _kind(
-        "Acos Acosh Asin Asinh Atan Atanh Celu Cos Cosh Elu Erf Exp Gelu HardSwish Log Mish Pow Reciprocal Selu Sin Sinh Softplus "
-        "Softsign Swish Tan Tanh com.microsoft.FastGelu com.microsoft.Gelu com.microsoft.QuickGelu",
-        "curved; piecewise-linear functions are accepted",
+        "Acos Acosh Asin Asinh Atan Atanh Cos Cosh Log Reciprocal Sinh Tan com.microsoft.FastGelu",
+        f"curved, and none whose values are enclosed here; {_CURVED} are, and piecewise-linear functions are answered exactly",
         f"train or distil the network with {_FUNCTIONS}",
-    ),
-    _kind(
-        "Sigmoid",
-        "curved; as the last operator, of the scores, it is accepted",
-        f"{_IN_FRONT}, or train the network with {_FUNCTIONS}",
     ),
     _kind(
         "GroupNormalization InstanceNormalization LRN LayerNormalization LpNormalization MeanVarianceNormalization RMSNormalization "

@@ -7,6 +7,7 @@ import math
 from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.report.as_json import Json, number, provenance_json, question_json
 from wdaverify.report.error_rates import error_rate_json, error_rates, radius_kind, rates_label, rates_text
+from wdaverify.report.layers import closed
 from wdaverify.report.next_steps import AT_RADII, ways_on
 from wdaverify.report.summary import rows as columns_of
 from wdaverify.wdro.curve import CurveResult
@@ -60,7 +61,7 @@ def curve_summary(result: CurveResult) -> str:
     table += [(stated(result.radius[k]), down(result.lower[k], digits), up(result.upper[k], digits)) for k in shown]
     columns = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(text.rjust(size) for text, size in zip(row, columns, strict=True)) for row in table]
-    word = "exact" if result.exact else "bracket"
+    word = closed(result.problem.network) if result.exact else "bracket"
     lines.append(
         f"{word}: {count} breakpoints, widest bracket {up_to(widest, 2)} (asked {stated(result.gap_asked)}), "
         f"{result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"

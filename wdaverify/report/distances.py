@@ -10,6 +10,7 @@ import numpy as np
 from wdaverify.digits import down, places, up
 from wdaverify.report.as_json import Json, class_json, label_json, number, provenance_json, question_json
 from wdaverify.report.error_rates import error_rate_json, error_rates, rates_label, rates_text
+from wdaverify.report.layers import closed
 from wdaverify.report.next_steps import BEYOND, OF_SAMPLES, held_open, holders, ways_on
 from wdaverify.report.summary import VOUCHERS, rows, solver_text
 from wdaverify.wdro.distances import DistancesResult
@@ -72,9 +73,9 @@ def distances_summary(result: DistancesResult) -> str:
         which = f"{label:5d}  {there:>5}" if labelled else f"{there:>8}"
         ends = f"{down(bracket.lower, digits)}, {up(bracket.upper, digits)}"
         lines.append(f"{k:6d}  {which}  {single:<12}  {ends}{note}")
-    word = "exact" if result.exact else "bracket"
+    word = closed(result.problem.network) if result.exact else "bracket"
     if result.exact and result.within < math.inf:
-        word = f"exact within {result.within:g}"
+        word = f"{word} within {result.within:g}"
     lines.append(
         f"{word}: {len(order)} distances, {result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wdaverify.graph.convolution import Convolution
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
 from wdaverify.graph.nodes import INPUT, Affine, Graph
+from wdaverify.network.model import ReluNetwork
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ def layers(graph: Graph) -> list[Layer]:
         out.append(Layer(kind, width, graph.width(k), tuple(place[s] for s in sources), shape))
         place[k] = len(out)
     return out
+
+
+def counted(network: ReluNetwork) -> str:
+    """``32 ReLUs``, or of a network that has other functions ``32 neurons``."""
+    kind = "neuron" if network.curved else "ReLU"
+    return f"{network.n_relus} {kind}{'' if network.n_relus == 1 else 's'}"
+
+
+def closed(network: ReluNetwork) -> str:
+    """What a bracket is called that is closed to the gap asked for: that of a network with curved functions holds no exact value."""
+    return "to the gap" if network.curved else "exact"
 
 
 def widths(graph: Graph) -> str:

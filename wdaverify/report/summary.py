@@ -17,7 +17,7 @@ from wdaverify.report.as_json import specification_json
 from wdaverify.report.columns import WIDTH as WIDTH
 from wdaverify.report.columns import columns
 from wdaverify.report.error_rates import error_rates, radius_text, rates_label, rates_text
-from wdaverify.report.layers import layers, widths
+from wdaverify.report.layers import closed, counted, layers, widths
 from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
 from wdaverify.report.threshold import verdict
 from wdaverify.wdro.result import Atom, AttackResult, Reason, SolverUse, Status, VerificationResult, Voucher
@@ -119,7 +119,7 @@ def network_summary(network: ReluNetwork) -> str:
         ("network", network.name),
         *_layers(network),
         *(() if network.head is None else (("head", f"{network.head}, which the layers leave out"),)),
-        ("ReLUs", str(network.n_relus)),
+        ("neurons" if network.curved else "ReLUs", str(network.n_relus)),
         ("parameters", str(network.n_parameters)),
         ("input shape", f"{_shape(network.input_shape)}, without the batch axis"),
         ("output shape", f"{_shape(network.output_shape)}, without the batch axis"),
@@ -156,7 +156,7 @@ def question_text(problem: WdroProblem) -> str:
         ("", f"order {cost.order}, ground cost {norm}{weighted}{labels}; {said}"),
         (
             "network",
-            f"{problem.network.name}: {widths(problem.network.graph)}, {_count(problem.network.n_relus, 'ReLU')}",
+            f"{problem.network.name}: {widths(problem.network.graph)}, {counted(problem.network)}",
         ),
         ("samples", f"{len(problem.samples)} from {problem.samples.source}"),
         *(("note", notice) for notice in problem.samples.notices),
@@ -207,7 +207,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _answer(result: VerificationResult) -> str:
-    word = "exact" if result.status is Status.EXACT else "bracket"
+    word = closed(result.problem.network) if result.status is Status.EXACT else "bracket"
     if result.reason is Reason.UNBOUNDED:
         word = "unbounded"
     why = result.detail or REASONS[result.reason]
@@ -226,7 +226,8 @@ VOUCHERS = {
 
 def _lower_voucher(result: VerificationResult) -> str:
     if result.vouched_lower is Voucher.CHECKED and result.problem.loss.rule.by_distances:
-        return "each atom's loss decided here in exact arithmetic"
+        how = "by an enclosure" if result.problem.network.curved else "in exact arithmetic"
+        return f"each atom's loss decided here {how}"
     return VOUCHERS[result.vouched_lower]
 
 

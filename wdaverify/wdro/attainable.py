@@ -15,14 +15,15 @@ from wdaverify.rounding import UNIT_ROUNDOFF
 class Attainable:
     """The distances that a problem's samples can have to points of its support: all, or those between points of integers.
 
-    The latter where every feature that may move is an integer, and counts 1: l-inf and l1 give whole numbers, l2 their roots.
+    The latter where every feature that may move is an integer, and counts 1: l-inf and l1 give whole numbers, l2 their roots. With
+    ``anywhere`` all count, as they do to a checker.
     """
 
-    def __init__(self, problem: WdroProblem) -> None:
+    def __init__(self, problem: WdroProblem, *, anywhere: bool = False) -> None:
         support, cost, n = problem.support, problem.cost, problem.network.n_inputs
         moves = (support.lower < support.upper) & ~cost.fixed(n)
         integer = np.zeros(n, np.bool_) if support.integer is None else support.integer
-        self.whole = bool((integer | ~moves).all() and (cost.scale(n)[moves] == 1).all())
+        self.whole = bool((integer | ~moves).all() and (cost.scale(n)[moves] == 1).all()) and not anywhere
         self._roots = cost.norm is Norm.TWO
 
     def up(self, low: Array) -> Array:

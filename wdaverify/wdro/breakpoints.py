@@ -53,6 +53,15 @@ def table(lines: dict[float, float], points: dict[float, float], problem: WdroPr
     return radius, lower, np.maximum.accumulate(upper)
 
 
+def least_lines(lines: dict[float, float], radius: Array, power: int) -> list[float]:
+    """The slopes of the lines that are least somewhere between neighbouring radii, or at the only one."""
+    slopes = np.array(sorted(lines))
+    height, budget = np.array([lines[lam] for lam in slopes.tolist()]), radius**power
+    between = 0.5 * budget[1:] + 0.5 * budget[:-1] if radius.size > 1 else budget
+    with np.errstate(over="ignore", invalid="ignore"):
+        return [float(slopes[k]) for k in np.unique((slopes[:, None] * between + height[:, None]).argmin(axis=0))]
+
+
 @lru_cache(maxsize=2**14)
 def on_line(slope: float, height: float, radius: float, power: int) -> float:
     """``slope radius^p + height``, rounded up; remembered, as a table is made anew for every radius that is searched."""

@@ -19,7 +19,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.checker import Verdict
 from wdaverify.certify.exact import exact_dot
+from wdaverify.certify.proof import Proof
 from wdaverify.digits import at_most
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
@@ -30,7 +33,8 @@ from wdaverify.rounding import SMALLEST_SUBNORMAL, float_up, widths_up
 from wdaverify.shown import Shown, line
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import budget, launch, portions, refuse_overflow, stay_put, valued
-from wdaverify.wdro.breakpoints import knapsack_steps, on_line, read_steps, table
+from wdaverify.wdro.breakpoints import knapsack_steps, least_lines, on_line, read_steps, table
+from wdaverify.wdro.certifying import for_a_checker, proven_curve, proven_steps
 from wdaverify.wdro.distances import DistancesResult, distances
 from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import ended
@@ -68,6 +72,7 @@ class CurveResult(Shown):
     solves: int
     searched: int
     notices: tuple[str, ...]
+    certificate: Certificate | None = None
 
     def __repr__(self) -> str:
         width = at_most(float(self.widths.max(initial=0.0)))
@@ -92,6 +97,8 @@ class _CurveSearch(MarginSearch):
 
     def __init__(self, run: Run, witness: Witness) -> None:
         self.lines: dict[float, float] = {}
+        self.witnesses: dict[float, Witness] = {}
+        """The best distribution known at each radius that was looked at."""
         super().__init__(run, witness)
 
     def _take_upper(self) -> None:
@@ -118,7 +125,13 @@ class _CurveSearch(MarginSearch):
             math.inf if best is None else on_line(best, self.lines[best], radius, self._problem.cost.power)
         )
         reason = self.search()
-        return reason, self.witness.lower
+        return reason, self._kept(radius, self.witness)
+
+    def _kept(self, radius: float, witness: Witness) -> float:
+        """What the best distribution at a radius is worth."""
+        if radius not in self.witnesses or witness.lower > self.witnesses[radius].lower:
+            self.witnesses[radius] = witness
+        return self.witnesses[radius].lower
 
     def steepen(self) -> Reason:
         """Close the bracket at radius 0, where no multiplier need attain the dual: price at ever larger ones."""
@@ -146,7 +159,16 @@ class _CurveSearch(MarginSearch):
 
         problem = replace(self._problem, radius=radius)
         plan = solve_master(self._pool, problem.samples.w, budget(problem)).plan
-        return evaluate(problem, plan.distribution(problem.samples.y)).lower
+        return self._kept(radius, evaluate(problem, plan.distribution(problem.samples.y)))
+
+    def proofs_of(self, slopes: list[float]) -> tuple[Proof, ...]:
+        """What proves the heights of lines, each proof once."""
+        found = {
+            (proof.sample, proof.label, proof.rival, proof.multiplier): proof
+            for lam in slopes
+            for proof in self._pricing.proofs_at(lam)
+        }
+        return tuple(found.values())
 
 
 def curve(
@@ -160,12 +182,14 @@ def curve(
     seed: int = 0,
     progress: Report | None = None,
     journal: Journal | None = None,
+    certificate: bool = False,
 ) -> CurveResult:
     """``[lower(radius), upper(radius)]`` for every radius from 0 to the problem's own.
 
     Args:
         problem: the question at the largest radius.
         solver, gap, time_limit, jobs, device, seed, progress, journal: as ``verify``; the gap is to hold at every radius.
+        certificate: keep what proves the whole curve, in one file for all radii, and report what the checker accepts.
 
     Raises:
         ProblemError: order inf with another loss than zero-one (its value is no concave function of the radius), or an option
@@ -173,7 +197,9 @@ def curve(
 
     A KeyboardInterrupt ends the run with the curve so far.
     """
-    asked = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed)
+    asked = Options(
+        solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed, certificate=certificate
+    )
     check_asked(problem, journal, progress)
     if problem.loss.rule.by_distances:
         found = distances(
@@ -187,6 +213,7 @@ def curve(
             progress=progress,
             journal=journal,
             reproduced=False,
+            certificate=asked.certificate,
         )
         return _of_distances(problem, found, asked.gap)
     if problem.loss.rule.by_levels:
@@ -201,18 +228,20 @@ def curve(
     options = replace(asked, gap=max(_SHARE * asked.gap, SMALLEST_SUBNORMAL))
     check_family(problem, options)
     choose(options.solver)
+    until = math.inf if options.time_limit is None else time.monotonic() + options.time_limit
+    options = for_a_checker(options) if options.certificate else options
     recall = None if journal is None else Recall(journal, problem, options, "curve")
     run = Run(problem, options, Workers(problem.network, options.solver, options.jobs), progress, recall=recall)
     try:
         with one_thread():
             refuse_overflow(problem)
-            return _refined(run, asked.gap)
+            return _refined(run, asked.gap, until)
     finally:
         run.workers.close()
 
 
-def _refined(run: Run, gap: float) -> CurveResult:
-    """Search the radius where the curve is widest until it is closed everywhere, or a limit is reached.
+def _refined(run: Run, gap: float, until: float) -> CurveResult:
+    """Search the radius where the curve is widest until it is closed everywhere, or a limit is reached; then check, where asked to.
 
     At radius 0 the lines must come down to the nominal loss too: V is concave, so that no chord to it is an upper bound."""
     problem = run.problem
@@ -263,6 +292,7 @@ def _refined(run: Run, gap: float) -> CurveResult:
             run.shortfall(float((low - high).max()))
             reason = Reason.NUMERICAL if run.largest_shortfall > SHORTFALL else reason
         bounds = radii, low, np.maximum(low, high)
+    slopes = least_lines(search.lines, bounds[0], problem.cost.power) if search.lines else []
     run.state("end", 0, reason)
     result = CurveResult(
         problem,
@@ -274,11 +304,23 @@ def _refined(run: Run, gap: float) -> CurveResult:
         searched,
         (*problem.network.notices, *run.notices()),
     )
-    if not result.exact and reason is Reason.GAP_CLOSED:
+    if run.options.certificate:
+        rows = result.radius, result.lower, result.upper
+        made = proven_curve(problem, search.proofs_of(slopes), rows, slopes, search.witnesses, until, search.slopes())
+        result = _proven(result, *made)
+    if not result.exact and result.reason is Reason.GAP_CLOSED:
         result = replace(result, reason=Reason.STALLED)
     ends = float(result.lower[-1]), float(result.upper[-1])
     ended("curve, at its end", result.reason.value, ends, result.solves, result.seconds, result.notices)
     return result
+
+
+def _proven(result: CurveResult, made: Certificate, verdict: Verdict) -> CurveResult:
+    """The result as the checker confirms it; where it does not, the curve stays, and the certificate claims less."""
+    if not verdict.proved:
+        why = tuple(f"the certificate proves less: {why}" for why in (*verdict.reasons, *verdict.unproven))
+        return replace(result, certificate=made, notices=result.notices + why)
+    return replace(result, certificate=made, lower=verdict.claims[:, 1], upper=verdict.claims[:, 2])
 
 
 def _widest(search: _CurveSearch, points: dict[float, float], problem: WdroProblem, gap: float) -> float | None:
@@ -309,4 +351,8 @@ def _of_distances(problem: WdroProblem, found: DistancesResult, gap: float) -> C
     lower, upper = read_steps(problem, least, radius, upper=False), read_steps(problem, most, radius, upper=True)
     closed = bool((widths_up(lower, upper) <= gap).all()) if math.isfinite(cost.order) else found.exact
     reason = Reason.GAP_CLOSED if closed else found.reason if found.reason is not Reason.GAP_CLOSED else Reason.STALLED
-    return CurveResult(problem, reason, radius, lower, upper, gap, found.seconds, found.solves, 0, found.notices)
+    result = CurveResult(problem, reason, radius, lower, upper, gap, found.seconds, found.solves, 0, found.notices)
+    if found.certificate is None:
+        return result
+    result = _proven(result, *proven_steps(problem, found.certificate, (radius, lower, upper)))
+    return result if result.exact or result.reason is not Reason.GAP_CLOSED else replace(result, reason=Reason.STALLED)

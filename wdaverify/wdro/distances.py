@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.proof import Proof
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.given import real
@@ -22,13 +24,14 @@ from wdaverify.problem import WdroProblem
 from wdaverify.shown import Shown, line
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put
+from wdaverify.wdro.certifying import for_a_checker, proven_distances
 from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import ended
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.reproduced import nearest_reproduced
-from wdaverify.wdro.result import Reason, SampleBracket, SolverUse
+from wdaverify.wdro.result import Reason, SampleBracket, SolverUse, Voucher
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
@@ -62,6 +65,7 @@ class DistancesResult(Shown):
     float32: tuple[Flip | None, ...] = ()
     within: float = math.inf
     solver: SolverUse | None = None
+    certificate: Certificate | None = None
 
     def beyond(self, bracket: SampleBracket) -> bool:
         """Whether a distance is proven to be ``within`` or more, which is all that was asked of it."""
@@ -134,6 +138,7 @@ def distances(
     journal: Journal | None = None,
     reproduced: bool = True,
     within: float = math.inf,
+    certificate: bool = False,
 ) -> DistancesResult:
     """The distance of every sample to its nearest error, bracketed to ``gap``.
 
@@ -142,13 +147,16 @@ def distances(
         solver, gap, time_limit, jobs, device, seed, progress, journal: as ``verify``; the bracket that progress tells is the widest one.
         reproduced: look for errors that float32 reproduces within the gap; if not, the nearest ones stand as they were found.
         within: a distance of at least this is not looked into further: its lower end is this or more, its upper end may stay open.
+        certificate: keep what proves the brackets, and report those that the checker accepts, as ``verify``.
 
     Raises:
         ProblemError: another loss, or an option outside what is accepted.
 
     A KeyboardInterrupt ends the run with the brackets so far.
     """
-    options = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed)
+    options = Options(
+        solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, device=device, seed=seed, certificate=certificate
+    )
     check_asked(problem, journal, progress)
     if not problem.loss.rule.by_distances:
         raise ProblemError(f"distances are those of the zero-one loss, not {problem.loss.value}")
@@ -159,8 +167,10 @@ def distances(
     cost = replace(problem.cost, order=1, label_cost=math.inf)
     asked = replace(problem, samples=samples, cost=cost, radius=min(max(problem.radius, 1e-3), within))
     check_family(asked, options)
-    choice = choose(options.solver)
+    choice, gap_asked = choose(options.solver), options.gap
     begun = time.monotonic()
+    until = math.inf if options.time_limit is None else begun + options.time_limit
+    options = for_a_checker(options) if options.certificate else options
     recall = (
         None
         if journal is None
@@ -175,6 +185,7 @@ def distances(
             brackets, points = search.per_sample(), search.nearest()
             if reproduced:
                 brackets, points, reason = nearest_reproduced(run, brackets, points, reason)
+            proofs = search.proofs() if options.certificate else ()
     finally:
         run.workers.close()
     run.state("end", 0, reason)
@@ -188,7 +199,7 @@ def distances(
         classes=tuple(
             None if z is None else _wrong_class(z, int(y)) for z, y in zip(logits, asked.samples.y, strict=True)
         ),
-        gap_asked=options.gap,
+        gap_asked=gap_asked,
         seconds=time.monotonic() - begun,
         solves=sum(run.solves.values()),
         notices=(*asked.network.notices, *run.notices()),
@@ -196,8 +207,24 @@ def distances(
         within=within,
         solver=SolverUse(choice.asked, dict(run.solves), choice.licence, choice.why),
     )
+    if options.certificate:
+        result = _proven(result, proofs, until)
     ended("distances", result.reason.value, _widest(result.brackets), result.solves, result.seconds, result.notices)
     return result
+
+
+def _proven(result: DistancesResult, proofs: tuple[Proof, ...], deadline: float) -> DistancesResult:
+    """The result as the checker confirms it; where it does not, the brackets stay with their vouchers, and the certificate claims less."""
+    made, verdict = proven_distances(result.problem, proofs, result.brackets, result.points, deadline)
+    if not verdict.proved:
+        why = tuple(f"the certificate proves less: {why}" for why in (*verdict.reasons, *verdict.unproven))
+        return replace(result, certificate=made, notices=result.notices + why)
+    brackets = tuple(
+        replace(bracket, lower=float(low), upper=float(high), vouched=Voucher.PROVED)
+        for bracket, (_, low, high) in zip(result.brackets, verdict.claims, strict=True)
+    )
+    out = replace(result, brackets=brackets, certificate=made)
+    return out if out.exact or result.reason is not Reason.GAP_CLOSED else replace(out, reason=Reason.STALLED)
 
 
 def _in_float32(problem: WdroProblem, points: Sequence[Array | None]) -> tuple[Flip | None, ...]:

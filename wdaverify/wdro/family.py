@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from wdaverify.certify.checker import uncertified
 from wdaverify.errors import ProblemError
 from wdaverify.losses.registry import in_words, those
 from wdaverify.problem import Norm, WdroProblem
@@ -24,16 +25,35 @@ def check_family(problem: WdroProblem, options: Options) -> None:
         ProblemError: says what was found, what is accepted and what to do.
     """
     rule = problem.loss.rule
+    if problem.network.curved:
+        _check_curved(problem, options)
     if rule.by_levels:
         _check_levels(problem, options)
     elif options.solver not in OWN:
         _check_models(problem, options.solver)
-    cost, support = problem.cost, problem.support
-    if options.certificate and not (cost.plain and support.plain and rule.certified):
-        proved = in_words(those(lambda r: r.certified))
+    if options.certificate and (why := uncertified(problem)):
         raise ProblemError(
-            f"certificates are for {proved}, order 1, l1 or l-inf without weights, fixed labels and a plain box; "
-            "leave --certificate out: the bracket is then checked as it is found"
+            f"no certificate: {why}; leave --certificate out: the bracket is then checked as it is found"
+        )
+
+
+def _check_curved(problem: WdroProblem, options: Options) -> None:
+    """Refuse what is answered of piecewise-linear networks alone."""
+    network, cost = problem.network, problem.cost
+    found = f"{network.name} has {', '.join(network.curved)}, which are not piecewise linear"
+    if options.solver not in OWN:
+        raise ProblemError(f"{found}, and models of {options.solver} are: use --solver cells (the default)")
+    if problem.loss.rule.by_levels:
+        raise ProblemError(
+            f"{found}, and the {problem.loss.rule.noun} is answered by MIP models, which are: ask for another loss (--loss)"
+        )
+    if options.certificate:
+        raise ProblemError(
+            f"{found}, and certificates speak of networks that are: leave --certificate out, the bracket is then checked as it is found"
+        )
+    if math.isfinite(cost.order) and not problem.support.bounded:
+        raise ProblemError(
+            f"{found}, and on the whole space slopes at infinity are needed: give a box (--support LO HI)"
         )
 
 

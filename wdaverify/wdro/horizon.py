@@ -12,25 +12,22 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import replace
 
 import numpy as np
 
+from wdaverify.certify.faraway import constants, linear_network, slope_problem
+from wdaverify.certify.proof import Proof
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Effort, Inner
 from wdaverify.engines.cells.engine import CellEngine
-from wdaverify.graph.nodes import INPUT, Affine
-from wdaverify.graph.rewrite import without_biases
 from wdaverify.ground import LARGEST
 from wdaverify.network.model import Array, readonly
 from wdaverify.pieces import Pieces
 from wdaverify.problem import Support, WdroProblem
-from wdaverify.rounding import dot_error, underflow
 from wdaverify.transport.ray import Ray
 from wdaverify.wdro.run import Run
 from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up
-from wdaverify.witness.slope import affine_enclosure
 
 _SLICE = 10.0
 _TRIES = 6
@@ -39,11 +36,13 @@ _TRIES = 6
 class Horizon:
     """The slopes at infinity of one problem on the whole space."""
 
-    def __init__(self, problem: WdroProblem) -> None:
+    def __init__(self, problem: WdroProblem, *, proving: bool = False) -> None:
+        """``proving``: whether proofs of the slopes are kept."""
         self._problem = problem
         self._pieces = Pieces.of(problem)
         network = problem.network
-        self._linear = replace(network, graph=without_biases(network.graph), name=f"{network.name} without biases")
+        self._linear, self._whole = linear_network(network), proving
+        self._proofs: dict[bytes, tuple[float, Proof]] = {}
         self.upper = math.inf
         self.lower = 0.0
         self.rays: tuple[Ray, ...] = ()
@@ -51,34 +50,10 @@ class Horizon:
 
     def _constants(self) -> Array:
         """``C_i``, the largest over the pieces of each sample, rounded up, ``[N]``."""
-        problem, pieces, graph = self._problem, self._pieces, self._problem.network.canonical
-        x = problem.samples.x
-        apart = {INPUT: (x, np.zeros_like(x))}
-        with np.errstate(over="ignore", invalid="ignore"):
-            for k, node in enumerate(graph.nodes):
-                if isinstance(node, Affine):
-                    apart[k] = affine_enclosure(node, [apart[s] for s in node.sources])
-                else:
-                    middle, off = apart[node.source]
-                    apart[k] = np.zeros_like(middle), (np.abs(middle) + off) * (1 + dot_error(0))
-            middle, off = apart[len(graph.nodes) - 1]
-            e = (np.abs(middle) + off) * (1 + dot_error(0))
-        e = np.where(np.isnan(e), math.inf, e)
-        out = np.full(len(problem.samples), -math.inf)
-        step = max(1, 2**22 // (pieces.per_sample * problem.network.n_outputs))
-        for start in range(0, len(problem.samples), step):
-            samples = np.arange(start, min(start + step, len(problem.samples)))
-            items = pieces.of_samples(samples)
-            rows = np.abs(pieces.rows(items.reshape(-1)))
-            with np.errstate(over="ignore", invalid="ignore"):
-                spread = np.einsum("bqk,bk->bq", rows, np.repeat(e[samples], pieces.per_sample, axis=0)).max(axis=1)
-                spread = spread * (1 + dot_error(rows.shape[2] + 2)) + underflow(rows.shape[2])
-                spread = spread + pieces.offset[items.reshape(-1)]
-            spread = np.where(np.isnan(spread), math.inf, spread)
-            out[samples] = np.nextafter(spread.reshape(items.shape).max(axis=1), np.inf)
-        if pieces.entropy:
-            out = np.maximum(out, 0.0) + math.nextafter(math.log(problem.network.n_outputs), math.inf) + 1e-12
-        return np.maximum(out, pieces.floor) if math.isfinite(pieces.floor) else out
+        pieces, count = self._pieces, len(self._problem.samples)
+        each = np.nextafter(constants(self._problem, pieces) + pieces.offset, np.inf)
+        out = np.nextafter(each.reshape(count, -1).max(axis=1), np.inf)
+        return np.asarray(np.maximum(out, pieces.floor))
 
     def look(self, run: Run) -> None:
         """Bracket the slopes, one question for every distinct functional; those that the time leaves over are unknown above."""
@@ -113,8 +88,11 @@ class Horizon:
         upper, ray = math.inf, None
         for tries in range(_TRIES):
             seconds = min(_SLICE * 4.0**tries, run.remaining())
-            answer = engine.answer(question, Effort(1e-9, seconds, 0, 0.0, None))
+            effort = Effort(1e-9, seconds, 0, 0.0, None, proof=self._whole, whole=self._whole)
+            answer = engine.answer(question, effort)
             upper = min(upper, max(answer.bound, 0.0))
+            if answer.proof is not None and answer.bound < self._proofs.get(row.tobytes(), (math.inf, None))[0]:
+                self._proofs[row.tobytes()] = answer.bound, answer.proof
             for point in answer.points:
                 ray = self._ray(row, label, point) or ray
             if answer.closed or run.remaining() <= 0:
@@ -129,6 +107,13 @@ class Horizon:
         value = float(functionals_enclosure(self._linear, point[None, :], row[None, :], np.zeros((1, 1)))[0][0, 0])
         worth = math.nextafter(value / length, -math.inf) if value > 0 else 0.0
         return Ray(label, worth, readonly(point / length)) if worth > 0 else None
+
+    def proofs(self) -> tuple[Proof, ...]:
+        """What proves the slopes, functional by functional of the question that they are (``certify.faraway``)."""
+        asked = slope_problem(self._problem, self._linear).functionals
+        assert asked is not None
+        found = [(k, self._proofs.get(row.tobytes())) for k, row in enumerate(asked.matrix)]
+        return tuple(Proof(0, k, 0.0, kept[1].trees) for k, kept in found if kept is not None)
 
     def admitted(self, multiplier: float, gap: float) -> float:
         """The multiplier itself, or the least one above the slopes (order 2: above 0) that is worth pricing at."""

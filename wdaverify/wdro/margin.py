@@ -81,7 +81,7 @@ class MarginSearch:
         flip_labels(self._problem, self._pool)
         self._take_up()
         endless = not self._problem.support.bounded and math.isfinite(self._problem.cost.order)
-        self.horizon = Horizon(self._problem) if endless else None
+        self.horizon = Horizon(self._problem, proving=run.options.certificate) if endless else None
         self._pricing = Pricing(
             run, Screen(self._problem, run.deadline, slopes=not run.options.certificate), self._pool, self.horizon
         )
@@ -273,6 +273,10 @@ class MarginSearch:
     def proofs(self) -> tuple[Proof, ...]:
         """What proves the upper bound at the multiplier."""
         return self._pricing.proofs_at(self.multiplier)
+
+    def slopes(self) -> tuple[Proof, ...]:
+        """What proves the slopes at infinity, on the whole space."""
+        return () if self.horizon is None else self.horizon.proofs()
 
     def checked_upper(self) -> float:
         """The dual's value at the multiplier of the upper bound as our own bounds alone prove it."""

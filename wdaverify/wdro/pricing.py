@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from wdaverify.certify.proof import Proof
+from wdaverify.certify.proof import OWN, Proof
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Effort, Inner
@@ -73,6 +73,7 @@ class Pricing:
         self.tolerance = run.options.gap / 4
         self.proofs = MarginProofs(problem.network.canonical.neurons) if run.options.certificate else None
         self._trees, self.probing = Trees(), False
+        self._grows = problem.support.rows is None and problem.support.integer is None and not self.pieces.entropy
         everything = np.arange(self._sample.size)
         self._learn(everything, np.repeat(screen.box_values(), self._per_sample), checked=True)
         self._free = self._lines()
@@ -337,7 +338,8 @@ class Pricing:
         for sample in self._twins.of(question.sample).tolist():
             self._lower[sample] = max(float(self._lower[sample]), self._attained(sample))
         self._run.count(question.sample, answer)
-        self._trees.keep(item, self._group(item), answer.proof)
+        if self._grows:
+            self._trees.keep(item, self._group(item), answer.proof)
         items, _ = self._twins.items(np.array([item]), self._per_sample)
         if self.proofs is not None and answer.proof is not None:
             for twin in items.tolist():
@@ -364,9 +366,19 @@ class Pricing:
         for item in np.flatnonzero(self._weights[self._sample] > 0).tolist():
             sample, rival = int(self._sample[item]), int(self.pieces.code[item])
             out += self.proofs.of(
-                item, sample, rival, self._sources(item, multiplier), float(self._screen.reach[sample])
+                item,
+                sample,
+                rival,
+                self._sources(item, multiplier),
+                self._end(sample),
+                int(self.pieces.label[item]) if self.pieces.moved[item] else OWN,
             )
         return tuple(out)
+
+    def _end(self, sample: int) -> float:
+        """How far a proof has to reach; on the whole space any distance will do."""
+        reach = float(self._screen.reach[sample])
+        return reach if math.isfinite(reach) else 1.0
 
     def _sources(self, item: int, multiplier: float) -> list[float]:
         """The multipliers of the proven values that bound an item at a multiplier."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from wdaverify.certify.certificate import rounded
-from wdaverify.certify.proof import Proof, Tree
+from wdaverify.certify.proof import OWN, Proof, Tree
 
 
 @dataclass(eq=False)
@@ -68,13 +68,15 @@ class MarginProofs:
         cover = self._covers[item][multiplier]
         return self._trees(cover) if cover.trees else ()
 
-    def of(self, item: int, sample: int, rival: int, multipliers: Sequence[float], reach: float) -> list[Proof]:
+    def of(
+        self, item: int, sample: int, rival: int, multipliers: Sequence[float], reach: float, label: int = OWN
+    ) -> list[Proof]:
         """The proofs made for any of the multipliers; what no proof was made for is bounded from 0 on, as without a cost."""
         known = self._covers.get(item, {})
         made = sorted({lam for lam in multipliers if lam in known})
-        out = [Proof(sample, rival, lam, self._trees(known[lam])) for lam in made]
+        out = [Proof(sample, rival, lam, self._trees(known[lam]), label) for lam in made]
         if len(made) < len(set(multipliers)):
-            out.append(Proof(sample, rival, 0.0, tuple(_bare((0.0, reach), self.neurons))))
+            out.append(Proof(sample, rival, 0.0, tuple(_bare((0.0, reach), self.neurons)), label))
         return out
 
     def _trees(self, cover: _Cover) -> tuple[Tree, ...]:

@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.certificate import packed_trees, unpacked_trees
 from wdaverify.certify.proof import Tree
+from wdaverify.certify.question import layout_of
 from wdaverify.graph.maps import Dense, LinearMap
 from wdaverify.graph.nodes import Affine, Graph
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.journal.facts import Fact, Point, digest
 from wdaverify.journal.store import Journal
 from wdaverify.losses.rule import By
@@ -142,7 +144,7 @@ class Recall:
         if not fact.checked or not fact.proof:
             return None
         try:
-            return unpacked_trees(fact.proof, self._problem.network.canonical.neurons)
+            return unpacked_trees(fact.proof, layout_of(self._problem))
         except ValueError:
             return None
 
@@ -173,7 +175,7 @@ class Recall:
                 vouched=vouched,
                 tries=tries,
                 spent=self._spent if spent else b"",
-                proof=packed_trees(trees, self._problem.network.canonical.neurons) if trees else b"",
+                proof=packed_trees(trees, layout_of(self._problem)) if trees else b"",
             )
             for item, value in zip(items.tolist(), values.tolist(), strict=True)
         ]
@@ -223,7 +225,7 @@ def _fields(problem: WdroProblem) -> dict[str, str]:
         box += [_bytes(support.rows.matrix), _bytes(support.rows.lower), _bytes(support.rows.upper)]
     box.append(b"" if support.integer is None else _bytes(support.integer))
     return {
-        "network": digest(*_network(problem.network.canonical), problem.network.sha256).hex(),
+        "network": digest(*_network(problem.network.form), problem.network.sha256).hex(),
         "support": digest(*box).hex(),
         "norm": cost.norm.value,
         "weights": "none" if cost.weights is None else digest(_bytes(cost.weights)).hex(),
@@ -235,6 +237,8 @@ def _network(graph: Graph) -> list[bytes | str]:
     numbers, shapes = list[bytes | str](), list[bytes | str]()
     for k, node in enumerate(graph.nodes):
         if not isinstance(node, Affine):
+            if isinstance(node.function, Smooth):
+                shapes.append(f"{k} is {node.function.name} {node.function.parameters}")
             if node.source != k - 1:
                 shapes.append(f"{k} of {node.source}")
             continue

@@ -16,7 +16,7 @@ from wdaverify.losses.rule import By
 from wdaverify.problem import WdroProblem
 from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.attacking import launch, nominal_pool, portions, refuse_overflow, stay_put, valued
-from wdaverify.wdro.certifying import proven
+from wdaverify.wdro.certifying import for_a_checker, proven
 from wdaverify.wdro.conclude import conclude
 from wdaverify.wdro.dlr import DlrSearch
 from wdaverify.wdro.family import check_family
@@ -32,10 +32,6 @@ from wdaverify.wdro.zero_one import ZeroOneSearch
 from wdaverify.witness.decide import deciding_until
 from wdaverify.witness.evaluate import nominal_bracket
 
-_PROOF_SHARE = 0.9
-"""The share of the gap that the search may leave where a checker comes after it: proofs hold to rounding."""
-_SEARCH_SHARE = 0.8
-"""The share of a time limit after which the search ends where the checker's replay comes after it."""
 _ATTACK_SHARE = 0.3
 """The share of a time limit that the attacks may use, and as much what comes before them."""
 
@@ -116,11 +112,7 @@ def verify(
     if problem.loss.rule.by_levels and solver == "auto":
         choice, solver = replace(choose("gurobi"), asked="auto"), "gurobi"
     limit = asked.time_limit
-    options = asked
-    if asked.certificate:
-        options = replace(
-            asked, gap=_PROOF_SHARE * asked.gap, time_limit=None if limit is None else _SEARCH_SHARE * limit
-        )
+    options = for_a_checker(asked) if asked.certificate else asked
     workers = Workers(problem.network, solver, asked.jobs, asked.memory_limit, executor, slots)
     recall = None if journal is None else Recall(journal, problem, options)
     run = Run(problem, options, workers, progress, recall=recall)
@@ -188,7 +180,8 @@ def _certified(
     """The result held to the gap asked for, and to the checker, as far as it comes in time, where a certificate is wanted."""
     result = replace(result, gap_asked=gap)
     if run.options.certificate:
-        result = proven(result, () if search is None else search.proofs(), until)
+        slopes = search.slopes() if isinstance(search, MarginSearch) else ()
+        result = proven(result, () if search is None else search.proofs(), until, slopes)
     return _judged(result)
 
 

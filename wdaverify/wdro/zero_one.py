@@ -58,7 +58,7 @@ class ZeroOneSearch:
         doubt = _DOUBT if proving else 1.0
         self._screen = Screen(self._problem, run.deadline, slopes=not proving, doubt=doubt)
         self._twins = Twins(self._problem.samples)
-        count, self._attainable = len(self._problem.samples), Attainable(self._problem)
+        count, self._attainable = len(self._problem.samples), Attainable(self._problem, anywhere=proving)
         if not self._problem.support.bounded:
             self._screen.reach = np.full(count, enough(self._problem, run.options.gap))
         pieces = self._screen.pieces
@@ -364,7 +364,8 @@ class ZeroOneSearch:
         self._busy[item] = False
         self._tries[item] += 1
         self._done[item] = answer.closed
-        if question.least == 0:
+        support = self._problem.support
+        if question.least == 0 and support.rows is None and support.integer is None:
             self._trees.keep(item, None, answer.proof)
         if question.least > 0:
             self._keep(np.zeros(0, np.int64), np.zeros(0))

@@ -46,7 +46,10 @@ def errors(network: ReluNetwork, x: Array, y: IntArray) -> Bools:
 
 
 def error_bounds(network: ReluNetwork, x: Array, y: IntArray) -> tuple[Bools, Bools]:
-    """Which of ``x [B, n]`` are errors, and which may be one, ``[B]`` each: the same but for what there was no time to decide."""
+    """Which of ``x [B, n]`` are errors, and which may be one, ``[B]`` each: the same but for what there was no time to decide.
+
+    Of a network that is not piecewise linear enclosures alone decide: what they leave open may be an error, and counts as none.
+    """
     lower, upper = rival_margin(network, x, y)
     surely, possibly = np.asarray(lower >= 0), np.asarray(upper >= 0)
     for b in np.flatnonzero(~surely & possibly):
@@ -58,6 +61,8 @@ def error_bounds(network: ReluNetwork, x: Array, y: IntArray) -> tuple[Bools, Bo
 
 def _decided(network: ReluNetwork, x: Array, y: int) -> bool | None:
     """Whether ``x [n]`` is an error; None where the time is over."""
+    if network.curved:  # no rationals decide it: only what the enclosure shows is one
+        return None
     known, key = _KNOWN.setdefault(network, {}), blake2b(x.tobytes() + y.to_bytes(8, "big"), digest_size=32).digest()
     if key not in known:
         if time.monotonic() >= _UNTIL.get():

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Graph
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error
 
@@ -37,8 +38,9 @@ _PARTS = (1, 2, 3, 5, 2**30, 2**30 + 1)
 _FEW = 32
 """So many parts at most of a map that is not one matrix."""
 _PORTION = 512
-_DIAGONAL, _STORED = 8, 4
-"""Roundings that a diagonal map is charged for, however it is written; those that a number which is no float32 stands for."""
+_DIAGONAL, _STORED, _LIBRARY = 8, 4, 64
+"""Roundings that a diagonal map is charged for, however it is written; those that a number which is no float32 stands for;
+those that a curved function is, however a runtime computes it."""
 
 
 class Flip(StrEnum):
@@ -75,11 +77,9 @@ def single_margins(network: ReluNetwork, x: Array, y: IntArray) -> tuple[Array, 
                 continue
             centre, radius = known[node.source]
             centre = np.where(np.isfinite(centre), centre, np.nan)  # an overflow is no sign
-            lost = (
-                0.0
-                if node.function.is_relu
-                else _DIAGONAL * _U * node.function.magnitude(np.abs(centre) + radius) + _TINY
-            )
+            often = _LIBRARY if isinstance(node.function, Smooth) else _DIAGONAL
+            size = np.abs(centre) + radius
+            lost = 0.0 if node.function.is_relu else often * _U * node.function.magnitude(size) + _TINY
             known[k] = node.function.value(centre), node.function.spread(centre, radius) + lost
         margin = centre - centre[rows, y][:, None]
         slack = (radius + radius[rows, y][:, None]) * (1 + 8 * UNIT_ROUNDOFF) + 4 * UNIT_ROUNDOFF * np.abs(margin)

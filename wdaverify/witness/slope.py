@@ -7,18 +7,23 @@ of the input reaches through active neurons is constant on the cell and has no s
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.faraway import affine_enclosure
 from wdaverify.certify.jacobian import jacobian, slope_down, slope_up
-from wdaverify.graph.maps import known
+from wdaverify.graph.functions import PiecewiseLinear
+from wdaverify.graph.maps import rationals
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.ground import GroundCost
 from wdaverify.network.model import Array
-from wdaverify.rounding import dot_error, underflow
+from wdaverify.rounding import underflow
 
+_PRODUCTS = 10**6
+"""Up to so many products a slope is told in rationals."""
 _FAR = float(np.finfo(np.float64).max)
 """How far a feature is moved to see what it reaches: no product of it with anything but 0 vanishes."""
 
@@ -30,6 +35,37 @@ def slopes_at(graph: Graph, points: Array, rows: Array, cost: GroundCost, still:
     centre, radius = jacobian(graph, bounds, wide)
     low, high = slope_down(centre, radius, cost, still), slope_up(centre, radius, cost, still)
     return np.where(sure, low, -np.inf), np.where(sure, high, np.inf)
+
+
+def slope_exactly(graph: Graph, point: Array, rows: Array, cost: GroundCost, still: Array) -> float:
+    """A lower bound of the slope at one point ``[n]``, phases told in rationals; -inf at a break, or where the graph is not known exactly.
+
+    A neuron that is at its break all over the cell, because what it reads cancels, is constant there: floats never tell.
+    """
+    if not graph.exact or graph.products * graph.inputs > _PRODUCTS or not np.isfinite(point).all():
+        return -np.inf
+    moving = np.flatnonzero(~(still > 0)).tolist()
+    start = [{INPUT: Fraction(v)} | ({i: Fraction(1)} if i in moving else {}) for i, v in enumerate(point.tolist())]
+    values: dict[int, list[dict[int, Fraction]]] = {INPUT: start}  # per number its gradient and, at INPUT, its value
+    bounds = []
+    for k, node in enumerate(graph.nodes[: max(graph.elementwise, default=INPUT) + 1]):
+        if isinstance(node, Affine):
+            out: list[dict[int, Fraction]] = [{INPUT: Fraction(b)} for b in node.bias.tolist()]
+            for source, map_ in zip(node.sources, node.maps, strict=True):
+                given = values[source]
+                for total, row in zip(out, rationals(map_, np.arange(node.width), np.arange(map_.inputs)), strict=True):
+                    for j, weight in row.items():
+                        for i, v in given[j].items():
+                            total[i] = total.get(i, Fraction(0)) + weight * v
+            values[k] = out
+            continue
+        z = values[node.source]
+        if any(not v[INPUT] and any(w for i, w in v.items() if i != INPUT) for v in z):
+            return -np.inf
+        on = np.array([[1.0 if v[INPUT] > 0 else -1.0 for v in z]])
+        bounds.append((on, on))
+        values[k] = [v if v[INPUT] > 0 else {INPUT: Fraction(0)} for v in z]
+    return float(slope_down(*jacobian(graph, bounds, rows[None]), cost, still)[0])
 
 
 def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Array, Array]], NDArray[np.bool_]]:
@@ -46,6 +82,7 @@ def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Arr
                 moves[k] = reduce(np.maximum, (np.where(m.size().apply(moves[s]) == 0, 0.0, _FAR) for s, m in both))
                 continue
             z, slip = values[node.source]
+            assert isinstance(node.function, PiecewiseLinear)  # slopes of others are no cell's
             clear = reduce(np.logical_and, (np.abs(z - at) > slip for at in node.function.breaks.tolist()))
             sure = np.asarray(sure & (clear | (moves[node.source] == 0)).all(axis=1))
             bounds.append((z, z))
@@ -55,20 +92,3 @@ def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Arr
             values[k] = node.function.value(z), off
             moves[k] = np.where(steep > 0, moves[node.source], 0.0)
     return bounds, sure
-
-
-def affine_enclosure(node: Affine, sources: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """An affine node's values ``[B, m]`` and by how much they may be off, from those of its sources."""
-    terms = max(map_.terms_out for map_ in node.maps) + len(sources) + 3
-    slip: Array | float = underflow(terms)
-    total, size = node.bias, np.abs(node.bias)
-    for map_, (h, off) in zip(node.maps, sources, strict=True):
-        stored, unknown = known(map_)
-        most = np.abs(h) + off
-        total, size = total + map_.apply(h), size + stored.apply(most)
-        slip = slip + stored.apply(off) + map_.lost_out
-        if unknown is not None:
-            slip = slip + 2 * unknown.apply(most)
-    if node.bias_error is not None:
-        slip = slip + 2 * node.bias_error
-    return total, np.asarray((slip + dot_error(terms) * size) * (1 + dot_error(4 + 4 * len(sources))))

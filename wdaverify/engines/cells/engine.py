@@ -39,7 +39,7 @@ class CellEngine:
             from wdaverify.engines.cells.slopes import SlopeHunt
 
             return SlopeHunt(self._network.canonical, question, effort).answer()
-        points = points_of(question.region)
+        points = None if effort.whole else points_of(question.region)
         if points is not None:
             return evaluated(self._network, question, effort, points)
         power = 0 if effort.whole else units.exponent(question.region)

@@ -51,7 +51,7 @@ def _misplaced(graph: Graph, rows: CellRows, region: Region, still: Array) -> bo
     moves = np.flatnonzero(~(still > 0)).tolist()
     scale = np.flatnonzero((still > 0) & (region.lower < region.upper)).tolist()
     for layer, neuron, sign in rows.idle:
-        slopes, constant = _exact_row(graph, rows.active, layer, neuron, sign)
+        slopes, constant = exact_row(graph, rows.active, layer, neuron, sign)
         if any(slopes[k] for k in moves):
             continue
         top = _farthest(dict(enumerate(slopes)), constant, region)
@@ -68,9 +68,7 @@ def flat(graph: Graph, rows: CellRows, multipliers: Array, region: Region, still
     chosen = np.flatnonzero(size > 1e-13 * size.max(initial=0.0))
     if not 0 < chosen.size <= _SUPPORT:
         return False
-    table = [
-        _exact_row(graph, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()
-    ]
+    table = [exact_row(graph, rows.active, rows.layer[r], rows.neuron[r], float(rows.sign[r])) for r in chosen.tolist()]
     moves = np.flatnonzero(~(still > 0)).tolist()
     if not all(any(row[0][k] for k in moves) for row in table):
         return False  # a row that is constant after all says nothing of an interior
@@ -114,12 +112,14 @@ def _cancels(graph: Graph, rows: CellRows, size: Array, chosen: Ints, region: Re
 
 
 def _farthest(slopes: dict[int, Fraction], constant: Fraction, region: Region) -> Fraction:
-    """``max slopes . x + constant`` over the box."""
-    ends = ((v, float(region.upper[k] if v > 0 else region.lower[k])) for k, v in slopes.items() if v)
+    """``max slopes . x + constant`` over the box (a number > 0 where that has no end)."""
+    ends = [(v, float(region.upper[k] if v > 0 else region.lower[k])) for k, v in slopes.items() if v]
+    if any(math.isinf(end) for _, end in ends):
+        return Fraction(1)
     return sum((v * Fraction(end) for v, end in ends), constant)
 
 
-def _exact_row(
+def exact_row(
     graph: Graph, active: Sequence[list[int]], layer: int, neuron: int, sign: float
 ) -> tuple[list[Fraction], Fraction]:
     """``sign`` times a neuron's pre-activation on a cell, in rationals."""

@@ -125,7 +125,7 @@ class Hunt:
         full = search.full and self.effort.memory > 0
         detail = f"{self._solves + search.solves} LPs" + (", cut short by the memory limit" if full else "")
         closed = search.finished or search.full
-        proof = self._proof(search) if self.effort.proof and self._plain else None
+        proof = self._proof(search) if self.effort.whole or (self.effort.proof and self._plain) else None
         return Answer(outward, points, "cells", closed, search.nodes, seconds, detail, True, proof)
 
     def nothing(self, detail: str) -> Answer:
@@ -185,7 +185,7 @@ class Hunt:
 
     @property
     def _plain(self) -> bool:
-        """Whether leaves are phases alone, as proofs have them."""
+        """Whether leaves are phases alone, so that trees can be grown and taken over."""
         return not self.claim.integer.size and not self.claim.tail and self._margins is None
 
     def _bytes_of_a_node(self) -> float:
@@ -284,13 +284,23 @@ class Hunt:
 
     def _proof(self, search: Search) -> Proof:
         neurons, question = self.backward.neurons, self.question
-        trees = []
+        layout, integer, trees = self.claim.layout(neurons), self.claim.integer, []
         for k in search.order:
             near, far = self.shells[k].near, self.shells[k].far
             bare = Tree.bare(near, far, neurons)
-            trees.append(tree_of(search.roots[k], near, far, neurons) if k in search.roots else bare)
+            trees.append(tree_of(search.roots[k], near, far, layout, integer) if k in search.roots else bare)
         multiplier = question.multiplier if isinstance(question, Inner) else 0.0
-        return Proof(question.sample, question.rival, multiplier, tuple(trees))
+        return Proof(question.sample, question.rival, multiplier, tuple(trees), question.label)
+
+    def nodes(self, shell: Shell) -> Node:
+        """The node of a whole shell, unsolved."""
+        parts = self._parts(shell)
+        return Node.unknown(self.backward.neurons, parts.box, parts.span)
+
+    @property
+    def target(self) -> float:
+        """The value to beat, of the minimisation."""
+        return self._incumbent()
 
     def _incumbent(self) -> float:
         """The value to beat, of the minimisation."""

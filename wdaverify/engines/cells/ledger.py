@@ -10,11 +10,12 @@ import numpy as np
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.entropy import by_rule, entropy_constant, on_grid, span_constant
 from wdaverify.certify.leaf_row import Layout, LeafRow
-from wdaverify.certify.proof import BARE, TIGHTENED, WRITTEN, Place, Tightening, Tree
+from wdaverify.certify.proof import BARE, FORKED, TIGHTENED, WRITTEN, Place, Tightening, Tree
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.tree import Node
 from wdaverify.network.model import Array
 
+_NONE = np.zeros(0, np.int64)
 _SHORT = 1e-9
 """By how much a row may fall short of the LP's promise before its parent's is looked at."""
 
@@ -60,23 +61,26 @@ def leaves(root: Node) -> list[Node]:
     return out
 
 
-def tree_of(root: Node, near: float, far: float, neurons: int) -> Tree:
-    """The tree in preorder with the rows of its leaves and what tightens bounds below its nodes."""
+def tree_of(root: Node, near: float, far: float, layout: Layout, integer: Ints = _NONE) -> Tree:
+    """The tree in preorder with the rows of its leaves, what tightens bounds below its nodes, and cuts of features ``integer [g]``."""
     nodes, rows, tights, waiting = list[int](), list[Array](), list[Tightening](), [root]
+    forks = list[tuple[float, float, float]]()
     while waiting:
         node = waiting.pop()
         nodes += [TIGHTENED] * len(node.tights)
         tights += node.tights
         if node.sides is not None:
-            nodes.append(node.split)
+            nodes.append(node.split if node.cut is None else FORKED)
+            forks += [] if node.cut is None else [node.cut.stored(integer)]
             waiting += [node.sides[1], node.sides[0]]
         elif node.row is None:
             nodes.append(BARE)
         else:
             nodes.append(WRITTEN)
             rows.append(node.row)
-    vectors = np.array(rows) if rows else Layout(neurons).zeros(0).numbers
-    return Tree(near, far, np.array(nodes, np.int32), vectors, tuple(tights))
+    vectors = np.array(rows) if rows else layout.zeros(0).numbers
+    cuts = np.array(forks, np.float64).reshape(-1, 3)
+    return Tree(near, far, np.array(nodes, np.int32), vectors, tuple(tights), cuts)
 
 
 def root_of(tree: Tree, neurons: int) -> tuple[Node, list[tuple[Node, Place]]]:

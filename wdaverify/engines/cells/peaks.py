@@ -278,11 +278,18 @@ class _Ball:
     """l2: coordinates in the order in which a common stretch s of all pulls uses up their rooms."""
 
     def __init__(self, scale: Array, up: Array, down: Array, near: Array, far: Array, power: int) -> None:
-        self._scale, self._up, self._down = scale, up, down
+        self._scale, self._up, self._down = scale, np.ascontiguousarray(up), np.ascontiguousarray(down)
         self._near, self._far, self._power = near, far, power
+        self._c: Any = extension("proving")
+
+    def _rays(self, shell: Ints, q: Floats) -> _Rays | _CompiledRays:
+        pull = q / self._scale
+        if self._c is not None:
+            return _CompiledRays(self._c, shell, pull.astype(np.float64), self._up, self._down)
+        return _Rays(pull, self._up[shell], self._down[shell])
 
     def __call__(self, shell: Ints, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
-        rays, dear = _Rays(q / self._scale, self._up[shell], self._down[shell]), price.astype(np.float64)
+        rays, dear = self._rays(shell, q), price.astype(np.float64)
         with np.errstate(divide="ignore"):
             wanted = 0.5 / dear if self._power == 2 else rays.worth(dear)
         moved, t = self._at(shell, rays, wanted)
@@ -290,7 +297,7 @@ class _Ball:
         return _singles(value, moved / self._scale, t)
 
     def crossing(self, shell: Ints, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
-        rays, start = _Rays(q / self._scale, self._up[shell], self._down[shell]), level.astype(np.float64)
+        rays, start = self._rays(shell, q), level.astype(np.float64)
         wanted = rays.gaining(-start)
         near, far = self._near[shell], self._far[shell]
         last = rays.reaching(far)
@@ -305,7 +312,7 @@ class _Ball:
         price = np.where((end == edge) & (gained < 0), _closing(rise, gained, edge), price)
         return np.maximum(price, np.float32(_LEAST_PRICE)), np.asarray(moved / self._scale, np.float32), end
 
-    def _at(self, shell: Ints, rays: _Rays, s: Array) -> tuple[Array, Array]:
+    def _at(self, shell: Ints, rays: _Rays | _CompiledRays, s: Array) -> tuple[Array, Array]:
         """Displacements in cost units ``[B, n]`` and t ``[B]`` at stretches ``[B]``, kept between near and far."""
         near, far = self._near[shell], self._far[shell]
         s = np.clip(s, rays.reaching(near), rays.reaching(far))
@@ -372,6 +379,39 @@ class _Rays:
         s = np.maximum(s, 1.0 / _LONGEST)
         inside = self._pick(at, self._taken) / s**2 + self._pick(at, self._rest)
         return np.where(at < self._rest.shape[1], np.sqrt(inside), 0.0)
+
+
+class _CompiledRays:
+    """The same without an order: Newton steps over whole rows in C (``compiled/proving.c``)."""
+
+    def __init__(self, module: Any, shell: Ints, pull: Array, up: Array, down: Array) -> None:
+        self.pull, self._c, self._shell, self._up, self._down = pull, module, shell, up, down
+
+    def _stretch(self, kind: int, target: Array) -> Array:
+        out = np.empty(self.pull.shape[0])
+        self._c.stretch(kind, self._shell, self.pull, self._up, self._down, np.ascontiguousarray(target), out)
+        return out
+
+    def reaching(self, length: Array) -> Array:
+        """The stretch at which a length ``[B]`` is reached, inf where it never is."""
+        return self._stretch(0, length)
+
+    def gaining(self, level: Array) -> Array:
+        """The stretch at which a gain is reached, inf where it never is."""
+        return self._stretch(1, level)
+
+    def worth(self, price: Array) -> Array:
+        """The stretch at which a further unit of length gains no more than the price."""
+        return self._stretch(2, price)
+
+    def slope(self, s: Array) -> Array:
+        """What a further unit of length gains at stretches ``[B]``."""
+        size, stretched = np.abs(self.pull), np.maximum(s, 1.0 / _LONGEST)[:, None]
+        room = np.where(self.pull > 0, self._up[self._shell], self._down[self._shell])
+        with np.errstate(over="ignore", invalid="ignore"):
+            full = stretched * size > room
+            inside = np.where(full, (room / stretched) ** 2, size**2).sum(axis=1)
+        return np.where(full.all(axis=1), 0.0, np.sqrt(inside))
 
 
 def _singles(*parts: Array) -> tuple[Floats, Floats, Floats]:

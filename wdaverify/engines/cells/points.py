@@ -57,7 +57,7 @@ def _distances(region: Region, points: Array) -> tuple[Array, Array]:
 
 def evaluated(network: ReluNetwork, question: Inner | Distance, effort: Effort, points: Array) -> Answer:
     """The answer from all points ``[P, n]`` of the question's region."""
-    begun, asked = time.perf_counter(), Asked(network.canonical, question)
+    begun, asked = time.perf_counter(), Asked(network.form, question)
     step = max(1, _NUMBERS // network.graph.widest)
     ends = [_ends(network, question, asked.functional, points[k : k + step]) for k in range(0, len(points), step)]
     lower, upper = (np.concatenate(part) for part in zip(*ends, strict=True))

@@ -156,6 +156,7 @@ class Search:
             if self._late() or self._full():
                 return False
             self.nodes += 1
+            current.cut = current.forked
             sides = self._forked(k, current) if current.forked is not None else self._branch(k, current)
             if k in self._whole and self._split(k, current, sides):
                 return True

@@ -42,6 +42,8 @@ _ADDED = 2
 """With more rows added than this for each input, those that hold nothing are dropped."""
 _TANGENTS = 5
 """The same where the rows are tangents: what they miss is of second order in the row's own bound."""
+_BENDS = 2
+"""How often lines of curved neurons are added: what they miss is of second order too."""
 _ADDITIONS = 30
 """How often one node may add the rows that its point violates before it is taken as it is: its bound holds anyway."""
 
@@ -55,6 +57,10 @@ class Fork:
     low: float
     high: float
 
+    def stored(self, integer: Ints) -> tuple[float, float, float]:
+        """As a proof has it; ``integer [g]`` are the features that are cut."""
+        return float(integer[self.at] if self.kind == "feature" else -1 - self.at), self.low, self.high
+
 
 @dataclass(eq=False)
 class Node:
@@ -64,8 +70,9 @@ class Node:
     nu ``[M]``, then rho ``[r]`` and gamma ``[J]`` with log sigma where the question has them (None: by rule); ``spare`` is
     its parent's, which holds of it too. ``point`` is the LP point's displacement, ``above, below [m]`` its h and s.
     ``box [2, g]`` are bounds of the integer features, ``span [2, J]`` of the margins of a cross-entropy. ``forked`` is where
-    to cut one of these next, if not a phase; ``settled`` that its LP was solved to its end; ``stale`` that it was not solved here;
-    ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons from the node downwards; ``bounds [2, M]``
+    to cut one of these next, if not a phase, and ``cut`` where its sides are; ``settled`` that its LP was solved to its end;
+    ``stale`` that it was not solved here; ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons
+    from the node downwards; ``bounds [2, M]``
     are those at a leaf, None where they are its shell's.
     """
 
@@ -81,6 +88,7 @@ class Node:
     box: Array | None = None
     span: Array | None = None
     forked: Fork | None = None
+    cut: Fork | None = None
     settled: bool = False
     stale: bool = False
     held: bool = False
@@ -339,20 +347,22 @@ class Relaxation:
                 return solution
         if self._session.added > _ADDED * self._inputs:
             self._session.prune()
-        for _ in range(_TANGENTS if self._curved and not self._patient else _ADDITIONS):
+        for attempt in range(_TANGENTS if self._curved and not self._patient else _ADDITIONS):
             self.solves += 1
             solution = self._session.solve()
             if solution.status is not LpStatus.OPTIMAL:
                 return solution
-            rows = self._violated(solution.columns)
+            rows = self._violated(solution.columns, bent=attempt < _BENDS)
             if rows is None:
                 return solution
             self._session.add_rows(rows)
         return solution
 
-    def _violated(self, v: Array) -> Rows | None:
+    def _violated(self, v: Array, *, bent: bool) -> Rows | None:
         """The rows of the moves and the tangent of the logarithm that a point violates."""
-        rows = self._shell.moves.violated(v, self._far)
+        found = [self._shell.moves.violated(v, self._far), *(self._shell.between(v) if bent else ())]
+        some = [part for part in found if part is not None]
+        rows = Rows.stacked(some) if some else None
         entropy = self._shell.entropy
         if entropy is None:
             return rows

@@ -264,7 +264,8 @@ def again(document: Document) -> Command:
     if document.kind == "check":
         return _check_again(document, network, files, hashes)
     if files.get("certificate"):
-        line = _typed("recheck", network, samples, _path(files["certificate"]), *_question_options(document, files))
+        options = ["--radius" if word == "--max-radius" else word for word in _question_options(document, files)]
+        line = _typed("recheck", network, samples, _path(files["certificate"]), *options)
         text = (
             "The proof of this answer was written to a certificate. The checker replays it without any solver, and exits "
             "with status 0 if it holds for exactly this network, these samples and the question that the options state:"

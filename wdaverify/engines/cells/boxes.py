@@ -1,0 +1,204 @@
+"""Questions about curved functions of few inputs: the region is halved into boxes, bounded by rule in batches.
+
+    Inner      the largest of  functional . f - multiplier ||x - c||^p  over a box, by the trusted pass with every line chosen by rule
+    Distance   no error in a box whose margin is below 0 throughout; else at least the box's own distance, and with any mu > 0
+               -max over the box of  mu margin - ||x - c||,  since where the margin is 0 that is the distance
+    entropy    gamma . margins and a constant, which bound it over the margins' own intervals there (``certify.entropy``)
+
+A bound exceeds the value by the square of the box's width, so that few boxes are left to halve; a box is halved where its width times the
+range of the derivative is largest. Points that are tried are middles and the corners that gradients pull to.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.entropy import by_rule, entropy_constant
+from wdaverify.certify.jacobian import jacobian, slope_up
+from wdaverify.encoding.cost import Region
+from wdaverify.encoding.milp import Ints
+from wdaverify.engines.base import Distance
+from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.graph.nodes import Graph
+from wdaverify.network.model import Array
+
+FEW = 6
+"""So many inputs that move."""
+_BATCH = 192
+_NARROW = 2.0**-44
+"""Boxes are not halved that are narrower, relative to their numbers."""
+_BYTES = 64.0
+_TRIED = 4
+"""Points of a batch that are looked at closely."""
+
+
+def few_inputs(region: Region) -> bool:
+    """Whether the region is a box of few inputs, with no rows and integers."""
+    moving = (region.lower < region.upper) & ~region.cost.fixed(region.centre.size)
+    inside = (region.centre >= region.lower) & (region.centre <= region.upper)
+    return region.rows is None and region.integer is None and int(moving.sum()) <= FEW and bool(inside.all())
+
+
+class BoxSearch:
+    """One question's search; every quantity is that of a minimisation."""
+
+    def __init__(self, graph: Graph, backward: Backward, hunt: Hunt) -> None:
+        self._graph, self._backward, self._hunt, self._region = graph, backward, hunt, hunt.question.region
+        self.incumbent = hunt.target
+        self.best: Array | None = None
+        self.visited = self.solves = 0
+        self.finished = self.full = False
+        self._distance = isinstance(hunt.question, Distance)
+        self._closed = math.inf
+        region = self._region
+        room = region.far / region.cost.scale(region.centre.size) * (1 + 2.0**-40)
+        room = np.where(region.cost.fixed(region.centre.size), 0.0, room)
+        self._lower = np.maximum(region.lower, region.centre - room)[None]
+        self._upper = np.minimum(region.upper, region.centre + room)[None]
+        self._lower, self._upper = (
+            np.nextafter(side, end) for side, end in ((self._lower, -np.inf), (self._upper, np.inf))
+        )
+        self._lower, self._upper = np.maximum(self._lower, region.lower), np.minimum(self._upper, region.upper)
+        self._bound, self._axis = self._bounded(self._lower, self._upper)
+        self._room = hunt.effort.memory / (_BYTES + 16.0 * region.centre.size)
+
+    @property
+    def proven(self) -> float:
+        """The least of what all boxes prove."""
+        return min(self._closed, float(self._bound.min(initial=math.inf)))
+
+    def run(self) -> None:
+        """Search until closed, out of time or out of room."""
+        while True:
+            self._close(self._bound >= self.incumbent - self._hunt.effort.gap)
+            if not self._bound.size:
+                self.finished = True
+                return
+            if time.perf_counter() > self._hunt.deadline:
+                return
+            if self._bound.size >= self._room:
+                self.full = True
+                return
+            some = np.argpartition(self._bound, min(_BATCH, self._bound.size) - 1)[:_BATCH]
+            width = self._upper[some] - self._lower[some]
+            size = np.maximum(np.abs(self._lower[some]), np.abs(self._upper[some])).max(axis=1)
+            wide = np.asarray(width[np.arange(some.size), self._axis[some]] > _NARROW * size)
+            if not wide.all():  # as narrow as doubles allow: they stay as they are
+                mask = np.zeros(self._bound.size, np.bool_)
+                mask[some[~wide]] = True
+                self._close(mask)
+                continue
+            self._halve(some)
+
+    def _close(self, mask: NDArray[np.bool_]) -> None:
+        """Leave boxes out, as they are."""
+        self._closed = min(self._closed, float(self._bound[mask].min(initial=math.inf)))
+        kept = ~mask
+        self._lower, self._upper, self._bound, self._axis = (
+            part[kept] for part in (self._lower, self._upper, self._bound, self._axis)
+        )
+
+    def _halve(self, some: Ints) -> None:
+        rows, axis = np.arange(some.size), self._axis[some]
+        lower, upper = (np.repeat(side[some], 2, axis=0) for side in (self._lower, self._upper))
+        middle = 0.5 * self._lower[some, axis] + 0.5 * self._upper[some, axis]
+        upper[2 * rows, axis], lower[2 * rows + 1, axis] = middle, middle
+        bound, axes = self._bounded(lower, upper)
+        bound = np.maximum(bound, np.repeat(self._bound[some], 2))
+        rest = np.ones(self._bound.size, np.bool_)
+        rest[some] = False
+        parts = ((self._lower, lower), (self._upper, upper), (self._bound, bound), (self._axis, axes))
+        self._lower, self._upper, self._bound, self._axis = (np.concatenate([old[rest], new]) for old, new in parts)
+
+    def _bounded(self, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """What boxes ``[B, n]`` prove, ``[B]``, and where to halve them; points of them are tried."""
+        hunt, region, count = self._hunt, self._region, len(lower)
+        self.visited += count
+        centre = np.broadcast_to(region.centre, lower.shape)
+        edges = [np.full(count, edge) for edge in (region.near, region.far)]
+        shells = Shells.around(region.cost, centre, region.lower, region.upper, edges[0], edges[1]).within(lower, upper)
+        bounds = self._backward.pre_activations(shells)
+        rows = hunt.functional[None] if hunt.claim.margins is None else hunt.claim.margins
+        wide = np.broadcast_to(rows, (count, *rows.shape))
+        gradient, loose = jacobian(self._graph, bounds, wide)
+        smear = (np.abs(loose) * (upper - lower)[:, None]).max(axis=1)
+        smear = np.where(np.isfinite(smear), smear, 0.0) + 1e-12 * (upper - lower) * (np.abs(gradient).max(axis=1) + 1)
+        smear = np.where(upper > lower, smear + 1e-300, -1.0)
+        if self._distance:
+            bound = self._distances(shells, bounds, gradient, lower, upper)
+        elif hunt.claim.margins is not None:
+            bound = -self._entropies(shells, bounds, wide)
+        else:
+            bound = -self._top(shells, bounds, wide[:, 0], np.full(count, hunt.claim.multiplier), hunt.power)
+        self._try(lower, upper, gradient)
+        return bound, smear.argmax(axis=1)
+
+    def _top(self, shells: Shells, bounds: HiddenBounds, functional: Array, tau: Array, power: int) -> Array:
+        none = np.zeros((len(tau), self._backward.neurons), np.int8)
+        return self._backward.leaves(functional, tau, shells, bounds, none, None, power=power)
+
+    def _distances(self, shells: Shells, bounds: HiddenBounds, gradient: Array, lower: Array, upper: Array) -> Array:
+        """At least the distance to an error in each box; inf where there is none."""
+        region, count = self._region, len(lower)
+        functional = np.broadcast_to(self._hunt.functional, (count, self._hunt.functional.size))
+        top = self._top(shells, bounds, functional, np.zeros(count), 1)
+        away = np.maximum(np.maximum(lower - region.centre, region.centre - upper), 0.0)
+        near = np.maximum(region.cost.distance(away) * (1 - 2.0**-40), region.near)
+        slope = slope_up(gradient, np.zeros_like(gradient), region.cost)
+        weight = np.where(np.isfinite(slope) & (slope > 0), 1.0 / np.maximum(slope, 1e-300), 0.0)
+        weight = np.minimum(weight, 1e100)
+        priced = self._top(shells, bounds, functional * weight[:, None], np.ones(count), 1)
+        bound = np.maximum(near, np.where(np.isfinite(priced), -priced, -np.inf))
+        return np.where((top < 0) | (bound > region.far), math.inf, bound)
+
+    def _entropies(self, shells: Shells, bounds: HiddenBounds, margins: Array) -> Array:
+        """Upper bounds of the cross-entropy less the price."""
+        hunt, count = self._hunt, len(margins)
+        none = np.zeros((count, self._backward.neurons), np.int8)
+        both = np.concatenate([margins, -margins], axis=1)
+        top = self._backward.leaves(both, np.zeros(count), shells, bounds, none, None)
+        high, low = top[:, : margins.shape[1]], -top[:, margins.shape[1] :]
+        empty, known = np.isneginf(top).all(axis=1), np.asarray(np.isfinite(top).all(axis=1))
+        low, high = (np.where(known[:, None], side, 0.0) for side in (np.minimum(low, high), high))
+        pairs = [by_rule(a, b) for a, b in zip(low, high, strict=True)]
+        level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+        constant = entropy_constant(level, gamma, low, high)
+        functional = np.einsum("bj,bjk->bk", gamma, margins)  # exact: margins are differences, gamma is on a grid
+        tau = np.full(count, hunt.claim.multiplier)
+        out = np.nextafter(constant + self._top(shells, bounds, functional, tau, hunt.power), np.inf)
+        return np.where(empty, -math.inf, np.where(known, out, math.inf))
+
+    def _try(self, lower: Array, upper: Array, gradient: Array) -> None:
+        """Look at points of the boxes: those that seem best are valued."""
+        region, hunt = self._region, self._hunt
+        middle, pull = 0.5 * lower + 0.5 * upper, gradient.max(axis=1) + gradient.min(axis=1)
+        corner = np.where(pull > 0, upper, np.where(pull < 0, lower, middle))
+        nearest = np.clip(region.centre, lower, upper)
+        mixed = np.where((corner - region.centre) * (nearest - region.centre) > 0, nearest, corner)
+        points = np.concatenate([middle, corner, nearest, mixed])
+        distance = region.cost.distance(points - region.centre)
+        over = np.maximum(distance / max(region.far, 1e-300), 1.0)[:, None]
+        points = np.where(over > 1, region.centre + (points - region.centre) / over, points)
+        z, distance = self._graph.forward(points), np.minimum(distance, region.far)
+        if self._distance:
+            margin = z @ hunt.functional
+            value = np.where(margin >= 0, distance, math.inf)
+        else:
+            paid = hunt.claim.multiplier * distance**hunt.power
+            if hunt.claim.margins is None:
+                value = paid - z @ hunt.functional
+            else:
+                rows = z @ hunt.claim.margins.T
+                value = paid - np.logaddexp.reduce(np.concatenate([rows, np.zeros((len(rows), 1))], axis=1), axis=1)
+        for k in np.argsort(value, kind="stable")[:_TRIED]:
+            if not value[k] < self.incumbent:
+                break
+            moved = points[k] - region.centre
+            own = hunt.asked.value(moved)
+            if own < self.incumbent:
+                self.incumbent, self.best = own, moved

@@ -1,0 +1,345 @@
+"""Questions about networks with curved functions: branch and bound that cuts the intervals of neurons, with a linear program a leaf.
+
+A leaf is a shell and an interval of every neuron's pre-activation. Its bound is that of the one trusted pass (``ledger.prove``), for
+multipliers that a linear program over lines above and below every function proposes. At a point x of the leaf it exceeds the value by
+
+    sum over neurons of  gain_i(q_i, nu_i) - (q_i phi(z_i(x)) - nu_i z_i(x)),   each >= 0,   and what the input's own maximum leaves,
+
+so the neuron with the largest term is cut beside ``z_i(x)`` (``cutting.between``), x the program's point; or the shell is cut in two, if
+that gains more. The error of a leaf falls with the square of its intervals, so that any gap is reached; there is no last cell that is
+exact. A ReLU beside them is cut at 0.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wdaverify.certify.backward import Backward, HiddenBounds
+from wdaverify.certify.leaf_row import LeafRow
+from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question
+from wdaverify.engines.cells.boxes import BoxSearch, few_inputs
+from wdaverify.engines.cells.cutting import CutSearch, between
+from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.engines.cells.points import evaluated, points_of
+from wdaverify.engines.cells.shells import Shell
+from wdaverify.engines.cells.tree import Fork, Node, Relaxation
+from wdaverify.errors import SolverError
+from wdaverify.graph.nodes import INPUT, Affine, Graph
+from wdaverify.graph.single import Single
+from wdaverify.network.model import Array, ReluNetwork
+
+_SHELLS, _OF_A_BALL = 4, 1
+"""Into how many shells a region is cut to begin with, where moving is paid for or looked for; where it is free."""
+_NARROWEST = 2.0**-40
+"""No interval is cut that is narrower than this, relative to its numbers, and no shell."""
+_NO_TERM = 1e-15
+_EVERY = 3
+"""At every so many levels of a tree cutting the shell is tried too."""
+_BYTES = 4000.0
+"""What a leaf takes beside its arrays."""
+
+
+@dataclass(eq=False)
+class _Leaf:
+    """A shell with intervals of its own, integer boxes and spans of margins in its node, and what is proven of it."""
+
+    shell: Shell
+    node: Node
+    bound: float
+    depth: int
+    terms: Array | None = None
+    """How much each neuron adds to what the bound exceeds the point's value by, ``[M]``; None until solved."""
+    at: Array | None = None
+    """The point's pre-activations, ``[M]``."""
+
+
+class CurvedEngine:
+    """Branch and bound over intervals of neurons; its bounds are checked, not a solver's word, and it gives no proofs."""
+
+    name = "cells"
+    own_bounds = True
+
+    def __init__(self, network: ReluNetwork) -> None:
+        self._network, self._graph = network, network.form
+        self._backward, self._single = Backward(self._graph), Single(self._graph)
+
+    def answer(self, question: Question, effort: Effort) -> Answer:
+        """Search within the effort; what is left open widens the bound."""
+        if not isinstance(question, Inner | Distance):
+            raise SolverError(f"{', '.join(self._network.curved)}: no such question is answered of curved functions")
+        points = points_of(question.region)
+        if points is not None:
+            return evaluated(self._network, question, effort, points)
+        begun, rows = time.perf_counter(), question.region.rows
+        backward = self._backward if rows is None else Backward(self._graph, rows)
+        hunt = Hunt(self._graph, backward, self._single, question, replace(effort, known=(), proof=False))
+        try:
+            with np.errstate(all="ignore"):  # what overflows steers nowhere; what is proven looks after itself
+                few = few_inputs(question.region) and effort.memory > 0
+                plain = isinstance(question, Inner) and hunt.growable and backward.neurons > 0
+                search = (BoxSearch if few else CutSearch if plain else _Search)(self._graph, backward, hunt)
+                search.run()
+        except SolverError as error:
+            return hunt.nothing(str(error))
+        outward = search.proven if isinstance(question, Distance) else -search.proven
+        points = np.zeros((0, self._graph.inputs)) if search.best is None else hunt.asked.point(search.best)[None, :]
+        detail = f"{search.solves} LPs" + (", cut short by the memory limit" if search.full else "")
+        closed = search.finished or search.full
+        return Answer(outward, points, "cells", closed, search.visited, time.perf_counter() - begun, detail, True)
+
+
+class _Search:
+    """One question's search, best bound first; every quantity is that of a minimisation."""
+
+    def __init__(self, graph: Graph, backward: Backward, hunt: Hunt) -> None:
+        """Begin with shells of the region.
+
+        Raises:
+            SolverError: bounds of neurons overflow, or the question cannot be put to an LP.
+        """
+        self._graph, self._backward, self._hunt, self._question = graph, backward, hunt, hunt.question
+        self._spans = [slice(int(a), int(b)) for a, b in itertools.pairwise(graph.edges.tolist())]
+        self.incumbent = hunt.target
+        self.best: Array | None = None
+        self.visited = self.solves = 0
+        self.finished = self.full = False
+        self._closed = math.inf
+        self._heap: list[tuple[float, int, _Leaf]] = []
+        self._ticket = itertools.count()
+        self._room = hunt.effort.memory / (_BYTES + 40.0 * backward.neurons)
+        region = self._question.region
+        priced = isinstance(self._question, Distance) or self._question.multiplier > 0
+        near, far, _ = hunt.cutter.edges((), _SHELLS if priced else _OF_A_BALL)
+        self._least_width = (region.far - region.near) * _NARROWEST
+        leaves = [self._leaf(shell, -math.inf, 0) for shell in hunt.cutter.between(near, far)]
+        if not all(np.isfinite(side).all() for leaf in leaves for pair in leaf.shell.bounds for side in pair):
+            raise SolverError("pre-activation bounds overflow double precision")
+        for leaf in leaves:
+            self._keep(leaf)
+
+    @property
+    def proven(self) -> float:
+        """The least of what all leaves prove."""
+        return min(self._closed, *(leaf.bound for _, _, leaf in self._heap), math.inf)
+
+    def run(self) -> None:
+        """Search until closed, out of time or out of room."""
+        while self._heap:
+            if time.perf_counter() > self._hunt.deadline:
+                return
+            bound, _, leaf = heapq.heappop(self._heap)
+            if self._prunes(bound):
+                self._closed = min(self._closed, bound)
+            elif leaf.terms is None:
+                self._visit(leaf)
+                self._keep(leaf)
+            elif len(self._heap) >= self._room:
+                heapq.heappush(self._heap, (bound, next(self._ticket), leaf))
+                self.full = True
+                return
+            else:
+                self._cut(leaf)
+        self.finished = True
+
+    def _keep(self, leaf: _Leaf) -> None:
+        if self._prunes(leaf.bound):
+            self._closed = min(self._closed, leaf.bound)
+        else:
+            heapq.heappush(self._heap, (leaf.bound, next(self._ticket), leaf))
+
+    def _prunes(self, bound: float) -> bool:
+        return bound >= self.incumbent - self._hunt.effort.gap
+
+    def _leaf(self, shell: Shell, bound: float, depth: int, above: Node | None = None) -> _Leaf:
+        """A leaf below a node, whose boxes and spans hold too."""
+        node = self._hunt.nodes(shell)
+        if above is not None:
+            node.box, node.spare = above.box, above.row
+            if node.span is not None and above.span is not None:
+                low, high = np.maximum(node.span[0], above.span[0]), np.minimum(node.span[1], above.span[1])
+                if (low > high).any():
+                    bound = math.inf
+                node.span = np.stack([np.minimum(low, high), np.maximum(low, high)])
+        return _Leaf(shell, node, bound, depth)
+
+    def _visit(self, leaf: _Leaf) -> None:
+        """Bound a leaf: by rule, and where that does not close it by its program."""
+        self.visited += 1
+        hunt, shell = self._hunt, leaf.shell
+        node, none = leaf.node, np.zeros(self._backward.neurons, np.int8)
+        bare = Node.unknown(self._backward.neurons, node.box, node.span)
+        leaf.bound = max(leaf.bound, float(hunt.prove(shell, [bare])[0]))
+        leaf.terms, leaf.at = np.zeros(none.size), np.zeros(none.size)
+        if self._prunes(leaf.bound):
+            return
+        try:
+            program: Relaxation = hunt.relaxation(shell)
+        except SolverError:
+            leaf.node.forked = None
+            return
+        seconds = max(hunt.deadline - time.perf_counter(), 0.0) + 0.1
+        solved = program.bound(none, node, self.incumbent - hunt.effort.gap, seconds)
+        self.solves += program.solves
+        point, solved.spare = solved.point, node.spare
+        if point is not None:
+            value = hunt.asked.value(point)
+            if value < self.incumbent:
+                self.incumbent, self.best = value, point
+        solved.bound = max(solved.bound, leaf.bound)
+        leaf.bound = max(leaf.bound, float(hunt.prove(shell, [solved])[0]))
+        leaf.node = solved
+        if not self._prunes(leaf.bound):
+            leaf.terms, leaf.at = self._terms(shell, solved, point)
+
+    def _terms(self, shell: Shell, node: Node, point: Array | None) -> tuple[Array, Array]:
+        """What each neuron adds to what the bound exceeds the value at a point by, and where it is there, ``[M]`` each."""
+        region, hunt = self._question.region, self._hunt
+        moved = np.zeros(region.centre.size) if point is None else point
+        values = self._graph.values(region.centre + moved)
+        row = None if node.row is None else LeafRow(hunt.claim.layout(self._backward.neurons), node.row)
+        nu = None if row is None else row.nu
+        functional = hunt.functional
+        if hunt.claim.margins is not None:
+            gamma = None if row is None else row.gamma
+            functional = (
+                np.ones(len(hunt.claim.margins)) @ hunt.claim.margins if gamma is None else gamma @ hunt.claim.margins
+            )
+        elif row is not None:
+            functional = np.maximum(float(row.margin), 0.0) * functional
+        if not functional.any():
+            functional = hunt.functional
+        terms, at = np.zeros(self._backward.neurons), np.zeros(self._backward.neurons)
+        waiting, number = {len(self._graph.nodes) - 1: functional}, len(self._spans)
+        for k in range(len(self._graph.nodes) - 1, INPUT, -1):
+            read, q = self._graph.nodes[k], waiting.pop(k, None)
+            if isinstance(read, Affine):
+                parts = [] if q is None else [(s, m.back(q)) for s, m in zip(read.sources, read.maps, strict=True)]
+            else:
+                number -= 1
+                low, high = (side[0] for side in shell.bounds[number])
+                span, q = self._spans[number], np.zeros(low.size) if q is None else q
+                own = read.function.by_rule(q, low, high) if nu is None else nu[span]
+                z = np.clip(values[read.source], low, high)
+                gain, _ = read.function.gain(q, own, low, high)
+                terms[span], at[span] = gain - (q * read.function.value(z) - own * z), z
+                parts = [(read.source, own)]
+            for source, part in parts:
+                waiting[source] = waiting[source] + part if source in waiting else part
+        return np.where(np.isfinite(terms), terms, 0.0), at
+
+    def _cut(self, leaf: _Leaf) -> None:
+        """Replace a leaf by two that make it up; one that cannot be cut is closed as it is."""
+        tried = list[tuple[float, list[_Leaf]]]()
+        sides = [self._forked(leaf), self._at_neuron(leaf)] if leaf.node.forked is not None else [self._at_neuron(leaf)]
+        if not any(sides) or leaf.depth % _EVERY == 0:
+            sides.append(self._halved(leaf))
+        for some in sides:
+            if not some or time.perf_counter() > self._hunt.deadline:
+                continue
+            for side in some:
+                if side.bound < math.inf:
+                    self._visit(side)
+            gains = [max(min(side.bound, self.incumbent) - leaf.bound, 1e-12) for side in some]
+            tried.append((gains[0] * gains[1], some))
+            if all(self._prunes(side.bound) for side in some):
+                break
+        if not tried:
+            if any(sides):  # no time was left
+                heapq.heappush(self._heap, (leaf.bound, next(self._ticket), leaf))
+            else:
+                self._closed = min(self._closed, leaf.bound)
+            return
+        for side in max(tried, key=lambda pair: pair[0])[1]:
+            self._keep(side)
+
+    def _at_neuron(self, leaf: _Leaf) -> list[_Leaf]:
+        """The two sides of the neuron that adds most, at the point's own place."""
+        assert leaf.terms is not None
+        assert leaf.at is not None
+        if not leaf.terms.size:
+            return []
+        low, high = leaf.shell.flat
+        wide = high - low > _NARROWEST * np.maximum(np.abs(low), np.abs(high))
+        terms = np.where(wide, leaf.terms, -1.0)
+        if terms.max() <= _NO_TERM:
+            terms = np.where(wide & (self._open(leaf) > 0), high - low, -1.0)
+        neuron = int(terms.argmax())
+        if terms[neuron] <= 0:
+            return []
+        least, most = low[neuron], high[neuron]
+        cut = float(between(leaf.at[[neuron]], low[[neuron]], high[[neuron]])[0])
+        if self._is_relu(neuron):
+            if not least < 0 < most:
+                return []
+            cut = 0.0
+        if not least < cut < most:
+            return []
+        both = leaf.shell.shells.take(np.zeros(2, np.int64))
+        bounds: HiddenBounds = [(low[[0, 0]], high[[0, 0]]) for low, high in leaf.shell.bounds]
+        number = int(np.searchsorted(self._graph.edges, neuron, side="right")) - 1
+        place = neuron - self._spans[number].start
+        bounds[number][1][0, place] = bounds[number][0][1, place] = cut
+        bounds = self._backward.pre_activations(both, known=bounds)
+        return [
+            self._leaf(
+                Shell(both.take(slice(k, k + 1)), [(low[k : k + 1], high[k : k + 1]) for low, high in bounds]),
+                leaf.bound,
+                leaf.depth + 1,
+                leaf.node,
+            )
+            for k in range(2)
+        ]
+
+    def _open(self, leaf: _Leaf) -> Array:
+        """Which neurons' functions are not straight on the leaf, ``[M]``."""
+        out = []
+        for k, (low, high) in zip(self._graph.elementwise, leaf.shell.bounds, strict=True):
+            node = self._graph.nodes[k]
+            assert not isinstance(node, Affine)
+            least, greatest = node.function.slope_range(low[0], high[0])
+            out.append((least != greatest).astype(np.float64))
+        return np.concatenate(out)
+
+    def _is_relu(self, neuron: int) -> bool:
+        number = int(np.searchsorted(self._graph.edges, neuron, side="right")) - 1
+        node = self._graph.nodes[self._graph.elementwise[number]]
+        return not isinstance(node, Affine) and node.function.is_relu
+
+    def _halved(self, leaf: _Leaf) -> list[_Leaf]:
+        """The near and the far half of its shell."""
+        near, far = leaf.shell.near, leaf.shell.far
+        middle = 0.5 * (near + far)
+        if far - near <= self._least_width or not near < middle < far:
+            return []
+        halves = self._hunt.cutter.between(np.array([near, middle]), np.array([middle, far]))
+        out = []
+        for half in halves:
+            pairs = zip(half.bounds, leaf.shell.bounds, strict=True)
+            known = [(np.maximum(a, c), np.minimum(b, d)) for (a, b), (c, d) in pairs]
+            known = [(np.minimum(low, high), np.maximum(low, high)) for low, high in known]
+            out.append(self._leaf(Shell(half.shells, known), leaf.bound, leaf.depth + 1, leaf.node))
+        return out
+
+    def _forked(self, leaf: _Leaf) -> list[_Leaf]:
+        """The two sides of a cut of an integer feature or of a margin."""
+        fork: Fork | None = leaf.node.forked
+        assert fork is not None
+        out = []
+        for side, value in ((1, fork.low), (0, fork.high)):
+            made = self._leaf(leaf.shell, leaf.bound, leaf.depth + 1, leaf.node)
+            if fork.kind == "feature":
+                assert made.node.box is not None
+                made.node.box = made.node.box.copy()
+                made.node.box[side, fork.at] = value
+            else:
+                assert made.node.span is not None
+                made.node.span = made.node.span.copy()
+                made.node.span[side, fork.at] = value
+            out.append(made)
+        return out
