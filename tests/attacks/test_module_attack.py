@@ -123,7 +123,7 @@ def test_evaluations_stay_within_the_budget_and_progress_is_told() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"vouched": "checked"}, "Erf"),
+        ({"vouched": "checked"}, "LayerNormalization"),
         ({"label_cost": 1.0}, "labels stay"),
         ({"loss": "dlr"}, "accepted are margin"),
         ({"cost_weights": [1.0]}, "cost_weights of a module"),
@@ -168,7 +168,7 @@ def test_scores_that_are_not_finite_never_count() -> None:
     result = wd.attack(broken, x, y, **asked)
     assert result.lower == result.nominal == pytest.approx(1 / 9)
     with torch.no_grad():
-        module[4].weight[2, 0] = torch.nan
+        module[5].weight[2, 0] = torch.nan
     with pytest.raises(InputError, match=r"scores at sample 0 are not finite"):
         wd.attack(module, x, y, **asked)
 
