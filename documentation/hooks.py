@@ -14,7 +14,13 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = ["CHANGELOG.md", "models/README.md", "benchmarks/RESULTS.md", "examples/*/README.md"]
+ELSEWHERE = [
+    "CHANGELOG.md",
+    "models/README.md",
+    "benchmarks/RESULTS.md",
+    "examples/*/README.md",
+    "examples/*/results/*/table.*",
+]
 """Pages that are shown where they are."""
 _TEMPORARY: list[TemporaryDirectory[str]] = []
 

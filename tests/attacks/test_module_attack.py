@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from torch import nn
 
 import wdaverify as wd
 from wdaverify.errors import InputError
+from wdaverify.report import as_json
 from wdaverify.wdro.module_attack import ModuleAttackResult
 
 
@@ -120,7 +123,7 @@ def test_evaluations_stay_within_the_budget_and_progress_is_told() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"vouched": "checked"}, "Erf"),
+        ({"vouched": "checked"}, "LayerNormalization"),
         ({"label_cost": 1.0}, "labels stay"),
         ({"loss": "dlr"}, "accepted are margin"),
         ({"cost_weights": [1.0]}, "cost_weights of a module"),
@@ -165,7 +168,7 @@ def test_scores_that_are_not_finite_never_count() -> None:
     result = wd.attack(broken, x, y, **asked)
     assert result.lower == result.nominal == pytest.approx(1 / 9)
     with torch.no_grad():
-        module[4].weight[2, 0] = torch.nan
+        module[5].weight[2, 0] = torch.nan
     with pytest.raises(InputError, match=r"scores at sample 0 are not finite"):
         wd.attack(module, x, y, **asked)
 
@@ -214,6 +217,19 @@ def test_half_precision_and_probabilities_are_told_of() -> None:
     soft = wd.attack(nn.Sequential(smooth(), nn.Softmax(1)).eval(), x, y, radius=0.1, support=(0, 1), budget=1)
     assert any("sum to 1" in notice for notice in soft.notices)
     assert not any("sum to 1" in notice for notice in half.notices)
+
+
+@pytest.mark.parametrize("order", [1, "inf"])
+def test_plain_data_meet_their_schema_and_are_json(order: Any) -> None:
+    x, y = images(3)
+    words = {"radius": 0.1, "order": order, "support": (0, 1), "attacks": "wda", "steps": 2, "budget": 200}
+    result = wd.attack(smooth(), x, y, **words)
+    checks = Draft202012Validator(as_json.schema("module_attack"))
+    document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    checks.validate(document)
+    assert (document["order"], document["lower"]) == (order, result.lower)
+    assert not checks.is_valid({**document, "vouched": "checked"})
+    assert not checks.is_valid({**document, "upper": 1.0})
 
 
 def test_an_interrupted_attack_keeps_what_it_found() -> None:

@@ -41,6 +41,7 @@ NETWORK_SCHEMA = "wdaverify/network/1"
 SCHEMAS = (
     "verification",
     "attack",
+    "module_attack",
     "curve",
     "distances",
     "compare",

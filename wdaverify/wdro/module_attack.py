@@ -112,10 +112,12 @@ class ModuleAttackResult:
         return "\n".join(f"{name:<16}{text}" for name, text in rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers as plain data, without the points."""
+        """The numbers as plain data, without the points: what ``report/module_attack.schema.json`` describes."""
         hidden = ("point", "sample", "weight", "distance", "loss")
         plain = {name: value for name, value in vars(self).items() if name not in hidden}
-        return {**plain, "lower": self.lower, "notices": list(self.notices)}
+        order = "inf" if math.isinf(self.order) else int(self.order)
+        document = {**plain, "order": order, "attacks": dict(self.attacks), "notices": list(self.notices)}
+        return {"schema": "wdaverify/module_attack/1", "lower": self.lower, "vouched": self.vouched, **document}
 
 
 def module_attack(

@@ -1,0 +1,221 @@
+"""The questions of the table and their answers: one line of JSON each, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import torch
+
+import wdaverify as wd
+from wdaverify.ladder.compare import Comparison
+from wdaverify.ladder.rung import Ladder
+
+RUNGS = ("norms", "lipsdp", "lipschitz", "crown", "attacks", "exact")
+RADII = {"inf": (0.01, 0.02, 0.05, 0.1), "2": (0.05, 0.1, 0.2, 0.4)}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is asked: ``samples`` a question, and seconds for each certificate and for each exact bracket.
+
+    ``asked``: (loss, order, norm, support) of each question, asked of every network in turn.
+    """
+
+    name: str
+    data: tuple[str, ...]
+    kinds: tuple[str, ...]
+    asked: tuple[tuple[str, int, str, str], ...]
+    radii: int
+    samples: int
+    rung_seconds: float
+    exact_seconds: float
+    epochs: int | None = None
+
+
+def whole(data: tuple[str, ...]) -> Size:
+    """Everything: some 60 questions for the digits, a minute or two each, and as many for MNIST."""
+    balls = ((1, "inf"), (2, "2"), (1, "2"), (2, "inf"))
+    asked = tuple((loss, *ball, "box") for ball in balls for loss in ("margin", "zero-one"))
+    more = (("cross-entropy", 1, "inf", "box"), *SLOPES, ("margin", 1, "2", "none"))
+    return Size("whole", data, ("mlp", "conv"), (*asked, *more), 4, 20, 15.0, 20.0)
+
+
+SLOPES = (("margin", 1, "inf", "none"),)
+"""All of R^n, which the irises alone are asked: their slopes can be found exactly."""
+
+
+QUICK = Size(
+    "quick",
+    ("iris", "digits"),
+    ("mlp",),
+    (("margin", 1, "inf", "box"), ("zero-one", 1, "inf", "box"), *SLOPES),
+    3,
+    10,
+    15.0,
+    15.0,
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One line of the file: a network, a loss, a ball, and all its radii."""
+
+    size: str
+    data: str
+    kind: str
+    way: str
+    loss: str
+    order: int
+    norm: str
+    support: str
+    samples: int
+    seconds: tuple[float, float]
+    radii: tuple[float, ...]
+    epochs: int | None
+
+    @property
+    def key(self) -> str:
+        """What makes it this question and no other one."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def questions(size: Size) -> Iterator[Question]:
+    """All of them, in an order of which every beginning is a table."""
+    limits = (size.rung_seconds, size.exact_seconds)
+    for data in size.data:
+        for loss, order, norm, support in size.asked:
+            for kind in size.kinds:
+                for way in networks.WAYS:
+                    if (support == "none") != (data == "iris") or (data, kind) == ("iris", "conv"):
+                        continue
+                    radii = RADII[norm][: size.radii]
+                    yield Question(
+                        size.name, data, kind, way, loss, order, norm, support, size.samples, limits, radii, size.epochs
+                    )
+
+
+def done(path: Path) -> dict[str, dict[str, Any]]:
+    """The answers there are; a last line that was cut off is none."""
+    found = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        found[json.dumps(row["question"], sort_keys=True)] = row
+    return found
+
+
+def keep(path: Path, row: dict[str, Any]) -> None:
+    """Add an answer; what was cut off before it stays a line of its own."""
+    text = path.read_text() if path.exists() else ""
+    with path.open("a") as out:
+        out.write(("\n" if text and not text.endswith("\n") else "") + json.dumps(row) + "\n")
+
+
+@cache
+def _data(name: str) -> networks.Data:
+    return networks.DATA[name]()
+
+
+def answer(question: Question, folder: Path) -> dict[str, Any]:
+    """One question, answered at all its radii."""
+    data = _data(question.data)
+    network, module = networks.made(folder, data, question.kind, question.way, question.epochs)
+    x, y = data.test_x[: question.samples], data.test_y[: question.samples]
+    rung, exact = question.seconds
+    box = question.support == "box"
+    begun, spent = time.monotonic(), time.process_time()
+    found = wd.compare(
+        network,
+        x,
+        y,
+        radii=list(question.radii),
+        order=question.order,
+        norm=question.norm,
+        loss=question.loss,
+        support=(0, 1) if box else "none",
+        rungs=RUNGS if box else ("asymptotic", *RUNGS[:3], *RUNGS[4:]),
+        rung_limit=rung,
+        time_limit=2 * exact * len(question.radii),
+        gap=1e-6 if question.loss != "cross-entropy" else 1e-3,
+        jobs=None,
+        seed=networks.SEED,
+    )
+    with torch.no_grad():
+        right = module.float()(torch.from_numpy(data.test_x)).argmax(dim=1) == torch.from_numpy(data.test_y)
+    radii = [_at(ladder) for ladder in found.ladders]
+    if box:
+        for row in radii:
+            row["below"]["PGD"] = _pgd(question, module, x, y, row["radius"])
+    return {
+        "question": json.loads(question.key),
+        "accuracy": float(right.double().mean()),
+        "radii": radii,
+        "constants": _constants(found),
+        "seconds": time.monotonic() - begun,
+        "processor": time.process_time() - spent,
+    }
+
+
+def _pgd(question: Question, module: torch.nn.Module, x: Any, y: Any, radius: float) -> float:
+    """The loss at the PGD points, all within the radius: a distribution of order 1, 2 and inf, evaluated in float64, not proven."""
+    labels, centre = torch.from_numpy(y), torch.from_numpy(x).double()
+    points = networks.pgd(module, centre, labels, question.norm, radius)
+    with torch.no_grad():
+        z = module.double()(points)
+    own = z.gather(1, labels[:, None])[:, 0]
+    margin = z.scatter(1, labels[:, None], -torch.inf).amax(dim=1) - own
+    losses = {
+        "margin": margin,
+        "zero-one": (margin >= 0).double(),
+        "cross-entropy": torch.nn.functional.cross_entropy(z, labels, reduction="none"),
+    }
+    return float(losses[question.loss].mean())
+
+
+def _at(ladder: Ladder) -> dict[str, Any]:
+    """Numbers of one radius: the bracket, what is below and above it, and the distribution that attains its lower end."""
+    sides = {side: {r.name: r.value for r in ladder.rungs if r.side.value == side} for side in ("below", "above")}
+    result = ladder.result
+    assert result is not None
+    moved = [atom for atom in result.atoms if atom.distance > 0]
+    upper = min([result.upper, *(v for v in sides["above"].values() if v is not None)])
+    lower = max([result.lower, *(v for v in sides["below"].values() if v is not None)])
+    return {
+        "radius": ladder.problem.radius,
+        "nominal": ladder.nominal,
+        "lower": lower,
+        "upper": upper,
+        "exact": result.status.value == "exact",
+        "multiplier": result.multiplier,
+        **sides,
+        "why": {r.name: r.why for r in ladder.rungs if r.why},
+        "moved": {
+            "samples": len({atom.sample for atom in moved}),
+            "mass": sum(atom.weight for atom in moved),
+            "farthest": max([0.0, *(atom.distance for atom in moved)]),
+        },
+    }
+
+
+def _constants(found: Comparison) -> dict[str, str]:
+    """What the rungs say of their constants."""
+    return {r.name: r.detail for r in found.ladders[0].rungs if "slope" in r.detail or "constant" in r.detail}
+
+
+def plain(values: Any) -> Any:
+    """Infinities as words, which JSON has none of."""
+    if isinstance(values, dict):
+        return {name: plain(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [plain(value) for value in values]
+    return str(values) if isinstance(values, float) and not np.isfinite(values) else values
