@@ -192,7 +192,7 @@ samples = 2
 certificate = false
 [[job]]
 name = "cannot"
-loss = "cross-entropy"
+loss = "dlr"
 samples = 2
 """
 
@@ -202,7 +202,7 @@ def test_certificates_of_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     jobs, target, folder = write(tmp_path, HEAD + PROVEN), tmp_path / "all.json", tmp_path / "proofs"
     assert cli._run(["batch", str(jobs), "--certificates", str(folder), "--output", str(target)]) == 2
     err = capsys.readouterr().err
-    assert "row cannot: certificates are for margin, zero-one and specification" in err
+    assert "row cannot: the DLR loss is answered by MIP solvers, level by level, without certificate" in err
     rows = json.loads(target.read_text())["rows"]
     assert [row["done"] for row in rows] == [True, True, True, False]
     assert sorted(path.name for path in folder.iterdir()) == ["margin.cert"]
