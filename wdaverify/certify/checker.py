@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wdaverify.certify.certificate import DISTANCES, VALUE, Certificate, checked
+from wdaverify.certify.certificate import CURVE, DISTANCES, VALUE, Certificate, checked
 from wdaverify.certify.claims import proven
 from wdaverify.certify.faraway import far_neurons
 from wdaverify.certify.lower import value_of
@@ -55,7 +55,8 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
     checked(certificate)
     instance("problem", problem, WdroProblem, "WdroProblem(network, samples, cost, support, loss, radius) makes one")
     deadline = real("deadline", deadline, "a time, as time.monotonic() gives it", lambda _: True)
-    lower, upper, reasons = -math.inf, math.inf, _mismatches(certificate, problem) or _beyond(problem)
+    lower, upper = -math.inf, math.inf
+    reasons = _mismatches(certificate, problem) or _beyond(problem, certificate.of)
     unproven: list[str] = []
     if not reasons and certificate.of != VALUE:
         return _claims(certificate, problem, deadline)
@@ -105,6 +106,11 @@ def _claims(certificate: Certificate, problem: WdroProblem, deadline: float) -> 
     ends = (
         (float(lower[-1]), float(upper[-1])) if certificate.of != DISTANCES and len(claims) else (-math.inf, math.inf)
     )
+    for side, claimed, bound in (("lower", certificate.lower, ends[0]), ("upper", certificate.upper, ends[1])):
+        slack = _TOLERANCE * max(1.0, abs(claimed))
+        if not (bound >= claimed - slack if side == "lower" else bound <= claimed + slack):
+            what = "at the largest radius" if certificate.of == CURVE else "of V, of which distances say nothing"
+            (unproven if late else reasons).append(f"{what}: {_short(side, claimed, bound, late)}")
     proved = not reasons and not unproven
     table = np.stack([claims[:, 0], lower, upper], axis=1)
     return Verdict(proved, *ends, certificate.lower, certificate.upper, tuple(reasons), tuple(unproven), table)
@@ -119,7 +125,7 @@ def _short(side: str, claimed: float, proven: float, late: str) -> str:
 
 def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: float = math.inf) -> Verdict:
     """As ``recheck``, of the upper side alone: atoms are not looked at, and nothing is said from below."""
-    upper, late, reasons = math.inf, "", _mismatches(certificate, problem) or _beyond(problem)
+    upper, late, reasons = math.inf, "", _mismatches(certificate, problem) or _beyond(problem, VALUE)
     unproven: list[str] = []
     if not reasons:
         try:
@@ -134,9 +140,15 @@ def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: floa
     return Verdict(proved, -math.inf, upper, -math.inf, certificate.upper, tuple(reasons), tuple(unproven))
 
 
-def _beyond(problem: WdroProblem) -> list[str]:
+def _beyond(problem: WdroProblem, of: str) -> list[str]:
     """What keeps a problem from being one that is checked here."""
-    why = uncertified(problem)
+    why, cost = uncertified(problem), problem.cost
+    if (
+        not why
+        and of == DISTANCES
+        and not (problem.loss.rule.by_distances and cost.order == 1 and not cost.moves_labels)
+    ):
+        why = "distances are asked of zero-one or of a specification, at order 1, where labels stay"
     return [f"the problem is beyond what a certificate proves: {why}"] if why else []
 
 

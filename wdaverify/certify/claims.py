@@ -49,7 +49,8 @@ def proven(certificate: Certificate, problem: WdroProblem, deadline: float) -> P
     """
     if certificate.of == DISTANCES:
         return _distances(certificate, problem, deadline)
-    assert certificate.of == CURVE
+    if certificate.of != CURVE:
+        raise MalformedProofError(f"it is of {certificate.of!r}, neither a curve nor distances")
     radii = certificate.claims[:, 0]
     ordered = radii.size and radii[0] == 0 and (np.diff(radii) > 0).all() and radii[-1] == problem.radius
     if not ordered:
