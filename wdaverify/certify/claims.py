@@ -107,9 +107,9 @@ def _zero_one(certificate: Certificate, problem: WdroProblem, radii: list[float]
     high = np.minimum(_errors(certificate, problem, deadline), cost.label_cost)[used]
     weights = [Fraction(w) for w in problem.samples.w[used].tolist()]
     if not math.isfinite(cost.order):
-        mass = [sum((w for w, d in zip(weights, high.tolist(), strict=True) if d <= r), Fraction(0)) for r in radii]
         ends = [*radii[1:], math.nextafter(radii[-1], math.inf)]
-        most = [sum((w for w, d in zip(weights, low.tolist(), strict=True) if d < end), Fraction(0)) for end in ends]
+        mass = _within(weights, high, radii)
+        most = _within(weights, low, [math.nextafter(end, 0.0) for end in ends])
         return Proven(np.array([float_down(m) for m in mass]), np.array([float_up(m) for m in most]), late)
     power = cost.power
     far, w = np.array(low), problem.samples.w[used]
@@ -130,6 +130,18 @@ def _zero_one(certificate: Certificate, problem: WdroProblem, radii: list[float]
         return lam, sum(each, Fraction(0))
 
     return Proven(_bought(weights, high.tolist(), radii, power), _least(slope, rough, line, radii, power), late)
+
+
+def _within(weights: list[Fraction], far: Array, radii: list[float]) -> list[Fraction]:
+    """The mass that lies no farther than each of some rising radii."""
+    order = np.argsort(far, kind="stable").tolist()
+    out, k, mass = list[Fraction](), 0, Fraction(0)
+    for radius in radii:
+        while k < len(order) and far[order[k]] <= radius:
+            mass += weights[order[k]]
+            k += 1
+        out.append(mass)
+    return out
 
 
 def _bought(weights: list[Fraction], high: list[float], radii: list[float], power: int) -> Array:
@@ -161,6 +173,7 @@ def _witnessed(certificate: Certificate, problem: WdroProblem, deadline: float) 
     none = Atoms(atoms.sample[:0], atoms.weight[:0], atoms.point[:0], None)
     out[0.0] = value_of(none, problem, deadline, 0.0, clean)
     for k, radius in enumerate(certificate.witness_radius.tolist()):
+        in_time(deadline, "distributions")
         if not 0 <= radius <= problem.radius:
             raise MalformedProofError(f"a distribution at radius {radius}")
         some = np.flatnonzero(at == k)
