@@ -36,7 +36,7 @@ ROUNDS = [
         kind,
         command,
         id=f"{kind}-{command}-{25 * k}",
-        marks=[] if k == 0 and at % 4 == 0 else [pytest.mark.full],
+        marks=[] if k == 0 and at % 6 == 0 else [pytest.mark.full],
     )
     for at, (kind, command) in enumerate(KINDS)
     for k in range(20)
