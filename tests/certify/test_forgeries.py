@@ -104,6 +104,21 @@ def test_the_bracket_of_the_meta_data_is_a_claim_too(ask: Callable[..., WdroProb
         assert not checked(replace(curve, **side), asked, tmp_path).proved
 
 
+def test_what_a_time_limit_leaves_of_distances_and_curves_is_proven(
+    ask: Callable[..., WdroProblem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors that were looked at stay when the proofs are not reached, and a distance is 0 at least."""
+    asked = ask("zero-one", 0.25)
+    made = of_distance(asked, [bare(1.3)], 0.0, 0.25, 0.5)
+    verdict = recheck(made, asked, -math.inf)
+    assert verdict.unproven
+    assert not verdict.reasons
+    assert verdict.claims.tolist() == [[0.0, 0.0, math.inf]]
+    looks = iter((0.0, 2.0, 2.0, 2.0))  # one for the atom, others for proofs
+    monkeypatch.setattr("wdaverify.certify.upper.time.monotonic", lambda: next(looks))
+    assert recheck(made, asked, 1.0).claims.tolist() == [[0.0, 0.0, 0.25]]
+
+
 def test_forks_of_integers_beyond_doubles_are_none() -> None:
     """From 2^53 on there are whole numbers between neighbouring doubles, and ``low + 1`` rounds over one."""
     low = 2.0**53 + 2

@@ -100,8 +100,6 @@ def _claims(certificate: Certificate, problem: WdroProblem, deadline: float) -> 
     try:
         found = proven(certificate, problem, deadline)
         lower, upper, late = found.lower, found.upper, found.late
-    except TimeoutError as error:
-        late = str(error)
     except MalformedProofError as error:
         reasons.append(str(error))
     with np.errstate(invalid="ignore"):
