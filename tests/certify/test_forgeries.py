@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from builders import write_mlp
 
-from wdaverify import Certificate, WdroProblem, load_network, read_certificate, recheck, write_certificate
+from wdaverify import Certificate, WdroProblem, cli, load_network, read_certificate, recheck, write_certificate
 from wdaverify.certify.certificate import CURVE, DISTANCES
 from wdaverify.certify.checker import Verdict
 from wdaverify.certify.proof import BARE, WRITTEN, MalformedProofError, Proof, Tree, sides_of
@@ -102,6 +102,23 @@ def test_the_bracket_of_the_meta_data_is_a_claim_too(ask: Callable[..., WdroProb
     assert checked(replace(curve, lower=0.0, upper=1.0), asked, tmp_path).proved
     for side in ({"lower": 0.5}, {"upper": 0.5}):
         assert not checked(replace(curve, **side), asked, tmp_path).proved
+
+
+def test_a_certificate_that_claims_nothing_says_so(
+    ask: Callable[..., WdroProblem], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is proved, and the exit status is 0: the text does not leave it at that."""
+    asked = ask("zero-one", 0.25)
+    np.savez(tmp_path / "x.npz", x=asked.samples.x, y=asked.samples.y)
+    made = bare_certificate(asked, (bare(1.3),), ())
+    one = {"atom_sample": np.zeros(1, np.int64), "atom_weight": np.ones(1), "atom_point": asked.samples.x}
+    made = replace(made, **one)
+    for changed, words in (({}, "below or above"), ({"upper": 1.0}, "below")):
+        write_certificate(tmp_path / "a.cert", replace(made, **changed))
+        files = [str(tmp_path / name) for name in ("step.onnx", "x.npz", "a.cert")]
+        assert cli._run(["recheck", *files, "--support", "-1", "1"]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert f"verdict proved; nothing is claimed from {words} theorem" in text
 
 
 def test_what_a_time_limit_leaves_of_distances_and_curves_is_proven(
