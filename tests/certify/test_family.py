@@ -53,7 +53,7 @@ def test_the_table_has_every_kind() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("kind", "command"), one_in(3, KINDS, COMMANDS))
+@pytest.mark.parametrize(("kind", "command"), one_in(5, KINDS, COMMANDS))
 def test_each_cell_of_the_table(kind: str, command: str, seed: int, tmp_path: Path) -> None:
     """Proved after a trip through a file, the truth within; what has none says why, and what to do."""
     said = table()[kind][COMMANDS.index(command)]
@@ -138,10 +138,13 @@ FROM_FILES = [
 ]
 
 
-def test_a_fresh_process_proves_every_kind_without_solver_or_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", [FROM_FILES[-1:], pytest.param(FROM_FILES[:-1], marks=pytest.mark.full)])
+def test_a_fresh_process_proves_every_kind_without_solver_or_torch(
+    kinds: list[tuple[str, int]], tmp_path: Path
+) -> None:
     """From the user's own files; the text of the theorem states what the JSON holds, which reads back to the question."""
     lines = []
-    for k, (kind, seed) in enumerate(FROM_FILES):
+    for k, (kind, seed) in enumerate(kinds):
         files, stated = asked_by_files(kind, seed, tmp_path)
         proof = str(tmp_path / f"{k}.cert")
         line = [
@@ -173,11 +176,11 @@ def test_a_fresh_process_proves_every_kind_without_solver_or_torch(tmp_path: Pat
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for k, (kind, seed) in enumerate(FROM_FILES):
+    for k, (kind, seed) in enumerate(kinds):
         told = json.loads((tmp_path / f"{k}.json").read_text())
         Draft202012Validator(schema("verdict")).validate(told)
         reads_back(told, problem(kind, seed, tmp_path))
-    for k, of in ((len(FROM_FILES), "curve"), (len(FROM_FILES) + 1, "distances")):
+    for k, of in ((len(kinds), "curve"), (len(kinds) + 1, "distances")):
         told = json.loads((tmp_path / f"{k}.json").read_text())
         Draft202012Validator(schema("verdict")).validate(told)
         assert (told["of"], bool(told["claims"])) == (of, True)
@@ -211,11 +214,16 @@ def reads_back(told: dict[str, Any], asked: WdroProblem) -> None:
 @pytest.mark.parametrize(
     ("kind", "seed", "dropped", "words"),
     [
-        ("feature weights", 1, "--cost-weights", "it is about feature weights of sha256"),
         ("linear loss", 0, "--functionals", "it is about functionals of sha256"),
         ("labels at a price", 0, "--label-cost", "ask for it with --label-cost"),
-        ("linear rows", 0, "--support-file", "it is about linear rows of the support of sha256"),
-        ("integers", 0, "--support-file", "it is about integer features of the support of sha256"),
+        *(
+            pytest.param(kind, seed, option, f"it is about {what} of sha256", marks=pytest.mark.full)
+            for kind, seed, option, what in (
+                ("feature weights", 1, "--cost-weights", "feature weights"),
+                ("linear rows", 0, "--support-file", "linear rows of the support"),
+                ("integers", 0, "--support-file", "integer features of the support"),
+            )
+        ),
     ],
 )
 def test_what_is_not_given_is_asked_for(

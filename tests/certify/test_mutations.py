@@ -36,7 +36,7 @@ ROUNDS = [
         kind,
         command,
         id=f"{kind}-{command}-{25 * k}",
-        marks=[] if k == 0 and at % 4 == 0 else [pytest.mark.full],
+        marks=[] if k == 0 and at % 6 == 0 else [pytest.mark.full],
     )
     for at, (kind, command) in enumerate(KINDS)
     for k in range(20)
@@ -201,6 +201,20 @@ def covered(rng: np.random.Generator, proof: Proof) -> Proof | None:
     return replace(proof, trees=tuple(trees))
 
 
+def doubled(rng: np.random.Generator, cert: Certificate) -> Certificate:
+    """A proof more of what another one is about: without a shell, with one of its trees, or made for another multiplier."""
+    if not cert.proofs:
+        return cert
+    proof = cert.proofs[int(rng.integers(len(cert.proofs)))]
+    more = [
+        replace(proof, trees=()),
+        replace(proof, trees=proof.trees[-1:]),
+        replace(proof, multiplier=float(rng.choice([0.0, 5e-324, proof.multiplier + 1, 1e308]))),
+    ][int(rng.integers(3))]
+    at = int(rng.integers(len(cert.proofs) + 1))
+    return replace(cert, proofs=(*cert.proofs[:at], more, *cert.proofs[at:]))
+
+
 def tightened(rng: np.random.Generator, tree: Tree) -> Tree:
     """Levels, weights and betas of other sizes."""
     if not tree.tights:
@@ -248,6 +262,7 @@ MUTATIONS: list[Callable[[np.random.Generator, Certificate], Certificate]] = [
         cert, **{name: odd(rng, getattr(cert, name)) for name in [str(rng.choice(["claims", "lines"]))]}
     ),
     lambda rng, cert: replace(cert, slopes=far(rng, cert.slopes)),
+    doubled,
     claimed,
     stated,
     atoms,

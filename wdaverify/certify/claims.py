@@ -45,11 +45,11 @@ def proven(certificate: Certificate, problem: WdroProblem, deadline: float) -> P
 
     Raises:
         MalformedProofError: its claims, atoms or proofs are none.
-        TimeoutError: the deadline left no bound.
     """
     if certificate.of == DISTANCES:
         return _distances(certificate, problem, deadline)
-    assert certificate.of == CURVE
+    if certificate.of != CURVE:
+        raise MalformedProofError(f"it is of {certificate.of!r}, neither a curve nor distances")
     radii = certificate.claims[:, 0]
     ordered = radii.size and radii[0] == 0 and (np.diff(radii) > 0).all() and radii[-1] == problem.radius
     if not ordered:
@@ -58,22 +58,30 @@ def proven(certificate: Certificate, problem: WdroProblem, deadline: float) -> P
         return _zero_one(certificate, problem, radii.tolist(), deadline)
     if not math.isfinite(problem.cost.order):
         raise MalformedProofError("a curve at order inf, of another loss than zero-one")
-    lower = _chords(_witnessed(certificate, problem, deadline), radii.tolist(), problem.cost.power)
+    lower, late = np.full(radii.size, -math.inf), ""
+    try:
+        lower = _chords(_witnessed(certificate, problem, deadline), radii.tolist(), problem.cost.power)
+    except TimeoutError as error:
+        late = str(error)
     slopes = np.unique(certificate.lines)
     if slopes.size > _LINES or not (np.isfinite(slopes).all() and (slopes >= 0).all()):
         raise MalformedProofError("the lines of the curve have slopes that are none, or are too many")
-    height, late = heights(certificate, problem, slopes, deadline)
+    try:
+        height, later = heights(certificate, problem, slopes, deadline)
+    except TimeoutError as error:
+        return Proven(lower, np.full(radii.size, math.inf), late or str(error))
     lines = [(Fraction(a), Fraction(d)) for a, d in zip(slopes.tolist(), height.tolist(), strict=True) if d < math.inf]
     slope, rough = (np.array([float(line[k]) for line in lines]) for k in (0, 1))
-    return Proven(lower, _least(slope, rough, lambda k: lines[k], radii.tolist(), problem.cost.power), late)
+    return Proven(lower, _least(slope, rough, lambda k: lines[k], radii.tolist(), problem.cost.power), late or later)
 
 
 def _distances(certificate: Certificate, problem: WdroProblem, deadline: float) -> Proven:
     count = len(problem.samples)
     if certificate.claims.shape[0] != count or (certificate.claims[:, 0] != np.arange(count)).any():
         raise MalformedProofError("the claims are not one of each sample's distance")
-    low, late = _low(certificate, problem, deadline)
-    return Proven(low, _errors(certificate, problem, deadline), late)
+    high, late = _errors(certificate, problem, deadline)
+    low, later = _low(certificate, problem, deadline)
+    return Proven(low, high, late or later)
 
 
 def _low(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[Array, str]:
@@ -83,32 +91,37 @@ def _low(certificate: Certificate, problem: WdroProblem, deadline: float) -> tup
     return low, late if done < count else ""
 
 
-def _errors(certificate: Certificate, problem: WdroProblem, deadline: float) -> Array:
-    """The distances of the nearest errors that atoms are, ``[N]``, rounded up; inf where none is.
+def _errors(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[Array, str]:
+    """The distances of the nearest errors that atoms are, ``[N]``, rounded up; inf where none is. And what the deadline ended.
 
     Raises:
         MalformedProofError: an atom is no error of its sample.
     """
     out, samples = np.full(len(problem.samples), math.inf), problem.samples
-    for sample, _, point, label in certificate.atoms.each(problem, deadline):
-        if label != samples.y[sample] or not loss_between(problem, point, label)[0]:
-            raise MalformedProofError(f"an atom of sample {sample} is no error of it")
-        out[sample] = min(out[sample], float_up(distance(problem, point, samples.x[sample])))
-    return out
+    try:
+        for sample, _, point, label in certificate.atoms.each(problem, deadline):
+            if label != samples.y[sample] or not loss_between(problem, point, label)[0]:
+                raise MalformedProofError(f"an atom of sample {sample} is no error of it")
+            out[sample] = min(out[sample], float_up(distance(problem, point, samples.x[sample])))
+    except TimeoutError as error:
+        return out, str(error)
+    return out, ""
 
 
 def _zero_one(certificate: Certificate, problem: WdroProblem, radii: list[float], deadline: float) -> Proven:
     """The curve of distances, by the knapsack and its dual; at order inf its steps."""
     cost = problem.cost
-    low, late = _low(certificate, problem, deadline)
+    errors, late = _errors(certificate, problem, deadline)
+    low, later = _low(certificate, problem, deadline)
+    late = late or later
     used = np.flatnonzero(problem.samples.w > 0)
     low = np.minimum(low, cost.label_cost)[used]
-    high = np.minimum(_errors(certificate, problem, deadline), cost.label_cost)[used]
+    high = np.minimum(errors, cost.label_cost)[used]
     weights = [Fraction(w) for w in problem.samples.w[used].tolist()]
     if not math.isfinite(cost.order):
-        mass = [sum((w for w, d in zip(weights, high.tolist(), strict=True) if d <= r), Fraction(0)) for r in radii]
         ends = [*radii[1:], math.nextafter(radii[-1], math.inf)]
-        most = [sum((w for w, d in zip(weights, low.tolist(), strict=True) if d < end), Fraction(0)) for end in ends]
+        mass = _within(weights, high, radii)
+        most = _within(weights, low, [math.nextafter(end, 0.0) for end in ends])
         return Proven(np.array([float_down(m) for m in mass]), np.array([float_up(m) for m in most]), late)
     power = cost.power
     far, w = np.array(low), problem.samples.w[used]
@@ -129,6 +142,18 @@ def _zero_one(certificate: Certificate, problem: WdroProblem, radii: list[float]
         return lam, sum(each, Fraction(0))
 
     return Proven(_bought(weights, high.tolist(), radii, power), _least(slope, rough, line, radii, power), late)
+
+
+def _within(weights: list[Fraction], far: Array, radii: list[float]) -> list[Fraction]:
+    """The mass that lies no farther than each of some rising radii."""
+    order = np.argsort(far, kind="stable").tolist()
+    out, k, mass = list[Fraction](), 0, Fraction(0)
+    for radius in radii:
+        while k < len(order) and far[order[k]] <= radius:
+            mass += weights[order[k]]
+            k += 1
+        out.append(mass)
+    return out
 
 
 def _bought(weights: list[Fraction], high: list[float], radii: list[float], power: int) -> Array:
@@ -160,6 +185,7 @@ def _witnessed(certificate: Certificate, problem: WdroProblem, deadline: float) 
     none = Atoms(atoms.sample[:0], atoms.weight[:0], atoms.point[:0], None)
     out[0.0] = value_of(none, problem, deadline, 0.0, clean)
     for k, radius in enumerate(certificate.witness_radius.tolist()):
+        in_time(deadline, "distributions")
         if not 0 <= radius <= problem.radius:
             raise MalformedProofError(f"a distribution at radius {radius}")
         some = np.flatnonzero(at == k)

@@ -30,6 +30,8 @@ OWN = -1
 """Stands for a sample's own label."""
 _PIECE = 2**14
 """Nodes that are taken up at a time."""
+_WHOLE = 2.0**52
+"""Doubles beyond skip whole numbers, or are about to."""
 Phases = NDArray[np.int8]
 """Per neuron 0 (open), 1 (active, z >= 0) or -1 (dead, z <= 0)."""
 
@@ -178,7 +180,7 @@ def sides_of(fork: Array) -> tuple[Cut, Cut]:
         MalformedProofError: they may: values lie between them, or an integer does.
     """
     at, low, high = fork.tolist()
-    whole = at >= 0 and low == np.floor(low) and high == low + 1.0
+    whole = at >= 0 and abs(low) < _WHOLE and low == np.floor(low) and high == low + 1.0
     if not (np.isfinite(fork).all() and at == np.floor(at) and (high <= low or whole)):
         raise MalformedProofError(f"{at}, {low}, {high} is no cut")
     return (int(at), True, low), (int(at), False, high)

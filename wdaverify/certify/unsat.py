@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from wdaverify.archive import ArrayArchive, TooLargeError, pack
 from wdaverify.certify.certificate import MAX_BYTES, MAX_META, MEMORY
-from wdaverify.certify.checker import Verdict
+from wdaverify.certify.checker import POOLS, Verdict
 from wdaverify.certify.confined import Confined, Confining
 from wdaverify.certify.halvings import Asked, Halvings
 from wdaverify.certify.proof import MalformedProofError
@@ -246,7 +246,7 @@ def recheck_unsat(
     """Prove or reject that no input satisfies a specification, both read anew from their files.
 
     The verdict's upper bound is that of v, what the leaves show where nothing is wrong, else inf. The deadline (``time.monotonic``)
-    ends the replay, which proves nothing then.
+    ends the replay, which proves nothing then. Meanwhile numpy's BLAS has one thread.
 
     Raises:
         SpecificationError: the specification is about another network.
@@ -256,6 +256,12 @@ def recheck_unsat(
     instance("specification", specification, Specification, "load_specification(path) reads one", CertificateError)
     deadline = real("deadline", deadline, "a time, as time.monotonic() gives it", lambda _: True)
     check_fits(network, specification)
+    with POOLS.limit(limits=1, user_api="blas"):
+        return _replayed(certificate, network, specification, deadline)
+
+
+def _replayed(certificate: Unsat, network: ReluNetwork, specification: Specification, deadline: float) -> Verdict:
+    """The verdict on a certificate."""
     upper, unproven = math.inf, list[str]()
     reasons = _mismatches(certificate, network, specification)
     if isinstance(certificate, SplitCertificate):

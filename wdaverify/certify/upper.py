@@ -55,7 +55,7 @@ def margin_bounds(
     question = Question.of(problem)
     ends = np.array([_covered(question, proof) for proof in proofs])
     for proof, end in zip(proofs, ends.tolist(), strict=True):
-        if not end >= question.reach[proof.sample] and far is None:
+        if not (proof.trees and end >= question.reach[proof.sample]) and far is None:
             raise MalformedProofError(
                 f"the shells of sample {proof.sample}, rival {proof.rival} end within the support"
             )
@@ -82,7 +82,8 @@ def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: flo
     """
     question = Question.of(problem)
     ends = np.array([_covered(question, proof) for proof in proofs])
-    out = np.array([math.inf if end >= question.reach[p.sample] else end for p, end in zip(proofs, ends, strict=True)])
+    whole = [bool(p.trees) and end >= question.reach[p.sample] for p, end in zip(proofs, ends.tolist(), strict=True)]
+    out = np.where(whole, math.inf, ends)
     done, near = 0, 0.0
     for leaves, next_leaf in batches(question, proofs, every(proofs, question.layout), None, deadline):
         np.minimum.at(out, leaves.proof, leaves.nearest())
@@ -93,7 +94,10 @@ def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: flo
 
 
 def _covered(question: Question, proof: Proof) -> float:
-    """How far the shells reach from 0, end to end; also that the proof speaks of a piece of a sample."""
+    """How far the shells reach from 0, end to end; also that the proof speaks of a piece of a sample.
+
+    Without a shell that is 0, and yet the sample itself is not covered: who asks whether all is covered asks for shells too.
+    """
     question.piece(proof)
     if not (math.isfinite(proof.multiplier) and proof.multiplier >= 0):
         raise MalformedProofError(f"{proof.multiplier} is no multiplier")

@@ -85,9 +85,6 @@ def recheck(
     --certificate), and options about samples are refused. Exit status: 0 proved, 1 rejected, 2 unreadable, about another
     question, or larger than --memory-limit admits, 3 --time-limit ended the replay before, and the bracket is what was proven.
     """
-    import numpy as np  # noqa: F401 (what is to be limited has to be there)
-    from threadpoolctl import threadpool_limits
-
     from wdaverify.report.as_json import write
 
     if output is not None:
@@ -96,8 +93,7 @@ def recheck(
     paths, memory = (network_path, data_path, certificate_path), bytes_of(memory_limit)
     replay = _unsat if data_path.lower().endswith((".vnnlib", ".vnnlib.gz")) else _bracket
     begun = time.perf_counter()
-    with threadpool_limits(1, user_api="blas"):  # small products: a convolution took 15 times as long on two threads
-        verdict, document, summary = replay(paths, asked, memory, time_limit, quiet, begun)
+    verdict, document, summary = replay(paths, asked, memory, time_limit, quiet, begun)
     said = "proved" if verdict.proved else f"rejected: {'; '.join(verdict.reasons)}"
     if verdict.unproven and not verdict.reasons:
         said = f"not decided: {'; '.join(verdict.unproven)}"

@@ -35,7 +35,7 @@ def verdict_summary(
     digits = places(verdict.lower, verdict.upper)
     proofs = certificate.proofs
     leaves = sum(int((tree.nodes >= 0).sum()) + 1 for proof in proofs for tree in proof.trees)
-    answer = "proved" if verdict.proved else "REJECTED: what follows is all that was proven"
+    answer = f"proved{_unclaimed(certificate)}" if verdict.proved else "REJECTED: what follows is all that was proven"
     if verdict.unproven and not verdict.reasons:
         answer = "not decided: the time limit was reached; what follows is all that was proven"
     table = [
@@ -51,6 +51,16 @@ def verdict_summary(
         ("time", f"{seconds:.2f} s"),
     ]
     return rows(table)
+
+
+def _unclaimed(certificate: Certificate) -> str:
+    """Of which sides there was nothing to prove."""
+    if certificate.of == VALUE:
+        none = [certificate.lower == -math.inf, certificate.upper == math.inf]
+    else:
+        none = [bool((certificate.claims[:, k] == end).all()) for k, end in ((1, -math.inf), (2, math.inf))]
+    sides = [side for side, there in zip(("below", "above"), none, strict=True) if there]
+    return f"; nothing is claimed from {' or '.join(sides)}" if sides else ""
 
 
 def _proven(certificate: Certificate, verdict: Verdict, digits: int) -> list[tuple[str, str]]:

@@ -143,7 +143,7 @@ def proven_distances(
         of=DISTANCES,
         atom_sample=np.array([k for k, _ in atoms], np.int64),
         atom_weight=np.ones(len(atoms)),
-        atom_point=np.array([point for _, point in atoms], np.float64).reshape(len(atoms), -1),
+        atom_point=np.array([point for _, point in atoms], np.float64).reshape(len(atoms), problem.support.lower.size),
         atom_label=None,
         claims=np.array([(k, bracket.lower, bracket.upper) for k, bracket in enumerate(brackets)], np.float64),
     )
