@@ -157,7 +157,7 @@ def test_slopes_up_to_a_break_are_those_within(function: PiecewiseLinear) -> Non
 
 FAULTS = {
     "a consumer is forgotten": lambda m: m.setattr(
-        module, "_add", lambda waiting, node, centre, radius: waiting.setdefault(node, (centre, radius))
+        module, "add", lambda waiting, node, centre, radius: waiting.setdefault(node, (centre, radius))
     ),
     "a slope has one sign": lambda m: m.setattr(
         "wdaverify.graph.functions.PiecewiseLinear.slope_range",
