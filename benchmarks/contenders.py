@@ -15,7 +15,7 @@ from record import Record
 from whole import one_milp
 from workloads import Workload
 
-from wdaverify import DistancesResult, Status, WdroProblem
+from wdaverify import DistancesResult, WdroProblem
 
 OWN = "wdaverify"
 BASELINES = ("limit", "naive Gurobi", "naive HiGHS", "plain Gurobi", "plain HiGHS", "one MILP")
@@ -126,7 +126,7 @@ class _Bracket:
 
 
 def _limit(workload: Workload, problem: WdroProblem, result: ours.Result, plan: Plan) -> Outcome:
-    exact = result.exact if isinstance(result, DistancesResult) else result.status is Status.EXACT
+    exact = result.closed if isinstance(result, DistancesResult) else result.status.closed
     if not exact:
         return Outcome("absent", note="the run did not close, so that no optimum is known to certify")
     return limit(workload, problem, result, jobs=plan.jobs, cap=plan.own_limit)

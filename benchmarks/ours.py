@@ -46,7 +46,7 @@ def _of_value(result: VerificationResult) -> Outcome:
         "naive_solves": cost.naive_solves,
         "vouched": result.vouched_upper.value,
     }
-    state = _state(result.status.value == "exact", result.reason)
+    state = _state(result.status.closed, result.reason)
     note = f"{cost.solves} solves, {cost.nodes} nodes"
     count = len(result.problem.samples)
     return Outcome(state, cost.seconds, count, result.lower, result.upper, note=note, facts=facts)
@@ -57,5 +57,5 @@ def _of_distances(result: DistancesResult) -> Outcome:
     closed = int(((high - low <= result.gap_asked) | (low == math.inf)).sum())
     note = f"{result.solves} solves, {closed} of {low.size} distances closed"
     facts = {"solves": result.solves, "closed": closed, "distances": high.tolist()}
-    state = _state(result.exact, result.reason)
+    state = _state(result.closed, result.reason)
     return Outcome(state, result.seconds, low.size, float(low.mean()), float(high.mean()), note=note, facts=facts)

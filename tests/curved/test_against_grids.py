@@ -224,20 +224,28 @@ def test_distances_hold_what_grids_prove(seed: int) -> None:
         assert bracket_.upper - bracket_.lower <= GAP or math.isinf(bracket_.lower)
 
 
+_STEEP = 13
+
+
 @pytest.mark.parametrize("seed", [pytest.param(k, marks=[] if k == 2 else pytest.mark.full) for k in range(28)])
 def test_cutting_neurons_holds_what_grids_prove(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search over intervals of neurons, which regions of many inputs have, on few of them; a wider gap."""
+    """The search over intervals of neurons, which regions of many inputs have, on few of them; a wider gap.
+
+    All close but one: two layers of squares, whose slopes grow as they please, are 2.2 wide after 8 seconds of processor time (96,000
+    leaves) and 0.7 after 26. What they prove holds all the same.
+    """
     monkeypatch.setattr("wdaverify.engines.cells.curved.few_inputs", lambda _: False)
     given = tiny(seed, inputs=1)
     low, high = bracket(given)
     result = verify(given.problem, gap=0.01, time_limit=30, device="cpu")
     assert result.lower <= high + 1e-9
     assert result.upper >= low - 1e-9
-    if given.problem.network.curved != ("Square",):  # whose steepness takes more cuts than this has time for
+    if seed != _STEEP:
         assert result.upper - result.lower <= 0.01, (result.lower, result.upper, result.reason)
 
 
 def test_relus_beside_curved_functions_are_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By boxes, and by cuts of neurons, to 0.01: those reach 0.009 in 3 seconds of processor time and are still there after 15."""
     rng = np.random.default_rng(5)
     first, second = chain([(rng.normal(size=(4, 1)) * 2, rng.normal(size=4)), (np.eye(4), np.zeros(4))], silu()), relu()
     graph = chain(
@@ -269,8 +277,8 @@ def test_relus_beside_curved_functions_are_cut_too(monkeypatch: pytest.MonkeyPat
         top += 0.5 * float(np.delete(z - z[:, [label]], label, axis=1).max())
     for few in (True, False):
         monkeypatch.setattr("wdaverify.engines.cells.curved.few_inputs", lambda _, few=few: few)
-        result = verify(problem, gap=1e-4 if few else 0.02, time_limit=60, device="cpu")
-        assert result.upper - result.lower <= (1e-4 if few else 0.02)
+        result = verify(problem, gap=1e-4 if few else 0.01, time_limit=60, device="cpu")
+        assert result.upper - result.lower <= (1e-4 if few else 0.01)
         assert result.lower - 1e-3 <= top <= result.upper + 1e-9
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +21,20 @@ from wdaverify.lipschitz.exact import lipschitz
 from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.network.onnx_reader import load_network
 from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
+from wdaverify.report.as_json import verification_json
+from wdaverify.report.batch import RowResult, batch_json, batch_summary
+from wdaverify.report.compare import compare_json, compare_summary
+from wdaverify.report.curve import curve_json, curve_summary
+from wdaverify.report.distances import distances_json, distances_summary
+from wdaverify.report.page.document import as_document
+from wdaverify.report.page.output import text_of
+from wdaverify.report.page.view import build
 from wdaverify.report.summary import network_summary, verification_summary
 from wdaverify.samples import load_samples
 from wdaverify.wdro.curve import curve
+from wdaverify.wdro.distances import distances
 from wdaverify.wdro.programs import programs
+from wdaverify.wdro.result import Status
 from wdaverify.wdro.verify import verify
 from wdaverify.witness.decide import error_bounds
 
@@ -71,6 +84,43 @@ def test_reports_never_say_exact(problem: WdroProblem) -> None:
     assert "16 neurons" in text
     assert any("never exact" in notice for notice in result.notices)
     assert "neurons         16" in network_summary(problem.network)
+
+
+def test_no_document_says_exact(problem: WdroProblem) -> None:
+    """Status, text, repr and page of every kind of answer: closed, and exact nowhere but in a denial and what words mean."""
+    errors, gap = replace(problem, loss=Loss.ZERO_ONE), 1e-3
+    found = verify(problem, gap=gap, device="cpu")
+    along, apart = curve(errors, gap=gap, device="cpu"), distances(errors, gap=gap, device="cpu")
+    ladders = compare(problem, [0.02], Settings(rungs=("norms", "exact"), gap=gap, device="cpu"))
+    for result in (along, apart, ladders):
+        assert not result.exact
+        assert Status.TO_THE_GAP.words in repr(result)
+    assert repr(found).startswith("<to the gap [")
+    documents = [verification_json(found), curve_json(along), distances_json(apart), compare_json(ladders)]
+    rows = [RowResult("one", found)]
+    texts = [verification_summary(found), curve_summary(along), distances_summary(apart), compare_summary(ladders)]
+    texts.append(batch_summary(rows))
+    for document in (*documents, batch_json(rows)):
+        assert '"to-the-gap"' in json.dumps(document)
+        texts.append(" ".join(str(value) for value in _values(document)))
+        page = text_of(build([as_document(document)]), "html")
+        texts.append(re.sub(r"<(style|script).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL))
+        assert "to the gap" in texts[-1].split("What the words mean")[0]
+    for text in texts:
+        left = re.sub(
+            r"(never|not|in its bracket is) exact|exact when the bracket|An answer is exact", "", " ".join(text.split())
+        )
+        assert "exact" not in left.lower(), left
+    assert "1 of 1 rows are closed or decided" in batch_summary(rows)
+
+
+def _values(document: object) -> Iterator[object]:
+    """Every value of a document, names of fields left out."""
+    if isinstance(document, dict | list):
+        for value in document.values() if isinstance(document, dict) else document:
+            yield from _values(value)
+    else:
+        yield document
 
 
 def test_the_ladder_has_its_bounds_beside_the_bracket(problem: WdroProblem) -> None:

@@ -282,3 +282,11 @@ def test_a_failing_export_prints_nothing(capfd: pytest.CaptureFixture[str]) -> N
     with pytest.raises(NetworkError, match="cannot be exported to ONNX: UnsupportedOperatorError"):
         from_torch(_Svd().eval(), torch.rand(3, 4))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_softplus_that_jumps_is_refused() -> None:
+    """ONNX has no threshold, and a row that shows it may be far from the example."""
+    given = torch.zeros((1, 4))
+    with pytest.raises(NetworkError, match=r"Softplus \(1\) with threshold 1, above which it jumps"):
+        from_torch(nn.Sequential(nn.Linear(4, 3), nn.Softplus(threshold=1)).eval(), given)
+    assert from_torch(nn.Sequential(nn.Linear(4, 3), nn.Softplus(beta=2)).eval(), given).curved == ("Softplus",)

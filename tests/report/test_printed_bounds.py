@@ -286,8 +286,8 @@ def test_the_text_of_compare(seed: int) -> None:
     assert [float(v) for v in found(r"^radius NUMBER:", text)] == [asked["problem"].radius]
 
 
-LOWER = ("Lower", "Lower bound", "Distance, lower", "Exact, lower", "Strongest attack", "Worth of a unit of budget")
-UPPER = ("Upper", "Distance, upper", "Exact, upper", "Tightest certificate", "Gap", "Largest")
+LOWER = ("Lower", "Lower bound", "Distance, lower", "Bracket, lower", "Strongest attack", "Worth of a unit of budget")
+UPPER = ("Upper", "Distance, upper", "Bracket, upper", "Tightest certificate", "Gap", "Largest")
 
 
 def pages(seed: int) -> Report:

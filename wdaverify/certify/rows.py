@@ -52,7 +52,7 @@ class Rows:
         """
         network.refuse_curved(
             "check",
-            "the worst-case probability of a violation is answered: verify --loss specification --specification FILE",
+            "the worst-case probability of a violation is answered: verify --loss specification --spec FILE",
         )
         disjuncts = specification.disjuncts
         places: dict[_Functional, int] = {}

@@ -66,4 +66,4 @@ def curve(*, csv_path: str | None, certificate: str | None, run_folder: str | No
         lambda: curve_summary(result),
         page,
     )
-    return exit_status(result.exact, result.reason)
+    return exit_status(result.closed, result.reason)

@@ -85,4 +85,4 @@ def distance(
         lambda: distances_summary(result),
         page,
     )
-    return exit_status(result.exact, result.reason)
+    return exit_status(result.closed, result.reason)

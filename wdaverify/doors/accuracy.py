@@ -63,8 +63,13 @@ class RobustAccuracy(Shown):
 
     @property
     def exact(self) -> bool:
-        """Whether the two meet, to the gap asked for."""
+        """Whether the two meet, to the gap asked for, of a network that has exact values: never where it has curved functions."""
         return self.result.status is Status.EXACT
+
+    @property
+    def closed(self) -> bool:
+        """Whether the two meet, to the gap asked for."""
+        return self.result.status.closed
 
     def __repr__(self) -> str:
         bracket = f"robust accuracy in [{down(self.certified)}, {up(self.attacked)}]"

@@ -25,8 +25,10 @@ _OPSET = 18
 _ROWS = 100
 """At most so many rows are compared; so many are drawn where none are given."""
 
+_ACTIVATIONS = {"relu": "Relu", "identity": "", "tanh": "Tanh", "logistic": "Sigmoid"}
+"""Of a perceptron, with their operators; tanh and logistic are curved, and answered to a gap."""
 _ACCEPTED = (
-    "MLPClassifier and MLPRegressor (relu, identity), LogisticRegression, LinearSVC, RidgeClassifier, SGDClassifier, Perceptron, "
+    "MLPClassifier and MLPRegressor, LogisticRegression, LinearSVC, RidgeClassifier, SGDClassifier, Perceptron, "
     "LinearRegression and Ridge are accepted, alone or in a Pipeline behind StandardScaler, MinMaxScaler, MaxAbsScaler and RobustScaler"
 )
 
@@ -177,9 +179,9 @@ def _kind(last: Any) -> _Kind:
 
 
 def _perceptron(writer: _Writer, last: Any) -> None:
-    if last.activation not in ("relu", "identity"):
+    if last.activation not in _ACTIVATIONS:
         raise NetworkError(
-            f"{type(last).__name__} with activation {last.activation!r}: relu and identity are piecewise linear; train it with "
+            f"{type(last).__name__} with activation {last.activation!r}: {', '.join(_ACTIVATIONS)} are accepted; train it with "
             "activation='relu'"
         )
     if last.out_activation_ not in ("identity", "softmax", "logistic"):
@@ -190,8 +192,9 @@ def _perceptron(writer: _Writer, last: Any) -> None:
     if last.out_activation_ == "logistic" and last.n_outputs_ > 1:
         raise NetworkError(f"{type(last).__name__} fitted to several labels a sample; one label a sample is accepted")
     for k, (matrix, bias) in enumerate(zip(last.coefs_, last.intercepts_, strict=True)):
-        if k and last.activation == "relu":
-            writer.add("Relu")
+        operator = _ACTIVATIONS[last.activation]
+        if k and operator:
+            writer.add(operator)
         writer.affine(matrix, bias)
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 _OPSET = 18
+_THRESHOLD = 15.0
+"""From here on a Softplus differs from what is left of it above its threshold by less than float32 shows: log(1 + exp(-15)) = 3e-7."""
 _BY_VALUES = ("data-dependent", "datadependent", "control flow")
 """What ``torch.export`` says of a path that depends on values."""
 _TALKATIVE = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript", "onnx_ir")
@@ -63,6 +65,7 @@ def from_torch(module: Module, example: Any, *, name: str | None = None, logits:
     logits = flag("logits", logits, NetworkError)
     name = name_of(name, getattr(module, "original_name", type(module).__name__))
     refuse_unready(module, name)
+    _refuse_jumps(module, name)
     rows = _rows(module, example)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         outputs = outputs_at(module, rows, name)
@@ -93,6 +96,18 @@ def refuse_unready(module: Module, name: str) -> None:
             f"{name} is in training mode ({training[0]}{more}), where dropout and batch normalisation compute something else; "
             "call module.eval() first"
         )
+
+
+def _refuse_jumps(module: Module, name: str) -> None:
+    """Refuse a Softplus that is cut off where that shows: ONNX has no threshold, and the exporter leaves it out."""
+    import torch
+
+    for label, part in module.named_modules():
+        if isinstance(part, torch.nn.Softplus) and part.threshold < _THRESHOLD:
+            raise NetworkError(
+                f"{name} has a Softplus ({label or 'itself'}) with threshold {part.threshold:g}, above which it jumps to z, and ONNX has "
+                f"no such jump; thresholds of at least {_THRESHOLD:g} are read (torch's own is 20)"
+            )
 
 
 def _rows(module: Module, example: Any) -> Tensor:

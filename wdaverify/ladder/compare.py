@@ -478,7 +478,7 @@ class _Climb:
         )
         self._result = result
         middle = Rung(
-            "exact",
+            "bracket" if self._problem.network.curved else NAMES["exact"],
             Side.MIDDLE,
             Kind.BRACKET,
             0.5 * (result.lower + result.upper) if math.isfinite(result.gap) else None,

@@ -90,7 +90,7 @@ class Ladder:
     @property
     def closed(self) -> bool:
         """Whether the exact run closed its bracket."""
-        return self.result is not None and self.result.status is Status.EXACT
+        return self.result is not None and self.result.status.closed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,7 +107,8 @@ class Comparison(Shown):
 
     def __repr__(self) -> str:
         radii = ", ".join(stated(ladder.problem.radius) for ladder in self.ladders)
-        state = "no exact run" if not self.runs else "exact" if self.exact else "open"
+        closed = Status.of(self.problem.network, closed=True).words
+        state = "no exact run" if not self.runs else closed if self.answered else "open"
         return line(f"comparison at {radii}", state, asked_text(self.problem))
 
     @property
@@ -116,6 +117,11 @@ class Comparison(Shown):
         return [ladder.result for ladder in self.ladders if any(rung.side is Side.MIDDLE for rung in ladder.rungs)]
 
     @property
-    def exact(self) -> bool:
+    def answered(self) -> bool:
         """Whether every exact run that was asked for has an answer: a closed bracket, +inf, or a threshold that is decided."""
         return all(result is not None and result.answered for result in self.runs)
+
+    @property
+    def exact(self) -> bool:
+        """Whether all are answered, of a network that has exact values: never where it has curved functions."""
+        return self.answered and not self.problem.network.curved

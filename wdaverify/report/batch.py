@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wdaverify.digits import down, places, up, width
 from wdaverify.report.as_json import Json, verification_json
 from wdaverify.report.threshold import VERDICTS
-from wdaverify.wdro.result import Reason, VerificationResult
+from wdaverify.wdro.result import Reason, Status, VerificationResult
 
 BATCH_SCHEMA = "wdaverify/batch/1"
 
@@ -59,13 +59,18 @@ def batch_summary(rows: Sequence[RowResult]) -> str:
         for line in table
     ]
     done = sum(row.done for row in rows)
-    return "\n".join([*lines, "", f"{done} of {len(rows)} rows are exact or decided"])
+    closed = (
+        "closed" if any(row.result is not None and row.result.status is Status.TO_THE_GAP for row in rows) else "exact"
+    )
+    return "\n".join([*lines, "", f"{done} of {len(rows)} rows are {closed} or decided"])
 
 
 def _answer(result: VerificationResult) -> str:
     if result.decision is not None:
         return f"{VERDICTS[result.decision]} ({result.reason.value})"
-    return "exact" if result.reason is Reason.GAP_CLOSED else f"{result.status.value} ({result.reason.value})"
+    return (
+        result.status.words if result.reason is Reason.GAP_CLOSED else f"{result.status.words} ({result.reason.value})"
+    )
 
 
 def _cells(row: RowResult) -> tuple[str, ...]:

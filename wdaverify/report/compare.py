@@ -84,8 +84,9 @@ def compare_summary(comparison: Comparison) -> str:
 def _table(ladder: Ladder) -> str:
     scale = [abs(r.value - ladder.upper) for r in ladder.rungs if r.value is not None and math.isfinite(r.value)]
     digits = min(12, places(0.0, max(min([s for s in scale if s > 0], default=1.0), 1e-9)))
+    middle = "bracket" if ladder.problem.network.curved else "exact"
     head = f"radius {stated(ladder.problem.radius)}: {_state(ladder)}"
-    lines = [head, f"{'':<{_NAME}}{'value':>{_VALUE}}{'from exact':>{_AWAY}}{'seconds':>10}  vouched"]
+    lines = [head, f"{'':<{_NAME}}{'value':>{_VALUE}}{f'from {middle}':>{_AWAY}}{'seconds':>10}  vouched"]
     for rung in ladder.rungs:
         lines += _lines(rung, ladder, digits)
     return "\n".join(lines)
@@ -97,7 +98,7 @@ def _state(ladder: Ladder) -> str:
     result = ladder.result
     if result.threshold is not None and result.decision is not None:
         return f"{', '.join(verdict(result.decision, result.threshold))}; {result.detail}"
-    return f"{result.status.value}, {result.detail}"
+    return f"{result.status.words}, {result.detail}"
 
 
 _WORDS = {Voucher.CHECKED: "checked", Voucher.SOLVER: "solver", Voucher.PROVED: "proved", None: "estimate, no bound"}
@@ -112,8 +113,8 @@ def _lines(rung: Rung, ladder: Ladder, digits: int) -> list[str]:
         result = ladder.result
         word = "" if result is None else _WORDS[result.vouched_lower]
         return [
-            f"{'exact, upper end':<{_NAME}}{high:>{_VALUE}}{'':>{_AWAY}}{seconds:>10}  {_WORDS[rung.vouched]}",
-            f"{'exact, lower end':<{_NAME}}{low:>{_VALUE}}{'':>{_AWAY}}{'':>10}  {word}",
+            f"{f'{rung.name}, upper end':<{_NAME}}{high:>{_VALUE}}{'':>{_AWAY}}{seconds:>10}  {_WORDS[rung.vouched]}",
+            f"{f'{rung.name}, lower end':<{_NAME}}{low:>{_VALUE}}{'':>{_AWAY}}{'':>10}  {word}",
         ]
     if rung.value is None:
         return [f"{rung.name:<{_NAME}}{'n/a':>{_VALUE}}{'':>{_AWAY}}{seconds:>10}  {rung.why or ''}"]

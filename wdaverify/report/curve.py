@@ -7,7 +7,6 @@ import math
 from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.report.as_json import Json, number, provenance_json, question_json
 from wdaverify.report.error_rates import error_rate_json, error_rates, radius_kind, rates_label, rates_text
-from wdaverify.report.layers import closed
 from wdaverify.report.next_steps import AT_RADII, ways_on
 from wdaverify.report.summary import rows as columns_of
 from wdaverify.wdro.curve import CurveResult
@@ -23,6 +22,7 @@ def curve_json(result: CurveResult, files: Json | None = None) -> Json:
     asked["max_radius"] = asked.pop("radius")
     return {
         "schema": SCHEMA,
+        "status": result.status.value,
         "exact": result.exact,
         "reason": result.reason.value,
         "gap_asked": number(result.gap_asked),
@@ -61,7 +61,7 @@ def curve_summary(result: CurveResult) -> str:
     table += [(stated(result.radius[k]), down(result.lower[k], digits), up(result.upper[k], digits)) for k in shown]
     columns = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(text.rjust(size) for text, size in zip(row, columns, strict=True)) for row in table]
-    word = closed(result.problem.network) if result.exact else "bracket"
+    word = result.status.words
     lines.append(
         f"{word}: {count} breakpoints, widest bracket {up_to(widest, 2)} (asked {stated(result.gap_asked)}), "
         f"{result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
@@ -69,6 +69,6 @@ def curve_summary(result: CurveResult) -> str:
     facts = [("radius", f"how far mass may move, {radius_kind(result.problem.cost.order)}")]
     rates = error_rates(result.problem)
     facts += [] if rates is None else [(rates_label(result.problem.loss), rates_text(rates, result.problem.loss))]
-    ways = "" if result.exact else ways_on(result.reason.value, 0.0, widest, AT_RADII)
+    ways = "" if result.closed else ways_on(result.reason.value, 0.0, widest, AT_RADII)
     facts += [("next", ways)] if ways else []
     return "\n".join(lines) + "\n\n" + columns_of(facts)

@@ -10,7 +10,7 @@ import numpy as np
 from wdaverify.digits import down, places, up
 from wdaverify.report.as_json import Json, class_json, label_json, number, provenance_json, question_json
 from wdaverify.report.error_rates import error_rate_json, error_rates, rates_label, rates_text
-from wdaverify.report.layers import closed
+from wdaverify.report.layers import decided_how
 from wdaverify.report.next_steps import BEYOND, OF_SAMPLES, held_open, holders, ways_on
 from wdaverify.report.summary import VOUCHERS, rows, solver_text
 from wdaverify.wdro.distances import DistancesResult
@@ -25,6 +25,7 @@ def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
     asked = question_json(problem)
     return {
         "schema": SCHEMA,
+        "status": result.status.value,
         "exact": result.exact,
         "reason": result.reason.value,
         "gap_asked": number(result.gap_asked),
@@ -73,8 +74,8 @@ def distances_summary(result: DistancesResult) -> str:
         which = f"{label:5d}  {there:>5}" if labelled else f"{there:>8}"
         ends = f"{down(bracket.lower, digits)}, {up(bracket.upper, digits)}"
         lines.append(f"{k:6d}  {which}  {single:<12}  {ends}{note}")
-    word = closed(result.problem.network) if result.exact else "bracket"
-    if result.exact and result.within < math.inf:
+    word = result.status.words
+    if result.closed and result.within < math.inf:
         word = f"{word} within {result.within:g}"
     lines.append(
         f"{word}: {len(order)} distances, {result.solves} solves, {result.seconds:.1f} s ({result.reason.value})"
@@ -88,7 +89,7 @@ def distances_summary(result: DistancesResult) -> str:
     facts += [("solver", solver_text(result.solver))] if result.solver is not None else []
     facts.append(("vouched", _vouched(result)))
     held = holders((b.sample, 1.0, b.lower, b.upper) for b in result.brackets if not result.settled(b))
-    ways = "" if result.exact else ways_on(result.reason.value, 0.0, math.inf, OF_SAMPLES)
+    ways = "" if result.closed else ways_on(result.reason.value, 0.0, math.inf, OF_SAMPLES)
     facts += [("next", ways), ("", held_open(held))] if ways and held else []
     return "\n".join(lines) + "\n\n" + rows(facts)
 
@@ -99,7 +100,7 @@ def _vouched(result: DistancesResult) -> str:
     parts = "; ".join(
         f"{VOUCHERS[v]}" + (f" ({n} of {said.total()})" if len(said) > 1 else "") for v, n in said.items()
     )
-    return f"lower ends {parts}; errors found decided here in exact arithmetic"
+    return f"lower ends {parts}; errors found decided here {decided_how(result.problem.network)}"
 
 
 def _flips(result: DistancesResult) -> tuple[Flip | None, ...]:

@@ -54,9 +54,9 @@ def counted(network: ReluNetwork) -> str:
     return f"{network.n_relus} {kind}{'' if network.n_relus == 1 else 's'}"
 
 
-def closed(network: ReluNetwork) -> str:
-    """What a bracket is called that is closed to the gap asked for: that of a network with curved functions holds no exact value."""
-    return "to the gap" if network.curved else "exact"
+def decided_how(network: ReluNetwork) -> str:
+    """How it was decided that points are errors."""
+    return "by an enclosure" if network.curved else "in exact arithmetic"
 
 
 def widths(graph: Graph) -> str:

@@ -17,10 +17,10 @@ from wdaverify.report.as_json import specification_json
 from wdaverify.report.columns import WIDTH as WIDTH
 from wdaverify.report.columns import columns
 from wdaverify.report.error_rates import error_rates, radius_text, rates_label, rates_text
-from wdaverify.report.layers import closed, counted, layers, widths
+from wdaverify.report.layers import counted, decided_how, layers, widths
 from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
 from wdaverify.report.threshold import verdict
-from wdaverify.wdro.result import Atom, AttackResult, Reason, SolverUse, Status, VerificationResult, Voucher
+from wdaverify.wdro.result import Atom, AttackResult, Reason, SolverUse, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
 
 _LABEL = 16
@@ -207,7 +207,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _answer(result: VerificationResult) -> str:
-    word = closed(result.problem.network) if result.status is Status.EXACT else "bracket"
+    word = result.status.words
     if result.reason is Reason.UNBOUNDED:
         word = "unbounded"
     why = result.detail or REASONS[result.reason]
@@ -226,8 +226,7 @@ VOUCHERS = {
 
 def _lower_voucher(result: VerificationResult) -> str:
     if result.vouched_lower is Voucher.CHECKED and result.problem.loss.rule.by_distances:
-        how = "by an enclosure" if result.problem.network.curved else "in exact arithmetic"
-        return f"each atom's loss decided here {how}"
+        return f"each atom's loss decided here {decided_how(result.problem.network)}"
     return VOUCHERS[result.vouched_lower]
 
 

@@ -106,7 +106,7 @@ def proven(
     upper = proven_upper if math.isfinite(proven_upper) else result.upper
     closed = upper - lower <= result.gap_asked and result.reason is not Reason.NUMERICAL
     reason, detail = result.reason, result.detail
-    if result.status is Status.EXACT and not closed:
+    if result.status.closed and not closed:
         reason, detail = Reason.STALLED, f"what is proven leaves a gap of {width(lower, upper)}"
     notices = result.notices + tuple(
         f"the certificate proves less: {why}" for why in (*verdict.reasons, *verdict.unproven)
@@ -115,7 +115,7 @@ def proven(
         result,
         lower=lower,
         upper=upper,
-        status=Status.EXACT if closed else Status.BRACKET,
+        status=Status.of(result.problem.network, closed=closed),
         reason=reason,
         detail=detail,
         vouched_lower=Voucher.PROVED if math.isfinite(verdict.lower) else result.vouched_lower,

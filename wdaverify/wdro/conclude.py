@@ -71,7 +71,7 @@ def conclude(
     run.state("end", 0, reason)
     return VerificationResult(
         problem=problem,
-        status=Status.EXACT if closed else Status.BRACKET,
+        status=Status.of(problem.network, closed=closed),
         reason=reason,
         detail=_detail(run, reason),
         lower=run.lower,

@@ -42,7 +42,7 @@ from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
-from wdaverify.wdro.result import Reason, asked_text
+from wdaverify.wdro.result import Reason, Status, asked_text
 from wdaverify.wdro.run import SHORTFALL, Run
 from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
@@ -76,8 +76,9 @@ class CurveResult(Shown):
 
     def __repr__(self) -> str:
         width = at_most(float(self.widths.max(initial=0.0)))
-        state = "exact" if self.exact else "bracket"
-        return line(f"curve: {state}, at most {width} wide", self.reason.value, f"up to {asked_text(self.problem)}")
+        return line(
+            f"curve: {self.status.words}, at most {width} wide", self.reason.value, f"up to {asked_text(self.problem)}"
+        )
 
     @property
     def widths(self) -> Array:
@@ -85,7 +86,17 @@ class CurveResult(Shown):
         return widths_up(self.lower, self.upper)
 
     @property
+    def status(self) -> Status:
+        """What the curve is called: ``exact``, ``to-the-gap`` (of a network with curved functions) or ``bracket``."""
+        return Status.of(self.problem.network, closed=self.closed)
+
+    @property
     def exact(self) -> bool:
+        """Whether it is closed, of a network that has exact values: never where it has curved functions."""
+        return self.status is Status.EXACT
+
+    @property
+    def closed(self) -> bool:
         """Whether the bracket is closed to the gap asked for at every radius; at order inf, whether every step is known that well."""
         if not math.isfinite(self.problem.cost.order):
             return self.reason is Reason.GAP_CLOSED
@@ -308,7 +319,7 @@ def _refined(run: Run, gap: float, until: float) -> CurveResult:
         rows = result.radius, result.lower, result.upper
         made = proven_curve(problem, search.proofs_of(slopes), rows, slopes, search.witnesses, until, search.slopes())
         result = _proven(result, *made)
-    if not result.exact and result.reason is Reason.GAP_CLOSED:
+    if not result.closed and result.reason is Reason.GAP_CLOSED:
         result = replace(result, reason=Reason.STALLED)
     ends = float(result.lower[-1]), float(result.upper[-1])
     ended("curve, at its end", result.reason.value, ends, result.solves, result.seconds, result.notices)
@@ -349,10 +360,10 @@ def _of_distances(problem: WdroProblem, found: DistancesResult, gap: float) -> C
     radius = np.unique(np.concatenate([[problem.radius], least[0], most[0]]))
     radius = radius[radius <= problem.radius]
     lower, upper = read_steps(problem, least, radius, upper=False), read_steps(problem, most, radius, upper=True)
-    closed = bool((widths_up(lower, upper) <= gap).all()) if math.isfinite(cost.order) else found.exact
+    closed = bool((widths_up(lower, upper) <= gap).all()) if math.isfinite(cost.order) else found.closed
     reason = Reason.GAP_CLOSED if closed else found.reason if found.reason is not Reason.GAP_CLOSED else Reason.STALLED
     result = CurveResult(problem, reason, radius, lower, upper, gap, found.seconds, found.solves, 0, found.notices)
     if found.certificate is None:
         return result
     result = _proven(result, *proven_steps(problem, found.certificate, (radius, lower, upper)))
-    return result if result.exact or result.reason is not Reason.GAP_CLOSED else replace(result, reason=Reason.STALLED)
+    return result if result.closed or result.reason is not Reason.GAP_CLOSED else replace(result, reason=Reason.STALLED)

@@ -31,7 +31,7 @@ from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.reproduced import nearest_reproduced
-from wdaverify.wdro.result import Reason, SampleBracket, SolverUse, Voucher
+from wdaverify.wdro.result import Reason, SampleBracket, SolverUse, Status, Voucher
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
@@ -76,12 +76,22 @@ class DistancesResult(Shown):
         return bracket.upper - bracket.lower <= self.gap_asked or bracket.lower >= self.within
 
     def __repr__(self) -> str:
-        closed = sum(map(self.settled, self.brackets))
-        how = "exact" if self.within == math.inf else f"exact within {self.within:g}"
+        closed, how = sum(map(self.settled, self.brackets)), Status.of(self.problem.network, closed=True).words
+        how += "" if self.within == math.inf else f" within {self.within:g}"
         return line(f"distances of {len(self.brackets)} samples", f"{closed} {how}", self.reason.value)
 
     @property
+    def status(self) -> Status:
+        """What the distances are called: ``exact``, ``to-the-gap`` (of a network with curved functions) or ``bracket``."""
+        return Status.of(self.problem.network, closed=self.closed)
+
+    @property
     def exact(self) -> bool:
+        """Whether they are closed, of a network that has exact values: never where it has curved functions."""
+        return self.status is Status.EXACT
+
+    @property
+    def closed(self) -> bool:
         """Whether every bracket is closed to the gap asked for, or beyond what was asked about."""
         return all(map(self.settled, self.brackets))
 
@@ -224,7 +234,7 @@ def _proven(result: DistancesResult, proofs: tuple[Proof, ...], deadline: float)
         for bracket, (_, low, high) in zip(result.brackets, verdict.claims, strict=True)
     )
     out = replace(result, brackets=brackets, certificate=made)
-    return out if out.exact or result.reason is not Reason.GAP_CLOSED else replace(out, reason=Reason.STALLED)
+    return out if out.closed or result.reason is not Reason.GAP_CLOSED else replace(out, reason=Reason.STALLED)
 
 
 def _in_float32(problem: WdroProblem, points: Sequence[Array | None]) -> tuple[Flip | None, ...]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from wdaverify.certify.certificate import Certificate
 from wdaverify.digits import down, places, stated, up
+from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import WdroProblem
 from wdaverify.shown import Shown, line
 from wdaverify.transport.ray import Ray
@@ -28,10 +29,27 @@ __all__ = [
 
 
 class Status(StrEnum):
-    """Whether the bracket is closed to the gap asked for."""
+    """Whether the bracket is closed to the gap asked for, and whether the network has exact values at all."""
 
     EXACT = "exact"
+    TO_THE_GAP = "to-the-gap"
+    """Closed, of a network with curved functions, whose values are enclosed: no number in the bracket is exact."""
     BRACKET = "bracket"
+
+    @classmethod
+    def of(cls, network: ReluNetwork, *, closed: bool) -> Status:
+        """What an answer about a network is called."""
+        return (cls.TO_THE_GAP if network.curved else cls.EXACT) if closed else cls.BRACKET
+
+    @property
+    def closed(self) -> bool:
+        """Whether the gap asked for is closed."""
+        return self is not Status.BRACKET
+
+    @property
+    def words(self) -> str:
+        """As a person reads it."""
+        return self.value.replace("-", " ")
 
 
 class Reason(StrEnum):
@@ -164,7 +182,7 @@ class VerificationResult(Shown):
         bounds = bracket_text(self.lower, self.upper)
         if self.reason is Reason.UNBOUNDED:
             bounds = "+inf"
-        return line(f"{self.status.value} {bounds}", self.reason.value, asked_text(self.problem))
+        return line(f"{self.status.words} {bounds}", self.reason.value, asked_text(self.problem))
 
     @property
     def gap(self) -> float:
@@ -182,14 +200,14 @@ class VerificationResult(Shown):
         """Whether what was asked is answered: the threshold is decided, or where there is none the gap is closed or V is +inf."""
         if self.reason is Reason.THRESHOLD_UNDECIDED:
             return False
-        return self.status is Status.EXACT or self.reason in (Reason.THRESHOLD_DECIDED, Reason.UNBOUNDED)
+        return self.status.closed or self.reason in (Reason.THRESHOLD_DECIDED, Reason.UNBOUNDED)
 
     @property
     def value(self) -> float:
         """V, known to the gap asked for; +inf where that is proven. A bracket that is still open has no value: asking for it raises."""
         if self.reason is Reason.UNBOUNDED:
             return math.inf
-        if self.status is not Status.EXACT:
+        if not self.status.closed:
             digits = places(self.lower, self.upper)
             raise ValueError(
                 f"no value: the bracket [{down(self.lower, digits)}, {up(self.upper, digits)}] is open ({self.reason.value}); "

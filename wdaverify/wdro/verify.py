@@ -25,7 +25,7 @@ from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
-from wdaverify.wdro.result import Reason, Status, VerificationResult
+from wdaverify.wdro.result import Reason, VerificationResult
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
@@ -190,10 +190,10 @@ def _judged(result: VerificationResult) -> VerificationResult:
     if result.decision is None:
         return result
     if result.decision != "undecided":
-        late = result.status is Status.BRACKET and result.reason in (Reason.TIME_LIMIT, Reason.STALLED)
+        late = not result.status.closed and result.reason in (Reason.TIME_LIMIT, Reason.STALLED)
         detail = "the bracket decides the threshold"
         return replace(result, reason=Reason.THRESHOLD_DECIDED, detail=detail) if late else result
-    if result.status is Status.EXACT:
+    if result.status.closed:
         detail = "the bracket is closed to the gap asked for, and the threshold lies in it; a smaller gap may decide"
         return replace(result, reason=Reason.THRESHOLD_UNDECIDED, detail=detail)
     if result.reason is Reason.THRESHOLD_DECIDED:

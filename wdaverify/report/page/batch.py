@@ -23,7 +23,8 @@ _COLUMNS = (
 )
 _INSIDE = {"batch": "verification", "instances": "check"}
 """Of a kind of batch the kind of its rows' results."""
-_STATES = ("exact", "unbounded", "verified", "falsified", "undecided", "open", "refused", "not begun")
+_TO_THE_GAP = "to the gap"
+_STATES = ("exact", _TO_THE_GAP, "unbounded", "verified", "falsified", "undecided", "open", "refused", "not begun")
 
 
 def answers(document: Document) -> dict[int, Document]:
@@ -47,9 +48,11 @@ def overview(document: Document, questions: Mapping[int, Question], key: str) ->
         tuple(_cells(row, states[k], questions.get(k)) for k, row in enumerate(rows)),
     )
     counts = Counter(states)
+    closed = "closed" if counts[_TO_THE_GAP] else "exact"
+    status = "bracket" if done < len(rows) else "to-the-gap" if counts[_TO_THE_GAP] else "exact"
     answer = Answer(
-        "exact" if done == len(rows) else "bracket",
-        "all exact or decided" if done == len(rows) else "not all are exact",
+        status,
+        f"all {closed} or decided" if done == len(rows) else f"not all are {closed}",
         ", ".join(f"{counts[name]} {name}" for name in _STATES if counts[name]) + ".",
         f"{done} of {words.count(len(rows), 'row')}",
         None,
@@ -70,7 +73,9 @@ def _state(row: Json) -> str:
     verdict = bounds.decision(result)
     if verdict is not None and (row["done"] or result["reason"] == "threshold-undecided"):
         return verdict
-    return "exact" if result["status"] == "exact" else "unbounded" if unbounded(result) else "open"
+    if result["status"] in words.CLOSED:
+        return str(result["status"]).replace("-", " ")
+    return "unbounded" if unbounded(result) else "open"
 
 
 def _why(row: Json) -> str:

@@ -104,7 +104,7 @@ def _answer(data: Json) -> Answer:
 
 def _next(data: Json) -> beside.Lines:
     """What to do where there is no answer yet."""
-    if unbounded(data) or (data["status"] == "exact" and data["reason"] != "threshold-undecided"):
+    if unbounded(data) or (data["status"] in words.CLOSED and data["reason"] != "threshold-undecided"):
         return ()
     brackets = ((b["sample"], b["weight"], number(b["lower"]), number(b["upper"])) for b in data["per_sample"])
     ways = ways_on(data["reason"], number(data["lower"]), number(data["upper"]), AT_RADIUS)
@@ -138,7 +138,8 @@ def _own_ladder(data: Json) -> Json:
     rungs = [{"name": name, "value": value, **common} for name, value in named.items()]
     vouched, seconds = data["vouched"], data["statistics"]["seconds"]
     both = " and ".join(dict.fromkeys((vouched["lower"], vouched["upper"])))
-    rungs.append({"name": "exact", "side": "middle", "kind": "bracket", "vouched": both, "seconds": seconds})
+    name = "exact" if data["status"] == "exact" else "bracket"
+    rungs.append({"name": name, "side": "middle", "kind": "bracket", "vouched": both, "seconds": seconds})
     return {**{name: data[name] for name in ("lower", "upper", "nominal", "radius", "status")}, "rungs": rungs}
 
 

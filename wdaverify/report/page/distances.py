@@ -30,7 +30,7 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
     """What ``distance`` found: a bracket for each sample, and the nearest errors."""
     data = document.data
     rows = data["distances"]
-    status = "exact" if data["exact"] else "bracket"
+    status, closed = data["status"], data["status"] in words.CLOSED
     known = [row for row in rows if math.isfinite(number(row["upper"]))]
     nearest = min(known, key=lambda row: number(row["upper"]), default=None)
     word = "violation" if data.get("specification") else "error"
@@ -51,7 +51,7 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         )
     answer = Answer(
         status,
-        words.STATUS[status] + (f" within {plain(within)}" if data["exact"] and within < math.inf else ""),
+        words.STATUS[status] + (f" within {plain(within)}" if closed and within < math.inf else ""),
         words.reason(data["reason"], ""),
         words.count(len(rows), "distance"),
         None,
@@ -99,7 +99,7 @@ def _is_nearest(data: Json, nearest: Json) -> bool:
 
 def _next(data: Json) -> beside.Lines:
     """What to do where distances are open, and which."""
-    if data["exact"]:
+    if data["status"] in words.CLOSED:
         return ()
     within = number(data.get("within", "inf"))
     open_ = [r for r in data["distances"] if number(r["lower"]) < within]

@@ -138,8 +138,8 @@ def _count(data: Json, kind: str, name: str) -> None:
 
 
 def _answered(result: Json) -> bool:
-    exact = result["status"] == "exact" and result["reason"] != "threshold-undecided"
-    return exact or result["reason"] == "threshold-decided" or unbounded(result)
+    closed = result["status"] in ("exact", "to-the-gap") and result["reason"] != "threshold-undecided"
+    return closed or result["reason"] == "threshold-decided" or unbounded(result)
 
 
 def _decided(result: Json) -> bool:
@@ -156,11 +156,13 @@ def _kind(data: Json, name: str) -> str:
 
 
 def _fill_in(data: Json, kind: str) -> None:
-    """Older versions said nothing of float32, which is unknown then, of ties, which they did not show, of how the network was read, and of
-    what a layer reads, which was the one before it.
+    """Older versions said nothing of float32, which is unknown then, of ties, which they did not show, of the status of curves and
+    distances, which was exact or not, of how the network was read, and of what a layer reads, which was the one before it.
     """
     if kind == "verification":
         data.setdefault("tie", None)
+    if kind in ("curve", "distances"):
+        data.setdefault("status", "exact" if data.get("exact") is True else "bracket")
     if isinstance(data.get("files"), dict):
         for name, plain in (("logits", False), ("output_name", None), ("external_data", False)):
             data["files"].setdefault(name, plain)

@@ -155,7 +155,7 @@ def bands(
     certificates: Band | None,
     palette: Palette,
 ) -> Figure:
-    """V over the radius: the exact curve or brackets, the attacks' band below, the certificates' band above."""
+    """V over the radius: the curve or brackets, the attacks' band below, the certificates' band above."""
     figure, axes = _axes(3.0, 0.62, 0.1, bottom=0.42, top=0.52, palette=palette)
     reach = max([r for band in exact for r in band.radius] + [r for r, _, _ in brackets], default=1.0)
     handles: list[tuple[Any, str]] = []
@@ -166,13 +166,13 @@ def bands(
         if band is not None:
             handles.append((_band(axes, band, colour, 0.3, reach), name))
     for band in exact:
-        handles.append((_band(axes, band, palette.exact, 0.9, reach), "exact bracket"))
+        handles.append((_band(axes, band, palette.exact, 0.9, reach), "bracket"))
     for radius, lower, upper in brackets:
         low, high = (v if math.isfinite(v) else math.nan for v in (lower, upper))
         axes.plot([radius, radius], [low, high], color=palette.exact, lw=2.5, solid_capstyle="butt")
         axes.plot([radius, radius], [low, high], "o", ms=3.5, color=palette.exact, lw=0)
     if brackets and not exact:
-        handles.append((axes.plot([], [], "o-", ms=3.5, lw=2.5, color=palette.exact)[0], "exact bracket"))
+        handles.append((axes.plot([], [], "o-", ms=3.5, lw=2.5, color=palette.exact)[0], "bracket"))
     _limit(axes, exact, brackets, attacks, certificates)
     axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel("radius", color=palette.muted, fontsize=8)

@@ -28,7 +28,7 @@ def ladder_blocks(ladder: Json, key: str) -> list[Block]:
     rungs = [_rung(rung, shown) for rung in listed[:_RUNGS]]
     text = f"{_label(lower, 4, upper=False)} … {_label(upper, 4, upper=True)}"
     sides = [words.count(sum(rung.side == side for rung in rungs), name) for side, name in _SIDES]
-    name = {"bracket": "bracket", "not-asked": "best known"}.get(ladder["status"], "exact")
+    name = {"exact": "exact", "not-asked": "best known"}.get(ladder["status"], "bracket")
     description = (
         f"The bracket [{down(lower, digits)}, {up(upper, digits)}] in the middle, {sides[0]} above it and {sides[1]} "
         "below it. The numbers are in the table that follows."

@@ -18,8 +18,8 @@ def curve_part(document: Document, key: str) -> Part:
     """What ``curve`` found; its plot stands with the question, where others may join it."""
     data = document.data
     answer = Answer(
-        "exact" if data["exact"] else "bracket",
-        words.STATUS["exact" if data["exact"] else "bracket"],
+        data["status"],
+        words.STATUS[data["status"]],
         words.reason(data["reason"], ""),
         f"V(r) for 0 ≤ r ≤ {plain(data['max_radius'])}",
         None,
@@ -45,7 +45,7 @@ def curve_part(document: Document, key: str) -> Part:
 
 def _next(data: Json) -> beside.Lines:
     """What to do where the curve is open."""
-    if data["exact"]:
+    if data["status"] in words.CLOSED:
         return ()
     widest = max(number(point["upper"]) - number(point["lower"]) for point in data["points"])
     return beside.next_steps(ways_on(data["reason"], 0.0, widest, AT_RADII))
@@ -86,7 +86,7 @@ def over_radii(
     above = {ladder["radius"]: _bounds(ladder, "above") for ladder in ladders}
     attacks, certificates = _range_band(below), _range_band(above)
     marks = [(radius, *bounds) for radius, bounds in sorted(brackets.items())]
-    caption = "The solid line is the exact bracket" + (" (dots: single radii). " if marks else ". ")
+    caption = "The solid line is the bracket" + (" (dots: single radii). " if marks else ". ")
     if attacks is not None:
         caption += "Attacks reach the lower band, from the weakest to the strongest. "
     if certificates is not None:
@@ -146,5 +146,5 @@ def _radii_table(
                 Cell("–", None) if ends[1] is None else words.high_cell(ends[1]),
             )
         )
-    heads = ("Radius", "Strongest attack", "Exact, lower", "Exact, upper", "Tightest certificate")
+    heads = ("Radius", "Strongest attack", "Bracket, lower", "Bracket, upper", "Tightest certificate")
     return Table(f"{key}-radii", "Bounds by radius", tuple(Column(head, True) for head in heads), tuple(rows))

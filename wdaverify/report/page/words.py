@@ -41,7 +41,16 @@ NORMS = {norm.value: norm.meaning for norm in Norm}
 LOSSES = {loss.value: loss.rule.noun for loss in Loss}
 READINGS = {loss.value: loss.rule.reading for loss in Loss}
 
-STATUS = {"exact": "exact", "bracket": "open bracket", "not-asked": "not asked", "bounds": "lower bound only"}
+STATUS = {
+    "exact": "exact",
+    "to-the-gap": "to the gap, not exact",
+    "bracket": "open bracket",
+    "not-asked": "not asked",
+    "bounds": "lower bound only",
+}
+"""A status in words."""
+CLOSED = ("exact", "to-the-gap")
+"""Those of answers that are closed to the gap asked for."""
 
 
 IN_FLOAT32 = {"any-order": "yes, in any order", "orders-tried": "yes, as tried", "barely": "barely", "no": "no"}
