@@ -266,8 +266,8 @@ def test_refusals(radii: list[float], settings: dict[str, Any], words: str) -> N
 
 def test_what_the_exact_run_refuses_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "launch", lambda *_, **__: pytest.fail("work began"))
-    with pytest.raises(ProblemError, match="certificates are for"):
-        compare(tiny(loss=Loss.HINGE), [0.1], Settings(certificate=True))
+    with pytest.raises(ProblemError, match="DLR loss is answered by MIP solvers, level by level, without certificate"):
+        compare(tiny(loss=Loss.DLR), [0.1], Settings(certificate=True))
 
 
 # The text

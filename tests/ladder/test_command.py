@@ -173,7 +173,7 @@ def test_the_whole_space(tmp_path: Path) -> None:
         (["--radius", "0.1", "--certificate", "a.cert", "--rungs", "norms"], ["--certificate", "add exact"]),
         (["--radius", "0.1", "--threshold", "5", "--rungs", "-exact"], ["--threshold", "add exact"]),
         (["--radius", "0.1", "--threshold", "0", "--rungs", "crown"], ["--threshold", "add exact"]),
-        (["--radius", "0.1", "--certificate", "a.cert", "--loss", "hinge"], ["certificates are for"]),
+        (["--radius", "0.1", "--certificate", "a.cert", "--loss", "dlr"], ["without certificate"]),
         (["--radius", "0.1", "--norm", "2", "--solver", "highs"], ["--solver cells"]),
         (["--radius", "0.1", "--image-shape", "2", "2"], ["--report"]),
     ],
