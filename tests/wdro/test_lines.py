@@ -11,10 +11,12 @@ import pytest
 
 from wdaverify import Functionals, GroundCost, Loss, Norm, Support, WdroProblem, load_network, load_samples, verify
 from wdaverify.engines.screening import Screen
-from wdaverify.ladder.compare import interval_constants
+from wdaverify.ladder.compare import Settings, compare, interval_constants
 from wdaverify.ladder.constants import bound_from, slopes_question
 from wdaverify.network.model import Array
 from wdaverify.wdro.distances import distances
+from wdaverify.wdro.margin import MarginSearch
+from wdaverify.wdro.result import Reason
 from wdaverify.witness.evaluate import distances_up, edge_of
 from wdaverify.witness.losses import loss_bounds
 
@@ -44,6 +46,20 @@ def test_the_first_bound_is_no_worse_than_the_rung(loss: Loss, order: float, nor
     result = verify(problem, threshold=rung + 1e-9 * abs(rung))
     assert result.upper <= rung + 1e-9 * abs(rung)
     assert not result.statistics.solves
+
+
+def test_a_cross_entropy_whose_questions_take_long_begins_at_what_screening_promises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No worse than CROWN's dual, a rung of a tenth of a second, before any question is answered; lines alone are twice that."""
+    network, samples = load_network(MODELS / "digits_16x16.onnx"), load_samples(MODELS / "digits_16x16.npz", limit=4)
+    problem = WdroProblem(network, samples, GroundCost(Norm.INF, 1), Support.box(0, 1, 64), Loss.CROSS_ENTROPY, 0.05)
+    [ladder] = compare(problem, [0.05], Settings(rungs=("crown",))).ladders
+    [rung] = [rung for rung in ladder.rungs if rung.name == "CROWN dual"]
+    monkeypatch.setattr(MarginSearch, "_price", lambda self: Reason.TIME_LIMIT)
+    result = verify(problem)
+    assert not result.statistics.solves
+    assert result.upper <= rung.value
 
 
 def violations(problem: WdroProblem) -> int:

@@ -197,11 +197,16 @@ class MarginSearch:
         best value known picks the multiplier (level bundle method, Lemarechal, Nemirovskii and Nesterov 1995).
         """
         before, self._goal = self._goal, -math.inf
-        if not self._difficulty.hard or not math.isfinite(self._problem.cost.order):
+        if not math.isfinite(self._problem.cost.order):
             return wanted
-        if not self._scanned and wanted > 0:
+        hard, fresh = self._difficulty.hard, not self._scanned and wanted > 0
+        if fresh and (
+            hard or self._problem.loss.rule.entropy
+        ):  # whose questions take seconds each: screening promises first
             self._scan(wanted)
-        elif before > -math.inf and not self._pricing.open_items().size:
+        if not hard:
+            return wanted
+        if not fresh and before > -math.inf and not self._pricing.open_items().size:
             self._level *= _FINER
         best, least = self._best, self._run.lower
         near = best.value - least <= _CLOSE * self._run.options.gap or self._level < _LAST
