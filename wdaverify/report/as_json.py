@@ -411,6 +411,7 @@ def _network(network: ReluNetwork) -> Json:
         "inputs": network.n_inputs,
         "outputs": network.n_outputs,
         "relus": network.n_relus,
+        "curved": list(network.curved),
         "parameters": network.n_parameters,
         "layers": _layers(network),
     }

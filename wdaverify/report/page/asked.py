@@ -153,7 +153,8 @@ def facts(document: Document) -> Facts:
     """Everything that the question consists of."""
     data = document.data
     network = data["network"]
-    rows = [("Network", f"{network['name']}: {words.widths(network)}, {words.count(network['relus'], 'ReLU')}", "")]
+    neurons = words.count(network["relus"], "neuron" if network.get("curved") else "ReLU")
+    rows = [("Network", f"{network['name']}: {words.widths(network)}, {neurons}", "")]
     files = data.get("files") or _NONE
     if files.get("output_name") is not None:
         rows.append(("Output", f"{files['output_name']} (--output-name)", ""))
