@@ -210,7 +210,7 @@ def test_recheck_says_whose_margins_it_proves(files: dict[str, str], capsys: pyt
     [
         ([("Sigmoid", {})], "of 2 scores, each by itself"),
         ([("ArgMax", {})], "class axis"),
-        ([("Exp", {})], "Exp"),
+        ([("Cos", {})], "Cos"),
         ([("Softmax", {}), ("Abs", {})], "last operator"),
         ([("Softmax", {}), ("LogSoftmax", {})], "reads probabilities"),
         ([("Softmax", {"axis": 0})], "class axis"),
