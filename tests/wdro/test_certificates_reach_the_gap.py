@@ -14,8 +14,8 @@ from layers import Affine, Relu, network_of
 
 from wdaverify import GroundCost, Loss, Norm, ReluNetwork, Support, WdroProblem, make_samples, verify
 from wdaverify.certify.backward import Backward
-from wdaverify.certify.checker import _beside
 from wdaverify.certify.peak import Shells
+from wdaverify.certify.values import _beside
 from wdaverify.graph.functions import lower_slope, relu
 from wdaverify.network.model import readonly
 from wdaverify.wdro.proofs import MarginProofs
