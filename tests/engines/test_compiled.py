@@ -27,6 +27,7 @@ from wdaverify.errors import InputError
 from wdaverify.graph.functions import relu
 from wdaverify.graph.nodes import chain
 from wdaverify.network.model import Array
+from wdaverify.rounding import UNIT_ROUNDOFF
 
 SEEDS = [pytest.param(s, marks=[] if s < 6 else [pytest.mark.full]) for s in range(60)]
 
@@ -172,10 +173,13 @@ def test_peaks_of_proofs_hold_exactly(seed: int) -> None:
     tau = np.abs(q).sum(axis=(1, 2)) * rng.choice([0.0, 0.1, 0.3, 0.6], 6)
     loops = compiled()
     assert loops is not None
+    slip = np.abs(rng.normal(size=q.shape)) * np.abs(q) * 1e-3
+    for loose in (None, slip):
+        top, spread = loops.peak(q, loose, shells, Price(tau, 1, None)) or pytest.fail("not done")
+        usual, sized = peak(q, loose, shells, Price(tau, 1, None))
+        assert (np.abs(top - usual) <= 1e-12 * (1e-300 + spread)).all()
+        np.testing.assert_allclose(spread, sized, rtol=1e-9)
     top, spread = loops.peak(q, None, shells, Price(tau, 1, None)) or pytest.fail("not done")
-    usual, _ = peak(q, None, shells, Price(tau, 1, None))
-    scale = 1e-12 * (1 + spread)
-    assert (np.abs(top - usual) <= scale).all()
     for b in range(6):
         up, down = ([Fraction(v) for v in part[b].tolist()] for part in (shells.up, shells.down))
         near, far = Fraction(float(shells.near[b])), Fraction(float(shells.far[b]))
@@ -190,6 +194,30 @@ def test_peaks_of_proofs_hold_exactly(seed: int) -> None:
             bound = Fraction(float(top[b, r] + 1e-15 * n * 40 * spread[b, r]))
             assert bound >= value
             assert float(bound - value) <= 1e-9 * (1 + float(spread[b, r]))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_may_have_been_rounded_is_counted_alike(seed: int) -> None:
+    rng, loops = np.random.default_rng(seed), compiled()
+    assert loops is not None
+    nodes, rows, width, total = 4, 3, int(rng.integers(1, 20)), 25
+    low, high = intervals(rng, nodes, width)
+    low, high = np.minimum(low, high), np.maximum(low, high)
+    q, (slopes, beta, lift) = rng.normal(size=(nodes, rows, width)), rng.random((3, nodes, total))
+    reach, slip, span = np.maximum(high, 0.0), rng.random(q.shape), slice(2, 2 + width)
+    for chosen in (Chosen(), Chosen(given=beta), Chosen(slopes=slopes, beta=beta, lift=lift)):
+        nu, gain, size, lost = loops.relu(span, q, slip, (low, high, reach), chosen)
+        wide, rest = (low[:, None], high[:, None]), nu.copy()
+        extra = slip * reach[:, None]
+        if chosen.lift is not None:
+            rest -= lift[:, None, span]
+            extra = extra + 2 * UNIT_ROUNDOFF * np.abs(rest) * np.maximum(np.abs(wide[0]), np.abs(wide[1]))
+        expected, rounded = relu().gain(q, rest, *wide)
+        np.testing.assert_allclose(gain, expected.sum(-1), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(size, np.abs(expected).sum(-1), rtol=1e-12)
+        np.testing.assert_allclose(lost, (rounded + extra).sum(-1), rtol=1e-12)
+        tight = loops.relu(span, q, None, (low, high, reach), chosen)[3]
+        np.testing.assert_allclose(tight, (rounded + extra - slip * reach[:, None]).sum(-1), rtol=1e-6, atol=1e-15)
 
 
 def test_what_is_not_finite_stays_so() -> None:
