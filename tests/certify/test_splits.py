@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import write_mlp
-from checking.small import random_question, value_of
+from checking.small import is_proved, random_question, value_of
 
 from wdaverify import check, cli, load_network, verify
 from wdaverify.certify import conjunctions, splits
@@ -20,7 +20,7 @@ from wdaverify.certify.certificate import packed, unpacked
 from wdaverify.certify.conjunctions import by_box, claim, scaled
 from wdaverify.certify.proof import BARE, Tree
 from wdaverify.certify.splits import SplitCertificate
-from wdaverify.certify.unsat import read_unsat, recheck_unsat, write_unsat
+from wdaverify.certify.unsat import recheck_unsat
 from wdaverify.checking import check as asked
 from wdaverify.errors import CertificateError
 from wdaverify.specification.model import Specification
@@ -44,13 +44,7 @@ def made(seed: int) -> Question:
 def test_what_a_run_writes_is_proved(count: int, tmp_path: Path) -> None:
     """And what is proven lies above v, by programs over all regions."""
     for seed in SEEDS[:count]:
-        network, specification, certificate = made(seed)
-        write_unsat(tmp_path / "c.cert", certificate)
-        verdict = recheck_unsat(read_unsat(tmp_path / "c.cert"), network, specification)
-        assert verdict.proved, verdict.reasons
-        value = max(value_of(network.graph, disjunct) for disjunct in specification.disjuncts)
-        assert value - 1e-9 <= verdict.upper < 0
-        assert verdict.upper <= certificate.upper + 1e-9
+        is_proved(*made(seed), tmp_path)
 
 
 def test_the_claim_is_about_v() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from graph.cells import enumerate_graph
 from graph.graphs import random_graph, relu_graph, steered_graph
 from scipy.optimize import linprog
 
+from wdaverify.certify.unsat import read_unsat, recheck_unsat, write_unsat
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import ReluNetwork
 from wdaverify.specification.model import Box, Disjunct, Row, Specification
@@ -84,3 +87,13 @@ def random_question(seed: int) -> tuple[ReluNetwork, Specification, float]:
         nears[0] *= -1
     disjuncts = tuple(random_disjunct(rng, graph, near) for near in nears)
     return network_of(graph), Specification(graph.inputs, graph.outputs, disjuncts, "made here", ""), max(nears)
+
+
+def is_proved(network: Any, specification: Specification, certificate: Any, folder: Path) -> None:
+    """A certificate of unsat after a trip through a file; what is proven lies above v, by programs over all regions."""
+    write_unsat(folder / "c.cert", certificate)
+    verdict = recheck_unsat(read_unsat(folder / "c.cert"), network, specification)
+    assert verdict.proved, verdict.reasons
+    value = max(value_of(network.graph, disjunct) for disjunct in specification.disjuncts)
+    assert value - 1e-9 <= verdict.upper < 0
+    assert verdict.upper <= certificate.upper + 1e-9

@@ -12,7 +12,6 @@ range of the derivative is largest. Points that are tried are middles and the co
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Distance
+from wdaverify.engines.cells.frontier import Frontier
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
@@ -44,76 +44,35 @@ def few_inputs(region: Region) -> bool:
     return region.rows is None and region.integer is None and int(moving.sum()) <= FEW and bool(inside.all())
 
 
-class BoxSearch:
-    """One question's search; every quantity is that of a minimisation."""
+class BoxSearch(Frontier):
+    """One question's search; a leaf is a box, ``lower, upper [n]`` and the axis to halve it at."""
 
     def __init__(self, graph: Graph, backward: Backward, hunt: Hunt) -> None:
-        self._graph, self._backward, self._hunt, self._region = graph, backward, hunt, hunt.question.region
-        self.incumbent = hunt.target
-        self.best: Array | None = None
-        self.visited = self.solves = 0
-        self.finished = self.full = False
+        region = hunt.question.region
+        super().__init__(hunt, _BATCH, _BYTES + 16.0 * region.centre.size)
+        self._graph, self._backward = graph, backward
         self._distance = isinstance(hunt.question, Distance)
-        self._closed = math.inf
-        region = self._region
         room = region.far / region.cost.scale(region.centre.size) * (1 + 2.0**-40)
         room = np.where(region.cost.fixed(region.centre.size), 0.0, room)
-        self._lower = np.maximum(region.lower, region.centre - room)[None]
-        self._upper = np.minimum(region.upper, region.centre + room)[None]
-        self._lower, self._upper = (
-            np.nextafter(side, end) for side, end in ((self._lower, -np.inf), (self._upper, np.inf))
-        )
-        self._lower, self._upper = np.maximum(self._lower, region.lower), np.minimum(self._upper, region.upper)
-        self._bound, self._axis = self._bounded(self._lower, self._upper)
-        self._room = hunt.effort.memory / (_BYTES + 16.0 * region.centre.size)
+        lower, upper = np.maximum(region.lower, region.centre - room), np.minimum(region.upper, region.centre + room)
+        lower, upper = np.nextafter(lower, -np.inf)[None], np.nextafter(upper, np.inf)[None]
+        lower, upper = np.maximum(lower, region.lower), np.minimum(upper, region.upper)
+        self._bound, axis = self._bounded(lower, upper)
+        self._leaves = lower, upper, axis
 
-    @property
-    def proven(self) -> float:
-        """The least of what all boxes prove."""
-        return min(self._closed, float(self._bound.min(initial=math.inf)))
+    def _stuck(self, some: Ints) -> NDArray[np.bool_]:
+        """As narrow as doubles allow."""
+        lower, upper, axis = (part[some] for part in self._leaves)
+        size = np.maximum(np.abs(lower), np.abs(upper)).max(axis=1)
+        return ~np.asarray((upper - lower)[np.arange(some.size), axis] > _NARROW * size)
 
-    def run(self) -> None:
-        """Search until closed, out of time or out of room."""
-        while True:
-            self._close(self._bound >= self.incumbent - self._hunt.effort.gap)
-            if not self._bound.size:
-                self.finished = True
-                return
-            if time.perf_counter() > self._hunt.deadline:
-                return
-            if self._bound.size >= self._room:
-                self.full = True
-                return
-            some = np.argpartition(self._bound, min(_BATCH, self._bound.size) - 1)[:_BATCH]
-            width = self._upper[some] - self._lower[some]
-            size = np.maximum(np.abs(self._lower[some]), np.abs(self._upper[some])).max(axis=1)
-            wide = np.asarray(width[np.arange(some.size), self._axis[some]] > _NARROW * size)
-            if not wide.all():  # as narrow as doubles allow: they stay as they are
-                mask = np.zeros(self._bound.size, np.bool_)
-                mask[some[~wide]] = True
-                self._close(mask)
-                continue
-            self._halve(some)
-
-    def _close(self, mask: NDArray[np.bool_]) -> None:
-        """Leave boxes out, as they are."""
-        self._closed = min(self._closed, float(self._bound[mask].min(initial=math.inf)))
-        kept = ~mask
-        self._lower, self._upper, self._bound, self._axis = (
-            part[kept] for part in (self._lower, self._upper, self._bound, self._axis)
-        )
-
-    def _halve(self, some: Ints) -> None:
-        rows, axis = np.arange(some.size), self._axis[some]
-        lower, upper = (np.repeat(side[some], 2, axis=0) for side in (self._lower, self._upper))
-        middle = 0.5 * self._lower[some, axis] + 0.5 * self._upper[some, axis]
+    def _open(self, some: Ints) -> None:
+        (low, high, axis), rows = (part[some] for part in self._leaves), np.arange(some.size)
+        lower, upper = np.repeat(low, 2, axis=0), np.repeat(high, 2, axis=0)
+        middle = 0.5 * low[rows, axis] + 0.5 * high[rows, axis]
         upper[2 * rows, axis], lower[2 * rows + 1, axis] = middle, middle
         bound, axes = self._bounded(lower, upper)
-        bound = np.maximum(bound, np.repeat(self._bound[some], 2))
-        rest = np.ones(self._bound.size, np.bool_)
-        rest[some] = False
-        parts = ((self._lower, lower), (self._upper, upper), (self._bound, bound), (self._axis, axes))
-        self._lower, self._upper, self._bound, self._axis = (np.concatenate([old[rest], new]) for old, new in parts)
+        self._replace(some, bound, lower, upper, axes)
 
     def _bounded(self, lower: Array, upper: Array) -> tuple[Array, Array]:
         """What boxes ``[B, n]`` prove, ``[B]``, and where to halve them; points of them are tried."""

@@ -14,7 +14,6 @@ A leaf exceeds the value at x by the sum over neurons of ``gain - (q phi(z_i(x))
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.encoding.milp import Ints
+from wdaverify.engines.cells.frontier import Frontier
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.peaks import peaks_of
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
@@ -39,19 +39,15 @@ _NARROW, _NO_TERM = 2.0**-40, 1e-14
 _TRIED = 3
 
 
-class CutSearch:
-    """One question's search; every quantity is that of a minimisation."""
+class CutSearch(Frontier):
+    """One question's search; a leaf is a shell's number, neurons' ends, slopes and shifts, ``[2, M]`` each, and a cut ``[2]``."""
 
     def __init__(self, graph: Graph, backward: Backward, hunt: Hunt) -> None:
-        self._graph, self._backward, self._hunt = graph, backward, hunt
+        super().__init__(hunt, _BATCH, 64.0 + 40.0 * graph.neurons)
+        self._graph, self._backward = graph, backward
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(graph.edges.tolist())]
-        self.incumbent, self.visited, self.solves = hunt.target, 0, 0
-        self.best: Array | None = None
-        self.finished = self.full = False
-        self._closed = math.inf
-        region = self._region = hunt.question.region
-        priced = hunt.claim.multiplier > 0
-        near, far, _ = hunt.cutter.edges((), _SHELLS if priced else 1)
+        region = self._region
+        near, far, _ = hunt.cutter.edges((), _SHELLS if hunt.claim.multiplier > 0 else 1)
         centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
         self._shells = Shells.around(region.cost, centre, region.lower, region.upper, near, far)
         peaks = peaks_of(self._shells, hunt.power)
@@ -66,62 +62,26 @@ class CutSearch:
             for s, k in zip(self._spans, graph.elementwise, strict=True)
         ]
         self._straight = np.concatenate([np.zeros(0, np.bool_), *relus])
-        self._tree, self._ends = np.arange(count), np.stack([low, high], axis=1)
-        self._bound, self._nu, self._cut = (
-            np.full(count, -math.inf),
-            np.zeros((count, 2, neurons)),
-            np.zeros((count, 2)),
-        )
+        tree, ends = np.arange(count), np.stack([low, high], axis=1)
+        self._bound, nu, cut = np.full(count, -math.inf), np.zeros((count, 2, neurons)), np.zeros((count, 2))
         if np.isfinite(low).all() and np.isfinite(high).all():
-            self._bound, self._nu, self._cut = self._solved(self._tree, self._ends, None, _FIRST)
-        self._room = hunt.effort.memory / (64.0 + 40.0 * neurons)
+            self._bound, nu, cut = self._solved(tree, ends, None, _FIRST)
+        self._leaves = tree, ends, nu, cut
 
-    @property
-    def proven(self) -> float:
-        """The least of what all leaves prove."""
-        return min(self._closed, float(self._bound.min(initial=math.inf)))
+    def _stuck(self, some: Ints) -> NDArray[np.bool_]:
+        """Nothing is left to cut."""
+        return np.asarray(self._leaves[3][some, 0] < 0)
 
-    def run(self) -> None:
-        """Search until closed, out of time or out of room."""
-        while True:
-            self._close(self._bound >= self.incumbent - self._hunt.effort.gap)
-            if not self._bound.size:
-                self.finished = True
-                return
-            if time.perf_counter() > self._hunt.deadline:
-                return
-            if self._bound.size >= self._room:
-                self.full = True
-                return
-            some = np.argpartition(self._bound, min(_BATCH, self._bound.size) - 1)[:_BATCH]
-            stuck = some[self._cut[some, 0] < 0]
-            if stuck.size:  # nothing is left to cut: they stay as they are
-                mask = np.zeros(self._bound.size, np.bool_)
-                mask[stuck] = True
-                self._close(mask)
-                continue
-            self._branch(some[np.argsort(self._tree[some], kind="stable")])
-
-    def _close(self, mask: NDArray[np.bool_]) -> None:
-        self._closed = min(self._closed, float(self._bound[mask].min(initial=math.inf)))
-        kept = ~mask
-        self._tree, self._ends, self._bound = self._tree[kept], self._ends[kept], self._bound[kept]
-        self._nu, self._cut = self._nu[kept], self._cut[kept]
-
-    def _branch(self, some: Ints) -> None:
-        rows, neuron = np.arange(some.size), self._cut[some, 0].astype(np.int64)
-        tree, twice = np.repeat(self._tree[some], 2), np.repeat(some, 2)
-        ends, nu = self._ends[twice], self._nu[twice]
-        ends[2 * rows, 1, neuron] = ends[2 * rows + 1, 0, neuron] = self._cut[some, 1]
+    def _open(self, some: Ints) -> None:
+        some = some[np.argsort(self._leaves[0][some], kind="stable")]
+        tree, ends, nu, cut = (part[some] for part in self._leaves)
+        rows, neuron = np.arange(some.size), cut[:, 0].astype(np.int64)
+        tree, ends, nu = (np.repeat(part, 2, axis=0) for part in (tree, ends, nu))
+        ends[2 * rows, 1, neuron] = ends[2 * rows + 1, 0, neuron] = cut[:, 1]
         known = self._backward.pre_activations(self._shells.take(tree), known=self._split(ends))
         ends = np.stack([np.concatenate([pair[side] for pair in known], axis=1) for side in (0, 1)], axis=1)
         bound, nu, cut = self._solved(tree, ends, nu, _STEPS)
-        bound = np.maximum(bound, np.repeat(self._bound[some], 2))
-        rest = np.ones(self._bound.size, np.bool_)
-        rest[some] = False
-        self._tree, self._ends = np.concatenate([self._tree[rest], tree]), np.concatenate([self._ends[rest], ends])
-        self._bound, self._nu = np.concatenate([self._bound[rest], bound]), np.concatenate([self._nu[rest], nu])
-        self._cut = np.concatenate([self._cut[rest], cut])
+        self._replace(some, bound, tree, ends, nu, cut)
 
     def _split(self, ends: Array) -> HiddenBounds:
         return [(ends[:, 0, span], ends[:, 1, span]) for span in self._spans]
