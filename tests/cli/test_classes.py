@@ -54,7 +54,10 @@ def test_the_answer_is_that_of_the_numbers(table: str, tmp_path: Path, capsys: p
     assert capsys.readouterr().err == f"note: {said}\n"
     assert made["notices"] == [said, *truth["notices"]]
     assert made["samples_sha256"] == truth["samples_sha256"]
-    assert (made["lower"], made["upper"]) == (truth["lower"], truth["upper"])
+    assert max(made["lower"], truth["lower"]) <= min(
+        made["upper"], truth["upper"]
+    )  # bundles go by the clock, within the gap
+    assert max(made["upper"], truth["upper"]) - min(made["lower"], truth["lower"]) <= 2e-6
     assert made["files"]["classes"] == NAMES
     assert truth["files"]["classes"] is None
     [command] = [
