@@ -12,6 +12,7 @@ from typing import Any
 
 import networks
 import numpy as np
+import pointwise
 import torch
 
 import wdaverify as wd
@@ -155,7 +156,9 @@ def answer(question: Question, folder: Path) -> dict[str, Any]:
     radii = [_at(ladder) for ladder in found.ladders]
     if box:
         for row in radii:
-            row["below"]["PGD"] = _pgd(question, module, x, y, row["radius"])
+            for name, find in pointwise.ATTACKS.items():
+                row["below"][name] = _at_points(question, module, x, y, row["radius"], find)
+            row["why"] |= {} if "AutoAttack" in pointwise.ATTACKS else {"AutoAttack": pointwise.MISSING}
     return {
         "question": json.loads(question.key),
         "accuracy": float(right.double().mean()),
@@ -166,10 +169,12 @@ def answer(question: Question, folder: Path) -> dict[str, Any]:
     }
 
 
-def _pgd(question: Question, module: torch.nn.Module, x: Any, y: Any, radius: float) -> float:
-    """The loss at the PGD points, all within the radius: a distribution of order 1, 2 and inf, evaluated in float64, not proven."""
+def _at_points(
+    question: Question, module: torch.nn.Module, x: Any, y: Any, radius: float, find: pointwise.Finder
+) -> float:
+    """The loss where a point-wise attack leads, within the radius: a distribution of every order, evaluated in float64, not proven."""
     labels, centre = torch.from_numpy(y), torch.from_numpy(x).double()
-    points = networks.pgd(module, centre, labels, question.norm, radius)
+    points = find(module, centre, labels, question.norm, radius)
     with torch.no_grad():
         z = module.double()(points)
     own = z.gather(1, labels[:, None])[:, 0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -135,25 +134,3 @@ def made(folder: Path, data: Data, kind: str, way: str, epochs: int | None) -> t
         wd.from_torch(module, data.test_x[:4], name=path.stem).save(path)
     module.load_state_dict(torch.load(weights, weights_only=True))
     return wd.load_network(path), module
-
-
-def pgd(module: nn.Module, x: Tensor, y: Tensor, norm: str, radius: float, steps: int = 40) -> Tensor:
-    """Projected gradient ascent on the cross-entropy in the ball of the radius around each point, in double precision."""
-    module = module.double()
-    generator = torch.Generator().manual_seed(SEED)
-    start = 2 * torch.rand(x.shape, generator=generator, dtype=torch.float64) - 1
-    sides = [-1] + [1] * (x.ndim - 1)
-    width = 1.0 if norm == "inf" else 1 / math.sqrt(x[0].numel())
-    points = (x + radius * width * start).clamp(0, 1)
-    for _ in range(steps):
-        points.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(module(points), y, reduction="sum"), points)
-        length = gradient.flatten(1).norm(dim=1).clamp_min(1e-300).reshape(sides)
-        step = gradient.sign() if norm == "inf" else gradient / length
-        away = points.detach() + radius / 8 * step - x
-        if norm == "inf":
-            away = away.clamp(-radius, radius)
-        else:
-            away = away * (radius / away.flatten(1).norm(dim=1).clamp_min(radius)).reshape(sides)
-        points = (x + away).clamp(0, 1)
-    return points.detach()

@@ -69,6 +69,18 @@ def test_the_pool_keeps_the_concave_envelope_and_the_nearest_crossing() -> None:
     assert torch.equal(pool.point[kept][:, 0], pool.cost[:, 1:][kept])
 
 
+def test_of_many_vertices_the_pool_keeps_those_that_the_master_wants() -> None:
+    # 6 sqrt(c) - 2 c is largest at c = 2.25, where it is 4.5; the curve bends everywhere, and 10 vertices cannot hold it.
+    d = torch.linspace(0.01, 40.0, 4000, dtype=torch.float64)[torch.randperm(4000, generator=torch.manual_seed(0))]
+    pool = Pool(torch.zeros(1, dtype=torch.float64), 1, 10)
+    pool.multiplier = 2.0
+    for some in d.split(50):
+        pool.offer(torch.zeros(1, dtype=torch.int64), some[None], 6 * some[None].sqrt(), some[None, :, None])
+    assert float(pool.best(2.0)[0]) > 4.5 - 1e-4
+    assert float(pool.best(1.9)[0]) > 9 / 1.9 - 1e-3
+    assert float(pool.cost[torch.isfinite(pool.cost)].max()) > 39.0
+
+
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("width", [1, 2, 64, 65, 784])
 def test_rankings_sort_rows_up_to_their_last_bits(width: int, descending: bool) -> None:

@@ -23,7 +23,7 @@ def loaded(folder: str, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleTyp
 @pytest.fixture(autouse=True)
 def _names_of_scripts_are_not_kept() -> Iterator[None]:
     yield
-    for name in ("run", "answers", "networks", "shown", "claims", "train"):
+    for name in ("run", "answers", "networks", "shown", "claims", "pointwise", "train"):
         module = sys.modules.get(name)
         if module is not None and str(EXAMPLES) in str(module.__file__):
             del sys.modules[name]
@@ -52,6 +52,10 @@ def test_the_paper_s_table_goes_on_where_it_was_and_its_numbers_are_in_order(
             assert at["lower"] <= min(above) + 1e-9
             assert at["nominal"] <= at["lower"] <= at["upper"]
             assert at["moved"]["mass"] * at["moved"]["farthest"] >= 0
+        if row["question"]["support"] == "box":
+            assert all(
+                at["nominal"] <= at["below"][name] for at in row["radii"] for name in run.answers.pointwise.ATTACKS
+            )
     text = (tmp_path / "table.md").read_text()
     assert "3 of 3 questions answered" in text
     assert [f"**{k}." in text for k in (1, 2, 3)] == [True] * 3

@@ -44,6 +44,7 @@ def refine_envelopes(arena: Arena, seed: int) -> None:
         if arena.clock.over():
             return
         score, vertex, lam = _scored(arena)
+        arena.pool.multiplier = lam
         group = _leading(arena, score)
         spread = SPREAD / 2**k
         factor = torch.linspace(-1.0, 1.0, TRIES, dtype=torch.float64, device=arena.centre.device)

@@ -21,6 +21,9 @@ from torch import Tensor
 
 INDISTINCT = 1e-12
 """Two distances closer than this (relatively) are one vertex; a gain below this (relatively) is none."""
+WANTED = 1.1
+PREFERRED = 1000.0
+"""Vertices that are best at a multiplier within a factor ``WANTED`` of the master's weigh so much more where there is no room for all."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,11 @@ def envelope(distance: Tensor, value: Tensor, capacity: int) -> Tensor:
     return index
 
 
-def thinned(distance: Tensor, value: Tensor, index: Tensor, capacity: int) -> Tensor:
+def thinned(distance: Tensor, value: Tensor, index: Tensor, capacity: int, multiplier: float | None = None) -> Tensor:
     """At most ``capacity`` of an envelope's vertices ``index [G, C]``: those that the chord of their neighbours passes least below stay.
 
-    The first and the last stay. Cut off at ``capacity``, an envelope with many vertices near its start would lose its far end.
+    The first and the last stay. Cut off at ``capacity``, an envelope with many vertices near its start would lose its far end. Those that
+    are best near ``multiplier`` go last: of order 2 a ray of a linear piece is all vertices, and it is one of them that the master wants.
     """
     count = (index >= 0).sum(dim=1)
     index = index[:, : max(int(count.max()), capacity)]
@@ -75,6 +79,10 @@ def thinned(distance: Tensor, value: Tensor, index: Tensor, capacity: int) -> Te
         share = (d[:, 1:-1] - d[:, :-2]) / (d[:, 2:] - d[:, :-2])
         height = v[:, 1:-1] - (v[:, :-2] + share * (v[:, 2:] - v[:, :-2]))
         inner = torch.where(index[:, 2:] >= 0, height, torch.inf)
+        if multiplier is not None:
+            slope = (v[:, 1:] - v[:, :-1]) / (d[:, 1:] - d[:, :-1])
+            wanted = (slope[:, 1:] <= WANTED * multiplier) & (slope[:, :-1] >= multiplier / WANTED)
+            inner = torch.where(wanted, PREFERRED * inner, inner)
         least = inner.argmin(dim=1, keepdim=True) + 1
         full = (count == index.shape[1]).unsqueeze(1)
         place = torch.arange(index.shape[1] - 1, device=index.device).expand(index.shape[0], -1)
@@ -95,6 +103,7 @@ class Pool:
         self.value = torch.full((groups, capacity + 1), -torch.inf, dtype=torch.float64, device=clean.device)
         self.cost[:, 0], self.value[:, 0] = 0.0, clean
         self.point = torch.zeros((groups, capacity, width), dtype=torch.float64, device=clean.device)
+        self.multiplier: float | None = None  # the master's, once it is known
         self.near = torch.full_like(clean, torch.inf).masked_fill_(clean >= 0, 0.0)
         self.near_point = torch.zeros((groups, width), dtype=torch.float64, device=clean.device)
 
@@ -111,7 +120,7 @@ class Pool:
         every_v = torch.cat([self.value[group], value], dim=1)
         index = envelope(every_d, every_v, max(every_d.shape[1], self.capacity + 1))
         if index.shape[1] > self.capacity + 1:
-            index = thinned(every_d, every_v, index, self.capacity + 1)
+            index = thinned(every_d, every_v, index, self.capacity + 1, self.multiplier)
         absent = index < 0
         index = index.clamp_(min=0)
         self.cost[group] = every_d.gather(1, index).masked_fill_(absent, torch.inf)
