@@ -1,4 +1,4 @@
-"""Attacks that move every point within the radius: PGD, and AutoAttack where ``torchattacks`` is installed (extra ``references``)."""
+"""Attacks that move every point within the radius: PGD, and AutoAttack where ``torchattacks`` is installed (``pip install --no-deps torchattacks``: it pins releases of 2021)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 STEPS = 40
 Finder = Callable[[nn.Module, Tensor, Tensor, str, float], Tensor]
-MISSING = "torchattacks is not installed: pip install 'wdaverify[references]'"
+MISSING = "torchattacks is not installed: pip install --no-deps torchattacks"
 
 
 def pgd(module: nn.Module, x: Tensor, y: Tensor, norm: str, radius: float) -> Tensor:
