@@ -1,4 +1,7 @@
-"""Attacks that move every point within the radius: PGD, and AutoAttack where ``torchattacks`` is installed (``pip install --no-deps torchattacks``: it pins releases of 2021)."""
+"""Attacks that move every point within the radius: PGD, and AutoAttack where torchattacks is.
+
+Its releases pin others' of 2021: ``pip install --no-deps torchattacks``.
+"""
 
 from __future__ import annotations
 
