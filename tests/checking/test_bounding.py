@@ -76,6 +76,23 @@ def test_the_top_of_a_box_is_above_its_points(hidden: bool) -> None:
             assert (values[inside] <= found.boxes.top[d] + 1e-9).all()
 
 
+def test_the_search_finds_what_the_checker_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its loops are in C: the same clips, and tops to rounding."""
+    for seed in range(12):
+        network, specification, _ = random_question(seed)
+        rows, count = Rows.of(network, specification), len(specification.disjuncts)
+        low, high = (np.stack([getattr(d.box, side) for d in specification.disjuncts]) for side in ("lower", "upper"))
+        boxes = Boxes(low, high, np.arange(count), np.full(count, np.inf), np.arange(count))
+        searched = Bounding(rows).bounded(boxes, -0.25, deep=True)
+        plain = module.Confining(rows).of(low, high, np.arange(count), -0.25, deep=True)
+        assert (searched.codes == plain.codes()).all()
+        assert searched.boxes.top == pytest.approx(plain.top, rel=1e-9, abs=1e-9)
+    asked = []
+    monkeypatch.setattr("wdaverify.checking.bounding.compiled", lambda: asked.append(1))
+    Bounding(rows)
+    assert asked  # whether there are any
+
+
 @pytest.mark.parametrize("seed", [4, 5, 6])
 def test_values_are_the_rows(seed: int) -> None:
     """Rows of all disjuncts at points, against their matrices; functionals are shared by rows that differ by offsets alone."""

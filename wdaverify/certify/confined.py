@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.forms import Form, Forms
+from wdaverify.certify.loops import Loops
 from wdaverify.certify.rows import Rows
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import Array
@@ -71,8 +72,9 @@ class Confined:
 class Confining:
     """Bounds of one specification's rows."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows, self._forms, self._backward = rows, Forms(rows.graph), Backward(rows.graph)
+    def __init__(self, rows: Rows, loops: Loops | None = None) -> None:
+        """``loops`` do in numpy's place what they can."""
+        self._rows, self._forms, self._backward = rows, Forms(rows.graph), Backward(rows.graph, loops=loops)
         self._cost = GroundCost(Norm.INF, 1)
 
     def numbers(self) -> int:

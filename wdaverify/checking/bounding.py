@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.confined import Bools, Codes, Confined, Confining, Ints, cut, kept, middle
 from wdaverify.certify.rows import Rows
+from wdaverify.engines.loops import compiled
 from wdaverify.network.model import Array
 
 _LOOSE = 0.2
@@ -89,7 +90,7 @@ class Bounding:
     """Bounds of one specification's rows."""
 
     def __init__(self, rows: Rows) -> None:
-        self._rows, self._confining = rows, Confining(rows)
+        self._rows, self._confining = rows, Confining(rows, compiled())
 
     def numbers(self) -> int:
         """How many doubles an array holds for one box."""
