@@ -19,7 +19,9 @@ import wdaverify as wd
 from wdaverify.ladder.compare import Comparison
 from wdaverify.ladder.rung import Ladder
 
-RUNGS = ("norms", "lipsdp", "lipschitz", "crown", "attacks", "exact")
+RUNGS = ("norms", "lipschitz", "crown", "attacks", "exact")
+LIPSDP = "left out: one program for each pair of classes, and the digits' 42 did not fit in 15 s"
+"""Of the irises alone; why not of the others."""
 RADII = {"inf": (0.01, 0.02, 0.05, 0.1), "2": (0.05, 0.1, 0.2, 0.4)}
 
 
@@ -144,7 +146,7 @@ def answer(question: Question, folder: Path) -> dict[str, Any]:
         norm=question.norm,
         loss=question.loss,
         support=(0, 1) if box else "none",
-        rungs=RUNGS if box else ("asymptotic", *RUNGS[:3], *RUNGS[4:]),
+        rungs=RUNGS if box else ("asymptotic", "lipsdp", *(rung for rung in RUNGS if rung != "crown")),
         rung_limit=rung,
         time_limit=2 * exact * len(question.radii),
         gap=1e-6 if question.loss != "cross-entropy" else 1e-3,
@@ -156,9 +158,11 @@ def answer(question: Question, folder: Path) -> dict[str, Any]:
     radii = [_at(ladder) for ladder in found.ladders]
     if box:
         for row in radii:
-            for name, find in pointwise.ATTACKS.items():
-                row["below"][name] = _at_points(question, module, x, y, row["radius"], find)
-            row["why"] |= {} if "AutoAttack" in pointwise.ATTACKS else {"AutoAttack": pointwise.MISSING}
+            for name in pointwise.ATTACKS:
+                points = _points(name, network.sha256, module, question, row["radius"])
+                row["below"][name] = _loss(question.loss, module, points, y)
+            missing = {} if "AutoAttack" in pointwise.ATTACKS else {"AutoAttack": pointwise.MISSING}
+            row["why"] |= {"LipSDP": LIPSDP, **missing}
     return {
         "question": json.loads(question.key),
         "accuracy": float(right.double().mean()),
@@ -169,12 +173,23 @@ def answer(question: Question, folder: Path) -> dict[str, Any]:
     }
 
 
-def _at_points(
-    question: Question, module: torch.nn.Module, x: Any, y: Any, radius: float, find: pointwise.Finder
-) -> float:
-    """The loss where a point-wise attack leads, within the radius: a distribution of every order, evaluated in float64, not proven."""
-    labels, centre = torch.from_numpy(y), torch.from_numpy(x).double()
-    points = find(module, centre, labels, question.norm, radius)
+_FOUND: dict[tuple[object, ...], torch.Tensor] = {}
+"""Where point-wise attacks lead is the same for every loss and order."""
+
+
+def _points(name: str, sha256: str, module: torch.nn.Module, question: Question, radius: float) -> torch.Tensor:
+    """Where a point-wise attack leads: a distribution of every order, as all points stay within the radius."""
+    key = name, sha256, question.samples, question.norm, radius
+    if key not in _FOUND:
+        data, some = _data(question.data), slice(question.samples)
+        x, y = torch.from_numpy(data.test_x[some]).double(), torch.from_numpy(data.test_y[some])
+        _FOUND[key] = pointwise.ATTACKS[name](module, x, y, question.norm, radius)
+    return _FOUND[key]
+
+
+def _loss(loss: str, module: torch.nn.Module, points: torch.Tensor, y: Any) -> float:
+    """The mean loss at points, in float64, not proven."""
+    labels = torch.from_numpy(y)
     with torch.no_grad():
         z = module.double()(points)
     own = z.gather(1, labels[:, None])[:, 0]
@@ -184,7 +199,7 @@ def _at_points(
         "zero-one": (margin >= 0).double(),
         "cross-entropy": torch.nn.functional.cross_entropy(z, labels, reduction="none"),
     }
-    return float(losses[question.loss].mean())
+    return float(losses[loss].mean())
 
 
 def _at(ladder: Ladder) -> dict[str, Any]:
