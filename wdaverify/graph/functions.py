@@ -25,6 +25,9 @@ from wdaverify.rounding import UNIT_ROUNDOFF
 Array = NDArray[np.float64]
 _FLAT, _RAMP, _LEAST = 2.0**-26, 2.0**-14, 1e-300
 
+LARGER = "the larger of two"
+"""The name of a ReLU that a reader wrote for a maximum: ``max(a, b) = b + relu(a - b)``, which rounds nothing as it stands in the file."""
+
 
 @dataclass(frozen=True, eq=False)
 class PiecewiseLinear:
@@ -237,9 +240,9 @@ def lower_slope(low: Any, high: Any) -> Any:
     return ((lean - _FLAT) / _RAMP).clip(0.0, 1.0)
 
 
-def relu() -> PiecewiseLinear:
+def relu(name: str = "Relu") -> PiecewiseLinear:
     """``max(z, 0)``."""
-    return _Relu("Relu", np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))
+    return _Relu(name, np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))
 
 
 def leaky_relu(slope: ArrayLike) -> PiecewiseLinear:

@@ -59,7 +59,8 @@ class ReluNetwork:
     ``classes`` are the labels of the outputs where the model that the network was made from has names of its own (scikit-learn's
     ``classes_``; of a regressor none, ``()``), else None; ``features`` likewise the names of its inputs.
     ``onnx`` is the file of a network that was made in memory, which ``save`` writes. ``unsafe`` says whose scores the outputs are where
-    they are not the file's own but those of a specification; sha256, name and notices stay those of the file.
+    they are not the file's own but those of a specification; sha256, name and notices stay those of the file. ``not_float32`` says of
+    what in the file no error bound in float32 is known (``network.float32``).
     """
 
     graph: Graph
@@ -73,6 +74,7 @@ class ReluNetwork:
     features: tuple[str, ...] | None = None
     onnx: bytes | None = None
     unsafe: Unsafe | None = None
+    not_float32: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         way_out = "load_network(path) reads one, graph.nodes.chain makes one"
@@ -88,6 +90,7 @@ class ReluNetwork:
             input_shape=_shape("input_shape", self.input_shape),
             output_shape=_shape("output_shape", self.output_shape),
             notices=words("notices", self.notices, NetworkError),
+            not_float32=words("not_float32", self.not_float32, NetworkError),
         )
         for what, shape, have in (
             ("input", self.input_shape, self.graph.inputs),
