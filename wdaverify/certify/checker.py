@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import CURVE, DISTANCES, VALUE, Certificate, checked
 from wdaverify.certify.claims import proven
 from wdaverify.certify.faraway import far_neurons
@@ -163,6 +164,8 @@ def _beyond(problem: WdroProblem, of: str) -> list[str]:
 def uncertified(problem: WdroProblem) -> str:
     """Why a question has no certificate, "" where it has one."""
     rule = problem.loss.rule
+    if problem.arithmetic is Arithmetic.FLOAT32:
+        return "certificates are about real arithmetic, and the question is about float32 (--arithmetic real has one)"
     if rule.by_levels:
         return (
             f"the {rule.noun} is answered level by level on the word of MIP solvers, whose bounds nobody here can check"

@@ -48,6 +48,8 @@ _UP = 1 + 2.0**-28
 _PRODUCT, _COMPUTED, _BIAS = 4, 10, 2
 """Roundings of a product (itself, its constant's, Gemm's alpha), of one with a constant that is computed, and of a bias (its own, beta)."""
 _TERMS = 2**22
+_EXACT = -1
+"""In place of roundings: what follows the outputs, a specification's rows, is real arithmetic on them."""
 _FUNCTIONS = "Relu", LARGER, "LeakyRelu", "Abs", "Clip"
 
 
@@ -63,6 +65,8 @@ class _State:
     def error(self) -> Array:
         """``|computed - real| [S, m]``; inf where it may overflow."""
         gone = 8 * (self.roundings + 1) * FLUSHED * _SPARE * self.most
+        if self.roundings == _EXACT:
+            return self.off
         with np.errstate(over="ignore", invalid="ignore"):
             error = (self.off + gamma(self.roundings) * self.size + gone) * _UP
         known = np.isfinite(error) & (self.size < _MOST) & (self.most < _MOST)
@@ -95,6 +99,7 @@ class ForwardError:
         if why:
             raise NetworkError(why)
         self._graph, self._backward = network.graph, Backward(network.graph)
+        self._end = len(network.graph.nodes) - 1 if network.unsafe is None else network.unsafe.at
         self._number = {k: number for number, k in enumerate(self._graph.elementwise)}
         self._steps = {k: _step(node) for k, node in enumerate(self._graph.nodes) if isinstance(node, Affine)}
         for k in self._graph.elementwise:
@@ -135,6 +140,9 @@ class ForwardError:
                 states[k] = self._applied(k, node, states, bounds)
             else:
                 states[k] = self._added(k, node, states)
+            if k == self._end:
+                error = states[k].error()
+                states = {INPUT: _known(0 * off), k: _known(error)} if k < len(self._graph.nodes) - 1 else states
         return states[len(self._graph.nodes) - 1].error()
 
     def _added(self, k: int, node: Affine, states: dict[int, _State]) -> _State:
@@ -143,6 +151,8 @@ class ForwardError:
         if larger:
             return _chosen(node, larger[0], states)
         given = [states[s] for s in node.sources]
+        if given[0].roundings == _EXACT:
+            return _known(np.asarray(sum(m.apply(s.off) for m, s in zip(step.sizes, given, strict=True))) * _UP)
         off = np.asarray(sum(m.apply(s.off) for m, s in zip(step.sizes, given, strict=True)))
         size = np.asarray(sum(m.apply(s.size) for m, s in zip(step.sizes, given, strict=True)) + np.abs(node.bias))
         most = sum(g * s.most for g, s in zip(step.growth, given, strict=True)) + _barred(node.bias)
@@ -182,6 +192,8 @@ class ForwardError:
             return np.asarray(np.where(np.isfinite(out), out, np.inf))
 
         off = most([state.error() for _, state in parts])
+        if parts[0][1].roundings == _EXACT:
+            return _known(off)
         return _start(off, most([state.size for _, state in parts]) + off)
 
     def _is_larger(self, k: int) -> bool:
@@ -195,6 +207,11 @@ def _start(off: Array, size: Array) -> _State:
     return _State(off, size, 0, max(1.0, float(size.max(initial=0.0))))
 
 
+def _known(off: Array) -> _State:
+    """What is computed in real arithmetic of numbers off by so much."""
+    return _State(off, off, _EXACT, 0.0)
+
+
 def _chosen(node: Affine, larger: int, states: dict[int, _State]) -> _State:
     """What ``b + relu(a - b)`` stands for: the larger of two where there are two, else what there is."""
     chosen, others = states[larger], [s for s in node.sources if s != larger]
@@ -204,6 +221,8 @@ def _chosen(node: Affine, larger: int, states: dict[int, _State]) -> _State:
     two = turn.apply(np.ones(turn.inputs)) > 0
     other = states[others[0]]
     off = np.where(two, turn.apply(chosen.off), kept.apply(other.error()))
+    if other.roundings == _EXACT:
+        return _known(off)
     return _start(off, np.where(two, turn.apply(chosen.size), kept.apply(other.size)))
 
 

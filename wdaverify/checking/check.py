@@ -18,7 +18,6 @@ from wdaverify.certify.rows import Rows
 from wdaverify.certify.splits import of_brackets
 from wdaverify.certify.unsat import MAX_MOVING, Unsat, UnsatCertificate
 from wdaverify.checking.points import Points
-from wdaverify.checking.replay import Replay
 from wdaverify.checking.result import CheckResult, Counterexample, Effort, Ended, Outcome
 from wdaverify.checking.splitting import Search
 from wdaverify.errors import ProblemError, SpecificationError
@@ -31,6 +30,7 @@ from wdaverify.specification.model import Specification
 from wdaverify.specification.reader import load_specification
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
+from wdaverify.witness.replay import Replay
 
 _FEW = 10
 """Inputs that move: so few that halving boxes decides; more are left to the cells."""

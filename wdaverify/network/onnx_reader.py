@@ -89,7 +89,7 @@ def load_network(
         )
     try:
         data = network_bytes(path)
-        return _read(data, file_name(path), logits, beside, output_name)
+        return replace(_read(data, file_name(path), logits, beside, output_name), file=(str(path), output_name))
     except (NetworkError, UnreadableError) as error:
         raise NetworkError(f"{shown(path, 4096)}: {error}") from None
 
@@ -101,7 +101,7 @@ def read_network(data: bytes, name: str, *, logits: bool = False, output_name: s
         NetworkError: as ``load_network``; ``name`` stands where the path would.
     """
     try:
-        return replace(_read(data, name, logits, None, output_name), onnx=data)
+        return replace(_read(data, name, logits, None, output_name), onnx=data, file=(None, output_name))
     except NetworkError as error:
         raise NetworkError(f"{name}: {error}") from None
 
