@@ -220,7 +220,7 @@ def curve(
         found = distances(
             problem,
             solver=solver,
-            gap=max(asked.gap * 1e-2, SMALLEST_SUBNORMAL),
+            gap=max(asked.gap * (1e-2 if problem.arithmetic is Arithmetic.REAL else 1.0), SMALLEST_SUBNORMAL),
             time_limit=time_limit,
             jobs=jobs,
             device=device,

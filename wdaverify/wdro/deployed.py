@@ -295,8 +295,21 @@ def sided(problem: WdroProblem, find: Find, time_limit: float | None) -> Distanc
             if why is Reason.INTERRUPTED:
                 find = _nothing
     if not math.isfinite(problem.cost.order):  # a lower end at order inf says that the distance is more
-        low = np.where(low >= problem.radius, math.inf, low)
+        low = np.where((low >= problem.radius) & (low > 0), math.inf, low)
     return Distances(low, high, tuple(points), checked, closed, reason)
+
+
+def _here(errors: Errors) -> Distances:
+    """What is or may be an error at the samples themselves: at radius 0 nothing else matters."""
+    samples = errors.problem.samples
+    lower, upper = margins_enclosure(errors.problem.network, samples.x, samples.y)
+    rows, bound = np.arange(len(samples)), errors.at(samples.x)
+    need = (bound + bound[rows, samples.y][:, None]) * (1 + 2.0**-40)
+    lower[rows, samples.y] = upper[rows, samples.y] = -math.inf
+    may, sure = (upper >= -need).any(axis=1), (lower >= need).any(axis=1)
+    low, high = np.where(may, 0.0, math.inf), np.where(sure, 0.0, math.inf)
+    points = tuple(x if s else None for x, s in zip(samples.x, sure, strict=True))
+    return Distances(low, high, points, np.ones(len(samples), np.bool_), True, Reason.GAP_CLOSED)
 
 
 def _nothing(question: WdroProblem, time_limit: float | None) -> Found:
@@ -316,7 +329,8 @@ def by_distances(
     problem: WdroProblem, find: Find, time_limit: float | None, base: VerificationResult, threshold: float | None
 ) -> VerificationResult:
     """The share that float32 can be made to get wrong: knapsacks on both ends of the distances; ``base`` has the rest of the result."""
-    found, errors = sided(problem, find, time_limit), Errors.of(problem)
+    errors = Errors.of(problem)
+    found = sided(problem, find, time_limit) if problem.radius > 0 else _here(errors)
     upper, plan = bought(problem, found.low, upper=True), bought(problem, found.high, upper=False)
     witness = evaluate(in_reals(problem), distribution(problem, plan, found.high, found.points))
     ends = zip(problem.samples.w, np.minimum(found.low, found.high), found.high, found.checked, strict=True)
