@@ -164,6 +164,10 @@ class WdroProblem:
         if self.specification is not None:
             way_out = "load_specification(path) reads one"
             instance("specification", self.specification, Specification, way_out)
+            if self.specification.arithmetic is Arithmetic.FLOAT32 and self.arithmetic is Arithmetic.REAL:
+                raise ProblemError(
+                    f"{self.specification.name} is about elements of float32: say --arithmetic float32 (arithmetic='float32')"
+                )
             network = with_unsafe_scores(network, self.specification, self.support)
             settle(self, network=network)
         elif network.classes == () and not self.loss.rule.takes_functionals:

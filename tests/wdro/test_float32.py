@@ -321,5 +321,5 @@ def test_the_doors_refuse_it_too() -> None:
         wd.worst_case(path, x, y, radius=0.1, support=(0, 10), arithmetic="float32", certificate=True)
     with pytest.raises(InputError, match="evaluates itself"):
         wd.attack(lambda t: t, x, y, radius=0.1, support=(0, 10), arithmetic="float32")
-    with pytest.raises(InputError, match="'real' and|real and float32"):
+    with pytest.raises(InputError, match="real and float32"):
         wd.question(path, x, y, radius=0.1, support=(0, 10), arithmetic="bfloat16")

@@ -111,11 +111,16 @@ class ForwardError:
 
     def on(self, support: Support) -> Array:
         """Errors ``[K]`` of the outputs anywhere in the box of a bounded support."""
+        return self.sized(support)[0]
+
+    def sized(self, support: Support) -> tuple[Array, Array]:
+        """The same, and what the outputs are at most in size there, roughly: M, ``[K]``."""
         middle = 0.5 * support.lower + 0.5 * support.upper
         cost = GroundCost(Norm.INF, 1)
         far = np.nextafter(np.maximum(support.upper - middle, middle - support.lower).max(), np.inf)
         shells = Shells.around(cost, middle[None], support.lower, support.upper, np.zeros(1), np.array([far]))
-        return np.asarray(self.of(shells)[0])
+        end = self._end_of(shells)
+        return np.asarray(end.error()[0]), np.asarray(end.size[0] + end.error()[0])
 
     def at(self, points: Array) -> Array:
         """Errors ``[S, K]`` of the outputs at points ``[S, n]``."""
@@ -126,12 +131,15 @@ class ForwardError:
 
     def of(self, shells: Shells) -> Array:
         """Errors ``[S, K]`` of the outputs anywhere in each shell."""
+        return self._end_of(shells).error()
+
+    def _end_of(self, shells: Shells) -> _State:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             bounds = self._backward.pre_activations(shells)
-            return self.between(shells.centre - shells.down, shells.centre + shells.up, bounds)
+            return self._between(shells.centre - shells.down, shells.centre + shells.up, bounds)
 
-    def between(self, lower: Array, upper: Array, bounds: HiddenBounds) -> Array:
-        """The same in boxes ``[S, n]`` where ``bounds`` are those of what functions are applied to."""
+    def _between(self, lower: Array, upper: Array, bounds: HiddenBounds) -> _State:
+        """The last node in boxes ``[S, n]`` where ``bounds`` are those of what functions are applied to."""
         size = np.maximum(np.abs(lower), np.abs(upper)) * _UP
         off = (UNIT * size + FLUSHED) * _UP
         states = {INPUT: _start(off, size)}
@@ -143,7 +151,7 @@ class ForwardError:
             if k == self._end:
                 error = states[k].error()
                 states = {INPUT: _known(0 * off), k: _known(error)} if k < len(self._graph.nodes) - 1 else states
-        return states[len(self._graph.nodes) - 1].error()
+        return states[len(self._graph.nodes) - 1]
 
     def _added(self, k: int, node: Affine, states: dict[int, _State]) -> _State:
         step = self._steps[k]

@@ -19,7 +19,6 @@ _WAYS = {
     Reason.EXECUTOR_LOST.value: "start the scheduler again, then this (--run DIR keeps what is proven)",
     Reason.STALLED.value: "another --solver, since this one is at its tolerances",
     Reason.NUMERICAL.value: "another --solver, since this one contradicted itself",
-    Reason.ROUNDING.value: "real arithmetic (--arithmetic real); a smaller support, or at order inf a smaller radius",
     Reason.THRESHOLD_UNDECIDED.value: "a smaller --gap, so that the bracket leaves the threshold on one side",
 }
 
@@ -29,7 +28,7 @@ def ways_on(reason: str, lower: float, upper: float, cheaper: str) -> str:
     way = _WAYS.get(reason)
     if way is None:
         return ""
-    if reason in (Reason.THRESHOLD_UNDECIDED.value, Reason.ROUNDING.value):
+    if reason == Reason.THRESHOLD_UNDECIDED.value:
         return way
     met = f"--gap {width(lower, upper)} (met already), " if math.isfinite(upper) and math.isfinite(lower) else ""
     return f"{way}, or a cheaper question: {met}{cheaper}"

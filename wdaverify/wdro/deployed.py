@@ -306,7 +306,8 @@ def _here(errors: Errors) -> Distances:
     rows, bound = np.arange(len(samples)), errors.at(samples.x)
     need = (bound + bound[rows, samples.y][:, None]) * (1 + 2.0**-40)
     lower[rows, samples.y] = upper[rows, samples.y] = -math.inf
-    may, sure = (upper >= -need).any(axis=1), (lower >= need).any(axis=1)
+    need[rows, samples.y] = 0.0
+    may, sure = np.max(upper + need, axis=1) >= 0, np.max(lower - need, axis=1) >= 0
     low, high = np.where(may, 0.0, math.inf), np.where(sure, 0.0, math.inf)
     points = tuple(x if s else None for x, s in zip(samples.x, sure, strict=True))
     return Distances(low, high, points, np.ones(len(samples), np.bool_), True, Reason.GAP_CLOSED)

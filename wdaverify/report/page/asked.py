@@ -298,8 +298,9 @@ def _check_again(document: Document, network: str, files: Json, hashes: list[tup
         )
         line = _typed("recheck", network, specification, _path(files["certificate"]), *_which(files))
         return Command("How to recheck", text, (line,), tuple(hashes))
+    single = ["--arithmetic", "float32"] if data.get("arithmetic") == "float32" else []
     text = "Rechecking means asking again. The answer must come with the same two hashes, and its bracket must overlap this one:"
-    line = _typed("check", network, specification, *_which(files), "--seed", str(data["seed"]))
+    line = _typed("check", network, specification, *_which(files), *single, "--seed", str(data["seed"]))
     return Command("How to recheck", text, (line,), tuple(hashes))
 
 
