@@ -65,7 +65,7 @@ def test_a_row_that_is_not_raised_shows(tmp_path: Path, monkeypatch: pytest.Monk
     steps: list[Step] = [
         first,
         Relu(),
-        Dense(np.array([[1, 1, -1], [0, 0, 0]], np.float32), np.array([0, 1.2], np.float32)),
+        Dense(np.array([[1, 1, -1], [0, 0, 0]], np.float32), np.array([0, 1.5], np.float32)),
     ]
     net, spec = write_steps(tmp_path / "net.onnx", steps, 2), tmp_path / "a.vnnlib"
     box = BOX.replace("(>= X[0,0] 0.0)", "(>= X[0,0] 0.9)")

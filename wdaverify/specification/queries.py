@@ -32,7 +32,10 @@ _OPERATORS = {
     "GreaterThan": ">",
     "Equal": "=",
 }
-_ACCEPTED = "accepted is VNN-LIB 2.0 of one network with one input and one output of real or float32 elements, whose numbers are decimals as 0.5"
+_ACCEPTED = (
+    "accepted is VNN-LIB 2.0 of one network with one input and one output of real or float32 elements, whose numbers are decimals "
+    "as 0.5"
+)
 
 
 class Queries:
