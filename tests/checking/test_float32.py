@@ -72,7 +72,6 @@ def test_a_row_that_is_not_raised_shows(tmp_path: Path, monkeypatch: pytest.Monk
     spec.write_text(HEAD.format(kind="float32") + box + "(assert (>= Y[0,0] Y[0,1]))")
     seen = [Machine(k).run(steps, np.array([0.95, 0.5])) for k in range(60)]
     assert any(z[0] >= z[1] for z in seen)  # 2^24 + 1.2 is 2^24 + 2 in float32
-    assert wd.check(net, spec).outcome == "sat"  # onnxruntime is such a machine
     alone = wd.load_network(net)  # without a file nothing is replayed
     assert wd.check(alone, spec, time_limit=2).outcome != "unsat"
     monkeypatch.setattr(deployed, "_error", lambda row, box, error, size: 0)
