@@ -30,11 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.boxes import Boxes
 from wdaverify.errors import NetworkError
 from wdaverify.graph.convolution import Convolution
 from wdaverify.graph.functions import LARGER, PiecewiseLinear
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap
-from wdaverify.graph.nodes import INPUT, Affine, Elementwise
+from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.ground import GroundCost, Norm, Support
 from wdaverify.network.float32 import refused
 from wdaverify.network.model import Array, ReluNetwork
@@ -101,6 +102,7 @@ class ForwardError:
         self._graph, self._backward = network.graph, Backward(network.graph)
         self._end = len(network.graph.nodes) - 1 if network.unsafe is None else network.unsafe.at
         self._number = {k: number for number, k in enumerate(self._graph.elementwise)}
+        self._pools = any(_is_larger(self._graph, k) for k in self._graph.elementwise if k <= self._end)
         self._steps = {k: _step(node) for k, node in enumerate(self._graph.nodes) if isinstance(node, Affine)}
         for k in self._graph.elementwise:
             function = self._graph.function(k)
@@ -125,18 +127,25 @@ class ForwardError:
     def at(self, points: Array) -> Array:
         """Errors ``[S, K]`` of the outputs at points ``[S, n]``."""
         none, points = np.zeros(len(points)), np.asarray(points, np.float64)
-        return self.of(
-            Shells(GroundCost(Norm.INF, 1), points, np.zeros_like(points), np.zeros_like(points), none, none)
-        )
+        shells = Shells(GroundCost(Norm.INF, 1), points, np.zeros_like(points), np.zeros_like(points), none, none)
+        return self._end_of(shells, intervals=True).error()
 
     def of(self, shells: Shells) -> Array:
         """Errors ``[S, K]`` of the outputs anywhere in each shell."""
         return self._end_of(shells).error()
 
-    def _end_of(self, shells: Shells) -> _State:
+    def _end_of(self, shells: Shells, *, intervals: bool = False) -> _State:
+        """The last node on each shell, by intervals where asked to, or where trees of maxima would be many rows of a backward pass."""
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            bounds = self._backward.pre_activations(shells)
+            bounds = self._intervals(shells) if intervals or self._pools else self._backward.pre_activations(shells)
             return self._between(shells.centre - shells.down, shells.centre + shells.up, bounds)
+
+    def _intervals(self, shells: Shells) -> HiddenBounds:
+        bounds: HiddenBounds = []
+        boxes = _Intervals(self._graph)
+        for k in self._graph.elementwise:
+            bounds.append(boxes.of(self._graph.source(k), shells, bounds))
+        return bounds
 
     def _between(self, lower: Array, upper: Array, bounds: HiddenBounds) -> _State:
         """The last node in boxes ``[S, n]`` where ``bounds`` are those of what functions are applied to."""
@@ -155,7 +164,7 @@ class ForwardError:
 
     def _added(self, k: int, node: Affine, states: dict[int, _State]) -> _State:
         step = self._steps[k]
-        larger = [s for s in node.sources if self._is_larger(s)]
+        larger = [s for s in node.sources if _is_larger(self._graph, s)]
         if larger:
             return _chosen(node, larger[0], states)
         given = [states[s] for s in node.sources]
@@ -204,8 +213,43 @@ class ForwardError:
             return _known(off)
         return _start(off, most([state.size for _, state in parts]) + off)
 
-    def _is_larger(self, k: int) -> bool:
-        return k != INPUT and isinstance(self._graph.nodes[k], Elementwise) and self._graph.function(k).name == LARGER
+
+class _Intervals(Boxes):
+    """Intervals of nodes on shells, where the larger of two is no more than the larger one."""
+
+    def _sides(
+        self, k: int, shells: Shells, bounds: HiddenBounds, done: dict[int, tuple[Array, Array]]
+    ) -> tuple[Array, Array]:
+        node = self._graph.nodes[k] if k != INPUT else None
+        larger = [s for s in node.sources if _is_larger(self._graph, s)] if isinstance(node, Affine) else []
+        if k in done or not larger or not isinstance(node, Affine):
+            return super()._sides(k, shells, bounds, done)
+        before = self._graph.nodes[self._graph.source(larger[0])]
+        assert isinstance(before, Affine)
+        parts = [(m, self._sides(s, shells, bounds, done)) for s, m in zip(before.sources, before.maps, strict=True)]
+        ends = []
+        for side in (0, 1):
+            total = np.asarray(sum(m.size().apply(sides[side]) for m, sides in parts))
+            apart = np.asarray(sum(m.apply(sides[side]) for m, sides in parts))
+            size = np.asarray(sum(m.size().apply(np.abs(sides[side])) for m, sides in parts))
+            slack = (-1, 1)[side] * 2.0**-50 * size
+            ends.append((0.5 * (total + np.abs(apart)) + slack, 0.5 * (total - np.abs(apart)) + slack))
+        turn = node.maps[node.sources.index(larger[0])]
+        [other] = [s for s in node.sources if s != larger[0]]
+        kept, rest = node.maps[node.sources.index(other)], self._sides(other, shells, bounds, done)
+        sign = turn.apply(np.ones(turn.inputs))
+        low, high = (
+            np.where(sign > 0, turn.size().apply(most), np.where(sign < 0, turn.size().apply(least), kept.apply(end)))
+            for (most, least), end in zip(ends, rest, strict=True)
+        )
+        done[k] = low, high
+        return done[k]
+
+
+def _is_larger(graph: Graph, k: int) -> bool:
+    if k == INPUT or not isinstance(graph.nodes[k], Elementwise):
+        return False
+    return graph.function(k).name == LARGER
 
 
 def _start(off: Array, size: Array) -> _State:
