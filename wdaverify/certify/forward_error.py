@@ -33,7 +33,7 @@ from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.boxes import Boxes
 from wdaverify.errors import NetworkError
 from wdaverify.graph.convolution import Convolution
-from wdaverify.graph.functions import LARGER, PiecewiseLinear
+from wdaverify.graph.functions import Larger, PiecewiseLinear
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.ground import GroundCost, Norm, Support
@@ -51,7 +51,7 @@ _PRODUCT, _COMPUTED, _BIAS = 4, 10, 2
 _TERMS = 2**22
 _EXACT = -1
 """In place of roundings: what follows the outputs, a specification's rows, is real arithmetic on them."""
-_FUNCTIONS = "Relu", LARGER, "LeakyRelu", "Abs", "Clip"
+_FUNCTIONS = "Relu", "LeakyRelu", "Abs", "Clip"
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ class ForwardError:
     def _applied(self, k: int, node: Elementwise, states: dict[int, _State], bounds: HiddenBounds) -> _State:
         function = node.function
         assert isinstance(function, PiecewiseLinear)
-        if function.name == LARGER:
+        if isinstance(function, Larger):
             return self._larger(node, states)
         error, (low, high) = states[node.source].error(), bounds[self._number[k]]
         low, high = low - error, high + error
@@ -247,9 +247,7 @@ class _Intervals(Boxes):
 
 
 def _is_larger(graph: Graph, k: int) -> bool:
-    if k == INPUT or not isinstance(graph.nodes[k], Elementwise):
-        return False
-    return graph.function(k).name == LARGER
+    return k in graph.elementwise and isinstance(graph.function(k), Larger)
 
 
 def _start(off: Array, size: Array) -> _State:

@@ -25,9 +25,6 @@ from wdaverify.rounding import UNIT_ROUNDOFF
 Array = NDArray[np.float64]
 _FLAT, _RAMP, _LEAST = 2.0**-26, 2.0**-14, 1e-300
 
-LARGER = "the larger of two"
-"""The name of a ReLU that a reader wrote for a maximum: ``max(a, b) = b + relu(a - b)``, which rounds nothing as it stands in the file."""
-
 
 @dataclass(frozen=True, eq=False)
 class PiecewiseLinear:
@@ -240,9 +237,14 @@ def lower_slope(low: Any, high: Any) -> Any:
     return ((lean - _FLAT) / _RAMP).clip(0.0, 1.0)
 
 
-def relu(name: str = "Relu") -> PiecewiseLinear:
+def relu() -> PiecewiseLinear:
     """``max(z, 0)``."""
-    return _Relu(name, np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))
+    return _Relu("Relu", np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))
+
+
+def larger() -> PiecewiseLinear:
+    """The ReLU of ``max(a, b) = b + relu(a - b)`` where a file has the maximum itself, which rounds nothing in float32."""
+    return Larger("Relu", np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))
 
 
 def leaky_relu(slope: ArrayLike) -> PiecewiseLinear:
@@ -298,3 +300,7 @@ class _Relu(PiecewiseLinear):
         np.maximum(gain, np.where((low < 0) & (high > 0), 0.0, -np.inf), out=gain)
         size = np.maximum(np.abs(low), np.abs(high))
         return gain, 4 * UNIT_ROUNDOFF * ((np.abs(q) + np.abs(nu)) * size)  # the products first: q alone may be tiny
+
+
+class Larger(_Relu):
+    """A ReLU that a reader wrote for the larger of two."""
