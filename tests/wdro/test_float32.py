@@ -13,6 +13,7 @@ from builders import build_model, write_model
 from machines import Dense, Leaky, Machine, Pairs, Relu, Step, write_steps
 from numpy.typing import NDArray
 from onnx import helper
+from quick import one_in
 
 import wdaverify as wd
 from wdaverify.certify import forward_error
@@ -55,9 +56,12 @@ def losses(steps: list[Step], x: Array, y: int, loss: str, seed: int, machines: 
 CASES = [(loss, order) for loss in ("margin", "hinge", "zero-one", "cross-entropy") for order in (1, "inf")]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(k, marks=pytest.mark.full) for k in range(3, 60))])
-@pytest.mark.parametrize(("loss", "order"), CASES)
-def test_machines_lie_within_the_bracket(loss: str, order: Any, seed: int, tmp_path: Path) -> None:
+SEEDS = range(60)
+
+
+@pytest.mark.parametrize(("case", "seed"), one_in(60, CASES, SEEDS))
+def test_machines_lie_within_the_bracket(case: tuple[str, Any], seed: int, tmp_path: Path) -> None:
+    loss, order = case
     steps, rng = network(seed), np.random.default_rng(seed + 1000)
     path, x, radius = write_steps(tmp_path / "net.onnx", steps, 2), rng.uniform(0.2, 0.8, (3, 2)), 0.1
     y = wd.load_network(path).forward(x).argmax(axis=1)
@@ -308,6 +312,14 @@ def test_commands_without_float32_refuse_it(
     assert main(line) == 2
     assert said in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_search_by_distances_does_not_take_is_refused() -> None:
+    data = np.load(MODELS / "iris_8x8.npz")
+    words: dict[str, Any] = {"radius": 0.1, "support": (0, 10), "loss": "zero-one", "arithmetic": "float32"}
+    for given in ({"memory_limit": 1e9}, {"mip_start": True, "solver": "highs"}):
+        with pytest.raises(InputError, match="answered by distances"):
+            wd.worst_case(MODELS / "iris_8x8.onnx", data["x"][:2], data["y"][:2], **words, **given)
 
 
 def test_the_doors_refuse_it_too() -> None:

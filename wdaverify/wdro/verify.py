@@ -11,7 +11,7 @@ from typing import Any
 
 from wdaverify.arithmetic import Arithmetic
 from wdaverify.engines.threads import one_thread
-from wdaverify.errors import ExecutorLostError
+from wdaverify.errors import ExecutorLostError, ProblemError
 from wdaverify.given import called, instance
 from wdaverify.journal.store import Journal
 from wdaverify.losses.rule import By
@@ -141,6 +141,17 @@ def _in_float32(problem: WdroProblem, asked: Options, beside: dict[str, Any]) ->
     begun = time.monotonic()
     if not problem.loss.rule.by_distances:
         return widened(problem, verify(in_reals(problem), **words), asked.threshold)
+    if math.isfinite(problem.cost.order):
+        given = {
+            "executor": beside["executor"],
+            "memory_limit": asked.memory_limit,
+            "mip_start": asked.mip_start or None,
+        }
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise ProblemError(
+                f"{', '.join(unused)} with arithmetic float32 and the {problem.loss.rule.noun} at a finite order: it is answered by "
+                "distances, which take no scheduler, no memory limit and no MIP start; leave it out"
+            )
     parts, uses = list[Statistics](), list[SolverUse]()
 
     def find(question: WdroProblem, limit: float | None) -> Found:
