@@ -191,6 +191,7 @@ def expected(command: _Command) -> _Command:
 
 
 _READ = (
+    "arithmetic",
     "label-cost",
     "cost-weights",
     "functionals",

@@ -22,6 +22,7 @@ import numpy as np
 from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.checker import Verdict
+from wdaverify.certify.deployed import Errors, lowered, mean, raised
 from wdaverify.certify.exact import exact_dot
 from wdaverify.certify.proof import Proof
 from wdaverify.digits import at_most
@@ -36,7 +37,7 @@ from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import budget, launch, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.breakpoints import knapsack_steps, least_lines, on_line, read_steps, table
 from wdaverify.wdro.certifying import for_a_checker, proven_curve, proven_steps
-from wdaverify.wdro.deployed import Errors, in_reals, lowered, mean, raised
+from wdaverify.wdro.deployed import in_reals
 from wdaverify.wdro.distances import DistancesResult, distances
 from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import ended
@@ -243,6 +244,10 @@ def curve(
     options = replace(asked, gap=max(_SHARE * asked.gap, SMALLEST_SUBNORMAL))
     check_family(problem, options)
     if problem.arithmetic is Arithmetic.FLOAT32:
+        if asked.certificate:
+            problem.refuse_float32(
+                "a certificate of a curve is about real arithmetic", "leave it out, or ask verify for one"
+            )
         some = {name: getattr(asked, name) for name in ("solver", "gap", "time_limit", "jobs", "device", "seed")}
         return _widened(problem, curve(in_reals(problem), **some, progress=progress, journal=journal))
     choose(options.solver)

@@ -23,13 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.arithmetic import Arithmetic
-from wdaverify.certify.forward_error import ForwardError
-from wdaverify.certify.peak import Shells
+from wdaverify.certify.deployed import Errors, Ints, lowered, mean, raised
 from wdaverify.graph.maps import Same
 from wdaverify.graph.nodes import Affine, Graph
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import WdroProblem
-from wdaverify.rounding import float_down, float_up
+from wdaverify.rounding import float_down
 from wdaverify.wdro.result import (
     Deployed,
     Reason,
@@ -47,96 +46,15 @@ from wdaverify.witness.evaluate import Atom, Witness, evaluate, nominal_bracket
 from wdaverify.witness.outward import said
 from wdaverify.witness.replay import Replay as Runtime
 
-Ints = NDArray[np.int64]
-_PORTION = 64
-"""Samples or points whose errors are bounded at a time."""
 _FEW = 16
 NOTHING = Statistics(0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, 0, 1, "cpu")
 """What a run cost of which that is not known."""
 ROUNDING = "in real arithmetic the question is answered to the gap; what is left is the error bound of float32"
 
 
-@dataclass(frozen=True, eq=False)
-class Errors:
-    """The error bounds of a question's outputs."""
-
-    problem: WdroProblem
-    forward: ForwardError
-
-    @classmethod
-    def of(cls, problem: WdroProblem) -> Errors:
-        """Of a question in float32.
-
-        Raises:
-            NetworkError: something in the network has no error bound.
-        """
-        return cls(problem, ForwardError(problem.network))
-
-    def reached(self) -> Array:
-        """``e [N, K]`` on what each sample can reach: at order inf its ball within the support, else the support."""
-        problem, count = self.problem, len(self.problem.samples)
-        if math.isfinite(problem.cost.order):
-            return np.broadcast_to(self.forward.on(problem.support), (count, problem.network.n_outputs))
-        out, support = list[Array](), problem.support
-        for first in range(0, count, _PORTION):
-            centre = problem.samples.x[first : first + _PORTION]
-            near, far = np.zeros(len(centre)), np.full(len(centre), problem.radius)
-            out.append(self.forward.of(Shells.around(problem.cost, centre, support.lower, support.upper, near, far)))
-        return np.concatenate(out)
-
-    def at(self, points: Array) -> Array:
-        """``e [M, K]`` at points ``[M, n]``."""
-        parts = [self.forward.at(points[k : k + _PORTION]) for k in range(0, len(points), _PORTION)]
-        return np.concatenate(parts) if parts else np.zeros((0, self.problem.network.n_outputs))
-
-    def of_losses(self, errors: Array, labels: Ints) -> Array:
-        """By how much the loss may be off ``[M]`` where outputs are by ``[M, K]``, under labels ``[M]``; rounded up."""
-        functionals = self.problem.functionals
-        if functionals is not None:
-            return np.asarray((errors @ np.abs(functionals.matrix).T).max(axis=1) * (1 + 2.0**-40))
-        rows = np.arange(len(labels))
-        others = errors.copy()
-        others[rows, labels] = 0.0
-        return np.asarray((others.max(axis=1) + errors[rows, labels]) * (1 + 2.0**-40))
-
-    def of_samples(self) -> Array:
-        """The same of each sample on what it can reach, under whatever label it may have there, ``[N]``."""
-        errors, own = self.reached(), self.problem.samples.y
-        out = self.of_losses(errors, own)
-        if self.problem.cost.moves_labels and self.problem.functionals is None:
-            for label in range(self.problem.network.n_outputs):
-                out = np.maximum(out, self.of_losses(errors, np.full(len(own), label)))
-        return out
-
-    def of_atoms(self, atoms: Sequence[Atom]) -> Array:
-        """The same at atoms, ``[M]``."""
-        points = np.stack([atom.point for atom in atoms])
-        return self.of_losses(self.at(points), np.array([atom.label for atom in atoms], np.int64))
-
-
 def in_reals(problem: WdroProblem) -> WdroProblem:
     """The same question in real arithmetic."""
     return replace(problem, arithmetic=Arithmetic.REAL)
-
-
-def mean(weights: Sequence[float] | Array, values: Array, *, up: bool) -> float:
-    """``sum_i w_i v_i`` of values >= 0, rounded; inf where one of them is."""
-    if not np.isfinite(values[np.asarray(weights) > 0]).all():
-        return math.inf
-    total = sum(
-        (Fraction(float(w)) * Fraction(float(v)) for w, v in zip(weights, values, strict=True) if w), Fraction(0)
-    )
-    return float_up(total) if up else float_down(total)
-
-
-def raised(value: float, by: float) -> float:
-    """``value + by``, rounded up."""
-    return float_up(Fraction(value) + Fraction(by)) if math.isfinite(value) and math.isfinite(by) else value + by
-
-
-def lowered(value: float, by: float) -> float:
-    """``value - by``, rounded down."""
-    return float_down(Fraction(value) - Fraction(by)) if math.isfinite(value) and math.isfinite(by) else value - by
 
 
 def widened(problem: WdroProblem, found: VerificationResult, threshold: float | None) -> VerificationResult:
@@ -145,7 +63,7 @@ def widened(problem: WdroProblem, found: VerificationResult, threshold: float | 
     of_samples = errors.of_samples()
     above = mean(problem.samples.w, of_samples, up=True)
     weights = [atom.weight for atom in found.atoms]
-    below = mean(weights, errors.of_atoms(found.atoms), up=True)
+    below = mean(weights, of_atoms(errors, found.atoms), up=True)
     held = mean_of_atoms(found.atoms)
     lower, upper = lowered(min(found.lower, held), below), raised(found.upper, above)
     if problem.loss.rule.floor > -math.inf:
@@ -159,6 +77,9 @@ def widened(problem: WdroProblem, found: VerificationResult, threshold: float | 
     out = replace(
         found, problem=problem, lower=lower, upper=upper, per_sample=per_sample, attacks=attacks, deployed=deployed
     )
+    if found.certificate is not None:
+        proof = replace(found.certificate, arithmetic=problem.arithmetic.value, lower=out.lower, upper=out.upper)
+        out = replace(out, certificate=proof)
     return judged(out, found.status.closed, threshold)
 
 
@@ -174,7 +95,7 @@ def lowered_by_errors(
             total = sum((Fraction(a.weight) for a, s in zip(atoms, sure, strict=True) if s), Fraction(0))
             values[name] = float_down(total)
         else:
-            below = mean([a.weight for a in witness.atoms], errors.of_atoms(witness.atoms), up=True)
+            below = mean([a.weight for a in witness.atoms], of_atoms(errors, witness.atoms), up=True)
             least = problem.loss.rule.floor
             values[name] = max(lowered(min(witness.lower, mean_of_atoms(witness.atoms)), below), least)
     name = max(values, key=lambda n: values[n])
@@ -193,6 +114,11 @@ def surely(errors: Errors, atoms: Sequence[Atom]) -> list[bool]:
     need = (bound + bound[rows, labels][:, None]) * (1 + 2.0**-40)
     margin[rows, labels] = -math.inf
     return np.any(margin >= need, axis=1).tolist()  # type: ignore[no-any-return]
+
+
+def of_atoms(errors: Errors, atoms: Sequence[Atom]) -> Array:
+    """By how much the losses of atoms may be off, ``[M]``."""
+    return errors.of_points(np.stack([a.point for a in atoms]), np.array([a.label for a in atoms], np.int64))
 
 
 def mean_of_atoms(atoms: Sequence[Atom]) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.deployed import Errors
 from wdaverify.certify.proof import Proof
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
@@ -27,7 +28,7 @@ from wdaverify.shown import Shown, line
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put
 from wdaverify.wdro.certifying import for_a_checker, proven_distances
-from wdaverify.wdro.deployed import Errors, Found, jobs_of_some, sided, used
+from wdaverify.wdro.deployed import Found, jobs_of_some, sided, used
 from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import ended
 from wdaverify.wdro.options import Options

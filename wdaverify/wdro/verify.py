@@ -137,7 +137,7 @@ def verify(
 
 def _in_float32(problem: WdroProblem, asked: Options, beside: dict[str, Any]) -> VerificationResult:
     """The answer about the network as deployed, of answers in real arithmetic."""
-    words = {**vars(asked), **beside, "threshold": None, "certificate": False}
+    words = {**vars(asked), **beside, "threshold": None}
     begun = time.monotonic()
     if not problem.loss.rule.by_distances:
         return widened(problem, verify(in_reals(problem), **words), asked.threshold)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from quick import one_in
 
 import wdaverify as wd
 from wdaverify.certify import forward_error
+from wdaverify.certify.certificate import read_certificate
+from wdaverify.certify.checker import recheck
 from wdaverify.cli.line import run as main
 from wdaverify.errors import InputError
 from wdaverify.journal.store import Journal
@@ -199,9 +202,45 @@ def test_no_journal_of_reals_is_taken_for_one_of_float32(tmp_path: Path) -> None
         assert again.upper - again.lower > real.upper - real.lower
 
 
+CERTIFIED = [("margin", "1", "0.1"), ("hinge", "inf", "0.1"), ("margin", "1", "0")]
+
+
+@pytest.mark.parametrize(("loss", "order", "radius"), CERTIFIED)
+def test_a_certificate_is_of_float32_and_the_checker_adds_the_errors(
+    loss: str, order: str, radius: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proved of what it states, refused of reals; one of reals that says float32 is rejected, and so is one whose errors grew."""
+    files = [str(MODELS / "iris_8x8.onnx"), str(MODELS / "iris_8x8.npz")]
+    asked = ["--radius", radius, "--order", order, "--loss", loss, "--support", "0", "10", "--samples", "3"]
+    single, real = str(tmp_path / "s.cert"), str(tmp_path / "r.cert")
+    assert main(["verify", *files, *asked, "--arithmetic", "float32", "--certificate", single, "--jobs", "1"]) == 0
+    assert main(["verify", *files, *asked, "--certificate", real, "--jobs", "1", "--quiet"]) == 0
+    capsys.readouterr()
+    stated = ["--support", "0", "10", "--samples", "3"]
+    assert main(["recheck", *files, single, *stated, "--arithmetic", "float32"]) == 0
+    assert "as any runtime of IEEE float32 computes it" in " ".join(capsys.readouterr().out.split())
+    assert main(["recheck", *files, single, *stated]) == 2
+    assert main(["recheck", *files, real, *stated, "--arithmetic", "float32"]) == 2
+    held, narrow = read_certificate(single), read_certificate(real)
+    data = np.load(MODELS / "iris_8x8.npz")
+    words: dict[str, Any] = {"radius": float(radius), "order": order, "loss": loss, "support": (0, 10)}
+    problem = wd.question(files[0], data["x"][:3], data["y"][:3], arithmetic="float32", **words)
+    samples = replace(problem.samples, sha256=held.samples_sha256)
+    problem = replace(problem, samples=samples)
+    verdict = recheck(held, problem)
+    assert verdict.proved
+    assert verdict.upper - verdict.lower > 1e-5
+    forged = recheck(replace(narrow, arithmetic="float32"), problem)
+    assert not forged.proved
+    assert forged.upper > narrow.upper + 1e-5
+    assert not recheck(narrow, problem).proved
+    monkeypatch.setattr(forward_error, "UNIT", 2.0**-22)
+    assert not recheck(held, problem).proved
+
+
 def test_curves_distances_and_attacks_hold_their_errors() -> None:
     data = np.load(MODELS / "iris_8x8.npz")
-    path, x, y = MODELS / "iris_8x8.onnx", data["x"][:5], data["y"][:5]
+    path, x, y = MODELS / "iris_8x8.onnx", data["x"][:3], data["y"][:3]
     words: dict[str, Any] = {"support": (0, 10)}
     for loss in ("margin", "zero-one"):
         real, single = (
@@ -330,7 +369,7 @@ def test_the_doors_refuse_it_too() -> None:
     with pytest.raises(InputError, match="rungs of the ladder"):
         wd.compare(path, x, y, radii=0.1, support=(0, 10), arithmetic="float32")
     with pytest.raises(InputError, match="about real arithmetic"):
-        wd.worst_case(path, x, y, radius=0.1, support=(0, 10), arithmetic="float32", certificate=True)
+        wd.distances(path, x, y, support=(0, 10), arithmetic="float32", certificate=True)
     with pytest.raises(InputError, match="evaluates itself"):
         wd.attack(lambda t: t, x, y, radius=0.1, support=(0, 10), arithmetic="float32")
     with pytest.raises(InputError, match="real and float32"):
