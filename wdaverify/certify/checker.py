@@ -103,7 +103,7 @@ def _in_float32(
     """What is proven in real arithmetic, with the errors of float32, which are bounded here anew."""
     errors, (lower, upper) = Errors.of(problem), ends
     if math.isfinite(upper):
-        upper = raised(upper, mean(problem.samples.w, errors.of_samples(), up=True))
+        upper = raised(upper, mean(problem.samples.w, errors.of_samples, up=True))
     if math.isfinite(lower):
         try:
             atoms = list(certificate.atoms.each(problem, deadline))

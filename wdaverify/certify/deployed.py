@@ -10,12 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.forward_error import ForwardError
 from wdaverify.certify.peak import Shells
+from wdaverify.errors import ProblemError
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_down, float_up
@@ -41,6 +43,20 @@ class Errors:
         """
         return cls(problem, ForwardError(problem.network))
 
+    def check(self) -> None:
+        """Refuse a question of whose outputs nothing is known: they may overflow where a sample can reach.
+
+        Raises:
+            ProblemError: names the first such sample.
+        """
+        lost = ~np.isfinite(self.of_samples) & (self.problem.samples.w > 0)
+        if lost.any():
+            raise ProblemError(
+                f"{self.problem.network.name} may overflow float32 (beyond 2^96 on some way through it) where sample "
+                f"{int(lost.argmax())} can reach: give a smaller support (--support), at order inf a smaller radius, or rescale the weights"
+            )
+
+    @cached_property
     def reached(self) -> Array:
         """``e [N, K]`` on what each sample can reach: at order inf its ball within the support, else the support."""
         problem, count = self.problem, len(self.problem.samples)
@@ -68,9 +84,10 @@ class Errors:
         others[rows, labels] = 0.0
         return np.asarray((others.max(axis=1) + errors[rows, labels]) * (1 + 2.0**-40))
 
+    @cached_property
     def of_samples(self) -> Array:
         """The same of each sample on what it can reach, under whatever label it may have there, ``[N]``."""
-        errors, own = self.reached(), self.problem.samples.y
+        errors, own = self.reached, self.problem.samples.y
         out = self.of_losses(errors, own)
         if self.problem.cost.moves_labels and self.problem.functionals is None:
             for label in range(self.problem.network.n_outputs):

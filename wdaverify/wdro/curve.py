@@ -249,7 +249,9 @@ def curve(
                 "a certificate of a curve is about real arithmetic", "leave it out, or ask verify for one"
             )
         some = {name: getattr(asked, name) for name in ("solver", "gap", "time_limit", "jobs", "device", "seed")}
-        return _widened(problem, curve(in_reals(problem), **some, progress=progress, journal=journal))
+        errors = Errors.of(problem)
+        errors.check()
+        return _widened(errors, curve(in_reals(problem), **some, progress=progress, journal=journal))
     choose(options.solver)
     until = math.inf if options.time_limit is None else time.monotonic() + options.time_limit
     options = for_a_checker(options) if options.certificate else options
@@ -363,9 +365,10 @@ def _widest(search: _CurveSearch, points: dict[float, float], problem: WdroProbl
     return None
 
 
-def _widened(problem: WdroProblem, found: CurveResult) -> CurveResult:
+def _widened(errors: Errors, found: CurveResult) -> CurveResult:
     """The curve of the network as deployed, of the one in real arithmetic: the same error at every radius."""
-    by = mean(problem.samples.w, Errors.of(problem).of_samples(), up=True)
+    problem = errors.problem
+    by = mean(problem.samples.w, errors.of_samples, up=True)
     lower = np.array([lowered(value, by) for value in found.lower.tolist()])
     upper = np.array([raised(value, by) for value in found.upper.tolist()])
     deployed = Deployed(by, by, float(found.lower[-1]), float(found.upper[-1]))

@@ -57,10 +57,9 @@ def in_reals(problem: WdroProblem) -> WdroProblem:
     return replace(problem, arithmetic=Arithmetic.REAL)
 
 
-def widened(problem: WdroProblem, found: VerificationResult, threshold: float | None) -> VerificationResult:
+def widened(errors: Errors, found: VerificationResult, threshold: float | None) -> VerificationResult:
     """The answer to a question in float32, of the one in real arithmetic: for losses made of pieces."""
-    errors = Errors.of(problem)
-    of_samples = errors.of_samples()
+    problem, of_samples = errors.problem, errors.of_samples
     above = mean(problem.samples.w, of_samples, up=True)
     weights = [atom.weight for atom in found.atoms]
     below = mean(weights, of_atoms(errors, found.atoms), up=True)
@@ -187,12 +186,12 @@ Find = Callable[[WdroProblem, float | None], Found]
 """From a question in real arithmetic and a limit in seconds."""
 
 
-def sided(problem: WdroProblem, find: Find, time_limit: float | None) -> Distances:
+def sided(errors: Errors, find: Find, time_limit: float | None) -> Distances:
     """The distances by two searches a label, of the network widened and narrowed by its errors.
 
     Lower ends are those of the wider set of errors, and upper ends those of the narrower one, in real arithmetic both.
     """
-    samples, errors = problem.samples, Errors.of(problem).reached()
+    problem, samples = errors.problem, errors.problem.samples
     count = len(samples)
     low, high, checked = np.zeros(count), np.full(count, math.inf), np.ones(count, np.bool_)
     points: list[Array | None] = [None] * count
@@ -200,11 +199,7 @@ def sided(problem: WdroProblem, find: Find, time_limit: float | None) -> Distanc
     labels = np.unique(samples.y)
     for k, label in enumerate(labels.tolist()):
         at = np.flatnonzero(samples.y == label)
-        most = errors[at].max(axis=0)
-        if not np.isfinite(most).all():  # nothing is known of these samples' outputs in float32
-            closed = False
-            reason = Reason.ROUNDING if reason is Reason.GAP_CLOSED else reason
-            continue
+        most = errors.reached[at].max(axis=0)
         sign = np.where(np.arange(most.size) == label, -1.0, 1.0)
         for turn in (1.0, -1.0):
             left = None
@@ -253,11 +248,11 @@ def _of_label(problem: WdroProblem, at: Ints, by: Array) -> WdroProblem:
 
 
 def by_distances(
-    problem: WdroProblem, find: Find, time_limit: float | None, base: VerificationResult, threshold: float | None
+    errors: Errors, find: Find, time_limit: float | None, base: VerificationResult, threshold: float | None
 ) -> VerificationResult:
     """The share that float32 can be made to get wrong: knapsacks on both ends of the distances; ``base`` has the rest of the result."""
-    errors = Errors.of(problem)
-    found = sided(problem, find, time_limit) if problem.radius > 0 else _here(errors)
+    problem = errors.problem
+    found = sided(errors, find, time_limit) if problem.radius > 0 else _here(errors)
     upper, plan = bought(problem, found.low, upper=True), bought(problem, found.high, upper=False)
     witness = evaluate(in_reals(problem), distribution(problem, plan, found.high, found.points))
     ends = zip(problem.samples.w, np.minimum(found.low, found.high), found.high, found.checked, strict=True)
@@ -265,7 +260,7 @@ def by_distances(
         SampleBracket(i, float(w), float(a), float(b), Voucher.CHECKED if own else Voucher.SOLVER)
         for i, (w, a, b, own) in enumerate(ends)
     )
-    atoms, widest = said(in_reals(problem), witness.atoms), float(errors.of_samples().max())
+    atoms, widest = said(in_reals(problem), witness.atoms), float(errors.of_samples.max())
     out = replace(
         base,
         problem=problem,

@@ -243,15 +243,15 @@ def _in_float32(problem: WdroProblem, asked: Options, beside: dict[str, Any]) ->
         found.append(distances(question, **some, **beside, jobs=jobs, time_limit=limit, reproduced=False))
         return found[-1].brackets, found[-1].points, found[-1].closed, found[-1].reason
 
-    begun = time.monotonic()
-    everywhere = replace(problem, cost=replace(problem.cost, order=1))
-    ends, errors = sided(everywhere, find, asked.time_limit), Errors.of(everywhere)
+    begun, errors = time.monotonic(), Errors.of(replace(problem, cost=replace(problem.cost, order=1)))
+    errors.check()
+    ends = sided(errors, find, asked.time_limit)
     brackets = tuple(
         SampleBracket(i, float(w), float(min(a, b)), float(b), Voucher.CHECKED if own else Voucher.SOLVER)
         for i, (w, a, b, own) in enumerate(zip(problem.samples.w, ends.low, ends.high, ends.checked, strict=True))
     )
     logits = [None if p is None else problem.network.forward(p[None, :])[0] for p in ends.points]
-    widest = float(errors.of_samples().max())
+    widest = float(errors.of_samples.max())
     result = DistancesResult(
         problem=replace(problem, cost=replace(problem.cost, order=1, label_cost=math.inf)),
         reason=ends.reason,

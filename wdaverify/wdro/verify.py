@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from wdaverify.arithmetic import Arithmetic
+from wdaverify.certify.deployed import Errors
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ExecutorLostError, ProblemError
 from wdaverify.given import called, instance
@@ -138,9 +139,10 @@ def verify(
 def _in_float32(problem: WdroProblem, asked: Options, beside: dict[str, Any]) -> VerificationResult:
     """The answer about the network as deployed, of answers in real arithmetic."""
     words = {**vars(asked), **beside, "threshold": None}
-    begun = time.monotonic()
+    begun, errors = time.monotonic(), Errors.of(problem)
+    errors.check()
     if not problem.loss.rule.by_distances:
-        return widened(problem, verify(in_reals(problem), **words), asked.threshold)
+        return widened(errors, verify(in_reals(problem), **words), asked.threshold)
     if math.isfinite(problem.cost.order):
         given = {
             "executor": beside["executor"],
@@ -172,7 +174,7 @@ def _in_float32(problem: WdroProblem, asked: Options, beside: dict[str, Any]) ->
         return answer.per_sample, points, answer.status.closed, answer.reason
 
     base = verify(replace(in_reals(problem), radius=0.0), **words)
-    result = by_distances(problem, find, asked.time_limit, base, asked.threshold)
+    result = by_distances(errors, find, asked.time_limit, base, asked.threshold)
     statistics = together([base.statistics, *parts], time.monotonic() - begun)
     return replace(result, statistics=statistics, solver=used([base.solver, *uses]))
 
