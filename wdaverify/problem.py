@@ -12,11 +12,13 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.digits import stated
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
 from wdaverify.given import array, flag, instance, integers, real, settle
 from wdaverify.ground import GroundCost, LinearRows, Norm, Support, check_power, check_sizes
 from wdaverify.losses.registry import Loss, in_words, those
+from wdaverify.network.float32 import refused
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.specification.model import Specification
 from wdaverify.specification.unsafe import with_unsafe_scores
@@ -118,6 +120,8 @@ class WdroProblem:
 
     A network of one output z is that of two classes with the scores 0 and z, but for the linear loss. With a specification the network
     becomes that of the specification's scores (``specification.unsafe``), and class 0, which is every sample's, says that it holds.
+
+    In float32 the loss is that, in real arithmetic, of the outputs that a runtime of single precision gives at the point rounded to it.
     """
 
     network: ReluNetwork
@@ -128,6 +132,7 @@ class WdroProblem:
     radius: float
     functionals: Functionals | None = None
     specification: Specification | None = None
+    arithmetic: Arithmetic = Arithmetic.REAL
 
     def __post_init__(self) -> None:
         network = instance("network", self.network, ReluNetwork, "load_network(path) reads one", NetworkError)
@@ -142,7 +147,10 @@ class WdroProblem:
             self,
             loss=Loss.of(self.loss),
             radius=real("radius", self.radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
+            arithmetic=Arithmetic.of(self.arithmetic),
         )
+        if self.arithmetic is Arithmetic.FLOAT32:
+            self._check_float32(network)
         if (self.specification is not None) != self.loss.rule.takes_specification:
             raise ProblemError(
                 "the specification loss needs a specification (--spec FILE.vnnlib, specification=...), and no other loss takes one"
@@ -156,6 +164,10 @@ class WdroProblem:
         if self.specification is not None:
             way_out = "load_specification(path) reads one"
             instance("specification", self.specification, Specification, way_out)
+            if self.specification.arithmetic is Arithmetic.FLOAT32 and self.arithmetic is Arithmetic.REAL:
+                raise ProblemError(
+                    f"{self.specification.name} is about elements of float32: say --arithmetic float32 (arithmetic='float32')"
+                )
             network = with_unsafe_scores(network, self.specification, self.support)
             settle(self, network=network)
         elif network.classes == () and not self.loss.rule.takes_functionals:
@@ -231,6 +243,30 @@ class WdroProblem:
             raise ProblemError(f"the loss {self.loss.value} with {network.n_outputs} output(s): {rule.few_classes}")
         if rule.fixed_labels and self.cost.moves_labels:
             raise ProblemError(rule.fixed_labels.format(cost=stated(self.cost.label_cost)))
+
+    def _check_float32(self, network: ReluNetwork) -> None:
+        """Refuse what has no error bound in float32."""
+        if why := refused(network):
+            raise NetworkError(why)
+        if not self.support.bounded:
+            raise ProblemError(
+                "arithmetic float32 on the whole space: its errors grow with the numbers, without end; give a box (--support LO HI), or "
+                "ask in real arithmetic (--arithmetic real)"
+            )
+        if self.loss.rule.by_levels:
+            raise ProblemError(
+                f"arithmetic float32 and the {self.loss.rule.noun}: an error in its denominator has no bound; ask for another loss "
+                "(--loss), or in real arithmetic (--arithmetic real)"
+            )
+
+    def refuse_float32(self, what: str, way_out: str = "ask in real arithmetic (--arithmetic real)") -> None:
+        """Refuse what is not said of float32.
+
+        Raises:
+            ProblemError: the question is in float32; ``what`` is said of it.
+        """
+        if self.arithmetic is Arithmetic.FLOAT32:
+            raise ProblemError(f"arithmetic float32: {what}; {way_out}")
 
     def _check_labels(self) -> None:
         samples = self.samples

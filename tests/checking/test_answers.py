@@ -17,9 +17,7 @@ from jsonschema import Draft202012Validator
 from onnx import helper
 
 from wdaverify import CheckResult, Outcome, check, cli, load_network, load_specification
-from wdaverify.checking import replay as module
 from wdaverify.checking import splitting
-from wdaverify.checking.replay import Replay, single
 from wdaverify.checking.result import Ended
 from wdaverify.errors import DocumentError, ProblemError, SpecificationError
 from wdaverify.report import as_json
@@ -28,6 +26,8 @@ from wdaverify.report.page.output import text_of
 from wdaverify.report.page.view import build
 from wdaverify.specification.model import Box
 from wdaverify.wdro.progress import Progress
+from wdaverify.witness import replay as module
+from wdaverify.witness.replay import Replay, single
 
 HEAD = "(declare-const X_0 Real)(declare-const X_1 Real)(declare-const Y_0 Real)(declare-const Y_1 Real)"
 BOXED = HEAD + "(assert (<= -1 X_0 1))(assert (<= -1 X_1 1))"

@@ -153,7 +153,10 @@ def test_check_answers_both_versions_alike(tmp_path: Path) -> None:
 
 REFUSED = {
     "(vnnlib-version <3.0>)" + HEAD.partition("\n")[2] + BOX: "the version <3.0>; <2.0> is accepted",
-    HEAD.replace("real", "float32") + BOX + "(assert (<= Y[0,0] 0.5))": "type float32, whose arithmetic rounds",
+    HEAD.replace("real", "float64")
+    + BOX
+    + "(assert (<= Y[0,0] 0.5))": "type float64, of whose arithmetic nothing is proven",
+    HEAD.replace("Y real", "Y float32") + BOX + "(assert (<= Y[0,0] 0.5))": "elements of different types",
     HEAD.replace("real", "Real") + BOX + "(assert (<= Y[0,0] 0.5))": "type Unknown",
     HEAD.replace("(declare-output", '(declare-hidden H real [1] "h")(declare-output') + BOX: "a name in quotes",
     HEAD.replace(")\n)", ")\n(declare-output Z real [1]))") + BOX: "2 outputs are declared",

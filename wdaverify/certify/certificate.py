@@ -99,6 +99,7 @@ _META: dict[str, tuple[type, ...]] = {
     "loss": (str,),
     "neurons": (int,),
     "of": (str,),
+    "arithmetic": (str,),
 }
 _HASHES = ("specification_sha256", "weights_sha256", "rows_sha256", "integers_sha256", "functionals_sha256")
 _LATER: dict[str, tuple[type, ...]] = dict.fromkeys(_HASHES, (str, type(None)))
@@ -120,7 +121,8 @@ class Certificate:
 
     Of a curve or of distances ``claims [C, 3]`` are what is claimed: a radius, or the number of a sample, with a lower and an upper
     bound. On the whole space ``slopes`` are proofs about the network without biases, of ``far_neurons`` neurons (``certify.faraway``).
-    ``lines`` are the multipliers of a curve, and atoms belong to distributions ``atom_witness [A]``, each in the ball of a
+    ``arithmetic`` is "float32" where the bracket is of the network as deployed: what is shown is about real arithmetic, and the checker
+    adds the errors. ``lines`` are the multipliers of a curve, and atoms belong to distributions ``atom_witness [A]``, each in the ball of a
     ``witness_radius [W]``; the atoms of distances are errors.
     """
 
@@ -155,6 +157,7 @@ class Certificate:
     slopes: tuple[Proof, ...] = ()
     atom_label: NDArray[np.int64] | None = None
     of: str = VALUE
+    arithmetic: str = "real"
     claims: Array = field(default_factory=lambda: np.zeros((0, 3)))
     lines: Array = field(default_factory=lambda: np.zeros(0))
     witness_radius: Array = field(default_factory=lambda: np.zeros(0))
@@ -414,7 +417,7 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
         raise ValueError(f"it lacks arrays of {form!r}, or has too many")
     if form != _FORMAT:
         meta |= {"of": VALUE, "order": _old_order(meta.get("order")), "label_cost": "inf", **dict.fromkeys(_COUNTS, 0)}
-    meta = {**dict.fromkeys(_LATER), **meta}
+    meta = {**dict.fromkeys(_LATER), "arithmetic": "real", **meta}
     for name, kinds in (*_META.items(), *_LATER.items(), *((name, (int,)) for name in _COUNTS)):
         if not isinstance(meta[name], kinds) or (isinstance(meta[name], bool) and bool not in kinds):
             raise TypeError(f"{name} is {shown(repr(meta[name]), 60)}")

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import CURVE, DISTANCES, VALUE, Certificate, checked
 from wdaverify.certify.claims import proven
+from wdaverify.certify.deployed import Errors, lowered, mean, raised
 from wdaverify.certify.faraway import far_neurons
 from wdaverify.certify.lower import value_of
 from wdaverify.certify.proof import MalformedProofError
@@ -85,12 +87,33 @@ def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float) -
         except MalformedProofError as error:
             if certificate.upper < math.inf:  # else nothing is claimed
                 reasons.append(str(error))
+        if problem.arithmetic is Arithmetic.FLOAT32 and not reasons:
+            lower, upper = _in_float32(certificate, problem, deadline, (lower, upper), late)
         if not upper <= certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
             (unproven if late["upper"] else reasons).append(_short("upper", certificate.upper, upper, late["upper"]))
         if not lower >= certificate.lower - _TOLERANCE * max(1.0, abs(certificate.lower)):
             (unproven if late["lower"] else reasons).append(_short("lower", certificate.lower, lower, late["lower"]))
     proved = not reasons and not unproven
     return Verdict(proved, lower, upper, certificate.lower, certificate.upper, tuple(reasons), tuple(unproven))
+
+
+def _in_float32(
+    certificate: Certificate, problem: WdroProblem, deadline: float, ends: tuple[float, float], late: dict[str, str]
+) -> tuple[float, float]:
+    """What is proven in real arithmetic, with the errors of float32, which are bounded here anew."""
+    errors, (lower, upper) = Errors.of(problem), ends
+    if math.isfinite(upper):
+        upper = raised(upper, mean(problem.samples.w, errors.of_samples, up=True))
+    if math.isfinite(lower):
+        try:
+            atoms = list(certificate.atoms.each(problem, deadline))
+        except TimeoutError as error:
+            late["lower"] = str(error)
+            return -math.inf, upper
+        points, labels = np.stack([point for _, _, point, _ in atoms]), np.array([a[3] for a in atoms], np.int64)
+        lower = lowered(lower, mean([a[1] for a in atoms], errors.of_points(points, labels), up=True))
+        lower = max(lower, problem.loss.rule.floor)
+    return lower, upper
 
 
 def _claims(certificate: Certificate, problem: WdroProblem, deadline: float) -> Verdict:
@@ -157,12 +180,19 @@ def _beyond(problem: WdroProblem, of: str) -> list[str]:
         and not (problem.loss.rule.by_distances and cost.order == 1 and not cost.moves_labels)
     ):
         why = "distances are asked of zero-one or of a specification, at order 1, where labels stay"
+    if not why and of != VALUE and problem.arithmetic is Arithmetic.FLOAT32:
+        why = "of curves and distances certificates are about real arithmetic"
     return [f"the problem is beyond what a certificate proves: {why}"] if why else []
 
 
 def uncertified(problem: WdroProblem) -> str:
     """Why a question has no certificate, "" where it has one."""
     rule = problem.loss.rule
+    if problem.arithmetic is Arithmetic.FLOAT32 and rule.by_distances:
+        return (
+            f"the {rule.noun} in float32 is answered by searches of networks with moved outputs, and certificates are about real "
+            "arithmetic (--arithmetic real has one), or of losses made of pieces"
+        )
     if rule.by_levels:
         return (
             f"the {rule.noun} is answered level by level on the word of MIP solvers, whose bounds nobody here can check"
@@ -175,6 +205,7 @@ def _mismatches(certificate: Certificate, problem: WdroProblem) -> list[str]:
     samples, support, cost = problem.samples, problem.support, problem.cost
     here, layout = named(problem), layout_of(problem)
     pairs: dict[str, tuple[object, object]] = {
+        "arithmetic": (certificate.arithmetic, problem.arithmetic.value),
         "network": (certificate.network_sha256, problem.network.sha256),
         "specification": (certificate.specification_sha256, here["specification_sha256"]),
         "samples": (certificate.samples_sha256, samples.sha256),

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.archive import ArrayArchive, TooLargeError, pack
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import MAX_BYTES, MAX_META, MEMORY
 from wdaverify.certify.checker import POOLS, Verdict
 from wdaverify.certify.confined import Confined, Confining
@@ -297,6 +298,10 @@ def _mismatches(certificate: Unsat, network: ReluNetwork, specification: Specifi
     ]
     if isinstance(certificate, UnsatCertificate) and not (math.isfinite(certificate.level) and certificate.level < 0):
         out.append(f"the level {certificate.level} is no finite number below 0")
+    if specification.arithmetic is Arithmetic.FLOAT32:
+        out.append(
+            "the specification is about elements of float32, and certificates of unsat are about real arithmetic"
+        )
     if not certificate.upper < 0:
         out.append(f"v <= {stated(certificate.upper)} is claimed, which is not below 0")
     return out

@@ -11,14 +11,15 @@ from fractions import Fraction
 
 from threadpoolctl import threadpool_limits
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.conjunctions import scaled
 from wdaverify.certify.halvings import Halvings
 from wdaverify.certify.rows import Rows
 from wdaverify.certify.splits import of_brackets
 from wdaverify.certify.unsat import MAX_MOVING, Unsat, UnsatCertificate
+from wdaverify.checking.deployed import widened
 from wdaverify.checking.points import Points
-from wdaverify.checking.replay import Replay
 from wdaverify.checking.result import CheckResult, Counterexample, Effort, Ended, Outcome
 from wdaverify.checking.splitting import Search
 from wdaverify.errors import ProblemError, SpecificationError
@@ -31,6 +32,7 @@ from wdaverify.specification.model import Specification
 from wdaverify.specification.reader import load_specification
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
+from wdaverify.witness.replay import Replay
 
 _FEW = 10
 """Inputs that move: so few that halving boxes decides; more are left to the cells."""
@@ -48,6 +50,7 @@ def check(
     onnx_file: str | os.PathLike[str] | None = None,
     output_name: str | None = None,
     certificate: bool = False,
+    arithmetic: Arithmetic | str | None = None,
     progress: Report | None = None,
 ) -> CheckResult:
     """Whether some input satisfies a disjunct of the specification, with a bracket of how far it is from that.
@@ -61,6 +64,8 @@ def check(
         onnx_file: the file that counterexamples are replayed from, where ``network`` is none itself.
         output_name: the tensor of that file that is meant.
         certificate: keep the proof where the answer is unsat: ``CheckResult.certificate``, for ``write_unsat`` and ``recheck_unsat``.
+        arithmetic: "real", or "float32": unsat then holds whatever a runtime of single precision makes of the network. None: as the
+            specification declares its elements, real where it does not.
         progress: called with the bracket so far.
 
     Raises:
@@ -79,7 +84,14 @@ def check(
         specification = load_specification(specification)
     instance("specification", specification, Specification, "load_specification(path) reads one", SpecificationError)
     check_fits(network, specification)
-    run = _Run(network, specification, asked, begun, certificate, progress)
+    single = _arithmetic(specification, arithmetic) is Arithmetic.FLOAT32
+    if single and certificate:
+        raise SpecificationError(
+            "certificates of unsat are about real arithmetic, and the question is about float32: leave the certificate out, or ask in real "
+            "arithmetic (--arithmetic real)"
+        )
+    wide, by = widened(network, specification) if single else (specification, 0.0)
+    run = _Run(network, specification, wide, by if single else None, asked, begun, certificate, progress)
     _log.info("check: %s against %s", network.name, specification)
     with threadpool_limits(1, user_api="blas"):
         result = run.answer(Replay(network, onnx_file, output_name))
@@ -87,12 +99,25 @@ def check(
     return result
 
 
+def _arithmetic(specification: Specification, asked: Arithmetic | str | None) -> Arithmetic:
+    """The arithmetic that is meant."""
+    found = specification.arithmetic if asked is None else Arithmetic.of(asked)
+    if specification.arithmetic is Arithmetic.FLOAT32 and found is Arithmetic.REAL:
+        raise SpecificationError(
+            f"{specification.name} is about elements of float32, and real arithmetic is another question: leave it out, or declare real "
+            "elements"
+        )
+    return found
+
+
 @dataclass(eq=False)
 class _Run:
-    """One question on its way to an answer."""
+    """One question on its way to an answer; ``wide`` is the specification with rows raised by at most ``by`` (None: in reals)."""
 
     network: ReluNetwork
     specification: Specification
+    wide: Specification
+    by: float | None
     asked: Options
     begun: float
     certificate: bool
@@ -117,14 +142,14 @@ class _Run:
         rows = Rows.of(self.network, self.specification)
         points = Points(rows, self.specification, replay)
         try:
-            ended = self._search(rows, points)
+            ended = self._search(rows if self.by is None else Rows.of(self.network, self.wide), points)
         except KeyboardInterrupt:
             ended = Ended.INTERRUPTED
         return self._result(points, ended)
 
     def _search(self, rows: Rows, points: Points) -> Ended:
         self._tell("attack", points, math.inf, 0, 1)
-        doubles = scaled(self.specification) if rows.moving.size > _FEW else None
+        doubles = scaled(self.wide) if rows.moving.size > _FEW else None
         if doubles is not None:
             self.engine = "cells"
             points.attack(self.asked.seed, min(self.deadline, time.monotonic() + self._share()))
@@ -134,7 +159,8 @@ class _Run:
                 f"{rows.moving.size} inputs of {self.specification.name} move, and no factor makes the coefficients of its rows doubles: "
                 f"boxes are halved then, which is proved for up to {MAX_MOVING}; leave the certificate out, or write shorter coefficients"
             )
-        search = Search.of(rows, self.specification, points, self.deadline, traced=self.certificate)
+        search = Search.of(rows, self.wide, points, self.deadline, traced=self.certificate)
+        search.raised = self.by is not None
         search.told = lambda: self._tell("split", points, search.upper, search.rounds, search.open, search.count)
         try:
             search.roots()
@@ -198,7 +224,12 @@ class _Run:
         if outcome is Outcome.SAT_IN_REALS:
             why = "" if points is None else points.why
             notices.append(f"the counterexample was not replayed: {why or 'rounding undoes it there'}")
-        lower = -math.inf if points is None else points.lower
+        lower = -math.inf if points is None else points.lower - (self.by or 0.0)
+        if self.by is not None:
+            notices.append(
+                "in float32: rows are raised by their error bounds, so that unsat holds whatever order a runtime adds in; the lower end is "
+                "lowered by as much"
+            )
         shown = (
             None if found is None else replace(found, inputs=readonly(found.inputs), outputs=readonly(found.outputs))
         )
@@ -218,6 +249,7 @@ class _Run:
             self.asked.seed,
             tuple(notices),
             self.proof,
+            self.by,
         )
 
     def _outcome(self, found: Counterexample | None, ended: Ended) -> Outcome:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.rows import Rows
 from wdaverify.checking.least import least_row
-from wdaverify.checking.replay import Replay, single
 from wdaverify.checking.result import Counterexample
 from wdaverify.network.model import Array
 from wdaverify.specification.model import Specification
+from wdaverify.witness.replay import Replay, single
 
 Ints = NDArray[np.int64]
 

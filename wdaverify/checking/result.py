@@ -16,7 +16,7 @@ class Outcome(StrEnum):
     """What is known of a specification; the words are VNN-COMP's but for one."""
 
     UNSAT = "unsat"
-    """No input satisfies any disjunct: proven, in real arithmetic."""
+    """No input satisfies any disjunct: proven, in real arithmetic, or with the errors of float32."""
     SAT = "sat"
     """The counterexample satisfies a disjunct as onnxruntime computes the network, with no tolerance."""
     SAT_IN_REALS = "sat-in-real-arithmetic"
@@ -67,7 +67,7 @@ class CheckResult(Shown):
 
     v < 0: no input satisfies any disjunct; how far the rows are from that is in their own units. ``upper`` is proven; ``lower`` is what the
     best point found is worth in real arithmetic (-inf: none was evaluated; v is -inf where there is no disjunct). ``certificate`` proves
-    unsat, where it was asked for.
+    unsat, where it was asked for. ``raised``: by how much rows were raised at most, in a question about float32; None: in real arithmetic.
     """
 
     network: ReluNetwork
@@ -82,6 +82,7 @@ class CheckResult(Shown):
     seed: int
     notices: tuple[str, ...]
     certificate: Unsat | None = None
+    raised: float | None = None
 
     @property
     def decided(self) -> bool:

@@ -54,6 +54,8 @@ class Search:
     numbered: int = 0
     _at: tuple[tuple[Array, int], float, float] | None = None
     """The best point, and what bounds say there."""
+    raised: bool = False
+    """Whether rows are above those that are asked about, by their errors in float32."""
     level: float = -math.inf
     """The largest at which boxes were clipped; -inf: none was."""
 
@@ -160,6 +162,8 @@ class Search:
         if self._at is None or self._at[0] is not best:
             self._at = (best, *self.stepper.at(*best))
         _, top, size = self._at
+        if self.raised and top >= 0:  # what rows were raised by keeps it open, however small boxes are
+            return True
         if top >= 0 and self.upper <= top + _NEAR * size:
             return True
         return max(-self.points.lower, self.upper) <= _ROUNDING * size

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.cli.exits import check_status
 from wdaverify.cli.files import check_target, page_target
 from wdaverify.cli.group import CONTEXT, cli
@@ -34,6 +35,11 @@ from wdaverify.cores import cores
 @logits
 @output_name
 @external_data
+@click.option(
+    "--arithmetic",
+    type=click.Choice([arithmetic.value for arithmetic in Arithmetic]),
+    help="real; float32: unsat for any runtime of single precision; default as the file declares.",
+)
 @time_limit
 @click.option("--jobs", type=whole(1), metavar="N", help="Threads (processes for many inputs); default one a core.")
 @click.option("--seed", type=whole(0), metavar="N", default="0", help="Seed of the points tried first.")
@@ -84,6 +90,7 @@ def check(
             onnx_file=network_path,
             output_name=asked["output_name"],
             certificate=proof is not None,
+            arithmetic=asked["arithmetic"],
             progress=live,
         )
     result = replace(result, time_limit=asked["time_limit"])  # as asked, not what reading had left of it

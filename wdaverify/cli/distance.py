@@ -22,7 +22,7 @@ _FIRST_RADIUS = 0.1
 
 
 @cli.command(context_settings=CONTEXT)
-@question("radius", "eps", "order", "loss", "label-cost", "functionals", "logits")
+@question("radius", "eps", "order", "loss", "label-cost", "functionals")
 @no_eps("distances know no radius: verify --eps E --loss zero-one is the share of samples with an error within E")
 @engine()
 @click.option(

@@ -19,7 +19,9 @@ def exit_status(done: bool, reason: Reason) -> int:
 
     if done:
         return DONE
-    return {Reason.INTERRUPTED: INTERRUPTED, Reason.THRESHOLD_UNDECIDED: UNDECIDED}.get(reason, LIMIT)
+    return {Reason.INTERRUPTED: INTERRUPTED, Reason.THRESHOLD_UNDECIDED: UNDECIDED, Reason.ROUNDING: UNDECIDED}.get(
+        reason, LIMIT
+    )
 
 
 def exit_status_of_all(results: Iterable[VerificationResult | None]) -> int:
@@ -27,7 +29,7 @@ def exit_status_of_all(results: Iterable[VerificationResult | None]) -> int:
     from wdaverify.wdro.result import Reason
 
     lacking = {None if result is None else result.reason for result in results if result is None or not result.answered}
-    return DONE if not lacking else UNDECIDED if lacking == {Reason.THRESHOLD_UNDECIDED} else LIMIT
+    return DONE if not lacking else UNDECIDED if lacking <= {Reason.THRESHOLD_UNDECIDED, Reason.ROUNDING} else LIMIT
 
 
 def check_status(result: CheckResult) -> int:

@@ -12,6 +12,7 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.cli.questions import cost_of, network_of, specification_of, support_of
 from wdaverify.errors import CertificateError
 from wdaverify.losses.registry import in_words, those
@@ -48,6 +49,7 @@ def expected_problem(
     from wdaverify.samples import load_samples
 
     _check_family(certificate, path)
+    _check_arithmetic(certificate, path, asked["arithmetic"])
     _check_specification(certificate, path, asked["specification"])
     loss, network = Loss(certificate.loss), network_of(network_path, asked)
     cost = cost_of(network.n_inputs, {**asked, "norm": certificate.norm, "order": str(certificate.order)})
@@ -87,7 +89,10 @@ def expected_problem(
     if asked["clip"]:
         samples, there = read(clip=support), samples
         moves = moved(there, samples, cost)
-    problem = WdroProblem(network, samples, cost, support, loss, certificate.radius, functionals, specification)
+    arithmetic = Arithmetic(asked["arithmetic"])
+    problem = WdroProblem(
+        network, samples, cost, support, loss, certificate.radius, functionals, specification, arithmetic
+    )
     return problem, Reading(held.count, held.labels(asked["label_column"]), moves)
 
 
@@ -106,6 +111,15 @@ def _check_family(certificate: Certificate, path: str) -> None:
         )
     if certificate.count < 1:
         raise CertificateError(f"{shown(path, 4096)}: it is about {certificate.count} samples; at least 1 is accepted")
+
+
+def _check_arithmetic(certificate: Certificate, path: str, asked: str) -> None:
+    """Refuse a certificate about another arithmetic."""
+    if certificate.arithmetic != asked:
+        raise CertificateError(
+            f"{shown(path, 4096)}: it is about {shown(certificate.arithmetic, 40)} arithmetic, and {asked} was asked for; --arithmetic "
+            "says which"
+        )
 
 
 def _check_specification(certificate: Certificate, path: str, asked: str | None) -> None:

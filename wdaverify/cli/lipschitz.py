@@ -10,6 +10,7 @@ from wdaverify.cli.exits import exit_status
 from wdaverify.cli.files import check_target, page_target
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import (
+    arithmetic,
     classes,
     engine,
     external_data,
@@ -64,6 +65,7 @@ _FILES = (
 @logits
 @output_name
 @external_data
+@arithmetic
 @click.option("--outputs", metavar="I,J-K,...", help="Gradients of the outputs I, and of the differences J minus K.")
 @click.option("--margins", metavar="Y|all", help="Gradients of z_j - z_Y for every rival j of the class Y, or of all.")
 @click.option("--each", is_flag=True, help="Bracket every functional by itself, not only the largest.")
@@ -82,6 +84,9 @@ def lipschitz(*, output: str | None, quiet: bool, **asked: Any) -> int:
     if output is not None:
         check_target("--output", output, (asked["network_path"], asked["around"], asked["report"]))
     page = page_target(asked, (asked["network_path"], asked["around"], output))
+    from wdaverify.lipschitz.question import in_reals_alone
+
+    in_reals_alone(asked.pop("arithmetic"))
     problem = _slopes(**asked)
     from wdaverify.lipschitz.exact import lipschitz as run
     from wdaverify.report.as_json import write

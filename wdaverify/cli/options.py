@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.cli.ball import eps
 from wdaverify.cli.group import CommandLine
 from wdaverify.cli.values import image_shape, names, number, side, whole, wholes
@@ -67,6 +68,13 @@ output_name = click.option(
 )
 external_data = click.option("--external-data", is_flag=True, help="Read weights from files beside the network's.")
 
+arithmetic = click.option(
+    "--arithmetic",
+    type=click.Choice([arithmetic.value for arithmetic in Arithmetic]),
+    default="real",
+    help="real, on the weights as stored; float32: as any runtime of single precision rounds.",
+)
+
 _QUESTION: dict[str, _Option] = {
     "network": network,
     "data": data,
@@ -87,6 +95,7 @@ _QUESTION: dict[str, _Option] = {
         default="margin",
         help="Loss of a point; linear needs --functionals, specification needs --spec.",
     ),
+    "arithmetic": arithmetic,
     "label-cost": click.option(
         "--label-cost",
         type=number(0, above=True),
@@ -182,6 +191,7 @@ def expected(command: _Command) -> _Command:
 
 
 _READ = (
+    "arithmetic",
     "label-cost",
     "cost-weights",
     "functionals",

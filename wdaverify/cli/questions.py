@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.cli.files import check_target
 from wdaverify.cli.terminal import notes
 from wdaverify.errors import InputError
@@ -54,7 +55,8 @@ def problem_of(*, network_path: str, data_path: str, radius: float, output: str 
         clip=support if options["clip"] else None,
         labels=specification is None,
     )
-    problem = WdroProblem(network, samples, cost, support, loss, radius, functionals, specification)
+    arithmetic = Arithmetic(options["arithmetic"])
+    problem = WdroProblem(network, samples, cost, support, loss, radius, functionals, specification, arithmetic)
     if options["classes"] is not None and not problem.loss.rule.takes_functionals:
         check_classes(options["classes"], problem.network.n_outputs)
     notes((*problem.network.notices, *samples.notices), options["quiet"])

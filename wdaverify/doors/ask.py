@@ -23,7 +23,7 @@ from wdaverify.ground import GroundCost
 from wdaverify.ladder import compare as ladder
 from wdaverify.ladder.rung import Comparison
 from wdaverify.lipschitz import exact as slopes
-from wdaverify.lipschitz.question import LipschitzProblem, Measure
+from wdaverify.lipschitz.question import LipschitzProblem, Measure, in_reals_alone
 from wdaverify.lipschitz.result import LipschitzResult
 from wdaverify.problem import WdroProblem
 from wdaverify.report.live import following
@@ -257,7 +257,14 @@ def compare(model: Any, X: Any, y: Any = None, *, radii: Any, **words: Any) -> C
 
 
 def _region(
-    *, support: Any, norm: Any = "inf", outputs: Any = None, margins: Any = None, around: Any = None, within: Any = None
+    *,
+    support: Any,
+    norm: Any = "inf",
+    outputs: Any = None,
+    margins: Any = None,
+    around: Any = None,
+    within: Any = None,
+    arithmetic: Any = "real",
 ) -> None:
     """The keywords of the question about a Lipschitz constant."""
 
@@ -278,6 +285,7 @@ def lipschitz_constant(model: Any, **words: Any) -> LipschitzResult:
         outputs: a list of outputs i and pairs (i, j) for ``z_i - z_j``, instead of the operator norm.
         margins: "all", or a list of classes y (of a scikit-learn model its own labels): ``z_j - z_y`` for every rival j, likewise.
         around, within: points ``[N, ...]`` and the radius of the balls around them that are meant instead of the whole region.
+        arithmetic: "real" alone: in float32 a network is piecewise constant, and no constant bounds its jumps.
         solver, gap, time_limit, each, ...: as ``wdaverify.lipschitz.exact.lipschitz``.
 
     Raises:
@@ -297,8 +305,10 @@ def _slopes(
     margins: Any = None,
     around: Any = None,
     within: Any = None,
+    arithmetic: Any = "real",
 ) -> LipschitzProblem:
     """The question about a Lipschitz constant."""
+    in_reals_alone(arithmetic)
     if outputs is not None and margins is not None:
         raise ProblemError("outputs and margins are two measures; give one of them, or none for the operator norm")
     if (around is None) != (within is None):

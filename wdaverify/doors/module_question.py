@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.attacks.effort import POWERS, effort_of
 from wdaverify.attacks.torch_network import pick_device
 from wdaverify.doors.module_ready import TRIED, ready
@@ -45,6 +46,7 @@ def attack_module(
     specification: Any = None,
     clip: Any = False,
     logits: Any = False,
+    arithmetic: Any = "real",
     device: Any = "auto",
     seed: Any = 0,
     time_limit: Any = None,
@@ -65,7 +67,7 @@ def attack_module(
             where its weights are; a callable on ``device``.
         X, y, radius, support, norm, order, loss, weights, clip: as ``wdaverify.question``; points of any shape, fixed labels, a box
             or all of R^n, and the losses margin, zero-one, hinge, cw and cross-entropy.
-        cost_weights, label_cost, functionals, specification, logits: refused, unless they say nothing.
+        cost_weights, label_cost, functionals, specification, logits, arithmetic: refused, unless they say nothing.
         device, seed, time_limit, attacks, powers, steps, restarts, rivals, budget: as ``wdro.attacking.attack``.
         batch: points that the module is given at a time, which bounds its memory.
         progress: True writes a line to stderr; or a function of evaluations and seconds.
@@ -82,6 +84,11 @@ def attack_module(
             raise ProblemError(
                 f"{word} of a module that evaluates itself: leave it out; networks that are graphs take it"
             )
+    if Arithmetic.of(arithmetic) is Arithmetic.FLOAT32:
+        raise ProblemError(
+            "arithmetic float32 of a module that evaluates itself: its own arithmetic is what it has, and no error bound of it is known; "
+            "leave it out; networks that are graphs take it"
+        )
     if label_cost != math.inf:
         raise ProblemError("label_cost of a module that evaluates itself: labels stay there; leave it out")
     name = (

@@ -39,6 +39,7 @@ def question(
     specification: Any = None,
     clip: Any = False,
     logits: Any = False,
+    arithmetic: Any = "real",
 ) -> WdroProblem:
     """The question ``V(radius) = sup { E_Q[loss] : Q on the support, W_order(Q, P) <= radius }`` about a model and samples.
 
@@ -63,6 +64,8 @@ def question(
         specification: the path of a VNN-LIB file, or what ``load_specification`` made of one: what must not happen.
         clip: move points outside the support onto it, which must be a box.
         logits: leave a final Softmax, LogSoftmax or Sigmoid out (where ``load_network`` asks for that).
+        arithmetic: "real", on the weights as stored; or "float32": the network as any runtime of single precision computes it, whatever
+            order it adds in; brackets are then wider by its error bounds. Of a model that is converted that is the ONNX file made of it.
 
     Raises:
         InputError: anything that cannot be used, in one line.
@@ -82,7 +85,7 @@ def question(
         functionals = Functionals(*functionals)
     scales = None if cost_weights is None else _flat("cost weights", cost_weights, network)
     cost = GroundCost(norm, order, scales, label_cost)
-    return WdroProblem(network, samples, cost, box, loss, radius, functionals, specification)
+    return WdroProblem(network, samples, cost, box, loss, radius, functionals, specification, arithmetic)
 
 
 def network_of(model: Any, X: Any = None, points: NDArray[Any] | None = None, *, logits: Any = False) -> ReluNetwork:

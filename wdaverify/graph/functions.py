@@ -242,6 +242,11 @@ def relu() -> PiecewiseLinear:
     return _Relu("Relu", np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))
 
 
+def larger() -> PiecewiseLinear:
+    """The ReLU of ``max(a, b) = b + relu(a - b)`` where a file has the maximum itself, which rounds nothing in float32."""
+    return Larger("Relu", np.zeros(1), np.zeros(1), np.array([0.0, 1.0]))
+
+
 def leaky_relu(slope: ArrayLike) -> PiecewiseLinear:
     """``z`` where z > 0, else ``slope z``; one slope, or one a neuron (PReLU)."""
     left = np.asarray(slope, np.float64)
@@ -295,3 +300,7 @@ class _Relu(PiecewiseLinear):
         np.maximum(gain, np.where((low < 0) & (high > 0), 0.0, -np.inf), out=gain)
         size = np.maximum(np.abs(low), np.abs(high))
         return gain, 4 * UNIT_ROUNDOFF * ((np.abs(q) + np.abs(nu)) * size)  # the products first: q alone may be tiny
+
+
+class Larger(_Relu):
+    """A ReLU that a reader wrote for the larger of two."""

@@ -137,6 +137,9 @@ def compare(
     settings = Settings() if settings is None else settings
     instance("settings", settings, Settings, "Settings(rungs=..., gap=...) makes them")
     check_asked(problem, progress=progress)
+    problem.refuse_float32(
+        "the rungs of the ladder are about real arithmetic", "compare in it, and ask verify in float32"
+    )
     radii = _radii(radii)
     if "exact" in settings.rungs:
         check_family(problem, settings)

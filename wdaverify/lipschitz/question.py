@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.encoding.cost import Region
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
 from wdaverify.given import array, instance, listed, real, settle, told, whole, word, words
@@ -237,3 +238,16 @@ def homogeneous(network: ReluNetwork) -> ReluNetwork:
     """``g(x, t) = t f(x / t)`` for t > 0: biases times t, which travels along; its full-dimensional cells are those of f."""
     graph, name = rewrite.homogeneous(network.graph), f"{network.name}, homogeneous"
     return replace(network, graph=graph, input_shape=(network.n_inputs + 1,), name=name)
+
+
+def in_reals_alone(arithmetic: object) -> None:
+    """Refuse a constant of the network in float32.
+
+    Raises:
+        ProblemError: another arithmetic than real.
+    """
+    if Arithmetic.of(arithmetic) is Arithmetic.FLOAT32:
+        raise ProblemError(
+            "arithmetic float32: a network in single precision is piecewise constant, and no Lipschitz constant bounds its jumps; ask in "
+            "real arithmetic (--arithmetic real), or for distances and worst cases in float32 (wdaverify distance, verify)"
+        )

@@ -46,6 +46,8 @@ class Unsafe:
     specification: str
     support: str
     disjuncts: tuple[int, ...]
+    at: int = -1
+    """The node of the file's own outputs."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,7 +61,9 @@ class ReluNetwork:
     ``classes`` are the labels of the outputs where the model that the network was made from has names of its own (scikit-learn's
     ``classes_``; of a regressor none, ``()``), else None; ``features`` likewise the names of its inputs.
     ``onnx`` is the file of a network that was made in memory, which ``save`` writes. ``unsafe`` says whose scores the outputs are where
-    they are not the file's own but those of a specification; sha256, name and notices stay those of the file.
+    they are not the file's own but those of a specification; sha256, name and notices stay those of the file. ``not_float32`` says of
+    what in the file no error bound in float32 is known (``network.float32``). ``file`` is where it was read from (None: memory) and which
+    tensor of it was asked for.
     """
 
     graph: Graph
@@ -73,6 +77,8 @@ class ReluNetwork:
     features: tuple[str, ...] | None = None
     onnx: bytes | None = None
     unsafe: Unsafe | None = None
+    not_float32: tuple[str, ...] = ()
+    file: tuple[str | None, str | None] | None = None
 
     def __post_init__(self) -> None:
         way_out = "load_network(path) reads one, graph.nodes.chain makes one"
@@ -88,6 +94,7 @@ class ReluNetwork:
             input_shape=_shape("input_shape", self.input_shape),
             output_shape=_shape("output_shape", self.output_shape),
             notices=words("notices", self.notices, NetworkError),
+            not_float32=words("not_float32", self.not_float32, NetworkError),
         )
         for what, shape, have in (
             ("input", self.input_shape, self.graph.inputs),
@@ -201,6 +208,12 @@ class ReluNetwork:
             "is an error"
         )
         return replace(self, graph=graph, output_shape=(2,), notices=(*self.notices, said))
+
+    @property
+    def single_output(self) -> bool:
+        """Whether the file has one output, of which two scores were made."""
+        last = self.graph.nodes[-1]
+        return isinstance(last, Affine) and isinstance(last.maps[0], Select) and last.maps[0].index.tolist() == [-1, 0]
 
     @cached_property
     def single(self) -> Graph:

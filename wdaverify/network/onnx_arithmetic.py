@@ -81,12 +81,27 @@ def _batch_normalization(path: Path, node: Node, given: Sequence[Place]) -> None
         if part.shape != (channels,):
             raise node.refused(f"input {k} has shape {list(part.shape)}, not [{channels}] as the activation's channels")
     factor = _multiplier(node, scale, variance, node.number("epsilon", float(np.float32(1e-5))))
+    if not (_ordinary(scale, variance) and _ordinary(variance + node.number("epsilon", float(np.float32(1e-5))), None)):
+        path.not_float32.append(
+            f"{node.label} has a scale or a variance far from 1, of whose roundings in float32 nothing is known; fold it into the layer "
+            "in front of it"
+        )
     along = (channels,) + (1,) * (rank - 2)
     path.diagonal(shift=-path.scattered(node, mean.reshape(along)))
     path.diagonal(factor=path.scattered(node, factor.reshape(along)), shift=path.scattered(node, offset.reshape(along)))
     path.notices.append(
         f"{node.label}: scale / sqrt(variance + epsilon), rounded to the nearest double, is taken as the weight"
     )
+
+
+def _ordinary(small: Tensor, large: Tensor | None) -> bool:
+    """Whether scales (0 or normal, at most 2^20) and variances (at most 2^40), or their sum with epsilon (at least 2^-40), are sizes that
+    no step of a normalisation in float32 underflows or overflows at.
+    """
+    size = np.abs(small.astype(np.float64))
+    if large is None:
+        return bool((size >= 2.0**-40).all())
+    return bool((((size >= 2.0**-126) | (size == 0)) & (size <= 2.0**20)).all() and (np.abs(large) <= 2.0**40).all())
 
 
 def _multiplier(node: Node, scale: Tensor, variance: Tensor, epsilon: float) -> Array:

@@ -76,8 +76,7 @@ def input_type(source: ValueInfoProto) -> np.dtype[Any]:
 def told_of_types(graph: GraphProto, source: ValueInfoProto, batch: int) -> list[str]:
     """What numbers of two bytes, an input of bytes and a fixed batch are taken for."""
     out = list[str]()
-    kinds = {tensor.data_type for tensor in graph.initializer if tensor.data_type in HALVES}
-    kinds |= {value.type.tensor_type.elem_type for value in graph.input if value.type.tensor_type.elem_type in HALVES}
+    kinds = _halves(graph)
     if kinds:
         names = " and ".join(sorted(type_name(kind) for kind in kinds))
         out.append(
@@ -92,3 +91,15 @@ def told_of_types(graph: GraphProto, source: ValueInfoProto, batch: int) -> list
             "for the support to say"
         )
     return out
+
+
+def has_halves(graph: GraphProto) -> bool:
+    """Whether the file stores or takes numbers of two bytes."""
+    return bool(_halves(graph))
+
+
+def _halves(graph: GraphProto) -> set[int]:
+    kinds = {tensor.data_type for tensor in graph.initializer if tensor.data_type in HALVES}
+    return kinds | {
+        value.type.tensor_type.elem_type for value in graph.input if value.type.tensor_type.elem_type in HALVES
+    }

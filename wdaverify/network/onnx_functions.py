@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wdaverify.graph.functions import absolute, clip, leaky_relu, relu
-from wdaverify.network.onnx_joins import broadcast, larger
+from wdaverify.network.onnx_joins import broadcast, larger_of
 from wdaverify.network.onnx_nodes import EVERY, Node, Operator, before
 from wdaverify.network.onnx_path import Path, Place
 from wdaverify.network.onnx_reductions import Read
@@ -91,7 +91,7 @@ def _extreme(path: Path, node: Node, given: Sequence[Place]) -> None:
     least, places = node.op == "Min", broadcast(node, given)
     path.at_hand(places[0])
     for place in places[1:]:
-        larger(path, path.place, place, least)
+        larger_of(path, path.place, place, least)
     for k in range(len(node.constants)):
         if k in node.moving:
             continue

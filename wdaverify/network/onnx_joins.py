@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wdaverify.graph.functions import relu
+from wdaverify.graph.functions import larger
 from wdaverify.graph.maps import Diagonal, LinearMap, Same
 from wdaverify.network.onnx_nodes import EVERY, Node, Operator
 from wdaverify.network.onnx_path import Path, Place
@@ -59,10 +59,10 @@ def added(path: Path, node: Node, given: Sequence[Place]) -> None:
     joined(path, broadcast(node, given), [-1.0 if node.op == "Sub" and k else 1.0 for k in range(len(given))])
 
 
-def larger(path: Path, a: Place, b: Place, least: bool = False) -> None:
+def larger_of(path: Path, a: Place, b: Place, least: bool = False) -> None:
     """``max(a, b) = b + relu(a - b)`` of tensors of one shape, or ``min(a, b) = b - relu(b - a)``."""
     joined(path, (a, b), (-1.0, 1.0) if least else (1.0, -1.0))
-    path.function(relu())
+    path.function(larger())
     joined(path, (b, path.place), (1.0, -1.0 if least else 1.0))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from wdaverify.errors import NetworkError
+from wdaverify.graph.nodes import INPUT
 from wdaverify.network.onnx_arithmetic import ARITHMETIC
 from wdaverify.network.onnx_constants import CONSTANTS
 from wdaverify.network.onnx_curved import CURVED
@@ -65,6 +66,10 @@ def _cast(path: Path, node: Node, given: Sequence[Place]) -> None:
     if code != TensorProto.DOUBLE and (path.dtype == np.float64 or code in HALVES):
         kind = "float32" if code == TensorProto.FLOAT else type_name(code)
         path.notices.append(f"{node.label}: the rounding of a cast to {kind} is left out; it is taken as the identity")
+        if code in HALVES or path.at != INPUT:
+            path.not_float32.append(
+                f"{node.label} casts what is computed to {kind}, whose rounding is not bounded; casts of the input to float32 are accepted"
+            )
     path.dtype = DTYPES[code]
 
 

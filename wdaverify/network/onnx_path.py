@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,8 @@ class Path:
     """How many samples the file takes at once: one of them is read."""
     at: int = INPUT
     """The node whose values the tensor holds."""
+    not_float32: list[str] = field(default_factory=list)
+    """Of what no error bound in float32 is known, with what to do."""
 
     def take(self, place: Place) -> None:
         """Make a computed tensor the one at hand."""

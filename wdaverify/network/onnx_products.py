@@ -54,6 +54,10 @@ def _gemm(path: Path, node: Node, given: Sequence[Place]) -> None:
     if len(columns) != matrix.shape[1]:
         raise _unfit(node, path.layout.shape, matrix.shape[1])
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
+    if any(part and not 2.0**-20 <= abs(part) <= 2.0**20 for part in (alpha, beta)):
+        path.not_float32.append(
+            f"{node.label} has alpha or beta far from 1, of whose roundings nothing is known; multiply the weights by them when exporting"
+        )
     exact = path.dtype == np.float32  # the product of two numbers of single precision is a double
     if exact or alpha == 1.0:
         matrix, alpha = matrix.astype(np.float64) * alpha, 1.0

@@ -24,7 +24,7 @@ from wdaverify.losses.registry import in_words, those
 from wdaverify.network.model import Head, ReluNetwork
 from wdaverify.network.onnx_batch import check_apart, of_one
 from wdaverify.network.onnx_constants import folded, shape_of
-from wdaverify.network.onnx_ends import input_of, input_shape, input_type, outputs_of, told_of_types
+from wdaverify.network.onnx_ends import has_halves, input_of, input_shape, input_type, outputs_of, told_of_types
 from wdaverify.network.onnx_external import Beside
 from wdaverify.network.onnx_file import network_bytes
 from wdaverify.network.onnx_linear import CLASSIFIER
@@ -89,7 +89,7 @@ def load_network(
         )
     try:
         data = network_bytes(path)
-        return _read(data, file_name(path), logits, beside, output_name)
+        return replace(_read(data, file_name(path), logits, beside, output_name), file=(str(path), output_name))
     except (NetworkError, UnreadableError) as error:
         raise NetworkError(f"{shown(path, 4096)}: {error}") from None
 
@@ -101,7 +101,7 @@ def read_network(data: bytes, name: str, *, logits: bool = False, output_name: s
         NetworkError: as ``load_network``; ``name`` stands where the path would.
     """
     try:
-        return replace(_read(data, name, logits, None, output_name), onnx=data)
+        return replace(_read(data, name, logits, None, output_name), onnx=data, file=(None, output_name))
     except NetworkError as error:
         raise NetworkError(f"{name}: {error}") from None
 
@@ -125,6 +125,7 @@ def _read(data: bytes, name: str, logits: bool, beside: Beside | None, output_na
         name=name,
         notices=(*read.notices, *_told_of_curves(made), *(() if head is None else (_told(head, logits),))),
         head=None if head is None or logits else head[1],
+        not_float32=tuple(read.not_float32),
     )
 
 
@@ -206,6 +207,8 @@ def _convert(
     path = Path(layout, dtype, layout.size, [], [], Allowance.beside(sum(value.size for value in constants.values())))
     path.batch = batch
     path.notices += told_of_types(graph, source, batch)
+    if has_halves(graph):
+        path.not_float32.append("it has numbers of two bytes, which runtimes round to; convert them to float32")
     _walk(used, opset, constants, path, source.name, sink, needed)
     seen = [_followed(tail, opset, path, makers, computed, stored, beside) for tail in tails]
     path.notices += told(tails, seen, wanted)
@@ -303,7 +306,12 @@ def _walk(
             ]
             if node.op in ("Shape", "Size") and not shapes:
                 raise node.refused("its input is left out; a tensor is accepted")
+            told_before = len(path.notices)
             parts = [shape_of(node, shapes[0])] if node.op in ("Shape", "Size") else folded(node, path.notices)
+            if len(path.notices) > told_before:
+                path.not_float32.append(
+                    f"{node.label} computes constants, whose rounding in float32 is not bounded; store them when exporting"
+                )
             for name, out in zip(node.outputs, parts, strict=False):
                 if not name:
                     continue

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.graph.convolution import Convolution
-from wdaverify.graph.functions import relu
+from wdaverify.graph.functions import larger
 from wdaverify.graph.maps import Dense, Select
 from wdaverify.network.onnx_nodes import EVERY, Node, Operator, before, since
 from wdaverify.network.onnx_path import Path, Place
@@ -46,7 +46,7 @@ def greatest(path: Path, groups: Groups) -> None:
         before_, width = path.at, path.width
         path.allowance.take(4 * groups.size)
         summed(path, np.stack([left[pair], right[pair]]), (1.0, -1.0))
-        path.function(relu())
+        path.function(larger())
         turn = np.where(pair, np.cumsum(pair).reshape(pair.shape) - 1, -1)
         maps = Select(np.where(pair, right, left)[live], width), Select(turn[live], path.width)
         path.joint((before_, path.at), maps)

@@ -27,7 +27,7 @@ from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Functionals, Support, WdroProblem
 from wdaverify.report.error_rates import error_rate_json
 from wdaverify.report.layers import layers
-from wdaverify.wdro.result import Atom, AttackResult, SampleBracket, Statistics, VerificationResult
+from wdaverify.wdro.result import Atom, AttackResult, Deployed, SampleBracket, Statistics, VerificationResult
 from wdaverify.witness.tie import Tie
 from wdaverify.writing import check_writable as check_writable
 from wdaverify.writing import write_text as write_text
@@ -85,6 +85,7 @@ def verification_json(result: VerificationResult, files: Json | None = None) -> 
             {"label": ray.label, "value": number(ray.value), "direction": _vector(ray.direction)} for ray in result.rays
         ],
         "tie": None if result.tie is None else _tie(result.tie),
+        "float32": deployed_json(result.deployed),
     }
 
 
@@ -107,6 +108,20 @@ def attack_json(result: AttackResult, files: Json | None = None) -> Json:
         **_provenance(result.problem, result.seed, result.notices),
         "files": files,
         **_atoms(result.problem, result.atoms),
+        "float32": deployed_json(result.deployed),
+    }
+
+
+def deployed_json(deployed: Deployed | None) -> Json | None:
+    """What float32 added to a bracket; None in real arithmetic."""
+    if deployed is None:
+        return None
+    replay = deployed.replay
+    return {
+        "above": number(deployed.above),
+        "below": number(deployed.below),
+        "real": {"lower": optional(deployed.lower), "upper": optional(deployed.upper)},
+        "replay": None if replay is None else {**asdict(replay), "farthest": number(replay.farthest)},
     }
 
 
@@ -194,6 +209,7 @@ def question_json(problem: WdroProblem) -> Json:
         "label_cost": number(problem.cost.label_cost),
         "cost_weights": None if problem.cost.weights is None else _vector(problem.cost.weights),
         "loss": problem.loss.value,
+        "arithmetic": problem.arithmetic.value,
         "functionals": None if problem.functionals is None else _functionals(problem.functionals),
         "specification": specification_json(problem),
         "support": support_json(problem.support),

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import asdict
 
 from wdaverify.checking.result import CheckResult, Counterexample, Ended, Outcome
-from wdaverify.digits import down, places, stated, up
+from wdaverify.digits import down, places, stated, up, up_to
 from wdaverify.report.as_json import Json, network_provenance_json, number, optional
 
 SCHEMA = "wdaverify/check/1"
@@ -14,7 +14,7 @@ _WIDTH, _LABEL, _SHOWN = 80, 16, 40
 """Columns, those of labels, and the most values of a counterexample that are printed."""
 
 MEANING = {
-    Outcome.UNSAT: "no input in the boxes satisfies any disjunct: proven, in real arithmetic",
+    Outcome.UNSAT: "no input in the boxes satisfies any disjunct: proven, {arithmetic}",
     Outcome.SAT: "the counterexample satisfies a disjunct as {runtime} computes it, with no tolerance",
     Outcome.SAT_IN_REALS: "the counterexample satisfies a disjunct in real arithmetic, proven; it was not replayed",
     Outcome.UNKNOWN: "neither was proven: {ended}",
@@ -39,6 +39,8 @@ def check_json(result: CheckResult, files: Json | None = None) -> Json:
         "detail": _meaning(result),
         "lower": number(result.lower),
         "upper": number(result.upper),
+        "arithmetic": "real" if result.raised is None else "float32",
+        "raised": optional(result.raised),
         "counterexample": None if result.counterexample is None else _point(result.counterexample),
         "specification": {
             "name": specification.name,
@@ -89,6 +91,7 @@ def check_summary(result: CheckResult, files: Json | None = None) -> str:
         ("v", "max over disjuncts and x of the least row: below 0, none is satisfied"),
         ("lower", lower if effort.points else f"{down(result.lower, digits)}   no point was tried"),
         ("upper", upper),
+        *_raised(result),
         *_proof(result, files),
         ("work", f"{effort.boxes} {'boxes' if effort.engine == 'boxes' else 'nodes'} bounded ({who})"),
         ("time", f"{effort.seconds:.1f} s, jobs {effort.jobs}"),
@@ -101,6 +104,18 @@ def check_summary(result: CheckResult, files: Json | None = None) -> str:
     )
     found = result.counterexample
     return "\n\n".join([result.outcome.value + ("" if found is None else f"\n{_written(found)}"), text])
+
+
+def _raised(result: CheckResult) -> list[tuple[str, str]]:
+    """What float32 added."""
+    if result.raised is None:
+        return []
+    return [
+        (
+            "rounding",
+            f"rows are raised by {up_to(result.raised, 3)} at most, their error bounds in float32, and the lower end lowered",
+        )
+    ]
 
 
 def _proof(result: CheckResult, files: Json | None) -> list[tuple[str, str]]:
@@ -117,7 +132,8 @@ def _meaning(result: CheckResult) -> str:
         return VACUOUS
     found = result.counterexample
     runtime = "" if found is None or found.runtime is None else found.runtime
-    return MEANING[result.outcome].format(runtime=runtime, ended=_ENDED[result.ended])
+    arithmetic = "in real arithmetic" if result.raised is None else "in float32, whatever order a runtime adds in"
+    return MEANING[result.outcome].format(runtime=runtime, ended=_ENDED[result.ended], arithmetic=arithmetic)
 
 
 def _written(found: Counterexample) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from wdaverify.digits import down, places, stated, up, up_to
-from wdaverify.report.as_json import Json, number, provenance_json, question_json
+from wdaverify.report.as_json import Json, deployed_json, number, provenance_json, question_json
 from wdaverify.report.error_rates import error_rate_json, error_rates, radius_kind, rates_label, rates_text
 from wdaverify.report.next_steps import AT_RADII, ways_on
+from wdaverify.report.summary import arithmetic_rows, deployed_rows
 from wdaverify.report.summary import rows as columns_of
 from wdaverify.wdro.curve import CurveResult
 
@@ -34,6 +35,7 @@ def curve_json(result: CurveResult, files: Json | None = None) -> Json:
         "radii_searched": result.searched,
         **provenance_json(problem, result.notices),
         "files": files,
+        "float32": deployed_json(result.deployed),
         "points": [
             {"radius": number(r), "lower": number(a), "upper": number(b)}
             for r, a, b in zip(result.radius, result.lower, result.upper, strict=True)
@@ -69,6 +71,7 @@ def curve_summary(result: CurveResult) -> str:
     facts = [("radius", f"how far mass may move, {radius_kind(result.problem.cost.order)}")]
     rates = error_rates(result.problem)
     facts += [] if rates is None else [(rates_label(result.problem.loss), rates_text(rates, result.problem.loss))]
+    facts += [*arithmetic_rows(result.problem), *deployed_rows(result.deployed)]
     ways = "" if result.closed else ways_on(result.reason.value, 0.0, widest, AT_RADII)
     facts += [("next", ways)] if ways else []
     return "\n".join(lines) + "\n\n" + columns_of(facts)

@@ -8,11 +8,11 @@ from collections import Counter
 import numpy as np
 
 from wdaverify.digits import down, places, up
-from wdaverify.report.as_json import Json, class_json, label_json, number, provenance_json, question_json
+from wdaverify.report.as_json import Json, class_json, deployed_json, label_json, number, provenance_json, question_json
 from wdaverify.report.error_rates import error_rate_json, error_rates, rates_label, rates_text
 from wdaverify.report.layers import decided_how
 from wdaverify.report.next_steps import BEYOND, OF_SAMPLES, held_open, holders, ways_on
-from wdaverify.report.summary import VOUCHERS, rows, solver_text
+from wdaverify.report.summary import VOUCHERS, arithmetic_rows, deployed_rows, rows, solver_text
 from wdaverify.wdro.distances import DistancesResult
 from wdaverify.witness.single import Flip
 
@@ -30,12 +30,13 @@ def distances_json(result: DistancesResult, files: Json | None = None) -> Json:
         "reason": result.reason.value,
         "gap_asked": number(result.gap_asked),
         "within": number(result.within),
-        **{name: asked[name] for name in ("norm", "cost_weights", "specification", "support")},
+        **{name: asked[name] for name in ("norm", "arithmetic", "cost_weights", "specification", "support")},
         "error_rate": error_rate_json(problem),
         "seconds": number(result.seconds),
         "solves": result.solves,
         **provenance_json(problem, result.notices),
         "files": files,
+        "float32": deployed_json(result.deployed),
         "distances": [
             {
                 "sample": bracket.sample,
@@ -83,6 +84,7 @@ def distances_summary(result: DistancesResult) -> str:
     rates = error_rates(result.problem)
     facts = [("note", notice) for notice in result.problem.samples.notices]
     facts += [] if rates is None else [(rates_label(result.problem.loss), rates_text(rates, ""))]
+    facts += [*arithmetic_rows(result.problem), *deployed_rows(result.deployed)]
     if result.within < math.inf:
         what = "an error" if labelled else "a violation"
         facts.insert(0, ("asked", f"whether there is {what} nearer than {result.within:g}, and how near"))

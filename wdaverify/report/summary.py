@@ -10,7 +10,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from wdaverify.digits import at_most, down, percent, places, stated, up, width
+from wdaverify.arithmetic import Arithmetic
+from wdaverify.digits import at_most, down, percent, places, stated, up, up_to, width
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import WdroProblem
 from wdaverify.report.as_json import specification_json
@@ -20,7 +21,7 @@ from wdaverify.report.error_rates import error_rates, radius_text, rates_label, 
 from wdaverify.report.layers import counted, decided_how, layers, widths
 from wdaverify.report.next_steps import AT_RADIUS, held_open, holders, ways_on
 from wdaverify.report.threshold import verdict
-from wdaverify.wdro.result import Atom, AttackResult, Reason, SolverUse, VerificationResult, Voucher
+from wdaverify.wdro.result import Atom, AttackResult, Deployed, Reason, SolverUse, VerificationResult, Voucher
 from wdaverify.witness.single import Flip
 
 _LABEL = 16
@@ -35,6 +36,7 @@ REASONS = {
     Reason.STALLED: "nothing is left to ask that would narrow the bracket (solver tolerances are reached)",
     Reason.UNBOUNDED: "the supremum is +inf, proven",
     Reason.NUMERICAL: "a solver's bound contradicted a re-evaluated point by more than 1e-6",
+    Reason.ROUNDING: "closed in real arithmetic; what is left is the error bound of float32",
 }
 
 
@@ -58,7 +60,7 @@ def verification_summary(result: VerificationResult) -> str:
         ("multiplier", _multiplier(result)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
-    table += [*_beside(result.problem, result.atoms), *_in_float32(result.atoms)]
+    table += [*_beside(result.problem, result.atoms), *_in_float32(result.atoms), *deployed_rows(result.deployed)]
     if result.threshold is not None:
         table.append(("threshold", f"V <= {stated(result.threshold)}: {result.decision}"))
     table += [("next" if k == 0 else "", line) for k, line in enumerate(_next(result))]
@@ -81,7 +83,7 @@ def attack_summary(result: AttackResult) -> str:
         ("nominal", down(result.nominal)),
         ("transport cost", _cost(result.transport_cost, result.problem.radius)),
     ]
-    facts += [*_beside(result.problem, result.atoms), *_in_float32(result.atoms)]
+    facts += [*_beside(result.problem, result.atoms), *_in_float32(result.atoms), *deployed_rows(result.deployed)]
     time = f"{result.seconds:.1f} s, {result.evaluations} evaluations, device {result.device}"
     table = _attack_table(result.attacks, result.nominal, math.inf, 6)
     return "\n\n".join((question_text(result.problem), rows(facts), table, rows([("time", time)])))
@@ -111,6 +113,31 @@ def _in_float32(atoms: Sequence[Atom]) -> list[tuple[str, str]]:
         return []
     parts = [f"{said[flip]} {words}" for flip, words in IN_FLOAT32.items() if said[flip]]
     return [("float32", f"of {_count(said.total(), 'atom')} in error, in float32: {', '.join(parts)}")]
+
+
+def deployed_rows(deployed: Deployed | None) -> list[tuple[str, str]]:
+    """What float32 added to a bracket, and what one runtime made of the atoms; nothing in real arithmetic."""
+    if deployed is None:
+        return []
+    above, below = up_to(deployed.above, 3), up_to(deployed.below, 3)
+    if deployed.lower is None:
+        said = (
+            f"margins are known up to {above} at most, whatever the order of summation: the search was widened by that"
+        )
+    elif deployed.upper is None:
+        said = f"lowered by {below}, which rounding may take away, whatever the order of summation"
+    else:
+        real = f"[{down(deployed.lower, 6)}, {up(deployed.upper, 6)}]"
+        said = (
+            f"the bracket of real arithmetic, {real}, with its upper end raised by {above} and its lower one lowered by {below}: it holds "
+            "whatever order a runtime adds in"
+        )
+    out = [("rounding", said)]
+    if deployed.replay is not None:
+        replay = deployed.replay
+        there = f"{replay.runtime}: {replay.within} of {_count(replay.atoms, 'atom')} reproduce within the error bound"
+        out.append(("replayed", f"{there}; no output is farther than {up_to(replay.farthest, 3)} from real arithmetic"))
+    return out
 
 
 def network_summary(network: ReluNetwork) -> str:
@@ -154,6 +181,7 @@ def question_text(problem: WdroProblem) -> str:
     table = [
         ("question", formula),
         ("", f"order {cost.order}, ground cost {norm}{weighted}{labels}; {said}"),
+        *arithmetic_rows(problem),
         (
             "network",
             f"{problem.network.name}: {widths(problem.network.graph)}, {counted(problem.network)}",
@@ -162,6 +190,18 @@ def question_text(problem: WdroProblem) -> str:
         *(("note", notice) for notice in problem.samples.notices),
     ]
     return rows(table)
+
+
+def arithmetic_rows(problem: WdroProblem) -> list[tuple[str, str]]:
+    """In what arithmetic the network is evaluated, where that is not real arithmetic."""
+    if problem.arithmetic is Arithmetic.REAL:
+        return []
+    return [
+        (
+            "arithmetic",
+            "float32: the outputs as any runtime of IEEE single precision gives them, the loss of these in reals",
+        )
+    ]
 
 
 def specification_text(problem: WdroProblem) -> str:

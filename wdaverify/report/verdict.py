@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import CURVE, DISTANCES, VALUE, Certificate
 from wdaverify.certify.checker import Verdict
 from wdaverify.certify.question import named
@@ -107,7 +108,17 @@ def _theorem(certificate: Certificate, problem: WdroProblem) -> str:
         radius = f"r, at every radius r below and, by {between}, at every other from 0 to {radius}"
     return (
         f"lower <= sup {what} <= upper over all Q on {box} with W{cost.order}(Q, P) <= "
-        f"{radius} ({norm} cost{weighted}{labels}), P the samples below, for the network below"
+        f"{radius} ({norm} cost{weighted}{labels}), P the samples below, for the network below{_single(problem)}"
+    )
+
+
+def _single(problem: WdroProblem) -> str:
+    """In what arithmetic the network is, where that is not real arithmetic."""
+    if problem.arithmetic is Arithmetic.REAL:
+        return ""
+    return (
+        " as any runtime of IEEE float32 computes it: points rounded to float32, sums in any order, fused or not, subnormal numbers "
+        "flushed or not, constants folded or not; the loss of the outputs in real arithmetic"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdaverify.graph.functions import relu
+from wdaverify.graph.functions import larger
 from wdaverify.graph.maps import Dense
 from wdaverify.graph.nodes import Affine, Elementwise, Node
 
@@ -35,6 +35,6 @@ def _halve(nodes: list[Node], width: list[int]) -> list[int]:
             take[r, at] = -1.0
     before = len(nodes) - 1
     nodes.append(Affine((before,), (Dense(less),), np.zeros(len(differences))))
-    nodes.append(Elementwise(before + 1, relu()))
+    nodes.append(Elementwise(before + 1, larger()))
     nodes.append(Affine((before, before + 2), (Dense(keep), Dense(take)), np.zeros(len(kept))))
     return [-(-size // 2) for size in width]

@@ -18,6 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.errors import SpecificationError
 from wdaverify.given import array, instance, listed, number, settle, told, whole
 from wdaverify.network.model import Array
@@ -125,7 +126,7 @@ class Specification:
     """Disjuncts over networks of ``inputs`` inputs and ``outputs`` outputs; none of them: nothing can satisfy it.
 
     ``dropped``: how many more the file has that contradict themselves (an empty box, or a false row of numbers alone) and are no part of v.
-    ``shapes`` of the input and the output where the file states them.
+    ``shapes`` of the input and the output where the file states them, and whether it is about elements of float32.
     """
 
     inputs: int
@@ -135,6 +136,7 @@ class Specification:
     sha256: str
     dropped: int = 0
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    arithmetic: Arithmetic = Arithmetic.REAL
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs"):

@@ -1,4 +1,4 @@
-"""VNN-LIB 2.0 of one network with one input and one output of ``real`` elements, through the typed tree of the ``vnnlib`` package.
+"""VNN-LIB 2.0 of one network with one input and one output of ``real`` or ``float32`` elements, by the ``vnnlib`` package's typed tree.
 
 Text is looked through before that package sees it (it follows nesting by recursion, in native code), and its numbers are read from their
 digits: what it makes of them as doubles is not used, nor is its conversion to boxes and matrices.
@@ -14,6 +14,7 @@ from fractions import Fraction
 from types import ModuleType
 from typing import Any, NoReturn
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.errors import SpecificationError
 from wdaverify.specification.commands import MAX_NESTING, MAX_VARIABLES
 from wdaverify.specification.formulas import MAX_COMPARISONS, Formula, both, compared, either
@@ -31,7 +32,10 @@ _OPERATORS = {
     "GreaterThan": ">",
     "Equal": "=",
 }
-_ACCEPTED = "accepted is VNN-LIB 2.0 of one network with one input and one output of real elements, whose numbers are decimals as 0.5"
+_ACCEPTED = (
+    "accepted is VNN-LIB 2.0 of one network with one input and one output of real or float32 elements, whose numbers are decimals "
+    "as 0.5"
+)
 
 
 class Queries:
@@ -137,17 +141,18 @@ class Queries:
         [network] = networks
         if network.hidden:
             self._text.refuse(0, f"the hidden tensor {told(network.hidden[0].name)} is declared; {_ACCEPTED}")
-        shapes, names = [], []
+        shapes, names, kinds = [], [], set()
         for what, tensors in (("input", network.inputs), ("output", network.outputs)):
             if len(tensors) != 1:
                 self._text.refuse(0, f"{len(tensors)} {what}s are declared; {_ACCEPTED}")
             [tensor] = tensors
-            if tensor.dtype != self._package.DType.Real:
+            kinds.add(tensor.dtype)
+            if tensor.dtype not in (self._package.DType.Real, self._package.DType.F32):
                 kind = re.sub("^F(?=[0-9])", "float", tensor.dtype.name)
                 self._text.refuse(
                     0,
-                    f"the {what} {told(tensor.name)} has elements of type {kind}, whose arithmetic rounds, and what is proven here "
-                    f"is about real arithmetic; real is accepted, declared as (declare-{what} {told(tensor.name)} real [...])",
+                    f"the {what} {told(tensor.name)} has elements of type {kind}, of whose arithmetic nothing is proven here; real and "
+                    f"float32 are accepted, declared as (declare-{what} {told(tensor.name)} float32 [...])",
                 )
             shape = tuple(int(size) for size in tensor.shape)
             if not all(size > 0 for size in shape) or math.prod(shape) > MAX_VARIABLES:
@@ -157,6 +162,9 @@ class Queries:
                 )
             shapes.append(shape)
             names.append(tensor.name)
+        if len(kinds) > 1:
+            self._text.refuse(0, f"an input and an output of elements of different types; {_ACCEPTED}")
+        self.arithmetic = Arithmetic.REAL if kinds == {self._package.DType.Real} else Arithmetic.FLOAT32
         self._names = names
         return shapes[0], shapes[1]
 

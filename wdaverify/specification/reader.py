@@ -36,7 +36,7 @@ def load_specification(path: str | os.PathLike[str]) -> Specification:
     order, multiplied out. What bounds one input by a number is a side of the box of its disjunct, and every other comparison a
     row; a strict side is a closed side and a strict row. Every input needs two sides. Files that begin with
     ``(vnnlib-version <2.0>)`` are read by the ``vnnlib`` package (extra ``[vnnlib]``): one network, one input and one output of ``real``
-    elements, which are numbered in row-major order; ``a != b`` is ``a < b`` or ``a > b``.
+    or ``float32`` elements, which are numbered in row-major order; ``a != b`` is ``a < b`` or ``a > b``.
 
     Raises:
         SpecificationError: the file cannot be read, or holds anything else; one line that says where and what is accepted.
@@ -58,7 +58,11 @@ def load_specification(path: str | os.PathLike[str]) -> Specification:
                 text.refuse(place, str(error))
             dropped += not formula
         found = _specification(common, choice, commands.counts, dropped, (file_name(path), data))
-        return replace(found, shapes=commands.shapes) if isinstance(commands, Queries) else found
+        return (
+            replace(found, shapes=commands.shapes, arithmetic=commands.arithmetic)
+            if isinstance(commands, Queries)
+            else found
+        )
     except (SpecificationError, UnreadableError) as error:
         raise SpecificationError(f"{shown(path, 4096)}: {error}") from None
 

@@ -43,7 +43,7 @@ def with_unsafe_scores(network: ReluNetwork, specification: Specification, suppo
     """
     unsafe = Unsafe(specification.sha256, _digest(support), ())
     if network.unsafe is not None:
-        if replace(network.unsafe, disjuncts=()) == unsafe:
+        if replace(network.unsafe, disjuncts=(), at=-1) == unsafe:
             return network
         raise SpecificationError(
             f"{network.name} has the scores of a specification already, for another one or on another support; give the network as "
@@ -61,7 +61,7 @@ def with_unsafe_scores(network: ReluNetwork, specification: Specification, suppo
         graph=graph,
         output_shape=(1 + max(1, len(kept)),),
         notices=(*network.notices, *_notices(specification, [part for _, part in kept], rows)),
-        unsafe=replace(unsafe, disjuncts=tuple(d for d, _ in kept)),
+        unsafe=replace(unsafe, disjuncts=tuple(d for d, _ in kept), at=len(network.graph.nodes) - 1),
         onnx=None,
     )
 

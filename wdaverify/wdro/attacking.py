@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.attacks.effort import POWERS, STAGES, Effort, effort_of
 from wdaverify.attacks.outcome import AttackOutcome
 from wdaverify.errors import ProblemError
@@ -21,6 +22,7 @@ from wdaverify.rounding import float_up, squares_up
 from wdaverify.transport.distribution import Distribution
 from wdaverify.transport.master import solve_master
 from wdaverify.transport.pool import AtomPool
+from wdaverify.wdro.deployed import in_reals, lowered_by_errors
 from wdaverify.wdro.log import LOGGER
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.result import AttackResult
@@ -254,7 +256,8 @@ def attack(
     asked = Options(time_limit=time_limit, device=device, seed=seed)
     effort = effort_of(attacks, powers, steps, restarts, rivals, budget)
     instance("problem", problem, WdroProblem, "WdroProblem(network, samples, cost, support, loss, radius) makes one")
-    begun = time.monotonic()
+    begun, stated = time.monotonic(), problem
+    problem = in_reals(problem)
     limit = math.inf if asked.time_limit is None else asked.time_limit
     deadline, until = begun + limit, begun + FINDING_SHARE * limit
     with deciding_until(deadline):
@@ -264,17 +267,20 @@ def attack(
         witnesses = worth.witnesses
         best = max((stay_put(problem), *witnesses.values()), key=lambda w: w.lower)
         nominal = nominal_bracket(problem)[0]
-    values = {name: witness.lower for name, witness in witnesses.items()}
+    values, deployed = {name: witness.lower for name, witness in witnesses.items()}, None
+    if stated.arithmetic is Arithmetic.FLOAT32:
+        values, best, nominal, deployed = lowered_by_errors(stated, {**witnesses, "nominal": stay_put(problem)})
     finished = outcome.finished and worth.complete
     notices = () if finished else (_cut_by(outcome.evaluations, effort),)
     for name, value in values.items():
         LOGGER.info("attack %s: %r", name, value)
     return AttackResult(
-        problem=problem,
+        problem=stated,
         nominal=nominal,
         attacks=values,
         transport_cost=best.transport_cost,
         atoms=said(problem, best.atoms),
+        deployed=deployed,
         seconds=time.monotonic() - begun,
         spent={**outcome.spent, "mixture": time.monotonic() - begun},
         evaluations=outcome.evaluations,

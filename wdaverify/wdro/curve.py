@@ -19,8 +19,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.checker import Verdict
+from wdaverify.certify.deployed import Errors, lowered, mean, raised
 from wdaverify.certify.exact import exact_dot
 from wdaverify.certify.proof import Proof
 from wdaverify.digits import at_most
@@ -35,6 +37,7 @@ from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import budget, launch, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.breakpoints import knapsack_steps, least_lines, on_line, read_steps, table
 from wdaverify.wdro.certifying import for_a_checker, proven_curve, proven_steps
+from wdaverify.wdro.deployed import in_reals
 from wdaverify.wdro.distances import DistancesResult, distances
 from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import ended
@@ -42,7 +45,7 @@ from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
-from wdaverify.wdro.result import Reason, Status, asked_text
+from wdaverify.wdro.result import Deployed, Reason, Status, asked_text
 from wdaverify.wdro.run import SHORTFALL, Run
 from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
@@ -59,7 +62,8 @@ class CurveResult(Shown):
     """``lower <= V <= upper`` at ``radius``, all ``[M]``: every breakpoint of the two curves, from 0 to the largest radius.
 
     For finite orders both are to be joined by straight lines in ``radius^p``: a lower bound and an upper bound hold between
-    breakpoints too. For order inf both hold from their radius up to the next (steps). Neither ever falls.
+    breakpoints too. For order inf both hold from their radius up to the next (steps). Neither ever falls. ``deployed`` says what float32
+    added, None in real arithmetic.
     """
 
     problem: WdroProblem
@@ -73,6 +77,7 @@ class CurveResult(Shown):
     searched: int
     notices: tuple[str, ...]
     certificate: Certificate | None = None
+    deployed: Deployed | None = None
 
     def __repr__(self) -> str:
         width = at_most(float(self.widths.max(initial=0.0)))
@@ -216,7 +221,7 @@ def curve(
         found = distances(
             problem,
             solver=solver,
-            gap=max(asked.gap * 1e-2, SMALLEST_SUBNORMAL),
+            gap=max(asked.gap * (1e-2 if problem.arithmetic is Arithmetic.REAL else 1.0), SMALLEST_SUBNORMAL),
             time_limit=time_limit,
             jobs=jobs,
             device=device,
@@ -238,6 +243,15 @@ def curve(
         )
     options = replace(asked, gap=max(_SHARE * asked.gap, SMALLEST_SUBNORMAL))
     check_family(problem, options)
+    if problem.arithmetic is Arithmetic.FLOAT32:
+        if asked.certificate:
+            problem.refuse_float32(
+                "a certificate of a curve is about real arithmetic", "leave it out, or ask verify for one"
+            )
+        some = {name: getattr(asked, name) for name in ("solver", "gap", "time_limit", "jobs", "device", "seed")}
+        errors = Errors.of(problem)
+        errors.check()
+        return _widened(errors, curve(in_reals(problem), **some, progress=progress, journal=journal))
     choose(options.solver)
     until = math.inf if options.time_limit is None else time.monotonic() + options.time_limit
     options = for_a_checker(options) if options.certificate else options
@@ -351,6 +365,18 @@ def _widest(search: _CurveSearch, points: dict[float, float], problem: WdroProbl
     return None
 
 
+def _widened(errors: Errors, found: CurveResult) -> CurveResult:
+    """The curve of the network as deployed, of the one in real arithmetic: the same error at every radius."""
+    problem = errors.problem
+    by = mean(problem.samples.w, errors.of_samples, up=True)
+    lower = np.array([lowered(value, by) for value in found.lower.tolist()])
+    upper = np.array([raised(value, by) for value in found.upper.tolist()])
+    deployed = Deployed(by, by, float(found.lower[-1]), float(found.upper[-1]))
+    out = replace(found, problem=problem, lower=lower, upper=upper, deployed=deployed)
+    closed = Reason.GAP_CLOSED if out.closed else Reason.ROUNDING
+    return replace(out, reason=closed if found.closed else found.reason)
+
+
 def _of_distances(problem: WdroProblem, found: DistancesResult, gap: float) -> CurveResult:
     """The zero-one curve from the brackets of the distances."""
     cost, w = problem.cost, problem.samples.w
@@ -362,7 +388,19 @@ def _of_distances(problem: WdroProblem, found: DistancesResult, gap: float) -> C
     lower, upper = read_steps(problem, least, radius, upper=False), read_steps(problem, most, radius, upper=True)
     closed = bool((widths_up(lower, upper) <= gap).all()) if math.isfinite(cost.order) else found.closed
     reason = Reason.GAP_CLOSED if closed else found.reason if found.reason is not Reason.GAP_CLOSED else Reason.STALLED
-    result = CurveResult(problem, reason, radius, lower, upper, gap, found.seconds, found.solves, 0, found.notices)
+    result = CurveResult(
+        problem,
+        reason,
+        radius,
+        lower,
+        upper,
+        gap,
+        found.seconds,
+        found.solves,
+        0,
+        found.notices,
+        deployed=found.deployed,
+    )
     if found.certificate is None:
         return result
     result = _proven(result, *proven_steps(problem, found.certificate, (radius, lower, upper)))

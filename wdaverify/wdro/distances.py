@@ -9,11 +9,14 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import Certificate
+from wdaverify.certify.deployed import Errors
 from wdaverify.certify.proof import Proof
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
@@ -25,13 +28,14 @@ from wdaverify.shown import Shown, line
 from wdaverify.solvers.registry import choose
 from wdaverify.wdro.attacking import launch, portions, refuse_overflow, stay_put
 from wdaverify.wdro.certifying import for_a_checker, proven_distances
+from wdaverify.wdro.deployed import Found, jobs_of_some, sided, used
 from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import ended
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.reproduced import nearest_reproduced
-from wdaverify.wdro.result import Reason, SampleBracket, SolverUse, Status, Voucher
+from wdaverify.wdro.result import Deployed, Reason, SampleBracket, SolverUse, Status, Voucher
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
@@ -50,7 +54,8 @@ class DistancesResult(Shown):
 
     ``points [N]`` are inputs ``[n]`` at distance ``upper``, None where there is none; ``classes [N]`` what the network says there,
     ``float32 [N]`` whether they are errors in float32 too. Where the gap leaves room for it a point is a little farther than the
-    nearest error known, so that it is. What lies beyond ``within`` was not looked for: a lower end there is all that was asked.
+    nearest error known, so that it is. In float32 (``deployed``) lower ends are of what may be an error, upper ends and points of what
+    surely is one. What lies beyond ``within`` was not looked for: a lower end there is all that was asked.
     """
 
     problem: WdroProblem
@@ -66,6 +71,7 @@ class DistancesResult(Shown):
     within: float = math.inf
     solver: SolverUse | None = None
     certificate: Certificate | None = None
+    deployed: Deployed | None = None
 
     def beyond(self, bracket: SampleBracket) -> bool:
         """Whether a distance is proven to be ``within`` or more, which is all that was asked of it."""
@@ -170,6 +176,10 @@ def distances(
     check_asked(problem, journal, progress)
     if not problem.loss.rule.by_distances:
         raise ProblemError(f"distances are those of the zero-one loss, not {problem.loss.value}")
+    if problem.arithmetic is Arithmetic.FLOAT32:
+        check_family(problem, options)
+        beside = {"progress": progress, "journal": journal, "within": within}
+        return _in_float32(problem, options, beside)
     samples = replace(
         problem.samples, w=np.full(len(problem.samples), 1 / len(problem.samples))
     )  # weights have no say in distances
@@ -213,7 +223,7 @@ def distances(
         seconds=time.monotonic() - begun,
         solves=sum(run.solves.values()),
         notices=(*asked.network.notices, *run.notices()),
-        float32=_in_float32(asked, points),
+        float32=_in_single(asked, points),
         within=within,
         solver=SolverUse(choice.asked, dict(run.solves), choice.licence, choice.why),
     )
@@ -221,6 +231,46 @@ def distances(
         result = _proven(result, proofs, until)
     ended("distances", result.reason.value, _widest(result.brackets), result.solves, result.seconds, result.notices)
     return result
+
+
+def _in_float32(problem: WdroProblem, asked: Options, beside: dict[str, Any]) -> DistancesResult:
+    """The brackets about the network as deployed, of brackets in real arithmetic."""
+    some = {name: getattr(asked, name) for name in ("solver", "gap", "device", "seed")}
+    found = list[DistancesResult]()
+
+    def find(question: WdroProblem, limit: float | None) -> Found:
+        jobs = jobs_of_some(len(question.samples), asked.jobs)
+        found.append(distances(question, **some, **beside, jobs=jobs, time_limit=limit, reproduced=False))
+        return found[-1].brackets, found[-1].points, found[-1].closed, found[-1].reason
+
+    begun, errors = time.monotonic(), Errors.of(replace(problem, cost=replace(problem.cost, order=1)))
+    errors.check()
+    ends = sided(errors, find, asked.time_limit)
+    brackets = tuple(
+        SampleBracket(i, float(w), float(min(a, b)), float(b), Voucher.CHECKED if own else Voucher.SOLVER)
+        for i, (w, a, b, own) in enumerate(zip(problem.samples.w, ends.low, ends.high, ends.checked, strict=True))
+    )
+    logits = [None if p is None else problem.network.forward(p[None, :])[0] for p in ends.points]
+    widest = float(errors.of_samples.max())
+    result = DistancesResult(
+        problem=replace(problem, cost=replace(problem.cost, order=1, label_cost=math.inf)),
+        reason=ends.reason,
+        brackets=brackets,
+        points=ends.points,
+        classes=tuple(
+            None if z is None else _wrong_class(z, int(y)) for z, y in zip(logits, problem.samples.y, strict=True)
+        ),
+        gap_asked=asked.gap,
+        seconds=time.monotonic() - begun,
+        solves=sum(part.solves for part in found),
+        notices=tuple(dict.fromkeys((*problem.network.notices, *(n for part in found for n in part.notices)))),
+        float32=_in_single(problem, ends.points),
+        within=beside["within"],
+        solver=used([part.solver for part in found if part.solver is not None]),
+        deployed=Deployed(widest, widest, None, None),
+    )
+    closed = Reason.GAP_CLOSED if result.closed else Reason.ROUNDING
+    return replace(result, reason=closed if ends.closed else ends.reason)
 
 
 def _proven(result: DistancesResult, proofs: tuple[Proof, ...], deadline: float) -> DistancesResult:
@@ -237,7 +287,7 @@ def _proven(result: DistancesResult, proofs: tuple[Proof, ...], deadline: float)
     return out if out.closed or result.reason is not Reason.GAP_CLOSED else replace(out, reason=Reason.STALLED)
 
 
-def _in_float32(problem: WdroProblem, points: Sequence[Array | None]) -> tuple[Flip | None, ...]:
+def _in_single(problem: WdroProblem, points: Sequence[Array | None]) -> tuple[Flip | None, ...]:
     """What float32 makes of the points."""
     out: list[Flip | None] = [None] * len(points)
     there = [(i, point) for i, point in enumerate(points) if point is not None]

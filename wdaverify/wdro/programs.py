@@ -100,6 +100,7 @@ def programs(problem: WdroProblem, *, multiplier: float | None = None, device: s
 
 
 def _check(problem: WdroProblem, multiplier: float | None) -> None:
+    problem.refuse_float32("a mixed-integer program states the network in real arithmetic")
     problem.network.refuse_curved("a mixed-integer program", "ask wdaverify verify, whose cells answer it")
     rule = problem.loss.rule
     if rule.by_levels:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import Certificate
 from wdaverify.digits import down, places, stated, up
 from wdaverify.network.model import ReluNetwork
@@ -69,6 +70,35 @@ class Reason(StrEnum):
     """The supremum is +inf, proven (DLR: three logits tie above the label's, in rationals)."""
     NUMERICAL = "numerical"
     """A solver's bound contradicted a re-evaluated point by more than 1e-6."""
+    ROUNDING = "rounding"
+    """In real arithmetic the question is answered to the gap; what is left open is the error bound of float32."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What one runtime on this machine made of the atoms: at how many of them its loss is within the error bound of the real one."""
+
+    runtime: str
+    atoms: int
+    within: int
+    farthest: float
+    """The largest difference of an output from real arithmetic."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What float32 adds to a bracket (docs/float32.md).
+
+    ``above``: by how much the upper end was raised, ``below``: the lower one lowered; ``lower`` and ``upper`` are those of real arithmetic.
+    Of zero-one the margins were widened before the search: by as much at most, and there is no bracket of real arithmetic (None).
+    ``replay``: None without onnxruntime, or without a file to run.
+    """
+
+    above: float
+    below: float
+    lower: float | None
+    upper: float | None
+    replay: Replay | None = None
 
 
 class Voucher(StrEnum):
@@ -96,7 +126,8 @@ def asked_text(problem: WdroProblem) -> str:
     """A question in a few words."""
     cost = problem.cost
     ball = f"W_{cost.order} radius {stated(problem.radius)} in {cost.norm.short}"
-    return f"{problem.loss.value}, {ball}, {len(problem.samples)} samples"
+    single = ", in float32" if problem.arithmetic is Arithmetic.FLOAT32 else ""
+    return f"{problem.loss.value}, {ball}, {len(problem.samples)} samples{single}"
 
 
 @dataclass(frozen=True)
@@ -150,8 +181,8 @@ class VerificationResult(Shown):
     each attack to the re-evaluated value of its distribution, a lower bound of V (zero-one: it may exceed ``lower`` by as much as
     was paid, within the gap, for atoms that are errors in float32 too). ``transport_cost`` is
     ``(sum w d^p)^(1/p)`` of the atoms, rounded up, at most the radius. ``certificate`` shows the bracket, where one was asked
-    for (``wdaverify.certify.certificate.write``). ``tie`` shows that V is +inf, where that is the reason; ``lower`` is then still
-    the finite value of the distribution exported.
+    for (``wdaverify.certify.certificate.write``). ``deployed`` says what float32 added, None in real arithmetic. ``tie`` shows that V is
+    +inf, where that is the reason; ``lower`` is then still the finite value of the distribution exported.
     """
 
     problem: WdroProblem
@@ -177,6 +208,7 @@ class VerificationResult(Shown):
     rays: tuple[Ray, ...] = ()
     certificate: Certificate | None = None
     tie: Tie | None = None
+    deployed: Deployed | None = None
 
     def __repr__(self) -> str:
         bounds = bracket_text(self.lower, self.upper)
@@ -200,6 +232,8 @@ class VerificationResult(Shown):
         """Whether what was asked is answered: the threshold is decided, or where there is none the gap is closed or V is +inf."""
         if self.reason is Reason.THRESHOLD_UNDECIDED:
             return False
+        if self.reason is Reason.ROUNDING:
+            return self.threshold is None
         return self.status.closed or self.reason in (Reason.THRESHOLD_DECIDED, Reason.UNBOUNDED)
 
     @property
@@ -207,6 +241,10 @@ class VerificationResult(Shown):
         """V, known to the gap asked for; +inf where that is proven. A bracket that is still open has no value: asking for it raises."""
         if self.reason is Reason.UNBOUNDED:
             return math.inf
+        if self.reason is Reason.ROUNDING:
+            raise ValueError(
+                "no value: what float32 makes of the network is known up to its error bound; read lower and upper"
+            )
         if not self.status.closed:
             digits = places(self.lower, self.upper)
             raise ValueError(
@@ -235,6 +273,7 @@ class AttackResult(Shown):
     seed: int
     finished: bool
     notices: tuple[str, ...]
+    deployed: Deployed | None = None
 
     @property
     def lower(self) -> float:

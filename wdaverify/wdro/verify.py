@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import Any
 
+from wdaverify.arithmetic import Arithmetic
+from wdaverify.certify.deployed import Errors
 from wdaverify.engines.threads import one_thread
-from wdaverify.errors import ExecutorLostError
+from wdaverify.errors import ExecutorLostError, ProblemError
 from wdaverify.given import called, instance
 from wdaverify.journal.store import Journal
 from wdaverify.losses.rule import By
@@ -18,6 +21,7 @@ from wdaverify.solvers.registry import Choice, choose
 from wdaverify.wdro.attacking import launch, nominal_pool, portions, refuse_overflow, stay_put, valued
 from wdaverify.wdro.certifying import for_a_checker, proven
 from wdaverify.wdro.conclude import conclude
+from wdaverify.wdro.deployed import NOTHING, Found, by_distances, in_reals, jobs_of_some, together, used, widened
 from wdaverify.wdro.dlr import DlrSearch
 from wdaverify.wdro.family import check_family
 from wdaverify.wdro.log import LOGGER, ended
@@ -25,7 +29,7 @@ from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
-from wdaverify.wdro.result import Reason, VerificationResult
+from wdaverify.wdro.result import Reason, SolverUse, Statistics, VerificationResult
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
@@ -107,6 +111,11 @@ def verify(
         branching=branching,
     )
     check_asked(problem, journal, progress)
+    if problem.arithmetic is Arithmetic.FLOAT32:
+        check_family(problem, asked)
+        return _in_float32(
+            problem, asked, {"progress": progress, "journal": journal, "executor": executor, "slots": slots}
+        )
     check_family(problem, asked)
     choice, solver = choose(asked.solver), asked.solver
     if problem.loss.rule.by_levels and solver == "auto":
@@ -125,6 +134,49 @@ def verify(
     cost = result.statistics
     ended(what, reason, (result.lower, result.upper), cost.solves, cost.seconds, result.notices)
     return result
+
+
+def _in_float32(problem: WdroProblem, asked: Options, beside: dict[str, Any]) -> VerificationResult:
+    """The answer about the network as deployed, of answers in real arithmetic."""
+    words = {**vars(asked), **beside, "threshold": None}
+    begun, errors = time.monotonic(), Errors.of(problem)
+    errors.check()
+    if not problem.loss.rule.by_distances:
+        return widened(errors, verify(in_reals(problem), **words), asked.threshold)
+    if math.isfinite(problem.cost.order):
+        given = {
+            "executor": beside["executor"],
+            "memory_limit": asked.memory_limit,
+            "mip_start": asked.mip_start or None,
+        }
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise ProblemError(
+                f"{', '.join(unused)} with arithmetic float32 and the {problem.loss.rule.noun} at a finite order: it is answered by "
+                "distances, which take no scheduler, no memory limit and no MIP start; leave it out"
+            )
+    parts, uses = list[Statistics](), list[SolverUse]()
+
+    def find(question: WdroProblem, limit: float | None) -> Found:
+        jobs = jobs_of_some(len(question.samples), asked.jobs)
+        if math.isfinite(question.cost.order):
+            from wdaverify.wdro.distances import distances
+
+            some = {name: words[name] for name in ("solver", "gap", "device", "seed", "progress", "journal")}
+            near = distances(question, **some, jobs=jobs, time_limit=limit, reproduced=False)
+            parts.append(replace(NOTHING, solves=near.solves))
+            uses.extend([] if near.solver is None else [near.solver])
+            return near.brackets, near.points, near.closed, near.reason
+        answer = verify(question, **{**words, "jobs": jobs, "time_limit": limit})
+        parts.append(answer.statistics)
+        uses.append(answer.solver)
+        moved = {atom.sample: atom.point for atom in answer.atoms if atom.loss > 0}
+        points = [moved.get(i) for i in range(len(question.samples))]
+        return answer.per_sample, points, answer.status.closed, answer.reason
+
+    base = verify(replace(in_reals(problem), radius=0.0), **words)
+    result = by_distances(errors, find, asked.time_limit, base, asked.threshold)
+    statistics = together([base.statistics, *parts], time.monotonic() - begun)
+    return replace(result, statistics=statistics, solver=used([base.solver, *uses]))
 
 
 def check_asked(problem: object, journal: object = None, progress: object = None) -> None:

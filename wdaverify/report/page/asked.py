@@ -35,6 +35,7 @@ def same_question(document: Document) -> str:
         parts += [data.get("functionals"), data.get("cost_weights")]
     else:
         parts += [data[key] for key in _KEYS]
+    parts.append(data.get("arithmetic", "real"))
     return json.dumps(parts, sort_keys=True)
 
 
@@ -173,6 +174,8 @@ def facts(document: Document) -> Facts:
         rows.append(("Specification SHA-256", specification["sha256"], "code"))
     if "loss" in data:
         rows.append(("Loss", f"{data['loss']}: {words.meaning(data['loss'])}", ""))
+    if data.get("arithmetic") == "float32":
+        rows.append(("Arithmetic", words.ARITHMETIC, ""))
     rows.append(("Norm of the inputs" if document.kind == "lipschitz" else "Ground cost", _ground(data), ""))
     if "order" in data:
         rows.append(("Wasserstein order", plain(number(data["order"])), ""))
@@ -295,8 +298,9 @@ def _check_again(document: Document, network: str, files: Json, hashes: list[tup
         )
         line = _typed("recheck", network, specification, _path(files["certificate"]), *_which(files))
         return Command("How to recheck", text, (line,), tuple(hashes))
+    single = ["--arithmetic", "float32"] if data.get("arithmetic") == "float32" else []
     text = "Rechecking means asking again. The answer must come with the same two hashes, and its bracket must overlap this one:"
-    line = _typed("check", network, specification, *_which(files), "--seed", str(data["seed"]))
+    line = _typed("check", network, specification, *_which(files), *single, "--seed", str(data["seed"]))
     return Command("How to recheck", text, (line,), tuple(hashes))
 
 
@@ -330,6 +334,8 @@ def _question_options(document: Document, files: Json) -> list[str]:
             out += ["--label-cost", repr(number(data["label_cost"]))]
         if data["functionals"] is not None:
             out += ["--functionals", files.get("functionals") or "FUNCTIONALS"]
+    if data.get("arithmetic", "real") != "real":
+        out += ["--arithmetic", data["arithmetic"]]
     if specification_of(document) is not None:
         out += ["--spec", _path(files.get("specification") or "SPECIFICATION")]
     if data["cost_weights"] is not None:

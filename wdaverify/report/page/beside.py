@@ -5,6 +5,8 @@ from __future__ import annotations
 from wdaverify.report.error_rates import ErrorRates, radius_kind, radius_text, rates_label, rates_text
 from wdaverify.report.page.document import number
 from wdaverify.report.page.words import Json
+from wdaverify.report.summary import deployed_rows
+from wdaverify.wdro.result import Deployed, Replay
 
 Lines = tuple[tuple[str, str], ...]
 
@@ -13,12 +15,12 @@ def at_radius(data: Json) -> Lines:
     """Of an answer at one radius."""
     farthest = max((number(atom["distance"]) for atom in data["atoms"]), default=None)
     radius = radius_text(number(data["radius"]), number(data["order"]), farthest)
-    return (("Radius", f"{radius}."), *errors(data))
+    return (("Radius", f"{radius}."), *errors(data), *rounding(data))
 
 
 def at_radii(data: Json) -> Lines:
     """Of answers at several radii."""
-    return (("Radius", f"how far mass may move, {radius_kind(number(data['order']))}."), *errors(data))
+    return (("Radius", f"how far mass may move, {radius_kind(number(data['order']))}."), *errors(data), *rounding(data))
 
 
 def errors(data: Json) -> Lines:
@@ -29,6 +31,24 @@ def errors(data: Json) -> Lines:
     loss = "specification" if data.get("specification") else data.get("loss", "")
     label = rates_label(loss).capitalize()
     return ((label, f"{rates_text(ErrorRates.read(stated), data.get('loss', ''))}."),)
+
+
+def rounding(data: Json) -> Lines:
+    """What float32 added, and what one runtime made of the atoms; nothing in real arithmetic."""
+    found = data.get("float32")
+    return (
+        ()
+        if found is None
+        else tuple((label.capitalize(), f"{text}.") for label, text in deployed_rows(_deployed(found)))
+    )
+
+
+def _deployed(found: Json) -> Deployed:
+    replay, real = found["replay"], found["real"]
+    if replay is not None:
+        replay = Replay(replay["runtime"], replay["atoms"], replay["within"], number(replay["farthest"]))
+    lower, upper = (None if real[side] is None else number(real[side]) for side in ("lower", "upper"))
+    return Deployed(number(found["above"]), number(found["below"]), lower, upper, replay)
 
 
 def next_steps(ways: str, held: str = "") -> Lines:

@@ -60,7 +60,7 @@ def distances_part(document: Document, key: str, shape: Shape) -> Part:
         "",
         "",
         remark,
-        beside=(*beside.errors(data), *_next(data)),
+        beside=(*beside.errors(data), *beside.rounding(data), *_next(data)),
     )
     draw = partial(
         figures.side_by_side,

@@ -59,6 +59,7 @@ _VERDICTS = {
 }
 
 
+_IN_FLOAT32 = "No: it is proven that none does, whatever a runtime of single precision makes of the network, in whatever order it adds."
 _VACUOUS = (
     "No, of whatever network: nothing satisfies the constraints of the specification, whose every disjunct contradicts itself (an empty "
     "box, or a false row of numbers alone). The network was not asked anything; look whether the file states what was meant."
@@ -70,7 +71,13 @@ def _of_specification(data: Json) -> tuple[str, str, str]:
     return (
         f"Does {_network(data)} have an input that satisfies the specification {data['specification']['name']}, which states what must not "
         "happen?",
-        _VERDICTS[data["outcome"]].format(runtime=runtime) if data["specification"]["disjuncts"] else _VACUOUS,
+        (
+            _IN_FLOAT32
+            if data["outcome"] == "unsat" and data.get("arithmetic") == "float32"
+            else _VERDICTS[data["outcome"]]
+        ).format(runtime=runtime)
+        if data["specification"]["disjuncts"]
+        else _VACUOUS,
         "Nothing is said of inputs outside the boxes of the specification, or of how likely such inputs are.",
     )
 

@@ -53,6 +53,10 @@ CLOSED = ("exact", "to-the-gap")
 """Those of answers that are closed to the gap asked for."""
 
 
+ARITHMETIC = (
+    "float32: the outputs as any runtime of IEEE single precision gives them, whatever order it adds in, fused or not, subnormal numbers "
+    "flushed or not; the loss of these in real arithmetic"
+)
 IN_FLOAT32 = {"any-order": "yes, in any order", "orders-tried": "yes, as tried", "barely": "barely", "no": "no"}
 FLOAT32_NOTE = (
     "In float32: whether the error is one in single precision too. In any order: proved, whatever order sums are evaluated in; "

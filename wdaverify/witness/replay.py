@@ -22,12 +22,18 @@ class Replay:
     """A network's file in onnxruntime on the CPU, loaded when the first point is to be replayed."""
 
     def __init__(
-        self, network: ReluNetwork, path: str | os.PathLike[str] | None, output_name: str | None = None
+        self, network: ReluNetwork, path: str | os.PathLike[str] | bytes | None, output_name: str | None = None
     ) -> None:
         self._network, self._path, self._name = network, path, output_name
         self._session: Any = None
         self._why: str | None = None
         self.runtime = ""
+
+    @classmethod
+    def of(cls, network: ReluNetwork) -> Replay:
+        """Of a network from where it was read."""
+        path, name = network.file or (None, None)
+        return cls(network, network.onnx if path is None else path, name)
 
     @property
     def why(self) -> str:
@@ -35,13 +41,17 @@ class Replay:
         if self._why is None:
             if self._path is None:
                 self._why = "no file of the network was given to replay it from; give its path"
+            elif self._network.unsafe is not None:
+                self._why = "the outputs are scores of a specification, which the file does not have"
+            elif self._network.head is not None:
+                self._why = "the file's outputs are what its head makes of the scores"
             elif any("left out, as asked" in notice for notice in self._network.notices):
                 self._why = "a final operator of the file is left out, as asked, so that its outputs are others"
             else:
-                self._why = self._open(Path(self._path))
+                self._why = self._open(self._path)
         return self._why
 
-    def _open(self, path: Path) -> str:
+    def _open(self, path: str | os.PathLike[str] | bytes) -> str:
         try:
             import onnxruntime
         except ImportError:
@@ -78,13 +88,13 @@ class Replay:
         return out if out.size == self._network.n_outputs and np.isfinite(out).all() else None
 
 
-def _source(path: Path, output_name: str | None) -> Any:
+def _source(path: str | os.PathLike[str] | bytes, output_name: str | None) -> Any:
     """The file, or its bytes where it is packed or another of its tensors is meant."""
-    if output_name is None and path.suffix != ".gz":
+    if output_name is None and not isinstance(path, bytes) and Path(path).suffix != ".gz":
         return str(path)
     from wdaverify.network.onnx_file import network_bytes
 
-    data = network_bytes(path)
+    data = path if isinstance(path, bytes) else network_bytes(Path(path))
     if output_name is None:
         return data
     import onnx
