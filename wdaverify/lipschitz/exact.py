@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wdaverify.certify.backward import Backward
+from wdaverify.certify.halfspaces import shell_of
 from wdaverify.certify.jacobian import jacobian, slope_up
+from wdaverify.certify.slope import slope_exactly, slopes_at
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.points_within import shell_of
 from wdaverify.engines.loops import compiled
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
@@ -37,7 +38,6 @@ from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
 from wdaverify.wdro.workers import Task, Workers
-from wdaverify.witness.slope import slope_exactly, slopes_at
 
 _FIRST_SLICE = 5.0
 """Seconds that a question gets on its first try; each further try gets four times as many."""

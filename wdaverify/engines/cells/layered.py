@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.forward import Forward, Ints, States
+from wdaverify.certify.halfspaces import HalfSpaces
 from wdaverify.certify.proof import Phases
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.climbing import climbed
 from wdaverify.engines.cells.points_within import PointsWithin
-from wdaverify.engines.cells.polyhedra import HalfSpaces, Polyhedra, deep
+from wdaverify.engines.cells.polyhedra import Polyhedra, deep
 from wdaverify.engines.cells.sectored import Held, Sectored
 from wdaverify.engines.cells.settling import NEITHER, ROUNDED, Settling
 from wdaverify.engines.loops import compiled
@@ -66,7 +67,7 @@ class LayeredHunt:
         self._region, self._still = question.region, question.still
         self._points = PointsWithin(graph, question)
         self._forward = Forward(graph, question.rows, self._points.base, self._points.step)
-        self._polyhedra = Polyhedra(graph, self._region, self._still, self._forward, self._points.base)
+        self._polyhedra = Polyhedra(graph, self._region, self._still, self._points.units)
         self._backward = Backward(graph, loops=compiled()) if self._polyhedra.bounded and graph.neurons else None
         self._settling = Settling(graph, question, self._points.bounded)
         self.incumbent = -math.inf if effort.cutoff is None else effort.cutoff
@@ -310,7 +311,7 @@ class LayeredHunt:
             assert room.point is not None
             made.point, made.depth = room.point, max(self._polyhedra.depth(spaces, room.point), 0.0)
             return made
-        gone = room.multipliers is not None and self._polyhedra.empty(states, k, phases, spaces, room.multipliers)
+        gone = room.multipliers is not None and self._polyhedra.empty(phases, spaces, room.multipliers)
         return None if gone else made
 
     def _spaces(self, node: _Node, k: int, states: States) -> HalfSpaces:

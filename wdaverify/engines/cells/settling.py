@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from wdaverify.certify.flatness import exact_row
 from wdaverify.certify.proof import Phases
 from wdaverify.engines.base import Slope
-from wdaverify.engines.cells.flatness import exact_row, no_interior
+from wdaverify.engines.cells.flatness import no_interior
 from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest, misses_ball, within_ball
 from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import Graph
