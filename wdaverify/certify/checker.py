@@ -25,7 +25,7 @@ from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 
 _PLURAL = ("feature weights", "rows of the support", "integers of the support", "functionals")
-_TOLERANCE = 1e-6
+TOLERANCE = 1e-6
 """By how much, relative to max(1, |V|), the proven bracket may be wider than the one claimed."""
 POOLS = ThreadpoolController()
 """The thread pools of numpy."""
@@ -85,9 +85,9 @@ def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float) -
         except MalformedProofError as error:
             if certificate.upper < math.inf:  # else nothing is claimed
                 reasons.append(str(error))
-        if not upper <= certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
+        if not upper <= certificate.upper + TOLERANCE * max(1.0, abs(certificate.upper)):
             (unproven if late["upper"] else reasons).append(_short("upper", certificate.upper, upper, late["upper"]))
-        if not lower >= certificate.lower - _TOLERANCE * max(1.0, abs(certificate.lower)):
+        if not lower >= certificate.lower - TOLERANCE * max(1.0, abs(certificate.lower)):
             (unproven if late["lower"] else reasons).append(_short("lower", certificate.lower, lower, late["lower"]))
     proved = not reasons and not unproven
     return Verdict(proved, lower, upper, certificate.lower, certificate.upper, tuple(reasons), tuple(unproven))
@@ -103,7 +103,7 @@ def _claims(certificate: Certificate, problem: WdroProblem, deadline: float) -> 
     except MalformedProofError as error:
         reasons.append(str(error))
     with np.errstate(invalid="ignore"):
-        wide = np.maximum(1.0, np.where(np.isfinite(claims[:, 1:]), np.abs(claims[:, 1:]), 1.0)) * _TOLERANCE
+        wide = np.maximum(1.0, np.where(np.isfinite(claims[:, 1:]), np.abs(claims[:, 1:]), 1.0)) * TOLERANCE
         short = [~(lower >= claims[:, 1] - wide[:, 0]), ~(upper <= claims[:, 2] + wide[:, 1])]
     for side, at, shown in (("lower", short[0], lower), ("upper", short[1], upper)):
         if at.any() and not (reasons and not np.isfinite(shown).any()):
@@ -115,7 +115,7 @@ def _claims(certificate: Certificate, problem: WdroProblem, deadline: float) -> 
         (float(lower[-1]), float(upper[-1])) if certificate.of != DISTANCES and len(claims) else (-math.inf, math.inf)
     )
     for side, claimed, bound in (("lower", certificate.lower, ends[0]), ("upper", certificate.upper, ends[1])):
-        slack = _TOLERANCE * max(1.0, abs(claimed))
+        slack = TOLERANCE * max(1.0, abs(claimed))
         if not (bound >= claimed - slack if side == "lower" else bound <= claimed + slack):
             what = "at the largest radius" if certificate.of == CURVE else "of V, of which distances say nothing"
             (unproven if late else reasons).append(f"{what}: {_short(side, claimed, bound, late)}")
@@ -142,7 +142,7 @@ def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: floa
             late = str(error)
         except MalformedProofError as error:
             reasons.append(str(error))
-        if not reasons and not upper <= certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
+        if not reasons and not upper <= certificate.upper + TOLERANCE * max(1.0, abs(certificate.upper)):
             (unproven if late else reasons).append(_short("upper", certificate.upper, upper, late))
     proved = not reasons and not unproven
     return Verdict(proved, -math.inf, upper, -math.inf, certificate.upper, tuple(reasons), tuple(unproven))

@@ -110,6 +110,20 @@ def farthest(slopes: dict[int, Fraction], constant: Fraction, region: Box) -> Fr
     return sum((v * Fraction(end) for v, end in ends), constant)
 
 
+def constant_sign(
+    graph: Graph, active: Sequence[list[int]], layer: int, neuron: int, lower: Array, upper: Array
+) -> int:
+    """On which side of 0 a neuron is on a cell, in rationals, that no moving feature reaches: 1 where above, else -1; 0: unknown."""
+    if not graph.exact:
+        return 0
+    slopes, constant = exact_row(graph, active, layer, neuron, 1.0)
+    for slope, low, high in zip(slopes, lower.tolist(), upper.tolist(), strict=True):
+        if slope and low != high:
+            return 0
+        constant += slope * Fraction(low) if slope else 0
+    return 1 if constant > 0 else -1
+
+
 def exact_row(
     graph: Graph, active: Sequence[list[int]], layer: int, neuron: int, sign: float
 ) -> tuple[list[Fraction], Fraction]:

@@ -20,9 +20,10 @@ from wdaverify.certify.exact import exact_error, functionals_between, margin_bet
 from wdaverify.certify.proof import MalformedProofError
 from wdaverify.certify.question import root_up
 from wdaverify.certify.upper import Ints, in_time
+from wdaverify.ground import GroundCost, Norm
 from wdaverify.losses.rule import Reads
 from wdaverify.network.model import Array
-from wdaverify.problem import Norm, WdroProblem
+from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_down, float_up
 
 
@@ -105,22 +106,22 @@ def price(problem: WdroProblem, x: Array, centre: Array, *, moves_label: bool) -
         MalformedProofError: a feature moved that cannot change.
     """
     cost = problem.cost
-    out = distance(problem, x, centre)
+    out = distance(cost, x, centre)
     if not math.isfinite(cost.order):
         return max(out, Fraction(cost.label_cost)) if moves_label else out
     exact = cost.norm is Norm.TWO and cost.power == 2
-    paid = sum((m * m for m in _moves(problem, x, centre)), Fraction(0)) if exact else out**cost.power
+    paid = sum((m * m for m in _moves(cost, x, centre)), Fraction(0)) if exact else out**cost.power
     return paid + Fraction(cost.label_cost) ** cost.power if moves_label else paid
 
 
-def distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
+def distance(cost: GroundCost, x: Array, centre: Array) -> Fraction:
     """``||a (x - centre)||``, exactly but for l2, where it is rounded up by less than a part in 2^100.
 
     Raises:
         MalformedProofError: a feature moved that cannot change.
     """
-    moved = _moves(problem, x, centre)
-    match problem.cost.norm:
+    moved = _moves(cost, x, centre)
+    match cost.norm:
         case Norm.INF:
             return max(moved, default=Fraction(0))
         case Norm.ONE:
@@ -129,12 +130,12 @@ def distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
             return root_up(sum((m * m for m in moved), Fraction(0)))
 
 
-def _moves(problem: WdroProblem, x: Array, centre: Array) -> list[Fraction]:
+def _moves(cost: GroundCost, x: Array, centre: Array) -> list[Fraction]:
     """How far each feature moves that does, in units of cost."""
     at = np.flatnonzero(x != centre)
-    if problem.cost.fixed(x.size)[at].any():
+    if cost.fixed(x.size)[at].any():
         raise MalformedProofError("an atom moves a feature that cannot change")
-    pairs = zip(x[at].tolist(), centre[at].tolist(), problem.cost.scale(x.size)[at].tolist(), strict=True)
+    pairs = zip(x[at].tolist(), centre[at].tolist(), cost.scale(x.size)[at].tolist(), strict=True)
     return [Fraction(a) * abs(Fraction(v) - Fraction(c)) for v, c, a in pairs]
 
 
