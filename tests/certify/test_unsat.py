@@ -244,7 +244,9 @@ def files(tmp_path: Path) -> tuple[str, str, str]:
 def test_the_command(files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network, specification, cert = files
     assert run("check", network, specification, "--certificate", cert) == 0
-    assert "wdaverify recheck takes it" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.replace("\\", "").split())
+    assert f"certificate {cert}: " in said
+    assert f"wdaverify recheck {network} {specification} {cert}" in said
     out = str(tmp_path / "v.json")
     assert run("recheck", network, specification, cert, "--output", out) == 0
     said = " ".join(capsys.readouterr().out.split())

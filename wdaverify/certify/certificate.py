@@ -166,6 +166,12 @@ class Certificate:
         return Atoms(self.atom_sample, self.atom_weight, self.atom_point, self.atom_label)
 
     @property
+    def content(self) -> str:
+        """How much it is, in words."""
+        leaves = sum(int((tree.nodes >= 0).sum()) + 1 for proof in self.proofs for tree in proof.trees)
+        return f"{len(self.proofs)} proofs, {leaves} leaves"
+
+    @property
     def layout(self) -> Layout:
         """What the rows of its leaves hold."""
         return Layout(self.neurons, self.rows, self.margins)

@@ -31,11 +31,12 @@ MAX_META, MAX_TEXT = 2**16, 1000
 """The most bytes of the meta data, and characters of a text in it."""
 _HASH = re.compile("[0-9a-f]{0,64}")
 _Made = TypeVar("_Made")
+SLOPES = "witness_claim"
 _KINDS = {
     "atom_sample": "of a bracket (verify, curve, distance --certificate), which goes with samples",
     "tree_clips": "of unsat (check --certificate), which goes with a specification",
     "parts": "of unsat (check --certificate), which goes with a specification",
-    "witness_claim": "of Lipschitz constants (lipschitz --certificate), which goes with a network, and samples if it is about balls",
+    SLOPES: "of Lipschitz constants (lipschitz --certificate), which goes with a network, and samples if it is about balls",
 }
 """What arrays tell a kind of certificate."""
 

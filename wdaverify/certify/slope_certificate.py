@@ -107,6 +107,11 @@ def write_lipschitz(path: str | os.PathLike[str], certificate: SlopeCertificate)
     checked_slopes(certificate)
     trees, n = certificate.trees, certificate.support_lower.size
     width = certificate.neurons
+    held = [(tree.sectors, width) for tree in trees] + [(tree.empties, width + certificate.cuts) for tree in trees]
+    if any(len(rows) and rows.shape[1:] != (wide,) for rows, wide in held):
+        raise CertificateError(
+            f"multipliers that are not [., {width}], and [., {width + certificate.cuts}] of half-spaces"
+        )
     meta = {
         "format": FORMAT,
         **{name: getattr(certificate, name) for name in (*_TEXTS, *_COUNTS, "norm", "together", "each")},

@@ -7,12 +7,28 @@ from dataclasses import replace
 
 import numpy as np
 
+from wdaverify.certify.checker import Verdict
 from wdaverify.certify.slope_certificate import SlopeCertificate
 from wdaverify.certify.slope_checker import recheck_slopes, stated_parts
 from wdaverify.certify.slopes import SlopeTree
 from wdaverify.digits import width
+from wdaverify.given import instance
+from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.lipschitz.result import LipschitzResult
 from wdaverify.wdro.result import Reason, Status, Voucher
+
+
+def recheck_lipschitz(certificate: SlopeCertificate, problem: LipschitzProblem, deadline: float = math.inf) -> Verdict:
+    """Prove or reject a certificate of Lipschitz constants for a problem that was read anew from its files.
+
+    The verdict's bracket is that of the largest constant; ``claims [C, 3]`` are number, lower and upper bound of each that is bracketed
+    by itself. The deadline (``time.monotonic``) ends the replay; what was replayed until then is proven.
+
+    Raises:
+        ProblemError: the problem is none.
+    """
+    instance("problem", problem, LipschitzProblem, "LipschitzProblem(network, cost, support, measure) makes one")
+    return recheck_slopes(certificate, problem.stated, deadline)
 
 
 def proven(result: LipschitzResult, trees: tuple[SlopeTree, ...], deadline: float = math.inf) -> LipschitzResult:

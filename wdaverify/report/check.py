@@ -68,7 +68,7 @@ def _point(found: Counterexample) -> Json:
 
 def check_summary(result: CheckResult, files: Json | None = None) -> str:
     """VNN-COMP's word, the counterexample as it is written there, then what was asked and proven; ends without a newline."""
-    specification, effort = result.specification, result.effort
+    specification, effort, proof = result.specification, result.effort, result.certificate
     digits = places(result.lower, result.upper)
     count = len(specification.disjuncts)
     dropped = f", and {specification.dropped} that contradict themselves" if specification.dropped else ""
@@ -89,7 +89,7 @@ def check_summary(result: CheckResult, files: Json | None = None) -> str:
         ("v", "max over disjuncts and x of the least row: below 0, none is satisfied"),
         ("lower", lower if effort.points else f"{down(result.lower, digits)}   no point was tried"),
         ("upper", upper),
-        *_proof(result, files),
+        *([("certificate", proof.content)] if proof is not None and not (files or {}).get("certificate") else []),
         ("work", f"{effort.boxes} {'boxes' if effort.engine == 'boxes' else 'nodes'} bounded ({who})"),
         ("time", f"{effort.seconds:.1f} s, jobs {effort.jobs}"),
     ]
@@ -101,15 +101,6 @@ def check_summary(result: CheckResult, files: Json | None = None) -> str:
     )
     found = result.counterexample
     return "\n\n".join([result.outcome.value + ("" if found is None else f"\n{_written(found)}"), text])
-
-
-def _proof(result: CheckResult, files: Json | None) -> list[tuple[str, str]]:
-    """Of a certificate that was kept: how large it is, where it is, and what takes it."""
-    if result.certificate is None:
-        return []
-    path = None if files is None else files["certificate"]
-    kept = result.certificate.content
-    return [("certificate", kept if path is None else f"{path}: {kept}; wdaverify recheck takes it")]
 
 
 def _meaning(result: CheckResult) -> str:
