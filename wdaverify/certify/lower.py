@@ -17,14 +17,16 @@ from fractions import Fraction
 import numpy as np
 
 from wdaverify.certify.exact import exact_error, functionals_between, margin_between, margins_between
+from wdaverify.certify.faraway import affine_enclosure
 from wdaverify.certify.proof import MalformedProofError
 from wdaverify.certify.question import root_up
 from wdaverify.certify.upper import Ints, in_time
+from wdaverify.graph.nodes import INPUT, Affine
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.losses.rule import Reads
-from wdaverify.network.model import Array
+from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import WdroProblem
-from wdaverify.rounding import float_down, float_up
+from wdaverify.rounding import dot_error, float_down, float_up, underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +141,29 @@ def _moves(cost: GroundCost, x: Array, centre: Array) -> list[Fraction]:
     return [Fraction(a) * abs(Fraction(v) - Fraction(c)) for v, c, a in pairs]
 
 
+def _surely(network: ReluNetwork, x: Array, label: int) -> bool | None:
+    """Whether a point ``[n]`` is an error where doubles can tell; None where they cannot, as on ties."""
+    if network.curved:
+        return None
+    graph = network.graph
+    values = {INPUT: (x[None], np.zeros((1, x.size)))}
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for k, node in enumerate(graph.nodes):
+            if isinstance(node, Affine):
+                values[k] = affine_enclosure(node, [values[s] for s in node.sources])
+                continue
+            h, off = values[node.source]
+            h = np.where(np.isfinite(h), h, np.nan)  # an overflow is no sign
+            values[k] = node.function.value(h), node.function.spread(h, off) + node.function.rounded(np.abs(h))
+        z, slip = (part[0] for part in values[len(graph.nodes) - 1])
+        margin, size = z - z[label], np.abs(z) + abs(z[label])
+        lost = (slip + slip[label]) * (1 + dot_error(4)) + dot_error(4) * size + underflow(4)
+    others = np.arange(z.size) != label
+    if (margin - lost >= 0)[others].any():
+        return True
+    return False if (margin + lost < 0)[others].all() else None
+
+
 def loss_between(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, Fraction]:
     """Bounds of the loss; equal for piecewise linear ones wherever rationals are short.
 
@@ -148,7 +173,8 @@ def loss_between(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, 
     rule, network = problem.loss.rule, problem.network
     match rule.reads:
         case Reads.ERROR:
-            return (Fraction(int(exact_error(network, x, label))),) * 2
+            sure = _surely(network, x, label)
+            return (Fraction(int(exact_error(network, x, label) if sure is None else sure)),) * 2
         case Reads.RIVAL if rule.by_pieces:
             low, high = (Fraction(rule.offset) + end for end in margin_between(network, x, label))
             floor = None if math.isinf(rule.floor) else Fraction(rule.floor)

@@ -23,6 +23,7 @@ from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.entropy import by_rule, entropy_constant, log_sum_up, on_grid, span_constant
 from wdaverify.certify.faraway import Faraway
 from wdaverify.certify.leaf_row import Layout, LeafRow
+from wdaverify.certify.loops import Loops
 from wdaverify.certify.proof import Cut, MalformedProofError, Phases, Place, Proof, Tree
 from wdaverify.certify.question import Question
 from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
@@ -44,15 +45,18 @@ def margin_bounds(
     multipliers: Array,
     deadline: float = math.inf,
     far: Faraway | None = None,
+    loops: Loops | None = None,
+    given: Sequence[Leaf] | None = None,
 ) -> tuple[Array, int]:
     """Upper bounds ``[P]`` of ``phi_ij(multipliers[k])`` by each proof, and how many were replayed, the first ones.
 
-    ``far`` bounds what is beyond the proofs on the whole space. What the deadline (``time.monotonic``) leaves over is bounded by inf.
+    ``far`` bounds what is beyond the proofs on the whole space; ``given`` are their leaves, where somebody has them. What the
+    deadline (``time.monotonic``) leaves over is bounded by inf.
 
     Raises:
         MalformedProofError: a proof that is no proof.
     """
-    question = Question.of(problem)
+    question = Question.of(problem, loops)
     ends = np.array([_covered(question, proof) for proof in proofs])
     for proof, end in zip(proofs, ends.tolist(), strict=True):
         if not (proof.trees and end >= question.reach[proof.sample]) and far is None:
@@ -64,14 +68,17 @@ def margin_bounds(
         items = np.array([question.piece(proof) for proof in proofs], np.int64)
         beyond = far.beyond(items, multipliers, ends)
         out = np.where(ends >= question.reach[question.pieces.sample[items]], out, np.maximum(out, beyond))
-    for leaves, next_leaf in batches(question, proofs, every(proofs, question.layout), multipliers, deadline):
+    there = every(proofs, question.layout) if given is None else given
+    for leaves, next_leaf in batches(question, proofs, there, multipliers, deadline):
         np.maximum.at(out, leaves.proof, leaves.highest(multipliers))
         done = len(proofs) if next_leaf is None else next_leaf.proof
     out[done:] = math.inf
     return out, done
 
 
-def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: float = math.inf) -> tuple[Array, int]:
+def distance_bounds(
+    problem: WdroProblem, proofs: Sequence[Proof], deadline: float = math.inf, loops: Loops | None = None
+) -> tuple[Array, int]:
     """Lower bounds ``[P]`` of ``d_ij`` by each proof, inf where no error of the rival is in the support; how many were replayed.
 
     Those are the first ones. Of the next one the shells that the deadline (``time.monotonic``) left time for count, the others are
@@ -80,7 +87,7 @@ def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: flo
     Raises:
         MalformedProofError: a proof that is no proof.
     """
-    question = Question.of(problem)
+    question = Question.of(problem, loops)
     ends = np.array([_covered(question, proof) for proof in proofs])
     whole = [bool(p.trees) and end >= question.reach[p.sample] for p, end in zip(proofs, ends.tolist(), strict=True)]
     out = np.where(whole, math.inf, ends)
