@@ -28,10 +28,3 @@ def code_lines(path: Path) -> int:
 def by_module() -> dict[str, int]:
     """Of every module of the checker."""
     return {path.stem: code_lines(path) for path in sorted(CHECKER.glob("*.py"))}
-
-
-if __name__ == "__main__":
-    found = by_module()
-    for name, count in sorted(found.items(), key=lambda item: -item[1]):
-        print(f"{count:6} {name}")
-    print(f"{sum(found.values()):6} together")

@@ -293,7 +293,7 @@ def test_a_bracket_is_no_unsat(files: tuple[str, str, str], tmp_path: Path, caps
     data, other = str(tmp_path / "d.npz"), str(tmp_path / "o.cert")
     np.savez(data, x=np.array([[0.5, 0.5]]), y=np.array([0]))
     with Path(other).open("wb") as stream:
-        np.savez(stream, support=np.zeros((2, 2)))
+        np.savez(stream, support=np.zeros((2, 2)), atom_sample=np.zeros(1, np.int64))
     assert run("check", network, specification, "--certificate", cert, "--quiet") == 0
     assert run("recheck", network, specification, other) == 2
     assert "certificate of a bracket" in capsys.readouterr().err

@@ -7,7 +7,7 @@ sum of mass * loss over the atoms  <=  V(radius)  <=  lam radius^p + sum_i w_i m
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -63,8 +63,8 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
         return _replayed(certificate, problem, deadline)
 
 
-def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float) -> Verdict:
-    """The verdict on a certificate."""
+def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float, *, below: bool = True) -> Verdict:
+    """The verdict on a certificate; atoms are looked at where something is to be said from ``below``."""
     lower, upper = -math.inf, math.inf
     reasons = _mismatches(certificate, problem) or _beyond(problem, certificate.of)
     unproven: list[str] = []
@@ -73,7 +73,7 @@ def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float) -
     if not reasons:
         late = {"lower": "", "upper": ""}
         try:
-            lower = value_of(certificate.atoms, problem, deadline)
+            lower = value_of(certificate.atoms, problem, deadline) if below else lower
         except TimeoutError as error:
             late["lower"] = str(error)
         except MalformedProofError as error:
@@ -133,19 +133,7 @@ def _short(side: str, claimed: float, proven: float, late: str) -> str:
 
 def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: float = math.inf) -> Verdict:
     """As ``recheck``, of the upper side alone: atoms are not looked at, and nothing is said from below."""
-    upper, late, reasons = math.inf, "", _mismatches(certificate, problem) or _beyond(problem, VALUE)
-    unproven: list[str] = []
-    if not reasons:
-        try:
-            upper, late = upper_of(certificate, problem, deadline)
-        except TimeoutError as error:
-            late = str(error)
-        except MalformedProofError as error:
-            reasons.append(str(error))
-        if not reasons and not upper <= certificate.upper + TOLERANCE * max(1.0, abs(certificate.upper)):
-            (unproven if late else reasons).append(_short("upper", certificate.upper, upper, late))
-    proved = not reasons and not unproven
-    return Verdict(proved, -math.inf, upper, -math.inf, certificate.upper, tuple(reasons), tuple(unproven))
+    return _replayed(replace(certificate, of=VALUE, lower=-math.inf), problem, deadline, below=False)
 
 
 def _beyond(problem: WdroProblem, of: str) -> list[str]:

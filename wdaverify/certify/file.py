@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,6 @@ from wdaverify.digits import stated
 from wdaverify.errors import CertificateError, OutputError
 from wdaverify.given import path_of, real
 from wdaverify.untrusted import UnreadableError, plain_file, shown
-from wdaverify.writing import write_bytes
 
 MAX_BYTES = 2**31
 """The most that a file may take, and its arrays together."""
@@ -41,31 +42,27 @@ _KINDS = {
 """What arrays tell a kind of certificate."""
 
 
-def read_from(
-    path: str | os.PathLike[str],
-    memory: float,
-    arrays: Mapping[str, str],
-    unpack: Callable[[dict[str, NDArray[Any]], int], _Made],
-    kind: str,
-    accepted: str,
-) -> _Made:
-    """A certificate of a kind from its file, whose content may take so many bytes of memory.
+@dataclass(frozen=True)
+class Form(Generic[_Made]):
+    """A kind of certificate: what it is of, what writes it, which arrays there are to be read by names, and what is made of them."""
+
+    kind: str
+    accepted: str
+    arrays: Callable[[Collection[str]], Mapping[str, str]]
+    unpack: Callable[[dict[str, NDArray[Any]], int], _Made]
+
+
+def read_from(path: str | os.PathLike[str], memory: float, form: Form[_Made]) -> _Made:
+    """A certificate from its file, whose content may take so many bytes of memory.
 
     Raises:
         CertificateError: it is none that can be read; one line that says what was found.
     """
     path = path_of("certificate", path, CertificateError)
     memory = real("memory", memory, "a finite number of bytes > 0", lambda size: 0 < size < math.inf, CertificateError)
-    most = int(min(memory, 2.0**62))
     try:
-        with (
-            plain_file(path, MAX_BYTES, accepted) as stream,
-            ArrayArchive(stream, min(MAX_BYTES, most // COPIES), width=1) as archive,
-        ):
-            for name, other in _KINDS.items():
-                if name in archive.names and name not in arrays:
-                    raise UnreadableError(f"it is a certificate {other}; {accepted} is accepted")
-            return unpack({name: archive.read(name, form) for name, form in arrays.items()}, most)
+        with plain_file(path, MAX_BYTES, form.accepted) as stream:
+            return read_stream(stream, memory, form)
     except TooLargeError as error:
         raise CertificateError(
             f"{shown(path, 4096)}: {error}; reading it may take more than {stated(memory / 1e6)} MB: if you trust where it comes "
@@ -73,9 +70,28 @@ def read_from(
         ) from None
     except UnreadableError as error:
         raise CertificateError(f"{shown(path, 4096)}: {error}") from None
+
+
+def read_stream(stream: BinaryIO, memory: float, form: Form[_Made]) -> _Made:
+    """A certificate as a stranger's.
+
+    Raises:
+        UnreadableError: it is none, or takes more bytes of memory than that.
+    """
+    most = int(min(memory, 2.0**62))
+    try:
+        with ArrayArchive(stream, min(MAX_BYTES, most // COPIES), width=1) as archive:
+            wanted = form.arrays(archive.names)
+            for name, other in _KINDS.items():
+                if name in archive.names and name not in wanted:
+                    raise UnreadableError(f"it is a certificate {other}")
+            arrays = {name: archive.read(name, kind) for name, kind in wanted.items()}
+        return form.unpack(arrays, most)
+    except TooLargeError:
+        raise
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         why = shown(" ".join(str(error).split())) or type(error).__name__
-        raise CertificateError(f"{shown(path, 4096)}: no certificate {kind} ({why}); {accepted} is accepted") from None
+        raise UnreadableError(f"no certificate{form.kind} ({why}); {form.accepted} is accepted") from None
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
@@ -100,14 +116,24 @@ def packed_to(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> 
     path, size = path_of("certificate", path, OutputError), sum(held.nbytes for held in arrays.values())
     if size > MAX_BYTES:
         raise OutputError(f"the certificate would take {size} bytes; at most {MAX_BYTES} can be read again")
-    stream = io.BytesIO()
-    pack(stream, arrays)
-    write_bytes(path, stream.getvalue())
-    return len(stream.getbuffer())
+    target = Path(path).resolve()
+    scratch = target.with_name(f".wdaverify-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with scratch.open("x+b") as stream:
+                pack(stream, arrays)
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+    return target.stat().st_size
 
 
-def text_of(meta: NDArray[Any], form: str, hashes: Iterable[str]) -> dict[str, Any]:
-    """The meta data of a format, with hashes that are some or None.
+def text_of(
+    meta: NDArray[Any], forms: Collection[str], hashes: Iterable[str], others: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The meta data of one of some formats, with hashes that it has, and others that may be None or missing.
 
     Raises (of these):
         ValueError, KeyError, TypeError: they are none.
@@ -115,11 +141,13 @@ def text_of(meta: NDArray[Any], form: str, hashes: Iterable[str]) -> dict[str, A
     if meta.size > MAX_META:
         raise ValueError(f"its meta data take {meta.size} bytes, more than {MAX_META}")
     out = json.loads(meta.tobytes().decode())
-    if not isinstance(out, dict) or out.get("format") != form:
-        raise ValueError(f"its format is not {form!r}")
-    for name in hashes:
-        if out[name] is not None and not (isinstance(out[name], str) and _HASH.fullmatch(out[name])):
-            raise ValueError(f"{name} is {shown(repr(out[name]), 80)}")
+    if not isinstance(out, dict) or out.get("format") not in forms:
+        raise ValueError(f"its format is not {next(iter(forms))!r}")
+    held = [(name, out[name]) for name in hashes]
+    held += [(name, out[name]) for name in others if out.get(name) is not None]
+    for name, value in held:
+        if not (isinstance(value, str) and _HASH.fullmatch(value)):
+            raise ValueError(f"{name} is {shown(repr(value), 80)}")
     return out
 
 
@@ -145,7 +173,7 @@ def shaped(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} has shape {array.shape}, not {shape}")
 
 
-def edges(name: str, counts: NDArray[Any], total: int) -> list[int]:
+def parted(name: str, counts: NDArray[Any], total: int) -> list[int]:
     """Where parts of so many begin, and where the last one ends.
 
     Raises:

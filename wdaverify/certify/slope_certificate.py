@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.file import COPIES, MEMORY, edges, joined, numbers, packed_to, read_from, shaped, text_of
+from wdaverify.archive import TooLargeError
+from wdaverify.certify.file import COPIES, MEMORY, Form, joined, numbers, packed_to, parted, read_from, shaped, text_of
 from wdaverify.certify.slopes import SlopeTree
 from wdaverify.errors import CertificateError
 from wdaverify.given import array, instance, settle
@@ -140,11 +141,11 @@ def read_lipschitz(path: str | os.PathLike[str], memory: float = MEMORY) -> Slop
     Raises:
         CertificateError: it is no certificate of Lipschitz constants that can be read; one line that says what was found.
     """
-    return read_from(path, memory, _ARRAYS, _unpacked, "of Lipschitz constants", _ACCEPTED)
+    return read_from(path, memory, Form(" of Lipschitz constants", _ACCEPTED, lambda _: _ARRAYS, _unpacked))
 
 
 def _unpacked(arrays: dict[str, NDArray[Any]], memory: int) -> SlopeCertificate:
-    meta = text_of(arrays["meta"], FORMAT, _TEXTS)
+    meta: dict[str, Any] = dict.fromkeys(_TEXTS) | text_of(arrays["meta"], (FORMAT,), _TEXTS[:1], _TEXTS[1:])
     for name in _COUNTS:
         if not isinstance(meta[name], int) or isinstance(meta[name], bool) or not 0 <= meta[name] <= 2**31:
             raise ValueError(f"{name} is no count")
@@ -170,9 +171,9 @@ def _unpacked(arrays: dict[str, NDArray[Any]], memory: int) -> SlopeCertificate:
     shaped("sectors", arrays["sectors"], (sum(arrays["tree_sectors"].tolist()), meta["neurons"]))
     shaped("empties", arrays["empties"], (sum(arrays["tree_empties"].tolist()), meta["neurons"] + meta["cuts"]))
     if count * 2**10 > memory // COPIES:
-        raise ValueError(f"it has {count} trees")
+        raise TooLargeError(f"it has {count} trees")
     ends = [
-        pairwise(edges(f"tree_{name}", arrays[f"tree_{name}"], len(arrays[name])))
+        pairwise(parted(f"tree_{name}", arrays[f"tree_{name}"], len(arrays[name])))
         for name in ("nodes", "sectors", "empties")
     ]
     trees = tuple(

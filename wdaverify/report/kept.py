@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import textwrap
 import zipfile
 from collections.abc import Sequence
 
@@ -22,9 +21,14 @@ def kept_text(path: str, content: str, question: Sequence[str]) -> str:
     taken = _COPIES * _unpacked(path)
     if taken > _USUAL:
         command += ["--memory-limit", str(int(taken / 1e6) + 1)]
-    line = textwrap.wrap(shlex.join(command), columns() - _LABEL - 2, break_long_words=False, break_on_hyphens=False)
+    lines, room = [""], columns() - _LABEL - 4
+    for word in map(shlex.quote, command):
+        if lines[-1] and len(lines[-1]) + len(word) >= room:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
     size = f"{os.path.getsize(path) / 1e6:.3g} MB"
-    spelled = f" \\\n{' ' * _LABEL}  ".join(line)
+    spelled = f" \\\n{' ' * _LABEL}  ".join(lines)
     return rows([("certificate", f"{path}: {size}, {content}")]) + f"\n{'recheck':<{_LABEL}}{spelled}"
 
 
