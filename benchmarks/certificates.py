@@ -25,10 +25,15 @@ from wdaverify import (
     load_network,
     load_samples,
     read_certificate,
+    read_lipschitz,
     recheck,
+    recheck_lipschitz,
     verify,
     write_certificate,
+    write_lipschitz,
 )
+from wdaverify.lipschitz.exact import lipschitz
+from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.problem import Loss, Norm, Support
 from wdaverify.wdro import certifying
 from wdaverify.wdro.curve import curve
@@ -73,12 +78,36 @@ WORKLOADS: dict[str, Callable[[], tuple[str, WdroProblem]]] = {
 }
 
 
+SLOPES: dict[str, tuple[str, str, tuple[float, float] | None]] = {
+    "iris_8x8, l2 on the box": ("iris_8x8", "2", (0, 1)),
+    "iris_8x8, l2 on R^4": ("iris_8x8", "2", None),
+    "iris_8x8, l-inf on R^4": ("iris_8x8", "inf", None),
+    "digits_16x16, z_0 - z_1, l2 on the box, 60 s": ("digits_16x16", "2", (0, 1)),
+    "digits_16x16, z_0 - z_1, l-inf on the box, 60 s": ("digits_16x16", "inf", (0, 1)),
+}
+"""Lipschitz constants: model, norm, and sides of the box, or the whole space."""
+
+
+def slope(model: str, norm: str, sides: tuple[float, float] | None) -> LipschitzProblem:
+    """The operator norm of a bundled model; of many outputs one margin."""
+    network = load_network(str(MODELS / f"{model}.onnx"))
+    n = network.n_inputs
+    support = Support.whole(n) if sides is None else Support.box(*sides, n)
+    many = network.n_outputs > 3
+    measure = Measure.outputs(network, [(0, 1)]) if many else Measure.operator_norm(network)
+    return LipschitzProblem(network, GroundCost(Norm(norm), 1), support, measure)
+
+
 def main(names: list[str]) -> None:
     """Measure those whose names begin so; all but the two last ones without any."""
-    chosen = [w for w in WORKLOADS if any(w.startswith(name) for name in names)] or list(WORKLOADS)[:-2]
+    every = [*list(WORKLOADS)[:-2], *SLOPES]
+    chosen = [w for w in (*WORKLOADS, *SLOPES) if any(w.startswith(name) for name in names)] or every
     print("| question | solve, without | with a proof | of it minimising and replay | file | minimised | recheck |")
     print("|---|---|---|---|---|---|---|")
     for name in chosen:
+        if name in SLOPES:
+            print("|", " | ".join([name, *measured_slope(slope(*SLOPES[name]))]), "|", flush=True)
+            continue
         command, problem = WORKLOADS[name]()
         print("|", " | ".join([name, *measured(command, problem)]), "|", flush=True)
 
@@ -113,6 +142,35 @@ def measured(command: str, problem: WdroProblem) -> list[str]:
     assert verdict.proved, verdict.reasons
     sizes = [f"{before / 1e6:.3f} MB" if before else "", f"{after / 1e6:.3f} MB"]
     return [f"{plain:.1f} s", f"{total:.1f} s", f"{spent[0]:.1f} s", *sizes, f"{seconds:.2f} s"]
+
+
+def measured_slope(problem: LipschitzProblem) -> list[str]:
+    """The cells of a row about a Lipschitz constant."""
+    plain, alone = timed(lambda: lipschitz(problem, time_limit=60))
+    spent, made = [0.0], vars(sys.modules["wdaverify.lipschitz.exact"])
+    proven = made["proven"]
+
+    def whole(*args: Any) -> Any:
+        out, spent[0] = timed(lambda: proven(*args))
+        return out
+
+    made["proven"] = whole
+    found, total = timed(lambda: lipschitz(problem, certificate=True, time_limit=60))
+    made["proven"] = proven
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.cert"
+        size = write_lipschitz(path, found.certificate)
+        verdict, seconds = timed(lambda: recheck_lipschitz(read_lipschitz(path), problem))
+    assert verdict.proved, verdict.reasons
+    brackets = "; ".join(f"[{r.lower:.6g}, {r.upper:.6g}]" for r in (plain, found))
+    return [
+        f"{alone:.1f} s",
+        f"{total:.1f} s",
+        f"{spent[0]:.1f} s",
+        brackets,
+        f"{size / 1e6:.3f} MB",
+        f"{seconds:.2f} s",
+    ]
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wdaverify.certify.certificate import Certificate, read_certificate, write_certificate
     from wdaverify.certify.checker import Verdict, recheck
+    from wdaverify.certify.slope_certificate import SlopeCertificate, read_lipschitz, write_lipschitz
     from wdaverify.certify.splits import SplitCertificate
     from wdaverify.certify.unsat import UnsatCertificate, read_unsat, recheck_unsat, write_unsat
     from wdaverify.checking.check import check
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from wdaverify.ground import GroundCost, LinearRows, Norm, Support
     from wdaverify.journal.state import JournalState, read_state
     from wdaverify.journal.store import Journal
+    from wdaverify.lipschitz.proven import recheck_lipschitz
     from wdaverify.losses.registry import Loss
     from wdaverify.network.model import ReluNetwork
     from wdaverify.network.onnx_reader import load_network
@@ -86,6 +88,8 @@ _HOMES = {
     "doors.sklearn_estimator": ("from_sklearn",),
     "doors.torch_module": ("from_torch",),
     "certify.splits": ("SplitCertificate",),
+    "certify.slope_certificate": ("SlopeCertificate", "read_lipschitz", "write_lipschitz"),
+    "lipschitz.proven": ("recheck_lipschitz",),
     "certify.unsat": ("UnsatCertificate", "read_unsat", "recheck_unsat", "write_unsat"),
     "checking.check": ("check",),
     "checking.result": ("CheckResult", "Outcome"),
@@ -145,6 +149,7 @@ __all__ = [
     "RobustAccuracy",
     "Samples",
     "SamplesError",
+    "SlopeCertificate",
     "Specification",
     "SpecificationError",
     "SplitCertificate",
@@ -173,15 +178,18 @@ __all__ = [
     "question",
     "radius_guide",
     "read_certificate",
+    "read_lipschitz",
     "read_state",
     "read_unsat",
     "recheck",
+    "recheck_lipschitz",
     "recheck_unsat",
     "robust_accuracy",
     "save_report",
     "verify",
     "worst_case",
     "write_certificate",
+    "write_lipschitz",
     "write_unsat",
 ]
 

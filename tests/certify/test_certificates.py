@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -454,6 +455,27 @@ def test_the_command_line_from_end_to_end(tmp_path: Path, capsys: pytest.Capture
     assert run(*ask, "--certificate", DATA) == 2
     assert run(*ask, "--certificate", tmp_path / "no" / "folder.cert") == 2
     assert run(*ask, "--certificate", path, "--solver", "highs") == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "--radius", "0", "--support", "-1", "2", "--norm", "1"],
+        ["curve", "--max-radius", "0.001", "--loss", "zero-one"],
+        pytest.param(["distance", "--support", "0", "1"], marks=pytest.mark.full),
+        pytest.param(["verify", "--eps", "0.001", "--loss", "hinge", "--label-cost", "0.5"], marks=pytest.mark.full),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_is_printed_rechecks(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the certificate is, how large, and a line that proves it as it stands."""
+    path = tmp_path / "a file.cert"
+    assert run(words[0], NET, DATA, *words[1:], "--samples", 3, "--certificate", path, "--solver", "cells") == 0
+    said = capsys.readouterr().out
+    assert f"{path}: {path.stat().st_size / 1e6:.3g} MB" in " ".join(said.split())
+    spelled = said[said.index("wdaverify recheck") :].replace("\\\n", " ")
+    assert run(*shlex.split(spelled)[1:]) == 0
+    assert "proved" in capsys.readouterr().out
 
 
 def test_recheck_needs_no_solver_and_no_torch(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from bounds.tiny import exact_values, hard_network, network, random_layers
 from layers import Affine, Diagonal, blocks_of, layers_of
 
 from wdaverify.certify.backward import Backward
+from wdaverify.certify.halfspaces import shell_of
 from wdaverify.certify.jacobian import jacobian, neuron_slopes, slope_down, slope_up, spectral_up
+from wdaverify.certify.slope import slopes_at
 from wdaverify.encoding.cost import Region
-from wdaverify.engines.cells.points_within import shell_of
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.witness.slope import slopes_at
 
 Matrix = list[list[Fraction]]
 ORDERS = {Norm.INF: np.inf, Norm.ONE: 1, Norm.TWO: 2}

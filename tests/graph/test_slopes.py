@@ -13,11 +13,11 @@ from graph.graphs import FUNCTIONS, Maker, exactly, gradients, random_graph, res
 from wdaverify.certify import jacobian as module
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.jacobian import jacobian, neuron_slopes
+from wdaverify.certify.slope import phases_at, slopes_at
 from wdaverify.graph.functions import PiecewiseLinear, absolute, relu
 from wdaverify.graph.maps import Dense, Diagonal, Same
 from wdaverify.graph.nodes import INPUT, Elementwise, Graph
 from wdaverify.ground import GroundCost, Norm
-from wdaverify.witness.slope import phases_at, slopes_at
 
 SEEDS = [*range(12), *(pytest.param(s, marks=pytest.mark.full) for s in range(12, 200))]
 ORDERS = {Norm.INF: np.inf, Norm.ONE: 1, Norm.TWO: 2}

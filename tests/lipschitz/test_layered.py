@@ -12,8 +12,8 @@ from lipschitz.slopes import steepest
 from oracles import Array
 from scipy.optimize import linprog
 
+from wdaverify.certify.unbounded import constant_sum, crossing
 from wdaverify.engines.cells import layered, polyhedra, slopes
-from wdaverify.engines.cells.unbounded import constant_sum, crossing
 from wdaverify.graph.nodes import Graph
 from wdaverify.ground import GroundCost, Norm, Support
 from wdaverify.lipschitz.exact import lipschitz

@@ -12,9 +12,10 @@ from graph.cells import enumerate_graph
 from graph.graphs import Maker, exactly, gradients, relu_graph
 from lipschitz.slopes import largest
 
+from wdaverify.certify import flatness
+from wdaverify.certify.flatness import exact_row
 from wdaverify.encoding.cost import Region
-from wdaverify.engines.cells import flatness
-from wdaverify.engines.cells.flatness import exact_row, no_interior
+from wdaverify.engines.cells.flatness import no_interior
 from wdaverify.engines.cells.interior import cell_error, cell_rows, deepest
 from wdaverify.graph.convolution import Convolution
 from wdaverify.graph.functions import relu

@@ -10,45 +10,46 @@ import io
 import json
 import math
 import os
-import re
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
-from pathlib import Path
-from typing import Any, BinaryIO
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.archive import ArrayArchive, TooLargeError, pack
+from wdaverify.certify.file import (
+    MAX_BYTES,
+    MAX_TEXT,
+    MEMORY,
+    Form,
+    numbers,
+    packed_to,
+    parted,
+    read_from,
+    read_stream,
+    shaped,
+    text_of,
+)
 from wdaverify.certify.leaf_row import Layout
 from wdaverify.certify.lower import Atoms
 from wdaverify.certify.proof import OWN, Proof, Tightening, Tree
-from wdaverify.digits import stated
 from wdaverify.errors import CertificateError, OutputError
-from wdaverify.given import array, flag, instance, integers, path_of, real, settle, told, whole
+from wdaverify.given import array, flag, instance, integers, real, settle, told, whole
 from wdaverify.network.model import Array
-from wdaverify.untrusted import UnreadableError, plain_file, shown
+from wdaverify.untrusted import shown
 
 _FORMAT, _OLD, _OLDEST = (f"wdaverify certificate {k}" for k in (3, 2, 1))
 """What is written; the old ones know neither labels nor cuts, and the oldest no rows that tighten bounds. They are read all the same."""
-MAX_BYTES = 2**31
-"""The most that the file may take, and its arrays together."""
-MEMORY = 2**30
-"""The bytes that reading takes at most, unless told otherwise: arrays are unpacked, turned and cut up."""
-_COPIES, _A_TREE = 3, 2**10
-"""How much of it arrays may take (a third), and about what a tree or a tightening takes beside its arrays."""
+_A_TREE = 2**10
+"""About what a tree or a tightening takes beside its arrays."""
 MAX_TREES = 2**19
 """The most trees, and the most proofs."""
 MAX_TIGHTS = 2**22
 """The most nodes at which bounds are tightened."""
-MAX_META, MAX_TEXT = 2**16, 1000
-"""The most bytes of the meta data, and characters of a text in it."""
 VALUE, CURVE, DISTANCES = "value", "curve", "distances"
 """What a certificate is of: V at the radius, V at every radius up to it, or every sample's distance to an error."""
-_HASH = re.compile("[0-9a-f]{0,64}")
-_ACCEPTED = "a file written by --certificate"
 _ARRAYS = {
     "meta": "|u1",
     "support": "<f8",
@@ -169,6 +170,12 @@ class Certificate:
         return Atoms(self.atom_sample, self.atom_weight, self.atom_point, self.atom_label)
 
     @property
+    def content(self) -> str:
+        """How much it is, in words."""
+        leaves = sum(int((tree.nodes >= 0).sum()) + 1 for proof in self.proofs for tree in proof.trees)
+        return f"{len(self.proofs)} proofs, {leaves} leaves"
+
+    @property
     def layout(self) -> Layout:
         """What the rows of its leaves hold."""
         return Layout(self.neurons, self.rows, self.margins)
@@ -231,31 +238,15 @@ def write_certificate(path: str | os.PathLike[str], certificate: Certificate) ->
         OutputError: the file cannot be written.
         CertificateError: there is no certificate.
     """
-    path = path_of("certificate", path, OutputError)
     checked(certificate)
     arrays = _packed(certificate)
-    size, trees, tights = (
-        sum(array.nbytes for array in arrays.values()),
-        arrays["tree_near"].size,
-        arrays["tight_level"].size,
-    )
-    if size > MAX_BYTES or max(trees, len(certificate.proofs)) > MAX_TREES or tights > MAX_TIGHTS:
+    trees, tights = arrays["tree_near"].size, arrays["tight_level"].size
+    if max(trees, len(certificate.proofs)) > MAX_TREES or tights > MAX_TIGHTS:
         raise OutputError(
-            f"the certificate would take {size} bytes, {trees} trees and {tights} tightenings; at most {MAX_BYTES}, {MAX_TREES} and "
-            f"{MAX_TIGHTS} can be read again: ask for fewer samples or a wider gap"
+            f"the certificate would have {trees} trees and {tights} tightenings; at most {MAX_TREES} and {MAX_TIGHTS} can be read "
+            "again: ask for fewer samples or a wider gap"
         )
-    target = Path(path).resolve()
-    scratch = target.with_name(f".wdaverify-{secrets.token_hex(8)}.tmp")
-    try:
-        try:
-            with scratch.open("x+b") as stream:
-                pack(stream, arrays)
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
-    return target.stat().st_size
+    return packed_to(path, arrays)
 
 
 def read_certificate(path: str | os.PathLike[str], memory: float = MEMORY) -> Certificate:
@@ -264,18 +255,7 @@ def read_certificate(path: str | os.PathLike[str], memory: float = MEMORY) -> Ce
     Raises:
         CertificateError: it is no certificate that can be read; one line that says what was found.
     """
-    path = path_of("certificate", path, CertificateError)
-    memory = real("memory", memory, "a finite number of bytes > 0", lambda size: 0 < size < math.inf, CertificateError)
-    try:
-        with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
-            return _read(stream, int(min(memory, 2.0**62)))
-    except TooLargeError as error:
-        raise CertificateError(
-            f"{shown(path, 4096)}: {error}; reading it may take more than {stated(memory / 1e6)} MB: if you trust where it comes "
-            "from, give recheck a larger --memory-limit"
-        ) from None
-    except UnreadableError as error:
-        raise CertificateError(f"{shown(path, 4096)}: {error}") from None
+    return read_from(path, memory, _FORM)
 
 
 def checked(certificate: object) -> None:
@@ -301,32 +281,24 @@ def unpacked(content: bytes, memory: float = MEMORY) -> Certificate:
     Raises:
         UnreadableError: it is none, or takes more bytes of memory than that.
     """
-    return _read(io.BytesIO(content), int(min(memory, 2.0**62)))
+    return read_stream(io.BytesIO(content), memory, _FORM)
 
 
-def _read(stream: BinaryIO, memory: int) -> Certificate:
-    """Raises UnreadableError if it is no certificate."""
-    try:
-        arrays = _arrays(stream, _ARRAYS, min(MAX_BYTES, memory // _COPIES))
-        trees, tights = arrays["tree_near"].size, arrays["tight_level"].size if "tight_level" in arrays else 0
-        if trees <= MAX_TREES and tights <= MAX_TIGHTS and memory < (trees + tights) * _A_TREE:
-            raise TooLargeError(f"it has {trees} trees and {tights} nodes at which bounds are tightened")
-        return _unpacked(arrays)
-    except TooLargeError:
-        raise
-    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        why = shown(" ".join(str(error).split())) or type(error).__name__
-        raise UnreadableError(f"no certificate ({why}); {_ACCEPTED} is accepted") from None
+def _those(names: Collection[str]) -> dict[str, str]:
+    """The arrays that a file of some format has."""
+    late = ((_OF_TIGHTENING[0], _OF_TIGHTENING), (_OF_CUTS[0], _SINCE_3))
+    missing = {name for first, held in late if first not in names for name in held}
+    return {name: kind for name, kind in _ARRAYS.items() if name not in missing}
 
 
-def _arrays(stream: BinaryIO, names: Iterable[str], most: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
-    """Arrays of an archive, each of the type it must have, that take so many bytes together at most."""
-    with ArrayArchive(stream, most, width=1) as archive:
-        if "tree_clips" in archive.names:
-            raise UnreadableError("it is a certificate of unsat (check --certificate), which goes with a specification")
-        late = ((_OF_TIGHTENING[0], _OF_TIGHTENING), (_OF_CUTS[0], _SINCE_3))
-        missing = {name for first, names in late if first not in archive.names for name in names}
-        return {name: archive.read(name, _ARRAYS[name]) for name in names if name not in missing}
+def _read(arrays: dict[str, NDArray[Any]], memory: int) -> Certificate:
+    trees, tights = arrays["tree_near"].size, arrays["tight_level"].size if "tight_level" in arrays else 0
+    if trees <= MAX_TREES and tights <= MAX_TIGHTS and memory < (trees + tights) * _A_TREE:
+        raise TooLargeError(f"it has {trees} trees and {tights} nodes at which bounds are tightened")
+    return _unpacked(arrays)
+
+
+_FORM = Form("", "a file written by --certificate", _those, _read)
 
 
 def _packed(certificate: Certificate) -> dict[str, Any]:
@@ -403,15 +375,13 @@ def unpacked_trees(content: bytes, layout: Layout) -> tuple[Tree, ...]:
     Raises:
         ValueError: the content is no trees whose leaves have such rows.
     """
-    return tuple(_trees(_arrays(io.BytesIO(content), _OF_TREES), layout))
+    with ArrayArchive(io.BytesIO(content), MAX_BYTES, width=1) as archive:
+        wanted = [name for name in _OF_TREES if name in _those(archive.names)]
+        return tuple(_trees({name: archive.read(name, _ARRAYS[name]) for name in wanted}, layout))
 
 
 def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
-    if arrays["meta"].size > MAX_META:
-        raise ValueError(f"its meta data take {arrays['meta'].size} bytes, more than {MAX_META}")
-    meta = json.loads(arrays["meta"].tobytes().decode())
-    if not isinstance(meta, dict) or meta.get("format") not in (_FORMAT, _OLD, _OLDEST):
-        raise ValueError(f"its format is not {_FORMAT!r}")
+    meta = text_of(arrays["meta"], (_FORMAT, _OLD, _OLDEST), ("network_sha256", "samples_sha256"), _HASHES)
     form = meta["format"]
     if (form != _OLDEST) != (_OF_TIGHTENING[0] in arrays) or (form == _FORMAT) != (_OF_CUTS[0] in arrays):
         raise ValueError(f"it lacks arrays of {form!r}, or has too many")
@@ -425,23 +395,18 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> Certificate:
             raise ValueError(f"{name} has {len(meta[name])} characters")
         if isinstance(meta[name], int) and not -(2**53) <= meta[name] <= 2**53:
             raise ValueError(f"{name} is beyond 2^53")
-    for name in ("network_sha256", "samples_sha256", *_HASHES):
-        if meta[name] is not None and not _HASH.fullmatch(meta[name]):
-            raise ValueError(f"{name} is {shown(repr(meta[name]), 80)}")
     fields: dict[str, Any] = {name: meta[name] for name in (*_META, *_LATER, *_COUNTS)}
-    fields |= {name: float.fromhex(meta[name]) for name in _FLOATS}
-    if any(math.isnan(fields[name]) for name in _FLOATS):
-        raise ValueError("a number is NaN")
+    fields |= numbers(meta, *_FLOATS)
     if fields["lower"] > fields["upper"] or fields["lower"] == math.inf or fields["upper"] == -math.inf:
         raise ValueError(f"it claims the bracket [{fields['lower']}, {fields['upper']}], which is none")
     support, point = arrays["support"], arrays["atom_point"]
-    _shaped("support", support, (2, support.shape[-1] if support.ndim else 0))
-    _shaped("atom_sample", arrays["atom_sample"], (arrays["atom_weight"].size,))
-    _shaped("atom_weight", arrays["atom_weight"], (arrays["atom_sample"].size,))
-    _shaped("atom_point", point, (arrays["atom_sample"].size, support.shape[1]))
+    shaped("support", support, (2, support.shape[-1] if support.ndim else 0))
+    shaped("atom_sample", arrays["atom_sample"], (arrays["atom_weight"].size,))
+    shaped("atom_weight", arrays["atom_weight"], (arrays["atom_sample"].size,))
+    shaped("atom_point", point, (arrays["atom_sample"].size, support.shape[1]))
     label = arrays.get("atom_label")
     if label is not None:
-        _shaped("atom_label", label, arrays["atom_sample"].shape)
+        shaped("atom_label", label, arrays["atom_sample"].shape)
         label = None if (label == OWN).all() else label
     layout = Layout(meta["neurons"], meta["rows"], meta["margins"])
     if meta["of"] not in (VALUE, CURVE, DISTANCES) or np.isnan(arrays.get("claims", np.zeros(1))).any():
@@ -464,9 +429,9 @@ def _slopes(arrays: dict[str, NDArray[Any]], layout: Layout) -> tuple[Proof, ...
     """The proofs of slopes, each of a functional."""
     trees = _trees({name.removeprefix("far_"): arrays[name] for name in _OF_FAR}, layout)
     rivals, counts = arrays["slope_rival"], arrays["slope_trees"]
-    _shaped("slope_rival", rivals, (rivals.size,))
-    _shaped("slope_trees", counts, (rivals.size,))
-    edges = pairwise(_edges("slope_trees", counts, len(trees)))
+    shaped("slope_rival", rivals, (rivals.size,))
+    shaped("slope_trees", counts, (rivals.size,))
+    edges = pairwise(parted("slope_trees", counts, len(trees)))
     return tuple(Proof(0, rival, 0.0, tuple(trees[a:b])) for rival, (a, b) in zip(rivals.tolist(), edges, strict=True))
 
 
@@ -477,11 +442,6 @@ def _old_order(stated: object) -> str:
     return float(stated).hex()
 
 
-def _shaped(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, not {shape}")
-
-
 def _proofs(arrays: dict[str, NDArray[Any]], layout: Layout) -> tuple[Proof, ...]:
     """The proofs, cut out of the flat arrays by their counts."""
     proofs = arrays["proof_trees"].size
@@ -489,9 +449,9 @@ def _proofs(arrays: dict[str, NDArray[Any]], layout: Layout) -> tuple[Proof, ...
         raise ValueError(f"it has {proofs} proofs, more than {MAX_TREES}")
     arrays.setdefault("proof_label", np.full(proofs, OWN))
     for name in ("proof_sample", "proof_rival", "proof_multiplier", "proof_trees", "proof_label"):
-        _shaped(name, arrays[name], (proofs,))
+        shaped(name, arrays[name], (proofs,))
     built = _trees(arrays, layout)
-    edges = _edges("proof_trees", arrays["proof_trees"], len(built))
+    edges = parted("proof_trees", arrays["proof_trees"], len(built))
     columns = (arrays[f"proof_{name}"].tolist() for name in ("sample", "rival", "multiplier", "label"))
     return tuple(
         Proof(sample, rival, multiplier, tuple(built[a:b]), label)
@@ -505,15 +465,15 @@ def _trees(arrays: dict[str, NDArray[Any]], layout: Layout) -> list[Tree]:
     if trees > MAX_TREES:
         raise ValueError(f"it has {trees} trees, more than {MAX_TREES}")
     for name in ("tree_near", "tree_far", "tree_nodes", "tree_vectors"):
-        _shaped(name, arrays[name], (trees,))
+        shaped(name, arrays[name], (trees,))
     neurons, width = layout.neurons, layout.width
     if not all(0 <= kind <= MAX_BYTES for kind in (neurons, layout.rows, layout.margins)):
         raise ValueError(f"{neurons} neurons, {layout.rows} rows and {layout.margins} margins")
     planes = arrays["vectors"]
-    _shaped("vectors", planes, (8, sum(arrays["tree_vectors"].tolist()) * width))
+    shaped("vectors", planes, (8, sum(arrays["tree_vectors"].tolist()) * width))
     vectors = np.ascontiguousarray(planes.T).view("<f8").reshape(-1, width).astype(np.float64, copy=False)
-    node_edges = _edges("tree_nodes", arrays["tree_nodes"], arrays["nodes"].size)
-    row_edges = _edges("tree_vectors", arrays["tree_vectors"], vectors.shape[0])
+    node_edges = parted("tree_nodes", arrays["tree_nodes"], arrays["nodes"].size)
+    row_edges = parted("tree_vectors", arrays["tree_vectors"], vectors.shape[0])
     nodes, tights, forks = arrays["nodes"].reshape(-1), _tights(arrays, trees, neurons), _forks(arrays, trees)
     return [
         Tree(
@@ -532,10 +492,10 @@ def _forks(arrays: dict[str, NDArray[Any]], trees: int) -> list[Array]:
     """The cuts of each tree, cut out of the flat array by their counts."""
     if _OF_CUTS[0] not in arrays:
         return [np.zeros((0, 3))] * trees
-    _shaped("tree_forks", arrays["tree_forks"], (trees,))
+    shaped("tree_forks", arrays["tree_forks"], (trees,))
     count = sum(arrays["tree_forks"].tolist())
-    _shaped("forks", arrays["forks"], (count, 3))
-    return [arrays["forks"][a:b] for a, b in pairwise(_edges("tree_forks", arrays["tree_forks"], count))]
+    shaped("forks", arrays["forks"], (count, 3))
+    return [arrays["forks"][a:b] for a, b in pairwise(parted("tree_forks", arrays["tree_forks"], count))]
 
 
 def _tights(arrays: dict[str, NDArray[Any]], trees: int, neurons: int) -> list[tuple[Tightening, ...]]:
@@ -545,9 +505,9 @@ def _tights(arrays: dict[str, NDArray[Any]], trees: int, neurons: int) -> list[t
     count = arrays["tight_level"].size
     if count > MAX_TIGHTS:
         raise ValueError(f"it has {count} tightenings, more than {MAX_TIGHTS}")
-    _shaped("tree_tights", arrays["tree_tights"], (trees,))
-    _shaped("tight_level", arrays["tight_level"], (count,))
-    _shaped("tight_rows", arrays["tight_rows"], (count,))
+    shaped("tree_tights", arrays["tree_tights"], (trees,))
+    shaped("tight_level", arrays["tight_level"], (count,))
+    shaped("tight_rows", arrays["tight_rows"], (count,))
     rows = sum(arrays["tight_rows"].tolist())
     for name, shape in (
         ("tight_beta", (count, neurons)),
@@ -556,20 +516,13 @@ def _tights(arrays: dict[str, NDArray[Any]], trees: int, neurons: int) -> list[t
         ("row_slopes", (rows, neurons)),
     ):
         if arrays[name].size or shape[0]:
-            _shaped(name, arrays[name], shape)
+            shaped(name, arrays[name], shape)
     edges, row_edges = (
-        _edges("tree_tights", arrays["tree_tights"], count),
-        _edges("tight_rows", arrays["tight_rows"], rows),
+        parted("tree_tights", arrays["tree_tights"], count),
+        parted("tight_rows", arrays["tight_rows"], rows),
     )
     built = [
         Tightening(float(level), arrays["row_at"][a:b], arrays["row_weight"][a:b], arrays["row_slopes"][a:b], beta)
         for level, beta, (a, b) in zip(arrays["tight_level"], arrays["tight_beta"], pairwise(row_edges), strict=True)
     ]
     return [tuple(built[a:b]) for a, b in pairwise(edges)]
-
-
-def _edges(name: str, counts: NDArray[Any], total: int) -> list[int]:
-    edges = [0, *accumulate(counts.tolist())]  # in Python's integers, which do not wrap
-    if (counts < 0).any() or edges[-1] != total:
-        raise ValueError(f"{name} does not add up to {total}")
-    return edges

@@ -7,7 +7,7 @@ sum of mass * loss over the atoms  <=  V(radius)  <=  lam radius^p + sum_i w_i m
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -27,7 +27,7 @@ from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 
 _PLURAL = ("feature weights", "rows of the support", "integers of the support", "functionals")
-_TOLERANCE = 1e-6
+TOLERANCE = 1e-6
 """By how much, relative to max(1, |V|), the proven bracket may be wider than the one claimed."""
 POOLS = ThreadpoolController()
 """The thread pools of numpy."""
@@ -65,8 +65,8 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
         return _replayed(certificate, problem, deadline)
 
 
-def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float) -> Verdict:
-    """The verdict on a certificate."""
+def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float, *, below: bool = True) -> Verdict:
+    """The verdict on a certificate; atoms are looked at where something is to be said from ``below``."""
     lower, upper = -math.inf, math.inf
     reasons = _mismatches(certificate, problem) or _beyond(problem, certificate.of)
     unproven: list[str] = []
@@ -75,7 +75,7 @@ def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float) -
     if not reasons:
         late = {"lower": "", "upper": ""}
         try:
-            lower = value_of(certificate.atoms, problem, deadline)
+            lower = value_of(certificate.atoms, problem, deadline) if below else lower
         except TimeoutError as error:
             late["lower"] = str(error)
         except MalformedProofError as error:
@@ -89,9 +89,9 @@ def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float) -
                 reasons.append(str(error))
         if problem.arithmetic is Arithmetic.FLOAT32 and not reasons:
             lower, upper = _in_float32(certificate, problem, deadline, (lower, upper), late)
-        if not upper <= certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
+        if not upper <= certificate.upper + TOLERANCE * max(1.0, abs(certificate.upper)):
             (unproven if late["upper"] else reasons).append(_short("upper", certificate.upper, upper, late["upper"]))
-        if not lower >= certificate.lower - _TOLERANCE * max(1.0, abs(certificate.lower)):
+        if not lower >= certificate.lower - TOLERANCE * max(1.0, abs(certificate.lower)):
             (unproven if late["lower"] else reasons).append(_short("lower", certificate.lower, lower, late["lower"]))
     proved = not reasons and not unproven
     return Verdict(proved, lower, upper, certificate.lower, certificate.upper, tuple(reasons), tuple(unproven))
@@ -126,7 +126,7 @@ def _claims(certificate: Certificate, problem: WdroProblem, deadline: float) -> 
     except MalformedProofError as error:
         reasons.append(str(error))
     with np.errstate(invalid="ignore"):
-        wide = np.maximum(1.0, np.where(np.isfinite(claims[:, 1:]), np.abs(claims[:, 1:]), 1.0)) * _TOLERANCE
+        wide = np.maximum(1.0, np.where(np.isfinite(claims[:, 1:]), np.abs(claims[:, 1:]), 1.0)) * TOLERANCE
         short = [~(lower >= claims[:, 1] - wide[:, 0]), ~(upper <= claims[:, 2] + wide[:, 1])]
     for side, at, shown in (("lower", short[0], lower), ("upper", short[1], upper)):
         if at.any() and not (reasons and not np.isfinite(shown).any()):
@@ -138,7 +138,7 @@ def _claims(certificate: Certificate, problem: WdroProblem, deadline: float) -> 
         (float(lower[-1]), float(upper[-1])) if certificate.of != DISTANCES and len(claims) else (-math.inf, math.inf)
     )
     for side, claimed, bound in (("lower", certificate.lower, ends[0]), ("upper", certificate.upper, ends[1])):
-        slack = _TOLERANCE * max(1.0, abs(claimed))
+        slack = TOLERANCE * max(1.0, abs(claimed))
         if not (bound >= claimed - slack if side == "lower" else bound <= claimed + slack):
             what = "at the largest radius" if certificate.of == CURVE else "of V, of which distances say nothing"
             (unproven if late else reasons).append(f"{what}: {_short(side, claimed, bound, late)}")
@@ -156,19 +156,7 @@ def _short(side: str, claimed: float, proven: float, late: str) -> str:
 
 def recheck_upper(certificate: Certificate, problem: WdroProblem, deadline: float = math.inf) -> Verdict:
     """As ``recheck``, of the upper side alone: atoms are not looked at, and nothing is said from below."""
-    upper, late, reasons = math.inf, "", _mismatches(certificate, problem) or _beyond(problem, VALUE)
-    unproven: list[str] = []
-    if not reasons:
-        try:
-            upper, late = upper_of(certificate, problem, deadline)
-        except TimeoutError as error:
-            late = str(error)
-        except MalformedProofError as error:
-            reasons.append(str(error))
-        if not reasons and not upper <= certificate.upper + _TOLERANCE * max(1.0, abs(certificate.upper)):
-            (unproven if late else reasons).append(_short("upper", certificate.upper, upper, late))
-    proved = not reasons and not unproven
-    return Verdict(proved, -math.inf, upper, -math.inf, certificate.upper, tuple(reasons), tuple(unproven))
+    return _replayed(replace(certificate, of=VALUE, lower=-math.inf), problem, deadline, below=False)
 
 
 def _beyond(problem: WdroProblem, of: str) -> list[str]:

@@ -102,7 +102,7 @@ def _errors(certificate: Certificate, problem: WdroProblem, deadline: float) -> 
         for sample, _, point, label in certificate.atoms.each(problem, deadline):
             if label != samples.y[sample] or not loss_between(problem, point, label)[0]:
                 raise MalformedProofError(f"an atom of sample {sample} is no error of it")
-            out[sample] = min(out[sample], float_up(distance(problem, point, samples.x[sample])))
+            out[sample] = min(out[sample], float_up(distance(problem.cost, point, samples.x[sample])))
     except TimeoutError as error:
         return out, str(error)
     return out, ""

@@ -17,13 +17,16 @@ from fractions import Fraction
 import numpy as np
 
 from wdaverify.certify.exact import exact_error, functionals_between, margin_between, margins_between
+from wdaverify.certify.faraway import affine_enclosure
 from wdaverify.certify.proof import MalformedProofError
 from wdaverify.certify.question import root_up
 from wdaverify.certify.upper import Ints, in_time
+from wdaverify.graph.nodes import INPUT, Affine
+from wdaverify.ground import GroundCost, Norm
 from wdaverify.losses.rule import Reads
-from wdaverify.network.model import Array
-from wdaverify.problem import Norm, WdroProblem
-from wdaverify.rounding import float_down, float_up
+from wdaverify.network.model import Array, ReluNetwork
+from wdaverify.problem import WdroProblem
+from wdaverify.rounding import dot_error, float_down, float_up, underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,22 +108,22 @@ def price(problem: WdroProblem, x: Array, centre: Array, *, moves_label: bool) -
         MalformedProofError: a feature moved that cannot change.
     """
     cost = problem.cost
-    out = distance(problem, x, centre)
+    out = distance(cost, x, centre)
     if not math.isfinite(cost.order):
         return max(out, Fraction(cost.label_cost)) if moves_label else out
     exact = cost.norm is Norm.TWO and cost.power == 2
-    paid = sum((m * m for m in _moves(problem, x, centre)), Fraction(0)) if exact else out**cost.power
+    paid = sum((m * m for m in _moves(cost, x, centre)), Fraction(0)) if exact else out**cost.power
     return paid + Fraction(cost.label_cost) ** cost.power if moves_label else paid
 
 
-def distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
+def distance(cost: GroundCost, x: Array, centre: Array) -> Fraction:
     """``||a (x - centre)||``, exactly but for l2, where it is rounded up by less than a part in 2^100.
 
     Raises:
         MalformedProofError: a feature moved that cannot change.
     """
-    moved = _moves(problem, x, centre)
-    match problem.cost.norm:
+    moved = _moves(cost, x, centre)
+    match cost.norm:
         case Norm.INF:
             return max(moved, default=Fraction(0))
         case Norm.ONE:
@@ -129,13 +132,36 @@ def distance(problem: WdroProblem, x: Array, centre: Array) -> Fraction:
             return root_up(sum((m * m for m in moved), Fraction(0)))
 
 
-def _moves(problem: WdroProblem, x: Array, centre: Array) -> list[Fraction]:
+def _moves(cost: GroundCost, x: Array, centre: Array) -> list[Fraction]:
     """How far each feature moves that does, in units of cost."""
     at = np.flatnonzero(x != centre)
-    if problem.cost.fixed(x.size)[at].any():
+    if cost.fixed(x.size)[at].any():
         raise MalformedProofError("an atom moves a feature that cannot change")
-    pairs = zip(x[at].tolist(), centre[at].tolist(), problem.cost.scale(x.size)[at].tolist(), strict=True)
+    pairs = zip(x[at].tolist(), centre[at].tolist(), cost.scale(x.size)[at].tolist(), strict=True)
     return [Fraction(a) * abs(Fraction(v) - Fraction(c)) for v, c, a in pairs]
+
+
+def _surely(network: ReluNetwork, x: Array, label: int) -> bool | None:
+    """Whether a point ``[n]`` is an error where doubles can tell; None where they cannot, as on ties."""
+    if network.curved:
+        return None
+    graph = network.graph
+    values = {INPUT: (x[None], np.zeros((1, x.size)))}
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for k, node in enumerate(graph.nodes):
+            if isinstance(node, Affine):
+                values[k] = affine_enclosure(node, [values[s] for s in node.sources])
+                continue
+            h, off = values[node.source]
+            h = np.where(np.isfinite(h), h, np.nan)  # an overflow is no sign
+            values[k] = node.function.value(h), node.function.spread(h, off) + node.function.rounded(np.abs(h))
+        z, slip = (part[0] for part in values[len(graph.nodes) - 1])
+        margin, size = z - z[label], np.abs(z) + abs(z[label])
+        lost = (slip + slip[label]) * (1 + dot_error(4)) + dot_error(4) * size + underflow(4)
+    others = np.arange(z.size) != label
+    if (margin - lost >= 0)[others].any():
+        return True
+    return False if (margin + lost < 0)[others].all() else None
 
 
 def loss_between(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, Fraction]:
@@ -147,7 +173,8 @@ def loss_between(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, 
     rule, network = problem.loss.rule, problem.network
     match rule.reads:
         case Reads.ERROR:
-            return (Fraction(int(exact_error(network, x, label))),) * 2
+            sure = _surely(network, x, label)
+            return (Fraction(int(exact_error(network, x, label) if sure is None else sure)),) * 2
         case Reads.RIVAL if rule.by_pieces:
             low, high = (Fraction(rule.offset) + end for end in margin_between(network, x, label))
             floor = None if math.isinf(rule.floor) else Fraction(rule.floor)

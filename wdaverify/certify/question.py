@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wdaverify.certify.backward import Backward
 from wdaverify.certify.exact import exact_dot
 from wdaverify.certify.leaf_row import Layout
+from wdaverify.certify.loops import Loops
 from wdaverify.certify.proof import OWN, MalformedProofError, Proof
 from wdaverify.graph.nodes import Graph
 from wdaverify.ground import GroundCost, Norm
@@ -42,12 +43,14 @@ class Question:
     power: int
 
     @classmethod
-    def of(cls, problem: WdroProblem) -> Question:
-        """The question of a problem."""
+    def of(cls, problem: WdroProblem, loops: Loops | None = None) -> Question:
+        """The question of a problem; ``loops`` are what a search has in numpy's place, a checker none."""
         graph, rows, order = problem.network.canonical, problem.support.rows, problem.cost.order
         priced = math.isfinite(order) and not problem.loss.rule.by_distances
         power = problem.cost.power if priced else 1
-        return cls(problem, Pieces.of(problem), graph, Backward(graph, rows), layout_of(problem), reach(problem), power)
+        return cls(
+            problem, Pieces.of(problem), graph, Backward(graph, rows, loops), layout_of(problem), reach(problem), power
+        )
 
     def piece(self, proof: Proof) -> int:
         """The piece that a proof is about.

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.certificate import MAX_META, MEMORY, packed, unpacked
 from wdaverify.certify.certificate import Certificate as Bracket
+from wdaverify.certify.certificate import packed, unpacked
 from wdaverify.certify.checker import Verdict, recheck_upper
 from wdaverify.certify.conjunctions import by_box, claim, scaled
+from wdaverify.certify.file import MEMORY, numbers, parted, text_of
 from wdaverify.certify.proof import BARE, Proof, Tree
 from wdaverify.errors import CertificateError
 from wdaverify.given import real, settle, told, whole
@@ -115,36 +116,24 @@ def flat(certificate: SplitCertificate) -> dict[str, NDArray[Any]]:
     }
 
 
-def from_flat(
-    arrays: dict[str, NDArray[Any]], memory: float, hash_of: Callable[[str, object], str]
-) -> SplitCertificate:
+def from_flat(arrays: dict[str, NDArray[Any]], memory: float) -> SplitCertificate:
     """The certificate of a file's arrays.
 
     Raises (of these):
         ValueError, KeyError, TypeError: they are none of one.
     """
-    if arrays["meta"].size > MAX_META:
-        raise ValueError(f"its meta data take {arrays['meta'].size} bytes, more than {MAX_META}")
-    meta = json.loads(arrays["meta"].tobytes().decode())
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise ValueError(f"its format is not {FORMAT!r}")
-    hashes = [hash_of(name, meta[name]) for name in ("network_sha256", "specification_sha256")]
+    meta = text_of(arrays["meta"], (FORMAT,), ("network_sha256", "specification_sha256"))
     for name in ("inputs", "leaves"):
         if not isinstance(meta[name], int) or isinstance(meta[name], bool) or not 0 <= meta[name] <= 2**53:
             raise ValueError(f"{name} is {shown(repr(meta[name]), 60)}")
-    upper = float.fromhex(meta["upper"])
-    if math.isnan(upper):
-        raise ValueError("a number is NaN")
+    upper = numbers(meta, "upper")["upper"]
     sizes, parts = arrays["sizes"], arrays["parts"]
     if sizes.ndim != 1 or sizes.size > MAX_PARTS or parts.ndim != 1:
         raise ValueError(f"sizes {list(sizes.shape)} and parts {list(parts.shape)}: at most {MAX_PARTS} parts")
-    if (sizes < 0).any() or sum(sizes.tolist()) != parts.size:
-        raise ValueError(f"sizes do not add up to {parts.size}")
-    held, at, cut = parts.tobytes(), 0, []
-    for size in sizes.tolist():
-        cut.append(held[at : at + size])
-        at += size
-    return SplitCertificate(hashes[0], hashes[1], meta["inputs"], upper, meta["leaves"], tuple(cut), memory)
+    held = parts.tobytes()
+    cut = tuple(held[a:b] for a, b in pairwise(parted("sizes", sizes, parts.size)))
+    hashes = meta["network_sha256"], meta["specification_sha256"]
+    return SplitCertificate(*hashes, meta["inputs"], upper, meta["leaves"], cut, memory)
 
 
 def recheck_splits(

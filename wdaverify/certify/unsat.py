@@ -5,50 +5,52 @@ v = max over disjuncts and x in their boxes of min_r row_r(x)   <=   the largest
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import Any, BinaryIO
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.archive import ArrayArchive, TooLargeError, pack
 from wdaverify.arithmetic import Arithmetic
-from wdaverify.certify.certificate import MAX_BYTES, MAX_META, MEMORY
 from wdaverify.certify.checker import POOLS, Verdict
 from wdaverify.certify.confined import Confined, Confining
+from wdaverify.certify.file import (
+    MEMORY,
+    Form,
+    joined,
+    numbers,
+    packed_to,
+    parted,
+    read_from,
+    shaped,
+    text_of,
+)
 from wdaverify.certify.halvings import Asked, Halvings
 from wdaverify.certify.proof import MalformedProofError
 from wdaverify.certify.rows import Rows
 from wdaverify.certify.splits import ARRAYS as SPLIT_ARRAYS
 from wdaverify.certify.splits import SplitCertificate, flat, from_flat, recheck_splits
 from wdaverify.digits import stated, up_to
-from wdaverify.errors import CertificateError, OutputError
-from wdaverify.given import instance, path_of, real, settle, told, whole
+from wdaverify.errors import CertificateError
+from wdaverify.given import instance, real, settle, told, whole
 from wdaverify.network.model import ReluNetwork
 from wdaverify.specification.fits import check_fits
 from wdaverify.specification.model import Specification
-from wdaverify.untrusted import UnreadableError, plain_file, shown
-from wdaverify.writing import write_bytes
+from wdaverify.untrusted import shown
 
 FORMAT = "wdaverify unsat 1"
 MAX_MOVING = 64
 """The most inputs that move: a form has a number for each of them."""
-_COPIES, _A_NODE = 3, 2
-"""How much of the memory arrays may take (a third), and how many bytes a node takes at least."""
 _TOLERANCE = 1e-6
 """By how much, relative to max(1, |v|), the proven bound may be larger than the one claimed."""
 _BATCH, _NUMBERS = 256, 2**18
 """The most boxes of a batch, and the most doubles that one array of it holds, nearly."""
-_HASH = re.compile("[0-9a-f]{0,64}")
-_ACCEPTED = "a file written by check --certificate"
 _ARRAYS = {
     "meta": "|u1",
     "tree_nodes": "<i8",
@@ -110,16 +112,8 @@ def write_unsat(path: str | os.PathLike[str], certificate: Unsat) -> int:
         OutputError: the file cannot be written, or would be larger than what is read again.
         CertificateError: there is no certificate.
     """
-    path = path_of("certificate", path, OutputError)
     _checked(certificate)
-    arrays = flat(certificate) if isinstance(certificate, SplitCertificate) else _flat(certificate)
-    size = sum(held.nbytes for held in arrays.values())
-    if size > MAX_BYTES:
-        raise OutputError(f"the certificate would take {size} bytes; at most {MAX_BYTES} can be read again")
-    stream = io.BytesIO()
-    pack(stream, arrays)
-    write_bytes(path, stream.getvalue())
-    return len(stream.getbuffer())
+    return packed_to(path, flat(certificate) if isinstance(certificate, SplitCertificate) else _flat(certificate))
 
 
 def _flat(certificate: UnsatCertificate) -> dict[str, NDArray[Any]]:
@@ -138,15 +132,11 @@ def _flat(certificate: UnsatCertificate) -> dict[str, NDArray[Any]]:
         "tree_nodes": [tree.nodes.size for tree in trees],
         "tree_clips": [len(tree.clips) for tree in trees],
         "tree_mixtures": [len(tree.mixtures) for tree in trees],
-        "nodes": _joined([tree.nodes for tree in trees], (0,)),
-        "clips": _joined([tree.clips for tree in trees], (0, 2, certificate.moving)),
-        "mixtures": _joined([tree.mixtures for tree in trees], (0, certificate.rows)),
+        "nodes": joined([tree.nodes for tree in trees], ()),
+        "clips": joined([tree.clips for tree in trees], (2, certificate.moving)),
+        "mixtures": joined([tree.mixtures for tree in trees], (certificate.rows,)),
     }
     return {name: np.asarray(held, _ARRAYS[name]) for name, held in values.items()}
-
-
-def _joined(parts: list[NDArray[Any]], none: tuple[int, ...]) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(none)
 
 
 def read_unsat(path: str | os.PathLike[str], memory: float = MEMORY) -> Unsat:
@@ -155,52 +145,27 @@ def read_unsat(path: str | os.PathLike[str], memory: float = MEMORY) -> Unsat:
     Raises:
         CertificateError: it is no certificate of unsat that can be read; one line that says what was found.
     """
-    path = path_of("certificate", path, CertificateError)
-    memory = real("memory", memory, "a finite number of bytes > 0", lambda size: 0 < size < math.inf, CertificateError)
-    try:
-        with plain_file(path, MAX_BYTES, _ACCEPTED) as stream:
-            return _read(stream, int(min(memory, 2.0**62)))
-    except TooLargeError as error:
-        raise CertificateError(
-            f"{shown(path, 4096)}: {error}; reading it may take more than {stated(memory / 1e6)} MB: if you trust where it comes "
-            "from, give recheck a larger --memory-limit"
-        ) from None
-    except UnreadableError as error:
-        raise CertificateError(f"{shown(path, 4096)}: {error}") from None
+    return read_from(path, memory, _FORM)
 
 
-def _read(stream: BinaryIO, memory: int) -> Unsat:
-    try:
-        with ArrayArchive(stream, min(MAX_BYTES, memory // _COPIES), width=1) as archive:
-            if "support" in archive.names:
-                raise UnreadableError(
-                    "it is a certificate of a bracket (verify --certificate), which goes with samples; with a specification "
-                    f"{_ACCEPTED} is accepted"
-                )
-            split = "parts" in archive.names
-            arrays = {name: archive.read(name, kind) for name, kind in (SPLIT_ARRAYS if split else _ARRAYS).items()}
-        return from_flat(arrays, memory, _hash) if split else _unpacked(arrays)
-    except UnreadableError:
-        raise
-    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        why = shown(" ".join(str(error).split())) or type(error).__name__
-        raise UnreadableError(f"no certificate of unsat ({why}); {_ACCEPTED} is accepted") from None
+def _unpack(arrays: dict[str, NDArray[Any]], memory: int) -> Unsat:
+    return from_flat(arrays, memory) if "parts" in arrays else _unpacked(arrays)
+
+
+_FORM = Form(
+    " of unsat",
+    "a file written by check --certificate",
+    lambda names: SPLIT_ARRAYS if "parts" in names else _ARRAYS,
+    _unpack,
+)
 
 
 def _unpacked(arrays: dict[str, NDArray[Any]]) -> UnsatCertificate:
-    if arrays["meta"].size > MAX_META:
-        raise ValueError(f"its meta data take {arrays['meta'].size} bytes, more than {MAX_META}")
-    meta = json.loads(arrays["meta"].tobytes().decode())
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise ValueError(f"its format is not {FORMAT!r}")
-    for name in ("network_sha256", "specification_sha256"):
-        _hash(name, meta[name])
+    meta = text_of(arrays["meta"], (FORMAT,), ("network_sha256", "specification_sha256"))
     for name in _WHOLES:
         if not isinstance(meta[name], int) or isinstance(meta[name], bool) or not 0 <= meta[name] <= 2**31:
             raise ValueError(f"{name} is {shown(repr(meta[name]), 60)}")
-    sides = {name: float.fromhex(meta[name]) for name in ("upper", "level")}
-    if any(math.isnan(side) for side in sides.values()):
-        raise ValueError("a number is NaN")
+    sides = numbers(meta, "upper", "level")
     trees = arrays["tree_nodes"].size
     shapes = {
         "nodes": (arrays["nodes"].size,),
@@ -209,9 +174,11 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> UnsatCertificate:
         **dict.fromkeys(("tree_nodes", "tree_clips", "tree_mixtures"), (trees,)),
     }
     for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
-    edges = {name: _edges(name, arrays[f"tree_{name}"], len(arrays[name])) for name in ("nodes", "clips", "mixtures")}
+        shaped(name, arrays[name], shape)
+    edges = {
+        name: parted(f"tree_{name}", arrays[f"tree_{name}"], len(arrays[name]))
+        for name in ("nodes", "clips", "mixtures")
+    }
     built = tuple(
         Halvings(arrays["nodes"][a:b], arrays["clips"][c:d], arrays["mixtures"][e:f])
         for (a, b), (c, d), (e, f) in zip(
@@ -220,19 +187,6 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> UnsatCertificate:
     )
     fields: dict[str, Any] = {name: meta[name] for name in ("network_sha256", "specification_sha256", *_WHOLES)}
     return UnsatCertificate(**fields | sides, trees=built)
-
-
-def _hash(name: str, value: object) -> str:
-    if not isinstance(value, str) or not _HASH.fullmatch(value):
-        raise ValueError(f"{name} is {shown(repr(value), 80)}")
-    return value
-
-
-def _edges(name: str, counts: NDArray[Any], total: int) -> list[int]:
-    edges = [0, *accumulate(counts.tolist())]  # in Python's integers, which do not wrap
-    if (counts < 0).any() or edges[-1] != total:
-        raise ValueError(f"tree_{name} does not add up to {total}")
-    return edges
 
 
 def _checked(certificate: object) -> None:

@@ -23,6 +23,7 @@ from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.entropy import by_rule, entropy_constant, log_sum_up, on_grid, span_constant
 from wdaverify.certify.faraway import Faraway
 from wdaverify.certify.leaf_row import Layout, LeafRow
+from wdaverify.certify.loops import Loops
 from wdaverify.certify.proof import Cut, MalformedProofError, Phases, Place, Proof, Tree
 from wdaverify.certify.question import Question
 from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
@@ -44,15 +45,18 @@ def margin_bounds(
     multipliers: Array,
     deadline: float = math.inf,
     far: Faraway | None = None,
+    loops: Loops | None = None,
+    given: Sequence[Leaf] | None = None,
 ) -> tuple[Array, int]:
     """Upper bounds ``[P]`` of ``phi_ij(multipliers[k])`` by each proof, and how many were replayed, the first ones.
 
-    ``far`` bounds what is beyond the proofs on the whole space. What the deadline (``time.monotonic``) leaves over is bounded by inf.
+    ``far`` bounds what is beyond the proofs on the whole space; ``given`` are their leaves, where somebody has them. What the
+    deadline (``time.monotonic``) leaves over is bounded by inf.
 
     Raises:
         MalformedProofError: a proof that is no proof.
     """
-    question = Question.of(problem)
+    question = Question.of(problem, loops)
     ends = np.array([_covered(question, proof) for proof in proofs])
     for proof, end in zip(proofs, ends.tolist(), strict=True):
         if not (proof.trees and end >= question.reach[proof.sample]) and far is None:
@@ -64,14 +68,17 @@ def margin_bounds(
         items = np.array([question.piece(proof) for proof in proofs], np.int64)
         beyond = far.beyond(items, multipliers, ends)
         out = np.where(ends >= question.reach[question.pieces.sample[items]], out, np.maximum(out, beyond))
-    for leaves, next_leaf in batches(question, proofs, every(proofs, question.layout), multipliers, deadline):
+    there = every(proofs, question.layout) if given is None else given
+    for leaves, next_leaf in batches(question, proofs, there, multipliers, deadline):
         np.maximum.at(out, leaves.proof, leaves.highest(multipliers))
         done = len(proofs) if next_leaf is None else next_leaf.proof
     out[done:] = math.inf
     return out, done
 
 
-def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: float = math.inf) -> tuple[Array, int]:
+def distance_bounds(
+    problem: WdroProblem, proofs: Sequence[Proof], deadline: float = math.inf, loops: Loops | None = None
+) -> tuple[Array, int]:
     """Lower bounds ``[P]`` of ``d_ij`` by each proof, inf where no error of the rival is in the support; how many were replayed.
 
     Those are the first ones. Of the next one the shells that the deadline (``time.monotonic``) left time for count, the others are
@@ -80,7 +87,7 @@ def distance_bounds(problem: WdroProblem, proofs: Sequence[Proof], deadline: flo
     Raises:
         MalformedProofError: a proof that is no proof.
     """
-    question = Question.of(problem)
+    question = Question.of(problem, loops)
     ends = np.array([_covered(question, proof) for proof in proofs])
     whole = [bool(p.trees) and end >= question.reach[p.sample] for p, end in zip(proofs, ends.tolist(), strict=True)]
     out = np.where(whole, math.inf, ends)
@@ -126,19 +133,20 @@ def batches(
     most_shells = max(1, _PRODUCTS // (backward.neurons * weights + 1))
     pieces = np.array([question.piece(proof) for proof in proofs], np.int64)
     batch: list[Leaf] = []
-    shells: set[tuple[int, float, float]] = set()
+    shells: set[_Shell] = set()
+    held: dict[_Shell, HiddenBounds] = {}
     try:
         for leaf in leaves:
             shell = leaf.shell(proofs)
             if len(batch) == most_leaves or (len(shells) == most_shells and shell not in shells):
                 in_time(deadline, "proofs")
-                yield Leaves.of(question, proofs, pieces, batch, multipliers, deadline), leaf
+                yield Leaves.of(question, proofs, pieces, batch, multipliers, deadline, held), leaf
                 batch, shells = [], set()
             batch.append(leaf)
             shells.add(shell)
         if batch:
             in_time(deadline, "proofs")
-            yield Leaves.of(question, proofs, pieces, batch, multipliers, deadline), None
+            yield Leaves.of(question, proofs, pieces, batch, multipliers, deadline, held), None
     except TimeoutError:
         return
 
@@ -153,6 +161,25 @@ def in_time(deadline: float, what: str) -> None:
         raise TimeoutError(f"the time limit ended the checker's replay of the {what}")
 
 
+_Shell = tuple[int, float, float]
+"""A sample, and from where to where."""
+
+
+def _bounds(
+    backward: Backward, shells: Shells, names: Sequence[_Shell], held: dict[_Shell, HiddenBounds]
+) -> HiddenBounds:
+    """Bounds on shells, those that are held and those made anew; a tree of many batches has its shell's made once."""
+    new = np.array([k for k, name in enumerate(names) if name not in held], np.int64)
+    made = backward.pre_activations(shells.take(new)) if new.size else []
+    here = {name: held[name] for name in names if name in held}
+    for at, k in enumerate(new.tolist()):
+        here[names[k]] = [(low[at : at + 1], high[at : at + 1]) for low, high in made]
+    held.clear()
+    held.update(here)
+    layers = range(len(next(iter(here.values()))))
+    return [tuple(np.concatenate([here[name][k][side] for name in names]) for side in (0, 1)) for k in layers]  # type: ignore[misc]
+
+
 @dataclass(frozen=True, eq=False)
 class Leaf:
     """One leaf: the number of its proof, its shell's tree, phases ``[M]``, row of the tree's vectors (-1: none), place and cuts."""
@@ -164,7 +191,7 @@ class Leaf:
     place: Place | None
     cuts: tuple[Cut, ...]
 
-    def shell(self, proofs: Sequence[Proof]) -> tuple[int, float, float]:
+    def shell(self, proofs: Sequence[Proof]) -> _Shell:
         """The sample, and from where to where: what the bounds of its neurons depend on."""
         return proofs[self.proof].sample, self.tree.near, self.tree.far
 
@@ -213,14 +240,15 @@ class Leaves:
         batch: Sequence[Leaf],
         multipliers: Array | None,
         deadline: float,
+        held: dict[_Shell, HiddenBounds],
     ) -> Leaves:
-        """A batch with the shells that it needs.
+        """A batch with the shells that it needs; ``held`` are bounds ``[1, m]`` of the one before it, and then its own.
 
         Raises:
             MalformedProofError: rows or cuts that are none, or a number that is not finite.
             TimeoutError: the deadline has passed.
         """
-        index: dict[tuple[int, float, float], int] = {}
+        index: dict[_Shell, int] = {}
         place = np.array([index.setdefault(leaf.shell(proofs), len(index)) for leaf in batch], np.int64)
         rows = question.layout.zeros(len(batch)).numbers
         for at, leaf in enumerate(batch):
@@ -236,7 +264,8 @@ class Leaves:
         piece = pieces[proof]
         functional = question.pieces.rows(piece)
         price = None if multipliers is None else multipliers[proof]
-        whole = Whole(shells, backward.pre_activations(shells), Asked(functional[:, 0], price, question.power))
+        known = _bounds(backward, shells, list(index), held)
+        whole = Whole(shells, known, Asked(functional[:, 0], price, question.power))
         found = [(int(place[at]), at, leaf.place) for at, leaf in enumerate(batch) if leaf.place is not None]
         settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
         bounds = bounds_at(whole, place, [leaf.place for leaf in batch])

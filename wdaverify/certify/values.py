@@ -16,10 +16,11 @@ import numpy as np
 from wdaverify.certify.certificate import Certificate
 from wdaverify.certify.exact import exact_dot
 from wdaverify.certify.faraway import Faraway, constants, endless, slope_of
+from wdaverify.certify.loops import Loops
 from wdaverify.certify.lower import loss_between
 from wdaverify.certify.proof import MalformedProofError, Proof, Tree
 from wdaverify.certify.question import Question
-from wdaverify.certify.upper import Ints, distance_bounds, in_time, margin_bounds
+from wdaverify.certify.upper import Ints, Leaf, distance_bounds, in_time, margin_bounds
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_up
@@ -73,7 +74,13 @@ class Priced:
     done: int
 
 
-def pieces_of(certificate: Certificate, problem: WdroProblem, deadline: float) -> Priced:
+def pieces_of(
+    certificate: Certificate,
+    problem: WdroProblem,
+    deadline: float,
+    loops: Loops | None = None,
+    given: Sequence[Leaf] | None = None,
+) -> Priced:
     """What the proofs say of every piece at the certificate's multiplier.
 
     What there was no time to replay is bounded by the largest value of its piece on the support.
@@ -96,11 +103,13 @@ def pieces_of(certificate: Certificate, problem: WdroProblem, deadline: float) -
             )
     anywhere = {} if deadline == math.inf else _anywhere(question, used, deadline)
     far = far_of(certificate, question, deadline)
-    here, done = margin_bounds(problem, proofs, np.full(len(proofs), lam), deadline, far)
+    here, done = margin_bounds(problem, proofs, np.full(len(proofs), lam), deadline, far, loops, given)
     own = np.array([proof.multiplier for proof in proofs])
     elsewhere = np.flatnonzero(own != lam)
     there = here.copy()
-    there[elsewhere], again = margin_bounds(problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline, far)
+    there[elsewhere], again = margin_bounds(
+        problem, [proofs[k] for k in elsewhere], own[elsewhere], deadline, far, loops
+    )
     if again < elsewhere.size:  # replayed at one of its two multipliers
         done = min(done, int(elsewhere[again]))
     raw = np.empty(asked.size)

@@ -9,7 +9,7 @@ import click
 
 from wdaverify.arithmetic import Arithmetic
 from wdaverify.cli.exits import check_status
-from wdaverify.cli.files import check_target, page_target
+from wdaverify.cli.files import again, check_target, page_target
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import (
     external_data,
@@ -72,6 +72,7 @@ def check(
     from wdaverify.checking.check import check as run
     from wdaverify.report.as_json import write
     from wdaverify.report.check import check_json, check_summary
+    from wdaverify.report.kept import kept_text
     from wdaverify.specification.reader import load_specification
 
     specification, network = load_specification(specification_path), network_of(network_path, asked)
@@ -97,10 +98,12 @@ def check(
     written = proof if proof is not None and result.certificate is not None else None
     files = {"network": network_path, "specification": specification_path, "certificate": written}
     files |= {name: asked[name] for name in ("logits", "output_name", "external_data")}
+    kept = ""
     try:
         made = check_json(result, files)
         if written is not None and result.certificate is not None:
             write_unsat(written, result.certificate)
+            kept = f"\n{kept_text(written, result.certificate.content, [*read, written, *again(asked)])}"
         if output is not None:
             write(output, made)
         if page is not None:
@@ -108,5 +111,5 @@ def check(
     finally:
         if not quiet:
             notes([notice for notice in result.notices if notice not in network.notices], quiet=False)
-            say(check_summary(result, files))
+            say(check_summary(result, files) + kept)
     return check_status(result)

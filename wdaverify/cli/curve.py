@@ -54,8 +54,7 @@ def curve(*, csv_path: str | None, certificate: str | None, run_folder: str | No
             journal=journal,
             certificate=certificate is not None,
         )
-    if certificate is not None and result.certificate is not None:
-        write_certificate(certificate, result, asked)
+    kept = write_certificate(certificate, result, asked)
     if csv_path is not None:
         write_text(csv_path, curve_csv(result))
     hand_over(
@@ -63,7 +62,7 @@ def curve(*, csv_path: str | None, certificate: str | None, run_folder: str | No
         problem,
         result.notices,
         lambda: curve_json(result, files_of(asked, certificate if result.certificate else None)),
-        lambda: curve_summary(result),
+        lambda: curve_summary(result) + kept,
         page,
     )
     return exit_status(result.closed, result.reason)

@@ -75,14 +75,13 @@ def distance(
             within=far,
             certificate=certificate is not None,
         )
-    if certificate is not None and result.certificate is not None:
-        write_certificate(certificate, result, asked)
+    kept = write_certificate(certificate, result, asked)
     hand_over(
         asked,
         problem,
         result.notices,
         lambda: distances_json(result, files_of(asked, certificate if result.certificate else None)),
-        lambda: distances_summary(result),
+        lambda: distances_summary(result) + kept,
         page,
     )
     return exit_status(result.closed, result.reason)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from wdaverify.cli.terminal import notes, say
 from wdaverify.errors import InputError, OutputError
 
@@ -35,15 +37,50 @@ def check_target(option: str, target: str, others: Sequence[str | None]) -> None
 
 
 def write_certificate(
-    path: str, result: VerificationResult | CurveResult | DistancesResult, question: dict[str, Any]
-) -> None:
-    """Write a result's certificate, with how its samples are to be read again."""
+    path: str | None, result: VerificationResult | CurveResult | DistancesResult, question: dict[str, Any]
+) -> str:
+    """Write a result's certificate, if there is one, with how its samples are to be read again; what is said of it, "" if nothing."""
     from dataclasses import replace
 
     from wdaverify.certify.certificate import write_certificate as write
+    from wdaverify.report.kept import kept_text
 
-    assert result.certificate is not None
-    write(path, replace(result.certificate, clip=question["clip"], label_column=question["label_column"]))
+    made = result.certificate
+    if path is None or made is None:
+        return ""
+    write(path, replace(made, clip=question["clip"], label_column=question["label_column"]))
+    words = [question["network_path"], question["data_path"], path, *again(question)]
+    return f"\n\n{kept_text(path, made.content, words)}"
+
+
+_FLAGS = {"clip": "--clip", "logits": "--logits", "external_data": "--external-data"}
+_VALUES = {
+    "support_file": "--support-file",
+    "limit": "--samples",
+    "label_column": "--label-column",
+    "label_cost": "--label-cost",
+    "cost_weights": "--cost-weights",
+    "functionals": "--functionals",
+    "specification": "--spec",
+    "output_name": "--output-name",
+}
+
+
+def again(question: dict[str, Any]) -> list[str]:
+    """The options that ask ``recheck`` the same question, as far as the certificate does not state it."""
+    from wdaverify.digits import stated
+
+    out = list[str]()
+    source = click.get_current_context().get_parameter_source("support")
+    if source is click.core.ParameterSource.COMMANDLINE:
+        out += ["--support", *(side if isinstance(side, str) else stated(side) for side in question["support"])]
+    for name, option in _VALUES.items():
+        value = question.get(name)
+        if value is not None:
+            out += [option, stated(value) if isinstance(value, float) else str(value)]
+    if question.get("classes") is not None:
+        out += ["--classes", ",".join(question["classes"])]
+    return out + [option for name, option in _FLAGS.items() if question.get(name)]
 
 
 def hand_over(

@@ -49,14 +49,13 @@ def verify(
         cluster(scheduler) as lent,
     ):
         result = exact_run(problem, asked, certificate=certificate is not None, live=live, journal=journal, lent=lent)
-    if certificate is not None and result.certificate is not None:
-        write_certificate(certificate, result, asked)
+    kept = write_certificate(certificate, result, asked)
     hand_over(
         asked,
         problem,
         result.notices,
         lambda: verification_json(result, files_of(asked, certificate if result.certificate else None)),
-        lambda: verification_summary(result),
+        lambda: verification_summary(result) + kept,
         page,
     )
     return exit_status(result.answered, result.reason)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from wdaverify.certify.proof import Proof, Tree
+from wdaverify.certify.slopes import SlopeTree
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.network.model import Array
@@ -111,7 +112,8 @@ class Answer:
     A bound at the cut-off says only "no better than the cut-off". +-inf: nothing was proven, or (Distance, +inf) the rival
     cannot tie anywhere in the region. ``points [k, n]`` are candidates to be re-evaluated. ``closed``: asking the same
     question again would prove no more. ``checked``: the bound was recomputed here with outward rounding, it is no solver's word.
-    ``proof`` shows that bound, where one was wanted and the engine gives any; it covers the shell of the question alone.
+    ``proof`` shows that bound, where one was wanted and the engine gives any; it covers the shell of the question alone. ``slopes`` is
+    that of a Slope question.
     """
 
     bound: float
@@ -123,6 +125,7 @@ class Answer:
     detail: str
     checked: bool = False
     proof: Proof | None = None
+    slopes: SlopeTree | None = None
 
 
 class Engine(Protocol):

@@ -9,19 +9,19 @@ from dataclasses import replace
 import numpy as np
 
 from wdaverify.certify.backward import Backward
+from wdaverify.certify.halfspaces import shell_of
 from wdaverify.certify.jacobian import neuron_slopes
+from wdaverify.certify.slope import slopes_at
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.encoding.slope import SlopeColumns, slope_model
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.flatness import no_interior
 from wdaverify.engines.cells.interior import FLAT, cell_rows, deepest
-from wdaverify.engines.cells.points_within import shell_of
 from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
 from wdaverify.solvers.base import MilpLimits, MilpStatus, outward
 from wdaverify.solvers.registry import solve
-from wdaverify.witness.slope import slopes_at
 
 _FLAT_CELLS = 100
 """How many flat cells are cut off before the question is left open."""

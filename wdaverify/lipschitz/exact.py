@@ -17,16 +17,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wdaverify.certify.backward import Backward
+from wdaverify.certify.halfspaces import shell_of
 from wdaverify.certify.jacobian import jacobian, slope_up
+from wdaverify.certify.slope import slope_exactly, slopes_at
+from wdaverify.certify.slopes import SlopeTree
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Effort, Slope
-from wdaverify.engines.cells.points_within import shell_of
 from wdaverify.engines.loops import compiled
 from wdaverify.engines.threads import one_thread
 from wdaverify.errors import ProblemError
 from wdaverify.given import called, flag, instance
 from wdaverify.graph.nodes import INPUT, Graph
 from wdaverify.ground import Norm
+from wdaverify.lipschitz.proven import proven
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.lipschitz.result import Bound, Cost, LipschitzResult, Part
 from wdaverify.network.model import Array, readonly
@@ -37,7 +40,6 @@ from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
 from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
 from wdaverify.wdro.workers import Task, Workers
-from wdaverify.witness.slope import slope_exactly, slopes_at
 
 _FIRST_SLICE = 5.0
 """Seconds that a question gets on its first try; each further try gets four times as many."""
@@ -49,6 +51,8 @@ _DETAIL = {
     Reason.INTERRUPTED: "the run was interrupted; the bracket holds",
     Reason.STALLED: "no question is left that would narrow the bracket (see the notices)",
 }
+_SEARCH_SHARE = 0.8
+"""The share of a time limit after which the search ends where the checker's replay comes after it."""
 _SHARE = 0.25
 """The share of the gap that a single question may leave."""
 
@@ -64,6 +68,7 @@ class _Item:
     tries: int = 0
     closed: bool = False
     busy: bool = False
+    tree: SlopeTree = field(default_factory=SlopeTree.bare)
 
 
 @dataclass(eq=False)
@@ -88,6 +93,7 @@ class _State:
     own: bool = True
     failures: list[str] = field(default_factory=list)
     deaths: Counter[int] = field(default_factory=Counter)
+    proving: bool = False
 
     def verdict(self) -> Reason | None:
         """Whether the time is over."""
@@ -112,6 +118,7 @@ def lipschitz(
     jobs: int | None = None,
     seed: int = 0,
     each: bool = False,
+    certificate: bool = False,
     progress: Report | None = None,
 ) -> LipschitzResult:
     """The exact constant, bracketed to ``gap`` on every region.
@@ -125,6 +132,8 @@ def lipschitz(
         jobs: worker processes; None solves in this process.
         seed: of the points that are tried first.
         each: bracket every functional by itself; else those that cannot be a region's largest are left at what rules them out.
+        certificate: keep what proves the brackets, and report those that the checker accepts (``cells`` alone). Boxes of many features
+            are searched by cells then, whose bounds can be written.
         progress: called with the bracket so far.
 
     Raises:
@@ -134,7 +143,11 @@ def lipschitz(
     """
     asked = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, seed=seed)
     instance("problem", problem, LipschitzProblem, "LipschitzProblem(network, cost, support, measure) makes one")
-    each = flag("each", each)
+    each, certificate = flag("each", each), flag("certificate", certificate)
+    if certificate and asked.solver not in OWN:
+        raise ProblemError(
+            f"no certificate: {asked.solver} gives its word alone; a certificate needs --solver cells (the default)"
+        )
     called("progress", progress)
     if asked.solver not in OWN and problem.cost.norm is Norm.TWO:
         check_quadratic(asked.solver, "l2 slopes are quadratic")
@@ -151,7 +164,9 @@ def lipschitz(
     deadline = math.inf if asked.time_limit is None else begun + asked.time_limit
     facets = asked.solver not in OWN
     workers = Workers(problem.asked(facets=facets), asked.solver, asked.jobs)
-    state = _start(problem, workers, deadline, each=each, facets=facets)
+    until = deadline if not certificate or math.isinf(deadline) else begun + _SEARCH_SHARE * (deadline - begun)
+    state = _start(problem, workers, until, each=each, facets=facets)
+    state.proving = certificate
 
     def tell(phase: str) -> None:
         if progress is not None:
@@ -169,7 +184,8 @@ def lipschitz(
         workers.close()
     seconds = time.monotonic() - begun
     cost = Cost(seconds, state.solve_seconds, sum(state.solves.values()), state.nodes, workers.jobs)
-    return _result(problem, state, choice, reason, gap, cost, seed)
+    result = _result(problem, state, choice, reason, gap, cost, seed)
+    return proven(result, tuple(item.tree for item in state.items), deadline) if certificate else result
 
 
 def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each: bool, facets: bool) -> _State:
@@ -271,7 +287,7 @@ def _search(state: _State, gap: float, seed: int, tell: Callable[[str], None]) -
 def _task(state: _State, item: _Item, gap: float, seed: int) -> Task:
     left = max(state.deadline - time.monotonic(), 0.0)
     seconds = left if len(state.items) == 1 else min(_FIRST_SLICE * 4.0**item.tries, left)
-    effort = Effort(_SHARE * gap, seconds, seed, float(state.lower[item.region]), None)
+    effort = Effort(_SHARE * gap, seconds, seed, float(state.lower[item.region]), None, proof=state.proving)
     item.tries += 1
     item.busy = True
     return Task(item.question.item, item.question, effort)
@@ -281,7 +297,9 @@ def _take(state: _State, item: _Item, answer: Answer, gap: float) -> None:
     """Learn from an answer; its points are evaluated again before they count."""
     question, region = item.question, item.region
     item.busy = False
-    item.upper = min(item.upper, max(answer.bound, float(state.lower[region])))
+    if answer.bound < item.upper:
+        item.upper = max(answer.bound, min(item.upper, float(state.lower[region])))
+        item.tree = answer.slopes or item.tree
     state.nodes += answer.nodes
     state.solve_seconds += answer.seconds
     if answer.vouched_by == "none":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from wdaverify.arithmetic import Arithmetic
+from wdaverify.certify.slope_question import SlopeQuestion, unlike
 from wdaverify.encoding.cost import Region
 from wdaverify.errors import NetworkError, ProblemError, SamplesError
 from wdaverify.given import array, instance, listed, real, settle, told, whole, word, words
@@ -15,7 +17,6 @@ from wdaverify.graph import rewrite
 from wdaverify.ground import GroundCost, Norm, Support, check_power, check_sizes
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import Samples, refuse_dropped
-from wdaverify.rounding import UNIT_ROUNDOFF, underflow
 
 OPERATOR_NORM = "operator-norm"
 FUNCTIONALS = "functionals"
@@ -88,12 +89,7 @@ class Measure:
         """What is to be asked: each functional, or the rows together where the norm mixes them; equal up to sign once."""
         if self.kind == OPERATOR_NORM and norm is not Norm.INF and len(self.names) > 1:
             return [("the Jacobian", self.rows)]
-        out: dict[bytes, tuple[str, Array]] = {}
-        for name, row in zip(self.names, self.rows, strict=True):
-            lead = row[np.flatnonzero(row)[:1]]
-            alike = np.sign(lead[0]) * row + 0.0 if lead.size else row + 0.0
-            out.setdefault(alike.tobytes(), (name, row[None, :]))
-        return list(out.values())
+        return [(self.names[k], self.rows[k : k + 1]) for k in unlike(self.rows)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +150,12 @@ class LipschitzProblem:
                 "--support LO HI, or leave it out: then the balls are not cut"
             )
 
+    @cached_property
+    def stated(self) -> SlopeQuestion:
+        """The question as its checker reads it."""
+        together, points = self.measure.kind == OPERATOR_NORM, None if self.around is None else self.around.x
+        return SlopeQuestion(self.network, self.cost, self.support, self.measure.rows, together, points, self.within)
+
     @property
     def whole(self) -> bool:
         """Whether the region is all of R^n."""
@@ -165,23 +167,12 @@ class LipschitzProblem:
 
     def regions(self, *, facets: bool = False) -> list[Region]:
         """One region or one a sample, in terms of ``asked``; with ``facets`` all of R^n as what a bounded engine can be asked about."""
-        n = self.network.n_inputs
         if facets and self.whole:
             return self._facets()
-        support = self.support
-        if self.whole:
-            return [Region(self.cost, np.zeros(n), support.lower, support.upper, 0.0, math.inf)]
-        if self.around is None:
-            middle = 0.5 * support.lower + 0.5 * support.upper
-            return [Region(self.cost, middle, support.lower, support.upper, 0.0, math.inf, support.rows)]
-        out = []
-        room = np.where(self.cost.fixed(n), 0.0, self.within / self.cost.scale(n))
-        for x in self.around.x:
-            off = np.where(room > 0, 4 * UNIT_ROUNDOFF * (np.abs(x) + room) + underflow(1), 0.0)  # outward
-            lower, upper = np.maximum(support.lower, x - room - off), np.minimum(support.upper, x + room + off)
-            far = math.inf if self.cost.norm is Norm.INF else self.within
-            out.append(Region(self.cost, x, lower, upper, 0.0, far, support.rows))
-        return out
+        return [
+            Region(self.cost, part.centre, part.lower, part.upper, 0.0, part.far, part.rows)
+            for part in self.stated.regions
+        ]
 
     def _facets(self) -> list[Region]:
         """All of R^n as facets ``max(|x|, t) = 1, 0 <= t <= 1`` of the homogeneous cube, one by one where they are not too many.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wdaverify.certify.slope_certificate import SlopeCertificate
 from wdaverify.lipschitz.question import LipschitzProblem
 from wdaverify.network.model import Array
 from wdaverify.shown import Shown, line
@@ -45,7 +46,8 @@ class Cost:
 class LipschitzResult(Shown):
     """``lower <= constant <= upper`` over all regions, and by region in ``parts``; exact where every region's bracket is closed.
 
-    With ``each`` every functional has a part of its own on every region.
+    With ``each`` every functional has a part of its own on every region. ``certificate`` is what the checker proved the brackets from,
+    where one was asked for.
     """
 
     problem: LipschitzProblem
@@ -64,6 +66,7 @@ class LipschitzResult(Shown):
     seed: int
     each: bool
     notices: tuple[str, ...]
+    certificate: SlopeCertificate | None = None
 
     def __repr__(self) -> str:
         bounds = bracket_text(self.lower, self.upper)

@@ -70,7 +70,7 @@ def _point(found: Counterexample) -> Json:
 
 def check_summary(result: CheckResult, files: Json | None = None) -> str:
     """VNN-COMP's word, the counterexample as it is written there, then what was asked and proven; ends without a newline."""
-    specification, effort = result.specification, result.effort
+    specification, effort, proof = result.specification, result.effort, result.certificate
     digits = places(result.lower, result.upper)
     count = len(specification.disjuncts)
     dropped = f", and {specification.dropped} that contradict themselves" if specification.dropped else ""
@@ -92,7 +92,7 @@ def check_summary(result: CheckResult, files: Json | None = None) -> str:
         ("lower", lower if effort.points else f"{down(result.lower, digits)}   no point was tried"),
         ("upper", upper),
         *_raised(result),
-        *_proof(result, files),
+        *([("certificate", proof.content)] if proof is not None and not (files or {}).get("certificate") else []),
         ("work", f"{effort.boxes} {'boxes' if effort.engine == 'boxes' else 'nodes'} bounded ({who})"),
         ("time", f"{effort.seconds:.1f} s, jobs {effort.jobs}"),
     ]
@@ -116,15 +116,6 @@ def _raised(result: CheckResult) -> list[tuple[str, str]]:
             f"rows are raised by {up_to(result.raised, 3)} at most, their error bounds in float32, and the lower end lowered",
         )
     ]
-
-
-def _proof(result: CheckResult, files: Json | None) -> list[tuple[str, str]]:
-    """Of a certificate that was kept: how large it is, where it is, and what takes it."""
-    if result.certificate is None:
-        return []
-    path = None if files is None else files["certificate"]
-    kept = result.certificate.content
-    return [("certificate", kept if path is None else f"{path}: {kept}; wdaverify recheck takes it")]
 
 
 def _meaning(result: CheckResult) -> str:

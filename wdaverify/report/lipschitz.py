@@ -13,6 +13,15 @@ from wdaverify.wdro.result import Status, Voucher
 
 SCHEMA = "wdaverify/lipschitz/1"
 _SHOWN = 20
+_LOWER = {
+    Voucher.CHECKED: "evaluated here inside a cell, with outward rounding",
+    Voucher.PROVED: "proved: accepted by the checker of the certificate",
+}
+_UPPER = {
+    Voucher.CHECKED: "re-evaluated here with outward rounding",
+    Voucher.PROVED: "proved: accepted by the checker of the certificate",
+    Voucher.SOLVER: "on the solver's word",
+}
 
 
 def lipschitz_json(result: LipschitzResult, files: Json | None = None) -> Json:
@@ -81,8 +90,8 @@ def lipschitz_summary(result: LipschitzResult) -> str:
     ]
     answer = [
         ("answer", f"{'exact' if exact else 'bracket'}: {result.detail}"),
-        ("lower", f"{down(result.lower, digits)}   evaluated here inside a cell, with outward rounding"),
-        ("upper", f"{up(result.upper, digits)}   {_voucher(result)}"),
+        ("lower", f"{down(result.lower, digits)}   {_LOWER[result.vouched_lower]}"),
+        ("upper", f"{up(result.upper, digits)}   {_UPPER[result.vouched_upper]}"),
         (
             "gap",
             f"{width(result.lower, result.upper)}   "
@@ -101,12 +110,6 @@ def lipschitz_summary(result: LipschitzResult) -> str:
     )
     parts = "" if len(result.parts) == 1 else "\n\n" + _table(result, digits)
     return f"{rows(table)}\n\n{rows(answer)}{parts}\n\n{work}"
-
-
-def _voucher(result: LipschitzResult) -> str:
-    return (
-        "re-evaluated here with outward rounding" if result.vouched_upper is Voucher.CHECKED else "on the solver's word"
-    )
 
 
 def _question(problem: LipschitzProblem) -> str:

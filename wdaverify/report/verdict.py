@@ -34,8 +34,6 @@ def verdict_summary(
 ) -> str:
     """The theorem, what was proven of it, what was claimed; ends without a newline."""
     digits = places(verdict.lower, verdict.upper)
-    proofs = certificate.proofs
-    leaves = sum(int((tree.nodes >= 0).sum()) + 1 for proof in proofs for tree in proof.trees)
     answer = f"proved{_unclaimed(certificate)}" if verdict.proved else "REJECTED: what follows is all that was proven"
     if verdict.unproven and not verdict.reasons:
         answer = "not decided: the time limit was reached; what follows is all that was proven"
@@ -48,7 +46,7 @@ def verdict_summary(
         *_named(problem),
         *(("", f"of it: {notice}") for notice in problem.network.notices),
         *_proven(certificate, verdict, digits),
-        ("certificate", f"{size / 1e6:.3g} MB, {len(proofs)} proofs, {leaves} leaves"),
+        ("certificate", f"{size / 1e6:.3g} MB, {certificate.content}"),
         ("time", f"{seconds:.2f} s"),
     ]
     return rows(table)

@@ -33,6 +33,7 @@ from wdaverify.certify.proof import (
 from wdaverify.certify.question import Question
 from wdaverify.certify.upper import Leaf, batches, distance_bounds, in_time
 from wdaverify.certify.values import pieces_of
+from wdaverify.engines.loops import compiled
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 
@@ -47,16 +48,22 @@ def minimal(certificate: Certificate, problem: WdroProblem, deadline: float) -> 
     if certificate.of != VALUE or not certificate.proofs or problem.radius == 0:
         return certificate
     try:
-        kept, wanted = (_distances if problem.loss.rule.by_distances else _pieces)(certificate, problem, deadline)
-        return replace(certificate, proofs=_shrunk(problem, kept, wanted, certificate.multiplier, deadline))
+        found = (_searched if problem.loss.rule.by_distances else _pieces)(certificate, problem, deadline)
+        return replace(certificate, proofs=_shrunk(problem, *found, certificate.multiplier, deadline))
     except (TimeoutError, MalformedProofError):
         return certificate
 
 
-def _pieces(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[list[Proof], Array]:
+_Grown = dict[int, tuple["_Spot", list["_Spot"]]]
+"""Trees with their nodes, by the identity of what a proof has."""
+
+
+def _pieces(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[list[Proof], Array, _Grown]:
     """The smallest proof of each piece that is enough at the multiplier, or all of them; and what a leaf may be, nan: as it is."""
     question, lam, proofs = Question.of(problem), certificate.multiplier, certificate.proofs
-    pieces, found = question.pieces, pieces_of(certificate, problem, deadline)
+    grown: _Grown = {id(tree): _spots(tree, question.layout.neurons) for proof in proofs for tree in proof.trees}
+    leaves = [leaf for k, proof in enumerate(proofs) for tree in proof.trees for leaf in _leaves(k, tree, grown)]
+    pieces, found = question.pieces, pieces_of(certificate, problem, deadline, compiled(), leaves)
     if found.done < len(proofs):
         raise TimeoutError
     items: defaultdict[int, list[int]] = defaultdict(list)
@@ -78,13 +85,34 @@ def _pieces(certificate: Certificate, problem: WdroProblem, deadline: float) -> 
         sure = bool(pieces.whole(level, at, lam)[0] <= top)
         kept.append(replace(proofs[chosen], multiplier=lam))
         wanted.append(max(float(level[0]) if sure else -math.inf, float(found.here[chosen])))
-    return kept, np.array(wanted)
+    return kept, np.array(wanted), grown
 
 
-def _distances(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[list[Proof], Array]:
+def _leaves(k: int, tree: Tree, grown: _Grown) -> Iterator[Leaf]:
+    """The leaves of a tree, whose places are those of its nodes: what tightens them is evaluated once."""
+    row = 0
+    for spot in grown[id(tree)][1]:
+        if spot.leaf:
+            yield Leaf(k, tree, spot.phases, row if spot.code == WRITTEN else -1, spot.place, spot.cuts)
+            row += spot.code == WRITTEN
+
+
+def _searched(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[list[Proof], Array, _Grown]:
+    """``_distances``; at order inf, where every sample is by itself, of samples alone of which anything was searched."""
+    proofs = certificate.proofs
+    rich = {proof.sample for proof in proofs if any(tree.nodes.size > 1 or len(tree.vectors) for tree in proof.trees)}
+    bare = [proof for proof in proofs if proof.sample not in rich]
+    if math.isfinite(problem.cost.order) or not bare:
+        return _distances(certificate, problem, deadline)
+    some = tuple(proof for proof in proofs if proof.sample in rich)
+    kept, wanted, grown = _distances(replace(certificate, proofs=some), problem, deadline)
+    return [*kept, *bare], np.append(wanted, np.full(len(bare), math.nan)), grown
+
+
+def _distances(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[list[Proof], Array, _Grown]:
     """The smallest proof of each rival that matters, and what a leaf's distance may not be below."""
     question, proofs, cost = Question.of(problem), certificate.proofs, problem.cost
-    values, done = distance_bounds(problem, proofs, deadline)
+    values, done = distance_bounds(problem, proofs, deadline, compiled())
     if done < len(proofs):
         raise TimeoutError
     items: defaultdict[int, list[int]] = defaultdict(list)
@@ -102,7 +130,7 @@ def _distances(certificate: Certificate, problem: WdroProblem, deadline: float) 
         if least > 0:
             kept.append(proofs[min((k for k in at if values[k] >= least), key=lambda k: _size(proofs[k]))])
             wanted.append(least)
-    return kept, np.array(wanted)
+    return kept, np.array(wanted), {}
 
 
 def _size(proof: Proof) -> int:
@@ -184,16 +212,16 @@ def _tree(tree: Tree, top: _Spot) -> Tree:
 
 
 def _shrunk(
-    problem: WdroProblem, proofs: Sequence[Proof], wanted: Array, multiplier: float, deadline: float
+    problem: WdroProblem, proofs: Sequence[Proof], wanted: Array, known: _Grown, multiplier: float, deadline: float
 ) -> tuple[Proof, ...]:
     """The proofs without what their leaves do not need.
 
     Raises:
         TimeoutError: the deadline has passed.
     """
-    question, distances = Question.of(problem), problem.loss.rule.by_distances
+    question, distances = Question.of(problem, compiled()), problem.loss.rule.by_distances
     grown = {
-        (k, t): _spots(tree, question.layout.neurons)
+        (k, t): known.get(id(tree)) or _spots(tree, question.layout.neurons)
         for k, proof in enumerate(proofs)
         for t, tree in enumerate(proof.trees)
         if not np.isnan(wanted[k]) and (tree.nodes.size > 1 or len(tree.vectors))

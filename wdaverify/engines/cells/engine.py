@@ -10,9 +10,10 @@ from dataclasses import replace
 from wdaverify.certify.backward import Backward
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
 from wdaverify.engines.cells import units
+from wdaverify.engines.cells.asked import functional_of
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.points import evaluated, points_of
-from wdaverify.engines.cells.presolve import presolve
+from wdaverify.engines.cells.presolve import AsChecked, presolve
 from wdaverify.engines.cells.together import answered
 from wdaverify.engines.loops import compiled
 from wdaverify.errors import SolverError
@@ -58,7 +59,12 @@ class CellEngine:
             effort, known=tuple(tree for tree in map(presolved.narrowed, effort.known) if tree is not None)
         )
         backward, single = Backward(presolved.graph, rows, loops=compiled()), Single(presolved.graph)
-        return presolved.widened(answered([Hunt(presolved.graph, backward, single, question, effort)])[0])
+        if not effort.whole:
+            return presolved.widened(answered([Hunt(presolved.graph, backward, single, question, effort)])[0])
+        assert bounds is not None
+        backward = AsChecked(presolved, self._backward, compiled())
+        hunt = Hunt(presolved.graph, backward, single, question, effort, presolved.left(bounds))
+        return presolved.widened(answered([hunt])[0], functional_of(question, graph.outputs))
 
     def _in_units(self, question: Inner | Distance, effort: Effort, power: int) -> Answer | None:
         """The answer to a question about a tiny region; None where units would round a number."""
@@ -99,8 +105,10 @@ class CellEngine:
 
     def _alone(self, question: Question, effort: Effort) -> bool:
         """Whether a question is presolved in a ball of its own."""
-        ball = isinstance(question, Distance) or not math.isfinite(question.region.cost.order)
-        return ball and not effort.whole and large(self._network.canonical)
+        ball, region = isinstance(question, Distance) or not math.isfinite(question.region.cost.order), question.region
+        mixed = isinstance(question, Inner) and question.entropy
+        rich = region.rows is not None or region.integer is not None or mixed  # rows have more than nu then
+        return ball and not (effort.whole and rich) and large(self._network.canonical)
 
 
 def _kind(hunt: Hunt) -> tuple[object, ...]:

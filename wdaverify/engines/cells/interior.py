@@ -195,8 +195,8 @@ def surely_within(region: Region, points: Array) -> NDArray[np.bool_]:
     return np.asarray(region.cost.distance(points - region.centre) <= edge)
 
 
-def misses_ball(graph: Graph, rows: CellRows, region: Region) -> bool:
-    """Whether the closed cell is proved to lie beyond the region's l2 ball, by a tangent of the ball at its nearest point."""
+def misses_ball(graph: Graph, rows: CellRows, region: Region) -> Array | None:
+    """Multipliers of a cell's rows where it is proved to lie beyond the region's l2 ball, by a tangent at its nearest point."""
     n = region.lower.size
     scale = np.abs(rows.matrix).sum(axis=1)
     table, side = rows.matrix / scale[:, None], -rows.constant / scale
@@ -205,23 +205,24 @@ def misses_ball(graph: Graph, rows: CellRows, region: Region) -> bool:
     loose = Rows.of(index, table, side - error, np.full(side.size, np.inf))
     point = nearest(LinearProgram(np.zeros(n), region.lower, region.upper, loose), region.centre, region.cost.scale(n))
     if point is None:
-        return False
+        return None
     moved = (point - region.centre) * region.cost.scale(n)
     length = float(euclidean(np.abs(moved)))
     if length <= region.far:
-        return False
+        return None
     line = moved / length * region.cost.scale(n) * (1 - 1e-12)
     program = LinearProgram(line, region.lower, region.upper, loose)
     solution = LpSession(program, curved=True).solve()
     if solution.rows is None:
-        return False
+        return None
     reach = (
         float(line @ region.centre)
         + 1e-12 * float(np.abs(line) @ np.abs(region.centre))
         + region.far
         + underflow(2 * n)
     )
-    return proven(line, loose, region.lower, region.upper, solution.rows) > reach
+    beyond = proven(line, loose, region.lower, region.upper, solution.rows) > reach
+    return np.asarray(solution.rows / scale) if beyond else None
 
 
 def cell_error(graph: Graph, rows: CellRows, region: Region) -> Array:

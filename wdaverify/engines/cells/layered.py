@@ -15,20 +15,23 @@ import heapq
 import itertools
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.forward import Forward, Ints, States
+from wdaverify.certify.halfspaces import HalfSpaces
 from wdaverify.certify.proof import Phases
+from wdaverify.certify.slopes import CONSTANT, EMPTY, FORWARD, SECTORS, SETTLED
 from wdaverify.engines.base import Answer, Effort, Slope
 from wdaverify.engines.cells.climbing import climbed
 from wdaverify.engines.cells.points_within import PointsWithin
-from wdaverify.engines.cells.polyhedra import HalfSpaces, Polyhedra, deep
+from wdaverify.engines.cells.polyhedra import Polyhedra, deep
+from wdaverify.engines.cells.recorded import Spot, tree_of
 from wdaverify.engines.cells.sectored import Held, Sectored
-from wdaverify.engines.cells.settling import NEITHER, ROUNDED, Settling
+from wdaverify.engines.cells.settling import NEITHER, ROUNDED, Settled, Settling
 from wdaverify.engines.loops import compiled
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
@@ -55,6 +58,7 @@ class _Node:
     point: Array | None
     depth: float
     held: Held | None = None
+    spot: Spot = field(default_factory=Spot)
 
 
 class LayeredHunt:
@@ -66,7 +70,7 @@ class LayeredHunt:
         self._region, self._still = question.region, question.still
         self._points = PointsWithin(graph, question)
         self._forward = Forward(graph, question.rows, self._points.base, self._points.step)
-        self._polyhedra = Polyhedra(graph, self._region, self._still, self._forward, self._points.base)
+        self._polyhedra = Polyhedra(graph, self._region, self._still, self._points.units)
         self._backward = Backward(graph, loops=compiled()) if self._polyhedra.bounded and graph.neurons else None
         self._settling = Settling(graph, question, self._points.bounded)
         self.incumbent = -math.inf if effort.cutoff is None else effort.cutoff
@@ -78,6 +82,8 @@ class LayeredHunt:
         self._why = ""
         self._edges = graph.edges
         self._sectored = Sectored.of(graph, question)
+        self._top = Spot()
+        self._cuts = 0 if self._region.rows is None else 2 * self._region.rows.lower.size
         self.nodes = self._dive_at = 0
 
     def answer(self) -> Answer:
@@ -87,7 +93,8 @@ class LayeredHunt:
         top = max([-entry[0] for entry in self._heap] + [self._residual, self.incumbent, 0.0])
         points = np.zeros((0, self._region.lower.size)) if self.point is None else self.point[None, :]
         detail = f"{self._polyhedra.solves} LPs" + (f"; {self._why}" if self._why else "")
-        return Answer(top, points, "cells", not late, self.nodes, time.perf_counter() - self._begun, detail, True)
+        seconds, tree = time.perf_counter() - self._begun, tree_of(self._top, top) if self._effort.proof else None
+        return Answer(top, points, "cells", not late, self.nodes, seconds, detail, True, slopes=tree)
 
     def _search(self) -> bool:
         """Branch until nothing open is of interest; whether time or memory ran out before."""
@@ -103,7 +110,7 @@ class LayeredHunt:
             float((self._polyhedra.upper - point).min(initial=1.0)),
         )
         start = point if self._region.rows is None and room > 0 else None
-        root = _Node(np.zeros(count, np.int8), np.zeros(count, np.bool_), math.inf, start, room)
+        root = _Node(np.zeros(count, np.int8), np.zeros(count, np.bool_), math.inf, start, room, spot=self._top)
         self._stabilise([root])
         if self._sectored is not None:
             root.held = self._sectored.first(root.phases)
@@ -220,10 +227,14 @@ class LayeredHunt:
             if side:
                 for made in out:
                     made.phases[at] = side
+                    both = self._branched(made.spot, at)
+                    both[side > 0].shows(CONSTANT, -math.inf)
+                    made.spot = both[side < 0]
                 continue
             twins = [_Node(n.phases.copy(), n.split.copy(), n.bound, None, 0.0, n.held) for n in out]
             for made, twin in zip(out, twins, strict=True):
                 made.phases[at], twin.phases[at], made.point = 1, -1, None
+                made.spot, twin.spot = self._branched(made.spot, at)
             out += twins
             if len(out) > 2:
                 break
@@ -236,19 +247,20 @@ class LayeredHunt:
         side = np.tile(np.array([1, -1], np.int8), at.size // 2)
         tried = np.stack([batch[k].phases for k in parents.tolist()])
         tried[np.arange(at.size), at] = side
-        bounds = np.minimum(
-            self._bounds(number, states, parents, tried), np.array([batch[k].bound for k in parents.tolist()])
-        )
+        alone = self._bounds(number, states, parents, tried)
+        bounds = np.minimum(alone, np.array([batch[k].bound for k in parents.tolist()]))
         self.nodes += at.size
         out, first = list[_Node](), 0
         for k, open_ in members:
             node, last = batch[k], first + 2 * open_.size
-            both = bounds[first:last].reshape(-1, 2)
+            both, shown = bounds[first:last].reshape(-1, 2), alone[first:last].reshape(-1, 2)
             gains = node.bound - np.maximum(both, self._level)
             score = gains.sum(axis=1) + 1e-3 * gains.min(axis=1)
             best = int(np.argmax(np.where(np.isfinite(score), score, -1.0)))
-            for s in range(2):
-                made = self._side(node, k, states, int(open_[best]), 1 - 2 * s, float(both[best, s]))
+            spots = self._branched(node.spot, int(open_[best]))
+            for s, spot in enumerate(spots):
+                spot.shows(FORWARD, float(shown[best, s]))
+                made = self._side(node, k, states, int(open_[best]), 1 - 2 * s, float(both[best, s]), spot)
                 if made is not None:
                     out.append(made)
             first = last
@@ -259,7 +271,8 @@ class LayeredHunt:
         assert node.held is not None
         self.nodes += 2
         at = int(open_[np.argmax(node.held.worth[open_])])
-        both = [self._side(node, k, states, at, side, node.bound) for side in (1, -1)]
+        spots = self._branched(node.spot, at)
+        both = [self._side(node, k, states, at, *side) for side in zip((1, -1), (node.bound,) * 2, spots, strict=True)]
         return [side for side in both if side is not None]
 
     def _tighten(self, nodes: list[_Node]) -> None:
@@ -270,6 +283,7 @@ class LayeredHunt:
             if node.bound > self._level and not self._late():
                 node.held, bound = self._sectored.bound(node.phases, node.held, self._level)
                 node.bound = min(node.bound, bound)
+                node.spot.shows(SECTORS, bound, node.held.multipliers)
 
     def _bounds(self, number: int, states: States, parents: Ints, phases: Phases) -> Array:
         """Bounds of nodes with other phases from elementwise node ``number`` on."""
@@ -285,15 +299,16 @@ class LayeredHunt:
     def _bound(self, nodes: list[_Node], number: int, states: States, parents: Ints, phases: Phases) -> None:
         for node, bound in zip(nodes, self._bounds(number, states, parents, phases).tolist(), strict=True):
             node.bound = min(node.bound, bound)
+            node.spot.shows(FORWARD, bound)
 
-    def _side(self, node: _Node, k: int, states: States, at: int, side: int, bound: float) -> _Node | None:
+    def _side(self, node: _Node, k: int, states: States, at: int, side: int, bound: float, spot: Spot) -> _Node | None:
         """One side of a neuron, with a point of it if there is one; None where it is proved to leave no room."""
         if bound <= self._level:
             self._residual = max(self._residual, bound)
             return None
         phases, split = node.phases.copy(), node.split.copy()
         phases[at], split[at] = side, True
-        made = _Node(phases, split, bound, None, 0.0, node.held)
+        made = _Node(phases, split, bound, None, 0.0, node.held, spot)
         one = self._polyhedra.half_spaces(states, k, np.array([at]), np.array([float(side)]))
         if node.point is not None and node.depth > 0:
             away = float(one.table[0] @ node.point + one.side[0])
@@ -310,8 +325,20 @@ class LayeredHunt:
             assert room.point is not None
             made.point, made.depth = room.point, max(self._polyhedra.depth(spaces, room.point), 0.0)
             return made
-        gone = room.multipliers is not None and self._polyhedra.empty(states, k, phases, spaces, room.multipliers)
-        return None if gone else made
+        return None if self._emptied(spot, phases, spaces, room.multipliers) else made
+
+    def _emptied(self, spot: Spot, phases: Phases, spaces: HalfSpaces, multipliers: Array | None) -> bool:
+        """Whether multipliers of rows are proved to leave them no interior."""
+        if multipliers is None or not self._polyhedra.empty(phases, spaces, multipliers):
+            return False
+        row, own = np.zeros(self._graph.neurons + self._cuts), spaces.at.size
+        row[spaces.at], row[self._graph.neurons :][: multipliers.size - own] = multipliers[:own], multipliers[own:]
+        spot.shows(EMPTY, -math.inf, row)
+        return True
+
+    def _branched(self, spot: Spot, at: int, count: int = 2) -> tuple[Spot, ...]:
+        """Spots below one, which only a proof holds on to."""
+        return spot.branched(at, count) if self._effort.proof else tuple(Spot() for _ in range(count))
 
     def _spaces(self, node: _Node, k: int, states: States) -> HalfSpaces:
         at = np.flatnonzero(node.split)
@@ -331,11 +358,15 @@ class LayeredHunt:
         bounds = self._backward.pre_activations(many, np.stack([node.phases for node in nodes]))
         low, high = (np.concatenate([sides[k] for sides in bounds], axis=1) for k in range(2))
         for node, least, most in zip(nodes, low, high, strict=True):
-            if (least > most).any():
+            gone = bool((least > most).any())
+            phases = np.where(node.phases != 0, node.phases, np.where(least >= 0, 1, np.where(most <= 0, -1, 0)))
+            if gone or (phases != node.phases).any():
+                node.spot = self._branched(node.spot, SETTLED, 1)[0]
+            if gone:
                 node.bound = -math.inf
-                continue
-            node.phases = np.where(node.phases != 0, node.phases, np.where(least >= 0, 1, np.where(most <= 0, -1, 0)))
-            node.phases = node.phases.astype(np.int8)
+                node.spot.shows(FORWARD, -math.inf)  # whatever stands below such a node
+            else:
+                node.phases = phases.astype(np.int8)
 
     def _points_of(self, nodes: list[_Node]) -> None:
         points = [node.point for node in nodes if node.point is not None and node.bound > self._level]
@@ -344,19 +375,32 @@ class LayeredHunt:
 
     def _settle(self, node: _Node) -> None:
         """A cell: a point of its interior, or a proof that it has none, or its bound is kept."""
-        point, gone = self._settling.settle(node.phases)
+        found = self._settling.settle(node.phases)
         points = [
             p
-            for p in (point, None if node.point is None else self._points.placed(node.point[None])[0])
+            for p in (found.point, None if node.point is None else self._points.placed(node.point[None])[0])
             if p is not None
         ]
         if points:
             self._try(np.stack(points), exactly=True)
-        if gone:
+        if found.gone and (not self._effort.proof or self._shown_gone(node, found)):
             return
         if node.bound > self._level:
             self._why = ROUNDED if node.bound <= self.incumbent * (1 + 1e-9) else NEITHER
         self._residual = max(self._residual, node.bound)
+
+    def _shown_gone(self, node: _Node, found: Settled) -> bool:
+        """Whether a cell without interior is shown to be one by multipliers of its half-spaces."""
+        some = node.phases[None]
+        at = np.flatnonzero(self._forward.reached(some)[0])
+        spaces = self._polyhedra.half_spaces(self._forward.run(some), 0, at, some[0, at].astype(np.float64))
+        rest = np.zeros(self._polyhedra.cuts)
+        for neuron, multipliers in found.shown:
+            held = np.zeros(self._graph.neurons)
+            held[neuron] = np.maximum(multipliers, 0.0)
+            if self._emptied(node.spot, node.phases, spaces, np.concatenate([held[at] * spaces.size, rest])):
+                return True
+        return self._emptied(node.spot, node.phases, spaces, self._polyhedra.deepest(spaces).multipliers)
 
     def _late(self) -> bool:
         return time.perf_counter() - self._begun > self._effort.seconds

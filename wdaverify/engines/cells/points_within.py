@@ -1,8 +1,4 @@
-"""Points of a region that cells are looked for at, and the units that polyhedra are taken in.
-
-``x = base + step e`` with powers of two for steps: of a box from its middle on, so that e is about [-1, 1]; of all of R^n such that
-first-layer neurons have kinks at about 1.
-"""
+"""Points of a region that cells are looked for at, in the units that polyhedra are taken in (``certify.halfspaces``)."""
 
 from __future__ import annotations
 
@@ -11,23 +7,20 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from wdaverify.certify.backward import Shells
+from wdaverify.certify.halfspaces import Units, shell_of
+from wdaverify.certify.slope import slope_exactly, slopes_at
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Slope
 from wdaverify.engines.cells.interior import surely_within
-from wdaverify.graph.nodes import INPUT, Affine, Graph
-from wdaverify.ground import GroundCost, Norm
+from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, underflow
-from wdaverify.witness.slope import slope_exactly, slopes_at
 
 _SAMPLES = 512
 _GENERATIONS = 24
 """How often the best point is looked around, in ever narrower steps, before the search."""
 _WIDE = 4.0
 """Samples of R^n are normal with deviations of up to 2 to this power, in units, either way."""
-_EXPONENT = 200
-"""The largest exponent of a step, either way."""
 _GRID = 2.0**24
 """One over the grid of points on equations."""
 
@@ -39,15 +32,10 @@ class PointsWithin:
         self._graph, self._question, self._region = graph, question, question.region
         region = question.region
         self._low, self._high = _inner(region)
-        self.bounded = bool(np.isfinite(region.lower).all() and np.isfinite(region.upper).all())
-        moves = (question.still <= 0) & (region.lower < region.upper)
+        self.units = Units.of(graph, region, question.still)
+        self.base, self.step, self.bounded = self.units.base, self.units.step, self.units.bounded
         if self.bounded:
-            self.base = 0.5 * region.lower + 0.5 * region.upper
-            self.step = np.where(moves, _power(0.5 * region.upper - 0.5 * region.lower), 0.0)
             self.shell = shell_of(region)
-        else:
-            self.base = np.clip(0.0, region.lower, region.upper)
-            self.step = np.where(moves, _units(graph), 0.0)
 
     def placed(self, points: Array) -> Array:
         """Points ``[B, e]`` in units as points ``[B, n]``."""
@@ -101,38 +89,6 @@ class PointsWithin:
             step = rng.normal(size=(_SAMPLES // 4, n)) * width * 0.5 ** (1 + 8 * k / _GENERATIONS)
             kept = rng.uniform(size=step.shape) < rng.uniform(0.05, 1.0, (len(step), 1))
             yield point + step * kept
-
-
-def shell_of(region: Region) -> Shells:
-    """The region as one shell: its ball, or its box around the middle."""
-    if math.isfinite(region.far):
-        one = np.array([region.far])
-        return Shells.around(region.cost, region.centre[None, :], region.lower, region.upper, np.zeros(1), one)
-    middle = 0.5 * region.lower + 0.5 * region.upper
-    far = np.nextafter(np.maximum(region.upper - middle, middle - region.lower).max(initial=0.0), np.inf)
-    cost = GroundCost(Norm.INF, 1)
-    return Shells.around(cost, middle[None, :], region.lower, region.upper, np.zeros(1), np.array([far]))
-
-
-def _power(size: Array) -> Array:
-    """The largest power of two that is at most each, ``[n]``."""
-    with np.errstate(divide="ignore"):
-        exponent = np.floor(np.log2(np.maximum(size, 1e-300)))
-    return np.asarray(np.exp2(np.clip(exponent, -_EXPONENT, _EXPONENT)))
-
-
-def _units(graph: Graph) -> Array:
-    """Per feature one over the sum of its first weights, times what makes the first layers' biases about as large as their rows."""
-    total = np.zeros(graph.inputs)
-    first = [node for node in graph.nodes if isinstance(node, Affine) and INPUT in node.sources]
-    maps = [node.maps[node.sources.index(INPUT)].size() for node in first]
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for node, map_ in zip(first, maps, strict=True):
-            total = total + map_.back(np.ones(node.width)) / node.width
-        one = _power(np.where((total > 0) & np.isfinite(total), 1.0 / total, 1.0))
-        ratio = np.concatenate([np.abs(n.bias) / m.apply(one) for n, m in zip(first, maps, strict=True)])
-        ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
-        return _power(one * (float(np.median(ratio)) if ratio.size else 1.0))
 
 
 def _onto(region: Region, points: Array) -> Array:

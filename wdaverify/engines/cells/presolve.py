@@ -1,24 +1,30 @@
 """A question is put to the neurons that its region leaves open: the others are 0 or the identity there (``graph.settled``).
 
 Trees speak of all the network's neurons wherever they are kept, so they are widened on the way out and narrowed on the way in. A widened
-tree says nothing of settled neurons: it is of use to the same question, and no proof for a checker.
+tree says nothing of settled neurons: it is of use to the same question. For a checker its rows are filled: of a neuron that is off nu is 0,
+of one that is on it is its q, and then nothing is lost there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.certificate import rounded
 from wdaverify.certify.leaf_row import Layout, LeafRow, moved
-from wdaverify.certify.proof import Tightening, Tree
+from wdaverify.certify.loops import Loops
+from wdaverify.certify.proof import Phases, Tightening, Tree
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer
-from wdaverify.graph.nodes import Graph
+from wdaverify.graph.nodes import INPUT, Elementwise, Graph
 from wdaverify.graph.settled import settled_where_it_pays
 from wdaverify.network.model import Array
 
@@ -30,13 +36,45 @@ class Presolved:
     graph: Graph
     open: Ints
     neurons: int
+    whole: Graph
+    active: NDArray[np.bool_]
 
-    def widened(self, answer: Answer) -> Answer:
-        """The answer, with trees over all neurons."""
+    def widened(self, answer: Answer, functional: Array | None = None) -> Answer:
+        """The answer, with trees over all neurons; filled for a checker where the functional ``[K]`` is given."""
         if answer.proof is None:
             return answer
         trees = tuple(self._of(tree, self.open, self._spread) for tree in answer.proof.trees)
+        if functional is not None:
+            trees = tuple(replace(tree, vectors=self._filled(tree.vectors, functional)) for tree in trees)
         return replace(answer, proof=replace(answer.proof, trees=trees))
+
+    def left(self, bounds: HiddenBounds) -> HiddenBounds:
+        """Bounds of the network's neurons as those of what is left."""
+        edges = self.whole.edges
+        some = [self.open[(self.open >= a) & (self.open < b)] - a for a, b in pairwise(edges.tolist())]
+        return [(low[:, at], high[:, at]) for (low, high), at in zip(bounds, some, strict=True) if at.size]
+
+    def _filled(self, rows: Array, functional: Array) -> Array:
+        """Rows ``[V, 2 + M]`` with nu of settled neurons, by one backward pass."""
+        out, graph, first = np.array(rows), self.whole, 2 + self.neurons
+        if not len(rows):
+            return out
+        open_ = np.zeros(self.neurons, np.bool_)
+        open_[self.open] = True
+        waiting = {len(graph.nodes) - 1: rows[:, :1] * functional}
+        for k in range(len(graph.nodes) - 1, INPUT, -1):
+            node = graph.nodes[k]
+            p = waiting.pop(k, np.zeros((len(rows), graph.width(k))))
+            if isinstance(node, Elementwise):
+                first -= graph.width(k)
+                span, at = slice(first, first + graph.width(k)), slice(first - 2, first - 2 + graph.width(k))
+                settled = np.where(self.active[at], p, 0.0)
+                out[:, span] = rounded(np.where(open_[at], rows[:, span], settled))
+                waiting[node.source] = waiting.get(node.source, 0.0) + out[:, span]
+                continue
+            for source, map_ in zip(node.sources, node.maps, strict=True):
+                waiting[source] = waiting.get(source, 0.0) + map_.back(p)
+        return out
 
     def narrowed(self, tree: Tree) -> Tree | None:
         """A tree over the open neurons; None if it splits others, or another network's."""
@@ -64,13 +102,37 @@ class Presolved:
         return Tree(tree.near, tree.far, nodes.astype(np.int32), vectors, tights)
 
 
+class AsChecked(Backward):
+    """Passes over what a region leaves, whose bounds on shells are those that a checker has of the network: no better ones."""
+
+    def __init__(self, presolved: Presolved, whole: Backward, loops: Loops | None) -> None:
+        super().__init__(presolved.graph, None, loops)
+        self._presolved, self._whole = presolved, whole
+
+    def pre_activations(
+        self,
+        shells: Shells,
+        phases: Phases | None = None,
+        deadline: float = math.inf,
+        known: HiddenBounds | None = None,
+    ) -> HiddenBounds:
+        """Those of the network on each shell, with the sides of phases ``[S, M]``."""
+        bounds = self._presolved.left(self._whole.pre_activations(shells, None, deadline))
+        if known is not None:
+            bounds = [(np.maximum(a, c), np.minimum(b, d)) for (a, b), (c, d) in zip(bounds, known, strict=True)]
+        return bounds if phases is None else super().pre_activations(shells, phases, deadline, bounds)
+
+
 def presolve(graph: Graph, backward: Backward, region: Region) -> tuple[Presolved | None, HiddenBounds]:
     """What a region leaves of the graph, None where that is not worth its while; and the neurons' bounds on the region, ``[1, m]``."""
     near, far = np.array([region.near]), np.array([region.far])
     shells = Shells.around(region.cost, region.centre[None], region.lower, region.upper, near, far)
     bounds = backward.pre_activations(shells)
     found = settled_where_it_pays(graph, [(low[0], high[0]) for low, high in bounds])
-    return None if found is None else Presolved(found.graph, found.open, graph.neurons), bounds
+    if found is None:
+        return None, bounds
+    active = np.concatenate([low[0] >= 0 for low, _ in bounds])
+    return Presolved(found.graph, found.open, graph.neurons, graph, active), bounds
 
 
 def _moved(tight: Tightening, place: Ints, move: Callable[[Any], Any]) -> Tightening:

@@ -219,12 +219,12 @@ class RelaxedHunt:
     def _settle(self, node: _Node, bounds: HiddenBounds) -> None:
         """A cell: a point of its interior, or a proof that it has none, or its bound is kept."""
         phases = np.concatenate([np.where(low[0] >= 0, 1, -1) for low, _ in bounds] or [_NO]).astype(np.int8)
-        point, gone = self._settling.settle(phases)
-        if point is not None:
-            self._try(point[None, :])
+        found = self._settling.settle(phases)
+        if found.point is not None:
+            self._try(found.point[None, :])
         if node.bound <= self.incumbent + self._effort.gap:
             return
-        if not gone:
+        if not found.gone:
             self._why = ROUNDED if node.bound <= self.incumbent * (1 + _CLOSE) else NEITHER
             self._residual = max(self._residual, node.bound)
         node.bound = -math.inf  # no longer open

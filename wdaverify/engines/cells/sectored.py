@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wdaverify.certify.certificate import rounded
 from wdaverify.certify.proof import Phases
 from wdaverify.certify.sectors import Sectors
 from wdaverify.engines.base import Slope
@@ -64,13 +65,14 @@ class Sectored:
             found = improve(sectors, level * level * (1 - _EXCESS), held.r, held.multipliers[sectors.at])
         if not math.isfinite(found.r):
             return held, math.inf
+        multipliers = rounded(found.multipliers)  # as a certificate has them
         whole, worth = np.zeros(self._graph.neurons), np.zeros(self._graph.neurons)
-        whole[sectors.at] = found.multipliers
+        whole[sectors.at] = multipliers
         worth[sectors.at] = found.worth if found.worth.any() else found.multipliers
         kept = Held(found.r, whole, worth)
         rho = math.sqrt(found.r)
         for tried in (level, rho * (1 + _EXCESS), rho * (1 + 100 * _EXCESS)):
-            if tried >= rho and sectors.prove(tried, found.multipliers):
+            if tried >= rho and sectors.prove(tried, multipliers):
                 return kept, tried
         return kept, math.inf
 

@@ -22,7 +22,10 @@ class SlopeHunt:
         moving = int(((region.lower < region.upper) & (question.still <= 0)).sum())
         bounded = bool(np.isfinite(region.lower).all() and np.isfinite(region.upper).all())
         lengths = Sectored.of(graph, question) is not None
-        kind = RelaxedHunt if bounded and moving > _FEATURES and not lengths else LayeredHunt
+        relaxed = (
+            bounded and moving > _FEATURES and not lengths and not effort.proof
+        )  # whose programs no certificate holds
+        kind = RelaxedHunt if relaxed else LayeredHunt
         self._hunt = kind(graph, question, effort)
 
     def answer(self) -> Answer:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import qr
 
 from wdaverify.certify.jacobian import add, through
 from wdaverify.graph.maps import Dense
@@ -142,6 +141,19 @@ def _first(graph: Graph) -> Array | None:
     return map_.weight if isinstance(map_, Dense) and map_.error is None else None
 
 
+def _independent(rows: Array, count: int) -> NDArray[np.int64]:
+    """So many rows of ``[r, n]``, each the farthest from the span of those before it."""
+    left, order = np.array(rows), list[int]()
+    for _ in range(count):
+        length = np.sqrt((left * left).sum(axis=1))
+        length[order] = -1.0
+        at = int(length.argmax())
+        order.append(at)
+        unit = left[at] / max(float(length[at]), 1e-300)
+        left = left - np.outer(left @ unit, unit)
+    return np.array(order)
+
+
 def _cancelled(
     matrix: Array, p: Array, slip: Array, q: Array, loose: Array, side: Array, y: Array
 ) -> tuple[Array, Array] | None:
@@ -153,7 +165,7 @@ def _cancelled(
     free = some[y[some] > 0]
     if free.size < n:
         return None
-    order = free[qr(matrix[free].T, mode="r", pivoting=True)[1][:n]]
+    order = free[_independent(matrix[free], n)]
     held = np.setdiff1d(some, order)
     chosen = np.isin(held, free)
     radius = np.where(chosen, 0.0, loose[held])  # a free one is held at its double
