@@ -16,6 +16,7 @@ import heapq
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +30,7 @@ from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.points import evaluated, points_of
 from wdaverify.engines.cells.shells import Shell
 from wdaverify.engines.cells.tree import Fork, Node, Relaxation
+from wdaverify.engines.loops import compiled
 from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.graph.single import Single
@@ -67,7 +69,7 @@ class CurvedEngine:
 
     def __init__(self, network: ReluNetwork) -> None:
         self._network, self._graph = network, network.form
-        self._backward, self._single = Backward(self._graph), Single(self._graph)
+        self._backward, self._single = Backward(self._graph, loops=compiled()), Single(self._graph)
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Search within the effort; what is left open widens the bound."""
@@ -83,7 +85,9 @@ class CurvedEngine:
             with np.errstate(all="ignore"):  # what overflows steers nowhere; what is proven looks after itself
                 few = few_inputs(question.region) and effort.memory > 0
                 plain = isinstance(question, Inner) and hunt.growable and backward.neurons > 0
-                search = (BoxSearch if few else CutSearch if plain else _Search)(self._graph, backward, hunt)
+                if plain and not few:
+                    return self._cut([hunt])[0]
+                search = (BoxSearch if few else _Search)(self._graph, backward, hunt)
                 search.run()
         except SolverError as error:
             return hunt.nothing(str(error))
@@ -92,6 +96,23 @@ class CurvedEngine:
         detail = f"{search.solves} LPs" + (", cut short by the memory limit" if search.full else "")
         closed = search.finished or search.full
         return Answer(outward, points, "cells", closed, search.visited, time.perf_counter() - begun, detail, True)
+
+
+    def _cut(self, hunts: Sequence[Hunt]) -> list[Answer]:
+        """Answers to plain questions, found together."""
+        begun = time.perf_counter()
+        with np.errstate(all="ignore"):
+            search = CutSearch(self._graph, self._backward, hunts)
+            search.run()
+        seconds = (time.perf_counter() - begun) / len(hunts)
+        detail = "0 LPs" + (", cut short by the memory limit" if search.full else "")
+        out = []
+        for k, hunt in enumerate(hunts):
+            best = search.best[k]
+            points = np.zeros((0, self._graph.inputs)) if best is None else hunt.asked.point(best)[None, :]
+            closed, nodes = bool(search.finished[k]) or search.full, int(search.visited[k])
+            out.append(Answer(-float(search.proven[k]), points, "cells", closed, nodes, seconds, detail, True))
+        return out
 
 
 class _Search:
