@@ -264,9 +264,23 @@ class CutSearch:
         chosen = np.where(terms[rows, neuron] > 0, neuron, -1)
         near, far = leaves.near, leaves.far
         middle = 0.5 * near + 0.5 * far
-        halved = (near < 0.5 * far) & (self._tau[leaves.owner] > 0) & (near < middle) & (middle < far)
-        halved &= far > _NARROW
+        tied = self._moved_along(leaves, points) / np.where(wide, width, np.inf)
+        gained = (np.maximum(terms, 0.0) * np.minimum(tied, 1.0) ** 2).sum(axis=1)
+        halved = (near < 0.5 * far) | (gained > terms[rows, neuron])
+        halved &= (self._tau[leaves.owner] > 0) & (near < middle) & (middle < far) & (far - near > _NARROW * (1 + far))
         return np.stack([np.where(halved, low.shape[1], chosen), np.where(halved, middle, place)], axis=1)
+
+    def _moved_along(self, leaves: _Leaves, points: Array) -> Array:
+        """How far pre-activations ``[B, M]`` are apart at points from the near to the far side in the direction of those given."""
+        centre = self._centre[leaves.owner]
+        moved = points - centre
+        distance = np.maximum(self._cost.distance(moved), 1e-300)
+        sides = list[Array]()
+        for edge in (leaves.near, leaves.far):
+            at = centre + moved * np.minimum(edge / distance, 1e6)[:, None]
+            values = self._graph.values(np.clip(at, self._lower[leaves.owner], self._upper[leaves.owner]))
+            sides.append(np.concatenate([values[self._graph.source(k)] for k in self._graph.elementwise], axis=1))
+        return np.abs(sides[1] - sides[0])
 
     def _bent(self, k: int, low: Array, high: Array) -> Array:
         """How far a node's slopes range, ``[B, m]``."""

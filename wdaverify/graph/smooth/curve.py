@@ -32,7 +32,7 @@ _LEAST = 2.0**-1020
 """What values that underflow may lose."""
 _FAR, _DENSE = 40.0, 2048
 """Where tables of slopes end, and their points on each piece."""
-_STEPS = 3
+_STEPS = 1
 _AMONG = 9
 """Points of an interval among which lines across a turn are looked for."""
 _AT_ONCE = 2**21
@@ -199,7 +199,7 @@ class Smooth:
             points = [high, *(np.clip(turn, low, high) for turn in self.turns)]
             for k, (a, b) in enumerate(self._pieces):
                 if self.bends[k]:
-                    points.append(np.clip(np.clip(self._touch(k, ratio), a, b), low, high))
+                    points.append(np.clip(np.clip(self._touch(k, ratio, 0), a, b), low, high))
             for point in points:
                 value = q * self.value(point) - nu * point
                 better = value > best
@@ -246,13 +246,13 @@ class Smooth:
         out[at] = np.maximum(out[at], np.where(np.isnan(top), np.inf, top))
         return out
 
-    def _touch(self, k: int, slope: Array) -> Array:
-        """A point of a piece where phi' is nearly the one given."""
+    def _touch(self, k: int, slope: Array, steps: int = _STEPS) -> Array:
+        """A point of a piece where phi' is nearly the one given, by so many steps of Newton from a table's."""
         points, slopes = self._tables[k]
         cell = np.clip(np.searchsorted(slopes, slope) - 1, 0, points.size - 2)
         low, high = np.minimum(points[cell], points[cell + 1]), np.maximum(points[cell], points[cell + 1])
         at = np.interp(slope, slopes, points)
-        for _ in range(_STEPS):
+        for _ in range(steps):
             bend = self.second(at)
             step = (self.slopes_on(k, at) - slope) / np.where(np.abs(bend) > 1e-12, bend, np.inf)
             at = np.clip(at - step, low, high)
