@@ -356,6 +356,10 @@ class Backward:
             constant = run.total + 1.001 * (run.error + rounding) + underflow(4 * self._terms)
         return Forms(q, np.zeros_like(q) if slip is None else np.broadcast_to(slip, q.shape), constant)
 
+    def intervals(self, source: int, shells: Shells, bounds: HiddenBounds) -> tuple[Array, Array]:
+        """``l <= z <= u`` of an affine node by intervals alone, from the bounds of the elementwise nodes in front of it."""
+        return self._boxes.of(source, shells, bounds)
+
     def top(self, forms: Forms, shells: Shells, price: Price | None) -> Array:
         """The largest values ``[B, R]`` of linear functions on shells, less the price, rounded up."""
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):

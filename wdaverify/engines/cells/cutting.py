@@ -28,8 +28,10 @@ from wdaverify.engines.cells.peaks import peaks_of
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
 
-_BATCH, _STEPS, _FIRST = 64, 25, 60
+_BATCH, _STEPS, _FIRST = 64, 40, 60
 """Leaves that are cut together, and steps of descent of each; of the first ones."""
+_MORE, _STALLED = 80, 0.98
+"""Steps more of leaves of which so much of what they fell short by is left."""
 _LOOK = 5
 """Steps after which leaves that are closed leave the batch."""
 _SHELLS = 8
@@ -210,7 +212,13 @@ class CutSearch:
         state = Descent(self._graph, self._spans, functional, leaves.ends, None if fresh else leaves.free)
         best, free, nu, points = np.full(count, math.inf), np.zeros_like(leaves.ends), leaves.nu.copy(), centre.copy()
         live = np.arange(count)
-        for step in range(steps):
+        for step in range(steps + _MORE):
+            if step == steps:  # what has gained next to nothing goes on
+                stays = best[live] - level[live] > _STALLED * np.maximum(-leaves.bound[live] - level[live], 0.0)
+                live = live[stays]
+                state.keep(stays)
+            if not live.size:
+                break
             pull, constant = state.back()
             value, moved, _ = peaks(live, pull.astype(np.float32), tau[live].astype(np.float32))
             total = constant + (pull * centre[live]).sum(axis=1) + value
@@ -218,14 +226,12 @@ class CutSearch:
             at = live[better]
             best[at], free[at], nu[at] = total[better], state.free[better], state.nu[better]
             points[at] = centre[at] + moved[better]
-            state.step(centre[live] + moved, _RATE * _LAST ** (step / max(steps - 1, 1)))
+            share = step / steps if step < steps else (step - steps) / _MORE
+            state.step(centre[live] + moved, _RATE * _LAST**share)
             if step % _LOOK == _LOOK - 1:
                 stays = best[live] > level[live]
-                if not stays.all():
-                    live = live[stays]
-                    state.keep(stays)
-                if not live.size:
-                    break
+                live = live[stays]
+                state.keep(stays)
         none = np.zeros((count, self._graph.neurons), np.int8)
         top = self._backward.leaves(functional, tau, shells, self._split(leaves.ends), none, nu, power=self._power)
         self._try(owner, points)

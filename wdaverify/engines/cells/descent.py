@@ -38,6 +38,8 @@ class Descent:
             least, greatest = graph.function(k).slope_range(self._low[:, span], self._high[:, span])
             self._reach[:, 0, span] = np.clip(greatest - least, 1e-9, _MOST)
             self._reach[:, 1, span] = np.clip(greatest - least, _SHIFTS, _MOST)
+            if start is not None:
+                self.free[:, 0, span] = np.clip(self.free[:, 0, span], least, greatest)
         self.nu, self._pull, self._place = (np.zeros(shape) for _ in range(3))
         self._mean, self._square, self._count = np.zeros_like(self.free), np.zeros_like(self.free), 0
 
