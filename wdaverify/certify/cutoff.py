@@ -34,9 +34,7 @@ class Cutoff:
 
     def __init__(self, graph: Graph, backward: Backward) -> None:
         self._graph, self._backward = graph, backward
-        self._spans = [
-            slice(int(a), int(b)) for a, b in zip(graph.edges[:-1], graph.edges[1:], strict=True)
-        ]
+        self._spans = [slice(int(a), int(b)) for a, b in zip(graph.edges[:-1], graph.edges[1:], strict=True)]
         widest = max((graph.width(k) for k in graph.elementwise), default=1)
         self._together = max(1, _NUMBERS // (2 * widest * max(graph.widest, 1)))
 
@@ -62,19 +60,26 @@ class Cutoff:
         new = np.where(some, near[row, first], np.inf), np.where(some, far[row, last], -np.inf)
         return _cut(shells, *new)
 
-    def neurons(
-        self, form: Forms, shells: Shells, price: Price, level: Array, ends: Array
-    ) -> Array:
+    def neurons(self, form: Forms, shells: Shells, price: Price, level: Array, ends: Array) -> Array:
         """Intervals ``[B, 2, M]`` within those given, by rule and by the level; ``l > u`` where a leaf holds no point that reaches it."""
         out = ends.copy()
-        for first in range(0, len(shells), self._together):
-            at = slice(first, first + self._together)
+        for at in self._parts(len(shells)):
             part = Price(price.tau[at], price.power, None)
-            out[at] = self._some(form.take(at), shells.take(at), part, level[at], ends[at])
+            out[at] = self._some(shells.take(at), ends[at], (form.take(at), part, level[at]))
         return out
 
-    def _some(self, form: Forms, shells: Shells, price: Price, level: Array, ends: Array) -> Array:
-        best = self._backward.top(form, shells, price)[:, 0]
+    def by_rule(self, shells: Shells, ends: Array) -> Array:
+        """The same by rule alone; ``l > u`` where a leaf holds no point."""
+        out = ends.copy()
+        for at in self._parts(len(shells)):
+            out[at] = self._some(shells.take(at), ends[at], None)
+        return out
+
+    def _parts(self, count: int) -> list[slice]:
+        return [slice(first, first + self._together) for first in range(0, count, self._together)]
+
+    def _some(self, shells: Shells, ends: Array, known: tuple[Forms, Price, Array] | None) -> Array:
+        best = None if known is None else self._backward.top(known[0], shells, known[1])[:, 0]
         low, high = ends[:, 0].copy(), ends[:, 1].copy()
         bounds: HiddenBounds = []
         for k, span in zip(self._graph.elementwise, self._spans, strict=True):
@@ -86,15 +91,17 @@ class Cutoff:
             plain = self._backward.intervals(source, shells, bounds)
             least = np.maximum(np.maximum(low[:, span], plain[0]), -top[:, width:])
             most = np.minimum(np.minimum(high[:, span], plain[1]), top[:, :width])
-            wide = np.concatenate([most - least, most - least], axis=1)
-            top = np.minimum(top, self._by_level(forms, form, shells, price, level, best, wide))
+            if known is not None and best is not None:
+                wide = np.concatenate([most - least, most - least], axis=1)
+                top = np.minimum(top, self._by_level(forms, *known, shells, best, wide))
             low[:, span], high[:, span] = np.maximum(least, -top[:, width:]), np.minimum(most, top[:, :width])
-            gone = ~(low[:, span] <= high[:, span])
-            bounds.append((np.where(gone, ends[:, 0, span], low[:, span]), np.where(gone, ends[:, 1, span], high[:, span])))
+            here = low[:, span] <= high[:, span]
+            sides = (low, ends[:, 0]), (high, ends[:, 1])
+            bounds.append(tuple(np.where(here, new[:, span], old[:, span]) for new, old in sides))  # type: ignore[arg-type]
         return np.stack([low, high], axis=1)
 
     def _by_level(
-        self, forms: Forms, form: Forms, shells: Shells, price: Price, level: Array, best: Array, wide: Array
+        self, forms: Forms, form: Forms, price: Price, level: Array, shells: Shells, best: Array, wide: Array
     ) -> Array:
         """Upper bounds ``[B, R]`` of linear functions where the value reaches the level; inf where there is no level."""
         with np.errstate(all="ignore"):

@@ -82,7 +82,8 @@ def check(
     check_fits(network, specification)
     if certificate:
         network.refuse_curved(
-            "a proof of unsat", "leave the certificate out (--certificate): unsat then rests on bounds that are checked as they are found"
+            "a proof of unsat",
+            "leave the certificate out (--certificate): unsat then rests on bounds that are checked as they are found",
         )
     run = _Run(network, specification, asked, begun, certificate, progress)
     _log.info("check: %s against %s", network.name, specification)

@@ -86,7 +86,6 @@ def lipschitz(*, output: str | None, quiet: bool, **asked: Any) -> int:
     from wdaverify.lipschitz.exact import lipschitz as run
     from wdaverify.report.as_json import write
     from wdaverify.report.lipschitz import lipschitz_json, lipschitz_summary
-    from wdaverify.wdro.result import Status
 
     notes(problem.network.notices, quiet)
     with live_line(quiet) as live:
@@ -102,7 +101,7 @@ def lipschitz(*, output: str | None, quiet: bool, **asked: Any) -> int:
         if not quiet:
             notes([notice for notice in result.notices if notice not in problem.network.notices], quiet=False)
             say(lipschitz_summary(result))
-    return exit_status(result.status is Status.EXACT, result.reason)
+    return exit_status(result.status.closed, result.reason)
 
 
 def _slopes(

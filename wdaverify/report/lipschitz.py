@@ -9,7 +9,7 @@ from wdaverify.lipschitz.question import OPERATOR_NORM, LipschitzProblem
 from wdaverify.lipschitz.result import LipschitzResult, Part
 from wdaverify.report.as_json import Json, network_provenance_json, number, support_json
 from wdaverify.report.summary import rows
-from wdaverify.wdro.result import Status, Voucher
+from wdaverify.wdro.result import Voucher
 
 SCHEMA = "wdaverify/lipschitz/1"
 _SHOWN = 20
@@ -72,16 +72,21 @@ def lipschitz_summary(result: LipschitzResult) -> str:
     """The question, the bracket, where it is attained, and what it cost; ends without a newline."""
     problem, norm = result.problem, result.problem.cost.norm.short
     digits = places(result.lower, result.upper)
-    exact = result.status is Status.EXACT
     statistics = result.statistics
     table = [
         ("question", _question(problem)),
-        ("", f"distances in {norm}; the largest over full-dimensional activation cells that meet the region"),
-        ("network", f"{problem.network.name}: {problem.network.n_inputs} inputs, {problem.network.n_relus} ReLUs"),
+        ("", f"distances in {norm}; {_over(problem)}"),
+        (
+            "network",
+            f"{problem.network.name}: {problem.network.n_inputs} inputs, {problem.network.n_relus} {_neurons(problem)}",
+        ),
     ]
     answer = [
-        ("answer", f"{'exact' if exact else 'bracket'}: {result.detail}"),
-        ("lower", f"{down(result.lower, digits)}   evaluated here inside a cell, with outward rounding"),
+        ("answer", f"{result.status.words}: {result.detail}"),
+        (
+            "lower",
+            f"{down(result.lower, digits)}   evaluated here {'at a point' if problem.network.curved else 'inside a cell'}, with outward rounding",
+        ),
         ("upper", f"{up(result.upper, digits)}   {_voucher(result)}"),
         (
             "gap",
@@ -101,6 +106,16 @@ def lipschitz_summary(result: LipschitzResult) -> str:
     )
     parts = "" if len(result.parts) == 1 else "\n\n" + _table(result, digits)
     return f"{rows(table)}\n\n{rows(answer)}{parts}\n\n{work}"
+
+
+def _over(problem: LipschitzProblem) -> str:
+    if problem.network.curved:
+        return "the largest over all points of the region where there is a gradient"
+    return "the largest over full-dimensional activation cells that meet the region"
+
+
+def _neurons(problem: LipschitzProblem) -> str:
+    return "neurons" if problem.network.curved else "ReLUs"
 
 
 def _voucher(result: LipschitzResult) -> str:

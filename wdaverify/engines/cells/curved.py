@@ -23,7 +23,7 @@ import numpy as np
 
 from wdaverify.certify.backward import Backward, HiddenBounds
 from wdaverify.certify.leaf_row import LeafRow
-from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question
+from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question, Slope
 from wdaverify.engines.cells.boxes import BoxSearch, few_inputs
 from wdaverify.engines.cells.cutting import CutSearch, between
 from wdaverify.engines.cells.hunt import Hunt, kind
@@ -73,6 +73,10 @@ class CurvedEngine:
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Search within the effort; what is left open widens the bound."""
+        if isinstance(question, Slope):
+            from wdaverify.engines.cells.curved_slopes import slope_answer
+
+            return slope_answer(self._graph, self._backward, question, effort)
         if not isinstance(question, Inner | Distance):
             raise SolverError(f"{', '.join(self._network.curved)}: no such question is answered of curved functions")
         points = points_of(question.region)
@@ -95,7 +99,6 @@ class CurvedEngine:
         detail = f"{search.solves} LPs" + (", cut short by the memory limit" if search.full else "")
         closed = search.finished or search.full
         return Answer(outward, points, "cells", closed, search.visited, time.perf_counter() - begun, detail, True)
-
 
     def answer_all(self, asked: Sequence[tuple[Question, Effort]]) -> list[Answer]:
         """Answers to questions, plain ones about many inputs in common batches; all have the time of the one that has most."""

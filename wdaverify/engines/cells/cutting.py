@@ -145,9 +145,7 @@ class CutSearch:
 
     def _first(self) -> _Leaves:
         """The shells of the regions."""
-        pairs = [
-            hunt.cutter.edges((), _SHELLS if hunt.claim.multiplier > 0 else 1)[:2] for hunt in self._hunts
-        ]
+        pairs = [hunt.cutter.edges((), _SHELLS if hunt.claim.multiplier > 0 else 1)[:2] for hunt in self._hunts]
         owner = np.repeat(np.arange(len(pairs)), [near.size for near, _ in pairs])
         near, far = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
         count, neurons = owner.size, self._graph.neurons
@@ -191,7 +189,11 @@ class CutSearch:
         shells = self._cutoff.distances(form, shells, price, level)
         here = np.flatnonzero(shells.near <= shells.far)
         ends = self._cutoff.neurons(
-            form.take(here), shells.take(here), Price(price.tau[here], self._power, None), level[here], leaves.ends[here]
+            form.take(here),
+            shells.take(here),
+            Price(price.tau[here], self._power, None),
+            level[here],
+            leaves.ends[here],
         )
         np.minimum.at(self._closed, owner, -level)
         out = replace(leaves.take(here), ends=ends, near=shells.near[here], far=shells.far[here])

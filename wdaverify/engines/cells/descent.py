@@ -45,7 +45,19 @@ class Descent:
 
     def keep(self, stays: NDArray[np.bool_]) -> None:
         """Go on with some of the leaves."""
-        for name in ("_functional", "_low", "_high", "free", "_unit", "_reach", "nu", "_pull", "_place", "_mean", "_square"):
+        for name in (
+            "_functional",
+            "_low",
+            "_high",
+            "free",
+            "_unit",
+            "_reach",
+            "nu",
+            "_pull",
+            "_place",
+            "_mean",
+            "_square",
+        ):
             setattr(self, name, getattr(self, name)[stays])
 
     def back(self) -> tuple[Array, Array]:
@@ -99,9 +111,7 @@ class Descent:
         self.free = self.free - rate * self._reach * (self._mean / (1 - 0.8**self._count)) / scale
 
 
-def pulls(
-    graph: Graph, spans: list[slice], functional: Array, nu: Array
-) -> Iterator[tuple[slice, Elementwise, Array]]:
+def pulls(graph: Graph, spans: list[slice], functional: Array, nu: Array) -> Iterator[tuple[slice, Elementwise, Array]]:
     """Of every elementwise node, last first: its neurons, the node, and the coefficients ``[B, m]`` of its values."""
     waiting, number = {len(graph.nodes) - 1: functional}, len(spans)
     for k in range(len(graph.nodes) - 1, INPUT, -1):
