@@ -96,7 +96,7 @@ def main() -> None:
         statistics = found.statistics
         print(
             f"{name}: [{found.lower:.6f}, {found.upper:.6f}] wide {found.upper - found.lower:.2g} (asked {gap:g}, {found.reason.value}), "
-            f"multiplier {found.multiplier:.4g}, {sum(statistics.solves.values())} questions, {statistics.nodes} leaves, "
+            f"multiplier {found.multiplier:.4g}, {statistics.solves} questions, {statistics.nodes} leaves, "
             f"{wall:.0f} s, {processor:.0f} s of processor",
             flush=True,
         )

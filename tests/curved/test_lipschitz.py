@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from curved.test_against_grids import Tiny, tiny
+
 from wdaverify.errors import NetworkError
 from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.lipschitz.exact import lipschitz
@@ -108,5 +108,5 @@ def test_what_has_no_end_is_refused() -> None:
     with pytest.raises(NetworkError, match=r"Silu.*give a box .*compare --rungs norms"):
         lipschitz(whole)
     box = LipschitzProblem(net, GroundCost(Norm.INF, 1), Support(np.zeros(4), np.ones(4)), Measure.operator_norm(net))
-    with pytest.raises(NetworkError, match="solver highs.*solver cells"):
+    with pytest.raises(NetworkError, match=r"solver highs.*solver cells"):
         lipschitz(box, solver="highs")

@@ -37,7 +37,7 @@ from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Function, Graph
 from wdaverify.graph.part import Part, Tiling, part
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
-from wdaverify.rounding import SMALLEST_SUBNORMAL, UNIT_ROUNDOFF, dot_error, underflow
+from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 __all__ = ["Backward", "Forms", "HiddenBounds", "Lines", "Shells"]
 
@@ -45,6 +45,9 @@ HiddenBounds = list[tuple[Array, Array]]
 """Per elementwise node ``(l, u)`` of what its function is applied to, each ``[S, m]``."""
 _CHUNK = 2**17
 """The most doubles that one pass holds per array: about what stays in a core's cache (at 784 inputs 2**21 took twice as long)."""
+
+_LEAST = 1e-290
+"""Of the sizes of numbers, what pays for products with powers of two that underflow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +65,25 @@ class Lines:
 
 @dataclass(frozen=True, eq=False)
 class Forms:
-    """``pull . x + constant`` with pulls ``[B, R, n]`` known up to slips, constants ``[B, R]`` rounded up."""
+    """``pull . x + constant`` with pulls ``[B, R, n]``, constants and ``size >= sum_k |pull_k x_k|`` on the shell ``[B, R]``, rounded up."""
 
     pull: Array
-    slip: Array
     constant: Array
+    size: Array
 
     def beside(self, weight: Array, other: Forms) -> Forms:
         """These times powers of two ``[B, R]``, and another's single one ``[B, 1]`` added."""
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            more = weight[..., None]
-            pull, constant = more * self.pull + other.pull, weight * self.constant + other.constant
-            slip = (more * self.slip + other.slip) * (1 + 4 * UNIT_ROUNDOFF)
-            slip = slip + 2 * UNIT_ROUNDOFF * np.abs(pull) + 2 * SMALLEST_SUBNORMAL
-            lost = 4 * UNIT_ROUNDOFF * (weight * np.abs(self.constant) + np.abs(other.constant))
-        return Forms(pull, slip, constant + lost + 2 * SMALLEST_SUBNORMAL)
+            pull = weight[..., None] * self.pull
+            pull += other.pull
+            size = (weight * self.size + other.size) * (1 + 8 * UNIT_ROUNDOFF)
+            constant = weight * self.constant + other.constant
+            lost = weight * np.abs(self.constant) + np.abs(other.constant) + size
+        return Forms(pull, constant + 4 * UNIT_ROUNDOFF * lost, size)
 
     def take(self, at: Ints | NDArray[np.bool_] | slice) -> Forms:
         """Those of some shells."""
-        return Forms(self.pull[at], self.slip[at], self.constant[at])
+        return Forms(self.pull[at], self.constant[at], self.size[at])
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,15 +349,21 @@ class Backward:
         return out if functional.ndim == 3 else out[:, 0]
 
     def forms(self, target: int, rows: Array, shells: Shells, bounds: HiddenBounds, nu: Array | None) -> Forms:
-        """Linear functions of the point that bound ``rows . v_target`` above on shells, rows ``[B, R, m]``; nu ``[B, M]`` (None: by rule)."""
+        """Linear functions of the point that bound ``rows . v_target`` above on shells, rows ``[B, R, m]``.
+
+        nu ``[B, M]`` (None: by rule). They hold on all parts of a shell.
+        """
         none = np.zeros((len(shells), self.neurons), np.int8)
         choose: _Choice = _ByRule() if nu is None else _Given(nu)
         run, _ = self._down(target, rows, shells, bounds, none, choose)
         q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            most = largest(shells)
+            lost = 0.0 if slip is None else dot(np.broadcast_to(slip, q.shape), most)
             rounding = dot_error(4 * self._terms + 8) * run.size
-            constant = run.total + 1.001 * (run.error + rounding) + underflow(4 * self._terms)
-        return Forms(q, np.zeros_like(q) if slip is None else np.broadcast_to(slip, q.shape), constant)
+            constant = run.total + 1.001 * (run.error + rounding + lost) + underflow(4 * self._terms)
+            size = 1.001 * dot(np.abs(q), most) + _LEAST * most.sum(axis=2)
+        return Forms(q, constant, size)
 
     def intervals(self, source: int, shells: Shells, bounds: HiddenBounds) -> tuple[Array, Array]:
         """``l <= z <= u`` of an affine node by intervals alone, from the bounds of the elementwise nodes in front of it."""
@@ -363,8 +372,8 @@ class Backward:
     def top(self, forms: Forms, shells: Shells, price: Price | None) -> Array:
         """The largest values ``[B, R]`` of linear functions on shells, less the price, rounded up."""
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            found = None if self._loops is None else self._loops.peak(forms.pull, forms.slip, shells, price)
-            most, spread = peak(forms.pull, forms.slip, shells, price) if found is None else found
+            found = None if self._loops is None else self._loops.peak(forms.pull, None, shells, price)
+            most, spread = peak(forms.pull, None, shells, price) if found is None else found
             rounding = dot_error(4 * self._terms + 8) * (spread + np.abs(forms.constant))
             bound = forms.constant + most + 1.001 * rounding + underflow(4 * self._terms)
         return np.where(np.isfinite(bound), bound, np.inf)

@@ -78,7 +78,7 @@ def lipschitz_summary(result: LipschitzResult) -> str:
         ("", f"distances in {norm}; {_over(problem)}"),
         (
             "network",
-            f"{problem.network.name}: {problem.network.n_inputs} inputs, {problem.network.n_relus} {_neurons(problem)}",
+            f"{problem.network.name}: {problem.network.n_inputs} inputs, {_neurons(problem)}",
         ),
     ]
     answer = [
@@ -115,7 +115,8 @@ def _over(problem: LipschitzProblem) -> str:
 
 
 def _neurons(problem: LipschitzProblem) -> str:
-    return "neurons" if problem.network.curved else "ReLUs"
+    network = problem.network
+    return f"{network.n_relus} {'neurons' if network.curved else 'ReLUs'}"
 
 
 def _voucher(result: LipschitzResult) -> str:

@@ -1,14 +1,14 @@
 """Slopes of networks with curved functions: the region is cut into leaves, whose interval Jacobians bound them in batches.
 
 A leaf is a box of the region and an interval of every neuron's pre-activation; what a function's slopes are on an interval is enclosed
-(``Smooth.slope_range``), and so is every gradient of the leaf (``certify.jacobian``). Regions of few moving inputs are halved, others have
-intervals of neurons cut:
+(``Smooth.slope_range``), and so is every gradient of the leaf (``certify.jacobian``). Regions of few moving inputs are halved, of others
+intervals of neurons are cut:
 
     input j     by  w_j sum_k  r_k p_k |dz_k / dx_j|     w its width, r the range of a neuron's slopes, p how much its output matters
     neuron k    by  r_k p_k s_k                          s how fast what it is applied to changes, on the whole region
 
-at the place that leaves the two parts the least range together. The bound exceeds the largest slope of a leaf by about its width (not by the
-square of it), so that a narrow gap costs many leaves. Points are tried as those of cells are.
+at the place that leaves the two parts the least range together. The bound exceeds the largest slope of a leaf by about its width (not its
+square), so that a narrow gap costs many leaves. Points are tried as those of cells are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plain questions about curved functions of many inputs: intervals of neurons and distances are cut in batches, multipliers found by descent.
+"""Plain questions about curved functions of many inputs: neurons' intervals and distances are cut in batches, multipliers descend.
 
 A leaf is a shell and an interval of every neuron's pre-activation. It is narrowed to where the value can still reach what is known
 (``certify.cutoff``), and bounded by the trusted pass along multipliers that descent finds (``descent``). With x the point at which the
@@ -136,7 +136,7 @@ class CutSearch:
     @property
     def _threshold(self) -> Array:
         """What leaves have to prove to count no more, ``[Q]``."""
-        return self.incumbent - self._gap
+        return np.asarray(self.incumbent - self._gap, np.float64)
 
     def _close(self, mask: NDArray[np.bool_]) -> None:
         """Leave leaves out, as they are."""
@@ -197,7 +197,7 @@ class CutSearch:
         )
         np.minimum.at(self._closed, owner, -level)
         out = replace(leaves.take(here), ends=ends, near=shells.near[here], far=shells.far[here])
-        return out.take((ends[:, 0] <= ends[:, 1]).all(axis=1))
+        return out.take(np.asarray((ends[:, 0] <= ends[:, 1]).all(axis=1)))
 
     def _split(self, ends: Array) -> HiddenBounds:
         return [(ends[:, 0, span], ends[:, 1, span]) for span in self._spans]

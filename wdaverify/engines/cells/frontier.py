@@ -19,16 +19,24 @@ class Sought(Protocol):
     """What is asked, how hard to try, until when, and what has to be beaten."""
 
     @property
-    def question(self) -> Inner | Distance | Slope: ...
+    def question(self) -> Inner | Distance | Slope:
+        """What is asked."""
+        ...
 
     @property
-    def effort(self) -> Effort: ...
+    def effort(self) -> Effort:
+        """How hard to try."""
+        ...
 
     @property
-    def deadline(self) -> float: ...
+    def deadline(self) -> float:
+        """On the clock of ``time.perf_counter``."""
+        ...
 
     @property
-    def target(self) -> float: ...
+    def target(self) -> float:
+        """The value to beat, of the minimisation."""
+        ...
 
 
 class Frontier(ABC):
