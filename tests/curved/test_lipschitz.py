@@ -10,11 +10,12 @@ from curved.test_against_grids import Tiny, tiny
 
 from wdaverify.errors import NetworkError
 from wdaverify.graph.smooth.curve import Smooth
+from wdaverify.ladder.compare import Settings, compare
 from wdaverify.lipschitz.exact import lipschitz
 from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.lipschitz.result import LipschitzResult
 from wdaverify.network.onnx_reader import load_network
-from wdaverify.problem import GroundCost, Norm, Support
+from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
 from wdaverify.report.lipschitz import lipschitz_json, lipschitz_summary
 from wdaverify.samples import load_samples
 from wdaverify.wdro.result import Status
@@ -110,3 +111,22 @@ def test_what_has_no_end_is_refused() -> None:
     box = LipschitzProblem(net, GroundCost(Norm.INF, 1), Support(np.zeros(4), np.ones(4)), Measure.operator_norm(net))
     with pytest.raises(NetworkError, match=r"solver highs.*solver cells"):
         lipschitz(box, solver="highs")
+
+
+def test_the_ladder_has_all_three_constants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GELU's global slope times norms, one interval Jacobian, and the bracket's upper end: each is finite, none below the next."""
+    monkeypatch.setattr("wdaverify.ladder.compare._CURVED_SECONDS", 1.0)
+    net, samples = load_network(MODELS / "iris_8x8_gelu.onnx"), load_samples(MODELS / "iris_8x8.npz", limit=2)
+    problem = WdroProblem(net, samples, GroundCost(Norm.INF, 1), Support(np.zeros(4), np.ones(4)), Loss.MARGIN, 0.01)
+    ladder = compare(problem, [0.01], Settings(rungs=("norms", "jacobian", "lipschitz"), device="cpu")).ladders[0]
+    values = {rung.name: rung.value for rung in ladder.rungs}
+    bracket, jacobian, norms = (
+        values[name] for name in ("Lipschitz bracket", "interval Jacobian", "product of layer norms")
+    )
+    assert bracket is not None
+    assert jacobian is not None
+    assert norms is not None
+    assert bracket <= jacobian <= norms < np.inf
+    loss = net.forward(samples.x)
+    nominal = np.mean([np.delete(z, y).max() - z[y] for z, y in zip(loss, samples.y, strict=True)])
+    assert nominal < bracket

@@ -65,7 +65,7 @@ class Lines:
 
 @dataclass(frozen=True, eq=False)
 class Forms:
-    """``pull . x + constant`` with pulls ``[B, R, n]``, constants and ``size >= sum_k |pull_k x_k|`` on the shell ``[B, R]``, rounded up."""
+    """``pull . x + constant``: pulls ``[B, R, n]``, constants and ``size >= sum_k |pull_k x_k|`` on the shell ``[B, R]``, rounded up."""
 
     pull: Array
     constant: Array

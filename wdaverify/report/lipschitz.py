@@ -81,12 +81,10 @@ def lipschitz_summary(result: LipschitzResult) -> str:
             f"{problem.network.name}: {problem.network.n_inputs} inputs, {_neurons(problem)}",
         ),
     ]
+    inside = "at a point" if problem.network.curved else "inside a cell"
     answer = [
         ("answer", f"{result.status.words}: {result.detail}"),
-        (
-            "lower",
-            f"{down(result.lower, digits)}   evaluated here {'at a point' if problem.network.curved else 'inside a cell'}, with outward rounding",
-        ),
+        ("lower", f"{down(result.lower, digits)}   evaluated here {inside}, with outward rounding"),
         ("upper", f"{up(result.upper, digits)}   {_voucher(result)}"),
         (
             "gap",
