@@ -87,6 +87,9 @@ def _violation(
     q = np.full((1, 1, 1), rng.normal() * rng.choice([1e-3, 1.0, 100.0]))
     nu = function.by_rule(q, low, high) if by_rule else np.full((1, 1, 1), rng.normal() * abs(q.item()) * 2)
     best, lost = function.gain(q, nu, low, high)
+    if by_rule:  # the same line by another way, which is what bounds by rule are made of
+        same, best, lost = function.ruled(q, low, high)
+        nu = same
     first, last = mpf(low.item()), mpf(high.item())
     points = [first + (last - first) * k / 24 for k in range(25)]
     points += [mpf(turn) for turn in function.turns if low.item() < turn < high.item()]

@@ -51,7 +51,7 @@ def narrowed(seed: int, *, quick: bool = False) -> tuple[int, int]:
     level = np.array([np.quantile(value, 0.97)])
     price = Price(tau, power, None)
     less = cutoff.distances(form, shells, price, level)
-    found = cutoff.neurons(form, less, price, level, ends)[0]
+    found = cutoff.neurons(form, less, price, level, ends, rng.random((1, graph.neurons)))[0]
     counts = value >= level
     slack = 1e-12
     inside = (distance >= less.near[0] - slack) & (distance <= less.far[0] + slack)

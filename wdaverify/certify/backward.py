@@ -35,6 +35,7 @@ from wdaverify.certify.proof import Phases
 from wdaverify.graph.maps import Ints, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Function, Graph
 from wdaverify.graph.part import Part, Tiling, part
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
@@ -80,6 +81,11 @@ class Forms:
             constant = weight * self.constant + other.constant
             lost = weight * np.abs(self.constant) + np.abs(other.constant) + size
         return Forms(pull, constant + 4 * UNIT_ROUNDOFF * lost, size)
+
+    def rows(self, index: Ints) -> Forms:
+        """Some of each shell's, ``[B, k]``."""
+        constant, size = (np.take_along_axis(part, index, 1) for part in (self.constant, self.size))
+        return Forms(np.take_along_axis(self.pull, index[..., None], 1), constant, size)
 
     def take(self, at: Ints | NDArray[np.bool_] | slice) -> Forms:
         """Those of some shells."""
@@ -486,9 +492,14 @@ class Backward:
         choose: _Choice,
         run: _Sum,
     ) -> None:
-        nu, lift = choose(span, node.function, q, low, high)
-        rest = nu if lift is None else nu - lift
-        gain, rounded = node.function.gain(q, rest, low, high)
+        lift: Array | None = None
+        if isinstance(choose, _ByRule) and isinstance(node.function, Smooth):
+            nu, gain, rounded = node.function.ruled(q, low, high)
+            rest = nu
+        else:
+            nu, lift = choose(span, node.function, q, low, high)
+            rest = nu if lift is None else nu - lift
+            gain, rounded = node.function.gain(q, rest, low, high)
         run.add(gain.sum(-1), np.abs(gain).sum(-1))
         if lift is not None:
             rounded = rounded + 2 * UNIT_ROUNDOFF * (np.abs(rest) * np.maximum(np.abs(low), np.abs(high)))

@@ -18,6 +18,7 @@ import numpy as np
 
 from wdaverify.certify.backward import Backward, Forms, HiddenBounds, Shells
 from wdaverify.certify.peak import Price
+from wdaverify.graph.maps import Ints
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
 
@@ -25,6 +26,8 @@ _COARSE, _FINE = (-2, 0, 2), (-1, 1)
 """Powers of two by which v is off what is guessed, and off the best one of these."""
 _SHARES = 8
 """Into how many parts distances are cut to see which are left."""
+_NEURONS, _FEWEST, _MANY = 16, 6, 128.0
+"""Of each layer so many neurons are narrowed by the level, those that matter most; fewer where inputs are wide: they cost more."""
 _NUMBERS = 2**22
 """Numbers of the forms that are held at once."""
 
@@ -36,6 +39,7 @@ class Cutoff:
         self._graph, self._backward = graph, backward
         self._spans = [slice(int(a), int(b)) for a, b in zip(graph.edges[:-1], graph.edges[1:], strict=True)]
         widest = max((graph.width(k) for k in graph.elementwise), default=1)
+        self._neurons = int(np.clip(_MANY / np.sqrt(graph.inputs), _FEWEST, _NEURONS))
         self._together = max(1, _NUMBERS // (2 * widest * max(graph.widest, 1)))
 
     def asked(self, functional: Array, shells: Shells, bounds: HiddenBounds, nu: Array) -> Forms:
@@ -60,12 +64,15 @@ class Cutoff:
         new = np.where(some, near[row, first], np.inf), np.where(some, far[row, last], -np.inf)
         return _cut(shells, *new)
 
-    def neurons(self, form: Forms, shells: Shells, price: Price, level: Array, ends: Array) -> Array:
-        """Intervals ``[B, 2, M]`` within those given, by rule and by the level; ``l > u`` where a leaf holds no point that reaches it."""
+    def neurons(self, form: Forms, shells: Shells, price: Price, level: Array, ends: Array, matters: Array) -> Array:
+        """Intervals ``[B, 2, M]`` within those given, by rule and by the level; ``l > u`` where a leaf holds no point that reaches it.
+
+        The level is asked of the neurons of each layer that matter most, ``[B, M]``.
+        """
         out = ends.copy()
         for at in self._parts(len(shells)):
             part = Price(price.tau[at], price.power, None)
-            out[at] = self._some(shells.take(at), ends[at], (form.take(at), part, level[at]))
+            out[at] = self._some(shells.take(at), ends[at], (form.take(at), part, level[at], matters[at]))
         return out
 
     def by_rule(self, shells: Shells, ends: Array) -> Array:
@@ -78,7 +85,7 @@ class Cutoff:
     def _parts(self, count: int) -> list[slice]:
         return [slice(first, first + self._together) for first in range(0, count, self._together)]
 
-    def _some(self, shells: Shells, ends: Array, known: tuple[Forms, Price, Array] | None) -> Array:
+    def _some(self, shells: Shells, ends: Array, known: tuple[Forms, Price, Array, Array] | None) -> Array:
         best = None if known is None else self._backward.top(known[0], shells, known[1])[:, 0]
         low, high = ends[:, 0].copy(), ends[:, 1].copy()
         bounds: HiddenBounds = []
@@ -92,13 +99,23 @@ class Cutoff:
             least = np.maximum(np.maximum(low[:, span], plain[0]), -top[:, width:])
             most = np.minimum(np.minimum(high[:, span], plain[1]), top[:, :width])
             if known is not None and best is not None:
-                wide = np.concatenate([most - least, most - least], axis=1)
-                top = np.minimum(top, self._by_level(forms, *known, shells, best, wide))
+                form, price, level, matters = known
+                rows = self._chosen(matters[:, span])
+                wide = np.take_along_axis(np.concatenate([most - least, most - least], axis=1), rows, 1)
+                some = self._by_level(forms.rows(rows), form, price, level, shells, best, wide)
+                np.put_along_axis(top, rows, np.minimum(np.take_along_axis(top, rows, 1), some), 1)
             low[:, span], high[:, span] = np.maximum(least, -top[:, width:]), np.minimum(most, top[:, :width])
             here = low[:, span] <= high[:, span]
             sides = (low, ends[:, 0]), (high, ends[:, 1])
             bounds.append(tuple(np.where(here, new[:, span], old[:, span]) for new, old in sides))  # type: ignore[arg-type]
         return np.stack([low, high], axis=1)
+
+    def _chosen(self, matters: Array) -> Ints:
+        """Rows ``[B, 2 k]`` of both sides of the neurons of a layer, ``[B, m]``, that matter most."""
+        width = matters.shape[1]
+        count = min(self._neurons, width)
+        best = np.argpartition(-matters, count - 1, axis=1)[:, :count]
+        return np.concatenate([best, best + width], axis=1)
 
     def _by_level(
         self, forms: Forms, form: Forms, price: Price, level: Array, shells: Shells, best: Array, wide: Array

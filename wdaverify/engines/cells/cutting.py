@@ -45,8 +45,9 @@ _TRIED = 3
 
 @dataclass(frozen=True, eq=False)
 class _Leaves:
-    """``owner [L]`` the question, near and far ``[L]``, neurons' ``ends [L, 2, M]``, slopes and shifts ``free [L, 2, M]``, the row
-    ``nu [L, M]`` that they make, ``cut [L, 2]`` what to cut (neuron, or M: the distance; -1: nothing) and where, ``bound [L]``, proven.
+    """``owner [L]`` the question, near and far ``[L]``, neurons' ``ends [L, 2, M]``, slopes and shifts ``free [L, 2, M]`` and the row
+    ``nu [L, M]`` that they make, what neurons cost it, ``costs [L, M]``, what to cut and where, ``cut [L, 2]`` (a neuron, or M: the
+    distance; -1: nothing), and ``bound [L]``, proven.
     """
 
     owner: Ints
@@ -55,6 +56,7 @@ class _Leaves:
     ends: Array
     free: Array
     nu: Array
+    costs: Array
     cut: Array
     bound: Array
 
@@ -91,7 +93,7 @@ class CutSearch:
         self.incumbent = np.array([hunt.target for hunt in hunts], np.float64)
         self._gap = np.array([hunt.effort.gap for hunt in hunts])
         self._deadline = max(hunt.deadline for hunt in hunts)
-        self._room = min(hunt.effort.memory for hunt in hunts) / (128.0 + 64.0 * graph.neurons)
+        self._room = min(hunt.effort.memory for hunt in hunts) / (128.0 + 72.0 * graph.neurons)
         self.best: list[Array | None] = [None] * len(hunts)
         self.visited, self._closed = np.zeros(len(hunts), np.int64), np.full(len(hunts), math.inf)
         self.full = False
@@ -154,7 +156,7 @@ class CutSearch:
         low, high = (np.concatenate([none, *(pair[side] for pair in bounds)], axis=1) for side in (0, 1))
         ends = np.stack([low, high], axis=1)
         free, nu, cut = np.zeros_like(ends), np.zeros((count, neurons)), np.full((count, 2), -1.0)
-        leaves = _Leaves(owner, near, far, ends, free, nu, cut, np.full(count, -math.inf))
+        leaves = _Leaves(owner, near, far, ends, free, nu, np.zeros_like(nu), cut, np.full(count, -math.inf))
         known = np.isfinite(ends).all(axis=(1, 2))
         parts = [leaves.take(~known)]
         some = np.flatnonzero(known)
@@ -194,6 +196,7 @@ class CutSearch:
             Price(price.tau[here], self._power, None),
             level[here],
             leaves.ends[here],
+            leaves.costs[here],
         )
         np.minimum.at(self._closed, owner, -level)
         out = replace(leaves.take(here), ends=ends, near=shells.near[here], far=shells.far[here])
@@ -237,11 +240,14 @@ class CutSearch:
         none = np.zeros((count, self._graph.neurons), np.int8)
         top = self._backward.leaves(functional, tau, shells, self._split(leaves.ends), none, nu, power=self._power)
         self._try(owner, points)
-        cut = self._where(leaves, functional, nu, points)
-        return replace(leaves, free=free, nu=nu, cut=cut, bound=np.maximum(leaves.bound, -top))
+        costs, cut = self._where(leaves, functional, nu, points)
+        return replace(leaves, free=free, nu=nu, costs=costs, cut=cut, bound=np.maximum(leaves.bound, -top))
 
-    def _where(self, leaves: _Leaves, functional: Array, nu: Array, points: Array) -> Array:
-        """The neuron of each leaf that adds most to what its bound exceeds the value at a point by, and its place there; -1: none."""
+    def _where(self, leaves: _Leaves, functional: Array, nu: Array, points: Array) -> tuple[Array, Array]:
+        """What neurons add to what a leaf's bound exceeds the value at a point by, ``[B, M]``; the one that adds most, and its place there.
+
+        Or M, the distance, or -1: nothing.
+        """
         values, (low, high) = self._graph.values(points), (leaves.ends[:, 0], leaves.ends[:, 1])
         terms, at = np.zeros(low.shape), np.zeros(low.shape)
         for span, node, q in pulls(self._graph, self._spans, functional, nu):
@@ -276,7 +282,7 @@ class CutSearch:
         gained = (np.maximum(terms, 0.0) * np.minimum(tied, 1.0) ** 2).sum(axis=1)
         halved = (near < 0.5 * far) | (gained > terms[rows, neuron])
         halved &= (self._tau[leaves.owner] > 0) & (near < middle) & (middle < far) & (far - near > _NARROW * (1 + far))
-        return np.stack([np.where(halved, low.shape[1], chosen), np.where(halved, middle, place)], axis=1)
+        return terms, np.stack([np.where(halved, low.shape[1], chosen), np.where(halved, middle, place)], axis=1)
 
     def _moved_along(self, leaves: _Leaves, points: Array) -> Array:
         """How far pre-activations ``[B, M]`` are apart at points from the near to the far side in the direction of those given."""

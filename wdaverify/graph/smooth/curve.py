@@ -179,6 +179,25 @@ class Smooth:
         """``nu`` along the line that bounds ``q phi`` best in the middle of ``[l, u]``."""
         return self.through(0.5 * (low + high), q, low, high)
 
+    def ruled(self, q: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
+        """``by_rule``, and the ``gain`` there with what computing it may have rounded: ``|q|`` times that of 1 or -1, which are few."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            one, size = np.ones_like(low), np.maximum(np.abs(low), np.abs(high))
+            middle = 0.5 * (low + high)
+            lines = (self.line(middle, low, high, sign) for sign in (1.0, -1.0))
+            slopes = [np.where(np.isfinite(s), s, 0.0) for s in lines]
+            sides = [self.gain(sign * one, sign * s, low, high) for sign, s in zip((1.0, -1.0), slopes, strict=True)]
+            nu = q * np.where(q > 0, *slopes)
+            best, lost = (np.where(q > 0, up, down) for up, down in zip(*sides, strict=True))
+            weight = np.abs(q)
+            most = weight * best
+            spared = weight * (lost + 4 * UNIT_ROUNDOFF * np.abs(best)) * (1 + 4 * UNIT_ROUNDOFF)
+            spared = spared + 2 * UNIT_ROUNDOFF * np.abs(nu) * size + _LEAST * (1 + size)
+            nothing = q == 0
+            wild = ~nothing & (np.isnan(most) | np.isnan(spared) | ~np.isfinite(nu))
+            most, spared = np.where(wild, np.inf, most), np.where(wild | nothing, 0.0, spared)
+            return np.where(np.isfinite(nu), nu, 0.0), np.where(nothing, 0.0, most), spared
+
     def through(self, at: Array, q: Array, low: Array, high: Array) -> Array:
         """``nu`` along the line that bounds ``q phi`` best at points of ``[l, u]``, where phi is straight along that."""
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
