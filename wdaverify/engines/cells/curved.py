@@ -106,7 +106,11 @@ class CurvedEngine:
         until = time.perf_counter() + max((effort.seconds for _, effort in asked), default=0.0)
         crowds = dict[tuple[object, ...], list[tuple[int, Hunt]]]()
         for k, (question, effort) in enumerate(asked):
-            if isinstance(question, Inner) and question.region.rows is None and points_of(question.region) is None:
+            if (
+                isinstance(question, Inner | Distance)
+                and question.region.rows is None
+                and points_of(question.region) is None
+            ):
                 hunt = self._hunt(question, effort, self._backward)
                 if self._plain(hunt):
                     crowds.setdefault(kind(hunt), []).append((k, hunt))
@@ -125,7 +129,7 @@ class CurvedEngine:
     def _plain(self, hunt: Hunt) -> bool:
         """Whether a question is one for ``CutSearch``."""
         few = few_inputs(hunt.question.region) and hunt.effort.memory > 0
-        return isinstance(hunt.question, Inner) and not few and hunt.growable and self._backward.neurons > 0
+        return not few and hunt.growable and self._backward.neurons > 0
 
     def _cut(self, hunts: Sequence[Hunt]) -> list[Answer]:
         """Answers to plain questions, found together."""
@@ -140,7 +144,8 @@ class CurvedEngine:
             best = search.best[k]
             points = np.zeros((0, self._graph.inputs)) if best is None else hunt.asked.point(best)[None, :]
             closed, nodes = bool(search.finished[k]) or search.full, int(search.visited[k])
-            out.append(Answer(-float(search.proven[k]), points, "cells", closed, nodes, seconds, detail, True))
+            outward = float(search.proven[k]) if isinstance(hunt.question, Distance) else -float(search.proven[k])
+            out.append(Answer(outward, points, "cells", closed, nodes, seconds, detail, True))
         return out
 
 

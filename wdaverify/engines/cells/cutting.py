@@ -22,6 +22,7 @@ from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.cutoff import Cutoff
 from wdaverify.certify.peak import Price
 from wdaverify.encoding.milp import Ints
+from wdaverify.engines.base import Distance
 from wdaverify.engines.cells.descent import Descent, pulls
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.peaks import peaks_of
@@ -40,7 +41,7 @@ _RATE, _LAST = 0.1, 0.1
 _ASIDE = 0.2
 """How far beside the point's place an interval is cut, relative to it, on the longer side; half as far as its end at most."""
 _NARROW, _NO_TERM = 2.0**-40, 1e-14
-_TRIED = 3
+_TRIED, _HALVINGS = 3, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,10 @@ class _Leaves:
 
 
 class CutSearch:
-    """Searches of questions ``[Q]`` of one graph, one cost and power; every quantity is that of a minimisation."""
+    """Searches of questions ``[Q]`` of one graph, one cost and power, all distances or none; quantities are those of a minimisation.
+
+    Of a distance a leaf proves its near side, or that it holds no error where the margin is below 0 throughout; the level is 0.
+    """
 
     def __init__(self, graph: Graph, backward: Backward, hunts: Sequence[Hunt]) -> None:
         self._graph, self._backward, self._hunts, self.solves = graph, backward, tuple(hunts), 0
@@ -86,7 +90,8 @@ class CutSearch:
         regions = [hunt.question.region for hunt in hunts]
         self._cost, self._power = regions[0].cost, hunts[0].power
         self._functional = np.stack([hunt.functional for hunt in hunts])
-        self._tau = np.array([hunt.claim.multiplier for hunt in hunts], np.float64)
+        self._distance = isinstance(hunts[0].question, Distance)
+        self._tau = np.array([0.0 if self._distance else hunt.claim.multiplier for hunt in hunts], np.float64)
         self._centre, self._lower, self._upper = (
             np.stack([getattr(region, name) for region in regions]) for name in ("centre", "lower", "upper")
         )
@@ -140,6 +145,11 @@ class CutSearch:
         """What leaves have to prove to count no more, ``[Q]``."""
         return np.asarray(self.incumbent - self._gap, np.float64)
 
+    @property
+    def _level(self) -> Array:
+        """What values of the maximisation have to reach to count, ``[Q]``: of a margin, 0."""
+        return np.zeros(len(self._hunts)) if self._distance else -self._threshold
+
     def _close(self, mask: NDArray[np.bool_]) -> None:
         """Leave leaves out, as they are."""
         np.minimum.at(self._closed, self._leaves.owner[mask], self._leaves.bound[mask])
@@ -184,9 +194,15 @@ class CutSearch:
         return self._solved(both, _STEPS) if len(both) else both
 
     def _narrowed(self, leaves: _Leaves) -> _Leaves:
-        """The leaves as far as their values can count; what is left out proves the threshold."""
-        owner, level = leaves.owner, -self._threshold[leaves.owner]
-        shells, price = self._shells(owner, leaves.near, leaves.far), Price(self._tau[owner], self._power, None)
+        """The leaves as far as their values can count; what is left out proves the threshold, of a distance the value to beat, or all."""
+        owner, level, far = leaves.owner, self._level[leaves.owner], leaves.far
+        if self._distance:
+            beyond = far > self.incumbent[owner]
+            np.minimum.at(self._closed, owner[beyond], self.incumbent[owner[beyond]])
+            far = np.where(beyond, np.maximum(self.incumbent[owner], leaves.near), far)
+        else:
+            np.minimum.at(self._closed, owner, -level)
+        shells, price = self._shells(owner, leaves.near, far), Price(self._tau[owner], self._power, None)
         form = self._cutoff.asked(self._functional[owner], shells, self._split(leaves.ends), leaves.nu)
         shells = self._cutoff.distances(form, shells, price, level)
         here = np.flatnonzero(shells.near <= shells.far)
@@ -198,7 +214,6 @@ class CutSearch:
             leaves.ends[here],
             leaves.costs[here],
         )
-        np.minimum.at(self._closed, owner, -level)
         out = replace(leaves.take(here), ends=ends, near=shells.near[here], far=shells.far[here])
         return out.take(np.asarray((ends[:, 0] <= ends[:, 1]).all(axis=1)))
 
@@ -213,13 +228,14 @@ class CutSearch:
         shells = self._shells(owner, leaves.near, leaves.far)
         peaks = peaks_of(shells, self._power)
         assert peaks is not None
-        level = -self._threshold[owner]
+        level = self._level[owner]
         state = Descent(self._graph, self._spans, functional, leaves.ends, None if fresh else leaves.free)
         best, free, nu, points = np.full(count, math.inf), np.zeros_like(leaves.ends), leaves.nu.copy(), centre.copy()
         live = np.arange(count)
         for step in range(steps + _MORE):
             if step == steps:  # what has gained next to nothing goes on
-                stays = best[live] - level[live] > _STALLED * np.maximum(-leaves.bound[live] - level[live], 0.0)
+                before = np.maximum(-leaves.bound[live] - level[live], 0.0)
+                stays = (best[live] - level[live] > _STALLED * before) & (not self._distance)
                 live = live[stays]
                 state.keep(stays)
             if not live.size:
@@ -241,7 +257,8 @@ class CutSearch:
         top = self._backward.leaves(functional, tau, shells, self._split(leaves.ends), none, nu, power=self._power)
         self._try(owner, points)
         costs, cut = self._where(leaves, functional, nu, points)
-        return replace(leaves, free=free, nu=nu, costs=costs, cut=cut, bound=np.maximum(leaves.bound, -top))
+        bound = np.where(top < 0, math.inf, leaves.near) if self._distance else -top
+        return replace(leaves, free=free, nu=nu, costs=costs, cut=cut, bound=np.maximum(leaves.bound, bound))
 
     def _where(self, leaves: _Leaves, functional: Array, nu: Array, points: Array) -> tuple[Array, Array]:
         """What neurons add to what a leaf's bound exceeds the value at a point by, ``[B, M]``; the one that adds most, and its place there.
@@ -281,7 +298,12 @@ class CutSearch:
         tied = self._moved_along(leaves, points) / np.where(wide, width, np.inf)
         gained = (np.maximum(terms, 0.0) * np.minimum(tied, 1.0) ** 2).sum(axis=1)
         halved = (near < 0.5 * far) | (gained > terms[rows, neuron])
-        halved &= (self._tau[leaves.owner] > 0) & (near < middle) & (middle < far) & (far - near > _NARROW * (1 + far))
+        halved &= (
+            (self._distance | (self._tau[leaves.owner] > 0))
+            & (near < middle)
+            & (middle < far)
+            & (far - near > _NARROW * (1 + far))
+        )
         return terms, np.stack([np.where(halved, low.shape[1], chosen), np.where(halved, middle, place)], axis=1)
 
     def _moved_along(self, leaves: _Leaves, points: Array) -> Array:
@@ -305,8 +327,11 @@ class CutSearch:
         """Value points, the best ones of each question closely."""
         points = np.clip(points, self._lower[owner], self._upper[owner])
         moved = points - self._centre[owner]
-        paid = self._tau[owner] * self._cost.distance(moved) ** self._power
-        value = paid - (self._graph.forward(points) * self._functional[owner]).sum(axis=1)
+        if self._distance:
+            moved = self._nearer(owner, moved)
+            value = np.where(self._margin(owner, moved) >= 0, self._cost.distance(moved), math.inf)
+        else:
+            value = self._tau[owner] * self._cost.distance(moved) ** self._power - self._margin(owner, moved)
         tried = np.zeros(len(self._hunts), np.int64)
         for k in np.argsort(value - self.incumbent[owner], kind="stable").tolist():
             q = int(owner[k])
@@ -316,6 +341,19 @@ class CutSearch:
             own = self._hunts[q].asked.value(moved[k])
             if own < self.incumbent[q]:
                 self.incumbent[q], self.best[q] = own, moved[k]
+
+    def _margin(self, owner: Ints, moved: Array) -> Array:
+        """The functional at displacements ``[B, n]``."""
+        return np.asarray((self._graph.forward(self._centre[owner] + moved) * self._functional[owner]).sum(axis=1))
+
+    def _nearer(self, owner: Ints, moved: Array) -> Array:
+        """Displacements shortened to where the margin is about 0, if it is above there."""
+        low, high = np.zeros(len(moved)), np.ones(len(moved))
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (low + high)
+            error = self._margin(owner, middle[:, None] * moved) >= 0
+            low, high = np.where(error, low, middle), np.where(error, middle, high)
+        return high[:, None] * moved
 
 
 def between(at: Array, low: Array, high: Array) -> Array:
