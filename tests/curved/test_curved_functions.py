@@ -87,6 +87,9 @@ def _violation(
     q = np.full((1, 1, 1), rng.normal() * rng.choice([1e-3, 1.0, 100.0]))
     nu = function.by_rule(q, low, high) if by_rule else np.full((1, 1, 1), rng.normal() * abs(q.item()) * 2)
     best, lost = function.gain(q, nu, low, high)
+    if by_rule:  # the same line by another way, which is what bounds by rule are made of
+        same, best, lost = function.ruled(q, low, high)
+        nu = same
     first, last = mpf(low.item()), mpf(high.item())
     points = [first + (last - first) * k / 24 for k in range(25)]
     points += [mpf(turn) for turn in function.turns if low.item() < turn < high.item()]
@@ -247,3 +250,23 @@ def test_what_overflows_is_unknown() -> None:
     assert greatest.item() == np.inf
     assert least.item() <= 0
     assert curve.bounded(np.array([0.5, 3.0])).tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_largest_slope_of_all_is_no_smaller_than_any_and_hardly_larger(name: str) -> None:
+    """What a product of norms multiplies: finite but for powers and exp; half lines and the whole line are enclosed too."""
+    function, truth = FUNCTIONS[name]
+    most = function.steepest_of_all
+    least, greatest = (float(side) for side in function.slope_range(np.array(-np.inf), np.array(np.inf)))
+    if name in ("square", "cube", "exp"):
+        assert most == np.inf
+        return
+    places = [
+        *np.linspace(-12.01, 12.02, 240),
+        *(turn + side for turn in (0.0, *function.turns) for side in (-1e-5, 1e-5)),
+    ]
+    slopes = [float(mpmath.diff(truth, mpf(z), h=mpf(10) ** -12)) for z in places]
+    assert least - 1e-9 <= min(slopes)
+    assert max(slopes) <= greatest + 1e-9
+    assert max(abs(min(slopes)), abs(max(slopes))) <= most + 1e-9
+    assert most <= 1.001 * max(abs(min(slopes)), abs(max(slopes))) + 1e-9

@@ -17,8 +17,6 @@ from wdaverify.engines.registry import make_engine
 from wdaverify.errors import InputError, NetworkError, ProblemError
 from wdaverify.graph.smooth.silu import silu
 from wdaverify.ladder.compare import Settings, compare
-from wdaverify.lipschitz.exact import lipschitz
-from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.network.onnx_reader import load_network
 from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
 from wdaverify.report.as_json import verification_json
@@ -65,8 +63,6 @@ def test_what_else_rests_on_relus_is_refused(problem: WdroProblem) -> None:
     net = problem.network
     with pytest.raises(NetworkError, match="Silu"):
         make_engine(net, "highs")
-    with pytest.raises(NetworkError, match="compare --rungs norms,jacobian"):
-        lipschitz(LipschitzProblem(net, problem.cost, problem.support, Measure.operator_norm(net)))
     with pytest.raises(NetworkError, match="verify"):
         programs(problem)
     with pytest.raises(NetworkError, match="exact arithmetic"):

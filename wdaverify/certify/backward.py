@@ -35,16 +35,20 @@ from wdaverify.certify.proof import Phases
 from wdaverify.graph.maps import Ints, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Function, Graph
 from wdaverify.graph.part import Part, Tiling, part
+from wdaverify.graph.smooth.curve import Smooth
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
-__all__ = ["Backward", "HiddenBounds", "Lines", "Shells"]
+__all__ = ["Backward", "Forms", "HiddenBounds", "Lines", "Shells"]
 
 HiddenBounds = list[tuple[Array, Array]]
 """Per elementwise node ``(l, u)`` of what its function is applied to, each ``[S, m]``."""
 _CHUNK = 2**17
 """The most doubles that one pass holds per array: about what stays in a core's cache (at 784 inputs 2**21 took twice as long)."""
+
+_LEAST = 1e-290
+"""Of the sizes of numbers, what pays for products with powers of two that underflow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,34 @@ class Lines:
     def take(self, at: slice) -> Lines:
         """Those at the given positions."""
         return Lines(self.slopes[at], self.beta[at], self.lift[at])
+
+
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """``pull . x + constant``: pulls ``[B, R, n]``, constants and ``size >= sum_k |pull_k x_k|`` on the shell ``[B, R]``, rounded up."""
+
+    pull: Array
+    constant: Array
+    size: Array
+
+    def beside(self, weight: Array, other: Forms) -> Forms:
+        """These times powers of two ``[B, R]``, and another's single one ``[B, 1]`` added."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            pull = weight[..., None] * self.pull
+            pull += other.pull
+            size = (weight * self.size + other.size) * (1 + 8 * UNIT_ROUNDOFF)
+            constant = weight * self.constant + other.constant
+            lost = weight * np.abs(self.constant) + np.abs(other.constant) + size
+        return Forms(pull, constant + 4 * UNIT_ROUNDOFF * lost, size)
+
+    def rows(self, index: Ints) -> Forms:
+        """Some of each shell's, ``[B, k]``."""
+        constant, size = (np.take_along_axis(part, index, 1) for part in (self.constant, self.size))
+        return Forms(np.take_along_axis(self.pull, index[..., None], 1), constant, size)
+
+    def take(self, at: Ints | NDArray[np.bool_] | slice) -> Forms:
+        """Those of some shells."""
+        return Forms(self.pull[at], self.constant[at], self.size[at])
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,6 +354,36 @@ class Backward:
             out[at] = self._pass(last, wide[at], shells.take(at), local, phases[at], choose, price, doubt)
         return out if functional.ndim == 3 else out[:, 0]
 
+    def forms(self, target: int, rows: Array, shells: Shells, bounds: HiddenBounds, nu: Array | None) -> Forms:
+        """Linear functions of the point that bound ``rows . v_target`` above on shells, rows ``[B, R, m]``.
+
+        nu ``[B, M]`` (None: by rule). They hold on all parts of a shell.
+        """
+        none = np.zeros((len(shells), self.neurons), np.int8)
+        choose: _Choice = _ByRule() if nu is None else _Given(nu)
+        run, _ = self._down(target, rows, shells, bounds, none, choose)
+        q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            most = largest(shells)
+            lost = 0.0 if slip is None else dot(np.broadcast_to(slip, q.shape), most)
+            rounding = dot_error(4 * self._terms + 8) * run.size
+            constant = run.total + 1.001 * (run.error + rounding + lost) + underflow(4 * self._terms)
+            size = 1.001 * dot(np.abs(q), most) + _LEAST * most.sum(axis=2)
+        return Forms(q, constant, size)
+
+    def intervals(self, source: int, shells: Shells, bounds: HiddenBounds) -> tuple[Array, Array]:
+        """``l <= z <= u`` of an affine node by intervals alone, from the bounds of the elementwise nodes in front of it."""
+        return self._boxes.of(source, shells, bounds)
+
+    def top(self, forms: Forms, shells: Shells, price: Price | None) -> Array:
+        """The largest values ``[B, R]`` of linear functions on shells, less the price, rounded up."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            found = None if self._loops is None else self._loops.peak(forms.pull, None, shells, price)
+            most, spread = peak(forms.pull, None, shells, price) if found is None else found
+            rounding = dot_error(4 * self._terms + 8) * (spread + np.abs(forms.constant))
+            bound = forms.constant + most + 1.001 * rounding + underflow(4 * self._terms)
+        return np.where(np.isfinite(bound), bound, np.inf)
+
     def _node(self, k: int) -> Elementwise:
         node = self._graph.nodes[k]
         assert isinstance(node, Elementwise)
@@ -343,6 +405,32 @@ class Backward:
         doubt: float = 1.0,
     ) -> Array:
         """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``."""
+        zero = np.zeros(rows.shape[:2])
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            run, empty = self._down(target, rows, shells, bounds, phases, choose)
+            top = spread = zero
+            if price is not None or INPUT in run.waiting:
+                q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
+                if price is not None and price.rho is not None:
+                    q, slip, extra, sized = self._with_rows(q, slip, price.rho)
+                    run.add(extra, sized)
+                found = None if self._loops is None else self._loops.peak(q, slip, shells, price)
+                top, spread = peak(q, slip, shells, price) if found is None else found
+            rounding = dot_error(4 * self._terms + 8) * (run.size + spread)
+            bound = run.total + top + 1.001 * doubt * (run.error + rounding) + underflow(4 * self._terms)
+        bound = np.where(np.isfinite(bound), bound, np.inf)
+        return np.where(empty[:, None], -np.inf, bound)
+
+    def _down(
+        self,
+        target: int,
+        rows: Array,
+        shells: Shells,
+        bounds: HiddenBounds,
+        phases: Phases,
+        choose: _Choice,
+    ) -> tuple[_Sum, NDArray[np.bool_]]:
+        """The way from ``rows . v_target`` down to the point, and which shells ``[B]`` are empty."""
         zero = np.zeros(rows.shape[:2])
         run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), shells.gone.copy()
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -370,18 +458,7 @@ class Backward:
                         run.give(node.source, nu, None)
                     else:
                         self._elementwise(node, span, p, slip, *sides[k], reach[k], choose, run)
-            top = spread = zero
-            if price is not None or INPUT in run.waiting:
-                q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
-                if price is not None and price.rho is not None:
-                    q, slip, extra, sized = self._with_rows(q, slip, price.rho)
-                    run.add(extra, sized)
-                found = None if self._loops is None else self._loops.peak(q, slip, shells, price)
-                top, spread = peak(q, slip, shells, price) if found is None else found
-            rounding = dot_error(4 * self._terms + 8) * (run.size + spread)
-            bound = run.total + top + 1.001 * doubt * (run.error + rounding) + underflow(4 * self._terms)
-        bound = np.where(np.isfinite(bound), bound, np.inf)
-        return np.where(empty[:, None], -np.inf, bound)
+        return run, empty
 
     def _affine(self, k: int, node: Affine, p: Array, slip: Array | None, reach: dict[int, Array], run: _Sum) -> None:
         size = np.abs(p)
@@ -415,9 +492,14 @@ class Backward:
         choose: _Choice,
         run: _Sum,
     ) -> None:
-        nu, lift = choose(span, node.function, q, low, high)
-        rest = nu if lift is None else nu - lift
-        gain, rounded = node.function.gain(q, rest, low, high)
+        lift: Array | None = None
+        if isinstance(choose, _ByRule) and isinstance(node.function, Smooth):
+            nu, gain, rounded = node.function.ruled(q, low, high)
+            rest = nu
+        else:
+            nu, lift = choose(span, node.function, q, low, high)
+            rest = nu if lift is None else nu - lift
+            gain, rounded = node.function.gain(q, rest, low, high)
         run.add(gain.sum(-1), np.abs(gain).sum(-1))
         if lift is not None:
             rounded = rounded + 2 * UNIT_ROUNDOFF * (np.abs(rest) * np.maximum(np.abs(low), np.abs(high)))

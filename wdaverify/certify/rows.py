@@ -50,10 +50,6 @@ class Rows:
         Raises:
             NetworkError: composing consecutive affine maps overflows.
         """
-        network.refuse_curved(
-            "check",
-            "the worst-case probability of a violation is answered: verify --loss specification --spec FILE",
-        )
         disjuncts = specification.disjuncts
         places: dict[_Functional, int] = {}
         least = [_least_offsets(disjunct) for disjunct in disjuncts]

@@ -42,7 +42,7 @@ def slope_exactly(graph: Graph, point: Array, rows: Array, cost: GroundCost, sti
 
     A neuron that is at its break all over the cell, because what it reads cancels, is constant there: floats never tell.
     """
-    if not graph.exact or graph.products * graph.inputs > _PRODUCTS or not np.isfinite(point).all():
+    if graph.curved or not graph.exact or graph.products * graph.inputs > _PRODUCTS or not np.isfinite(point).all():
         return -np.inf
     moving = np.flatnonzero(~(still > 0)).tolist()
     start = [{INPUT: Fraction(v)} | ({i: Fraction(1)} if i in moving else {}) for i, v in enumerate(point.tolist())]
@@ -69,7 +69,10 @@ def slope_exactly(graph: Graph, point: Array, rows: Array, cost: GroundCost, sti
 
 
 def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Array, Array]], NDArray[np.bool_]]:
-    """Per elementwise node bounds ``(l, u)`` ``[B, m]`` between the same breaks as at the points, and whether all are sure, ``[B]``."""
+    """Per elementwise node bounds ``(l, u)`` ``[B, m]`` between the same breaks as at the points, and whether all are sure, ``[B]``.
+
+    Where a function is curved they enclose what it is applied to at the points.
+    """
     values = {INPUT: (points, np.zeros_like(points))}
     moves = {INPUT: np.broadcast_to(np.where(still > 0, 0.0, _FAR), points.shape)}  # _FAR where a number moves, else 0
     sure: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1))
@@ -82,11 +85,14 @@ def phases_at(graph: Graph, points: Array, still: Array) -> tuple[list[tuple[Arr
                 moves[k] = reduce(np.maximum, (np.where(m.size().apply(moves[s]) == 0, 0.0, _FAR) for s, m in both))
                 continue
             z, slip = values[node.source]
-            assert isinstance(node.function, PiecewiseLinear)  # slopes of others are no cell's
-            clear = reduce(np.logical_and, (np.abs(z - at) > slip for at in node.function.breaks.tolist()))
-            sure = np.asarray(sure & (clear | (moves[node.source] == 0)).all(axis=1))
-            bounds.append((z, z))
-            least, greatest = node.function.slope_range(z - slip, z + slip)
+            near = np.nextafter(z - slip, -np.inf), np.nextafter(z + slip, np.inf)
+            if isinstance(node.function, PiecewiseLinear):
+                clear = reduce(np.logical_and, (np.abs(z - at) > slip for at in node.function.breaks.tolist()))
+                sure = np.asarray(sure & (clear | (moves[node.source] == 0)).all(axis=1))
+                bounds.append((z, z))
+            else:  # its slopes are enclosed: at a kink those of both sides
+                bounds.append(near)
+            least, greatest = node.function.slope_range(*near)
             steep = np.maximum(np.abs(least), np.abs(greatest))
             off = np.where(steep > 0, slip * steep, 0.0) + node.function.rounded(np.abs(z) + slip) + underflow(1)
             values[k] = node.function.value(z), off

@@ -63,7 +63,8 @@ def check(
         seed: of the attack, and the cells.
         onnx_file: the file that counterexamples are replayed from, where ``network`` is none itself.
         output_name: the tensor of that file that is meant.
-        certificate: keep the proof where the answer is unsat: ``CheckResult.certificate``, for ``write_unsat`` and ``recheck_unsat``.
+        certificate: keep the proof where the answer is unsat: ``CheckResult.certificate``, for ``write_unsat`` and ``recheck_unsat``;
+            of piecewise-linear networks.
         arithmetic: "real", or "float32": unsat then holds whatever a runtime of single precision makes of the network. None: as the
             specification declares its elements, real where it does not.
         progress: called with the bracket so far.
@@ -84,6 +85,11 @@ def check(
         specification = load_specification(specification)
     instance("specification", specification, Specification, "load_specification(path) reads one", SpecificationError)
     check_fits(network, specification)
+    if certificate:
+        network.refuse_curved(
+            "a proof of unsat",
+            "leave the certificate out (--certificate): unsat then rests on bounds that are checked as they are found",
+        )
     single = _arithmetic(specification, arithmetic) is Arithmetic.FLOAT32
     if single and certificate:
         raise SpecificationError(
@@ -149,7 +155,13 @@ class _Run:
 
     def _search(self, rows: Rows, points: Points) -> Ended:
         self._tell("attack", points, math.inf, 0, 1)
-        doubles = scaled(self.wide) if rows.moving.size > _FEW else None
+        curved = bool(self.network.curved)
+        doubles = scaled(self.wide) if rows.moving.size > _FEW or curved else None
+        if curved and doubles is None:
+            raise SpecificationError(
+                f"{self.specification.name}: no factor makes the coefficients of its rows doubles, and rows of curved functions "
+                f"({', '.join(self.network.curved)}) are asked of cells, which need that: write shorter coefficients"
+            )
         if doubles is not None:
             self.engine = "cells"
             points.attack(self.asked.seed, min(self.deadline, time.monotonic() + self._share()))

@@ -18,7 +18,10 @@ _EXACTLY = 2**20
 
 
 def least_row(network: ReluNetwork, rows: Sequence[Row], x: Array) -> tuple[float, bool]:
-    """A lower bound of the least row at ``x [n]`` in real arithmetic, and whether all rows are proven to hold there."""
+    """A lower bound of the least row at ``x [n]`` in real arithmetic, and whether all rows are proven to hold there.
+
+    What enclosures leave open is decided in rationals, for networks without curved functions.
+    """
     plain = functionals_enclosure(network, x[None], np.eye(network.n_outputs), np.zeros((1, network.n_outputs)))
     low, high = plain[0][0].tolist(), plain[1][0].tolist()
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
@@ -28,7 +31,7 @@ def least_row(network: ReluNetwork, rows: Sequence[Row], x: Array) -> tuple[floa
     if _all_hold(rows, found):
         return float_down(min(found)), True
     above = [row.value(point, _corner(row, high, low)) for row in rows]
-    if network.graph.products > _EXACTLY or not _all_hold(rows, above):
+    if network.curved or network.graph.products > _EXACTLY or not _all_hold(rows, above):
         return float_down(min(found)), False
     rational = [Fraction(v) for v in point]
     exact = one_sided(network, rational, [Fraction(0)] * len(point))[-1][0]

@@ -93,7 +93,6 @@ def lipschitz(*, certificate: str | None, output: str | None, quiet: bool, **ask
     from wdaverify.report.as_json import write
     from wdaverify.report.kept import kept_text
     from wdaverify.report.lipschitz import lipschitz_json, lipschitz_summary
-    from wdaverify.wdro.result import Status
 
     notes(problem.network.notices, quiet)
     with live_line(quiet) as live:
@@ -116,4 +115,4 @@ def lipschitz(*, certificate: str | None, output: str | None, quiet: bool, **ask
         if not quiet:
             notes([notice for notice in result.notices if notice not in problem.network.notices], quiet=False)
             say(lipschitz_summary(result) + kept)
-    return exit_status(result.status is Status.EXACT, result.reason)
+    return exit_status(result.status.closed, result.reason)

@@ -64,8 +64,10 @@ NAMES = {
 _CUT = "cut short by the rung limit"
 _QUICK = ("norms", "first-order")
 """Rungs that take milliseconds, and are made whatever the time."""
-_OF_ANY = ("norms", "jacobian")
+_OF_ANY = ("norms", "jacobian", "lipschitz")
 """Rungs of Lipschitz constants that know functions which are not piecewise linear."""
+_CURVED_GAP, _CURVED_SECONDS = 0.01, 10.0
+"""Of such functions slopes are bracketed to this share of what intervals say of them, and no longer than so many seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,19 +231,19 @@ class _Climb:
                 if name not in self._settings.rungs:
                     continue
                 if stopped:
-                    self._put(absent(NAMES[name], side, "interrupted before this rung"))
+                    self._put(absent(self._named(name), side, "interrupted before this rung"))
                     continue
                 self._seconds = self._time_left.take(_weight(name, self._settings))
                 if self._time_left.over and name not in _QUICK and not self._foremost(name):
                     self._time_left.missed = True
-                    self._put(absent(NAMES[name], side, "the time limit was reached before this rung"))
+                    self._put(absent(self._named(name), side, "the time limit was reached before this rung"))
                     continue
-                self._tell(NAMES[name])
+                self._tell(self._named(name))
                 try:
                     step()
                 except KeyboardInterrupt:
                     stopped = True
-                    self._put(absent(NAMES[name], side, "interrupted"))
+                    self._put(absent(self._named(name), side, "interrupted"))
         finally:
             if self._relaxed is not None:
                 self._relaxed.close()
@@ -333,11 +335,11 @@ class _Climb:
         question = self._constants.question
         if name not in _OF_ANY and self._problem.network.curved:
             which = ", ".join(self._problem.network.curved)
-            self._put(absent(NAMES[name], Side.ABOVE, f"for piecewise-linear networks; this one has {which}"))
+            self._put(absent(self._named(name), Side.ABOVE, f"for piecewise-linear networks; this one has {which}"))
             return
         if question is None:
             rule = self._problem.loss.rule
-            self._put(absent(NAMES[name], Side.ABOVE, f"the {rule.noun} is not Lipschitz: {rule.no_slope}"))
+            self._put(absent(self._named(name), Side.ABOVE, f"the {rule.noun} is not Lipschitz: {rule.no_slope}"))
             return
         if name not in self._constants.found:
             begun = time.monotonic()
@@ -345,11 +347,15 @@ class _Climb:
             self._constants.found[name] = constants, time.monotonic() - begun, detail
         constants, seconds, detail = self._constants.found[name]
         if constants is None:
-            self._put(absent(NAMES[name], Side.ABOVE, detail, seconds))
+            self._put(absent(self._named(name), Side.ABOVE, detail, seconds))
             return
         value = bound_from(self._problem, question.measure, constants)
         size = f"constant {up_to(float(constants.max(initial=0.0)), 6)}"
-        self._bound(NAMES[name], Side.ABOVE, value, seconds, f"{size}{'; ' + detail if detail else ''}")
+        self._bound(self._named(name), Side.ABOVE, value, seconds, f"{size}{'; ' + detail if detail else ''}")
+
+    def _named(self, name: str) -> str:
+        """What a rung is called: no constant of a network with curved functions is exact."""
+        return "Lipschitz bracket" if name == "lipschitz" and self._problem.network.curved else NAMES[name]
 
     def _by_norms(self, question: LipschitzProblem) -> tuple[Array | None, str]:
         network = question.network
@@ -382,16 +388,17 @@ class _Climb:
 
     def _by_cells(self, question: LipschitzProblem) -> tuple[Array | None, str]:
         settings = self._settings
-        apart = self._problem.loss.rule.by_distances
-        found = lipschitz(question, time_limit=self._limit(), jobs=settings.jobs, seed=settings.seed, each=apart)
+        apart, limit, gap = self._problem.loss.rule.by_distances, self._limit(), 1e-6
+        if question.network.curved:
+            limit = min(_CURVED_SECONDS, math.inf if limit is None else limit)
+            gap = max(gap, _CURVED_GAP * float(interval_constants(question).max(initial=0.0)))
+        found = lipschitz(question, gap=gap, time_limit=limit, jobs=settings.jobs, seed=settings.seed, each=apart)
         if found.reason is Reason.INTERRUPTED:
             raise KeyboardInterrupt
         by_name = {bound.functional: bound.upper for bound in found.functionals}
         constants = np.array([by_name.get(name, found.upper) for name in question.measure.names])
         whole = (
-            ""
-            if found.status.value == "exact"
-            else f"its bracket is open: [{down_to(found.lower, 6)}, {up_to(found.upper, 6)}]"
+            "" if found.status.closed else f"its bracket is open: [{down_to(found.lower, 6)}, {up_to(found.upper, 6)}]"
         )
         return np.minimum(constants, found.upper), whole
 

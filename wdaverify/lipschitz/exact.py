@@ -156,9 +156,7 @@ def lipschitz(
                 f"{asked.solver} answers l2 slopes of single functionals, and the l2 norm of the whole Jacobian is not convex: "
                 "ask for outputs or margins, or use --solver cells (the default)"
             )
-    problem.network.refuse_curved(
-        "the exact Lipschitz constant", "compare --rungs norms,jacobian bounds it from above on the way to V"
-    )
+    _refuse_curved(problem, asked.solver, certificate=certificate)
     gap, seed = asked.gap, asked.seed
     choice, begun = choose(asked.solver), time.monotonic()
     deadline = math.inf if asked.time_limit is None else begun + asked.time_limit
@@ -188,13 +186,33 @@ def lipschitz(
     return proven(result, tuple(item.tree for item in state.items), deadline) if certificate else result
 
 
+def _refuse_curved(problem: LipschitzProblem, solver: str, *, certificate: bool) -> None:
+    """Refuse what is answered of piecewise-linear networks alone.
+
+    Raises:
+        NetworkError: the network is none, and the region has no end, or a solver of models or a certificate is asked for.
+    """
+    if not all(np.isfinite(r.lower).all() and np.isfinite(r.upper).all() for r in problem.regions()):
+        problem.network.refuse_curved(
+            "a Lipschitz constant on a region without end",
+            "give a box (--support LO HI) or balls (--around DATA --within R); compare --rungs norms bounds it on all of R^n",
+        )
+    if certificate:
+        problem.network.refuse_curved(
+            "a certificate of a Lipschitz constant",
+            "leave it out (--certificate): the bracket then rests on bounds that are checked as they are found",
+        )
+    if solver not in OWN:
+        problem.network.refuse_curved(f"the solver {solver}", "use --solver cells (the default)")
+
+
 def _start(problem: LipschitzProblem, workers: Workers, deadline: float, *, each: bool, facets: bool) -> _State:
     """Every item with its interval-Jacobian bound, every region with the slope at its centre.
 
     Items of a region (of all facets of R^n) share an incumbent, unless each stands for itself. Regions that the deadline leaves
     over share the bound of the box around them.
     """
-    graph = problem.asked(facets=facets).canonical
+    graph = problem.asked(facets=facets).form
     backward = Backward(graph, loops=compiled())
     items: list[_Item] = []
     regions = problem.regions(facets=facets)
@@ -339,7 +357,7 @@ def _result(
     closed = all(part.upper - part.lower <= gap for part in parts)
     return LipschitzResult(
         problem=problem,
-        status=Status.EXACT if closed else Status.BRACKET,
+        status=Status.of(problem.network, closed=closed),
         reason=Reason.GAP_CLOSED if closed else reason,
         detail=_DETAIL[Reason.GAP_CLOSED if closed else reason],
         lower=low,

@@ -71,7 +71,7 @@ class LipschitzResult(Shown):
     def __repr__(self) -> str:
         bounds = bracket_text(self.lower, self.upper)
         return line(
-            f"Lipschitz constant: {self.status.value} {bounds}",
+            f"Lipschitz constant: {self.status.words} {bounds}",
             self.reason.value,
             f"norm {self.problem.cost.norm.value}",
         )

@@ -9,7 +9,7 @@ from wdaverify.lipschitz.question import OPERATOR_NORM, LipschitzProblem
 from wdaverify.lipschitz.result import LipschitzResult, Part
 from wdaverify.report.as_json import Json, network_provenance_json, number, support_json
 from wdaverify.report.summary import rows
-from wdaverify.wdro.result import Status, Voucher
+from wdaverify.wdro.result import Voucher
 
 SCHEMA = "wdaverify/lipschitz/1"
 _SHOWN = 20
@@ -81,16 +81,18 @@ def lipschitz_summary(result: LipschitzResult) -> str:
     """The question, the bracket, where it is attained, and what it cost; ends without a newline."""
     problem, norm = result.problem, result.problem.cost.norm.short
     digits = places(result.lower, result.upper)
-    exact = result.status is Status.EXACT
     statistics = result.statistics
     table = [
         ("question", _question(problem)),
-        ("", f"distances in {norm}; the largest over full-dimensional activation cells that meet the region"),
-        ("network", f"{problem.network.name}: {problem.network.n_inputs} inputs, {problem.network.n_relus} ReLUs"),
+        ("", f"distances in {norm}; {_over(problem)}"),
+        (
+            "network",
+            f"{problem.network.name}: {problem.network.n_inputs} inputs, {_neurons(problem)}",
+        ),
     ]
     answer = [
-        ("answer", f"{'exact' if exact else 'bracket'}: {result.detail}"),
-        ("lower", f"{down(result.lower, digits)}   {_LOWER[result.vouched_lower]}"),
+        ("answer", f"{result.status.words}: {result.detail}"),
+        ("lower", f"{down(result.lower, digits)}   {_lower(result)}"),
         ("upper", f"{up(result.upper, digits)}   {_UPPER[result.vouched_upper]}"),
         (
             "gap",
@@ -110,6 +112,22 @@ def lipschitz_summary(result: LipschitzResult) -> str:
     )
     parts = "" if len(result.parts) == 1 else "\n\n" + _table(result, digits)
     return f"{rows(table)}\n\n{rows(answer)}{parts}\n\n{work}"
+
+
+def _over(problem: LipschitzProblem) -> str:
+    if problem.network.curved:
+        return "the largest over all points of the region where there is a gradient"
+    return "the largest over full-dimensional activation cells that meet the region"
+
+
+def _neurons(problem: LipschitzProblem) -> str:
+    network = problem.network
+    return f"{network.n_relus} {'neurons' if network.curved else 'ReLUs'}"
+
+
+def _lower(result: LipschitzResult) -> str:
+    said = _LOWER[result.vouched_lower]
+    return said.replace("inside a cell", "at a point") if result.problem.network.curved else said
 
 
 def _question(problem: LipschitzProblem) -> str:

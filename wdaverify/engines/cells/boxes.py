@@ -50,7 +50,7 @@ class BoxSearch(Frontier):
     def __init__(self, graph: Graph, backward: Backward, hunt: Hunt) -> None:
         region = hunt.question.region
         super().__init__(hunt, _BATCH, _BYTES + 16.0 * region.centre.size)
-        self._graph, self._backward = graph, backward
+        self._graph, self._backward, self._hunt = graph, backward, hunt
         self._distance = isinstance(hunt.question, Distance)
         room = region.far / region.cost.scale(region.centre.size) * (1 + 2.0**-40)
         room = np.where(region.cost.fixed(region.centre.size), 0.0, room)

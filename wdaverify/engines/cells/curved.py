@@ -16,19 +16,21 @@ import heapq
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wdaverify.certify.backward import Backward, HiddenBounds
 from wdaverify.certify.leaf_row import LeafRow
-from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question
+from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question, Slope
 from wdaverify.engines.cells.boxes import BoxSearch, few_inputs
 from wdaverify.engines.cells.cutting import CutSearch, between
-from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.engines.cells.hunt import Hunt, kind
 from wdaverify.engines.cells.points import evaluated, points_of
 from wdaverify.engines.cells.shells import Shell
 from wdaverify.engines.cells.tree import Fork, Node, Relaxation
+from wdaverify.engines.loops import compiled
 from wdaverify.errors import SolverError
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.graph.single import Single
@@ -67,10 +69,14 @@ class CurvedEngine:
 
     def __init__(self, network: ReluNetwork) -> None:
         self._network, self._graph = network, network.form
-        self._backward, self._single = Backward(self._graph), Single(self._graph)
+        self._backward, self._single = Backward(self._graph, loops=compiled()), Single(self._graph)
 
     def answer(self, question: Question, effort: Effort) -> Answer:
         """Search within the effort; what is left open widens the bound."""
+        if isinstance(question, Slope):
+            from wdaverify.engines.cells.curved_slopes import slope_answer
+
+            return slope_answer(self._graph, self._backward, question, effort)
         if not isinstance(question, Inner | Distance):
             raise SolverError(f"{', '.join(self._network.curved)}: no such question is answered of curved functions")
         points = points_of(question.region)
@@ -78,12 +84,13 @@ class CurvedEngine:
             return evaluated(self._network, question, effort, points)
         begun, rows = time.perf_counter(), question.region.rows
         backward = self._backward if rows is None else Backward(self._graph, rows)
-        hunt = Hunt(self._graph, backward, self._single, question, replace(effort, known=(), proof=False))
+        hunt = self._hunt(question, effort, backward)
+        if self._plain(hunt):
+            return self._cut([hunt])[0]
         try:
             with np.errstate(all="ignore"):  # what overflows steers nowhere; what is proven looks after itself
                 few = few_inputs(question.region) and effort.memory > 0
-                plain = isinstance(question, Inner) and hunt.growable and backward.neurons > 0
-                search = (BoxSearch if few else CutSearch if plain else _Search)(self._graph, backward, hunt)
+                search = (BoxSearch if few else _Search)(self._graph, backward, hunt)
                 search.run()
         except SolverError as error:
             return hunt.nothing(str(error))
@@ -92,6 +99,54 @@ class CurvedEngine:
         detail = f"{search.solves} LPs" + (", cut short by the memory limit" if search.full else "")
         closed = search.finished or search.full
         return Answer(outward, points, "cells", closed, search.visited, time.perf_counter() - begun, detail, True)
+
+    def answer_all(self, asked: Sequence[tuple[Question, Effort]]) -> list[Answer]:
+        """Answers to questions, plain ones about many inputs in common batches; all have the time of the one that has most."""
+        out: list[Answer | None] = [None] * len(asked)
+        until = time.perf_counter() + max((effort.seconds for _, effort in asked), default=0.0)
+        crowds = dict[tuple[object, ...], list[tuple[int, Hunt]]]()
+        for k, (question, effort) in enumerate(asked):
+            if (
+                isinstance(question, Inner | Distance)
+                and question.region.rows is None
+                and points_of(question.region) is None
+            ):
+                hunt = self._hunt(question, effort, self._backward)
+                if self._plain(hunt):
+                    crowds.setdefault(kind(hunt), []).append((k, hunt))
+        for crowd in crowds.values():
+            for (k, _), answer in zip(crowd, self._cut([hunt for _, hunt in crowd]), strict=True):
+                out[k] = answer
+        for k, (question, effort) in enumerate(asked):
+            if out[k] is None:
+                left = until - time.perf_counter()
+                out[k] = self.answer(question, replace(effort, seconds=min(effort.seconds, left)))
+        return [answer for answer in out if answer is not None]
+
+    def _hunt(self, question: Inner | Distance, effort: Effort, backward: Backward) -> Hunt:
+        return Hunt(self._graph, backward, self._single, question, replace(effort, known=(), proof=False))
+
+    def _plain(self, hunt: Hunt) -> bool:
+        """Whether a question is one for ``CutSearch``."""
+        few = few_inputs(hunt.question.region) and hunt.effort.memory > 0
+        return not few and hunt.growable and self._backward.neurons > 0
+
+    def _cut(self, hunts: Sequence[Hunt]) -> list[Answer]:
+        """Answers to plain questions, found together."""
+        begun = time.perf_counter()
+        with np.errstate(all="ignore"):
+            search = CutSearch(self._graph, self._backward, hunts)
+            search.run()
+        seconds = (time.perf_counter() - begun) / len(hunts)
+        detail = "0 LPs" + (", cut short by the memory limit" if search.full else "")
+        out = []
+        for k, hunt in enumerate(hunts):
+            best = search.best[k]
+            points = np.zeros((0, self._graph.inputs)) if best is None else hunt.asked.point(best)[None, :]
+            closed, nodes = bool(search.finished[k]) or search.full, int(search.visited[k])
+            outward = float(search.proven[k]) if isinstance(hunt.question, Distance) else -float(search.proven[k])
+            out.append(Answer(outward, points, "cells", closed, nodes, seconds, detail, True))
+        return out
 
 
 class _Search:

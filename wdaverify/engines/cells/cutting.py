@@ -1,121 +1,273 @@
-"""Plain questions about curved functions of many inputs: intervals of neurons are cut in batches, multipliers found by descent.
+"""Plain questions about curved functions of many inputs: neurons' intervals and distances are cut in batches, multipliers descend.
 
-A leaf is a shell and an interval of every neuron's pre-activation. For any multipliers nu the trusted pass bounds it (docs/theory.md,
-section 9), and that bound is convex in them. With ``nu = s q + b``, x the point and z the places where the maxima are attained,
-
-    forward      v = phi(z) + s (y - z),   y the affine map of the v before it (at the input x)
-    derivative   q (y - z) by s,   y - z by b
-
-since moving a multiplier moves the bound by how far the two sides that it ties together are apart. Descent and points only steer.
-A leaf exceeds the value at x by the sum over neurons of ``gain - (q phi(z_i(x)) - nu z_i(x))``, and is cut where that is largest, beside
-``z_i(x)``.
+A leaf is a shell and an interval of every neuron's pre-activation. It is narrowed to where the value can still reach what is known
+(``certify.cutoff``), and bounded by the trusted pass along multipliers that descent finds (``descent``). With x the point at which the
+bound is attained it exceeds the value there by the sum over neurons of ``gain - (q phi(z_i(x)) - nu z_i(x))``, and is cut where that is
+largest, beside ``z_i(x)``; a shell whose near side is less than half as far as its far side is cut there first. Questions about one graph
+are answered in common batches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.cutoff import Cutoff
+from wdaverify.certify.peak import Price
 from wdaverify.encoding.milp import Ints
-from wdaverify.engines.cells.frontier import Frontier
+from wdaverify.engines.base import Distance
+from wdaverify.engines.cells.descent import Descent, pulls
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.peaks import peaks_of
-from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
+from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import Array
 
-_BATCH, _STEPS, _FIRST = 64, 25, 80
+_BATCH, _STEPS, _FIRST = 64, 40, 60
 """Leaves that are cut together, and steps of descent of each; of the first ones."""
+_MORE, _STALLED = 80, 0.98
+"""Steps more of leaves of which so much of what they fell short by is left."""
+_LOOK = 5
+"""Steps after which leaves that are closed leave the batch."""
 _SHELLS = 8
-_RATE, _LAST, _SHIFTS, _MOST = 0.1, 0.1, 0.1, 0.1
-"""The first and the last step, in units of the range of a neuron's slopes; the least such unit of its shift."""
+_RATE, _LAST = 0.1, 0.1
+"""The first and the last step, in units of the range of a neuron's slopes."""
 _ASIDE = 0.2
 """How far beside the point's place an interval is cut, relative to it, on the longer side; half as far as its end at most."""
 _NARROW, _NO_TERM = 2.0**-40, 1e-14
-_TRIED = 3
+_TRIED, _HALVINGS = 3, 20
 
 
-class CutSearch(Frontier):
-    """One question's search; a leaf is a shell's number, neurons' ends, slopes and shifts, ``[2, M]`` each, and a cut ``[2]``."""
+@dataclass(frozen=True, eq=False)
+class _Leaves:
+    """``owner [L]`` the question, near and far ``[L]``, neurons' ``ends [L, 2, M]``, slopes and shifts ``free [L, 2, M]`` and the row
+    ``nu [L, M]`` that they make, what neurons cost it, ``costs [L, M]``, what to cut and where, ``cut [L, 2]`` (a neuron, or M: the
+    distance; -1: nothing), and ``bound [L]``, proven.
+    """
 
-    def __init__(self, graph: Graph, backward: Backward, hunt: Hunt) -> None:
-        super().__init__(hunt, _BATCH, 64.0 + 40.0 * graph.neurons)
-        self._graph, self._backward = graph, backward
+    owner: Ints
+    near: Array
+    far: Array
+    ends: Array
+    free: Array
+    nu: Array
+    costs: Array
+    cut: Array
+    bound: Array
+
+    def take(self, at: Ints | NDArray[np.bool_] | slice) -> _Leaves:
+        return _Leaves(*(getattr(self, f.name)[at] for f in fields(self)))
+
+    @classmethod
+    def joined(cls, *parts: _Leaves) -> _Leaves:
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def __len__(self) -> int:
+        return int(self.owner.size)
+
+
+class CutSearch:
+    """Searches of questions ``[Q]`` of one graph, one cost and power, all distances or none; quantities are those of a minimisation.
+
+    Of a distance a leaf proves its near side, or that it holds no error where the margin is below 0 throughout; the level is 0.
+    """
+
+    def __init__(self, graph: Graph, backward: Backward, hunts: Sequence[Hunt]) -> None:
+        self._graph, self._backward, self._hunts, self.solves = graph, backward, tuple(hunts), 0
+        self._cutoff = Cutoff(graph, backward)
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(graph.edges.tolist())]
-        region = self._region
-        near, far, _ = hunt.cutter.edges((), _SHELLS if hunt.claim.multiplier > 0 else 1)
-        centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
-        self._shells = Shells.around(region.cost, centre, region.lower, region.upper, near, far)
-        peaks = peaks_of(self._shells, hunt.power)
-        assert peaks is not None
-        self._peaks = peaks
-        bounds = backward.pre_activations(self._shells)
-        none = np.zeros((near.size, 0))
-        low, high = (np.concatenate([none, *(pair[side] for pair in bounds)], axis=1) for side in (0, 1))
-        count, neurons = low.shape
         relus = [
             np.full(s.stop - s.start, graph.function(k).is_relu)
             for s, k in zip(self._spans, graph.elementwise, strict=True)
         ]
         self._straight = np.concatenate([np.zeros(0, np.bool_), *relus])
-        tree, ends = np.arange(count), np.stack([low, high], axis=1)
-        self._bound, nu, cut = np.full(count, -math.inf), np.zeros((count, 2, neurons)), np.zeros((count, 2))
-        if np.isfinite(low).all() and np.isfinite(high).all():
-            self._bound, nu, cut = self._solved(tree, ends, None, _FIRST)
-        self._leaves = tree, ends, nu, cut
+        regions = [hunt.question.region for hunt in hunts]
+        self._cost, self._power = regions[0].cost, hunts[0].power
+        self._functional = np.stack([hunt.functional for hunt in hunts])
+        self._distance = isinstance(hunts[0].question, Distance)
+        self._tau = np.array([0.0 if self._distance else hunt.claim.multiplier for hunt in hunts], np.float64)
+        self._centre, self._lower, self._upper = (
+            np.stack([getattr(region, name) for region in regions]) for name in ("centre", "lower", "upper")
+        )
+        self.incumbent = np.array([hunt.target for hunt in hunts], np.float64)
+        self._gap = np.array([hunt.effort.gap for hunt in hunts])
+        self._deadline = max(hunt.deadline for hunt in hunts)
+        self._room = min(hunt.effort.memory for hunt in hunts) / (128.0 + 72.0 * graph.neurons)
+        self.best: list[Array | None] = [None] * len(hunts)
+        self.visited, self._closed = np.zeros(len(hunts), np.int64), np.full(len(hunts), math.inf)
+        self.full = False
+        self._leaves = self._first()
 
-    def _stuck(self, some: Ints) -> NDArray[np.bool_]:
-        """Nothing is left to cut."""
-        return np.asarray(self._leaves[3][some, 0] < 0)
+    @property
+    def proven(self) -> Array:
+        """The least of what all leaves of each question prove, ``[Q]``."""
+        out = self._closed.copy()
+        np.minimum.at(out, self._leaves.owner, self._leaves.bound)
+        return out
 
-    def _open(self, some: Ints) -> None:
-        some = some[np.argsort(self._leaves[0][some], kind="stable")]
-        tree, ends, nu, cut = (part[some] for part in self._leaves)
-        rows, neuron = np.arange(some.size), cut[:, 0].astype(np.int64)
-        tree, ends, nu = (np.repeat(part, 2, axis=0) for part in (tree, ends, nu))
-        ends[2 * rows, 1, neuron] = ends[2 * rows + 1, 0, neuron] = cut[:, 1]
-        known = self._backward.pre_activations(self._shells.take(tree), known=self._split(ends))
-        ends = np.stack([np.concatenate([pair[side] for pair in known], axis=1) for side in (0, 1)], axis=1)
-        bound, nu, cut = self._solved(tree, ends, nu, _STEPS)
-        self._replace(some, bound, tree, ends, nu, cut)
+    @property
+    def finished(self) -> NDArray[np.bool_]:
+        """Of which questions nothing is left open, ``[Q]``."""
+        return np.asarray(np.bincount(self._leaves.owner, minlength=len(self._hunts)) == 0)
+
+    def run(self) -> None:
+        """Search until all are closed, out of time or out of room."""
+        while True:
+            leaves = self._leaves
+            short = leaves.bound - self._threshold[leaves.owner]
+            self._close(short >= 0)
+            leaves, short = self._leaves, short[short < 0]
+            if not len(leaves) or time.perf_counter() > self._deadline:
+                return
+            if len(leaves) >= self._room:
+                self.full = True
+                return
+            some = np.argpartition(short, min(_BATCH, short.size) - 1)[:_BATCH]
+            stuck = leaves.cut[some, 0] < 0
+            mask = np.zeros(len(leaves), np.bool_)
+            mask[some] = True
+            if stuck.any():  # they stay as they are
+                mask[some[~stuck]] = False
+                self._close(mask)
+                continue
+            self._leaves = leaves.take(~mask)
+            below = self._opened(leaves.take(some))
+            self._leaves = _Leaves.joined(self._leaves, below)
+
+    @property
+    def _threshold(self) -> Array:
+        """What leaves have to prove to count no more, ``[Q]``."""
+        return np.asarray(self.incumbent - self._gap, np.float64)
+
+    @property
+    def _level(self) -> Array:
+        """What values of the maximisation have to reach to count, ``[Q]``: of a margin, 0."""
+        return np.zeros(len(self._hunts)) if self._distance else -self._threshold
+
+    def _close(self, mask: NDArray[np.bool_]) -> None:
+        """Leave leaves out, as they are."""
+        np.minimum.at(self._closed, self._leaves.owner[mask], self._leaves.bound[mask])
+        self._leaves = self._leaves.take(~mask)
+
+    def _first(self) -> _Leaves:
+        """The shells of the regions."""
+        pairs = [hunt.cutter.edges((), _SHELLS if hunt.claim.multiplier > 0 else 1)[:2] for hunt in self._hunts]
+        owner = np.repeat(np.arange(len(pairs)), [near.size for near, _ in pairs])
+        near, far = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+        count, neurons = owner.size, self._graph.neurons
+        bounds = self._backward.pre_activations(self._shells(owner, near, far))
+        none = np.zeros((count, 0))
+        low, high = (np.concatenate([none, *(pair[side] for pair in bounds)], axis=1) for side in (0, 1))
+        ends = np.stack([low, high], axis=1)
+        free, nu, cut = np.zeros_like(ends), np.zeros((count, neurons)), np.full((count, 2), -1.0)
+        leaves = _Leaves(owner, near, far, ends, free, nu, np.zeros_like(nu), cut, np.full(count, -math.inf))
+        known = np.isfinite(ends).all(axis=(1, 2))
+        parts = [leaves.take(~known)]
+        some = np.flatnonzero(known)
+        for first in range(0, some.size, 2 * _BATCH):
+            if time.perf_counter() > self._deadline:
+                parts.append(leaves.take(some[first:]))
+                break
+            parts.append(self._solved(leaves.take(some[first : first + 2 * _BATCH]), _FIRST, fresh=True))
+        return _Leaves.joined(*parts)
+
+    def _shells(self, owner: Ints, near: Array, far: Array) -> Shells:
+        return Shells.around(self._cost, self._centre[owner], self._lower[owner], self._upper[owner], near, far)
+
+    def _opened(self, leaves: _Leaves) -> _Leaves:
+        """Two parts of each leaf, narrowed and bounded, as far as they count."""
+        count, neurons = len(leaves), self._graph.neurons
+        both = leaves.take(np.repeat(np.arange(count), 2))
+        ends, near, far = both.ends.copy(), both.near.copy(), both.far.copy()
+        neuron, place = leaves.cut[:, 0].astype(np.int64), leaves.cut[:, 1]
+        rows = np.flatnonzero(neuron < neurons)
+        ends[2 * rows, 1, neuron[rows]] = ends[2 * rows + 1, 0, neuron[rows]] = place[rows]
+        rows = np.flatnonzero(neuron == neurons)
+        far[2 * rows] = near[2 * rows + 1] = place[rows]
+        both = self._narrowed(replace(both, ends=ends, near=near, far=far))
+        return self._solved(both, _STEPS) if len(both) else both
+
+    def _narrowed(self, leaves: _Leaves) -> _Leaves:
+        """The leaves as far as their values can count; what is left out proves the threshold, of a distance the value to beat, or all."""
+        owner, level, far = leaves.owner, self._level[leaves.owner], leaves.far
+        if self._distance:
+            beyond = far > self.incumbent[owner]
+            np.minimum.at(self._closed, owner[beyond], self.incumbent[owner[beyond]])
+            far = np.where(beyond, np.maximum(self.incumbent[owner], leaves.near), far)
+        else:
+            np.minimum.at(self._closed, owner, -level)
+        shells, price = self._shells(owner, leaves.near, far), Price(self._tau[owner], self._power, None)
+        form = self._cutoff.asked(self._functional[owner], shells, self._split(leaves.ends), leaves.nu)
+        shells = self._cutoff.distances(form, shells, price, level)
+        here = np.flatnonzero(shells.near <= shells.far)
+        ends = self._cutoff.neurons(
+            form.take(here),
+            shells.take(here),
+            Price(price.tau[here], self._power, None),
+            level[here],
+            leaves.ends[here],
+            leaves.costs[here],
+        )
+        out = replace(leaves.take(here), ends=ends, near=shells.near[here], far=shells.far[here])
+        return out.take(np.asarray((ends[:, 0] <= ends[:, 1]).all(axis=1)))
 
     def _split(self, ends: Array) -> HiddenBounds:
         return [(ends[:, 0, span], ends[:, 1, span]) for span in self._spans]
 
-    def _solved(self, tree: Ints, ends: Array, start: Array | None, steps: int) -> tuple[Array, Array, Array]:
-        """What leaves prove, the slopes and shifts ``[B, 2, M]`` that show it, and where to cut them (neuron, place) ``[B, 2]``."""
-        hunt, count = self._hunt, len(tree)
-        self.visited += count
-        bounds = self._split(ends)
-        functional = np.broadcast_to(hunt.functional, (count, hunt.functional.size))
-        tau = np.full(count, hunt.claim.multiplier)
-        state = _Descent(self._graph, self._spans, functional, ends, start)
-        best, kept, numbers = np.full(count, math.inf), np.zeros_like(ends), np.zeros((count, ends.shape[2]))
-        price = tau.astype(np.float32)
-        points = np.zeros((count, self._graph.inputs))
-        for step in range(steps):
+    def _solved(self, leaves: _Leaves, steps: int, *, fresh: bool = False) -> _Leaves:
+        """The leaves with what descent finds of them: a row, what it proves, and where to cut."""
+        owner, count = leaves.owner, len(leaves)
+        np.add.at(self.visited, owner, 1)
+        functional, tau, centre = self._functional[owner], self._tau[owner], self._centre[owner]
+        shells = self._shells(owner, leaves.near, leaves.far)
+        peaks = peaks_of(shells, self._power)
+        assert peaks is not None
+        level = self._level[owner]
+        state = Descent(self._graph, self._spans, functional, leaves.ends, None if fresh else leaves.free)
+        best, free, nu, points = np.full(count, math.inf), np.zeros_like(leaves.ends), leaves.nu.copy(), centre.copy()
+        live = np.arange(count)
+        for step in range(steps + _MORE):
+            if step == steps:  # what has gained next to nothing goes on
+                before = np.maximum(-leaves.bound[live] - level[live], 0.0)
+                stays = (best[live] - level[live] > _STALLED * before) & (not self._distance)
+                live = live[stays]
+                state.keep(stays)
+            if not live.size:
+                break
             pull, constant = state.back()
-            value, moved, _ = self._peaks(tree, pull.astype(np.float32), price)
-            total = constant + (pull * self._region.centre).sum(axis=1) + value
-            better = total < best
-            best = np.where(better, total, best)
-            kept[better], numbers[better] = state.free[better], state.nu[better]
-            points[better] = self._region.centre + moved[better]
-            state.step(self._region.centre + moved, _RATE * _LAST ** (step / max(steps - 1, 1)))
-        none = np.zeros((count, self._backward.neurons), np.int8)
-        top = self._backward.leaves(functional, tau, self._shells.take(tree), bounds, none, numbers, power=hunt.power)
-        self._try(points)
-        return -top, kept, self._where(ends, functional, numbers, points)
+            value, moved, _ = peaks(live, pull.astype(np.float32), tau[live].astype(np.float32))
+            total = constant + (pull * centre[live]).sum(axis=1) + value
+            better = total < best[live]
+            at = live[better]
+            best[at], free[at], nu[at] = total[better], state.free[better], state.nu[better]
+            points[at] = centre[at] + moved[better]
+            share = step / steps if step < steps else (step - steps) / _MORE
+            state.step(centre[live] + moved, _RATE * _LAST**share)
+            if step % _LOOK == _LOOK - 1:
+                stays = best[live] > level[live]
+                live = live[stays]
+                state.keep(stays)
+        none = np.zeros((count, self._graph.neurons), np.int8)
+        top = self._backward.leaves(functional, tau, shells, self._split(leaves.ends), none, nu, power=self._power)
+        self._try(owner, points)
+        costs, cut = self._where(leaves, functional, nu, points)
+        bound = np.where(top < 0, math.inf, leaves.near) if self._distance else -top
+        return replace(leaves, free=free, nu=nu, costs=costs, cut=cut, bound=np.maximum(leaves.bound, bound))
 
-    def _where(self, ends: Array, functional: Array, nu: Array, points: Array) -> Array:
-        """The neuron of each leaf that adds most to what its bound exceeds the value at a point by, and its place there; -1: none."""
-        values, (low, high) = self._graph.values(points), (ends[:, 0], ends[:, 1])
+    def _where(self, leaves: _Leaves, functional: Array, nu: Array, points: Array) -> tuple[Array, Array]:
+        """What neurons add to what a leaf's bound exceeds the value at a point by, ``[B, M]``; the one that adds most, and its place there.
+
+        Or M, the distance, or -1: nothing.
+        """
+        values, (low, high) = self._graph.values(points), (leaves.ends[:, 0], leaves.ends[:, 1])
         terms, at = np.zeros(low.shape), np.zeros(low.shape)
-        for span, node, q in _pulls(self._graph, self._spans, functional, nu):
+        for span, node, q in pulls(self._graph, self._spans, functional, nu):
             z = np.clip(values[node.source], low[:, span], high[:, span])
             gain, _ = node.function.gain(q, nu[:, span], low[:, span], high[:, span])
             terms[:, span], at[:, span] = gain - (q * node.function.value(z) - nu[:, span] * z), z
@@ -140,26 +292,68 @@ class CutSearch(Frontier):
         least, most = low[rows, neuron], high[rows, neuron]
         place = between(at[rows, neuron], least, most)
         place = np.where(self._straight[neuron], 0.0, place)
-        return np.stack([np.where(terms[rows, neuron] > 0, neuron, -1), place], axis=1)
+        chosen = np.where(terms[rows, neuron] > 0, neuron, -1)
+        near, far = leaves.near, leaves.far
+        middle = 0.5 * near + 0.5 * far
+        tied = self._moved_along(leaves, points) / np.where(wide, width, np.inf)
+        gained = (np.maximum(terms, 0.0) * np.minimum(tied, 1.0) ** 2).sum(axis=1)
+        halved = (near < 0.5 * far) | (gained > terms[rows, neuron])
+        halved &= (
+            (self._distance | (self._tau[leaves.owner] > 0))
+            & (near < middle)
+            & (middle < far)
+            & (far - near > _NARROW * (1 + far))
+        )
+        return terms, np.stack([np.where(halved, low.shape[1], chosen), np.where(halved, middle, place)], axis=1)
+
+    def _moved_along(self, leaves: _Leaves, points: Array) -> Array:
+        """How far pre-activations ``[B, M]`` are apart at points from the near to the far side in the direction of those given."""
+        centre = self._centre[leaves.owner]
+        moved = points - centre
+        distance = np.maximum(self._cost.distance(moved), 1e-300)
+        sides = list[Array]()
+        for edge in (leaves.near, leaves.far):
+            at = centre + moved * np.minimum(edge / distance, 1e6)[:, None]
+            values = self._graph.values(np.clip(at, self._lower[leaves.owner], self._upper[leaves.owner]))
+            sides.append(np.concatenate([values[self._graph.source(k)] for k in self._graph.elementwise], axis=1))
+        return np.abs(sides[1] - sides[0])
 
     def _bent(self, k: int, low: Array, high: Array) -> Array:
         """How far a node's slopes range, ``[B, m]``."""
         least, greatest = self._graph.function(k).slope_range(low, high)
         return np.asarray(np.minimum(greatest - least, 1.0))
 
-    def _try(self, points: Array) -> None:
-        """Value points, the best ones closely."""
-        region, hunt = self._region, self._hunt
-        points = np.clip(points, region.lower, region.upper)
-        moved = points - region.centre
-        paid = hunt.claim.multiplier * region.cost.distance(moved) ** hunt.power
-        value = paid - self._graph.forward(points) @ hunt.functional
-        for k in np.argsort(value, kind="stable")[:_TRIED]:
-            if not value[k] < self.incumbent:
-                break
-            own = hunt.asked.value(moved[k])
-            if own < self.incumbent:
-                self.incumbent, self.best = own, moved[k]
+    def _try(self, owner: Ints, points: Array) -> None:
+        """Value points, the best ones of each question closely."""
+        points = np.clip(points, self._lower[owner], self._upper[owner])
+        moved = points - self._centre[owner]
+        if self._distance:
+            moved = self._nearer(owner, moved)
+            value = np.where(self._margin(owner, moved) >= 0, self._cost.distance(moved), math.inf)
+        else:
+            value = self._tau[owner] * self._cost.distance(moved) ** self._power - self._margin(owner, moved)
+        tried = np.zeros(len(self._hunts), np.int64)
+        for k in np.argsort(value - self.incumbent[owner], kind="stable").tolist():
+            q = int(owner[k])
+            if tried[q] == _TRIED or not value[k] < self.incumbent[q]:
+                continue
+            tried[q] += 1
+            own = self._hunts[q].asked.value(moved[k])
+            if own < self.incumbent[q]:
+                self.incumbent[q], self.best[q] = own, moved[k]
+
+    def _margin(self, owner: Ints, moved: Array) -> Array:
+        """The functional at displacements ``[B, n]``."""
+        return np.asarray((self._graph.forward(self._centre[owner] + moved) * self._functional[owner]).sum(axis=1))
+
+    def _nearer(self, owner: Ints, moved: Array) -> Array:
+        """Displacements shortened to where the margin is about 0, if it is above there."""
+        low, high = np.zeros(len(moved)), np.ones(len(moved))
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (low + high)
+            error = self._margin(owner, middle[:, None] * moved) >= 0
+            low, high = np.where(error, low, middle), np.where(error, middle, high)
+        return high[:, None] * moved
 
 
 def between(at: Array, low: Array, high: Array) -> Array:
@@ -170,93 +364,3 @@ def between(at: Array, low: Array, high: Array) -> Array:
     aside = _ASIDE * (high - low)
     above, below = np.minimum(at + aside, 0.5 * (at + high)), np.maximum(at - aside, 0.5 * (at + low))
     return np.asarray(np.where(high - at > at - low, above, below))
-
-
-class _Descent:
-    """Multipliers of a batch on their way down: ``free [B, 2, M]`` are slopes and shifts, the latter in units of the pulls met first."""
-
-    def __init__(self, graph: Graph, spans: list[slice], functional: Array, ends: Array, start: Array | None) -> None:
-        self._graph, self._spans, self._functional = graph, spans, functional
-        self._low, self._high = ends[:, 0], ends[:, 1]
-        shape = self._low.shape
-        self.free = np.zeros((shape[0], 2, shape[1])) if start is None else start.copy()
-        self._fresh = start is None
-        self._unit = np.ones(shape)
-        self._reach = np.full(self.free.shape, _SHIFTS)
-        for span, k in zip(spans, graph.elementwise, strict=True):
-            least, greatest = graph.function(k).slope_range(self._low[:, span], self._high[:, span])
-            self._reach[:, 0, span] = np.clip(greatest - least, 1e-9, _MOST)
-            self._reach[:, 1, span] = np.clip(greatest - least, _SHIFTS, _MOST)
-        self.nu, self._pull, self._place = (np.zeros(shape) for _ in range(3))
-        self._mean, self._square, self._count = np.zeros_like(self.free), np.zeros_like(self.free), 0
-
-    def back(self) -> tuple[Array, Array]:
-        """The pull on the input ``[B, n]``, and the rest of the bound ``[B]``."""
-        graph, first = self._graph, self._count == 0
-        constant = np.zeros(len(self._low))
-        waiting, number = {len(graph.nodes) - 1: self._functional}, len(self._spans)
-        for k in range(len(graph.nodes) - 1, INPUT, -1):
-            node, q = graph.nodes[k], waiting.pop(k, None)
-            if isinstance(node, Affine):
-                if q is not None:
-                    constant = constant + q @ node.bias
-                    for source, map_ in zip(node.sources, node.maps, strict=True):
-                        _give(waiting, source, map_.back(q))
-                continue
-            number -= 1
-            span = self._spans[number]
-            low, high = self._low[:, span], self._high[:, span]
-            q = np.zeros(low.shape) if q is None else q
-            if first:
-                self._unit[:, span] = np.abs(q) + 1e-3 * np.abs(q).mean(axis=1, keepdims=True) + 1e-12
-                if self._fresh:
-                    chosen = node.function.by_rule(np.where(q == 0, 1.0, q), low, high)
-                    self.free[:, 0, span] = chosen / np.where(q == 0, 1.0, q)
-            nu = q * self.free[:, 0, span] + self._unit[:, span] * self.free[:, 1, span]
-            self.nu[:, span], self._pull[:, span] = nu, q
-            place, value = node.function.attained(q, nu, low, high)
-            self._place[:, span] = place
-            constant = constant + value.sum(axis=1)
-            _give(waiting, node.source, nu)
-        return waiting.get(INPUT, np.zeros((len(self._low), graph.inputs))), constant
-
-    def step(self, points: Array, rate: float) -> None:
-        """One step of Adam (arXiv 1412.6980) from where the last pass ended, at points ``[B, n]``."""
-        values, gradient, number = {INPUT: points}, np.zeros_like(self.free), 0
-        for k, node in enumerate(self._graph.nodes):
-            if isinstance(node, Affine):
-                terms = [m.apply(values[s]) for s, m in zip(node.sources, node.maps, strict=True)]
-                values[k] = sum(terms[1:], start=terms[0]) + node.bias
-                continue
-            span = self._spans[number]
-            number += 1
-            apart = values[node.source] - self._place[:, span]
-            gradient[:, 0, span] = self._pull[:, span] * apart
-            gradient[:, 1, span] = self._unit[:, span] * apart
-            values[k] = node.function.value(self._place[:, span]) + self.free[:, 0, span] * apart
-        self._count += 1
-        self._mean = 0.8 * self._mean + 0.2 * gradient
-        self._square = 0.95 * self._square + 0.05 * gradient * gradient
-        scale = np.sqrt(self._square / (1 - 0.95**self._count)) + 1e-30
-        self.free = self.free - rate * self._reach * (self._mean / (1 - 0.8**self._count)) / scale
-
-
-def _pulls(
-    graph: Graph, spans: list[slice], functional: Array, nu: Array
-) -> Iterator[tuple[slice, Elementwise, Array]]:
-    """Of every elementwise node, last first: its neurons, the node, and the coefficients ``[B, m]`` of its values."""
-    waiting, number = {len(graph.nodes) - 1: functional}, len(spans)
-    for k in range(len(graph.nodes) - 1, INPUT, -1):
-        node, q = graph.nodes[k], waiting.pop(k, None)
-        if isinstance(node, Affine):
-            if q is not None:
-                for source, map_ in zip(node.sources, node.maps, strict=True):
-                    _give(waiting, source, map_.back(q))
-            continue
-        number -= 1
-        yield spans[number], node, np.zeros((len(nu), graph.width(k))) if q is None else q
-        _give(waiting, node.source, nu[:, spans[number]])
-
-
-def _give(waiting: dict[int, Array], node: int, value: Array) -> None:
-    waiting[node] = waiting[node] + value if node in waiting else value

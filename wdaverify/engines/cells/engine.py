@@ -11,7 +11,7 @@ from wdaverify.certify.backward import Backward
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
 from wdaverify.engines.cells import units
 from wdaverify.engines.cells.asked import functional_of
-from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.engines.cells.hunt import Hunt, kind
 from wdaverify.engines.cells.points import evaluated, points_of
 from wdaverify.engines.cells.presolve import AsChecked, presolve
 from wdaverify.engines.cells.together import answered
@@ -82,7 +82,7 @@ class CellEngine:
         for k, (question, effort) in enumerate(asked):
             hunt = self._hunt(question, effort)
             if hunt is not None:
-                crowds.setdefault(_kind(hunt), []).append((k, hunt))
+                crowds.setdefault(kind(hunt), []).append((k, hunt))
         for crowd in crowds.values():
             found = answered([hunt for _, hunt in crowd])
             for (k, _), answer in zip(crowd, found, strict=True):
@@ -109,10 +109,3 @@ class CellEngine:
         mixed = isinstance(question, Inner) and question.entropy
         rich = region.rows is not None or region.integer is not None or mixed  # rows have more than nu then
         return ball and not (effort.whole and rich) and large(self._network.canonical)
-
-
-def _kind(hunt: Hunt) -> tuple[object, ...]:
-    """What questions have in common that can be answered together."""
-    cost = hunt.question.region.cost
-    weights = None if cost.weights is None else cost.weights.tobytes()
-    return type(hunt.question), hunt.power, cost.norm, cost.order, weights

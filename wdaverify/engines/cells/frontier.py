@@ -5,23 +5,47 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.encoding.milp import Ints
-from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.engines.base import Distance, Effort, Inner, Slope
 from wdaverify.network.model import Array
+
+
+class Sought(Protocol):
+    """What is asked, how hard to try, until when, and what has to be beaten."""
+
+    @property
+    def question(self) -> Inner | Distance | Slope:
+        """What is asked."""
+        ...
+
+    @property
+    def effort(self) -> Effort:
+        """How hard to try."""
+        ...
+
+    @property
+    def deadline(self) -> float:
+        """On the clock of ``time.perf_counter``."""
+        ...
+
+    @property
+    def target(self) -> float:
+        """The value to beat, of the minimisation."""
+        ...
 
 
 class Frontier(ABC):
     """Leaves ``[L]`` with what each proves; ``_leaves`` is what else there is to know of them, arrays ``[L, ...]``."""
 
-    def __init__(self, hunt: Hunt, batch: int, bytes_of_a_leaf: float) -> None:
-        self._hunt, self._region, self._batch = hunt, hunt.question.region, batch
-        self._room = hunt.effort.memory / bytes_of_a_leaf
-        self.incumbent = hunt.target
+    def __init__(self, sought: Sought, batch: int, bytes_of_a_leaf: float) -> None:
+        self._sought, self._region, self._batch = sought, sought.question.region, batch
+        self._room = sought.effort.memory / bytes_of_a_leaf
+        self.incumbent = sought.target
         self.best: Array | None = None
         self.visited = self.solves = 0
         self.finished = self.full = False
@@ -36,11 +60,11 @@ class Frontier(ABC):
     def run(self) -> None:
         """Search until closed, out of time or out of room."""
         while True:
-            self._close(self._bound >= self.incumbent - self._hunt.effort.gap)
+            self._close(self._bound >= self.incumbent - self._sought.effort.gap)
             if not self._bound.size:
                 self.finished = True
                 return
-            if time.perf_counter() > self._hunt.deadline:
+            if time.perf_counter() > self._sought.deadline:
                 return
             if self._bound.size >= self._room:
                 self.full = True

@@ -311,6 +311,13 @@ class Hunt:
         return math.inf if cutoff is None else -cutoff
 
 
+def kind(hunt: Hunt) -> tuple[object, ...]:
+    """What questions have in common that can be answered together."""
+    cost = hunt.question.region.cost
+    weights = None if cost.weights is None else cost.weights.tobytes()
+    return type(hunt.question), hunt.power, cost.norm, cost.order, weights
+
+
 def _own_share() -> float:
     """Bytes that a search may take where no limit was set: half of what the machine has for each core; inf where that is not known."""
     try:

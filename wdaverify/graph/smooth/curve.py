@@ -32,7 +32,7 @@ _LEAST = 2.0**-1020
 """What values that underflow may lose."""
 _FAR, _DENSE = 40.0, 2048
 """Where tables of slopes end, and their points on each piece."""
-_STEPS = 3
+_STEPS = 1
 _AMONG = 9
 """Points of an interval among which lines across a turn are looked for."""
 _AT_ONCE = 2**21
@@ -179,6 +179,25 @@ class Smooth:
         """``nu`` along the line that bounds ``q phi`` best in the middle of ``[l, u]``."""
         return self.through(0.5 * (low + high), q, low, high)
 
+    def ruled(self, q: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
+        """``by_rule``, and the ``gain`` there with what computing it may have rounded: ``|q|`` times that of 1 or -1, which are few."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            one, size = np.ones_like(low), np.maximum(np.abs(low), np.abs(high))
+            middle = 0.5 * (low + high)
+            lines = (self.line(middle, low, high, sign) for sign in (1.0, -1.0))
+            slopes = [np.where(np.isfinite(s), s, 0.0) for s in lines]
+            sides = [self.gain(sign * one, sign * s, low, high) for sign, s in zip((1.0, -1.0), slopes, strict=True)]
+            nu = q * np.where(q > 0, *slopes)
+            best, lost = (np.where(q > 0, up, down) for up, down in zip(*sides, strict=True))
+            weight = np.abs(q)
+            most = weight * best
+            spared = weight * (lost + 4 * UNIT_ROUNDOFF * np.abs(best)) * (1 + 4 * UNIT_ROUNDOFF)
+            spared = spared + 2 * UNIT_ROUNDOFF * np.abs(nu) * size + _LEAST * (1 + size)
+            nothing = q == 0
+            wild = ~nothing & (np.isnan(most) | np.isnan(spared) | ~np.isfinite(nu))
+            most, spared = np.where(wild, np.inf, most), np.where(wild | nothing, 0.0, spared)
+            return np.where(np.isfinite(nu), nu, 0.0), np.where(nothing, 0.0, most), spared
+
     def through(self, at: Array, q: Array, low: Array, high: Array) -> Array:
         """``nu`` along the line that bounds ``q phi`` best at points of ``[l, u]``, where phi is straight along that."""
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -199,7 +218,7 @@ class Smooth:
             points = [high, *(np.clip(turn, low, high) for turn in self.turns)]
             for k, (a, b) in enumerate(self._pieces):
                 if self.bends[k]:
-                    points.append(np.clip(np.clip(self._touch(k, ratio), a, b), low, high))
+                    points.append(np.clip(np.clip(self._touch(k, ratio, 0), a, b), low, high))
             for point in points:
                 value = q * self.value(point) - nu * point
                 better = value > best
@@ -246,13 +265,13 @@ class Smooth:
         out[at] = np.maximum(out[at], np.where(np.isnan(top), np.inf, top))
         return out
 
-    def _touch(self, k: int, slope: Array) -> Array:
-        """A point of a piece where phi' is nearly the one given."""
+    def _touch(self, k: int, slope: Array, steps: int = _STEPS) -> Array:
+        """A point of a piece where phi' is nearly the one given, by so many steps of Newton from a table's."""
         points, slopes = self._tables[k]
         cell = np.clip(np.searchsorted(slopes, slope) - 1, 0, points.size - 2)
         low, high = np.minimum(points[cell], points[cell + 1]), np.maximum(points[cell], points[cell + 1])
         at = np.interp(slope, slopes, points)
-        for _ in range(_STEPS):
+        for _ in range(steps):
             bend = self.second(at)
             step = (self.slopes_on(k, at) - slope) / np.where(np.abs(bend) > 1e-12, bend, np.inf)
             at = np.clip(at - step, low, high)

@@ -19,7 +19,7 @@ class _Exponential(Smooth):
     def second(self, z: Array) -> Array:
         return np.exp(z)
 
-    def _touch(self, k: int, slope: Array) -> Array:
+    def _touch(self, k: int, slope: Array, steps: int = 0) -> Array:
         return np.asarray(np.log(np.maximum(slope, 1e-300)))
 
     def scale(self, size: Array) -> Array:

@@ -28,7 +28,8 @@ class _Gelu(Smooth):
 
     def slopes_on(self, piece: int, z: Array) -> Array:
         t = self._argument(z)
-        return np.asarray(0.5 * _erfc(-t) + _SPREAD * t * np.exp(-t * t))
+        bell = np.exp(-t * t)
+        return np.asarray(0.5 * _erfc(-t) + _SPREAD * np.where(bell > 0, t, 0.0) * bell)
 
     def second(self, z: Array) -> Array:
         t = self._argument(z)

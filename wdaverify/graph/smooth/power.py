@@ -19,7 +19,7 @@ class _Power(Smooth):
     def second(self, z: Array) -> Array:
         return np.asarray(np.full_like(z, 2.0) if self.parameters[0] == 2 else 6.0 * z)
 
-    def _touch(self, k: int, slope: Array) -> Array:
+    def _touch(self, k: int, slope: Array, steps: int = 0) -> Array:
         root = np.sqrt(np.maximum(slope, 0.0) / 3.0)
         return np.asarray(0.5 * slope if self.parameters[0] == 2 else root if k else -root)
 
