@@ -83,6 +83,7 @@ class CurvedEngine:
             with np.errstate(all="ignore"):  # what overflows steers nowhere; what is proven looks after itself
                 few = few_inputs(question.region) and effort.memory > 0
                 plain = isinstance(question, Inner) and hunt.growable and backward.neurons > 0
+                plain = plain and hunt.claim.margins is None
                 search = (BoxSearch if few else CutSearch if plain else _Search)(self._graph, backward, hunt)
                 search.run()
         except SolverError as error:
@@ -207,9 +208,8 @@ class _Search:
         functional = hunt.functional
         if hunt.claim.margins is not None:
             gamma = None if row is None else row.gamma
-            functional = (
-                np.ones(len(hunt.claim.margins)) @ hunt.claim.margins if gamma is None else gamma @ hunt.claim.margins
-            )
+            weights = np.ones(len(hunt.claim.margins)) if gamma is None else gamma
+            functional = weights @ hunt.claim.margins + hunt.claim.lead
         elif row is not None:
             functional = np.maximum(float(row.margin), 0.0) * functional
         if not functional.any():

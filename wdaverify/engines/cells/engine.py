@@ -95,7 +95,7 @@ class CellEngine:
         if tiny or self._alone(question, effort):
             return None
         hunt = Hunt(self._network.canonical, self._backward, self._single, question, effort)
-        return hunt if hunt.growable else None
+        return hunt if hunt.growable and hunt.claim.margins is None else None
 
     def _alone(self, question: Question, effort: Effort) -> bool:
         """Whether a question is presolved in a ball of its own."""

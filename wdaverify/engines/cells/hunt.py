@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wdaverify.certify.backward import Backward, HiddenBounds
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.engines.base import Answer, Distance, Effort, Inner
@@ -79,6 +79,7 @@ class Hunt:
             integer,
             (region.lower, region.upper),
             0 if region.rows is None else region.rows.lower.size,
+            asked.lead,
         )
 
     def _halve(self, k: int) -> tuple[Relaxation, Relaxation] | None:
@@ -176,7 +177,7 @@ class Hunt:
     def growable(self) -> bool:
         """Whether its trees can be grown by ascent."""
         region, question = self.question.region, self.question
-        if not self._plain or self.effort.memory == 0:
+        if self.claim.integer.size or self.claim.tail or self.effort.memory == 0:
             return False
         if isinstance(question, Distance) and question.least > 0:
             return False
@@ -204,7 +205,8 @@ class Hunt:
         spans = None if parts.span is None else (parts.span[0], parts.span[1])
         multiplier = question.multiplier if isinstance(question, Inner) else None
         least = question.least if isinstance(question, Distance) else 0.0
-        aim = Aim(self.functional, multiplier, self.power, least, self._margins, spans)
+        functional = self.functional if self.asked.lead is None else self.asked.lead
+        aim = Aim(functional, multiplier, self.power, least, self._margins, spans)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the LP
             program = shell_program(self._graph, bounds, part, rooms, aim)
 
@@ -225,21 +227,29 @@ class Hunt:
         return Parts(integer, region.centre[integer], box, span, self.claim.layout(self.backward.neurons))
 
     def _spans(self, shell: Shell) -> Array:
-        """Bounds ``[2, J]`` of the margins on a shell.
+        """Bounds ``[2, J]`` of the margins on a shell, where none is above 0.
 
         Raises:
             SolverError: they are too wide for what follows.
         """
         assert self._margins is not None
-        rows = np.concatenate([self._margins, -self._margins])
-        at = np.zeros(rows.shape[0], np.int64)
-        local = [(low[at], high[at]) for low, high in shell.bounds]
-        none = np.zeros((at.size, self.backward.neurons), np.int8)
-        top = self.backward.leaves(rows, np.zeros(at.size), shell.shells.take(at), local, none, None)
+        return self.spans(shell.shells, shell.bounds)[0] if shell.span is None else shell.span
+
+    def spans(self, shells: Shells, bounds: HiddenBounds) -> Array:
+        """The same of shells ``[S]``, ``[S, 2, J]``; where the lower end is above the upper one there is no point.
+
+        Raises:
+            SolverError: they are too wide for what follows.
+        """
+        assert self._margins is not None
+        rows, size = np.concatenate([self._margins, -self._margins]), len(shells)
+        none = np.zeros((size, self.backward.neurons), np.int8)
+        each = np.broadcast_to(rows, (size, *rows.shape))
+        top = self.backward.leaves(each, np.zeros(size), shells, bounds, none, None)
         count = self._margins.shape[0]
         if not (np.isfinite(top).all() and np.abs(top).max(initial=0.0) < _WIDEST):
             raise SolverError("the logits are too large for the cross-entropy")
-        return np.stack([np.minimum(-top[count:], top[:count]), top[:count]])
+        return np.stack([-top[:, count:], np.minimum(top[:, :count], 0.0)], axis=1)
 
     def prove(self, shell: Shell, nodes: list[Node]) -> Array:
         """What nodes on a shell prove, ``[L]``."""

@@ -24,8 +24,8 @@ _SHORT = 1e-9
 class Claim:
     """What leaves are held to: ``margin * functional . f(x) - cost * multiplier * ||x - c||^power``; a distance has multiplier 1.
 
-    ``functional [K]`` and multiplier may be one for each leaf, ``[L, K]`` and ``[L]``. With ``margins [J, K]`` the cross-entropy of
-    these rows takes the functional's place. ``integer [g]`` are the features that nodes have a box of; ``tail`` is the number of the
+    ``functional [K]`` and multiplier may be one for each leaf, ``[L, K]`` and ``[L]``. With ``margins [J, K]`` the log-sum-exp of
+    these rows and 0 is added to the functional ``lead``, which takes its place. ``integer [g]`` are the features that nodes have a box of; ``tail`` is the number of the
     support's rows.
     """
 
@@ -37,6 +37,7 @@ class Claim:
     integer: Ints
     support: tuple[Array, Array]
     tail: int
+    lead: Array | None = None
 
     def take(self, index: Ints) -> Claim:
         """What some of the leaves are held to."""
@@ -181,15 +182,18 @@ def _bounds(
     count, margin, cost = len(nodes), rows.margin, rows.cost
     phases = np.stack([node.phases for node in nodes])
     functional = np.maximum(margin, 0.0)[:, None] * claim.functional
-    constant = np.zeros(count)
+    constant, none = np.zeros(count), np.zeros(count, np.bool_)
     if claim.margins is not None:
+        assert claim.lead is not None
         functional, constant = _entropy(claim.margins, nodes, rows)
+        functional = functional + np.where(rows.margin[:, None] > 0, claim.lead, 0.0)  # exact: gamma is on a grid
+        none = np.array([node.span is not None and bool((node.span[0] > node.span[1]).any()) for node in nodes])
     place = _boxed(claim, shells, nodes)
     tau = cost * claim.multiplier
     top = constant + backward.leaves(functional, tau, place, bounds, phases, rows.nu, power=claim.power, rho=rows.rho)
     top = np.where(constant != 0, np.nextafter(top, np.inf), top)
     if not claim.distance:  # rows may come from anywhere: one that weighs the margin otherwise says something else
-        empty = (cost == 0) & (top < 0) & (margin == 0)
+        empty = ((cost == 0) & (top < 0) & (margin == 0)) | none
         return np.where(empty, math.inf, np.where((cost == 1) & (margin == 1), -top, -math.inf))
     empty = (cost == 0) & (top < 0) & (margin >= 0)
     distance = np.where(cost == 1, np.maximum(-top, shells.near), shells.near)

@@ -17,6 +17,8 @@ from wdaverify.certify.tightened import Asked
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer
 from wdaverify.engines.cells.ascent import Ascent
+from wdaverify.engines.cells.entropies import EntropyAscent
+from wdaverify.engines.cells.forking import Forking
 from wdaverify.engines.cells.growth import Goals, Growth, Look
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.ledger import leaves, prove, root_of, spelled_out
@@ -113,6 +115,8 @@ class Together:
         bounds = self._hunts[0].cutter.known(near, far) if len(self._hunts) == 1 else None
         if bounds is None:
             bounds = self._backward.pre_activations(self._shells)
+        hunt = self._hunts[0]
+        self._spans = None if hunt.claim.margins is None else hunt.spans(self._shells, bounds)
         shells = [self._shell(k, bounds) for k in range(owner.size)]
         for hunt, begin, count in zip(self._hunts, self._first.tolist(), counts.tolist(), strict=True):
             hunt.shells = shells[begin : begin + count]
@@ -121,7 +125,12 @@ class Together:
 
     def _shell(self, k: int, bounds: HiddenBounds) -> Shell:
         at = slice(k, k + 1)
-        return Shell(self._shells.take(at), [(low[at], high[at]) for low, high in bounds])
+        span = None if self._spans is None else self._spans[k]
+        return Shell(self._shells.take(at), [(low[at], high[at]) for low, high in bounds], span)
+
+    def _span(self, number: int) -> Array | None:
+        """Bounds of the margins of a cross-entropy on a shell."""
+        return None if self._spans is None else self._spans[number].copy()
 
     def _take_over(self, known: Sequence[dict[int, Tree]], searches: Sequence[Search]) -> None:
         """Hold the leaves of known trees to these questions."""
@@ -159,7 +168,7 @@ class Together:
         for q, search in enumerate(searches):
             for k in search.order:
                 if k not in search.roots:
-                    root = Node.unknown(self._backward.neurons)
+                    root = Node.unknown(self._backward.neurons, None, self._span(int(self._first[q]) + k))
                     root.stale = True
                     search.take_over(k, root)
                 roots[int(self._first[q]) + k] = search.roots[k]
@@ -167,7 +176,9 @@ class Together:
         goals = Goals(np.array([search.incumbent for search in searches]), tolerance, rooms, self._deadline)
         ascent, tightener = self.steering()
         narrowing = self.narrowing, tightener
-        growth = Growth(ascent, narrowing, roots, self.owner, self.prove, self._look(searches), goals)
+        growth = (Growth if self._spans is None else Forking)(
+            ascent, narrowing, roots, self.owner, self.prove, self._look(searches), goals
+        )
         charged, finished = np.zeros_like(growth.nodes), np.zeros(len(searches), np.bool_)
         while True:
             growth.run()
@@ -221,6 +232,11 @@ class Together:
         tightener = Tightener(self._single, functional, centre, peaks, multiplier, asked.power)
         none = np.zeros((owner.size, 0))
         low, high = (np.concatenate([none, *(pair[side] for pair in self._bounds)], axis=1) for side in (0, 1))
+        if self._spans is not None:
+            first = self._hunts[0].asked
+            assert multiplier is not None and first.lead is not None and first.margins is not None
+            each = first.lead, first.margins
+            return EntropyAscent(self._single, each, centre, (low, high), peaks, multiplier, self._spans), tightener
         return Ascent(self._single, functional, centre, (low, high), peaks, multiplier), tightener
 
 

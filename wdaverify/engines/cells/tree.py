@@ -237,6 +237,9 @@ class Relaxation:
 
     def _bound(self, node: Node, parent: Node | None, cutoff: float, seconds: float) -> Node:
         """Bound a fresh node; where its LP fails, it keeps what its parent has."""
+        if node.span is not None and (node.span[0] > node.span[1]).any():  # no point is left
+            node.bound, node.settled = math.inf, True
+            return node
         self._apply(node)
         self._session.limit(seconds)
         self._seconds = seconds
