@@ -95,7 +95,7 @@ class CellEngine:
         if tiny or self._alone(question, effort):
             return None
         hunt = Hunt(self._network.canonical, self._backward, self._single, question, effort)
-        return hunt if hunt.growable and hunt.claim.margins is None else None
+        return hunt if hunt.growable else None
 
     def _alone(self, question: Question, effort: Effort) -> bool:
         """Whether a question is presolved in a ball of its own."""
@@ -107,4 +107,4 @@ def _kind(hunt: Hunt) -> tuple[object, ...]:
     """What questions have in common that can be answered together."""
     cost = hunt.question.region.cost
     weights = None if cost.weights is None else cost.weights.tobytes()
-    return type(hunt.question), hunt.power, cost.norm, cost.order, weights
+    return type(hunt.question), hunt.claim.margins is None, hunt.power, cost.norm, cost.order, weights

@@ -51,7 +51,7 @@ class Secants:
 
 
 class EntropyAscent(Ascent):
-    """The duals of shells, on each of which one cross-entropy is asked about: ``lead [K]``, ``margins [J, K]``, ``spans [S, 2, J]``."""
+    """The duals of shells, on each of which a cross-entropy is asked about: ``lead [S, K]``, ``margins [S, J, K]``, ``spans [S, 2, J]``."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class EntropyAscent(Ascent):
         spans: Array,
     ) -> None:
         lead, margins = asked
-        super().__init__(graph, np.broadcast_to(lead, (len(spans), lead.size)), centre, bounds, peaks, multiplier)
+        super().__init__(graph, lead, centre, bounds, peaks, multiplier)
         self._margins, self._span = margins.astype(np.float32), spans.astype(np.float32)
 
     def lay_spans(self, spans: Array) -> None:
@@ -88,7 +88,7 @@ class EntropyAscent(Ascent):
     def _rows(self, shell: Ints, free: Multipliers) -> Floats:
         assert free.bend is not None
         gamma, _ = self.gammas(shell, free.bend)
-        return np.asarray(super()._rows(shell, free) + gamma @ self._margins)
+        return super()._rows(shell, free) + (gamma[:, None] @ self._margins[self._shell_of[shell]])[:, 0]
 
     def _offset(self, shell: Ints, free: Multipliers) -> Floats:
         assert free.bend is not None
@@ -100,11 +100,14 @@ class EntropyAscent(Ascent):
     def _bent(self, shell: Ints, free: Multipliers, slope: Slope, output: Floats) -> Slope:
         """How the bound falls in what bends."""
         assert free.bend is not None
-        secants, m = Secants.of(self._span[shell]), output @ self._margins.T
+        secants, m = Secants.of(self._span[shell]), self._margins_at(shell, output)
         sigma = np.exp(-free.bend[:, -1:])
         total = 1 + (secants.zero + secants.slope * m).sum(axis=1, keepdims=True)
         bend = np.concatenate([m - secants.low, secants.high - m, 1 - sigma * total], axis=1)
         return replace(slope, bend=bend, margins=m)
+
+    def _margins_at(self, shell: Ints, output: Floats) -> Floats:
+        return np.asarray((self._margins[self._shell_of[shell]] @ output[:, :, None])[:, :, 0])
 
     def forked(self, shell: Ints, climbed: Climbed, short: Floats) -> tuple[Ints, Floats, Floats]:
         """The margin of each node whose secant costs its bound most, ``[B]`` (-1: none), where to cut it, and what it costs.

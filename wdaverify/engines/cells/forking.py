@@ -69,7 +69,7 @@ class Forking(Growth):
         """The margin whose secant costs most, where it costs more than the neuron whose chord does."""
         short = np.asarray(self._ceiling(trees) - climbed.bound, np.float32)
         at, place, worth = self._ascent.forked(self._laid, climbed, short)
-        slight = _SLIGHT * float(self._tolerance.min())
+        slight = _SLIGHT * self._tolerance[self._owner[trees]]
         chosen = (at >= 0) & (worth >= climbed.worth) & (worth > slight)
         return [
             Fork("margin", k, p, p) if some else None

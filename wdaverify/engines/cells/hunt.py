@@ -227,29 +227,15 @@ class Hunt:
         return Parts(integer, region.centre[integer], box, span, self.claim.layout(self.backward.neurons))
 
     def _spans(self, shell: Shell) -> Array:
-        """Bounds ``[2, J]`` of the margins on a shell, where none is above 0.
+        """Bounds ``[2, J]`` of the margins on a shell, as ``spans_of``.
 
         Raises:
             SolverError: they are too wide for what follows.
         """
         assert self._margins is not None
-        return self.spans(shell.shells, shell.bounds)[0] if shell.span is None else shell.span
-
-    def spans(self, shells: Shells, bounds: HiddenBounds) -> Array:
-        """The same of shells ``[S]``, ``[S, 2, J]``; where the lower end is above the upper one there is no point.
-
-        Raises:
-            SolverError: they are too wide for what follows.
-        """
-        assert self._margins is not None
-        rows, size = np.concatenate([self._margins, -self._margins]), len(shells)
-        none = np.zeros((size, self.backward.neurons), np.int8)
-        each = np.broadcast_to(rows, (size, *rows.shape))
-        top = self.backward.leaves(each, np.zeros(size), shells, bounds, none, None)
-        count = self._margins.shape[0]
-        if not (np.isfinite(top).all() and np.abs(top).max(initial=0.0) < _WIDEST):
-            raise SolverError("the logits are too large for the cross-entropy")
-        return np.stack([-top[:, count:], np.minimum(top[:, :count], 0.0)], axis=1)
+        if shell.span is not None:
+            return shell.span
+        return spans_of(self.backward, self._margins[None], shell.shells, shell.bounds)[0]
 
     def prove(self, shell: Shell, nodes: list[Node]) -> Array:
         """What nodes on a shell prove, ``[L]``."""
@@ -319,6 +305,21 @@ class Hunt:
             beyond = question.region.far + 2 * self.effort.gap  # an error may lie at the very edge, and nowhere else
             return beyond if cutoff is None else min(cutoff, beyond)
         return math.inf if cutoff is None else -cutoff
+
+
+def spans_of(backward: Backward, margins: Array, shells: Shells, bounds: HiddenBounds) -> Array:
+    """Bounds of margins ``[S, J, K]`` on shells ``[S]`` where none is above 0, ``[S, 2, J]``; a lower end above its upper one: no point is.
+
+    Raises:
+        SolverError: they are too wide for what follows.
+    """
+    size, count = margins.shape[:2]
+    none = np.zeros((size, backward.neurons), np.int8)
+    both = np.concatenate([margins, -margins], axis=1)
+    top = backward.leaves(both, np.zeros(size), shells, bounds, none, None)
+    if not (np.isfinite(top).all() and np.abs(top).max(initial=0.0) < _WIDEST):
+        raise SolverError("the logits are too large for the cross-entropy")
+    return np.stack([-top[:, count:], np.minimum(top[:, :count], 0.0)], axis=1)
 
 
 def _own_share() -> float:

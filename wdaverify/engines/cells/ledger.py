@@ -43,11 +43,14 @@ class Claim:
         """What some of the leaves are held to."""
         if isinstance(self.multiplier, float):
             return self
-        return replace(self, functional=self.functional[index], multiplier=self.multiplier[index])
+        lead = None if self.lead is None else self.lead[index]
+        margins = None if self.margins is None else self.margins[index]
+        each = self.functional[index], self.multiplier[index]
+        return replace(self, functional=each[0], multiplier=each[1], margins=margins, lead=lead)
 
     def layout(self, neurons: int) -> Layout:
         """What the rows of leaves hold."""
-        return Layout(neurons, self.tail, 0 if self.margins is None else self.margins.shape[0])
+        return Layout(neurons, self.tail, 0 if self.margins is None else self.margins.shape[-2])
 
 
 def leaves(root: Node) -> list[Node]:
@@ -210,7 +213,7 @@ def _entropy(margins: Array, nodes: list[Node], rows: LeafRow) -> tuple[Array, A
     else:
         level, gamma = rows.log_sigma, on_grid(rows.gamma)
     constant = np.where(rows.margin > 0, entropy_constant(level, gamma, low, high), span_constant(gamma, low, high))
-    return gamma @ margins, constant
+    return gamma @ margins if margins.ndim == 2 else (gamma[:, None] @ margins)[:, 0], constant
 
 
 def _boxed(claim: Claim, shell: Shells, nodes: list[Node]) -> Shells:

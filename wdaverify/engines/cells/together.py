@@ -20,7 +20,7 @@ from wdaverify.engines.cells.ascent import Ascent
 from wdaverify.engines.cells.entropies import EntropyAscent
 from wdaverify.engines.cells.forking import Forking
 from wdaverify.engines.cells.growth import Goals, Growth, Look
-from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.engines.cells.hunt import Hunt, spans_of
 from wdaverify.engines.cells.ledger import leaves, prove, root_of, spelled_out
 from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats, peaks_of
@@ -45,6 +45,9 @@ class Together:
         self._centre = np.stack([hunt.question.region.centre for hunt in hunts])
         multiplier = None if first.multiplier is None else np.array([hunt.multiplier for hunt in hunts], np.float64)
         self._asked = Asked(np.stack([hunt.functional for hunt in hunts]), multiplier, first.power)
+        lead = [hunt.asked.lead for hunt in hunts if hunt.asked.lead is not None]
+        margins = [hunt.asked.margins for hunt in hunts if hunt.asked.margins is not None]
+        self._entropy = (np.stack(lead), np.stack(margins)) if lead else None
 
     def answers(self) -> list[Answer]:
         """Search; where large trees are known and that does not end soon, go on from them.
@@ -115,8 +118,9 @@ class Together:
         bounds = self._hunts[0].cutter.known(near, far) if len(self._hunts) == 1 else None
         if bounds is None:
             bounds = self._backward.pre_activations(self._shells)
-        hunt = self._hunts[0]
-        self._spans = None if hunt.claim.margins is None else hunt.spans(self._shells, bounds)
+        self._spans: Array | None = None
+        if self._entropy is not None:
+            self._spans = spans_of(self._backward, self._entropy[1][owner], self._shells, bounds)
         shells = [self._shell(k, bounds) for k in range(owner.size)]
         for hunt, begin, count in zip(self._hunts, self._first.tolist(), counts.tolist(), strict=True):
             hunt.shells = shells[begin : begin + count]
@@ -159,6 +163,8 @@ class Together:
             multiplier = self._asked.multiplier
             each = np.ones(owner.size) if multiplier is None else multiplier[owner]
             claim = replace(claim, functional=self._asked.functional[owner], multiplier=each)
+            if self._entropy is not None:
+                claim = replace(claim, lead=self._entropy[0][owner], margins=self._entropy[1][owner])
         shells, bounds = self.narrowing.places(trees), self.narrowing.split(trees, nodes)
         return prove(self._backward, claim, shells, bounds, nodes)
 
@@ -232,11 +238,11 @@ class Together:
         tightener = Tightener(self._single, functional, centre, peaks, multiplier, asked.power)
         none = np.zeros((owner.size, 0))
         low, high = (np.concatenate([none, *(pair[side] for pair in self._bounds)], axis=1) for side in (0, 1))
-        if self._spans is not None:
-            first = self._hunts[0].asked
-            assert multiplier is not None and first.lead is not None and first.margins is not None
-            each = first.lead, first.margins
-            return EntropyAscent(self._single, each, centre, (low, high), peaks, multiplier, self._spans), tightener
+        if self._spans is not None and self._entropy is not None:
+            assert multiplier is not None
+            lead, margins = self._entropy[0][owner], self._entropy[1][owner]
+            made = EntropyAscent(self._single, (lead, margins), centre, (low, high), peaks, multiplier, self._spans)
+            return made, tightener
         return Ascent(self._single, functional, centre, (low, high), peaks, multiplier), tightener
 
 
