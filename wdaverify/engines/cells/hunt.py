@@ -202,7 +202,7 @@ class Hunt:
         rooms = (shell.shells.up[0], shell.shells.down[0])
         bounds = [(low[0], high[0]) for low, high in shell.bounds]
         parts = self._parts(shell)
-        spans = None if parts.span is None else (parts.span[0], parts.span[1])
+        spans = None if parts.span is None else (np.minimum(*parts.span), parts.span[1])
         multiplier = question.multiplier if isinstance(question, Inner) else None
         least = question.least if isinstance(question, Distance) else 0.0
         functional = self.functional if self.asked.lead is None else self.asked.lead
@@ -265,7 +265,7 @@ class Hunt:
         least = search.incumbent - 1.01 * self.effort.gap - 1e-9 * abs(search.incumbent)
         for k, root in list(search.roots.items()):
             for node in leaves(root):
-                if node.bound >= least:
+                if node.bound == math.inf or node.bound >= least:
                     continue
                 if time.perf_counter() > deadline:
                     search.finished = False

@@ -194,7 +194,7 @@ def _bounds(
     place = _boxed(claim, shells, nodes)
     tau = cost * claim.multiplier
     top = constant + backward.leaves(functional, tau, place, bounds, phases, rows.nu, power=claim.power, rho=rows.rho)
-    top = np.where(constant != 0, np.nextafter(top, np.inf), top)
+    top = np.where((constant != 0) & (top > -math.inf), np.nextafter(top, np.inf), top)
     if not claim.distance:  # rows may come from anywhere: one that weighs the margin otherwise says something else
         empty = ((cost == 0) & (top < 0) & (margin == 0)) | none
         return np.where(empty, math.inf, np.where((cost == 1) & (margin == 1), -top, -math.inf))

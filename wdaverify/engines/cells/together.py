@@ -5,6 +5,7 @@ One alone is the special case. Each keeps its own incumbent, room, linear progra
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -176,6 +177,8 @@ class Together:
                 if k not in search.roots:
                     root = Node.unknown(self._backward.neurons, None, self._span(int(self._first[q]) + k))
                     root.stale = True
+                    if root.span is not None and (root.span[0] > root.span[1]).any():  # its class is nowhere the largest
+                        root.bound, root.held = math.inf, True
                     search.take_over(k, root)
                 roots[int(self._first[q]) + k] = search.roots[k]
         tolerance = np.array([hunt.effort.gap for hunt in self._hunts])
