@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
-from wdaverify.certify.entropy import by_rule, entropy_constant, led, on_grid, span_constant
+from wdaverify.certify.entropy import by_rule, entropy_constant, led, on_grid, slack_of, span_constant
 from wdaverify.certify.faraway import Faraway
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.certify.proof import Cut, MalformedProofError, Phases, Place, Proof, Tree
@@ -179,8 +179,6 @@ def every(proofs: Sequence[Proof], layout: Layout) -> Iterator[Leaf]:
         for tree in proof.trees:
             if tree.vectors.ndim != 2 or (len(tree.vectors) and not layout.fits(tree.vectors)):
                 raise MalformedProofError(f"rows of {tree.vectors.shape[1:]} numbers, not {layout.width}")
-            if layout.margins and tree.tights:
-                raise MalformedProofError("no rows tighten bounds for a cross-entropy")
             for phases, row, place, cuts in tree.leaves(layout.neurons):
                 yield Leaf(k, tree, phases, row, place, cuts)
 
@@ -234,10 +232,10 @@ class Leaves:
         shells = Shells.around(problem.cost, problem.samples.x[samples], support.lower, support.upper, near, far)
         proof = np.array([leaf.proof for leaf in batch], np.int64)
         piece = pieces[proof]
-        functional = question.pieces.rows(piece)
         price = None if multipliers is None else multipliers[proof]
-        whole = Whole(shells, backward.pre_activations(shells), Asked(functional[:, 0], price, question.power))
         found = [(int(place[at]), at, leaf.place) for at, leaf in enumerate(batch) if leaf.place is not None]
+        around = backward.pre_activations(shells)
+        whole = Whole(shells, around, _asked(question, piece, price, (shells, around, place) if found else None))
         settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
         bounds = bounds_at(whole, place, [leaf.place for leaf in batch])
         cuts = [leaf.cuts for leaf in batch]
@@ -358,6 +356,22 @@ def _parts(question: Question, shells: Shells, cuts: Sequence[tuple[Cut, ...]]) 
             elif at >= 0:
                 lower[k, at] = max(lower[k, at], value)
     return shells.within(lower, upper)
+
+
+def _asked(
+    question: Question, piece: Ints, price: Array | None, where: tuple[Shells, HiddenBounds, Ints] | None
+) -> Asked:
+    """What rows that tighten bounds rest on, of leaves' pieces ``[L]``; ``where`` says on which shells they are, None where there are none."""
+    pieces = question.pieces
+    if not question.layout.margins:
+        return Asked(pieces.rows(piece)[:, 0], price, question.power)
+    lead = pieces.lead(piece)
+    if where is None:
+        return Asked(lead, price, question.power)
+    shells, bounds, place = where
+    local = [(low[place], high[place]) for low, high in bounds]
+    span = _spans(question.backward, pieces.behind(piece), shells.take(place), local, [()] * len(piece))
+    return Asked(lead, price, question.power, slack_of(span))
 
 
 def _spans(

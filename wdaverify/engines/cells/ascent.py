@@ -100,6 +100,20 @@ class Climbed:
     margins: Floats | None = None
     worth: Floats | None = None
 
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Climbed:
+        """Those at the given positions."""
+        parts = (self.bound[index], self.nu[index], self.margin[index], self.free.take(index), self.splits[index])
+        more = (None if part is None else part[index] for part in (self.margins, self.worth))
+        return Climbed(*parts, self.points[index], *more)
+
+    def put(self, index: NDArray[np.int64], other: Climbed) -> None:
+        """Overwrite those at the given positions."""
+        self.free.put(index, other.free)
+        for name in ("bound", "nu", "margin", "splits", "points", "margins", "worth"):
+            part = getattr(self, name)
+            if part is not None:
+                part[index] = getattr(other, name)
+
     @classmethod
     def joined(cls, parts: Sequence[Climbed]) -> Climbed:
         """What became of the nodes of all parts, in their order."""

@@ -26,7 +26,7 @@ from wdaverify.network.model import Array
 
 _ASIDE = 0.2
 """How far from its ends an interval is cut at least, relative to its width."""
-_SHARE, _HALF = 0.1, 0.7
+SHARE, HALF = 0.1, 0.7
 """What secants below a cut may cost, of what a bound is short of; about where exp is half of what it is at an interval's end."""
 _NARROW = 1e-5
 """Intervals narrower than this are not cut here."""
@@ -109,8 +109,8 @@ class EntropyAscent(Ascent):
     def _margins_at(self, shell: Ints, output: Floats) -> Floats:
         return np.asarray((self._margins[self._shell_of[shell]] @ output[:, :, None])[:, :, 0])
 
-    def forked(self, shell: Ints, climbed: Climbed, short: Floats) -> tuple[Ints, Floats, Floats]:
-        """The margin of each node whose secant costs its bound most, ``[B]`` (-1: none), where to cut it, and what it costs.
+    def forked(self, shell: Ints, climbed: Climbed, short: Floats) -> tuple[Ints, Floats, Floats, Floats]:
+        """The margin of each node whose secant costs its bound most, ``[B]`` (-1: none), where to cut it, what it costs, and all.
 
         Cut at the point's own place, or higher, where all secants below would together cost a share of what the bound is ``short [B]`` of.
         """
@@ -123,10 +123,10 @@ class EntropyAscent(Ascent):
         excess = np.where((width > _NARROW) & np.isfinite(excess), excess, -1)
         at = excess.argmax(axis=1)
         low, high, width = secants.low[rows, at], secants.high[rows, at], width[rows, at]
-        slight = np.log(np.float32(_SHARE / secants.low.shape[1]) * np.maximum(short, np.float32(1e-30)))
+        slight = np.log(np.float32(SHARE / secants.low.shape[1]) * np.maximum(short, np.float32(1e-30)))
         place = np.maximum(m[rows, at], slight)
         place = np.clip(
-            place, low + np.float32(_ASIDE) * width, high - np.minimum(np.float32(_ASIDE) * width, np.float32(_HALF))
+            place, low + np.float32(_ASIDE) * width, high - np.minimum(np.float32(_ASIDE) * width, np.float32(HALF))
         )
         worth = excess[rows, at]
-        return np.where(worth > 0, at, -1), place, worth
+        return np.where(worth > 0, at, -1), place, worth, np.maximum(excess, 0).sum(axis=1)

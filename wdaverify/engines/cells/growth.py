@@ -49,7 +49,7 @@ _TELLING = 512
 """So many leaves proven together tell how long one takes."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Open:
     """A leaf to be branched at one of the neurons ``splits [k]``, and where its ascent goes on; half precision is enough to begin from.
 
@@ -65,6 +65,7 @@ class Open:
     age: int
     bend: Array | None = None
     fork: Fork | None = None
+    margins: Array | None = None
 
 
 @dataclass(eq=False)
@@ -80,8 +81,8 @@ class Goals:
 class Growth:
     """Trees while they grow. ``owner [S]`` is the question of each."""
 
-    tightens, steps = True, _STEPS
-    """Whether the bounds of neurons are tightened below nodes; steps of the ascent at a child."""
+    steps = _STEPS
+    """Steps of the ascent at a child."""
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class Growth:
             batch = self._draw()
             levels = self._narrowing.level_of(self._goals.incumbent)
             wide = [e for e in batch if e.age >= _AGE and math.isfinite(levels[self._owner[e.tree]])]
-            if wide and self.tightens:
+            if wide:
                 most = self._tightener.most
                 self._tighten(wide[:most])
                 for entry in wide[most:]:
@@ -196,10 +197,13 @@ class Growth:
             excess = excess * free.price
         level = self._narrowing.level_of(incumbent)
         costs = self._ascent.costs(shell, phases, free)
-        tights = self._tightener.rows(Leaves(trees, level, low, high, made, free, excess, costs))
+        slack = np.zeros_like(excess) if self._narrowing.slack is None else self._narrowing.slack[trees].astype(np.float32)
+        tights = self._tightener.rows(Leaves(trees, level, low, high, made, free, excess, costs, slack))
         some = [k for k, tight in enumerate(tights) if tight is not None]
         if some:
-            self._narrowing.tighten(trees[some], [nodes[k] for k in some], [t for t in tights if t is not None])
+            narrowed = [nodes[k] for k in some]
+            self._narrowing.tighten(trees[some], narrowed, [t for t in tights if t is not None])
+            self._respan(trees[some], narrowed)
         left = np.array([k for k, node in enumerate(nodes) if not self._prunes(trees[k], node.bound)], np.int64)
         if left.size:
             nodes = [nodes[k] for k in left]
@@ -208,6 +212,9 @@ class Growth:
             )
             self._found(trees[left], climbed)
             self._keep(trees[left], nodes, climbed, None, [0] * left.size)
+
+    def _respan(self, trees: Ints, nodes: list[Node]) -> None:
+        """What better bounds of neurons say of other things, at leaves."""
 
     def _branch(self, batch: list[Open]) -> None:
         """Bound both sides of every leaf."""
@@ -280,6 +287,7 @@ class Growth:
             entry = Open(int(trees[j]), node, splits, alpha, beta, free.price[j], ages[j])
             if free.bend is not None:
                 entry = replace(entry, bend=free.bend[j], fork=forks[j] if held[j] else None)
+                entry = entry if climbed.margins is None else replace(entry, margins=climbed.margins[j])
             entries.append(entry)
         closing = [self._prunes(entry.tree, entry.node.bound) for entry in entries]
         self._close([entry for entry, closes in zip(entries, closing, strict=True) if closes])

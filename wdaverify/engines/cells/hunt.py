@@ -307,16 +307,20 @@ class Hunt:
         return math.inf if cutoff is None else -cutoff
 
 
+def margins_within(backward: Backward, margins: Array, shells: Shells, bounds: HiddenBounds) -> Array:
+    """Upper bounds of margins ``[S, J, K]`` and of these turned around, ``[S, 2 J]``."""
+    none = np.zeros((len(margins), backward.neurons), np.int8)
+    both = np.concatenate([margins, -margins], axis=1)
+    return backward.leaves(both, np.zeros(len(margins)), shells, bounds, none, None)
+
+
 def spans_of(backward: Backward, margins: Array, shells: Shells, bounds: HiddenBounds) -> Array:
     """Bounds of margins ``[S, J, K]`` on shells ``[S]`` where none is above 0, ``[S, 2, J]``; a lower end above its upper one: no point is.
 
     Raises:
         SolverError: they are too wide for what follows.
     """
-    size, count = margins.shape[:2]
-    none = np.zeros((size, backward.neurons), np.int8)
-    both = np.concatenate([margins, -margins], axis=1)
-    top = backward.leaves(both, np.zeros(size), shells, bounds, none, None)
+    count, top = margins.shape[1], margins_within(backward, margins, shells, bounds)
     if not (np.isfinite(top).all() and np.abs(top).max(initial=0.0) < _WIDEST):
         raise SolverError("the logits are too large for the cross-entropy")
     return np.stack([-top[:, count:], np.minimum(top[:, :count], 0.0)], axis=1)

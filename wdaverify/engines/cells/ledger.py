@@ -132,7 +132,7 @@ def spelled_out(node: Node, around: Array) -> Node:
         for phase in (1, -1):
             side = Node.unknown(node.phases.size)
             side.phases, side.bounds, side.stale = node.phases.copy(), bounds, True
-            side.phases[neuron] = phase
+            side.phases[neuron], side.span = phase, node.span
             sides.append(side)
         kept, empty = sides if implied[neuron] > 0 else reversed(sides)
         empty.bound, empty.held = math.inf, True

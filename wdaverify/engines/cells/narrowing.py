@@ -35,6 +35,8 @@ class Narrowing:
         self._backward, self._shells, self._owner, self._asked = backward, shells, owner, asked
         self._flat, self._all = [shell.flat for shell in shells], Shells.stacked([shell.shells for shell in shells])
         self.level = np.full(asked.functional.shape[0], -math.inf)
+        self.slack: Array | None = None
+        """By how much the pieces of a cross-entropy may exceed their functionals on the shells, ``[S]``."""
 
     def level_of(self, incumbent: Array) -> Array:
         """What values of the maximisation have to reach to count beside incumbents of the minimisation."""
@@ -61,10 +63,10 @@ class Narrowing:
 
     def tighten(self, trees: Ints, nodes: Sequence[Node], tights: Sequence[Tightening]) -> None:
         """Tighten the bounds at leaves; those that are left without a point are closed."""
-        asked, owner = self._asked, self._owner[trees]
-        each = Asked(
-            asked.functional[owner], None if asked.multiplier is None else asked.multiplier[owner], asked.power
-        )
+        owner = self._owner[trees]
+        each = self._asked.take(owner)
+        if self.slack is not None:
+            each = replace(each, slack=self.slack[trees])
         where = Nodes(self.places(trees), self.split(trees, nodes), np.stack([node.phases for node in nodes]))
         found = tightened(self._backward, where, each, tights)
         low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from wdaverify.certify.backward import HiddenBounds, Shells
+from wdaverify.certify.entropy import slack_of
 from wdaverify.certify.proof import Place, Tree
 from wdaverify.certify.tightened import Asked
 from wdaverify.encoding.milp import Ints
@@ -21,7 +22,7 @@ from wdaverify.engines.cells.ascent import Ascent
 from wdaverify.engines.cells.entropies import EntropyAscent
 from wdaverify.engines.cells.forking import Forking
 from wdaverify.engines.cells.growth import Goals, Growth, Look
-from wdaverify.engines.cells.hunt import Hunt, spans_of
+from wdaverify.engines.cells.hunt import Hunt, margins_within, spans_of
 from wdaverify.engines.cells.ledger import leaves, prove, root_of, spelled_out
 from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats, peaks_of
@@ -127,6 +128,8 @@ class Together:
             hunt.shells = shells[begin : begin + count]
         self._bounds = bounds
         self.narrowing = Narrowing(self._backward, shells, owner, self._asked)
+        if self._spans is not None:
+            self.narrowing.slack = slack_of(self._spans)
 
     def _shell(self, k: int, bounds: HiddenBounds) -> Shell:
         at = slice(k, k + 1)
@@ -136,6 +139,14 @@ class Together:
     def _span(self, number: int) -> Array | None:
         """Bounds of the margins of a cross-entropy on a shell."""
         return None if self._spans is None else self._spans[number].copy()
+
+    def _spans_at(self, trees: Ints, nodes: list[Node]) -> Array:
+        """The same at nodes of trees ``[B]``, ``[B, 2, J]``, from the bounds of neurons there."""
+        assert self._entropy is not None
+        margins, places = self._entropy[1][self.owner[trees]], self.narrowing.places(trees)
+        top = margins_within(self._backward, margins, places, self.narrowing.split(trees, nodes))
+        count = margins.shape[1]
+        return np.stack([-top[:, count:], top[:, :count]], axis=1)
 
     def _take_over(self, known: Sequence[dict[int, Tree]], searches: Sequence[Search]) -> None:
         """Hold the leaves of known trees to these questions."""
@@ -188,6 +199,8 @@ class Together:
         growth = (Growth if self._spans is None else Forking)(
             ascent, narrowing, roots, self.owner, self.prove, self._look(searches), goals
         )
+        if isinstance(growth, Forking):
+            growth.spans = self._spans_at
         charged, finished = np.zeros_like(growth.nodes), np.zeros(len(searches), np.bool_)
         while True:
             growth.run()
