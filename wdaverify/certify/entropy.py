@@ -84,9 +84,9 @@ def led(margins: Array, own: Array, label: NDArray[np.int64], largest: NDArray[n
     return log_sum_up(every[:, None], np.full((count, 1), -np.inf))[:, 0]
 
 
-def slack_of(span: Array) -> Array:
-    """``log(1 + sum_j exp(u_j))``, rounded up, ``[L]``: by how much a piece may exceed its lead where margins are in ``span [L, 2, J]``."""
-    return log_sum_up(span[:, None, 1], np.zeros((len(span), 1)))[:, 0]
+def slack_of(ends: Array) -> Array:
+    """``log(1 + sum_j exp(u_j))``, rounded up, ``[L]``: by how much a piece may exceed its lead where margins are at most ``u [L, J]``."""
+    return log_sum_up(ends[:, None], np.zeros((len(ends), 1)))[:, 0]
 
 
 def log_sum_up(raw: Array, extra: Array) -> Array:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
-from wdaverify.certify.entropy import by_rule, entropy_constant, led, on_grid, slack_of, span_constant
+from wdaverify.certify.entropy import by_rule, entropy_constant, led, on_grid, span_constant
 from wdaverify.certify.faraway import Faraway
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.certify.proof import Cut, MalformedProofError, Phases, Place, Proof, Tree
@@ -371,7 +371,7 @@ def _asked(
     shells, bounds, place = where
     local = [(low[place], high[place]) for low, high in bounds]
     span = _spans(question.backward, pieces.behind(piece), shells.take(place), local, [()] * len(piece))
-    return Asked(lead, price, question.power, slack_of(span))
+    return Asked(lead, price, question.power, span[:, 1])
 
 
 def _spans(

@@ -128,6 +128,7 @@ class Forking(Growth):
         assert rest.span is not None
         rest.span[1, fork.at] = fork.low
         rest.phases, rest.stale, rest.bounds = node.phases.copy(), True, node.bounds
+        rest.ends, closed.ends = _below(node.ends, fork), node.ends
         rest.bound, rest.row, rest.held = node.bound, node.row, node.held
         node.cut, node.sides, node.row, node.bounds = fork, (rest, closed), None, None
         entry.node = rest
@@ -156,6 +157,7 @@ class Forking(Growth):
                 assert child.span is not None
                 child.phases, child.stale, child.bounds = node.phases.copy(), True, node.bounds
                 child.span[end, fork.at] = fork.low
+                child.ends = _below(node.ends, fork) if end else node.ends
                 sides.append(child)
             node.cut, node.sides = fork, (sides[0], sides[1])
             node.row = node.bounds = None
@@ -198,3 +200,11 @@ class Forking(Growth):
             Fork("margin", k, p, p) if some else None
             for k, p, some in zip(at.tolist(), place.tolist(), chosen.tolist(), strict=True)
         ]
+
+
+def _below(ends: Array | None, fork: Fork) -> Array:
+    """The upper ends on the lower side of a cut."""
+    assert ends is not None
+    out = ends.copy()
+    out[fork.at] = min(out[fork.at], fork.low)
+    return out

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.entropy import slack_of
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Ascent, Climbed, Multipliers
@@ -197,7 +198,8 @@ class Growth:
             excess = excess * free.price
         level = self._narrowing.level_of(incumbent)
         costs = self._ascent.costs(shell, phases, free)
-        slack = np.zeros_like(excess) if self._narrowing.slack is None else self._narrowing.slack[trees].astype(np.float32)
+        ends = self._narrowing.ends(nodes)
+        slack = np.zeros_like(excess) if ends is None else slack_of(ends).astype(np.float32)
         tights = self._tightener.rows(Leaves(trees, level, low, high, made, free, excess, costs, slack))
         some = [k for k, tight in enumerate(tights) if tight is not None]
         if some:
@@ -235,7 +237,7 @@ class Growth:
             for side in (2 * j, 2 * j + 1):
                 child = Node.unknown(phases.shape[1])
                 child.phases, child.stale, child.bounds = phases[side].copy(), True, entry.node.bounds
-                child.span = entry.node.span
+                child.span, child.ends = entry.node.span, entry.node.ends
                 sides.append(child)
             entry.node.split, entry.node.sides = int(split[j]), (sides[0], sides[1])
             entry.node.row = entry.node.bounds = None

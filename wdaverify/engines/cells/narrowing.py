@@ -35,12 +35,16 @@ class Narrowing:
         self._backward, self._shells, self._owner, self._asked = backward, shells, owner, asked
         self._flat, self._all = [shell.flat for shell in shells], Shells.stacked([shell.shells for shell in shells])
         self.level = np.full(asked.functional.shape[0], -math.inf)
-        self.slack: Array | None = None
-        """By how much the pieces of a cross-entropy may exceed their functionals on the shells, ``[S]``."""
 
     def level_of(self, incumbent: Array) -> Array:
         """What values of the maximisation have to reach to count beside incumbents of the minimisation."""
         return np.zeros_like(incumbent) if self._asked.multiplier is None else -incumbent
+
+    @staticmethod
+    def ends(nodes: Sequence[Node]) -> Array | None:
+        """The upper ends of a cross-entropy's margins at nodes, ``[B, J]``."""
+        some = [node.ends for node in nodes if node.ends is not None]
+        return np.stack(some) if some else None
 
     def at(self, trees: Sequence[int] | Ints, nodes: Sequence[Node]) -> Array:
         """The bounds at nodes of the shells' trees, ``[B, 2, M]``."""
@@ -65,8 +69,9 @@ class Narrowing:
         """Tighten the bounds at leaves; those that are left without a point are closed."""
         owner = self._owner[trees]
         each = self._asked.take(owner)
-        if self.slack is not None:
-            each = replace(each, slack=self.slack[trees])
+        ends = self.ends(nodes)
+        if ends is not None:
+            each = replace(each, ends=ends)
         where = Nodes(self.places(trees), self.split(trees, nodes), np.stack([node.phases for node in nodes]))
         found = tightened(self._backward, where, each, tights)
         low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))

@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 
 from wdaverify.certify.backward import HiddenBounds, Shells
-from wdaverify.certify.entropy import slack_of
 from wdaverify.certify.proof import Place, Tree
 from wdaverify.certify.tightened import Asked
 from wdaverify.encoding.milp import Ints
@@ -128,8 +127,6 @@ class Together:
             hunt.shells = shells[begin : begin + count]
         self._bounds = bounds
         self.narrowing = Narrowing(self._backward, shells, owner, self._asked)
-        if self._spans is not None:
-            self.narrowing.slack = slack_of(self._spans)
 
     def _shell(self, k: int, bounds: HiddenBounds) -> Shell:
         at = slice(k, k + 1)
@@ -188,6 +185,7 @@ class Together:
                 if k not in search.roots:
                     root = Node.unknown(self._backward.neurons, None, self._span(int(self._first[q]) + k))
                     root.stale = True
+                    root.ends = None if root.span is None else root.span[1].copy()
                     if root.span is not None and (root.span[0] > root.span[1]).any():  # its class is nowhere the largest
                         root.bound, root.held = math.inf, True
                     search.take_over(k, root)

@@ -78,7 +78,7 @@ class Node:
     to cut one of these next, if not a phase, and ``cut`` where its sides are; ``settled`` that its LP was solved to its end;
     ``stale`` that it was not solved here; ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons
     from the node downwards; ``bounds [2, M]``
-    are those at a leaf, None where they are its shell's.
+    are those at a leaf, None where they are its shell's; ``ends [J]`` upper ends of margins by shell and cuts alone, on which tights rest.
     """
 
     phases: Phases
@@ -99,6 +99,7 @@ class Node:
     held: bool = False
     tights: tuple[Tightening, ...] = ()
     bounds: Array | None = None
+    ends: Array | None = None
 
     @classmethod
     def unknown(cls, neurons: int, box: Array | None = None, span: Array | None = None) -> Node:
