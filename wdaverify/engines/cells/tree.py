@@ -39,8 +39,8 @@ _SECANT_SHARE = 0.5
 _SLIGHT_SHARE, _HALF = 0.1, 0.7
 """A margin is cut where all secants below would cost this share of what a bound is short of, or at the point's own place above that;
 where exp is about half of what it is at the interval's end at most."""
-_BENT = 1e-9
-"""By how much the tangents of the logarithm may exceed it."""
+_BENT = 1e-7
+"""By how much the tangents of the logarithm may exceed it: a program's own tolerance, below which further ones change nothing."""
 _ADDED = 2
 """With more rows added than this for each input, those that hold nothing are dropped."""
 _TANGENTS = 5
