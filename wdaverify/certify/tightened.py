@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.entropy import slack_of
 from wdaverify.certify.backward import Backward, HiddenBounds, Lines, Shells
+from wdaverify.certify.entropy import slack_of
 from wdaverify.certify.proof import MalformedProofError, Phases, Place, Tightening
 from wdaverify.network.model import Array
 

@@ -318,7 +318,11 @@ class Leaves:
         constant = np.where(margin == 1, entropy_constant(level, gamma, low, high), span_constant(gamma, low, high))
         lead = np.where(margin[:, None] == 1, pieces.lead(piece), 0.0)
         functional = (gamma[:, None, :] @ margins)[:, 0] + lead  # exact: gamma is on a grid
-        top = np.nextafter(constant + self._bounded(at, functional, tau, rows), np.inf)
+        bounded = self._bounded(at, functional, tau, rows)
+        with np.errstate(invalid="ignore"):
+            top = np.where(
+                np.isneginf(bounded), -np.inf, np.nextafter(constant + bounded, np.inf)
+            )  # -inf: there is no point
         if rows is None:  # shells that were screened are closed by the margins one by one
             near = self.near[at]
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -361,7 +365,7 @@ def _parts(question: Question, shells: Shells, cuts: Sequence[tuple[Cut, ...]]) 
 def _asked(
     question: Question, piece: Ints, price: Array | None, where: tuple[Shells, HiddenBounds, Ints] | None
 ) -> Asked:
-    """What rows that tighten bounds rest on, of leaves' pieces ``[L]``; ``where`` says on which shells they are, None where there are none."""
+    """What rows that tighten bounds rest on, of leaves' pieces ``[L]``; ``where`` are their shells, None where there are no rows."""
     pieces = question.pieces
     if not question.layout.margins:
         return Asked(pieces.rows(piece)[:, 0], price, question.power)

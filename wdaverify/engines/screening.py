@@ -243,9 +243,11 @@ class Screen:
             with np.errstate(over="ignore"):
                 paid = lam * near if self._problem.cost.power == 1 else lam * near * near  # near^2 alone may vanish
         raw, paid = np.repeat(raw, each, axis=1), np.broadcast_to(paid[:, None], every.shape)
-        flat, label, code = every.reshape(-1), self.pieces.label[every], self.pieces.code[every]
-        parts = raw.reshape(flat.size, -1), -paid.reshape(-1) * (1 - 2.0**-50), label.reshape(-1), code.reshape(-1)
-        return led(*parts).reshape(every.shape)
+        item = every.reshape(-1)
+        own = -paid.reshape(-1) * (1 - 2.0**-50)
+        return led(raw.reshape(item.size, -1), own, self.pieces.label[item], self.pieces.code[item]).reshape(
+            every.shape
+        )
 
     def box_values(self) -> Array:
         """Upper bounds ``[N]`` of the loss over the whole support, floor left out: phi at multiplier 0; inf if unbounded.

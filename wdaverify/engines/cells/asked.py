@@ -93,7 +93,7 @@ class Asked:
 
 
 def _functional(question: Inner | Distance, classes: int) -> Array:
-    """The question's functional of the logits ``[K]``; for a cross-entropy the largest class's margin, or the mean of all, which only steers."""
+    """The functional of the logits ``[K]``; of a cross-entropy the largest class's margin, or the mean of all, which only steers."""
     if isinstance(question, Inner) and question.functional is not None:
         return question.functional
     margins, lead = _margins(question, classes), _lead(question, classes)
@@ -102,7 +102,8 @@ def _functional(question: Inner | Distance, classes: int) -> Array:
 
 def _lead(question: Inner | Distance, classes: int) -> Array:
     """``z_rival - z_label``."""
-    return differences(np.array([[question.rival]]), np.array([question.label]), classes)[0, 0]
+    lead: Array = differences(np.array([[question.rival]]), np.array([question.label]), classes)[0, 0]
+    return lead
 
 
 def _margins(question: Inner | Distance, classes: int) -> Array | None:
@@ -110,7 +111,8 @@ def _margins(question: Inner | Distance, classes: int) -> Array | None:
     if isinstance(question, Distance) or not question.entropy:
         return None
     others = np.delete(np.arange(classes), question.rival)
-    return differences(others[None], np.array([question.rival]), classes)[0]
+    rows: Array = differences(others[None], np.array([question.rival]), classes)[0]
+    return rows
 
 
 def _nearly(rows: LinearRows, point: Array) -> bool:

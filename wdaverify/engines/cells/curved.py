@@ -206,7 +206,7 @@ class _Search:
         row = None if node.row is None else LeafRow(hunt.claim.layout(self._backward.neurons), node.row)
         nu = None if row is None else row.nu
         functional = hunt.functional
-        if hunt.claim.margins is not None:
+        if hunt.claim.margins is not None and hunt.claim.lead is not None:
             gamma = None if row is None else row.gamma
             weights = np.ones(len(hunt.claim.margins)) if gamma is None else gamma
             functional = weights @ hunt.claim.margins + hunt.claim.lead

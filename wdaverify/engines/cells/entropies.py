@@ -1,15 +1,15 @@
 """The ascent where a cross-entropy is asked about: the functional that bounds it is free as well, of each node.
 
-Of a piece ``lead . z + log(1 + sum_j exp(m_j))`` (``pieces``) with every margin ``m_j`` in ``[l_j, u_j]``, ``s_j`` the slope of the secant of exp there,
+Of a piece ``lead . z + log(1 + sum_j exp(m_j))`` (``pieces``), margins ``m_j`` in ``[l_j, u_j]``, ``s_j`` slopes of exp's secants there,
 
     gamma_j  =  sigma s_j + down_j - up_j,      down, up >= 0,     0 < sigma <= 1
     piece   <=  lead . z + gamma . m  +  sigma - 1 - log sigma  +  sum_j sigma (exp(l_j) - s_j l_j) - down_j l_j + up_j u_j
 
-by ``certify.entropy``: with down and up 0 both ends of an interval give the same. The bound is convex in down, up and log sigma, and falls by
+by ``certify.entropy``: with down and up 0 both ends of an interval give the same. The bound is convex in these, and grows by
 
     down  m_j - l_j        up  u_j - m_j        log sigma  sigma (1 + sum_j secant_j(m_j)) - 1
 
-at the margins m of the input that attains it: sigma is the tangent of the logarithm, down and up the prices of ``m_j >= l_j``, ``m_j <= u_j``.
+at the margins m of the input that attains it: sigma is the logarithm's tangent, down and up are prices of ``m_j >= l_j``, ``m_j <= u_j``.
 """
 
 from __future__ import annotations
@@ -49,6 +49,15 @@ class Secants:
         slope = np.where(width > 0, (ends[1] - ends[0]) / np.where(width > 0, width, 1), ends[1])
         return cls(low, high, slope, ends[0] - slope * low)
 
+    def take(self, index: Ints) -> Secants:
+        """Those of some nodes."""
+        return Secants(self.low[index], self.high[index], self.slope[index], self.zero[index])
+
+    def joined(self, other: Secants) -> Secants:
+        """These and others."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("low", "high", "slope", "zero"))
+        return Secants(*(np.concatenate(pair) for pair in pairs))
+
 
 class EntropyAscent(Ascent):
     """The duals of shells, on each of which a cross-entropy is asked about: ``lead [S, K]``, ``margins [S, J, K]``, ``spans [S, 2, J]``."""
@@ -65,25 +74,25 @@ class EntropyAscent(Ascent):
     ) -> None:
         lead, margins = asked
         super().__init__(graph, lead, centre, bounds, peaks, multiplier)
-        self._margins, self._span = margins.astype(np.float32), spans.astype(np.float32)
+        self._margins, self._known = margins.astype(np.float32), Secants.of(spans.astype(np.float32))
+        self._secants = self._known
 
     def lay_spans(self, spans: Array) -> None:
         """The margins' intervals ``[B, 2, J]`` of the nodes that were laid last."""
-        self._span = np.concatenate([self._span[: self._shells], spans.astype(np.float32)])
+        self._secants = self._known.joined(Secants.of(spans.astype(np.float32)))
 
     def fresh(self, shell: Ints) -> Multipliers:
         """Where the ascent begins: CROWN's slopes, the secants, and the tangent at the middle of their sum."""
-        span = self._span[shell]
-        count = span.shape[2]
-        bend = np.zeros((shell.size, 2 * count + 1), np.float32)
-        bend[:, -1] = np.log1p(0.5 * np.exp(span).sum(axis=(1, 2)))
+        secants = self._secants.take(shell)
+        bend = np.zeros((shell.size, 2 * secants.low.shape[1] + 1), np.float32)
+        bend[:, -1] = np.log1p(0.5 * (np.exp(secants.low) + np.exp(secants.high)).sum(axis=1))
         return replace(super().fresh(shell), bend=bend)
 
     def gammas(self, shell: Ints, bend: Floats) -> tuple[Floats, Floats]:
         """Gamma ``[B, J]`` and log sigma ``[B]``."""
-        count, secants = self._span.shape[2], Secants.of(self._span[shell])
-        sigma = np.exp(-bend[:, -1:])
-        return sigma * secants.slope + bend[:, :count] - bend[:, count:-1], -bend[:, -1]
+        slope = self._secants.slope[shell]
+        count, sigma = slope.shape[1], np.exp(-bend[:, -1:])
+        return sigma * slope + bend[:, :count] - bend[:, count:-1], -bend[:, -1]
 
     def _rows(self, shell: Ints, free: Multipliers) -> Floats:
         assert free.bend is not None
@@ -92,19 +101,19 @@ class EntropyAscent(Ascent):
 
     def _offset(self, shell: Ints, free: Multipliers) -> Floats:
         assert free.bend is not None
-        bend, secants, count = free.bend, Secants.of(self._span[shell]), self._span.shape[2]
-        sigma = np.exp(-bend[:, -1])
+        bend, secants = free.bend, self._secants.take(shell)
+        count, sigma = secants.low.shape[1], np.exp(-bend[:, -1])
         ends = bend[:, count:-1] * secants.high - bend[:, :count] * secants.low
         return np.asarray(sigma * (1 + secants.zero.sum(axis=1)) - 1 + bend[:, -1] + ends.sum(axis=1))
 
     def _bent(self, shell: Ints, free: Multipliers, slope: Slope, output: Floats) -> Slope:
         """How the bound falls in what bends."""
         assert free.bend is not None
-        secants, m = Secants.of(self._span[shell]), self._margins_at(shell, output)
+        secants, m = self._secants.take(shell), self._margins_at(shell, output)
         sigma = np.exp(-free.bend[:, -1:])
         total = 1 + (secants.zero + secants.slope * m).sum(axis=1, keepdims=True)
         bend = np.concatenate([m - secants.low, secants.high - m, 1 - sigma * total], axis=1)
-        return replace(slope, bend=bend, margins=m)
+        return Slope(slope.bound, slope.alpha, slope.beta, slope.price, slope.moved, bend, m)
 
     def _margins_at(self, shell: Ints, output: Floats) -> Floats:
         return np.asarray((self._margins[self._shell_of[shell]] @ output[:, :, None])[:, :, 0])
@@ -116,7 +125,7 @@ class EntropyAscent(Ascent):
         """
         assert climbed.margins is not None
         assert climbed.free.bend is not None
-        secants, rows = Secants.of(self._span[shell]), np.arange(shell.size)
+        secants, rows = self._secants.take(shell), np.arange(shell.size)
         m = np.clip(climbed.margins, secants.low, secants.high)
         excess = np.exp(-climbed.free.bend[:, -1:]) * (secants.zero + secants.slope * m - np.exp(m))
         width = secants.high - secants.low

@@ -16,7 +16,6 @@ from wdaverify.engines.cells.growth import Growth, Open, free_of
 from wdaverify.engines.cells.tree import Fork, Node
 from wdaverify.network.model import Array
 
-
 _SLIGHT = 0.1
 """A secant that costs no more than this share of the gap is no reason for a cut."""
 
@@ -194,6 +193,7 @@ class Forking(Growth):
         short = np.asarray(self._ceiling(trees) - climbed.bound, np.float32)
         at, place, worth, total = self._ascent.forked(self._laid, climbed, short)
         slight = _SLIGHT * self._tolerance[self._owner[trees]]
+        assert climbed.worth is not None
         chosen = (at >= 0) & (worth >= climbed.worth) & (worth > slight)
         chosen &= (climbed.splits[:, 0] >= 0) | (total > _MOSTLY * short)  # else the ascent is what falls short
         return [

@@ -235,7 +235,8 @@ class Hunt:
         assert self._margins is not None
         if shell.span is not None:
             return shell.span
-        return spans_of(self.backward, self._margins[None], shell.shells, shell.bounds)[0]
+        span: Array = spans_of(self.backward, self._margins[None], shell.shells, shell.bounds)[0]
+        return span
 
     def prove(self, shell: Shell, nodes: list[Node]) -> Array:
         """What nodes on a shell prove, ``[L]``."""

@@ -24,9 +24,9 @@ _SHORT = 1e-9
 class Claim:
     """What leaves are held to: ``margin * functional . f(x) - cost * multiplier * ||x - c||^power``; a distance has multiplier 1.
 
-    ``functional [K]`` and multiplier may be one for each leaf, ``[L, K]`` and ``[L]``. With ``margins [J, K]`` the log-sum-exp of
-    these rows and 0 is added to the functional ``lead``, which takes its place. ``integer [g]`` are the features that nodes have a box of; ``tail`` is the number of the
-    support's rows.
+    ``functional [K]`` and multiplier may be one for each leaf, ``[L, K]`` and ``[L]``. With ``margins [J, K]`` (or ``[L, J, K]``) the
+    log-sum-exp of these rows and 0 is added to ``lead``, which takes the functional's place. ``integer [g]`` are the features that
+    nodes have a box of; ``tail`` is the number of the support's rows.
     """
 
     functional: Array

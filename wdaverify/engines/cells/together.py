@@ -186,7 +186,9 @@ class Together:
                     root = Node.unknown(self._backward.neurons, None, self._span(int(self._first[q]) + k))
                     root.stale = True
                     root.ends = None if root.span is None else root.span[1].copy()
-                    if root.span is not None and (root.span[0] > root.span[1]).any():  # its class is nowhere the largest
+                    if (
+                        root.span is not None and (root.span[0] > root.span[1]).any()
+                    ):  # its class is nowhere the largest
                         root.bound, root.held = math.inf, True
                     search.take_over(k, root)
                 roots[int(self._first[q]) + k] = search.roots[k]
