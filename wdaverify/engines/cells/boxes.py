@@ -33,6 +33,8 @@ _BATCH = 192
 _NARROW = 2.0**-44
 """Boxes are not halved that are narrower, relative to their numbers."""
 _BYTES = 64.0
+_ACROSS = 1.0
+"""Margins behind the largest logit that may be above 0 by more are cut at 0."""
 _TRIED = 4
 """Points of a batch that are looked at closely."""
 
@@ -121,9 +123,10 @@ class BoxSearch(Frontier):
         none = np.zeros((count, self._backward.neurons), np.int8)
         both = np.concatenate([margins, -margins], axis=1)
         top = self._backward.leaves(both, np.zeros(count), shells, bounds, none, None)
-        high, low = np.minimum(top[:, : margins.shape[1]], 0.0), -top[:, margins.shape[1] :]
+        high, low = top[:, : margins.shape[1]], -top[:, margins.shape[1] :]
         empty, known = np.isneginf(top).all(axis=1), np.asarray(np.isfinite(top).all(axis=1))
-        empty |= (low > high).any(axis=1)
+        empty |= (low > np.minimum(high, 0.0)).any(axis=1)
+        high = np.where(high > _ACROSS, 0.0, high)  # narrow boxes across a tie: what is cut at 0 is not of second order
         low, high = (np.where(known[:, None], side, 0.0) for side in (np.minimum(low, high), high))
         pairs = [by_rule(a, b) for a, b in zip(low, high, strict=True)]
         level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])

@@ -45,8 +45,9 @@ class Together:
         self._deadline = max(hunt.deadline for hunt in hunts)
         self._centre = np.stack([hunt.question.region.centre for hunt in hunts])
         multiplier = None if first.multiplier is None else np.array([hunt.multiplier for hunt in hunts], np.float64)
-        self._asked = Asked(np.stack([hunt.functional for hunt in hunts]), multiplier, first.power)
         lead = [hunt.asked.lead for hunt in hunts if hunt.asked.lead is not None]
+        functional = np.stack(lead or [hunt.functional for hunt in hunts])
+        self._asked = Asked(functional, multiplier, first.power)
         margins = [hunt.asked.margins for hunt in hunts if hunt.asked.margins is not None]
         self._entropy = (np.stack(lead), np.stack(margins)) if lead else None
 
