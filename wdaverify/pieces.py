@@ -2,8 +2,10 @@
 
     phi_i(lam) = max(floor, max over pieces k of  sup_x [c_k . z(x) - lam ||x - x_i||^p] + b_k - lam charge_k)
 
-A margin has a piece for every rival, a linear loss one for every functional, a cross-entropy one that is no functional at
-all; where labels may move every other label has its own, charged ``label_cost^p`` (docs/theory.md, sections 4 and 5).
+A margin has a piece for every rival, a linear loss one for every functional; where labels may move every other label has its
+own, charged ``label_cost^p`` (docs/theory.md, sections 4 and 5). A cross-entropy has one for every class r, which is no functional:
+
+    z_r - z_y + log(1 + sum_(j != r) exp(z_j - z_r))   where z_r is the largest logit, so that every exponent is at most 0
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _MOST = 2.0**1000
 class Pieces:
     """The pieces of all samples, a sample's in a row; arrays ``[N * per_sample]``.
 
-    ``label`` is the label under which a piece is the loss, ``code`` its rival or functional; ``moved`` says that it is not
+    ``label`` is the label under which a piece is the loss, ``code`` its rival, functional or largest class; ``moved`` says that it is not
     the sample's own. ``charge`` is ``label_cost^p`` rounded down, the price of that. ``floor`` is the least loss there is.
     """
 
@@ -59,7 +61,8 @@ class Pieces:
             )
             offset = functionals.offsets(own)[:, None, :]
         elif rule.entropy:
-            codes, offset = np.zeros((*labels.shape, 1), np.int64), np.zeros((*labels.shape, 1))
+            codes = np.broadcast_to(np.arange(classes), (*labels.shape, classes))
+            offset = np.zeros(codes.shape)
         else:
             rank = np.arange(classes - 1)
             codes = rank + (rank >= labels[..., None])
@@ -90,18 +93,24 @@ class Pieces:
         return np.asarray(samples[:, None] * self.per_sample + np.arange(self.per_sample))
 
     def rows(self, items: Ints) -> Array:
-        """The functionals of pieces ``[B]``, ``[B, Q, K]``: one each, or all margins of a cross-entropy."""
+        """The functionals of pieces ``[B]``, ``[B, Q, K]``: one each, or all margins of a cross-entropy's label."""
         if self._matrix is not None:
             return np.asarray(self._matrix[self.code[items]][:, None, :])
-        rivals = self.code[items][:, None]
         if self.entropy:
-            rank = np.arange(self._classes - 1)
-            rivals = rank + (rank >= self.label[items][:, None])
-        out = np.zeros((*rivals.shape, self._classes))
-        np.put_along_axis(out, rivals[..., None], 1.0, axis=2)
-        where = np.broadcast_to(self.label[items][:, None, None], (*rivals.shape, 1))
-        np.put_along_axis(out, where, -1.0, axis=2)
-        return out
+            return self._against(self.label[items])
+        return differences(self.code[items][:, None], self.label[items], self._classes)
+
+    def lead(self, items: Ints) -> Array:
+        """``z_r - z_y`` of a cross-entropy's pieces ``[B]``, ``[B, K]``; 0 where the label is the largest."""
+        return differences(self.code[items][:, None], self.label[items], self._classes)[:, 0]
+
+    def behind(self, items: Ints) -> Array:
+        """``z_j - z_r`` of a cross-entropy's pieces ``[B]`` for all other classes, ``[B, K - 1, K]``."""
+        return self._against(self.code[items])
+
+    def _against(self, classes: Ints) -> Array:
+        rank = np.arange(self._classes - 1)
+        return differences(rank + (rank >= classes[:, None]), classes, self._classes)
 
     def whole(self, raw: Array, items: Ints, multiplier: Array | float) -> Array:
         """``raw + b - lam charge`` of pieces ``[B]``, rounded up; ``raw`` bounds what the engine was asked at ``lam``, one or ``[B]``."""
@@ -120,3 +129,9 @@ class Pieces:
         """``lam charge`` of pieces ``[B]``; no more than a double holds with room to spare, which is still a charge rounded down."""
         with np.errstate(over="ignore"):
             return np.asarray(np.minimum(multiplier * self.charge, _MOST) * self.moved[items])
+
+
+def differences(rivals: Ints, classes: Ints, count: int) -> Array:
+    """``e_j - e_c`` for rivals ``[B, Q]`` of classes ``[B]``, ``[B, Q, count]``."""
+    unit = np.eye(count)
+    return np.asarray(unit[rivals] - unit[classes][:, None])

@@ -16,7 +16,7 @@ from scipy.optimize import linprog
 
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Distance, Effort, Inner
-from wdaverify.engines.cells.ascent import Climbed, Multipliers, _Slope
+from wdaverify.engines.cells.ascent import Climbed, Multipliers, Slope
 from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.together import Together
@@ -271,7 +271,7 @@ def test_it_climbs_to_the_linear_program(count: int, norm: Norm) -> None:
     assert (near <= 0.02).mean() >= 0.78
 
 
-def flow(case: Case, shell: Array, phases: Array, free: Multipliers) -> _Slope:
+def flow(case: Case, shell: Array, phases: Array, free: Multipliers) -> Slope:
     return case.ascent._slope(shell, free, case.ascent._sides(shell, phases))
 
 

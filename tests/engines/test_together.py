@@ -121,7 +121,7 @@ def test_they_are_grown_together(norm: Norm, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_cannot_be_grown_is_answered_beside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows, a cross-entropy and points safely across, in their places among the others."""
+    """Rows and points safely across, in their places among the others; a cross-entropy is grown with those of its kind."""
     crowd = Crowd(1, Norm.INF)
     plain = crowd.questions[0]
     assert isinstance(plain, Inner)

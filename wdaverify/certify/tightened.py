@@ -7,7 +7,8 @@ A row of neuron k, of ``s z_k`` with the sign s and a weight w > 0, is one backw
 With margin 0 (no level), ``s z_k <= B / w``. With margin 1, ``s z_k <= (B - level) / w`` wherever the question's value is at
 least the level: a tree whose bounds rest on such rows proves that phi is at most the larger of its leaves' bound and the level
 (optimality-based bound tightening: Gleixner et al., J. Global Optim. 67, 2017). For a distance there is no cost, and the
-level is 0, which every error attains: nothing is lost.
+level is 0, which every error attains: nothing is lost. A piece of a cross-entropy exceeds ``z_r - z_y`` by ``log(1 + sum_j exp(u_j))``
+at most, where its margins behind the largest are at most ``u_j``: the level is lower by that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Lines, Shells
+from wdaverify.certify.entropy import slack_of
 from wdaverify.certify.proof import MalformedProofError, Phases, Place, Tightening
 from wdaverify.network.model import Array
 
@@ -35,12 +37,20 @@ Ints = NDArray[np.int64]
 class Asked:
     """What the trees of nodes are asked: functionals ``[B, K]`` of the logits, multipliers ``[B]`` and power of the cost.
 
-    ``multiplier`` is None for distances.
+    ``multiplier`` is None for distances. Of a cross-entropy the functional is the largest logit's margin,
+    and ``ends [B, J]`` are upper ends of those behind it (``certify.entropy``).
     """
 
     functional: Array
     multiplier: Array | None
     power: int = 1
+    ends: Array | None = None
+
+    def take(self, index: Ints) -> Asked:
+        """What is asked of some of them."""
+        parts = (None if part is None else part[index] for part in (self.multiplier, self.ends))
+        multiplier, ends = parts
+        return Asked(self.functional[index], multiplier, self.power, ends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,10 +174,13 @@ def _settle(
     shell, number = np.array([entry[0] for entry in some]), np.array([entry[1] for entry in some])
     places = [entry[2] for entry in some]
     bounds = bounds_at(whole, shell, [place.above for place in places])
-    asked = whole.asked
-    multiplier = None if asked.multiplier is None else asked.multiplier[number]
+    each = whole.asked.take(number)
+    if each.ends is not None:
+        for k, place in enumerate(places):
+            for at, above, value in place.cuts:
+                if at < 0 and above:
+                    each.ends[k, -1 - at] = min(each.ends[k, -1 - at], value)
     nodes = Nodes(whole.shells.take(shell), bounds, np.stack([place.phases for place in places]))
-    each = Asked(asked.functional[number], multiplier, asked.power)
     found = tightened(backward, nodes, each, [p.tight for p in places], waited)
     low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
     for k, place in enumerate(places):
@@ -206,6 +219,8 @@ def _tops(backward: Backward, nodes: Nodes, bounds: HiddenBounds, asked: Asked, 
     margin = np.where(level > -math.inf, 1.0, 0.0)
     sound = np.isfinite(rows.weight) & (rows.weight > 0) & np.isfinite(beta).all(axis=1) & (level < math.inf)
     level = np.where(np.isfinite(level) & (asked.multiplier is not None), level, 0.0)
+    if asked.ends is not None:
+        level = np.nextafter(level - slack_of(asked.ends)[owner], -np.inf)
     weight, beta = np.where(sound, rows.weight, 1.0), np.where(sound[:, None], beta, 0.0)
     lift = np.zeros(beta.shape)
     lift[np.arange(owner.size), rows.at // 2] = np.where(rows.at % 2 == 0, weight, -weight)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
-from wdaverify.certify.entropy import by_rule, entropy_constant, log_sum_up, on_grid, span_constant
+from wdaverify.certify.entropy import by_rule, entropy_constant, led, on_grid, span_constant
 from wdaverify.certify.faraway import Faraway
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.certify.loops import Loops
@@ -206,8 +206,6 @@ def every(proofs: Sequence[Proof], layout: Layout) -> Iterator[Leaf]:
         for tree in proof.trees:
             if tree.vectors.ndim != 2 or (len(tree.vectors) and not layout.fits(tree.vectors)):
                 raise MalformedProofError(f"rows of {tree.vectors.shape[1:]} numbers, not {layout.width}")
-            if layout.margins and tree.tights:
-                raise MalformedProofError("no rows tighten bounds for a cross-entropy")
             for phases, row, place, cuts in tree.leaves(layout.neurons):
                 yield Leaf(k, tree, phases, row, place, cuts)
 
@@ -262,11 +260,10 @@ class Leaves:
         shells = Shells.around(problem.cost, problem.samples.x[samples], support.lower, support.upper, near, far)
         proof = np.array([leaf.proof for leaf in batch], np.int64)
         piece = pieces[proof]
-        functional = question.pieces.rows(piece)
         price = None if multipliers is None else multipliers[proof]
-        known = _bounds(backward, shells, list(index), held)
-        whole = Whole(shells, known, Asked(functional[:, 0], price, question.power))
         found = [(int(place[at]), at, leaf.place) for at, leaf in enumerate(batch) if leaf.place is not None]
+        known = _bounds(backward, shells, list(index), held)
+        whole = Whole(shells, known, _asked(question, piece, price, (shells, known, place) if found else None))
         settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
         bounds = bounds_at(whole, place, [leaf.place for leaf in batch])
         cuts = [leaf.cuts for leaf in batch]
@@ -281,7 +278,9 @@ class Leaves:
             bounds,
             rows,
             np.array([leaf.row >= 0 for leaf in batch], np.bool_),
-            _spans(backward, functional, shells.take(place), bounds, cuts) if question.layout.margins else None,
+            _spans(backward, question.pieces.behind(piece), shells.take(place), bounds, cuts)
+            if question.layout.margins
+            else None,
         )
 
     def highest(self, multipliers: Array) -> Array:
@@ -333,9 +332,10 @@ class Leaves:
         return self.question.backward.leaves(functional, tau, parts, bounds, phases, nu, power=power, rho=rho)
 
     def _entropy(self, at: Ints, margin: Array, tau: Array, rows: LeafRow | None) -> Array:
-        """The same of the cross-entropy (margin 1) or of 0 (margin 0); nothing else is bounded."""
+        """The same of the cross-entropy's piece (margin 1) or of 0 (margin 0); nothing else is bounded."""
         assert self.span is not None
-        low, high, margins = self.span[at, 0], self.span[at, 1], self.question.pieces.rows(self.piece[at])
+        pieces, piece = self.question.pieces, self.piece[at]
+        low, high, margins = self.span[at, 0], self.span[at, 1], pieces.behind(piece)
         if rows is None:
             pairs = [by_rule(a, b) for a, b in zip(low, high, strict=True)]
             level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
@@ -344,16 +344,21 @@ class Leaves:
             assert rows.log_sigma is not None
             level, gamma = rows.log_sigma, on_grid(rows.gamma)
         constant = np.where(margin == 1, entropy_constant(level, gamma, low, high), span_constant(gamma, low, high))
-        functional = (gamma[:, None, :] @ margins)[:, 0]  # exact: gamma is on a grid
-        top = np.nextafter(constant + self._bounded(at, functional, tau, rows), np.inf)
+        lead = np.where(margin[:, None] == 1, pieces.lead(piece), 0.0)
+        functional = (gamma[:, None, :] @ margins)[:, 0] + lead  # exact: gamma is on a grid
+        bounded = self._bounded(at, functional, tau, rows)
+        with np.errstate(invalid="ignore"):
+            top = np.where(
+                np.isneginf(bounded), -np.inf, np.nextafter(constant + bounded, np.inf)
+            )  # -inf: there is no point
         if rows is None:  # shells that were screened are closed by the margins one by one
             near = self.near[at]
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):
                 paid = tau * near if self.question.power == 1 else tau * near * near
-            each = self._bounded(at, margins, tau, None)[:, None]
-            top = np.minimum(top, log_sum_up(each, -paid[:, None] * (1 - 2.0**-50))[:, 0])
+            each = self._bounded(at, pieces.rows(piece), tau, None)
+            top = np.minimum(top, led(each, -paid * (1 - 2.0**-50), pieces.label[piece], pieces.code[piece]))
         empty = (low > high).any(axis=1)
-        sound = ((margin == 1) | (margin == 0)) & (np.abs(gamma).sum(axis=1) <= _EXACT)
+        sound = ((margin == 1) | (margin == 0)) & (np.abs(gamma).sum(axis=1) < _EXACT)
         return np.where(empty & sound, -math.inf, np.where(sound & ~np.isnan(top), top, math.inf))
 
 
@@ -385,14 +390,30 @@ def _parts(question: Question, shells: Shells, cuts: Sequence[tuple[Cut, ...]]) 
     return shells.within(lower, upper)
 
 
+def _asked(
+    question: Question, piece: Ints, price: Array | None, where: tuple[Shells, HiddenBounds, Ints] | None
+) -> Asked:
+    """What rows that tighten bounds rest on, of leaves' pieces ``[L]``; ``where`` are their shells, None where there are no rows."""
+    pieces = question.pieces
+    if not question.layout.margins:
+        return Asked(pieces.rows(piece)[:, 0], price, question.power)
+    lead = pieces.lead(piece)
+    if where is None:
+        return Asked(lead, price, question.power)
+    shells, bounds, place = where
+    local = [(low[place], high[place]) for low, high in bounds]
+    span = _spans(question.backward, pieces.behind(piece), shells.take(place), local, [()] * len(piece))
+    return Asked(lead, price, question.power, span[:, 1])
+
+
 def _spans(
     backward: Backward, margins: Array, shells: Shells, bounds: HiddenBounds, cuts: Sequence[tuple[Cut, ...]]
 ) -> Array:
-    """Bounds ``[L, 2, J]`` of margins ``[L, J, K]`` on shells, and what cuts leave of them (``l > u``: nothing)."""
+    """Bounds ``[L, 2, J]`` of margins ``[L, J, K]`` behind the largest logit on shells, and what cuts leave (``l > u``: nothing)."""
     count, each = margins.shape[:2]
     both, none = np.concatenate([margins, -margins], axis=1), np.zeros((count, backward.neurons), np.int8)
     top = backward.leaves(both, np.zeros(count), shells, bounds, none, None)
-    out = np.stack([-top[:, each:], top[:, :each]], axis=1)
+    out = np.stack([-top[:, each:], np.minimum(top[:, :each], 0.0)], axis=1)
     for k, some in enumerate(cuts):
         for at, above, value in some:
             if at < 0 and above:

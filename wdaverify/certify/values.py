@@ -98,8 +98,10 @@ def pieces_of(
     for item in asked.tolist():
         if item not in items:
             label = "" if not pieces.moved[item] else f" under label {pieces.label[item]}"
+            why = "; a cross-entropy has one for every largest class: certificates of earlier versions have to be written again"
             raise MalformedProofError(
                 f"there is no proof for sample {pieces.sample[item]}, rival {pieces.code[item]}{label}"
+                f"{why if pieces.entropy else ''}"
             )
     anywhere = {} if deadline == math.inf else _anywhere(question, used, deadline)
     far = far_of(certificate, question, deadline)

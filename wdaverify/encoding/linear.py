@@ -42,7 +42,7 @@ _BETWEEN, _LEAST = 0.05, 1e-9
 class Aim:
     """``min multiplier t^power - functional . z``; without a multiplier ``min t`` s.t. ``functional . z >= least``.
 
-    With ``spans`` (bounds ``[K - 1]`` of the margins ``rows @ z``) the functional gives way to the cross-entropy.
+    With ``spans`` (bounds ``[K - 1]`` of the margins ``rows @ z``) the log-sum-exp of these and 0 is added to the functional.
     """
 
     functional: Array
@@ -351,16 +351,15 @@ class _Build:
             self._rows.append(Rows.of(index[None, :], margin[None, :] * factor, side, np.array([np.inf])))
             offset = 0.0
         elif aim.spans is not None:
-            entropy, offset = self._entropy(top, aim), 0.0
+            entropy = self._entropy(top, aim)
             self._chords += [entropy.tangent(total) for total in (1.0, float(1 + entropy.margin.size))]
         cost = np.zeros(self._columns)
         if aim.multiplier is None:
             cost[0] = moves.unit
         else:
             cost[max(moves.square, 0)] = aim.multiplier * (moves.unit**2 if moves.square >= 0 else moves.unit)
-            if entropy is None:
-                np.add.at(cost, index, -margin)
-            else:
+            np.add.at(cost, index, -margin)
+            if entropy is not None:
                 cost[entropy.value] = -1.0
         support, weight = self._support(moves, region)
         empty = [np.zeros(0, np.int64)]

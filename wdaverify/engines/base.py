@@ -18,8 +18,8 @@ from wdaverify.network.model import Array
 class Inner:
     """``max functional . z - multiplier ||x - x_i||^p`` over a region around sample i.
 
-    The functional ``[K]`` is ``z_rival - z_label`` where None; with ``entropy`` the cross-entropy of the label takes its place
-    (the rival then says nothing). ``bounds`` are empty for an engine that makes its own.
+    The functional ``[K]`` is ``z_rival - z_label`` where None; with ``entropy`` the cross-entropy of the label takes its place,
+    where ``z_rival`` is the largest logit (the rival may be the label itself). ``bounds`` are empty for an engine that makes its own.
     """
 
     sample: int

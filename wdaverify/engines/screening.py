@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
-from wdaverify.certify.entropy import log_sum_up
+from wdaverify.certify.entropy import led, log_sum_up
 from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.known import KnownBounds
@@ -190,7 +190,10 @@ class Screen:
         pieces, group = self.pieces, self._groups()
         item = np.arange(len(pieces))
         kinds, first, which = np.unique(
-            np.stack([pieces.label, pieces.code, group[pieces.sample]]), axis=1, return_index=True, return_inverse=True
+            np.stack([pieces.label, pieces.code * (not pieces.entropy), group[pieces.sample]]),
+            axis=1,
+            return_index=True,
+            return_inverse=True,
         )
         around = np.unique(group, return_index=True)[1]
         slope = np.empty(first.size)
@@ -226,18 +229,25 @@ class Screen:
         self, items: Ints, near: Array, far: Array, lam: float | None, around: Ints | None = None
     ) -> Array:
         """The same for the pieces ``[B, P]`` of one sample each, on its shell ``near, far [B]``, or one around another sample."""
-        count, each = items.shape
+        each = self._problem.network.n_outputs if self.pieces.entropy and items.shape[1] > 1 else 1
+        every, items = items, items[:, ::each]  # of one label's pieces
+        count, labels = items.shape
         rows = self.pieces.rows(items.reshape(-1))
-        flat = rows.reshape(count, each * rows.shape[1], -1)
+        flat = rows.reshape(count, labels * rows.shape[1], -1)
         around = self.pieces.sample[items[:, 0]] if around is None else around
-        raw = self._bound(around, flat, near, far, lam).reshape(count, each, -1)
+        raw = self._bound(around, flat, near, far, lam).reshape(count, labels, -1)
         if not self.pieces.entropy:
             return raw[..., 0]
         paid = np.zeros(near.shape)
         if lam is not None:
             with np.errstate(over="ignore"):
                 paid = lam * near if self._problem.cost.power == 1 else lam * near * near  # near^2 alone may vanish
-        return log_sum_up(raw, -paid[:, None] * (1 - 2.0**-50))
+        raw, paid = np.repeat(raw, each, axis=1), np.broadcast_to(paid[:, None], every.shape)
+        item = every.reshape(-1)
+        own = -paid.reshape(-1) * (1 - 2.0**-50)
+        return led(raw.reshape(item.size, -1), own, self.pieces.label[item], self.pieces.code[item]).reshape(
+            every.shape
+        )
 
     def box_values(self) -> Array:
         """Upper bounds ``[N]`` of the loss over the whole support, floor left out: phi at multiplier 0; inf if unbounded.

@@ -62,6 +62,8 @@ class Horizon:
         keys = pieces.label[used] * (problem.network.n_outputs + 1) + pieces.code[used]
         if problem.functionals is not None:
             keys = pieces.code[used]
+        elif pieces.entropy:  # the slopes of all margins of a label
+            keys = pieces.label[used]
         _, chosen = np.unique(keys, return_index=True)
         upper = 0.0
         rays: dict[int, Ray] = {}

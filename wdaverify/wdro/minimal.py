@@ -183,7 +183,9 @@ def _spots(tree: Tree, neurons: int) -> tuple[_Spot, list[_Spot]]:
             spot.row, row = tree.vectors[row], row + 1
         elif code == TIGHTENED:
             spot.tight, tights = tree.tights[tights], tights + 1
-            spot.below = [_Spot(BARE, spot.phases, Place(spot.place, spot.phases, spot.tight), spot.cuts)]
+            spot.below = [
+                _Spot(BARE, spot.phases, Place(spot.place, spot.phases, spot.tight, cuts=spot.cuts), spot.cuts)
+            ]
         elif code == FORKED:
             spot.fork, forks = tree.forks[forks], forks + 1
             spot.below = [_Spot(BARE, spot.phases, spot.place, (*spot.cuts, cut)) for cut in sides_of(spot.fork)]

@@ -409,6 +409,9 @@ class Pricing:
             costs = squares_up(costs)
         if self.pieces.entropy:
             value = loss_bounds(problem, points, np.full(len(points), question.label, np.int64))[0]
+            rows = self.pieces.behind(np.array([item]))[0]
+            behind = functionals_enclosure(problem.network, points, rows, np.zeros((len(points), len(rows))))[1]
+            value = np.where((behind <= 0).all(axis=1), value, -np.inf)  # elsewhere another piece is the loss
         else:
             row = self.pieces.rows(np.array([item]))[0]
             value = functionals_enclosure(problem.network, points, row, np.zeros((len(points), 1)))[0][:, 0]

@@ -286,7 +286,7 @@ _FIELDS = {By.PIECES: _bound_fields, By.DISTANCES: _distance_fields, By.LEVELS: 
 def _family(problem: WdroProblem) -> str:
     if problem.functionals is not None:
         return f"linear {digest(_bytes(problem.functionals.matrix)).hex()}"
-    return "cross-entropy" if problem.loss.rule.entropy else "margin"
+    return "cross-entropy by its largest class" if problem.loss.rule.entropy else "margin"
 
 
 def _attack_fields(problem: WdroProblem, fields: dict[str, str], options: Options, purpose: str) -> dict[str, str]:

@@ -46,23 +46,40 @@ _FLAT = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Multipliers:
-    """What is free, of each node: alpha, beta ``[B, M]``; price ``[B]``: of a distance the best one at these, else the multiplier."""
+    """What is free, of each node: alpha, beta ``[B, M]``; price ``[B]``: of a distance the best one at these, else the multiplier.
+
+    ``bend [B, F]`` is what else is free of a functional that depends on the node, at least 0 (None: the functional does not).
+    """
 
     alpha: Floats
     beta: Floats
     price: Floats
+    bend: Floats | None = None
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Multipliers:
         """Those at the given positions."""
-        return Multipliers(self.alpha[index], self.beta[index], self.price[index])
+        bend = None if self.bend is None else self.bend[index]
+        return Multipliers(self.alpha[index], self.beta[index], self.price[index], bend)
 
     def put(self, index: NDArray[np.int64], other: Multipliers) -> None:
         """Overwrite those at the given positions."""
         self.alpha[index], self.beta[index], self.price[index] = other.alpha, other.beta, other.price
+        if self.bend is not None and other.bend is not None:
+            self.bend[index] = other.bend
 
     def copy(self) -> Multipliers:
         """A copy."""
-        return Multipliers(self.alpha.copy(), self.beta.copy(), self.price.copy())
+        bend = None if self.bend is None else self.bend.copy()
+        return Multipliers(self.alpha.copy(), self.beta.copy(), self.price.copy(), bend)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Multipliers]) -> Multipliers:
+        """Those of all parts, in their order."""
+        alpha, beta, price = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("alpha", "beta", "price")
+        )
+        bends = [part.bend for part in parts if part.bend is not None]
+        return cls(alpha, beta, price, np.concatenate(bends) if bends else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +87,8 @@ class Climbed:
     """What became of nodes: bounds of the minimisation ``[B]``, nu ``[B, M]`` and the weight of the margin ``[B]`` that give it.
 
     ``free`` is where the ascent goes on, ``splits [B, k]`` the neurons that promise most when they are branched on (-1: no more
-    are open), ``points [B, n]`` displacements near a solution of the relaxation.
+    are open), ``points [B, n]`` displacements near a solution of the relaxation. Of a cross-entropy ``margins [B, J]`` are those there,
+    and ``worth [B]`` is the most that a neuron's chord costs.
     """
 
     bound: Floats
@@ -79,6 +97,22 @@ class Climbed:
     free: Multipliers
     splits: Ints
     points: Floats
+    margins: Floats | None = None
+    worth: Floats | None = None
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Climbed:
+        """Those at the given positions."""
+        parts = (self.bound[index], self.nu[index], self.margin[index], self.free.take(index), self.splits[index])
+        more = (None if part is None else part[index] for part in (self.margins, self.worth))
+        return Climbed(*parts, self.points[index], *more)
+
+    def put(self, index: NDArray[np.int64], other: Climbed) -> None:
+        """Overwrite those at the given positions."""
+        self.free.put(index, other.free)
+        for name in ("bound", "nu", "margin", "splits", "points", "margins", "worth"):
+            part = getattr(self, name)
+            if part is not None:
+                part[index] = getattr(other, name)
 
     @classmethod
     def joined(cls, parts: Sequence[Climbed]) -> Climbed:
@@ -89,10 +123,12 @@ class Climbed:
             np.concatenate([getattr(part, name) for part in parts])
             for name in ("bound", "nu", "margin", "splits", "points")
         )
-        alpha, beta, price = (
-            np.concatenate([getattr(part.free, name) for part in parts]) for name in ("alpha", "beta", "price")
-        )
-        return cls(bound, nu, margin, Multipliers(alpha, beta, price), splits, points)
+        free = Multipliers.joined([part.free for part in parts])
+        more = [
+            np.concatenate([getattr(part, name) for part in parts]) if getattr(parts[0], name) is not None else None
+            for name in ("margins", "worth")
+        ]
+        return cls(bound, nu, margin, free, splits, points, *more)
 
 
 class Ascent:
@@ -151,7 +187,7 @@ class Ascent:
             return at
 
         with np.errstate(all="ignore"):
-            self._graph.back(self._rows(shell), np.zeros(shell.size, np.float32), line)
+            self._graph.back(self._rows(shell, free), np.zeros(shell.size, np.float32), line)
         return Multipliers(alpha, beta, price)
 
     def climb(self, shell: Ints, phases: Phases, free: Multipliers, steps: int, ceiling: Array) -> Climbed:
@@ -173,7 +209,10 @@ class Ascent:
         best, kept = np.full(count, -np.inf, np.float32), free.copy()
         points = np.zeros((count, self._centre.shape[1]), np.float32)
         live, sides, here = np.arange(count), everywhere, free.copy()
-        adam, mean, total = (Adam(phases.shape), Adam(phases.shape)), np.zeros_like(points), 0.0
+        adam, mean, total = [Adam(phases.shape), Adam(phases.shape)], np.zeros_like(points), 0.0
+        around, margins = None, None
+        if here.bend is not None:
+            adam.append(Adam(here.bend.shape))
         for step in range(steps):
             at = self._slope(shell[live], here, sides)
             better = at.bound > best[live]
@@ -181,12 +220,18 @@ class Ascent:
             best[live] = np.fmax(best[live], at.bound)
             total += step + 1.0
             mean += np.float32((step + 1.0) / total) * (at.moved - mean)
+            if at.margins is not None:
+                around = at.margins if around is None else around
+                around = around + np.float32((step + 1.0) / total) * (at.margins - around)
+                margins = np.zeros((count, around.shape[1]), np.float32) if margins is None else margins
             if step == steps - 1:
                 break
             if step % _LOOK == _LOOK - 1:
                 stays = best[live] < ceiling[live]
                 if not stays.all():
                     points[live[~stays]] = mean[~stays]
+                    if around is not None and margins is not None:
+                        margins[live[~stays]], around = around[~stays], around[stays]
                     live, here, at = live[stays], here.take(stays), at.take(stays)
                     sides, mean = sides.take(stays), mean[stays]
                     for moments in adam:
@@ -196,16 +241,23 @@ class Ascent:
             rate = _RATE * _DECAY**step
             adam[0].step(here.alpha, at.alpha, step, rate, 0.0, 1.0)
             adam[1].step(here.beta, at.beta, step, 0.5 * rate, 0.0, math.inf)
+            if here.bend is not None and at.bend is not None:
+                adam[2].step(here.bend, at.bend, step, 0.5 * rate, 0.0, math.inf)
             here = replace(here, price=at.price)
         points[live] = mean
+        if around is not None and margins is not None:
+            margins[live] = around
         written = self._written(shell, kept, everywhere)
         margin = np.ones(count, np.float32) if self._multiplier is not None else np.reciprocal(kept.price)
-        return Climbed(best, written.nu * margin[:, None], margin, kept, self._splits(written.q, everywhere), points)
+        splits = self._splits(written.q, everywhere)
+        worth = None if margins is None else _costs(written.q, everywhere).max(axis=1, initial=-1.0)
+        return Climbed(best, written.nu * margin[:, None], margin, kept, splits, points, margins, worth)
 
     def _top(self, shell: Ints, written: _Written, free: Multipliers) -> tuple[Floats, Floats, Floats]:
         """What is left at the best input: the bound of the minimisation ``[B]``, the displacement ``[B, n]``, the price ``[B]``."""
+        level = written.constant + self._offset(shell, free)
         shell, pull, price = self._shell_of[shell], written.pull, free.price
-        level = written.constant + (pull * self._centre[shell]).sum(axis=1)
+        level = level + (pull * self._centre[shell]).sum(axis=1)
         if self._multiplier is None:
             price, moved, t = self._peaks.crossing(shell, pull, level)
             return t - ((pull * moved).sum(axis=1) + level) / price, moved, price
@@ -222,9 +274,17 @@ class Ascent:
             low, high, np.where(opened, phases, np.where(low >= 0, 1, -1)).astype(np.int8)
         )  # may rest on more
 
-    def _rows(self, shell: Ints) -> Floats:
+    def _rows(self, shell: Ints, free: Multipliers) -> Floats:
         """The functionals ``[B, K]``."""
         return self._functional[self._shell_of[shell]]
+
+    def _offset(self, shell: Ints, free: Multipliers) -> Floats:
+        """What is added to the functionals, ``[B]``."""
+        return np.zeros(shell.size, np.float32)
+
+    def _bent(self, shell: Ints, free: Multipliers, slope: Slope, output: Floats) -> Slope:
+        """With how the bound falls in ``bend``, from the output ``[B, K]`` along the lines."""
+        return slope
 
     def _written(self, shell: Ints, free: Multipliers, sides: Sides, lines: Lines | None = None) -> _Written:
         """The backward pass."""
@@ -238,10 +298,10 @@ class Ascent:
             nu_all[:, span] = nu
             return nu
 
-        pull = self._graph.back(self._rows(shell), constant, line)
+        pull = self._graph.back(self._rows(shell, free), constant, line)
         return _Written(constant, q_all, nu_all, pull)
 
-    def _slope(self, shell: Ints, free: Multipliers, sides: Sides) -> _Slope:
+    def _slope(self, shell: Ints, free: Multipliers, sides: Sides) -> Slope:
         """The bound, and which way it falls: one pass back, the peak of what is left, one pass forward."""
         lines = Lines(sides, free.beta)
         written = self._written(shell, free, sides, lines)
@@ -251,8 +311,8 @@ class Ascent:
         def line(number: int, z: Floats) -> Floats:
             return lines.forward(self._graph.spans[number], z, along, written.q, alpha, beta)
 
-        self._graph.forward(moved + self._centre[self._shell_of[shell]], line)
-        return _Slope(bound, alpha, beta, price, moved)
+        output = self._graph.forward(moved + self._centre[self._shell_of[shell]], line)
+        return self._bent(shell, free, Slope(bound, alpha, beta, price, moved), output)
 
     @property
     def priced(self) -> bool:
@@ -324,14 +384,21 @@ class _Written:
 
 
 @dataclass(frozen=True, eq=False)
-class _Slope:
-    """The bound of the minimisation ``[B]``, how it falls in alpha and beta ``[B, M]`` (times the price), and the price ``[B]``."""
+class Slope:
+    """The bound of the minimisation ``[B]``, how it falls in alpha and beta ``[B, M]`` (times the price), and the price ``[B]``.
+
+    Of a cross-entropy also how it falls in ``bend [B, F]``, and its margins ``[B, J]``.
+    """
 
     bound: Floats
     alpha: Floats
     beta: Floats
     price: Floats
     moved: Floats
+    bend: Floats | None = None
+    margins: Floats | None = None
 
-    def take(self, at: NDArray[np.bool_]) -> _Slope:
-        return _Slope(*(part[at] for part in (self.bound, self.alpha, self.beta, self.price, self.moved)))
+    def take(self, at: NDArray[np.bool_]) -> Slope:
+        """Those of some nodes."""
+        more = (None if part is None else part[at] for part in (self.bend, self.margins))
+        return Slope(*(part[at] for part in (self.bound, self.alpha, self.beta, self.price, self.moved)), *more)

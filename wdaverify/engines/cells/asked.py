@@ -10,6 +10,7 @@ from wdaverify.engines.base import Distance, Inner
 from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
+from wdaverify.pieces import differences
 
 _ROUNDED = 1e-12
 """How much farther than the farthest ball rounding may take a point."""
@@ -20,12 +21,13 @@ _NEAR_ROW = 1e-7
 
 
 class Asked:
-    """A question about a graph. ``margins [J, K]`` are the rows of a cross-entropy, else None."""
+    """A question about a graph. ``margins [J, K]`` are those behind the largest class of a cross-entropy, ``lead [K]`` its own."""
 
     def __init__(self, graph: Graph, question: Inner | Distance) -> None:
         self._graph, self._question = graph, question
-        self.functional = functional_of(question, graph.outputs)
         self.margins = _margins(question, graph.outputs)
+        self.lead = None if self.margins is None else _lead(question, graph.outputs)
+        self.functional = functional_of(question, graph.outputs)
         finite = math.isfinite(question.region.cost.order)
         self.power = question.region.cost.power if isinstance(question, Inner) and finite else 1
 
@@ -53,7 +55,7 @@ class Asked:
         if isinstance(question, Inner):
             paid = question.multiplier * distance**self.power if question.multiplier else 0.0
             if self.margins is not None:
-                return paid - float(np.logaddexp.reduce(np.append(self.margins @ z, 0.0)))
+                return paid - float(self._entropy(z[None])[0])
             return paid - float(self.functional @ z)
         if question.any_point and float(self.functional @ z) >= max(question.least / 2, 0.0):
             return region.near  # as good as the nearest one there could be: what is left need not be searched
@@ -70,10 +72,18 @@ class Asked:
         terms = sum((m.size().apply(np.abs(v)) for m, v in zip(last.maps, given, strict=True)), np.abs(last.bias))
         return float(np.abs(self.functional) @ terms)
 
+    def _entropy(self, z: Array) -> Array:
+        """The cross-entropy at logits ``[B, K]``, whichever is the largest."""
+        assert self.margins is not None
+        assert self.lead is not None
+        behind = np.concatenate([z @ self.margins.T, np.zeros((len(z), 1))], axis=1)
+        return np.asarray(z @ self.lead + np.logaddexp.reduce(behind, axis=1))
+
     def likeliest(self, displacements: Array) -> Array:
         """The one of the displacements ``[B, n]`` whose value is least, or whose margin is closest to it."""
         region = self._question.region
-        margin = self._graph.forward(region.centre + displacements) @ self.functional
+        z = self._graph.forward(region.centre + displacements)
+        margin = z @ self.functional if self.margins is None else self._entropy(z)
         far = region.cost.distance(displacements)
         if isinstance(self._question, Inner):
             worth = self._question.multiplier * far**self.power - margin
@@ -83,25 +93,26 @@ class Asked:
 
 
 def functional_of(question: Inner | Distance, classes: int) -> Array:
-    """The question's functional of the logits ``[K]``; for a cross-entropy the mean of its margins, which only steers."""
+    """The functional of the logits ``[K]``; of a cross-entropy the largest class's margin, or the mean of all, which only steers."""
     if isinstance(question, Inner) and question.functional is not None:
         return question.functional
-    margins = _margins(question, classes)
-    if margins is not None:
-        return np.asarray(margins.mean(axis=0))
-    out = np.zeros(classes)
-    out[question.rival] += 1.0
-    out[question.label] -= 1.0
-    return out
+    margins, lead = _margins(question, classes), _lead(question, classes)
+    return np.asarray(margins.mean(axis=0)) if margins is not None and not lead.any() else lead
+
+
+def _lead(question: Inner | Distance, classes: int) -> Array:
+    """``z_rival - z_label``."""
+    lead: Array = differences(np.array([[question.rival]]), np.array([question.label]), classes)[0, 0]
+    return lead
 
 
 def _margins(question: Inner | Distance, classes: int) -> Array | None:
-    """``z_j - z_y`` for every rival as rows ``[K - 1, K]`` where the question is a cross-entropy."""
+    """``z_j - z_r`` for every class but the largest as rows ``[K - 1, K]`` where the question is a cross-entropy."""
     if isinstance(question, Distance) or not question.entropy:
         return None
-    rows = np.eye(classes)
-    rows[:, question.label] -= 1.0
-    return np.delete(rows, question.label, axis=0)
+    others = np.delete(np.arange(classes), question.rival)
+    rows: Array = differences(others[None], np.array([question.rival]), classes)[0]
+    return rows
 
 
 def _nearly(rows: LinearRows, point: Array) -> bool:

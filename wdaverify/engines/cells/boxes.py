@@ -3,7 +3,7 @@
     Inner      the largest of  functional . f - multiplier ||x - c||^p  over a box, by the trusted pass with every line chosen by rule
     Distance   no error in a box whose margin is below 0 throughout; else at least the box's own distance, and with any mu > 0
                -max over the box of  mu margin - ||x - c||,  since where the margin is 0 that is the distance
-    entropy    gamma . margins and a constant, which bound it over the margins' own intervals there (``certify.entropy``)
+    entropy    the largest class's margin, gamma . margins behind it and a constant that bound it on their intervals (``certify.entropy``)
 
 A bound exceeds the value by the square of the box's width, so that few boxes are left to halve; a box is halved where its width times the
 range of the derivative is largest. Points that are tried are middles and the corners that gradients pull to.
@@ -33,6 +33,8 @@ _BATCH = 192
 _NARROW = 2.0**-44
 """Boxes are not halved that are narrower, relative to their numbers."""
 _BYTES = 64.0
+_ACROSS = 1.0
+"""Margins behind the largest logit that may be above 0 by more are cut at 0."""
 _TRIED = 4
 """Points of a batch that are looked at closely."""
 
@@ -123,11 +125,15 @@ class BoxSearch(Frontier):
         top = self._backward.leaves(both, np.zeros(count), shells, bounds, none, None)
         high, low = top[:, : margins.shape[1]], -top[:, margins.shape[1] :]
         empty, known = np.isneginf(top).all(axis=1), np.asarray(np.isfinite(top).all(axis=1))
+        empty |= (low > np.minimum(high, 0.0)).any(axis=1)
+        high = np.where(high > _ACROSS, 0.0, high)  # narrow boxes across a tie: what is cut at 0 is not of second order
         low, high = (np.where(known[:, None], side, 0.0) for side in (np.minimum(low, high), high))
         pairs = [by_rule(a, b) for a, b in zip(low, high, strict=True)]
         level, gamma = np.array([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
         constant = entropy_constant(level, gamma, low, high)
-        functional = np.einsum("bj,bjk->bk", gamma, margins)  # exact: margins are differences, gamma is on a grid
+        functional = (
+            np.einsum("bj,bjk->bk", gamma, margins) + hunt.claim.lead
+        )  # exact: differences, and gamma is on a grid
         tau = np.full(count, hunt.claim.multiplier)
         out = np.nextafter(constant + self._top(shells, bounds, functional, tau, hunt.power), np.inf)
         return np.where(empty, -math.inf, np.where(known, out, math.inf))

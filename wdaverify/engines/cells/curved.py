@@ -129,7 +129,7 @@ class CurvedEngine:
     def _plain(self, hunt: Hunt) -> bool:
         """Whether a question is one for ``CutSearch``."""
         few = few_inputs(hunt.question.region) and hunt.effort.memory > 0
-        return not few and hunt.growable and self._backward.neurons > 0
+        return not few and hunt.growable and hunt.claim.margins is None and self._backward.neurons > 0
 
     def _cut(self, hunts: Sequence[Hunt]) -> list[Answer]:
         """Answers to plain questions, found together."""
@@ -260,11 +260,10 @@ class _Search:
         row = None if node.row is None else LeafRow(hunt.claim.layout(self._backward.neurons), node.row)
         nu = None if row is None else row.nu
         functional = hunt.functional
-        if hunt.claim.margins is not None:
+        if hunt.claim.margins is not None and hunt.claim.lead is not None:
             gamma = None if row is None else row.gamma
-            functional = (
-                np.ones(len(hunt.claim.margins)) @ hunt.claim.margins if gamma is None else gamma @ hunt.claim.margins
-            )
+            weights = np.ones(len(hunt.claim.margins)) if gamma is None else gamma
+            functional = weights @ hunt.claim.margins + hunt.claim.lead
         elif row is not None:
             functional = np.maximum(float(row.margin), 0.0) * functional
         if not functional.any():

@@ -12,11 +12,12 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.entropy import slack_of
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Ascent, Climbed, Multipliers
@@ -24,7 +25,7 @@ from wdaverify.engines.cells.ledger import leaves
 from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats
 from wdaverify.engines.cells.tightening import Leaves, Tightener
-from wdaverify.engines.cells.tree import Node
+from wdaverify.engines.cells.tree import Fork, Node
 from wdaverify.network.model import Array
 
 Prove = Callable[[Ints, list[Node]], Array]
@@ -49,11 +50,11 @@ _TELLING = 512
 """So many leaves proven together tell how long one takes."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Open:
+@dataclass(eq=False)
+class Open:
     """A leaf to be branched at one of the neurons ``splits [k]``, and where its ascent goes on; half precision is enough to begin from.
 
-    ``age`` is how many branchings ago its bounds were tightened.
+    ``age`` is how many branchings ago its bounds were tightened. Where ``fork`` is given, a margin of a cross-entropy is cut instead.
     """
 
     tree: int
@@ -63,6 +64,9 @@ class _Open:
     beta: Array
     price: np.float32
     age: int
+    bend: Array | None = None
+    fork: Fork | None = None
+    margins: Array | None = None
 
 
 @dataclass(eq=False)
@@ -77,6 +81,9 @@ class Goals:
 
 class Growth:
     """Trees while they grow. ``owner [S]`` is the question of each."""
+
+    steps = _STEPS
+    """Steps of the ascent at a child."""
 
     def __init__(
         self,
@@ -96,7 +103,7 @@ class Growth:
         self.stuck: list[tuple[int, Node]] = []
         self._waiting = np.zeros(goals.room.size, np.int64)
         self._start = np.where(np.isfinite(goals.incumbent), goals.incumbent, 0.0)
-        self._heap: list[tuple[float, int, _Open]] = []
+        self._heap: list[tuple[float, int, Open]] = []
         self._ticket = itertools.count()
         self._told = 0.0, 0
         self._left: list[tuple[int, Node]] = []
@@ -168,9 +175,9 @@ class Growth:
         both = self._narrowing.at(trees, nodes)
         return self._ascent.lay(trees, both[:, 0], both[:, 1])
 
-    def _draw(self) -> list[_Open]:
+    def _draw(self) -> list[Open]:
         """The leaves whose children make up a batch, in the order of their shells."""
-        batch, closed, full = list[_Open](), list[_Open](), self.full
+        batch, closed, full = list[Open](), list[Open](), self.full
         while self._heap and len(batch) < _BATCH // 2:
             entry = heapq.heappop(self._heap)[2]
             if full[self._owner[entry.tree]]:
@@ -180,10 +187,10 @@ class Growth:
         self._close(closed)  # since the incumbent is better
         return sorted(batch, key=lambda entry: entry.tree)
 
-    def _tighten(self, batch: list[_Open]) -> None:
+    def _tighten(self, batch: list[Open]) -> None:
         """Tighten the bounds at leaves, and climb on from there."""
         nodes, trees = [entry.node for entry in batch], np.array([entry.tree for entry in batch], np.int64)
-        phases, shell, free = np.stack([node.phases for node in nodes]), self._lay(trees, nodes), _free(batch)
+        phases, shell, free = np.stack([node.phases for node in nodes]), self._lay(trees, nodes), free_of(batch)
         low, high, made = self._ascent.bounds(shell, phases)
         incumbent = self._goals.incumbent[self._owner[trees]]
         excess = (incumbent - np.array([node.bound for node in nodes])).astype(np.float32)
@@ -191,10 +198,14 @@ class Growth:
             excess = excess * free.price
         level = self._narrowing.level_of(incumbent)
         costs = self._ascent.costs(shell, phases, free)
-        tights = self._tightener.rows(Leaves(trees, level, low, high, made, free, excess, costs))
+        ends = self._narrowing.ends(nodes)
+        slack = np.zeros_like(excess) if ends is None else slack_of(ends).astype(np.float32)
+        tights = self._tightener.rows(Leaves(trees, level, low, high, made, free, excess, costs, slack))
         some = [k for k, tight in enumerate(tights) if tight is not None]
         if some:
-            self._narrowing.tighten(trees[some], [nodes[k] for k in some], [t for t in tights if t is not None])
+            narrowed = [nodes[k] for k in some]
+            self._narrowing.tighten(trees[some], narrowed, [t for t in tights if t is not None])
+            self._respan(trees[some], narrowed)
         left = np.array([k for k, node in enumerate(nodes) if not self._prunes(trees[k], node.bound)], np.int64)
         if left.size:
             nodes = [nodes[k] for k in left]
@@ -204,12 +215,15 @@ class Growth:
             self._found(trees[left], climbed)
             self._keep(trees[left], nodes, climbed, None, [0] * left.size)
 
-    def _branch(self, batch: list[_Open]) -> None:
+    def _respan(self, trees: Ints, nodes: list[Node]) -> None:
+        """What better bounds of neurons say of other things, at leaves."""
+
+    def _branch(self, batch: list[Open]) -> None:
         """Bound both sides of every leaf."""
         phases = np.repeat(np.stack([entry.node.phases for entry in batch]), 2, axis=0)
         trees = np.repeat(np.array([entry.tree for entry in batch], np.int64), 2)
         shell = self._lay(trees, [entry.node for entry in batch for _ in range(2)])
-        at, free = np.arange(len(batch)), _free(batch)
+        at, free = np.arange(len(batch)), free_of(batch)
         bound, splits = np.array([e.node.bound for e in batch], np.float32), np.stack([e.splits for e in batch])
         ceiling = self._ceiling(trees)
         split = self._ascent.chosen(shell[2 * at], phases[2 * at], free, splits, bound, ceiling[2 * at])
@@ -223,22 +237,45 @@ class Growth:
             for side in (2 * j, 2 * j + 1):
                 child = Node.unknown(phases.shape[1])
                 child.phases, child.stale, child.bounds = phases[side].copy(), True, entry.node.bounds
+                child.span, child.ends = entry.node.span, entry.node.ends
                 sides.append(child)
             entry.node.split, entry.node.sides = int(split[j]), (sides[0], sides[1])
             entry.node.row = entry.node.bounds = None
             children += sides
             parents += [entry.node, entry.node]
+        self._bear(batch, trees, children, parents, climbed, rows)
+
+    def _bear(
+        self,
+        batch: list[Open],
+        trees: Ints,
+        children: list[Node],
+        parents: list[Node],
+        climbed: Climbed,
+        rows: list[Array | None],
+    ) -> None:
+        """Keep both sides ``[2 B]`` of leaves ``[B]`` that had ``rows``."""
         self._found(trees, climbed)
         self._keep(trees, children, climbed, parents, [entry.age + 1 for entry in batch for _ in range(2)])
         for k, child in enumerate(children):  # where a side came out below its parent, the parent's row holds of it too
             if climbed.bound[k] < parents[k].bound and not child.held:
                 child.row = rows[k // 2]
 
+    def _numbers(self, climbed: Climbed) -> Array:
+        """The rows that nodes are proved by."""
+        return np.concatenate(
+            [climbed.margin[:, None], np.ones((len(climbed.margin), 1), np.float32), climbed.nu], axis=1
+        )
+
+    def _forks(self, trees: Ints, climbed: Climbed) -> list[Fork | None]:
+        """Where leaves are to be cut, if not at a neuron."""
+        return [None] * len(climbed.bound)
+
     def _keep(
         self, trees: Ints, nodes: list[Node], climbed: Climbed, parents: list[Node] | None, ages: list[int]
     ) -> None:
         """Write the rows of fresh leaves, close those that can be, and line up the rest; what overflowed counts as stuck."""
-        rows = np.concatenate([climbed.margin[:, None], np.ones((len(nodes), 1), np.float32), climbed.nu], axis=1)
+        rows, forks = self._numbers(climbed), self._forks(trees, climbed)
         held, entries = np.isfinite(rows).all(axis=1) & np.isfinite(climbed.bound), []  # by single precision
         for j, node in enumerate(nodes):
             bound = float(climbed.bound[j]) if held[j] else -math.inf
@@ -249,22 +286,26 @@ class Growth:
                 node.bound = bound if parents is None else max(bound, parents[j].bound)
             free, splits = climbed.free, climbed.splits[j].copy() if held[j] else _NONE
             alpha, beta = free.alpha[j].astype(np.float16), free.beta[j].copy()
-            entries.append(_Open(int(trees[j]), node, splits, alpha, beta, free.price[j], ages[j]))
+            entry = Open(int(trees[j]), node, splits, alpha, beta, free.price[j], ages[j])
+            if free.bend is not None:
+                entry = replace(entry, bend=free.bend[j], fork=forks[j] if held[j] else None)
+                entry = entry if climbed.margins is None else replace(entry, margins=climbed.margins[j])
+            entries.append(entry)
         closing = [self._prunes(entry.tree, entry.node.bound) for entry in entries]
         self._close([entry for entry, closes in zip(entries, closing, strict=True) if closes])
         for entry, closes in zip(entries, closing, strict=True):
             if not closes:
                 self._line_up(entry)
 
-    def _close(self, entries: list[_Open]) -> None:
+    def _close(self, entries: list[Open]) -> None:
         """Hold leaves to their rows; those that fall short are lined up again."""
         self._hold([(entry.tree, entry.node) for entry in entries])
         for entry in entries:
             if not self._prunes(entry.tree, entry.node.bound):
                 self._line_up(entry)
 
-    def _line_up(self, entry: _Open) -> None:
-        if entry.splits[0] < 0:
+    def _line_up(self, entry: Open) -> None:
+        if entry.splits[0] < 0 and entry.fork is None:
             self.stuck.append((entry.tree, entry.node))
             self._waiting[self._owner[entry.tree]] += 1
         else:
@@ -319,10 +360,11 @@ class Growth:
         return time.perf_counter() + _CAUTION * each * waiting > self._goals.deadline
 
 
-def _free(batch: list[_Open]) -> Multipliers:
+def free_of(batch: list[Open]) -> Multipliers:
     """Where the ascents of leaves go on."""
     return Multipliers(
         np.stack([entry.alpha for entry in batch]).astype(np.float32),
         np.stack([entry.beta for entry in batch]),
         np.array([entry.price for entry in batch], np.float32),
+        None if batch[0].bend is None else np.stack([entry.bend for entry in batch if entry.bend is not None]),
     )

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wdaverify.certify.backward import Backward, HiddenBounds
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Proof, Tree
 from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.engines.base import Answer, Distance, Effort, Inner
@@ -79,6 +79,7 @@ class Hunt:
             integer,
             (region.lower, region.upper),
             0 if region.rows is None else region.rows.lower.size,
+            asked.lead,
         )
 
     def _halve(self, k: int) -> tuple[Relaxation, Relaxation] | None:
@@ -176,7 +177,7 @@ class Hunt:
     def growable(self) -> bool:
         """Whether its trees can be grown by ascent."""
         region, question = self.question.region, self.question
-        if not self._plain or self.effort.memory == 0:
+        if self.claim.integer.size or self.claim.tail or self.effort.memory == 0:
             return False
         if isinstance(question, Distance) and question.least > 0:
             return False
@@ -201,10 +202,11 @@ class Hunt:
         rooms = (shell.shells.up[0], shell.shells.down[0])
         bounds = [(low[0], high[0]) for low, high in shell.bounds]
         parts = self._parts(shell)
-        spans = None if parts.span is None else (parts.span[0], parts.span[1])
+        spans = None if parts.span is None else (np.minimum(*parts.span), parts.span[1])
         multiplier = question.multiplier if isinstance(question, Inner) else None
         least = question.least if isinstance(question, Distance) else 0.0
-        aim = Aim(self.functional, multiplier, self.power, least, self._margins, spans)
+        functional = self.functional if self.asked.lead is None else self.asked.lead
+        aim = Aim(functional, multiplier, self.power, least, self._margins, spans)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by the LP
             program = shell_program(self._graph, bounds, part, rooms, aim)
 
@@ -225,21 +227,16 @@ class Hunt:
         return Parts(integer, region.centre[integer], box, span, self.claim.layout(self.backward.neurons))
 
     def _spans(self, shell: Shell) -> Array:
-        """Bounds ``[2, J]`` of the margins on a shell.
+        """Bounds ``[2, J]`` of the margins on a shell, as ``spans_of``.
 
         Raises:
             SolverError: they are too wide for what follows.
         """
         assert self._margins is not None
-        rows = np.concatenate([self._margins, -self._margins])
-        at = np.zeros(rows.shape[0], np.int64)
-        local = [(low[at], high[at]) for low, high in shell.bounds]
-        none = np.zeros((at.size, self.backward.neurons), np.int8)
-        top = self.backward.leaves(rows, np.zeros(at.size), shell.shells.take(at), local, none, None)
-        count = self._margins.shape[0]
-        if not (np.isfinite(top).all() and np.abs(top).max(initial=0.0) < _WIDEST):
-            raise SolverError("the logits are too large for the cross-entropy")
-        return np.stack([np.minimum(-top[count:], top[:count]), top[:count]])
+        if shell.span is not None:
+            return shell.span
+        span: Array = spans_of(self.backward, self._margins[None], shell.shells, shell.bounds)[0]
+        return span
 
     def prove(self, shell: Shell, nodes: list[Node]) -> Array:
         """What nodes on a shell prove, ``[L]``."""
@@ -269,7 +266,7 @@ class Hunt:
         least = search.incumbent - 1.01 * self.effort.gap - 1e-9 * abs(search.incumbent)
         for k, root in list(search.roots.items()):
             for node in leaves(root):
-                if node.bound >= least:
+                if node.bound == math.inf or node.bound >= least:
                     continue
                 if time.perf_counter() > deadline:
                     search.finished = False
@@ -315,7 +312,26 @@ def kind(hunt: Hunt) -> tuple[object, ...]:
     """What questions have in common that can be answered together."""
     cost = hunt.question.region.cost
     weights = None if cost.weights is None else cost.weights.tobytes()
-    return type(hunt.question), hunt.power, cost.norm, cost.order, weights
+    return type(hunt.question), hunt.claim.margins is None, hunt.power, cost.norm, cost.order, weights
+
+
+def margins_within(backward: Backward, margins: Array, shells: Shells, bounds: HiddenBounds) -> Array:
+    """Upper bounds of margins ``[S, J, K]`` and of these turned around, ``[S, 2 J]``."""
+    none = np.zeros((len(margins), backward.neurons), np.int8)
+    both = np.concatenate([margins, -margins], axis=1)
+    return backward.leaves(both, np.zeros(len(margins)), shells, bounds, none, None)
+
+
+def spans_of(backward: Backward, margins: Array, shells: Shells, bounds: HiddenBounds) -> Array:
+    """Bounds of margins ``[S, J, K]`` on shells ``[S]`` where none is above 0, ``[S, 2, J]``; a lower end above its upper one: no point is.
+
+    Raises:
+        SolverError: they are too wide for what follows.
+    """
+    count, top = margins.shape[1], margins_within(backward, margins, shells, bounds)
+    if not (np.isfinite(top).all() and np.abs(top).max(initial=0.0) < _WIDEST):
+        raise SolverError("the logits are too large for the cross-entropy")
+    return np.stack([-top[:, count:], np.minimum(top[:, :count], 0.0)], axis=1)
 
 
 def _own_share() -> float:

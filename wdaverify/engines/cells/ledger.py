@@ -24,9 +24,9 @@ _SHORT = 1e-9
 class Claim:
     """What leaves are held to: ``margin * functional . f(x) - cost * multiplier * ||x - c||^power``; a distance has multiplier 1.
 
-    ``functional [K]`` and multiplier may be one for each leaf, ``[L, K]`` and ``[L]``. With ``margins [J, K]`` the cross-entropy of
-    these rows takes the functional's place. ``integer [g]`` are the features that nodes have a box of; ``tail`` is the number of the
-    support's rows.
+    ``functional [K]`` and multiplier may be one for each leaf, ``[L, K]`` and ``[L]``. With ``margins [J, K]`` (or ``[L, J, K]``) the
+    log-sum-exp of these rows and 0 is added to ``lead``, which takes the functional's place. ``integer [g]`` are the features that
+    nodes have a box of; ``tail`` is the number of the support's rows.
     """
 
     functional: Array
@@ -37,16 +37,20 @@ class Claim:
     integer: Ints
     support: tuple[Array, Array]
     tail: int
+    lead: Array | None = None
 
     def take(self, index: Ints) -> Claim:
         """What some of the leaves are held to."""
         if isinstance(self.multiplier, float):
             return self
-        return replace(self, functional=self.functional[index], multiplier=self.multiplier[index])
+        lead = None if self.lead is None else self.lead[index]
+        margins = None if self.margins is None else self.margins[index]
+        each = self.functional[index], self.multiplier[index]
+        return replace(self, functional=each[0], multiplier=each[1], margins=margins, lead=lead)
 
     def layout(self, neurons: int) -> Layout:
         """What the rows of leaves hold."""
-        return Layout(neurons, self.tail, 0 if self.margins is None else self.margins.shape[0])
+        return Layout(neurons, self.tail, 0 if self.margins is None else self.margins.shape[-2])
 
 
 def leaves(root: Node) -> list[Node]:
@@ -128,7 +132,7 @@ def spelled_out(node: Node, around: Array) -> Node:
         for phase in (1, -1):
             side = Node.unknown(node.phases.size)
             side.phases, side.bounds, side.stale = node.phases.copy(), bounds, True
-            side.phases[neuron] = phase
+            side.phases[neuron], side.span = phase, node.span
             sides.append(side)
         kept, empty = sides if implied[neuron] > 0 else reversed(sides)
         empty.bound, empty.held = math.inf, True
@@ -181,15 +185,18 @@ def _bounds(
     count, margin, cost = len(nodes), rows.margin, rows.cost
     phases = np.stack([node.phases for node in nodes])
     functional = np.maximum(margin, 0.0)[:, None] * claim.functional
-    constant = np.zeros(count)
+    constant, none = np.zeros(count), np.zeros(count, np.bool_)
     if claim.margins is not None:
+        assert claim.lead is not None
         functional, constant = _entropy(claim.margins, nodes, rows)
+        functional = functional + np.where(rows.margin[:, None] > 0, claim.lead, 0.0)  # exact: gamma is on a grid
+        none = np.array([node.span is not None and bool((node.span[0] > node.span[1]).any()) for node in nodes])
     place = _boxed(claim, shells, nodes)
     tau = cost * claim.multiplier
     top = constant + backward.leaves(functional, tau, place, bounds, phases, rows.nu, power=claim.power, rho=rows.rho)
-    top = np.where(constant != 0, np.nextafter(top, np.inf), top)
+    top = np.where((constant != 0) & (top > -math.inf), np.nextafter(top, np.inf), top)
     if not claim.distance:  # rows may come from anywhere: one that weighs the margin otherwise says something else
-        empty = (cost == 0) & (top < 0) & (margin == 0)
+        empty = ((cost == 0) & (top < 0) & (margin == 0)) | none
         return np.where(empty, math.inf, np.where((cost == 1) & (margin == 1), -top, -math.inf))
     empty = (cost == 0) & (top < 0) & (margin >= 0)
     distance = np.where(cost == 1, np.maximum(-top, shells.near), shells.near)
@@ -206,7 +213,7 @@ def _entropy(margins: Array, nodes: list[Node], rows: LeafRow) -> tuple[Array, A
     else:
         level, gamma = rows.log_sigma, on_grid(rows.gamma)
     constant = np.where(rows.margin > 0, entropy_constant(level, gamma, low, high), span_constant(gamma, low, high))
-    return gamma @ margins, constant
+    return gamma @ margins if margins.ndim == 2 else (gamma[:, None] @ margins)[:, 0], constant
 
 
 def _boxed(claim: Claim, shell: Shells, nodes: list[Node]) -> Shells:

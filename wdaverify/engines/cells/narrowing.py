@@ -40,6 +40,12 @@ class Narrowing:
         """What values of the maximisation have to reach to count beside incumbents of the minimisation."""
         return np.zeros_like(incumbent) if self._asked.multiplier is None else -incumbent
 
+    @staticmethod
+    def ends(nodes: Sequence[Node]) -> Array | None:
+        """The upper ends of a cross-entropy's margins at nodes, ``[B, J]``."""
+        some = [node.ends for node in nodes if node.ends is not None]
+        return np.stack(some) if some else None
+
     def at(self, trees: Sequence[int] | Ints, nodes: Sequence[Node]) -> Array:
         """The bounds at nodes of the shells' trees, ``[B, 2, M]``."""
         pairs = zip(trees, nodes, strict=True)
@@ -61,10 +67,11 @@ class Narrowing:
 
     def tighten(self, trees: Ints, nodes: Sequence[Node], tights: Sequence[Tightening]) -> None:
         """Tighten the bounds at leaves; those that are left without a point are closed."""
-        asked, owner = self._asked, self._owner[trees]
-        each = Asked(
-            asked.functional[owner], None if asked.multiplier is None else asked.multiplier[owner], asked.power
-        )
+        owner = self._owner[trees]
+        each = self._asked.take(owner)
+        ends = self.ends(nodes)
+        if ends is not None:
+            each = replace(each, ends=ends)
         where = Nodes(self.places(trees), self.split(trees, nodes), np.stack([node.phases for node in nodes]))
         found = tightened(self._backward, where, each, tights)
         low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))

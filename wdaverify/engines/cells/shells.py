@@ -15,10 +15,11 @@ from wdaverify.network.model import Array
 
 @dataclass(frozen=True, eq=False)
 class Shell:
-    """One shell (a batch of one) with its neurons' bounds."""
+    """One shell (a batch of one) with its neurons' bounds, and those of a cross-entropy's margins ``[2, J]`` if they are known."""
 
     shells: Shells
     bounds: HiddenBounds
+    span: Array | None = None
 
     @property
     def near(self) -> float:

@@ -49,7 +49,8 @@ _STEEPS = np.float32(255.0)
 class Leaves:
     """Nodes to be tightened, in the order of their shells: the shell ``[B]`` and the level there ``[B]``; of neurons, ``[B, M]`` each,
     bounds on the sides of their phases, and the sides that both leave (0: open); the multipliers of the nodes' own ascent; by how
-    much their bound exceeds the level ``[B]``; what the chord of each neuron costs it ``[B, M]`` (0 or less: not open).
+    much their bound exceeds the level ``[B]``; what the chord of each neuron costs it ``[B, M]`` (0 or less: not open);
+    by how much what is asked may exceed the functional there ``[B]``.
     """
 
     shell: Ints
@@ -60,6 +61,7 @@ class Leaves:
     free: Multipliers
     excess: Floats
     costs: Floats
+    slack: Floats
 
 
 class Tightener:
@@ -112,10 +114,10 @@ class Tightener:
         sign = np.where(side == 0, 1, -1).astype(np.float32)
         items = _Items(leaves.shell[node], layer, np.arange(node.size), local, sign, lines)
         width = high - low
-        excess = np.maximum(leaves.excess[node], np.float32(_TINY))
+        excess = np.maximum(leaves.excess[node] + leaves.slack[node], np.float32(_TINY))
         mu: Floats = np.clip(np.float32(_SHARE) * width / excess, np.float32(_LEAST), np.float32(_MOST))
         alpha: Floats = leaves.free.alpha[node]
-        level = leaves.level[node].astype(np.float32)
+        level = leaves.level[node].astype(np.float32) - leaves.slack[node]
         best, kept, scale = np.full(node.size, np.inf, np.float32), (alpha.copy(), mu), np.log(mu)
         adam = Adam(alpha.shape), Adam(mu.shape)
         for step in range(_STEPS):

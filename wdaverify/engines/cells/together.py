@@ -5,6 +5,7 @@ One alone is the special case. Each keeps its own incumbent, room, linear progra
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +18,10 @@ from wdaverify.certify.tightened import Asked
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer
 from wdaverify.engines.cells.ascent import Ascent
+from wdaverify.engines.cells.entropies import EntropyAscent
+from wdaverify.engines.cells.forking import Forking
 from wdaverify.engines.cells.growth import Goals, Growth, Look
-from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.engines.cells.hunt import Hunt, margins_within, spans_of
 from wdaverify.engines.cells.ledger import leaves, prove, root_of, spelled_out
 from wdaverify.engines.cells.narrowing import Narrowing
 from wdaverify.engines.cells.peaks import Floats, peaks_of
@@ -42,7 +45,11 @@ class Together:
         self._deadline = max(hunt.deadline for hunt in hunts)
         self._centre = np.stack([hunt.question.region.centre for hunt in hunts])
         multiplier = None if first.multiplier is None else np.array([hunt.multiplier for hunt in hunts], np.float64)
-        self._asked = Asked(np.stack([hunt.functional for hunt in hunts]), multiplier, first.power)
+        lead = [hunt.asked.lead for hunt in hunts if hunt.asked.lead is not None]
+        functional = np.stack(lead or [hunt.functional for hunt in hunts])
+        self._asked = Asked(functional, multiplier, first.power)
+        margins = [hunt.asked.margins for hunt in hunts if hunt.asked.margins is not None]
+        self._entropy = (np.stack(lead), np.stack(margins)) if lead else None
 
     def answers(self) -> list[Answer]:
         """Search; where large trees are known and that does not end soon, go on from them.
@@ -113,6 +120,9 @@ class Together:
         bounds = self._hunts[0].cutter.known(near, far) if len(self._hunts) == 1 else None
         if bounds is None:
             bounds = self._backward.pre_activations(self._shells)
+        self._spans: Array | None = None
+        if self._entropy is not None:
+            self._spans = spans_of(self._backward, self._entropy[1][owner], self._shells, bounds)
         shells = [self._shell(k, bounds) for k in range(owner.size)]
         for hunt, begin, count in zip(self._hunts, self._first.tolist(), counts.tolist(), strict=True):
             hunt.shells = shells[begin : begin + count]
@@ -121,7 +131,20 @@ class Together:
 
     def _shell(self, k: int, bounds: HiddenBounds) -> Shell:
         at = slice(k, k + 1)
-        return Shell(self._shells.take(at), [(low[at], high[at]) for low, high in bounds])
+        span = None if self._spans is None else self._spans[k]
+        return Shell(self._shells.take(at), [(low[at], high[at]) for low, high in bounds], span)
+
+    def _span(self, number: int) -> Array | None:
+        """Bounds of the margins of a cross-entropy on a shell."""
+        return None if self._spans is None else self._spans[number].copy()
+
+    def _spans_at(self, trees: Ints, nodes: list[Node]) -> Array:
+        """The same at nodes of trees ``[B]``, ``[B, 2, J]``, from the bounds of neurons there."""
+        assert self._entropy is not None
+        margins, places = self._entropy[1][self.owner[trees]], self.narrowing.places(trees)
+        top = margins_within(self._backward, margins, places, self.narrowing.split(trees, nodes))
+        count = margins.shape[1]
+        return np.stack([-top[:, count:], top[:, :count]], axis=1)
 
     def _take_over(self, known: Sequence[dict[int, Tree]], searches: Sequence[Search]) -> None:
         """Hold the leaves of known trees to these questions."""
@@ -150,6 +173,8 @@ class Together:
             multiplier = self._asked.multiplier
             each = np.ones(owner.size) if multiplier is None else multiplier[owner]
             claim = replace(claim, functional=self._asked.functional[owner], multiplier=each)
+            if self._entropy is not None:
+                claim = replace(claim, lead=self._entropy[0][owner], margins=self._entropy[1][owner])
         shells, bounds = self.narrowing.places(trees), self.narrowing.split(trees, nodes)
         return prove(self._backward, claim, shells, bounds, nodes)
 
@@ -159,15 +184,24 @@ class Together:
         for q, search in enumerate(searches):
             for k in search.order:
                 if k not in search.roots:
-                    root = Node.unknown(self._backward.neurons)
+                    root = Node.unknown(self._backward.neurons, None, self._span(int(self._first[q]) + k))
                     root.stale = True
+                    root.ends = None if root.span is None else root.span[1].copy()
+                    if (
+                        root.span is not None and (root.span[0] > root.span[1]).any()
+                    ):  # its class is nowhere the largest
+                        root.bound, root.held = math.inf, True
                     search.take_over(k, root)
                 roots[int(self._first[q]) + k] = search.roots[k]
         tolerance = np.array([hunt.effort.gap for hunt in self._hunts])
         goals = Goals(np.array([search.incumbent for search in searches]), tolerance, rooms, self._deadline)
         ascent, tightener = self.steering()
         narrowing = self.narrowing, tightener
-        growth = Growth(ascent, narrowing, roots, self.owner, self.prove, self._look(searches), goals)
+        growth = (Growth if self._spans is None else Forking)(
+            ascent, narrowing, roots, self.owner, self.prove, self._look(searches), goals
+        )
+        if isinstance(growth, Forking):
+            growth.spans = self._spans_at
         charged, finished = np.zeros_like(growth.nodes), np.zeros(len(searches), np.bool_)
         while True:
             growth.run()
@@ -221,6 +255,11 @@ class Together:
         tightener = Tightener(self._single, functional, centre, peaks, multiplier, asked.power)
         none = np.zeros((owner.size, 0))
         low, high = (np.concatenate([none, *(pair[side] for pair in self._bounds)], axis=1) for side in (0, 1))
+        if self._spans is not None and self._entropy is not None:
+            assert multiplier is not None
+            lead, margins = self._entropy[0][owner], self._entropy[1][owner]
+            made = EntropyAscent(self._single, (lead, margins), centre, (low, high), peaks, multiplier, self._spans)
+            return made, tightener
         return Ascent(self._single, functional, centre, (low, high), peaks, multiplier), tightener
 
 

@@ -36,14 +36,19 @@ _NARROW = 1e-7
 _VIOLATED = 1e-9
 _SECANT_SHARE = 0.5
 """The secants' excess, as a share of the violation of the open phases, from which on a margin is cut before a phase."""
-_BENT = 1e-9
-"""By how much the tangents of the logarithm may exceed it."""
+_SLIGHT_SHARE, _HALF = 0.1, 0.7
+"""A margin is cut where all secants below would cost this share of what a bound is short of, or at the point's own place above that;
+where exp is about half of what it is at the interval's end at most."""
+_BENT = 1e-7
+"""By how much the tangents of the logarithm may exceed it: a program's own tolerance, below which further ones change nothing."""
 _ADDED = 2
 """With more rows added than this for each input, those that hold nothing are dropped."""
 _TANGENTS = 5
 """The same where the rows are tangents: what they miss is of second order in the row's own bound."""
 _BENDS = 2
 """How often lines of curved neurons are added: what they miss is of second order too."""
+_ENOUGH = 1e-7
+"""By how much, relatively, a program of a cross-entropy exceeds its cut-off for no more tangents to be added."""
 _ADDITIONS = 30
 """How often one node may add the rows that its point violates before it is taken as it is: its bound holds anyway."""
 
@@ -73,7 +78,7 @@ class Node:
     to cut one of these next, if not a phase, and ``cut`` where its sides are; ``settled`` that its LP was solved to its end;
     ``stale`` that it was not solved here; ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons
     from the node downwards; ``bounds [2, M]``
-    are those at a leaf, None where they are its shell's.
+    are those at a leaf, None where they are its shell's; ``ends [J]`` upper ends of margins by shell and cuts alone, on which tights rest.
     """
 
     phases: Phases
@@ -94,6 +99,7 @@ class Node:
     held: bool = False
     tights: tuple[Tightening, ...] = ()
     bounds: Array | None = None
+    ends: Array | None = None
 
     @classmethod
     def unknown(cls, neurons: int, box: Array | None = None, span: Array | None = None) -> Node:
@@ -137,7 +143,7 @@ class Relaxation:
         self._upper_above, self._upper_below = shell.program.upper[shell.above], shell.program.upper[shell.below]
         self._now = np.zeros(shell.names.size, np.int8)
         self._neurons, self._patient = neurons, False
-        self._seconds, self._cones = math.inf, self._with_cones()
+        self._seconds, self._cones, self._enough = math.inf, self._with_cones(), math.inf
         self._parts = parts or Parts.none(neurons)
         self.names = shell.names
         self.solves = 0
@@ -237,10 +243,14 @@ class Relaxation:
 
     def _bound(self, node: Node, parent: Node | None, cutoff: float, seconds: float) -> Node:
         """Bound a fresh node; where its LP fails, it keeps what its parent has."""
+        if node.span is not None and (node.span[0] > node.span[1]).any():  # no point is left
+            node.bound, node.settled = math.inf, True
+            return node
         self._apply(node)
         self._session.limit(seconds)
         self._seconds = seconds
         self._session.cut(math.inf if self._shell.entropy is not None else cutoff - self._shell.offset)
+        self._enough = cutoff - self._shell.offset + _ENOUGH * (1 + abs(cutoff)) if math.isfinite(cutoff) else math.inf
         solution = self._settled()
         least = -math.inf if parent is None else parent.bound
         node.spare = inherited = None if parent is None else parent.row
@@ -316,8 +326,11 @@ class Relaxation:
             and worth.clip(min=0).sum() < _SECANT_SHARE * opened.sum()
         ):
             return None
-        quarter = 0.2 * width[at]
-        cut = float(np.clip(m[at], node.span[0, at] + quarter, node.span[1, at] - quarter))
+        short = self._enough + self._shell.offset - node.bound
+        share = _SLIGHT_SHARE * short / width.size
+        place = max(float(m[at]), math.log(share)) if 0 < share < math.inf else float(m[at])
+        aside = 0.2 * float(width[at])
+        cut = float(np.clip(place, node.span[0, at] + aside, node.span[1, at] - min(aside, _HALF)))
         return Fork("margin", at, cut, cut)
 
     def _eased(self, node: Node) -> LpSolution:
@@ -352,6 +365,8 @@ class Relaxation:
             solution = self._session.solve()
             if solution.status is not LpStatus.OPTIMAL:
                 return solution
+            if self._shell.entropy is not None and float(self._shell.program.cost @ solution.columns) >= self._enough:
+                return solution  # what more tangents say is not needed
             rows = self._violated(solution.columns, bent=attempt < _BENDS)
             if rows is None:
                 return solution
