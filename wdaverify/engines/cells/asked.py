@@ -24,7 +24,7 @@ class Asked:
 
     def __init__(self, graph: Graph, question: Inner | Distance) -> None:
         self._graph, self._question = graph, question
-        self.functional = functional_of(question, graph.outputs)
+        self.functional = _functional(question, graph.outputs)
         self.margins = _margins(question, graph.outputs)
         finite = math.isfinite(question.region.cost.order)
         self.power = question.region.cost.power if isinstance(question, Inner) and finite else 1
@@ -82,7 +82,7 @@ class Asked:
         return np.asarray(displacements[int(worth.argmin())])
 
 
-def functional_of(question: Inner | Distance, classes: int) -> Array:
+def _functional(question: Inner | Distance, classes: int) -> Array:
     """The question's functional of the logits ``[K]``; for a cross-entropy the mean of its margins, which only steers."""
     if isinstance(question, Inner) and question.functional is not None:
         return question.functional
