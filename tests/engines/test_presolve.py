@@ -11,9 +11,10 @@ from bounds.tiny import network, problem, random_layers
 from engines.test_cell_engine import NORMS, PLAIN, questions, truths
 
 import wdaverify.engines.cells.engine as engine_module
-from wdaverify import verify
+from wdaverify import make_samples, verify
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.proof import Tree
+from wdaverify.certify.upper import distance_bounds
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.engines import mip
@@ -25,7 +26,7 @@ from wdaverify.engines.screening import Screen
 from wdaverify.graph import settled as rule
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import ReluNetwork
-from wdaverify.problem import GroundCost, Loss, Norm
+from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
 from wdaverify.solvers.base import MilpLimits, MilpOutcome
 from wdaverify.wdro.result import Status
 
@@ -106,13 +107,42 @@ def test_neurons_fall_away(always: list[Presolved]) -> None:
     assert any(not found.open.size for found in always)
 
 
-def test_small_networks_and_checkers_have_it_whole(always: list[Presolved], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_networks_have_it_whole(always: list[Presolved], monkeypatch: pytest.MonkeyPatch) -> None:
     net, question, _ = around(1, Norm.INF)
-    CellEngine(net).answer(question, replace(GROWN, whole=True))
-    assert not always
     monkeypatch.setattr(rule, "_NEURONS", 256)
     CellEngine(net).answer(question, GROWN)
     assert not always
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_proofs_are_of_the_whole_network(seed: int, norm: Norm, always: list[Presolved]) -> None:
+    """What is left is searched, and a checker that knows nothing of it finds the same bound."""
+    net, question, nearest = around(seed, norm)
+    region = question.region
+    answer = CellEngine(net).answer(question, replace(GROWN, whole=True))
+    assert len(always) == 1
+    assert answer.proof is not None
+    proof = replace(answer.proof, sample=0)
+    samples = make_samples(region.centre[None], np.array([question.label]))
+    support = Support(np.minimum(region.lower, region.centre), np.maximum(region.upper, region.centre))
+    asked = WdroProblem(net, samples, GroundCost(norm, math.inf), support, Loss.ZERO_ONE, region.far)
+    found = float(distance_bounds(asked, [proof])[0][0])
+    assert min(found, region.far) >= min(answer.bound, region.far) - 1e-9
+    assert found <= nearest + 1e-12 or nearest > region.far
+
+
+def test_rows_are_filled(always: list[Presolved], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what settled neurons hand on proofs say less: some is lost."""
+    lost = 0
+    monkeypatch.setattr(Presolved, "_filled", lambda _, rows, functional: rows)
+    for seed in range(6):
+        try:
+            test_proofs_are_of_the_whole_network(seed, Norm.INF, always)
+        except AssertionError:
+            lost += 1
+        always.clear()
+    assert lost
 
 
 @pytest.mark.parametrize("norm", NORMS)

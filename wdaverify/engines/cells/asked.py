@@ -27,7 +27,7 @@ class Asked:
         self._graph, self._question = graph, question
         self.margins = _margins(question, graph.outputs)
         self.lead = None if self.margins is None else _lead(question, graph.outputs)
-        self.functional = functional_of(question, graph.outputs)
+        self.functional = _functional(question, graph.outputs)
         finite = math.isfinite(question.region.cost.order)
         self.power = question.region.cost.power if isinstance(question, Inner) and finite else 1
 
@@ -92,7 +92,7 @@ class Asked:
         return np.asarray(displacements[int(worth.argmin())])
 
 
-def functional_of(question: Inner | Distance, classes: int) -> Array:
+def _functional(question: Inner | Distance, classes: int) -> Array:
     """The functional of the logits ``[K]``; of a cross-entropy the largest class's margin, or the mean of all, which only steers."""
     if isinstance(question, Inner) and question.functional is not None:
         return question.functional

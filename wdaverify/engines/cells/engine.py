@@ -10,7 +10,6 @@ from dataclasses import replace
 from wdaverify.certify.backward import Backward
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Level, Question, Slope
 from wdaverify.engines.cells import units
-from wdaverify.engines.cells.asked import functional_of
 from wdaverify.engines.cells.hunt import Hunt, kind
 from wdaverify.engines.cells.points import evaluated, points_of
 from wdaverify.engines.cells.presolve import AsChecked, presolve
@@ -64,7 +63,7 @@ class CellEngine:
         assert bounds is not None
         backward = AsChecked(presolved, self._backward, compiled())
         hunt = Hunt(presolved.graph, backward, single, question, effort, presolved.left(bounds))
-        return presolved.widened(answered([hunt])[0], functional_of(question, graph.outputs))
+        return presolved.proved(answered([hunt])[0], hunt.functional)
 
     def _in_units(self, question: Inner | Distance, effort: Effort, power: int) -> Answer | None:
         """The answer to a question about a tiny region; None where units would round a number."""

@@ -28,6 +28,9 @@ from wdaverify.graph.nodes import INPUT, Elementwise, Graph
 from wdaverify.graph.settled import settled_where_it_pays
 from wdaverify.network.model import Array
 
+_ROWS = 256
+"""Rows that are looked at together."""
+
 
 @dataclass(frozen=True, eq=False)
 class Presolved:
@@ -39,14 +42,20 @@ class Presolved:
     whole: Graph
     active: NDArray[np.bool_]
 
-    def widened(self, answer: Answer, functional: Array | None = None) -> Answer:
-        """The answer, with trees over all neurons; filled for a checker where the functional ``[K]`` is given."""
+    def widened(self, answer: Answer) -> Answer:
+        """The answer, with trees over all neurons."""
         if answer.proof is None:
             return answer
         trees = tuple(self._of(tree, self.open, self._spread) for tree in answer.proof.trees)
-        if functional is not None:
-            trees = tuple(replace(tree, vectors=self._filled(tree.vectors, functional)) for tree in trees)
         return replace(answer, proof=replace(answer.proof, trees=trees))
+
+    def proved(self, answer: Answer, functional: Array) -> Answer:
+        """The answer to a question about a functional ``[K]``, with trees for a checker: their rows are filled."""
+        found = self.widened(answer)
+        if found.proof is None:
+            return found
+        trees = tuple(replace(tree, vectors=self._filled(tree.vectors, functional)) for tree in found.proof.trees)
+        return replace(found, proof=replace(found.proof, trees=trees))
 
     def left(self, bounds: HiddenBounds) -> HiddenBounds:
         """Bounds of the network's neurons as those of what is left."""
@@ -56,6 +65,9 @@ class Presolved:
 
     def _filled(self, rows: Array, functional: Array) -> Array:
         """Rows ``[V, 2 + M]`` with nu of settled neurons, by one backward pass."""
+        if len(rows) > _ROWS:
+            parts = [self._filled(rows[k : k + _ROWS], functional) for k in range(0, len(rows), _ROWS)]
+            return np.concatenate(parts)
         out, graph, first = np.array(rows), self.whole, 2 + self.neurons
         if not len(rows):
             return out
