@@ -55,7 +55,7 @@ class Asked:
         if isinstance(question, Inner):
             paid = question.multiplier * distance**self.power if question.multiplier else 0.0
             if self.margins is not None:
-                return paid - float(self._entropy(z[None])[0])
+                return paid - float(self.entropy(z[None])[0])
             return paid - float(self.functional @ z)
         if question.any_point and float(self.functional @ z) >= max(question.least / 2, 0.0):
             return region.near  # as good as the nearest one there could be: what is left need not be searched
@@ -72,7 +72,7 @@ class Asked:
         terms = sum((m.size().apply(np.abs(v)) for m, v in zip(last.maps, given, strict=True)), np.abs(last.bias))
         return float(np.abs(self.functional) @ terms)
 
-    def _entropy(self, z: Array) -> Array:
+    def entropy(self, z: Array) -> Array:
         """The cross-entropy at logits ``[B, K]``, whichever is the largest."""
         assert self.margins is not None
         assert self.lead is not None
@@ -83,7 +83,7 @@ class Asked:
         """The one of the displacements ``[B, n]`` whose value is least, or whose margin is closest to it."""
         region = self._question.region
         z = self._graph.forward(region.centre + displacements)
-        margin = z @ self.functional if self.margins is None else self._entropy(z)
+        margin = z @ self.functional if self.margins is None else self.entropy(z)
         far = region.cost.distance(displacements)
         if isinstance(self._question, Inner):
             worth = self._question.multiplier * far**self.power - margin

@@ -84,7 +84,9 @@ class BoxSearch(Frontier):
         edges = [np.full(count, edge) for edge in (region.near, region.far)]
         shells = Shells.around(region.cost, centre, region.lower, region.upper, edges[0], edges[1]).within(lower, upper)
         bounds = self._backward.pre_activations(shells)
-        rows = hunt.functional[None] if hunt.claim.margins is None else hunt.claim.margins
+        rows, margins, lead = hunt.functional[None], hunt.claim.margins, hunt.claim.lead
+        if margins is not None and lead is not None:
+            rows = np.concatenate([margins + lead, lead[None]])  # all margins of the label
         wide = np.broadcast_to(rows, (count, *rows.shape))
         gradient, loose = jacobian(self._graph, bounds, wide)
         smear = (np.abs(loose) * (upper - lower)[:, None]).max(axis=1)
@@ -92,8 +94,8 @@ class BoxSearch(Frontier):
         smear = np.where(upper > lower, smear + 1e-300, -1.0)
         if self._distance:
             bound = self._distances(shells, bounds, gradient, lower, upper)
-        elif hunt.claim.margins is not None:
-            bound = -self._entropies(shells, bounds, wide)
+        elif margins is not None:
+            bound = -self._entropies(shells, bounds, np.broadcast_to(margins, (count, *margins.shape)))
         else:
             bound = -self._top(shells, bounds, wide[:, 0], np.full(count, hunt.claim.multiplier), hunt.power)
         self._try(lower, upper, gradient)
@@ -155,11 +157,7 @@ class BoxSearch(Frontier):
             value = np.where(margin >= 0, distance, math.inf)
         else:
             paid = hunt.claim.multiplier * distance**hunt.power
-            if hunt.claim.margins is None:
-                value = paid - z @ hunt.functional
-            else:
-                rows = z @ hunt.claim.margins.T
-                value = paid - np.logaddexp.reduce(np.concatenate([rows, np.zeros((len(rows), 1))], axis=1), axis=1)
+            value = paid - (z @ hunt.functional if hunt.claim.margins is None else hunt.asked.entropy(z))
         for k in np.argsort(value, kind="stable")[:_TRIED]:
             if not value[k] < self.incumbent:
                 break
