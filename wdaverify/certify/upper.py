@@ -25,7 +25,7 @@ from wdaverify.certify.faraway import Faraway
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.certify.proof import Cut, MalformedProofError, Phases, Place, Proof, Tree
 from wdaverify.certify.question import Question
-from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
+from wdaverify.certify.tightened import Asked, Whole, bounds_at, boxed, settle
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 
@@ -239,20 +239,21 @@ class Leaves:
         whole = Whole(shells, backward.pre_activations(shells), Asked(functional[:, 0], price, question.power))
         found = [(int(place[at]), at, leaf.place) for at, leaf in enumerate(batch) if leaf.place is not None]
         settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
-        bounds = bounds_at(whole, place, [leaf.place for leaf in batch])
+        places = [leaf.place for leaf in batch]
+        bounds, parts = bounds_at(whole, place, places), boxed(shells.take(place), places)
         cuts = [leaf.cuts for leaf in batch]
         return cls(
             question,
             proof,
             piece,
-            _parts(question, shells.take(place), cuts),
+            _parts(question, parts, cuts),
             near[place],
             far[place],
             np.stack([leaf.phases for leaf in batch]),
             bounds,
             rows,
             np.array([leaf.row >= 0 for leaf in batch], np.bool_),
-            _spans(backward, functional, shells.take(place), bounds, cuts) if question.layout.margins else None,
+            _spans(backward, functional, parts, bounds, cuts) if question.layout.margins else None,
         )
 
     def highest(self, multipliers: Array) -> Array:

@@ -50,9 +50,7 @@ class CutSearch(Frontier):
         near, far, _ = hunt.cutter.edges((), _SHELLS if hunt.claim.multiplier > 0 else 1)
         centre = np.broadcast_to(region.centre, (near.size, region.centre.size))
         self._shells = Shells.around(region.cost, centre, region.lower, region.upper, near, far)
-        peaks = peaks_of(self._shells, hunt.power)
-        assert peaks is not None
-        self._peaks = peaks
+        self._peaks = peaks_of(self._shells, hunt.power)
         bounds = backward.pre_activations(self._shells)
         none = np.zeros((near.size, 0))
         low, high = (np.concatenate([none, *(pair[side] for pair in bounds)], axis=1) for side in (0, 1))

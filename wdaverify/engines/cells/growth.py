@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Ascent, Climbed, Multipliers
+from wdaverify.engines.cells.halving import Halver
 from wdaverify.engines.cells.ledger import leaves
 from wdaverify.engines.cells.narrowing import Narrowing
-from wdaverify.engines.cells.peaks import Floats
+from wdaverify.engines.cells.peaks import Floats, peaks_of
 from wdaverify.engines.cells.tightening import Leaves, Tightener
 from wdaverify.engines.cells.tree import Node
 from wdaverify.network.model import Array
@@ -81,7 +82,7 @@ class Growth:
     def __init__(
         self,
         ascent: Ascent,
-        narrowing: tuple[Narrowing, Tightener],
+        narrowing: tuple[Narrowing, Tightener, Halver],
         roots: dict[int, Node],
         owner: Ints,
         prove: Prove,
@@ -90,7 +91,7 @@ class Growth:
     ) -> None:
         """``roots`` of every shell; ``goals`` are followed."""
         self._ascent, self._prove, self._look, self._owner = ascent, prove, look, owner
-        self._narrowing, self._tightener = narrowing
+        self._narrowing, self._tightener, self._halver = narrowing
         self._goals, self._tolerance = goals, goals.tolerance
         self.nodes = np.zeros(goals.room.size, np.int64)
         self.stuck: list[tuple[int, Node]] = []
@@ -121,7 +122,7 @@ class Growth:
     def run(self) -> None:
         """Grow until nothing is left to branch, too much is stuck, or time or room is out."""
         while not self.full.all() and not self.late and self._waiting.max() < _STUCK:
-            batch = self._draw()
+            batch = self._halved(self._draw())
             levels = self._narrowing.level_of(self._goals.incumbent)
             wide = [e for e in batch if e.age >= _AGE and math.isfinite(levels[self._owner[e.tree]])]
             if wide:
@@ -165,8 +166,10 @@ class Growth:
 
     def _lay(self, trees: Ints, nodes: list[Node]) -> Ints:
         """Numbers of nodes, whose shells ascend, for the ascent."""
-        both = self._narrowing.at(trees, nodes)
-        return self._ascent.lay(trees, both[:, 0], both[:, 1])
+        both, parts = self._narrowing.at(trees, nodes), None
+        if any(node.part is not None for node in nodes):
+            parts = peaks_of(self._narrowing.places(trees, nodes), self._narrowing.power)
+        return self._ascent.lay(trees, both[:, 0], both[:, 1], parts)
 
     def _draw(self) -> list[_Open]:
         """The leaves whose children make up a batch, in the order of their shells."""
@@ -191,7 +194,8 @@ class Growth:
             excess = excess * free.price
         level = self._narrowing.level_of(incumbent)
         costs = self._ascent.costs(shell, phases, free)
-        tights = self._tightener.rows(Leaves(trees, level, low, high, made, free, excess, costs))
+        leaves_ = Leaves(trees, level, low, high, made, free, excess, costs, *self._ascent.peaks(shell))
+        tights = self._tightener.rows(leaves_)
         some = [k for k, tight in enumerate(tights) if tight is not None]
         if some:
             self._narrowing.tighten(trees[some], [nodes[k] for k in some], [t for t in tights if t is not None])
@@ -203,6 +207,34 @@ class Growth:
             )
             self._found(trees[left], climbed)
             self._keep(trees[left], nodes, climbed, None, [0] * left.size)
+
+    def _halved(self, batch: list[_Open]) -> list[_Open]:
+        """Halve the leaves that want it; the others."""
+        if not batch:
+            return batch
+        trees, nodes = np.array([entry.tree for entry in batch], np.int64), [entry.node for entry in batch]
+        wanted = self._halver.wanted(trees, nodes)
+        if not wanted.any():
+            return batch
+        some = [entry for entry, wants in zip(batch, wanted, strict=True) if wants]
+        trees, nodes, free = trees[wanted], [entry.node for entry in some], _free(some)
+        rows = [node.row for node in nodes]
+        children = self._halver.halve(trees, nodes, self._lay(trees, nodes), free)
+        for node in nodes:
+            node.row = node.bounds = None
+        np.add.at(self.nodes, self._owner[trees], 2)
+        left = np.array([k for k, child in enumerate(children) if not child.held], np.int64)
+        if left.size:
+            parents, both = [nodes[k // 2] for k in left], np.repeat(trees, 2)[left]
+            made = [children[k] for k in left]
+            phases, shell = np.stack([child.phases for child in made]), self._lay(both, made)
+            climbed = self._ascent.climb(shell, phases, free.take(left // 2), _STEPS, self._ceiling(both))
+            self._found(both, climbed)
+            self._keep(both, made, climbed, parents, [_AGE] * left.size)
+            for j, k in enumerate(left.tolist()):
+                if climbed.bound[j] < parents[j].bound and not children[k].held:
+                    children[k].row = rows[k // 2]
+        return [entry for entry, wants in zip(batch, wanted, strict=True) if not wants]
 
     def _branch(self, batch: list[_Open]) -> None:
         """Bound both sides of every leaf."""
@@ -222,7 +254,8 @@ class Growth:
             sides = []
             for side in (2 * j, 2 * j + 1):
                 child = Node.unknown(phases.shape[1])
-                child.phases, child.stale, child.bounds = phases[side].copy(), True, entry.node.bounds
+                child.phases, child.stale = phases[side].copy(), True
+                child.bounds, child.part = entry.node.bounds, entry.node.part
                 sides.append(child)
             entry.node.split, entry.node.sides = int(split[j]), (sides[0], sides[1])
             entry.node.row = entry.node.bounds = None

@@ -18,6 +18,7 @@ from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer
 from wdaverify.engines.cells.ascent import Ascent
 from wdaverify.engines.cells.growth import Goals, Growth, Look
+from wdaverify.engines.cells.halving import Halver
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.ledger import leaves, prove, root_of, spelled_out
 from wdaverify.engines.cells.narrowing import Narrowing
@@ -132,7 +133,7 @@ class Together:
                 searches[q].take_over(k, root)
                 number = int(self._first[q]) + k
                 roots.append((number, root))
-                if tree.tights:
+                if tightened:
                     found.append((number, root, tightened))
         incumbent = np.array([search.incumbent for search in searches])
         self.narrowing.take_over(found, incumbent, self._deadline)
@@ -150,7 +151,7 @@ class Together:
             multiplier = self._asked.multiplier
             each = np.ones(owner.size) if multiplier is None else multiplier[owner]
             claim = replace(claim, functional=self._asked.functional[owner], multiplier=each)
-        shells, bounds = self.narrowing.places(trees), self.narrowing.split(trees, nodes)
+        shells, bounds = self.narrowing.places(trees, nodes), self.narrowing.split(trees, nodes)
         return prove(self._backward, claim, shells, bounds, nodes)
 
     def _grow(self, searches: Sequence[Search], rooms: Array) -> None:
@@ -166,7 +167,7 @@ class Together:
         tolerance = np.array([hunt.effort.gap for hunt in self._hunts])
         goals = Goals(np.array([search.incumbent for search in searches]), tolerance, rooms, self._deadline)
         ascent, tightener = self.steering()
-        narrowing = self.narrowing, tightener
+        narrowing = self.narrowing, tightener, Halver(self._backward, ascent, self.narrowing)
         growth = Growth(ascent, narrowing, roots, self.owner, self.prove, self._look(searches), goals)
         charged, finished = np.zeros_like(growth.nodes), np.zeros(len(searches), np.bool_)
         while True:
@@ -215,10 +216,9 @@ class Together:
     def steering(self) -> tuple[Ascent, Tightener]:
         """The shells' duals, of the questions and of neurons."""
         peaks, asked, owner = peaks_of(self._shells, self._asked.power), self._asked, self.owner
-        assert peaks is not None
         functional, centre = asked.functional[owner], self._centre[owner]
         multiplier = None if asked.multiplier is None else asked.multiplier[owner]
-        tightener = Tightener(self._single, functional, centre, peaks, multiplier, asked.power)
+        tightener = Tightener(self._single, functional, centre, multiplier, asked.power)
         none = np.zeros((owner.size, 0))
         low, high = (np.concatenate([none, *(pair[side] for pair in self._bounds)], axis=1) for side in (0, 1))
         return Ascent(self._single, functional, centre, (low, high), peaks, multiplier), tightener

@@ -1,0 +1,90 @@
+"""Leaves of a growth that are halved at an input, where networks have few: on each half the bounds of neurons are made anew.
+
+An input is chosen by what it has to do with the chords (``Ascent.reaching``), and its room is cut in the middle. The bounds are made by
+rule, outward, within the part of the shell that cuts leave, on the sides of the leaf's phases, and are no worse than the leaf's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdaverify.certify.backward import Backward, Shells
+from wdaverify.encoding.milp import Ints
+from wdaverify.engines.cells.ascent import Ascent, Multipliers
+from wdaverify.engines.cells.narrowing import Narrowing
+from wdaverify.engines.cells.tree import Fork, Node
+from wdaverify.network.model import Array
+
+MOST_INPUTS = 20
+"""Leaves with more inputs that move are not halved."""
+_OPEN = 8.0
+"""So many open neurons an input that moves make a leaf one to be halved."""
+_NARROWEST = 2.0**-30
+"""Rooms narrower than this share of the widest one, or of the input, are not cut."""
+
+
+class Halver:
+    """Halves leaves of the trees of one growth."""
+
+    def __init__(self, backward: Backward, ascent: Ascent, narrowing: Narrowing) -> None:
+        self._backward, self._ascent, self._narrowing = backward, ascent, narrowing
+
+    def wanted(self, trees: Ints, nodes: Sequence[Node]) -> NDArray[np.bool_]:
+        """Which leaves are to be halved rather than branched at a neuron, ``[B]``."""
+        moving = _Rooms.of(self._narrowing.places(trees, nodes)).moving.sum(axis=1)
+        both, phases = self._narrowing.at(trees, nodes), np.stack([node.phases for node in nodes])
+        opened = ((both[:, 0] < 0) & (both[:, 1] > 0) & (phases == 0)).sum(axis=1)
+        return np.asarray((moving > 0) & (moving <= MOST_INPUTS) & (opened > _OPEN * moving))
+
+    def halve(self, trees: Ints, nodes: Sequence[Node], numbers: Ints, free: Multipliers) -> list[Node]:
+        """Both halves of each leaf that is wanted, the lower one first; ``numbers`` are the ascent's. One without a point is closed."""
+        rooms, phases = _Rooms.of(self._narrowing.places(trees, nodes)), np.stack([node.phases for node in nodes])
+        worth = self._ascent.reaching(numbers, phases, free, rooms.middle, rooms.half)
+        worth = np.where(rooms.moving & np.isfinite(worth), worth, 0.0) + 1e-30 * np.where(rooms.moving, rooms.half, 0.0)
+        at = np.where(rooms.moving, worth, -1.0).argmax(axis=1)
+        value, halves = rooms.middle[np.arange(at.size), at], list[Node]()
+        for k, node in enumerate(nodes):
+            node.cut = Fork("half", int(at[k]), float(value[k]), float(value[k]))
+            sides = []
+            for upper in (1, 0):
+                half = Node.unknown(phases.shape[1])
+                part = _everywhere(at=rooms.middle.shape[1]) if node.part is None else node.part.copy()
+                part[upper, at[k]] = value[k]
+                half.phases, half.part, half.stale = node.phases.copy(), part, True
+                sides.append(half)
+            node.sides = sides[0], sides[1]
+            halves += sides
+        self._bound(np.repeat(trees, 2), [node for node in nodes for _ in range(2)], halves)
+        return halves
+
+    def _bound(self, trees: Ints, parents: Sequence[Node], halves: Sequence[Node]) -> None:
+        """Make the bounds of halves of parents."""
+        phases, known = np.stack([half.phases for half in halves]), self._narrowing.split(trees, parents)
+        found = self._backward.pre_activations(self._narrowing.places(trees, halves), phases, known=known)
+        low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
+        for k, half in enumerate(halves):
+            half.bounds = np.stack([low[k], high[k]])
+            if (low[k] > high[k]).any():
+                half.bound, half.held = np.inf, True
+
+
+class _Rooms:
+    """How far the inputs of parts of shells move: ``middle, half [B, n]``, and which of them enough to be cut."""
+
+    def __init__(self, middle: Array, half: Array, moving: NDArray[np.bool_]) -> None:
+        self.middle, self.half, self.moving = middle, half, moving
+
+    @classmethod
+    def of(cls, shells: Shells) -> _Rooms:
+        middle, half = shells.centre + 0.5 * (shells.up - shells.down), 0.5 * np.maximum(shells.up + shells.down, 0.0)
+        least = _NARROWEST * np.maximum(half.max(axis=1, keepdims=True, initial=0.0), np.abs(middle))
+        inside = (shells.centre - shells.down < middle) & (middle < shells.centre + shells.up)
+        return cls(middle, half, (half > least) & inside)
+
+
+def _everywhere(at: int) -> Array:
+    """All of a space of so many inputs, ``[2, n]``."""
+    return np.stack([np.full(at, -np.inf), np.full(at, np.inf)])
