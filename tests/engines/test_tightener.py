@@ -41,7 +41,10 @@ def with_leaves(seed: int, norm: Norm) -> Iterator[tuple[Case, Leaves, Array, fl
         costs = case.ascent.costs(shell, phases, free)
         yield (
             case,
-            Leaves(shell, np.full(shell.size, level), low, high, made, free, excess.astype(np.float32), costs),
+            Leaves(
+                *(shell, np.full(shell.size, level), low, high, made, free, excess.astype(np.float32), costs),
+                *case.ascent.peaks(shell),
+            ),
             phases,
             level,
         )

@@ -26,6 +26,8 @@ from wdaverify.network.model import Array
 from wdaverify.rounding import SMALLEST_SUBNORMAL, dot_error, underflow
 
 _BISECTIONS = 60
+_SURELY = 2.0**-30
+"""More than what a distance may be rounded by, of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +77,12 @@ class Shells:
         return unreachable(self)
 
     def within(self, lower: Array, upper: Array) -> Shells:
-        """Each cut to a box of its own, ``lower, upper [S, n]``, which may leave its centre out."""
+        """Each cut to a box of its own, ``lower, upper [S, n]``, which may leave its centre out: then its points are not as near."""
         up = np.minimum(self.up, np.nextafter(upper - self.centre, np.inf))
         down = np.minimum(self.down, np.nextafter(self.centre - lower, np.inf))
-        return Shells(self.cost, self.centre, up, down, self.near, self.far)
+        least = _size(self.cost.norm, np.maximum(np.maximum(-up, -down), 0.0) * self.cost.scale(up.shape[1]))
+        near = np.maximum(self.near, least * (1 - _SURELY) - underflow(up.shape[1]))
+        return Shells(self.cost, self.centre, up, down, np.minimum(near, self.far), self.far)
 
     def __len__(self) -> int:
         return int(self.near.size)
@@ -218,20 +222,7 @@ def _in_cost_units(q: Array, shells: Shells) -> tuple[_Shell, Array]:
         up, down, pull = np.nextafter(up * scale, np.inf), np.nextafter(down * scale, np.inf), q / scale
     forced = (up < 0) | (down < 0)
     some = bool(forced.any())
-    if some:
-        near = _nearest(shells.cost.norm, up, down, shells.near, shells.far)[:, None]
     return _Shell(up[:, None, :], down[:, None, :], near, far, forced[:, None, :] if some else None), pull
-
-
-def nearest(shells: Shells) -> Array:
-    """How near the centre the points of shells are at least, in cost units ``[S]``: near, or more where rooms leave the centre out."""
-    scale = shells.cost.scale(shells.up.shape[1])
-    return _nearest(shells.cost.norm, shells.up * scale, shells.down * scale, shells.near, shells.far)
-
-
-def _nearest(norm: Norm, up: Array, down: Array, near: Array, far: Array) -> Array:
-    total = _size(norm, np.maximum(np.maximum(-up, -down), 0.0))
-    return np.asarray(np.minimum(np.maximum(near, total * (1 - 2.0**-30) - underflow(up.shape[-1])), far))
 
 
 def _slope(norm: Norm, pull: Array, shell: _Shell, tau: Array) -> Array:

@@ -240,20 +240,24 @@ class Leaves:
         found = [(int(place[at]), at, leaf.place) for at, leaf in enumerate(batch) if leaf.place is not None]
         settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
         places = [leaf.place for leaf in batch]
-        bounds, parts = bounds_at(whole, place, places), boxed(shells.take(place), places)
-        cuts = [leaf.cuts for leaf in batch]
+        bounds, halved, cuts = (
+            bounds_at(whole, place, places),
+            boxed(shells.take(place), places),
+            [l.cuts for l in batch],
+        )
+        parts = _parts(question, halved, cuts)
         return cls(
             question,
             proof,
             piece,
-            _parts(question, parts, cuts),
-            near[place],
+            parts,
+            parts.near,
             far[place],
             np.stack([leaf.phases for leaf in batch]),
             bounds,
             rows,
             np.array([leaf.row >= 0 for leaf in batch], np.bool_),
-            _spans(backward, functional, parts, bounds, cuts) if question.layout.margins else None,
+            _spans(backward, functional, halved, bounds, cuts) if question.layout.margins else None,
         )
 
     def highest(self, multipliers: Array) -> Array:

@@ -82,7 +82,7 @@ class Growth:
     def __init__(
         self,
         ascent: Ascent,
-        narrowing: tuple[Narrowing, Tightener, Halver],
+        narrowing: tuple[Narrowing, Tightener],
         roots: dict[int, Node],
         owner: Ints,
         prove: Prove,
@@ -91,7 +91,8 @@ class Growth:
     ) -> None:
         """``roots`` of every shell; ``goals`` are followed."""
         self._ascent, self._prove, self._look, self._owner = ascent, prove, look, owner
-        self._narrowing, self._tightener, self._halver = narrowing
+        self._narrowing, self._tightener = narrowing
+        self._halver = Halver(ascent, self._narrowing)
         self._goals, self._tolerance = goals, goals.tolerance
         self.nodes = np.zeros(goals.room.size, np.int64)
         self.stuck: list[tuple[int, Node]] = []
@@ -279,7 +280,7 @@ class Growth:
                 bound = node.bound  # what its own row proves is better
             else:
                 node.row, node.held = rows[j].astype(np.float64) if held[j] else None, False
-                node.bound = bound if parents is None else max(bound, parents[j].bound)
+                node.bound = bound if parents is None else max(bound, parents[j].bound, node.bound)
             free, splits = climbed.free, climbed.splits[j].copy() if held[j] else _NONE
             alpha, beta = free.alpha[j].astype(np.float16), free.beta[j].copy()
             entries.append(_Open(int(trees[j]), node, splits, alpha, beta, free.price[j], ages[j]))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.backward import Backward, Shells
+from wdaverify.certify.backward import Shells
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Ascent, Multipliers
 from wdaverify.engines.cells.narrowing import Narrowing
@@ -29,8 +29,8 @@ _NARROWEST = 2.0**-30
 class Halver:
     """Halves leaves of the trees of one growth."""
 
-    def __init__(self, backward: Backward, ascent: Ascent, narrowing: Narrowing) -> None:
-        self._backward, self._ascent, self._narrowing = backward, ascent, narrowing
+    def __init__(self, ascent: Ascent, narrowing: Narrowing) -> None:
+        self._ascent, self._narrowing = ascent, narrowing
 
     def wanted(self, trees: Ints, nodes: Sequence[Node]) -> NDArray[np.bool_]:
         """Which leaves are to be halved rather than branched at a neuron, ``[B]``."""
@@ -43,7 +43,9 @@ class Halver:
         """Both halves of each leaf that is wanted, the lower one first; ``numbers`` are the ascent's. One without a point is closed."""
         rooms, phases = _Rooms.of(self._narrowing.places(trees, nodes)), np.stack([node.phases for node in nodes])
         worth = self._ascent.reaching(numbers, phases, free, rooms.middle, rooms.half)
-        worth = np.where(rooms.moving & np.isfinite(worth), worth, 0.0) + 1e-30 * np.where(rooms.moving, rooms.half, 0.0)
+        worth = np.where(rooms.moving & np.isfinite(worth), worth, 0.0) + 1e-30 * np.where(
+            rooms.moving, rooms.half, 0.0
+        )
         at = np.where(rooms.moving, worth, -1.0).argmax(axis=1)
         value, halves = rooms.middle[np.arange(at.size), at], list[Node]()
         for k, node in enumerate(nodes):
@@ -57,18 +59,8 @@ class Halver:
                 sides.append(half)
             node.sides = sides[0], sides[1]
             halves += sides
-        self._bound(np.repeat(trees, 2), [node for node in nodes for _ in range(2)], halves)
+        self._narrowing.renew(np.repeat(trees, 2), [node for node in nodes for _ in range(2)], halves)
         return halves
-
-    def _bound(self, trees: Ints, parents: Sequence[Node], halves: Sequence[Node]) -> None:
-        """Make the bounds of halves of parents."""
-        phases, known = np.stack([half.phases for half in halves]), self._narrowing.split(trees, parents)
-        found = self._backward.pre_activations(self._narrowing.places(trees, halves), phases, known=known)
-        low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
-        for k, half in enumerate(halves):
-            half.bounds = np.stack([low[k], high[k]])
-            if (low[k] > high[k]).any():
-                half.bound, half.held = np.inf, True
 
 
 class _Rooms:

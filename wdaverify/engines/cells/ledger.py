@@ -200,7 +200,7 @@ def _bounds(
         empty = (cost == 0) & (top < 0) & (margin == 0)
         return np.where(empty, math.inf, np.where((cost == 1) & (margin == 1), -top, -math.inf))
     empty = (cost == 0) & (top < 0) & (margin >= 0)
-    distance = np.where(cost == 1, np.maximum(-top, shells.near), shells.near)
+    distance = np.where(cost == 1, np.maximum(-top, place.near), place.near)
     return np.where(empty | (distance > shells.far), math.inf, distance)
 
 

@@ -60,8 +60,8 @@ class Narrowing:
         flat = shell.flat
         return _blocks(np.stack([flat if node.bounds is None else node.bounds for node in nodes]), shell)
 
-    def places(self, trees: Sequence[int] | Ints, nodes: Sequence[Node]) -> Shells:
-        """The shells of trees, one a node, within its part."""
+    def places(self, trees: Sequence[int] | Ints, nodes: Sequence[Node] = ()) -> Shells:
+        """The shells of trees, one a node, within its part (without nodes: whole)."""
         return within(self._all.take(np.asarray(trees, np.int64)), nodes)
 
     def tighten(self, trees: Ints, nodes: Sequence[Node], tights: Sequence[Tightening]) -> None:
@@ -79,6 +79,19 @@ class Narrowing:
             node.bounds = np.stack([low[k], high[k]])
             if (low[k] > high[k]).any():
                 node.bound, node.row, node.held = math.inf, None, True
+
+    def renew(self, trees: Ints, above: Sequence[Node], nodes: Sequence[Node]) -> None:
+        """Make the bounds at parts of other nodes' parts, by rule; those that are left without a point are closed."""
+        phases, known = np.stack([node.phases for node in nodes]), self.split(trees, above)
+        places = self.places(trees, nodes)
+        found = self._backward.pre_activations(places, phases, known=known)
+        low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
+        for k, node in enumerate(nodes):
+            node.bounds = np.stack([low[k], high[k]])
+            if (low[k] > high[k]).any():
+                node.bound, node.row, node.held = math.inf, None, True
+            elif self._asked.multiplier is None:
+                node.bound = float(places.near[k])
 
     def take_over(
         self, found: Sequence[tuple[int, Node, Sequence[tuple[Node, Place]]]], incumbent: Array, deadline: float

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Shells
-from wdaverify.certify.peak import nearest
 from wdaverify.compiled.choice import extension
 from wdaverify.encoding.milp import Ints
 from wdaverify.ground import Norm
@@ -67,10 +66,8 @@ class Peaks(Protocol):
 
 def peaks_of(shells: Shells, power: int) -> Peaks:
     """The peaks over shells of one cost."""
-    scale, near, forced = shells.cost.scale(shells.up.shape[1]), shells.near, (shells.up < 0) | (shells.down < 0)
-    if forced.any():
-        near = nearest(shells)
-    parts = scale, shells.up * scale, shells.down * scale, near, shells.far, power
+    scale, forced = shells.cost.scale(shells.up.shape[1]), (shells.up < 0) | (shells.down < 0)
+    parts = scale, shells.up * scale, shells.down * scale, shells.near, shells.far, power
     match shells.cost.norm:
         case Norm.INF:
             few = len(shells) <= _TABLES and extension("steering") is None
@@ -234,7 +231,9 @@ class _Cross:
         begun = np.maximum(-down, 0.0) - np.maximum(-up, 0.0)
         base = np.abs(begun).sum(axis=1)
         self._begun, self._base = begun.astype(np.float32), base.astype(np.float32)
-        self._up, self._down = (np.maximum(s + np.minimum(o, 0), 0).astype(np.float32) for s, o in ((up, down), (down, up)))
+        self._up, self._down = (
+            np.maximum(s + np.minimum(o, 0), 0).astype(np.float32) for s, o in ((up, down), (down, up))
+        )
         near, far = np.maximum(near - base, 0), np.maximum(far - base, 0)
         self._near, self._far, self._power = near.astype(np.float32), far.astype(np.float32), power
 

@@ -18,7 +18,6 @@ from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Answer
 from wdaverify.engines.cells.ascent import Ascent
 from wdaverify.engines.cells.growth import Goals, Growth, Look
-from wdaverify.engines.cells.halving import Halver
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.ledger import leaves, prove, root_of, spelled_out
 from wdaverify.engines.cells.narrowing import Narrowing
@@ -167,7 +166,7 @@ class Together:
         tolerance = np.array([hunt.effort.gap for hunt in self._hunts])
         goals = Goals(np.array([search.incumbent for search in searches]), tolerance, rooms, self._deadline)
         ascent, tightener = self.steering()
-        narrowing = self.narrowing, tightener, Halver(self._backward, ascent, self.narrowing)
+        narrowing = self.narrowing, tightener
         growth = Growth(ascent, narrowing, roots, self.owner, self.prove, self._look(searches), goals)
         charged, finished = np.zeros_like(growth.nodes), np.zeros(len(searches), np.bool_)
         while True:
