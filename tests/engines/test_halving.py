@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,16 +17,19 @@ from oracles import Array
 
 import wdaverify.engines.cells.halving as halving
 import wdaverify.engines.cells.hunt as hunt_module
+from wdaverify import read_certificate, recheck, verify, write_certificate
 from wdaverify.certify.proof import HALVED, Proof
 from wdaverify.certify.upper import distance_bounds, margin_bounds
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Distance, Inner
+from wdaverify.engines.cells.ascent import Multipliers
 from wdaverify.engines.cells.engine import CellEngine
 from wdaverify.engines.cells.halving import Halver
 from wdaverify.engines.cells.tree import Node
 from wdaverify.network.model import ReluNetwork
-from wdaverify.problem import Norm
+from wdaverify.problem import GroundCost, Loss, Norm, Support, WdroProblem
+from wdaverify.samples import make_samples
 
 NORMS = [Norm.INF, Norm.ONE, Norm.TWO]
 SEEDS = [pytest.param(s, marks=[] if s < 2 else [pytest.mark.full]) for s in range(40)]
@@ -136,3 +140,63 @@ def test_out_of_time_or_room_is_a_wider_bound(seed: int, norm: Norm) -> None:
             assert exact(answer, truth, question, near=math.inf)
             assert answer.proof is not None
             assert shown(net, question, answer.proof) == pytest.approx(answer.bound, abs=1e-9)
+
+
+def test_certificates_of_whole_runs_hold(tmp_path: Path) -> None:
+    """The checker reads them and finds the value, with what is needless gone, too."""
+    found = 0
+    for seed, loss in ((0, Loss.MARGIN), (1, Loss.ZERO_ONE), (2, Loss.MARGIN)):
+        net, inner, _, _, _ = asked(seed, Norm.INF)
+        samples = make_samples(np.random.default_rng(seed).uniform(size=(3, 2)), np.array([0, 1, inner.label]))
+        question = WdroProblem(net, samples, GroundCost(Norm.INF, 1), Support.box(0, 1, 2), loss, 0.1)
+        result = verify(question, certificate=True)
+        assert result.certificate is not None
+        write_certificate(tmp_path / "c", result.certificate)
+        verdict = recheck(read_certificate(tmp_path / "c"), question)
+        assert verdict.proved
+        assert verdict.upper == pytest.approx(result.upper, abs=1e-6)
+        found += sum(map(halved, result.certificate.proofs))
+    assert found > 0
+
+
+# Faults
+
+
+def swapped(node: Node, halves: list[Node]) -> None:
+    """A half has the other's box."""
+    halves[0].part, halves[1].part = halves[1].part, halves[0].part
+
+
+def lost(node: Node, halves: list[Node]) -> None:
+    """A half is taken for one without a point."""
+    halves[1].bound, halves[1].row, halves[1].held = math.inf, None, True
+
+
+def narrowed(node: Node, halves: list[Node]) -> None:
+    """The bounds of a half are not outward."""
+    for half in halves:
+        assert half.bounds is not None
+        middle, width = 0.5 * half.bounds.sum(axis=0), 0.25 * (half.bounds[1] - half.bounds[0])
+        if not half.held:
+            half.bounds = np.stack([middle - width, middle + width])
+
+
+@pytest.mark.parametrize("fault", [swapped, lost, narrowed])
+def test_faults_are_seen(fault: Callable[[Node, list[Node]], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an answer says, and what the passes of the checker find in its proof, differ."""
+    honest = Halver.halve
+
+    def faulty(self: Halver, trees: Ints, nodes: Sequence[Node], numbers: Ints, free: Multipliers) -> list[Node]:
+        halves = honest(self, trees, nodes, numbers, free)
+        for k, node in enumerate(nodes):
+            fault(node, halves[2 * k : 2 * k + 2])
+        return halves
+
+    monkeypatch.setattr(Halver, "halve", faulty)
+    seen = 0
+    for seed in range(4):
+        net, inner, _, _, _ = asked(seed, Norm.INF)
+        answer = CellEngine(net).answer(inner, replace(PROVEN, seconds=1.0))
+        assert answer.proof is not None
+        seen += shown(net, inner, answer.proof) > answer.bound + 1e-6
+    assert seen > 0
