@@ -1,4 +1,4 @@
-"""Certificates of unsat whose proofs split neurons, and boxes where that gains more: for each box of the specification a certificate of a bracket.
+"""Certificates of unsat whose proofs split neurons among boxes: for each box of the specification a certificate of a bracket.
 
 That certificate is of the worst case that ``conjunctions.claim`` makes of the box and its disjuncts, and ``certify.checker`` its checker.
 """

@@ -240,11 +240,8 @@ class Leaves:
         found = [(int(place[at]), at, leaf.place) for at, leaf in enumerate(batch) if leaf.place is not None]
         settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
         places = [leaf.place for leaf in batch]
-        bounds, halved, cuts = (
-            bounds_at(whole, place, places),
-            boxed(shells.take(place), places),
-            [l.cuts for l in batch],
-        )
+        bounds, halved = bounds_at(whole, place, places), boxed(shells.take(place), places)
+        cuts = [leaf.cuts for leaf in batch]
         parts = _parts(question, halved, cuts)
         return cls(
             question,

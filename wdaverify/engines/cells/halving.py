@@ -21,7 +21,8 @@ from wdaverify.network.model import Array
 MOST_INPUTS = 20
 """Leaves with more inputs that move are not halved."""
 _OPEN = 8.0
-"""So many open neurons an input that moves make a leaf one to be halved."""
+"""More open neurons than so many for each input that moves make a leaf one to be halved."""
+_FLAT = 1e-30
 _NARROWEST = 2.0**-30
 """Rooms narrower than this share of the widest one, or of the input, are not cut."""
 
@@ -42,10 +43,10 @@ class Halver:
     def halve(self, trees: Ints, nodes: Sequence[Node], numbers: Ints, free: Multipliers) -> list[Node]:
         """Both halves of each leaf that is wanted, the lower one first; ``numbers`` are the ascent's. One without a point is closed."""
         rooms, phases = _Rooms.of(self._narrowing.places(trees, nodes)), np.stack([node.phases for node in nodes])
-        worth = self._ascent.reaching(numbers, phases, free, rooms.middle, rooms.half)
-        worth = np.where(rooms.moving & np.isfinite(worth), worth, 0.0) + 1e-30 * np.where(
-            rooms.moving, rooms.half, 0.0
-        )
+        found = self._ascent.reaching(numbers, phases, free, rooms.middle, rooms.half).astype(np.float64)
+        worth = (
+            np.where(np.isfinite(found), found, 0.0) + _FLAT * rooms.half
+        )  # where no chord costs anything, the widest
         at = np.where(rooms.moving, worth, -1.0).argmax(axis=1)
         value, halves = rooms.middle[np.arange(at.size), at], list[Node]()
         for k, node in enumerate(nodes):
@@ -53,7 +54,7 @@ class Halver:
             sides = []
             for upper in (1, 0):
                 half = Node.unknown(phases.shape[1])
-                part = _everywhere(at=rooms.middle.shape[1]) if node.part is None else node.part.copy()
+                part = _everywhere(rooms.middle.shape[1]) if node.part is None else node.part.copy()
                 part[upper, at[k]] = value[k]
                 half.phases, half.part, half.stale = node.phases.copy(), part, True
                 sides.append(half)
@@ -77,6 +78,6 @@ class _Rooms:
         return cls(middle, half, (half > least) & inside)
 
 
-def _everywhere(at: int) -> Array:
+def _everywhere(inputs: int) -> Array:
     """All of a space of so many inputs, ``[2, n]``."""
-    return np.stack([np.full(at, -np.inf), np.full(at, np.inf)])
+    return np.stack([np.full(inputs, -np.inf), np.full(inputs, np.inf)])

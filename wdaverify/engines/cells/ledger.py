@@ -92,7 +92,7 @@ def root_of(tree: Tree, neurons: int) -> tuple[Node, list[tuple[Node, Place]]]:
         node, place = waiting.pop()
         if code == TIGHTENED:
             place = Place(place, node.phases, tree.tights[tights])
-            node.tights += (place.tight,)
+            node.tights += (tree.tights[tights],)
             tights += 1
             waiting.append((node, place))
             continue
@@ -107,10 +107,10 @@ def root_of(tree: Tree, neurons: int) -> tuple[Node, list[tuple[Node, Place]]]:
         if code == HALVED:
             below, above = halves_of(tree.forks[forks])
             node.cut, forks = Fork("half", below[0], below[2], above[2]), forks + 1
-            node.sides = Node.unknown(neurons), Node.unknown(neurons)
-            for side, cut in ((1, above), (0, below)):
-                node.sides[side].phases = node.phases.copy()
-                waiting.append((node.sides[side], Place(place, node.phases, None, cut)))
+            node.sides = lower, upper = Node.unknown(neurons), Node.unknown(neurons)
+            for half, cut in ((upper, above), (lower, below)):
+                half.phases = node.phases.copy()
+                waiting.append((half, Place(place, node.phases, None, cut)))
             continue
         node.stale = True
         if place is not None:
