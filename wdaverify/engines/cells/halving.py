@@ -32,13 +32,18 @@ class Halver:
 
     def __init__(self, ascent: Ascent, narrowing: Narrowing) -> None:
         self._ascent, self._narrowing = ascent, narrowing
+        moving = _Rooms.of(narrowing.shells).moving.sum(axis=1)
+        self._few: NDArray[np.bool_] = (moving > 0) & (moving <= MOST_INPUTS)
 
     def wanted(self, trees: Ints, nodes: Sequence[Node]) -> NDArray[np.bool_]:
         """Which leaves are to be halved rather than branched at a neuron, ``[B]``."""
+        few: NDArray[np.bool_] = self._few[trees]
+        if not few.any():
+            return few
         moving = _Rooms.of(self._narrowing.places(trees, nodes)).moving.sum(axis=1)
         both, phases = self._narrowing.at(trees, nodes), np.stack([node.phases for node in nodes])
         opened = ((both[:, 0] < 0) & (both[:, 1] > 0) & (phases == 0)).sum(axis=1)
-        return np.asarray((moving > 0) & (moving <= MOST_INPUTS) & (opened > _OPEN * moving))
+        return np.asarray(few & (moving > 0) & (opened > _OPEN * moving))
 
     def halve(self, trees: Ints, nodes: Sequence[Node], numbers: Ints, free: Multipliers) -> list[Node]:
         """Both halves of each leaf that is wanted, the lower one first; ``numbers`` are the ascent's. One without a point is closed."""

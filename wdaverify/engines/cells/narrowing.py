@@ -37,6 +37,11 @@ class Narrowing:
         self.level = np.full(asked.functional.shape[0], -math.inf)
 
     @property
+    def shells(self) -> Shells:
+        """The shells of all trees."""
+        return self._all
+
+    @property
     def power(self) -> int:
         """The power of the cost."""
         return self._asked.power
