@@ -18,7 +18,7 @@ from builders import write_mlp
 from wdaverify import Certificate, WdroProblem, cli, load_network, read_certificate, recheck, write_certificate
 from wdaverify.certify.certificate import CURVE, DISTANCES
 from wdaverify.certify.checker import Verdict
-from wdaverify.certify.proof import BARE, WRITTEN, MalformedProofError, Proof, Tree, sides_of
+from wdaverify.certify.proof import BARE, HALVED, WRITTEN, MalformedProofError, Proof, Tree, sides_of
 from wdaverify.ground import GroundCost, Norm, Support
 from wdaverify.problem import Loss
 from wdaverify.samples import make_samples
@@ -143,6 +143,57 @@ def test_forks_of_integers_beyond_doubles_are_none() -> None:
     with pytest.raises(MalformedProofError):
         sides_of(np.array([0.0, low, low + 2]))
     assert sides_of(np.array([0.0, 3.0, 4.0])) == ((0, True, 3.0), (0, False, 4.0))
+
+
+def halved(asked: WdroProblem, nodes: Sequence[int], *forks: Sequence[float], upper: float = -0.15) -> Certificate:
+    """A certificate of ``V <= upper``, whose only tree has bare leaves alone."""
+    cuts = np.array(forks, np.float64).reshape(-1, 3)
+    tree = Tree(0.0, 1.5, np.array(nodes, np.int32), np.zeros((0, 3)), (), cuts)
+    made = bare_certificate(asked, (Proof(0, 1, 1.0, (tree,)),), ())
+    atom = {"atom_sample": np.zeros(1, np.int64), "atom_weight": np.ones(1), "atom_point": np.array([[0.25]])}
+    return replace(made, **atom, upper=upper, lower=-0.25, multiplier=1.0)
+
+
+def test_halves_have_bounds_of_their_own_and_cover(ask: Callable[..., WdroProblem], tmp_path: Path) -> None:
+    """``max(x, 0) - 0.5 - |x - 0.25|`` is at most -0.25 where the neuron is decided, and by its chord over [-1, 1] at most 0.125."""
+    asked = ask("margin", 0.25)
+    assert not checked(halved(asked, [BARE]), asked, tmp_path).proved
+    told = checked(halved(asked, [BARE], upper=1.0), asked, tmp_path)
+    assert told.upper == pytest.approx(0.125 + 0.1, abs=1e-9)
+    for nodes, forks in (
+        ([HALVED, BARE, BARE], [[0, 0.0, 0.0]]),
+        ([HALVED, BARE, HALVED, BARE, BARE], [[0, 0.0, 0.0], [0, 0.5, 0.25]]),
+        ([HALVED, HALVED, BARE, BARE, BARE], [[0, 0.0, 0.0], [0, 7.0, 7.0]]),
+    ):
+        verdict = checked(halved(asked, nodes, *forks), asked, tmp_path)
+        assert verdict.proved
+        assert verdict.upper == pytest.approx(-0.15, abs=1e-12)
+    assert not checked(halved(asked, [HALVED, BARE, BARE], [0, 0.0, 0.0], upper=-0.1501), asked, tmp_path).proved
+
+
+@pytest.mark.parametrize(
+    ("nodes", "forks"),
+    [
+        ([HALVED, BARE], [[0, 0.0, 0.0]]),
+        ([HALVED, BARE, BARE, BARE], [[0, 0.0, 0.0]]),
+        ([HALVED, BARE, BARE], []),
+        ([HALVED, BARE, BARE], [[0, 0.0, 0.0], [0, 0.0, 0.0]]),
+        ([HALVED, BARE, BARE], [[0, 0.0, 0.5]]),
+        ([HALVED, BARE, BARE], [[0, 0.0, math.nextafter(0.0, 1.0)]]),
+        ([HALVED, BARE, BARE], [[0, 0.0, 1.0]]),  # neighbours among integers
+        ([HALVED, BARE, BARE], [[1, 0.0, 0.0]]),
+        ([HALVED, BARE, BARE], [[-1, 0.0, 0.0]]),
+        ([HALVED, BARE, BARE], [[0.5, 0.0, 0.0]]),
+        ([HALVED, BARE, BARE], [[0, math.inf, math.inf]]),
+        ([HALVED, BARE, BARE], [[0, math.nan, math.nan]]),
+    ],
+)
+def test_halves_that_leave_something_out_prove_nothing(
+    nodes: list[int], forks: list[list[float]], ask: Callable[..., WdroProblem], tmp_path: Path
+) -> None:
+    asked = ask("margin", 0.25)
+    verdict = checked(halved(asked, nodes, *forks), asked, tmp_path)
+    assert (verdict.proved, verdict.upper) == (False, math.inf)
 
 
 def test_distances_without_any_error_have_a_certificate(ask: Callable[..., WdroProblem], tmp_path: Path) -> None:

@@ -163,12 +163,17 @@ def test_proof_passes(seed: int, power: int, norm: Norm) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("outside", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_peaks_of_proofs_hold_exactly(seed: int) -> None:
+def test_peaks_of_proofs_hold_exactly(seed: int, outside: bool) -> None:
     """Against rationals: the bound is at least the value at every bend of the distance, and little more than the largest."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 14))
     shells = drawn_shells(rng, 6, n)
+    if outside:
+        lower, upper = shells.centre - shells.down, shells.centre + shells.up
+        part = np.sort(rng.uniform(lower, upper, (2, 6, n)), axis=0)
+        shells = shells.within(part[0], part[1])
     q = rng.normal(size=(6, 2, n)) * 10.0 ** rng.integers(-6, 6)
     tau = np.abs(q).sum(axis=(1, 2)) * rng.choice([0.0, 0.1, 0.3, 0.6], 6)
     loops = compiled()
@@ -238,8 +243,6 @@ def test_what_they_do_not_do_is_left_to_numpy() -> None:
     loops, rng = compiled(), np.random.default_rng(0)
     assert loops is not None
     shells, q = drawn_shells(rng, 3, 4), rng.normal(size=(3, 1, 4))
-    away = shells.within(shells.centre + 0.05, shells.centre + 0.1)
-    assert loops.peak(q, None, away, Price(np.ones(3), 1, None)) is None
     assert loops.peak(q, None, shells, Price(np.ones(3), 2, None)) is None
     assert loops.peak(q, None, Shells(GroundCost(Norm.ONE, 1), *vars_of(shells)), None) is None
 

@@ -22,7 +22,7 @@ import wdaverify.engines.cells.together as together_module
 from wdaverify import recheck, verify
 from wdaverify.certify.backward import Backward, Shells
 from wdaverify.certify.proof import Proof, Tree
-from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
+from wdaverify.certify.tightened import Asked, Whole, bounds_at, boxed, settle
 from wdaverify.certify.upper import distance_bounds, margin_bounds
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.rows import LinearProgram
@@ -115,7 +115,8 @@ def shown(net: ReluNetwork, question: Inner | Distance, proof: Proof, power: int
         worst = max(worst, -math.inf if far else tree.level)
         for phases, row, place in tree.walk(net.canonical.neurons):
             settle(backward, whole, [] if place is None else [(0, 0, place)])
-            here = bounds_at(whole, np.zeros(1, np.int64), [place])
+            here, part = bounds_at(whole, np.zeros(1, np.int64), [place]), boxed(shell, [place])
+            near = float(part.near[0])
             if row < 0:
                 nu, (margin, cost) = None, (1.0, 0.0 if far else 1.0)
             else:
@@ -124,7 +125,7 @@ def shown(net: ReluNetwork, question: Inner | Distance, proof: Proof, power: int
                 backward.leaves(
                     max(margin, 0.0) * functional[None],
                     np.array([cost * price]),
-                    shell,
+                    part,
                     here,
                     phases[None],
                     nu,
@@ -134,7 +135,7 @@ def shown(net: ReluNetwork, question: Inner | Distance, proof: Proof, power: int
             if cost == 0 and top < 0 and (far or margin == 0):
                 continue
             if far:
-                least = max(-top, tree.near) if cost == 1 else tree.near
+                least = max(-top, near) if cost == 1 else near
                 worst = max(worst, -least if least <= tree.far else -math.inf)
             else:
                 worst = max(worst, top if margin == cost == 1 else math.inf)

@@ -42,15 +42,9 @@ def with_leaves(seed: int, norm: Norm) -> Iterator[tuple[Case, Leaves, Array, fl
         yield (
             case,
             Leaves(
-                shell,
-                np.full(shell.size, level),
-                low,
-                high,
-                made,
-                free,
-                excess.astype(np.float32),
-                costs,
+                *(shell, np.full(shell.size, level), low, high, made, free, excess.astype(np.float32), costs),
                 np.zeros(shell.size, np.float32),
+                *case.ascent.peaks(shell),
             ),
             phases,
             level,

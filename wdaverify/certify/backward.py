@@ -32,7 +32,7 @@ from wdaverify.certify.boxes import Boxes
 from wdaverify.certify.loops import Chosen, Loops
 from wdaverify.certify.peak import Price, Shells, dot, largest, peak
 from wdaverify.certify.proof import Phases
-from wdaverify.graph.maps import Ints, LinearMap
+from wdaverify.graph.maps import Dense, Ints, LinearMap
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Function, Graph
 from wdaverify.graph.part import Part, Tiling, part
 from wdaverify.graph.smooth.curve import Smooth
@@ -162,6 +162,12 @@ class _Sum:
     waiting: dict[int, tuple[Array, Array | None]] = field(default_factory=dict)
     """By node: coefficients ``[B, R, m]``, and by how much they may be off (None: not at all)."""
 
+    @classmethod
+    def of(cls, target: int, rows: Array) -> _Sum:
+        """Coefficients ``[B, R, m]`` of one node, unspent."""
+        zero = np.zeros(rows.shape[:2])
+        return cls(zero, zero, zero, {target: (rows, None)})
+
     def give(self, node: int, value: Array, slip: Array | None) -> None:
         """Coefficients of a node's values from one of its consumers; adding them to others' rounds once."""
         if node in self.waiting:
@@ -192,17 +198,32 @@ class _Window:
 
     def ranges(self, where: Ints, shells: Shells, bounds: HiddenBounds, phases: Phases | None, at: Ints) -> Array:
         """Upper bounds ``[B, 2 R]`` of ``z``, then of ``-z``, of neurons ``where [B, R]`` of the window on the shells ``at [B]`` of all."""
-        (count, rows), width = where.shape, self.neurons.size
-        unit = np.zeros((count, 2 * rows, width))
-        for sign, place in ((1.0, np.arange(rows)), (-1.0, np.arange(rows, 2 * rows))):
-            unit[np.arange(count)[:, None], place, where] = sign
+        count = where.shape[0]
         local = [
             (low[at][:, some], high[at][:, some])
             for (low, high), some in zip(bounds, self.kept, strict=False)
             if some is not None
         ]
         none = np.zeros((count, self.over.neurons), np.int8) if phases is None else phases[at][:, self.columns]
-        return self.over._pass(self.target, unit, shells, local, none, _ByRule(), None)
+        return self.over._pass(self.target, self._begun(where), shells, local, none, _ByRule(), None)
+
+    def _begun(self, where: Ints) -> _Sum:
+        """What the entries themselves give, with either sign: rows of the node's matrices as they are, where it has such."""
+        (count, rows), node = where.shape, self.over._graph.nodes[self.target]
+        if isinstance(node, Affine) and all(isinstance(map_, Dense) and map_.exact for map_ in node.maps):
+            bias = np.tile(node.bias[where], 2)
+            error = np.zeros_like(bias) if node.bias_error is None else 2 * np.tile(node.bias_error[where], 2)
+            run = _Sum(bias, np.abs(bias), error)
+            run.total[:, rows:] *= -1.0
+            for source, map_ in zip(node.sources, node.maps, strict=True):
+                assert isinstance(map_, Dense)
+                some = map_.weight[where]
+                run.give(source, np.concatenate([some, -some], axis=1), None)
+            return run
+        unit = np.zeros((count, 2 * rows, self.neurons.size))
+        for sign, place in ((1.0, np.arange(rows)), (-1.0, np.arange(rows, 2 * rows))):
+            unit[np.arange(count)[:, None], place, where] = sign
+        return _Sum.of(self.target, unit)
 
 
 class Backward:
@@ -351,7 +372,8 @@ class Backward:
             choose = choose if lines is None else _Along(lines.take(at))
             price = Price(tau[at], power, None if rho is None else rho[at])
             last = len(self._graph.nodes) - 1
-            out[at] = self._pass(last, wide[at], shells.take(at), local, phases[at], choose, price, doubt)
+            rows = _Sum.of(last, wide[at])
+            out[at] = self._pass(last, rows, shells.take(at), local, phases[at], choose, price, doubt)
         return out if functional.ndim == 3 else out[:, 0]
 
     def forms(self, target: int, rows: Array, shells: Shells, bounds: HiddenBounds, nu: Array | None) -> Forms:
@@ -361,7 +383,8 @@ class Backward:
         """
         none = np.zeros((len(shells), self.neurons), np.int8)
         choose: _Choice = _ByRule() if nu is None else _Given(nu)
-        run, _ = self._down(target, rows, shells, bounds, none, choose)
+        run = _Sum.of(target, rows)
+        self._down(target, run, shells, bounds, none, choose)
         q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             most = largest(shells)
@@ -396,7 +419,7 @@ class Backward:
     def _pass(
         self,
         target: int,
-        rows: Array,
+        run: _Sum,
         shells: Shells,
         bounds: HiddenBounds,
         phases: Phases,
@@ -404,13 +427,13 @@ class Backward:
         price: Price | None,
         doubt: float = 1.0,
     ) -> Array:
-        """Upper bounds ``[B, R]`` of ``rows . v_target + lift . z`` less the price, with rows ``[B, R, m]``."""
-        zero = np.zeros(rows.shape[:2])
+        """Upper bounds ``[B, R]`` of what a sum of nodes up to the target begins with, ``+ lift . z``, less the price."""
+        zero = np.zeros(run.total.shape)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            run, empty = self._down(target, rows, shells, bounds, phases, choose)
+            empty = self._down(target, run, shells, bounds, phases, choose)
             top = spread = zero
             if price is not None or INPUT in run.waiting:
-                q, slip = run.waiting.get(INPUT, (np.zeros((*rows.shape[:2], self._graph.inputs)), None))
+                q, slip = run.waiting.get(INPUT, (np.zeros((*zero.shape, self._graph.inputs)), None))
                 if price is not None and price.rho is not None:
                     q, slip, extra, sized = self._with_rows(q, slip, price.rho)
                     run.add(extra, sized)
@@ -424,15 +447,14 @@ class Backward:
     def _down(
         self,
         target: int,
-        rows: Array,
+        run: _Sum,
         shells: Shells,
         bounds: HiddenBounds,
         phases: Phases,
         choose: _Choice,
-    ) -> tuple[_Sum, NDArray[np.bool_]]:
-        """The way from ``rows . v_target`` down to the point, and which shells ``[B]`` are empty."""
-        zero = np.zeros(rows.shape[:2])
-        run, empty = _Sum(zero, zero, zero, {target: (rows, None)}), shells.gone.copy()
+    ) -> NDArray[np.bool_]:
+        """A sum of nodes up to the target is brought down to the point; which shells ``[B]`` are empty."""
+        zero, empty = np.zeros(run.total.shape), shells.gone.copy()
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             reach: dict[int, Array] = {INPUT: largest(shells)}
             sides: dict[int, tuple[Array, Array]] = {}
@@ -447,7 +469,7 @@ class Backward:
                     if k in run.waiting:
                         self._affine(k, node, *run.waiting.pop(k), reach, run)
                 elif k in run.waiting or (k in sides and not isinstance(choose, _ByRule)):
-                    none = np.zeros((*rows.shape[:2], self._graph.width(k))), None
+                    none = np.zeros((*zero.shape, self._graph.width(k))), None
                     p, slip = run.waiting.pop(k, none)  # nu counts where nothing waits too
                     span = self._span(self._number[k])
                     if self._loops is not None and k in self._relus:
@@ -458,7 +480,7 @@ class Backward:
                         run.give(node.source, nu, None)
                     else:
                         self._elementwise(node, span, p, slip, *sides[k], reach[k], choose, run)
-        return run, empty
+        return empty
 
     def _affine(self, k: int, node: Affine, p: Array, slip: Array | None, reach: dict[int, Array], run: _Sum) -> None:
         size = np.abs(p)

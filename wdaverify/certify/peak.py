@@ -26,6 +26,8 @@ from wdaverify.network.model import Array
 from wdaverify.rounding import SMALLEST_SUBNORMAL, dot_error, underflow
 
 _BISECTIONS = 60
+_SURELY = 2.0**-30
+"""More than what a distance may be rounded by, of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +77,12 @@ class Shells:
         return unreachable(self)
 
     def within(self, lower: Array, upper: Array) -> Shells:
-        """Each cut to a box of its own, ``lower, upper [S, n]``, which may leave its centre out."""
+        """Each cut to a box of its own, ``lower, upper [S, n]``, which may leave its centre out: then its points are not as near."""
         up = np.minimum(self.up, np.nextafter(upper - self.centre, np.inf))
         down = np.minimum(self.down, np.nextafter(self.centre - lower, np.inf))
-        return Shells(self.cost, self.centre, up, down, self.near, self.far)
+        least = _size(self.cost.norm, np.maximum(np.maximum(-up, -down), 0.0) * self.cost.scale(up.shape[1]))
+        near = np.maximum(self.near, least * (1 - _SURELY) - underflow(up.shape[1]))
+        return Shells(self.cost, self.centre, up, down, np.minimum(near, self.far), self.far)
 
     def __len__(self) -> int:
         return int(self.near.size)
@@ -137,8 +141,6 @@ def peak(
     centre, size = shells.centre[:, None, :], np.abs(q)
     shell, pull = _in_cost_units(q, shells)
     slope = _slope(shells.cost.norm, pull, shell, tau) if power == 2 else tau
-    if shell.forced is not None and shells.cost.norm is not Norm.TWO:
-        slope = _least(shells.cost.norm, pull, shell, tau, power)
     match shells.cost.norm:
         case Norm.INF:
             paid, kept = _shared(pull, shell, slope, free=free)
@@ -177,7 +179,7 @@ def _apart(
 
 
 def unreachable(shells: Shells) -> NDArray[np.bool_]:
-    """Whether every point of the box is nearer than near or farther than far, ``[S]``."""
+    """Whether every point of the box is nearer than near or farther than far, or there is none, ``[S]``."""
     n, norm = shells.up.shape[1], shells.cost.norm
     with np.errstate(under="ignore", over="ignore"):
         scale = shells.cost.scale(n)
@@ -186,7 +188,8 @@ def unreachable(shells: Shells) -> NDArray[np.bool_]:
         error = dot_error(n + 8)
         short = most * (1 + error) + underflow(n) < shells.near
         beyond = least * (1 - error) - underflow(n) > shells.far
-        return np.asarray(short | (beyond & np.isfinite(least)))
+        empty = (shells.up < -shells.down).any(axis=1)  # rooms are rounded up: where they cross they do
+        return np.asarray(short | (beyond & np.isfinite(least)) | empty)
 
 
 def _size(norm: Norm, moves: Array) -> Array:
@@ -211,24 +214,6 @@ def _travel(paid: Array, shell: _Shell, tau: Array, power: int) -> Array:
     return np.asarray(paid * at - tau * at * at)
 
 
-def _least(norm: Norm, pull: Array, shell: _Shell, tau: Array, power: int) -> Array:
-    """The slope that bounds best where rooms leave the centre out: the bound is convex in it."""
-
-    def bound(slope: Array) -> Array:
-        paid, kept = _shared(pull, shell, slope, free=False) if norm is Norm.INF else _capped(pull, shell, slope)
-        return kept + _travel(paid, shell, tau, power)
-
-    low = np.zeros(pull.shape[:2]) if norm is Norm.INF else -np.abs(pull).sum(-1)
-    high = np.abs(pull).sum(-1) + tau * (1 if power == 1 else 2 * shell.far)
-    for _ in range(_BISECTIONS):
-        left, right = low + (high - low) / 3, high - (high - low) / 3
-        lesser = bound(left) <= bound(right)
-        low, high = np.where(lesser, low, left), np.where(lesser, right, high)
-    known = np.broadcast_to(tau if power == 1 else high, low.shape)
-    middle = 0.5 * (low + high)
-    return np.where(bound(known) < bound(middle), known, middle)
-
-
 def _in_cost_units(q: Array, shells: Shells) -> tuple[_Shell, Array]:
     """The shells and the pulls ``[B, R, n]`` of the functionals on ``d_k`` times its weight."""
     up, down, near, far, pull = shells.up, shells.down, shells.near[:, None], shells.far[:, None], q
@@ -237,15 +222,12 @@ def _in_cost_units(q: Array, shells: Shells) -> tuple[_Shell, Array]:
         up, down, pull = np.nextafter(up * scale, np.inf), np.nextafter(down * scale, np.inf), q / scale
     forced = (up < 0) | (down < 0)
     some = bool(forced.any())
-    if some:
-        total = _size(shells.cost.norm, np.maximum(np.maximum(-up, -down), 0.0))
-        near = np.minimum(np.maximum(near, (total * (1 - 2.0**-30) - underflow(up.shape[-1]))[:, None]), far)
     return _Shell(up[:, None, :], down[:, None, :], near, far, forced[:, None, :] if some else None), pull
 
 
 def _slope(norm: Norm, pull: Array, shell: _Shell, tau: Array) -> Array:
     """``2 tau t`` at the distance t where the pull that is left equals it: the slope of ``tau t^2`` at the optimum."""
-    size = np.abs(pull)
+    size, (forced, up, down) = np.abs(pull), _beyond(shell)
     room = np.maximum(np.where(pull > 0, shell.up, shell.down), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         if norm is Norm.INF:
@@ -254,10 +236,20 @@ def _slope(norm: Norm, pull: Array, shell: _Shell, tau: Array) -> Array:
             crossing = np.minimum(sums / (2 * tau[..., None]), np.take_along_axis(room, order, -1))
         else:
             order = np.argsort(-size, axis=-1, kind="stable")
-            reached = np.cumsum(np.take_along_axis(room, order, -1), axis=-1)
+            room = np.where(pull > 0, up, down)
+            reached = forced[..., None] + np.cumsum(np.take_along_axis(room, order, -1), axis=-1)
             crossing = np.minimum(np.take_along_axis(size, order, -1) / (2 * tau[..., None]), reached)
     at = np.clip(np.nan_to_num(crossing, nan=0.0).max(-1, initial=0.0), shell.near, shell.far)
     return np.asarray(2 * tau * at)
+
+
+def _beyond(shell: _Shell) -> tuple[Array, Array, Array]:
+    """How far rooms that leave the centre out force l1 to go, ``[B, 1]``, and what is left of both rooms beyond it."""
+    if shell.forced is None:
+        return np.zeros((1, 1)), shell.up, shell.down
+    total = (np.maximum(-shell.up, 0.0) + np.maximum(-shell.down, 0.0)).sum(-1)
+    up, down = shell.up + np.minimum(shell.down, 0.0), shell.down + np.minimum(shell.up, 0.0)
+    return total, np.maximum(up, 0.0), np.maximum(down, 0.0)
 
 
 def _shared(pull: Array, shell: _Shell, slope: Array, *, free: bool) -> tuple[Array, Array]:
@@ -298,16 +290,16 @@ def _in_order(size: Array, room: Array, slope: Array) -> Array:
 
 def _capped(pull: Array, shell: _Shell, slope: Array) -> tuple[Array, Array]:
     """l1: ``mu``, the price of distance, and what the pulls beyond it keep; forced moves pay it too."""
-    if shell.forced is not None:
-        mu = np.broadcast_to(slope, pull.shape[:2])
-        rise, fall = pull - mu[..., None], -pull - mu[..., None]
-        free = np.maximum(rise, 0.0) * shell.up + np.maximum(fall, 0.0) * shell.down
-        above = np.maximum(rise * shell.up, -rise * shell.down)
-        below = np.maximum(fall * shell.down, -fall * shell.up)
-        return mu, np.where(shell.down < 0, above, np.where(shell.up < 0, below, free)).sum(-1)
-    pulls, room = np.concatenate([pull, -pull], axis=-1), np.concatenate([shell.up, shell.down], axis=-1)
-    paid = _threshold(pulls, room, slope, shell.near, shell.far)
-    return paid, dot(np.maximum(pulls - paid[..., None], 0.0), room)
+    forced, up, down = _beyond(shell)
+    pulls, room = np.concatenate([pull, -pull], axis=-1), np.concatenate([up, down], axis=-1)
+    paid = _threshold(pulls, room, slope, shell.near - forced, shell.far - forced)
+    if shell.forced is None:
+        return paid, dot(np.maximum(pulls - paid[..., None], 0.0), room)
+    rise, fall = pull - paid[..., None], -pull - paid[..., None]
+    free = np.maximum(rise, 0.0) * shell.up + np.maximum(fall, 0.0) * shell.down
+    above = np.maximum(rise * shell.up, -rise * shell.down)
+    below = np.maximum(fall * shell.down, -fall * shell.up)
+    return paid, np.where(shell.down < 0, above, np.where(shell.up < 0, below, free)).sum(-1)
 
 
 def _kept(rest: Array, shell: _Shell) -> Array:

@@ -8,6 +8,7 @@ end from 0. A tree is written in preorder, so that its leaves cover every phase 
     WRITTEN  a leaf with the next row of ``vectors``: margin, cost, nu_1 ... nu_M, and what else the question has (``leaf_row``)
     TIGHTENED  the next of ``tights`` tightens the bounds of neurons in what follows, which is one node with all below it
     FORKED   the next of ``forks`` cuts an integer feature or a margin of a cross-entropy: next its lower side, then its upper one
+    HALVED   the next of ``forks`` cuts any feature, both sides closed, and the bounds of neurons are made anew on each side
 
 A written leaf claims nothing; what it proves is computed from its row (``certify.backward``): an upper bound B of
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from wdaverify.certify.leaf_row import Layout
 from wdaverify.network.model import Array
 
-BARE, WRITTEN, TIGHTENED, FORKED = -1, -2, -3, -4
+BARE, WRITTEN, TIGHTENED, FORKED, HALVED = -1, -2, -3, -4, -5
 OWN = -1
 """Stands for a sample's own label."""
 _PIECE = 2**14
@@ -68,16 +69,19 @@ class Tightening:
 
 @dataclass(eq=False)
 class Place:
-    """Where bounds are tightened: at a node with these phases ``[M]`` and cuts, below another such place or none.
+    """Where bounds are better than above: at a node with these phases ``[M]`` and cuts of margins, below another such place or none.
 
-    ``bounds [2, M]`` are those of its neurons as soon as somebody has evaluated the rows (``certify.tightened.settle``).
+    Either rows tighten them, or a cut of a feature does, on whose side they are made anew. ``bounds [2, M]`` are those of its neurons
+    and ``box [2, n]`` what cuts leave of the space, as soon as somebody has evaluated it (``certify.tightened.settle``).
     """
 
     above: Place | None
     phases: Phases
-    tight: Tightening
+    tight: Tightening | None
+    cut: Cut | None = None
     bounds: Array | None = None
     cuts: tuple[Cut, ...] = ()
+    box: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,11 +149,14 @@ class Tree:
                     raise MalformedProofError(f"{tights} tightenings for more nodes")
                 waiting.append((phases, Place(place, phases, self.tights[tights], cuts=cuts), cuts))
                 tights += 1
-            elif node == FORKED:
+            elif node in (FORKED, HALVED):
                 if forks == len(self.forks):
                     raise MalformedProofError(f"{forks} cuts for more nodes")
-                for cut in reversed(sides_of(self.forks[forks])):
-                    waiting.append((phases, place, (*cuts, cut)))
+                fork = self.forks[forks]
+                if node == HALVED:
+                    waiting += [(phases, Place(place, phases, None, cut), cuts) for cut in reversed(halves_of(fork))]
+                else:
+                    waiting += [(phases, place, (*cuts, cut)) for cut in reversed(sides_of(fork))]
                 forks += 1
             elif node == BARE:
                 yield phases, -1, place, cuts
@@ -184,6 +191,18 @@ def sides_of(fork: Array) -> tuple[Cut, Cut]:
     whole = at >= 0 and abs(low) < _WHOLE and low == np.floor(low) and high == low + 1.0
     if not (np.isfinite(fork).all() and at == np.floor(at) and (high <= low or whole)):
         raise MalformedProofError(f"{at}, {low}, {high} is no cut")
+    return (int(at), True, low), (int(at), False, high)
+
+
+def halves_of(fork: Array) -> tuple[Cut, Cut]:
+    """The two sides of a cut of a feature that takes any value: both closed, and they leave nothing out.
+
+    Raises:
+        MalformedProofError: values lie between them, or it cuts no feature.
+    """
+    at, low, high = fork.tolist()
+    if not (np.isfinite(fork).all() and at == np.floor(at) and at >= 0 and high <= low):
+        raise MalformedProofError(f"{at}, {low}, {high} halves no feature")
     return (int(at), True, low), (int(at), False, high)
 
 

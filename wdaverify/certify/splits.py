@@ -1,4 +1,4 @@
-"""Certificates of unsat whose proofs split neurons instead of boxes: for each box of the specification a certificate of a bracket.
+"""Certificates of unsat whose proofs split neurons among boxes: for each box of the specification a certificate of a bracket.
 
 That certificate is of the worst case that ``conjunctions.claim`` makes of the box and its disjuncts, and ``certify.checker`` its checker.
 """
@@ -20,7 +20,7 @@ from wdaverify.certify.certificate import packed, unpacked
 from wdaverify.certify.checker import Verdict, recheck_upper
 from wdaverify.certify.conjunctions import by_box, claim, scaled
 from wdaverify.certify.file import MEMORY, numbers, parted, text_of
-from wdaverify.certify.proof import BARE, Proof, Tree
+from wdaverify.certify.proof import BARE, HALVED, Proof, Tree
 from wdaverify.errors import CertificateError
 from wdaverify.given import real, settle, told, whole
 from wdaverify.network.model import ReluNetwork
@@ -72,7 +72,7 @@ def of_brackets(
     """The certificate of what was shown box by box, from above alone."""
     brackets = [replace(bracket, proofs=tuple(map(_joined, bracket.proofs))) for bracket in brackets]
     trees = [tree for bracket in brackets for proof in bracket.proofs for tree in proof.trees]
-    leaves = sum(int((tree.nodes >= 0).sum()) + 1 for tree in trees)
+    leaves = sum(int(((tree.nodes >= 0) | (tree.nodes == HALVED)).sum()) + 1 for tree in trees)
     parts = tuple(
         packed(
             replace(

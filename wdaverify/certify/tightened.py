@@ -9,6 +9,9 @@ least the level: a tree whose bounds rest on such rows proves that phi is at mos
 (optimality-based bound tightening: Gleixner et al., J. Global Optim. 67, 2017). For a distance there is no cost, and the
 level is 0, which every error attains: nothing is lost. A piece of a cross-entropy exceeds ``z_r - z_y`` by ``log(1 + sum_j exp(u_j))``
 at most, where its margins behind the largest are at most ``u_j``: the level is lower by that.
+
+Where a feature is cut the bounds are made anew by rule, on the shell within what the cuts leave of the space, on the sides of the phases
+there, and no worse than above.
 """
 
 from __future__ import annotations
@@ -171,20 +174,60 @@ def _settle(
     backward: Backward, whole: Whole, some: Sequence[tuple[int, int, Place]], waited: Callable[[], None] | None
 ) -> None:
     """Evaluate places whose predecessors are known."""
-    shell, number = np.array([entry[0] for entry in some]), np.array([entry[1] for entry in some])
-    places = [entry[2] for entry in some]
-    bounds = bounds_at(whole, shell, [place.above for place in places])
-    each = whole.asked.take(number)
-    if each.ends is not None:
+    for cuts in (False, True):
+        entries = [entry for entry in some if (entry[2].tight is None) == cuts]
+        if not entries:
+            continue
+        shell, number = np.array([entry[0] for entry in entries]), np.array([entry[1] for entry in entries])
+        places = [entry[2] for entry in entries]
+        for place in places:
+            place.box = _box(place, whole.shells.up.shape[1])
+        shells, above = boxed(whole.shells.take(shell), places), bounds_at(whole, shell, [p.above for p in places])
+        phases = np.stack([place.phases for place in places])
+        if cuts:
+            found = backward.pre_activations(shells, phases, known=above)
+        else:
+            each = whole.asked.take(number)
+            if each.ends is not None:
+                for k, place in enumerate(places):
+                    for at, from_above, value in place.cuts:
+                        if at < 0 and from_above:
+                            each.ends[k, -1 - at] = min(each.ends[k, -1 - at], value)
+            tights = [place.tight for place in places if place.tight is not None]
+            found = tightened(backward, Nodes(shells, above, phases), each, tights, waited)
+        none = np.zeros((len(places), 0))
+        low, high = (np.concatenate([none, *(pair[side] for pair in found)], axis=1) for side in (0, 1))
         for k, place in enumerate(places):
-            for at, above, value in place.cuts:
-                if at < 0 and above:
-                    each.ends[k, -1 - at] = min(each.ends[k, -1 - at], value)
-    nodes = Nodes(whole.shells.take(shell), bounds, np.stack([place.phases for place in places]))
-    found = tightened(backward, nodes, each, [p.tight for p in places], waited)
-    low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
-    for k, place in enumerate(places):
-        place.bounds = np.stack([low[k], high[k]])
+            place.bounds = np.stack([low[k], high[k]])
+
+
+def _box(place: Place, inputs: int) -> Array | None:
+    """What the cuts above and at a place leave of the space, ``[2, n]``; None: all of it.
+
+    Raises:
+        MalformedProofError: a cut of a feature that is not there.
+    """
+    box = None if place.above is None else place.above.box
+    if place.cut is None:
+        return box
+    at, above, value = place.cut
+    if at >= inputs:
+        raise MalformedProofError(f"feature {at} is cut, of {inputs}")
+    box = np.stack([np.full(inputs, -np.inf), np.full(inputs, np.inf)]) if box is None else box.copy()
+    side = int(above)
+    box[side, at] = min(box[1, at], value) if above else max(box[0, at], value)
+    return box
+
+
+def boxed(shells: Shells, places: Sequence[Place | None]) -> Shells:
+    """Shells ``[B]`` within what the cuts above places that are settled leave of them."""
+    some = [(k, place.box) for k, place in enumerate(places) if place is not None and place.box is not None]
+    if not some:
+        return shells
+    lower, upper = np.full(shells.up.shape, -np.inf), np.full(shells.up.shape, np.inf)
+    at = [k for k, _ in some]
+    lower[at], upper[at] = np.stack([box[0] for _, box in some]), np.stack([box[1] for _, box in some])
+    return shells.within(lower, upper)
 
 
 def bounds_at(whole: Whole, shell: Ints, places: Sequence[Place | None]) -> HiddenBounds:

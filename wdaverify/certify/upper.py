@@ -26,7 +26,7 @@ from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.certify.loops import Loops
 from wdaverify.certify.proof import Cut, MalformedProofError, Phases, Place, Proof, Tree
 from wdaverify.certify.question import Question
-from wdaverify.certify.tightened import Asked, Whole, bounds_at, settle
+from wdaverify.certify.tightened import Asked, Whole, bounds_at, boxed, settle
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 
@@ -265,22 +265,22 @@ class Leaves:
         known = _bounds(backward, shells, list(index), held)
         whole = Whole(shells, known, _asked(question, piece, price, (shells, known, place) if found else None))
         settle(backward, whole, found, lambda: in_time(deadline, "proofs"))
-        bounds = bounds_at(whole, place, [leaf.place for leaf in batch])
+        places = [leaf.place for leaf in batch]
+        bounds, halved = bounds_at(whole, place, places), boxed(shells.take(place), places)
         cuts = [leaf.cuts for leaf in batch]
+        parts = _parts(question, halved, cuts)
         return cls(
             question,
             proof,
             piece,
-            _parts(question, shells.take(place), cuts),
-            near[place],
+            parts,
+            parts.near,
             far[place],
             np.stack([leaf.phases for leaf in batch]),
             bounds,
             rows,
             np.array([leaf.row >= 0 for leaf in batch], np.bool_),
-            _spans(backward, question.pieces.behind(piece), shells.take(place), bounds, cuts)
-            if question.layout.margins
-            else None,
+            _spans(backward, question.pieces.behind(piece), halved, bounds, cuts) if question.layout.margins else None,
         )
 
     def highest(self, multipliers: Array) -> Array:

@@ -314,15 +314,6 @@ CLONES static void sums_of(Py_ssize_t n, const double *restrict q, const double 
     sums[4] = total_of(lanes.at);
 }
 
-/* Whether some coordinate's room leaves the centre out. */
-CLONES static int forced(Py_ssize_t n, const double *restrict up, const double *restrict down)
-{
-    int some = 0;
-    for (Py_ssize_t k = 0; k < n; k++)
-        some |= !(up[k] >= 0.0) | !(down[k] >= 0.0);
-    return some;
-}
-
 static PyObject *peak(PyObject *self, PyObject *args)
 {
     PyObject *o[10];
@@ -339,11 +330,6 @@ static PyObject *peak(PyObject *self, PyObject *args)
     if (!good || !scratch) {
         free(scratch);
         return refused(&v, "peak: arrays do not go together");
-    }
-    if (forced(shells * n, v.p[UP], v.p[DOWN])) {
-        free(scratch);
-        Py_XDECREF(done(&v));
-        Py_RETURN_FALSE;
     }
     Py_BEGIN_ALLOW_THREADS
     double *size = scratch, *room = size + n, *sizes = room + n, *rooms = sizes + n, *top = v.p[TOP], *spread = v.p[SPREAD];
@@ -380,8 +366,7 @@ static PyObject *peak(PyObject *self, PyObject *args)
     }
     Py_END_ALLOW_THREADS
     free(scratch);
-    Py_XDECREF(done(&v));
-    Py_RETURN_TRUE;
+    return done(&v);
 }
 
 /* Of a stretch s of all pulls, each up to its room: the squares of rooms that are used up and their gain, the squares of other pulls. */
@@ -478,7 +463,7 @@ static PyObject *stretch(PyObject *self, PyObject *args)
 static PyMethodDef methods[] = {
     {"stretch", stretch, METH_VARARGS, "stretch(kind, index, pull, up, down, target, out); kind: 0 length, 1 gain, 2 slope"},
     {"relu", relu, METH_VARARGS, "relu(first, total, q, slip, low, high, reach, given, slopes, beta, lift, nu, gain, size, lost)"},
-    {"peak", peak, METH_VARARGS, "peak(q, slip, centre, up, down, near, far, tau, top, spread): False where a room leaves the centre out"},
+    {"peak", peak, METH_VARARGS, "peak(q, slip, centre, up, down, near, far, tau, top, spread)"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -45,7 +45,8 @@ class _Compiled:
         parts = (
             np.ascontiguousarray(part) for part in (shells.centre, shells.up, shells.down, shells.near, shells.far)
         )
-        return (top, spread) if self._c.peak(q, slip, *parts, tau, top, spread) else None
+        self._c.peak(q, slip, *parts, tau, top, spread)
+        return top, spread
 
     def _stretch(self, pull: Array, up: Array, down: Array, near: Array, far: Array, tau: Array, power: int) -> Array:
         """At which what distance pays for is the slope of the price, or near or far is reached."""

@@ -19,6 +19,7 @@ from wdaverify.certify.certificate import VALUE, Certificate
 from wdaverify.certify.proof import (
     BARE,
     FORKED,
+    HALVED,
     TIGHTENED,
     WRITTEN,
     Cut,
@@ -28,6 +29,7 @@ from wdaverify.certify.proof import (
     Proof,
     Tightening,
     Tree,
+    halves_of,
     sides_of,
 )
 from wdaverify.certify.question import Question
@@ -189,6 +191,10 @@ def _spots(tree: Tree, neurons: int) -> tuple[_Spot, list[_Spot]]:
         elif code == FORKED:
             spot.fork, forks = tree.forks[forks], forks + 1
             spot.below = [_Spot(BARE, spot.phases, spot.place, (*spot.cuts, cut)) for cut in sides_of(spot.fork)]
+        elif code == HALVED:
+            spot.fork, forks = tree.forks[forks], forks + 1
+            places = [Place(spot.place, spot.phases, None, cut) for cut in halves_of(spot.fork)]
+            spot.below = [_Spot(BARE, spot.phases, place, spot.cuts) for place in places]
         elif code >= 0:
             for phase in (1, -1):
                 phases = spot.phases.copy()

@@ -153,15 +153,23 @@ class Ascent:
         self._shells, self._shell_of = self._low.shape[0], np.arange(self._low.shape[0])
         self._graph, self._functional = graph, functional.astype(np.float32)
         self._centre, self._peaks = centre.astype(np.float32), peaks
+        self._parts: Peaks | None = None
 
-    def lay(self, shell: Ints, low: Array, high: Array) -> Ints:
-        """Numbers, until the next call, of nodes that have bounds of their own ``[B, M]`` on shells in ascending order."""
+    def lay(self, shell: Ints, low: Array, high: Array, parts: Peaks | None = None) -> Ints:
+        """Numbers, until the next call, of nodes that have bounds of their own ``[B, M]`` on shells in ascending order.
+
+        ``parts`` are the peaks over parts of these shells, one a node; None: over the shells.
+        """
         known = slice(0, self._shells)
         with np.errstate(over="ignore"):
             self._low = np.concatenate([self._low[known], low.astype(np.float32)])
             self._high = np.concatenate([self._high[known], high.astype(np.float32)])
-        self._shell_of = np.concatenate([np.arange(self._shells), shell])
+        self._shell_of, self._parts = np.concatenate([np.arange(self._shells), shell]), parts
         return np.arange(self._shells, self._shells + shell.size)
+
+    def peaks(self, shell: Ints) -> tuple[Peaks, Ints]:
+        """The peaks over what nodes lie in, and what they know each by."""
+        return (self._peaks, self._shell_of[shell]) if self._parts is None else (self._parts, shell - self._shells)
 
     def fresh(self, shell: Ints) -> Multipliers:
         """Where the ascent begins: CROWN's slopes, no beta."""
@@ -255,13 +263,13 @@ class Ascent:
 
     def _top(self, shell: Ints, written: _Written, free: Multipliers) -> tuple[Floats, Floats, Floats]:
         """What is left at the best input: the bound of the minimisation ``[B]``, the displacement ``[B, n]``, the price ``[B]``."""
+        (peaks, place), pull, price = self.peaks(shell), written.pull, free.price
         level = written.constant + self._offset(shell, free)
-        shell, pull, price = self._shell_of[shell], written.pull, free.price
-        level = level + (pull * self._centre[shell]).sum(axis=1)
+        level = level + (pull * self._centre[self._shell_of[shell]]).sum(axis=1)
         if self._multiplier is None:
-            price, moved, t = self._peaks.crossing(shell, pull, level)
+            price, moved, t = peaks.crossing(place, pull, level)
             return t - ((pull * moved).sum(axis=1) + level) / price, moved, price
-        value, moved, _ = self._peaks(shell, pull, price)
+        value, moved, _ = peaks(place, pull, price)
         return -(value + level), moved, price
 
     def _sides(self, shell: Ints, phases: Phases) -> Sides:
@@ -329,6 +337,28 @@ class Ascent:
         with np.errstate(all="ignore"):
             sides = self._sides(shell, phases)
             return _costs(self._written(shell, free, sides).q, sides)
+
+    def reaching(self, shell: Ints, phases: Phases, free: Multipliers, middle: Array, half: Array) -> Floats:
+        """What each input has to do with the chords, ``[B, n]``: what they cost, times the share of a neuron's interval that half of
+        the input's width, ``half [B, n]``, moves it by, along chords from ``middle [B, n]``.
+        """
+        (count, n), out = middle.shape, np.zeros(middle.shape, np.float32)
+        with np.errstate(all="ignore"):
+            sides = self._sides(shell, phases)
+            q = self._written(shell, free, sides).q
+            weight = np.abs(q) * sides.open * sides.chord * (1 - sides.chord)
+            x = np.repeat(middle.astype(np.float32)[:, None], n + 1, axis=1)
+            x[:, np.arange(n), np.arange(n)] += half
+
+            def line(number: int, z: Floats) -> Floats:
+                span = self._graph.spans[number]
+                each = z.reshape(count, n + 1, -1)
+                moved = np.abs(each[:, :-1] - each[:, -1:])
+                out[:] += (moved * weight[:, None, span]).sum(axis=2)
+                return np.asarray((each * sides.chord[:, None, span]).reshape(z.shape))
+
+            self._graph.forward(x.reshape(-1, n), line)
+        return out
 
     def _splits(self, q: Floats, sides: Sides) -> Ints:
         """The open neurons whose chords cost the bound most, ``[B, k]``; -1 where no more are open (BaBSR, arXiv 1909.06588)."""

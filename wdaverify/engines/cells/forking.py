@@ -60,6 +60,10 @@ class Forking(Growth):
         self._ascent.lay_spans(np.stack([node.span for node in nodes if node.span is not None]))
         return self._laid
 
+    def _halved(self, batch: list[Open]) -> list[Open]:
+        """No input is halved: intervals of margins do the same for less."""
+        return batch
+
     def _branch(self, batch: list[Open]) -> None:
         batch = self._peel(batch)
         forked, plain = [e for e in batch if e.fork is not None], [e for e in batch if e.fork is None]

@@ -21,9 +21,10 @@ from wdaverify.certify.entropy import slack_of
 from wdaverify.certify.leaf_row import Layout, LeafRow
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.cells.ascent import Ascent, Climbed, Multipliers
+from wdaverify.engines.cells.halving import Halver
 from wdaverify.engines.cells.ledger import leaves
 from wdaverify.engines.cells.narrowing import Narrowing
-from wdaverify.engines.cells.peaks import Floats
+from wdaverify.engines.cells.peaks import Floats, peaks_of
 from wdaverify.engines.cells.tightening import Leaves, Tightener
 from wdaverify.engines.cells.tree import Fork, Node
 from wdaverify.network.model import Array
@@ -98,6 +99,7 @@ class Growth:
         """``roots`` of every shell; ``goals`` are followed."""
         self._ascent, self._prove, self._look, self._owner = ascent, prove, look, owner
         self._narrowing, self._tightener = narrowing
+        self._halver = Halver(ascent, self._narrowing)
         self._goals, self._tolerance = goals, goals.tolerance
         self.nodes = np.zeros(goals.room.size, np.int64)
         self.stuck: list[tuple[int, Node]] = []
@@ -128,7 +130,7 @@ class Growth:
     def run(self) -> None:
         """Grow until nothing is left to branch, too much is stuck, or time or room is out."""
         while not self.full.all() and not self.late and self._waiting.max() < _STUCK:
-            batch = self._draw()
+            batch = self._halved(self._draw())
             levels = self._narrowing.level_of(self._goals.incumbent)
             wide = [e for e in batch if e.age >= _AGE and math.isfinite(levels[self._owner[e.tree]])]
             if wide:
@@ -172,8 +174,10 @@ class Growth:
 
     def _lay(self, trees: Ints, nodes: list[Node]) -> Ints:
         """Numbers of nodes, whose shells ascend, for the ascent."""
-        both = self._narrowing.at(trees, nodes)
-        return self._ascent.lay(trees, both[:, 0], both[:, 1])
+        both, parts = self._narrowing.at(trees, nodes), None
+        if any(node.part is not None for node in nodes):
+            parts = peaks_of(self._narrowing.places(trees, nodes), self._narrowing.power)
+        return self._ascent.lay(trees, both[:, 0], both[:, 1], parts)
 
     def _draw(self) -> list[Open]:
         """The leaves whose children make up a batch, in the order of their shells."""
@@ -200,7 +204,8 @@ class Growth:
         costs = self._ascent.costs(shell, phases, free)
         ends = self._narrowing.ends(nodes)
         slack = np.zeros_like(excess) if ends is None else slack_of(ends).astype(np.float32)
-        tights = self._tightener.rows(Leaves(trees, level, low, high, made, free, excess, costs, slack))
+        leaves_ = Leaves(trees, level, low, high, made, free, excess, costs, slack, *self._ascent.peaks(shell))
+        tights = self._tightener.rows(leaves_)
         some = [k for k, tight in enumerate(tights) if tight is not None]
         if some:
             narrowed = [nodes[k] for k in some]
@@ -217,6 +222,34 @@ class Growth:
 
     def _respan(self, trees: Ints, nodes: list[Node]) -> None:
         """What better bounds of neurons say of other things, at leaves."""
+
+    def _halved(self, batch: list[Open]) -> list[Open]:
+        """Halve the leaves that want it; the others."""
+        if not batch:
+            return batch
+        trees, nodes = np.array([entry.tree for entry in batch], np.int64), [entry.node for entry in batch]
+        wanted = self._halver.wanted(trees, nodes)
+        if not wanted.any():
+            return batch
+        some = [entry for entry, wants in zip(batch, wanted, strict=True) if wants]
+        trees, nodes, free = trees[wanted], [entry.node for entry in some], free_of(some)
+        rows = [node.row for node in nodes]
+        children = self._halver.halve(trees, nodes, self._lay(trees, nodes), free)
+        for node in nodes:
+            node.row = node.bounds = None
+        np.add.at(self.nodes, self._owner[trees], 2)
+        left = np.array([k for k, child in enumerate(children) if not child.held], np.int64)
+        if left.size:
+            parents, both = [nodes[k // 2] for k in left], np.repeat(trees, 2)[left]
+            made = [children[k] for k in left]
+            phases, shell = np.stack([child.phases for child in made]), self._lay(both, made)
+            climbed = self._ascent.climb(shell, phases, free.take(left // 2), _STEPS, self._ceiling(both))
+            self._found(both, climbed)
+            self._keep(both, made, climbed, parents, [_AGE] * left.size)
+            for j, k in enumerate(left.tolist()):
+                if climbed.bound[j] < parents[j].bound and not children[k].held:
+                    children[k].row = rows[k // 2]
+        return [entry for entry, wants in zip(batch, wanted, strict=True) if not wants]
 
     def _branch(self, batch: list[Open]) -> None:
         """Bound both sides of every leaf."""
@@ -237,7 +270,7 @@ class Growth:
             for side in (2 * j, 2 * j + 1):
                 child = Node.unknown(phases.shape[1])
                 child.phases, child.stale, child.bounds = phases[side].copy(), True, entry.node.bounds
-                child.span, child.ends = entry.node.span, entry.node.ends
+                child.span, child.ends, child.part = entry.node.span, entry.node.ends, entry.node.part
                 sides.append(child)
             entry.node.split, entry.node.sides = int(split[j]), (sides[0], sides[1])
             entry.node.row = entry.node.bounds = None
@@ -283,7 +316,7 @@ class Growth:
                 bound = node.bound  # what its own row proves is better
             else:
                 node.row, node.held = rows[j].astype(np.float64) if held[j] else None, False
-                node.bound = bound if parents is None else max(bound, parents[j].bound)
+                node.bound = bound if parents is None else max(bound, parents[j].bound, node.bound)
             free, splits = climbed.free, climbed.splits[j].copy() if held[j] else _NONE
             alpha, beta = free.alpha[j].astype(np.float16), free.beta[j].copy()
             entry = Open(int(trees[j]), node, splits, alpha, beta, free.price[j], ages[j])

@@ -15,7 +15,7 @@ from wdaverify.encoding.linear import Aim, shell_program
 from wdaverify.engines.base import Answer, Distance, Effort, Inner
 from wdaverify.engines.cells.asked import Asked
 from wdaverify.engines.cells.ledger import Claim, leaves, prove, tree_of
-from wdaverify.engines.cells.narrowing import Narrowing
+from wdaverify.engines.cells.narrowing import Narrowing, within
 from wdaverify.engines.cells.search import PseudoCosts, Search
 from wdaverify.engines.cells.shells import Cutter, Shell
 from wdaverify.engines.cells.tree import Node, Parts, Relaxation
@@ -245,7 +245,7 @@ class Hunt:
             some = nodes[first : first + _TOGETHER]
             at = np.zeros(len(some), np.int64)
             bounds = Narrowing.on(shell, some)
-            out.append(prove(self.backward, self.claim, shell.shells.take(at), bounds, some))
+            out.append(prove(self.backward, self.claim, within(shell.shells.take(at), some), bounds, some))
         return np.concatenate(out) if out else np.zeros(0)
 
     def proven(self, search: Search) -> float:

@@ -10,9 +10,9 @@ import numpy as np
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
 from wdaverify.certify.entropy import by_rule, entropy_constant, on_grid, span_constant
 from wdaverify.certify.leaf_row import Layout, LeafRow
-from wdaverify.certify.proof import BARE, FORKED, TIGHTENED, WRITTEN, Place, Tightening, Tree
+from wdaverify.certify.proof import BARE, FORKED, HALVED, TIGHTENED, WRITTEN, Place, Tightening, Tree, halves_of
 from wdaverify.encoding.milp import Ints
-from wdaverify.engines.cells.tree import Node
+from wdaverify.engines.cells.tree import Fork, Node
 from wdaverify.network.model import Array
 
 _NONE = np.zeros(0, np.int64)
@@ -74,7 +74,7 @@ def tree_of(root: Node, near: float, far: float, layout: Layout, integer: Ints =
         nodes += [TIGHTENED] * len(node.tights)
         tights += node.tights
         if node.sides is not None:
-            nodes.append(node.split if node.cut is None else FORKED)
+            nodes.append(node.split if node.cut is None else HALVED if node.cut.kind == "half" else FORKED)
             forks += [] if node.cut is None else [node.cut.stored(integer)]
             waiting += [node.sides[1], node.sides[0]]
         elif node.row is None:
@@ -91,12 +91,12 @@ def root_of(tree: Tree, neurons: int) -> tuple[Node, list[tuple[Node, Place]]]:
     """The tree as nodes that no program has solved here, the inverse of ``tree_of``; its leaves whose bounds are tightened, and where."""
     top = Node.unknown(neurons)
     waiting: list[tuple[Node, Place | None]] = [(top, None)]
-    tightened, row, tights = list[tuple[Node, Place]](), 0, 0
+    tightened, row, tights, forks = list[tuple[Node, Place]](), 0, 0, 0
     for code in tree.nodes.tolist():
         node, place = waiting.pop()
         if code == TIGHTENED:
             place = Place(place, node.phases, tree.tights[tights])
-            node.tights += (place.tight,)
+            node.tights += (tree.tights[tights],)
             tights += 1
             waiting.append((node, place))
             continue
@@ -107,6 +107,14 @@ def root_of(tree: Tree, neurons: int) -> tuple[Node, list[tuple[Node, Place]]]:
                 side.phases[code] = phase
             node.split, node.sides = code, (active, dead)
             waiting += [(dead, place), (active, place)]
+            continue
+        if code == HALVED:
+            below, above = halves_of(tree.forks[forks])
+            node.cut, forks = Fork("half", below[0], below[2], above[2]), forks + 1
+            node.sides = lower, upper = Node.unknown(neurons), Node.unknown(neurons)
+            for half, cut in ((upper, above), (lower, below)):
+                half.phases = node.phases.copy()
+                waiting.append((half, Place(place, node.phases, None, cut)))
             continue
         node.stale = True
         if place is not None:
@@ -131,7 +139,7 @@ def spelled_out(node: Node, around: Array) -> Node:
         sides = []
         for phase in (1, -1):
             side = Node.unknown(node.phases.size)
-            side.phases, side.bounds, side.stale = node.phases.copy(), bounds, True
+            side.phases, side.bounds, side.part, side.stale = node.phases.copy(), bounds, node.part, True
             side.phases[neuron], side.span = phase, node.span
             sides.append(side)
         kept, empty = sides if implied[neuron] > 0 else reversed(sides)
@@ -199,7 +207,7 @@ def _bounds(
         empty = ((cost == 0) & (top < 0) & (margin == 0)) | none
         return np.where(empty, math.inf, np.where((cost == 1) & (margin == 1), -top, -math.inf))
     empty = (cost == 0) & (top < 0) & (margin >= 0)
-    distance = np.where(cost == 1, np.maximum(-top, shells.near), shells.near)
+    distance = np.where(cost == 1, np.maximum(-top, place.near), place.near)
     return np.where(empty | (distance > shells.far), math.inf, distance)
 
 

@@ -36,6 +36,16 @@ class Narrowing:
         self._flat, self._all = [shell.flat for shell in shells], Shells.stacked([shell.shells for shell in shells])
         self.level = np.full(asked.functional.shape[0], -math.inf)
 
+    @property
+    def shells(self) -> Shells:
+        """The shells of all trees."""
+        return self._all
+
+    @property
+    def power(self) -> int:
+        """The power of the cost."""
+        return self._asked.power
+
     def level_of(self, incumbent: Array) -> Array:
         """What values of the maximisation have to reach to count beside incumbents of the minimisation."""
         return np.zeros_like(incumbent) if self._asked.multiplier is None else -incumbent
@@ -61,9 +71,9 @@ class Narrowing:
         flat = shell.flat
         return _blocks(np.stack([flat if node.bounds is None else node.bounds for node in nodes]), shell)
 
-    def places(self, trees: Sequence[int] | Ints) -> Shells:
-        """The shells of trees, one a node."""
-        return self._all.take(np.asarray(trees, np.int64))
+    def places(self, trees: Sequence[int] | Ints, nodes: Sequence[Node] = ()) -> Shells:
+        """The shells of trees, one a node, within its part (without nodes: whole)."""
+        return within(self._all.take(np.asarray(trees, np.int64)), nodes)
 
     def tighten(self, trees: Ints, nodes: Sequence[Node], tights: Sequence[Tightening]) -> None:
         """Tighten the bounds at leaves; those that are left without a point are closed."""
@@ -72,7 +82,7 @@ class Narrowing:
         ends = self.ends(nodes)
         if ends is not None:
             each = replace(each, ends=ends)
-        where = Nodes(self.places(trees), self.split(trees, nodes), np.stack([node.phases for node in nodes]))
+        where = Nodes(self.places(trees, nodes), self.split(trees, nodes), np.stack([node.phases for node in nodes]))
         found = tightened(self._backward, where, each, tights)
         low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
         for k, (node, tight) in enumerate(zip(nodes, tights, strict=True)):
@@ -81,6 +91,19 @@ class Narrowing:
             node.bounds = np.stack([low[k], high[k]])
             if (low[k] > high[k]).any():
                 node.bound, node.row, node.held = math.inf, None, True
+
+    def renew(self, trees: Ints, above: Sequence[Node], nodes: Sequence[Node]) -> None:
+        """Make the bounds at parts of other nodes' parts, by rule; those that are left without a point are closed."""
+        phases, known = np.stack([node.phases for node in nodes]), self.split(trees, above)
+        places = self.places(trees, nodes)
+        found = self._backward.pre_activations(places, phases, known=known)
+        low, high = (np.concatenate([pair[side] for pair in found], axis=1) for side in (0, 1))
+        for k, node in enumerate(nodes):
+            node.bounds = np.stack([low[k], high[k]])
+            if (low[k] > high[k]).any():
+                node.bound, node.row, node.held = math.inf, None, True
+            elif self._asked.multiplier is None:
+                node.bound = float(places.near[k])
 
     def take_over(
         self, found: Sequence[tuple[int, Node, Sequence[tuple[Node, Place]]]], incumbent: Array, deadline: float
@@ -105,7 +128,7 @@ class Narrowing:
             settle(self._backward, self._everything(), places, waited)
         for _, _, leaves in found:
             for node, place in leaves:
-                node.bounds = place.bounds
+                node.bounds, node.part = place.bounds, place.box
 
     def _everything(self) -> Whole:
         """All shells."""
@@ -116,6 +139,17 @@ class Narrowing:
     def _rest_on(self, question: int, level: float) -> None:
         if self._asked.multiplier is not None:
             self.level[question] = max(self.level[question], level)
+
+
+def within(shells: Shells, nodes: Sequence[Node]) -> Shells:
+    """Shells, one a node, within its part."""
+    some = [(k, node.part) for k, node in enumerate(nodes) if node.part is not None]
+    if not some:
+        return shells
+    at, parts = [k for k, _ in some], np.stack([part for _, part in some])
+    lower, upper = np.full(shells.up.shape, -np.inf), np.full(shells.up.shape, np.inf)
+    lower[at], upper[at] = parts[:, 0], parts[:, 1]
+    return shells.within(lower, upper)
 
 
 def _rest(root: Node, places: Sequence[Place], level: float) -> None:
@@ -130,7 +164,7 @@ def _rest(root: Node, places: Sequence[Place], level: float) -> None:
         at: Place | None = place
         while at is not None and id(at) not in seen:
             seen.add(id(at))
-            at.tight = replace(at.tight, level=level)
+            at.tight = None if at.tight is None else replace(at.tight, level=level)
             at = at.above
 
 

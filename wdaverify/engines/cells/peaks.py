@@ -6,6 +6,9 @@ l-inf: for a given t every coordinate takes min(t, its room), so the value is co
 room. l1: the dearest coordinates first, until the price is no longer worth it. l2: every coordinate takes s times its pull, up to its
 room, for an s that grows with t; what a further unit of t gains is t / s. Distances in units of the cost.
 
+A room that leaves the centre out (below 0) is one that is used up before near: its coordinate stays where it is nearest, unless it is
+pulled farther out.
+
 The same curve tells how near the centre ``q . d + level`` can be 0, and at which price that t is the best one.
 """
 
@@ -32,6 +35,8 @@ _CLOSE = 1e-6
 """Values of t that are closer than this share of far are one."""
 _SHARE = np.float32(2.0**-4)
 """The least share of the slope that a price is, where rooms are left."""
+_DOUBLINGS, _BISECTIONS = 60.0, 48
+"""Of stretches that are bisected: ends, in powers of 2, and steps."""
 _LONGEST = 1e60
 """A stretch beyond this is all there is."""
 _BENDS = 64
@@ -59,11 +64,9 @@ class Peaks(Protocol):
         ...
 
 
-def peaks_of(shells: Shells, power: int) -> Peaks | None:
-    """The peaks over shells of one cost; None where the box leaves a centre out."""
-    if (shells.up < 0).any() or (shells.down < 0).any():
-        return None
-    scale = shells.cost.scale(shells.up.shape[1])
+def peaks_of(shells: Shells, power: int) -> Peaks:
+    """The peaks over shells of one cost."""
+    scale, forced = shells.cost.scale(shells.up.shape[1]), (shells.up < 0) | (shells.down < 0)
     parts = scale, shells.up * scale, shells.down * scale, shells.near, shells.far, power
     match shells.cost.norm:
         case Norm.INF:
@@ -72,7 +75,7 @@ def peaks_of(shells: Shells, power: int) -> Peaks | None:
         case Norm.ONE:
             return _Cross(*parts)
         case Norm.TWO:
-            return _Ball(*parts)
+            return _Ball(*parts, forced=bool(forced.any()))
 
 
 class _Cubes:
@@ -225,7 +228,13 @@ class _Cross:
 
     def __init__(self, scale: Array, up: Array, down: Array, near: Array, far: Array, power: int) -> None:
         self._scale = scale.astype(np.float32)
-        self._up, self._down = up.astype(np.float32), down.astype(np.float32)
+        begun = np.maximum(-down, 0.0) - np.maximum(-up, 0.0)
+        base = np.abs(begun).sum(axis=1)
+        self._begun, self._base = begun.astype(np.float32), base.astype(np.float32)
+        self._up, self._down = (
+            np.maximum(s + np.minimum(o, 0), 0).astype(np.float32) for s, o in ((up, down), (down, up))
+        )
+        near, far = np.maximum(near - base, 0), np.maximum(far - base, 0)
         self._near, self._far, self._power = near.astype(np.float32), far.astype(np.float32), power
 
     def _dearest(self, shell: Ints, q: Floats) -> tuple[Floats, NDArray[np.int64], Floats, Floats]:
@@ -238,24 +247,28 @@ class _Cross:
     def __call__(self, shell: Ints, q: Floats, price: Floats) -> tuple[Floats, Floats, Floats]:
         pull, order, sizes, rooms = self._dearest(shell, q)
         reached = np.cumsum(rooms, axis=1)
-        worth = sizes > (price[:, None] if self._power == 1 else 2 * price[:, None] * (reached - rooms))
+        begun, base = self._begun[shell], self._base[shell]
+        so_far = reached - rooms + base[:, None]
+        worth = sizes > (price[:, None] if self._power == 1 else 2 * price[:, None] * so_far)
         last = worth.sum(axis=1)
         at = np.maximum(last - 1, 0)[:, None]
         t = np.where(last > 0, np.take_along_axis(reached, at, 1)[:, 0], np.float32(0))
         if self._power == 2:
             with np.errstate(divide="ignore", invalid="ignore"):
-                best = np.take_along_axis(sizes, at, 1)[:, 0] / (2 * price)
+                best = np.take_along_axis(sizes, at, 1)[:, 0] / (2 * price) - base
             t = np.where(price > 0, np.minimum(t, best), t)
         t = np.clip(t, self._near[shell], self._far[shell])
         taken = np.clip(t[:, None] - (reached - rooms), 0, rooms)
-        value = (sizes * taken).sum(axis=1) - price * t**self._power
+        t = t + base
+        value = (sizes * taken).sum(axis=1) + (pull * begun).sum(axis=1) - price * t**self._power
         moved = np.empty_like(sizes)
         np.put_along_axis(moved, order, taken, 1)
-        return value, np.asarray(np.where(pull > 0, moved, -moved) / self._scale, np.float32), t
+        return value, np.asarray((begun + np.where(pull > 0, moved, -moved)) / self._scale, np.float32), t
 
     def crossing(self, shell: Ints, q: Floats, level: Floats) -> tuple[Floats, Floats, Floats]:
         pull, order, sizes, rooms = self._dearest(shell, q)
-        reached = np.cumsum(rooms, axis=1)
+        reached, begun, base = np.cumsum(rooms, axis=1), self._begun[shell], self._base[shell]
+        level = level + (pull * begun).sum(axis=1)
         gained = np.cumsum(sizes * rooms, axis=1) + level[:, None]
         at = np.minimum((gained < 0).sum(axis=1), sizes.shape[1] - 1)
         edges = self._near[shell], self._far[shell]
@@ -270,20 +283,24 @@ class _Cross:
         np.put_along_axis(moved, order, taken, 1)
         best = (sizes * taken).sum(axis=1) + level
         still = np.where(reached[:, -1] < edges[1], np.float32(0), slope)  # nothing rises once all rooms are used up
-        price = np.where(below, _closing(still, best, edges[1]), price)
-        return price, np.asarray(np.where(pull > 0, moved, -moved) / self._scale, np.float32), t
+        price = np.where(below, _closing(still, best, edges[1] + base), price)
+        return price, np.asarray((begun + np.where(pull > 0, moved, -moved)) / self._scale, np.float32), t + base
 
 
 class _Ball:
     """l2: coordinates in the order in which a common stretch s of all pulls uses up their rooms."""
 
-    def __init__(self, scale: Array, up: Array, down: Array, near: Array, far: Array, power: int) -> None:
+    def __init__(
+        self, scale: Array, up: Array, down: Array, near: Array, far: Array, power: int, *, forced: bool
+    ) -> None:
         self._scale, self._up, self._down = scale, np.ascontiguousarray(up), np.ascontiguousarray(down)
-        self._near, self._far, self._power = near, far, power
+        self._near, self._far, self._power, self._forced = near, far, power, forced
         self._c: Any = extension("proving")
 
-    def _rays(self, shell: Ints, q: Floats) -> _Rays | _CompiledRays:
+    def _rays(self, shell: Ints, q: Floats) -> _Rays | _CompiledRays | _ForcedRays:
         pull = q / self._scale
+        if self._forced:
+            return _ForcedRays(pull.astype(np.float64), self._up[shell], self._down[shell])
         if self._c is not None:
             return _CompiledRays(self._c, shell, pull.astype(np.float64), self._up, self._down)
         return _Rays(pull, self._up[shell], self._down[shell])
@@ -312,7 +329,7 @@ class _Ball:
         price = np.where((end == edge) & (gained < 0), _closing(rise, gained, edge), price)
         return np.maximum(price, np.float32(_LEAST_PRICE)), np.asarray(moved / self._scale, np.float32), end
 
-    def _at(self, shell: Ints, rays: _Rays | _CompiledRays, s: Array) -> tuple[Array, Array]:
+    def _at(self, shell: Ints, rays: _Rays | _CompiledRays | _ForcedRays, s: Array) -> tuple[Array, Array]:
         """Displacements in cost units ``[B, n]`` and t ``[B]`` at stretches ``[B]``, kept between near and far."""
         near, far = self._near[shell], self._far[shell]
         s = np.clip(s, rays.reaching(near), rays.reaching(far))
@@ -379,6 +396,49 @@ class _Rays:
         s = np.maximum(s, 1.0 / _LONGEST)
         inside = self._pick(at, self._taken) / s**2 + self._pick(at, self._rest)
         return np.where(at < self._rest.shape[1], np.sqrt(inside), 0.0)
+
+
+class _ForcedRays:
+    """The same where rooms leave the centre out, by bisection: length, gain and slope are monotone in the stretch."""
+
+    def __init__(self, pull: Array, up: Array, down: Array) -> None:
+        self.pull, self._up, self._down = pull, up, down
+
+    def _at(self, s: Array) -> Array:
+        return np.clip(s[:, None] * self.pull, -self._down, self._up)
+
+    def _length(self, s: Array) -> Array:
+        return np.asarray(np.sqrt((self._at(s) ** 2).sum(axis=1)))
+
+    def _gain(self, s: Array) -> Array:
+        return np.asarray((self.pull * self._at(s)).sum(axis=1))
+
+    def _least(self, there: Callable[[Array], NDArray[np.bool_]]) -> Array:
+        """The least stretch at which something is the case, inf where it never is."""
+        low, high = np.full(self.pull.shape[0], -_DOUBLINGS), np.full(self.pull.shape[0], _DOUBLINGS)
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            some = there(np.exp2(middle))
+            low, high = np.where(some, low, middle), np.where(some, middle, high)
+        return np.where(there(np.exp2(high)), np.exp2(high), np.inf)
+
+    def reaching(self, length: Array) -> Array:
+        """The stretch at which a length ``[B]`` is reached, inf where it never is."""
+        return self._least(lambda s: self._length(s) >= length)
+
+    def gaining(self, level: Array) -> Array:
+        """The stretch at which a gain is reached, inf where it never is."""
+        return self._least(lambda s: self._gain(s) >= level)
+
+    def worth(self, price: Array) -> Array:
+        """The stretch at which a further unit of length gains no more than the price."""
+        return self._least(lambda s: self._length(s) <= price * s)
+
+    def slope(self, s: Array) -> Array:
+        """What a further unit of length gains at stretches ``[B]``."""
+        s = np.clip(s, np.exp2(-_DOUBLINGS), np.exp2(_DOUBLINGS))
+        full = s[:, None] * np.abs(self.pull) >= np.where(self.pull > 0, self._up, self._down)
+        return np.where(full.all(axis=1), 0.0, self._length(s) / s)
 
 
 class _CompiledRays:

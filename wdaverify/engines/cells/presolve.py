@@ -111,7 +111,7 @@ class Presolved:
         nu = LeafRow(Layout(place.size), tree.vectors).nu
         vectors = tree.vectors if nu is None else moved(tree.vectors, move(nu))
         tights = tuple(_moved(tight, place, move) for tight in tree.tights)
-        return Tree(tree.near, tree.far, nodes.astype(np.int32), vectors, tights)
+        return Tree(tree.near, tree.far, nodes.astype(np.int32), vectors, tights, tree.forks)
 
 
 class AsChecked(Backward):

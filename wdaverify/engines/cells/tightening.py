@@ -49,7 +49,8 @@ _STEEPS = np.float32(255.0)
 class Leaves:
     """Nodes to be tightened, in the order of their shells: the shell ``[B]`` and the level there ``[B]``; of neurons, ``[B, M]`` each,
     bounds on the sides of their phases, and the sides that both leave (0: open); the multipliers of the nodes' own ascent; by how
-    much their bound exceeds the level ``[B]``; what the chord of each neuron costs it ``[B, M]`` (0 or less: not open);
+    much their bound exceeds the level ``[B]``; what the chord of each neuron costs it ``[B, M]`` (0 or less: not open); the peaks over
+    what they lie in, and what these know each by ``[B]``;
     by how much what is asked may exceed the functional there ``[B]``.
     """
 
@@ -62,6 +63,8 @@ class Leaves:
     excess: Floats
     costs: Floats
     slack: Floats
+    peaks: Peaks
+    place: Ints
 
 
 class Tightener:
@@ -72,13 +75,12 @@ class Tightener:
         graph: Single,
         functional: Array,
         centre: Array,
-        peaks: Peaks,
         multiplier: Array | None,
         power: int,
     ) -> None:
         self._graph, self._functional, self._centre = graph, functional.astype(np.float32), centre.astype(np.float32)
         none = np.zeros(centre.shape[0]) if multiplier is None else multiplier
-        self._peaks, self._multiplier, self._power = peaks, none.astype(np.float32), power
+        self._multiplier, self._power = none.astype(np.float32), power
         self._neurons = int(np.clip(_MANY / np.sqrt(centre.shape[1]), _FEWEST, _NEURONS))
         self._together = int(np.clip(_NUMBERS // centre.shape[1], _FEWEST_ROWS, _TOGETHER))
         rows = 2 * self._neurons * len(graph.spans)
@@ -112,7 +114,8 @@ class Tightener:
         low, high = sides.low[node, neuron], sides.high[node, neuron]
         lines, local = Lines(sides, leaves.free.beta, node), neuron - self._graph.spans[layer].start
         sign = np.where(side == 0, 1, -1).astype(np.float32)
-        items = _Items(leaves.shell[node], layer, np.arange(node.size), local, sign, lines)
+        place = leaves.place[node]
+        items = _Items(leaves.shell[node], layer, np.arange(node.size), local, sign, lines, leaves.peaks, place)
         width = high - low
         excess = np.maximum(leaves.excess[node] + leaves.slack[node], np.float32(_TINY))
         mu: Floats = np.clip(np.float32(_SHARE) * width / excess, np.float32(_LEAST), np.float32(_MOST))
@@ -152,7 +155,7 @@ class Tightener:
         """The bound ``[R]``, and how it grows in alpha ``[R, M]`` and mu ``[R]``: beta goes with mu."""
         written, multiplier = self._written(items, alpha, mu), self._multiplier[items.shell]
         centre = self._centre[items.shell]
-        value, moved, t = self._peaks(items.shell, written.pull, mu * multiplier)
+        value, moved, t = items.peaks(items.place, written.pull, mu * multiplier)
         value = value + written.constant + (written.pull * centre).sum(axis=1)
         slope, in_mu = np.empty_like(alpha), np.zeros_like(mu)
 
@@ -207,7 +210,7 @@ class _Made:
 
 @dataclass(frozen=True, eq=False)
 class _Items:
-    """Neurons ``[R]`` of one layer, counted in it, with sign 1 or -1, the numbers of their rows, and the lines of their nodes."""
+    """Neurons ``[R]`` of one layer, counted in it, with sign 1 or -1, the numbers of their rows, the lines of their nodes, and peaks."""
 
     shell: Ints
     layer: int
@@ -215,6 +218,8 @@ class _Items:
     neuron: Ints
     sign: Floats
     lines: Lines
+    peaks: Peaks
+    place: Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -155,7 +155,7 @@ class Together:
                 searches[q].take_over(k, root)
                 number = int(self._first[q]) + k
                 roots.append((number, root))
-                if tree.tights:
+                if tightened:
                     found.append((number, root, tightened))
         incumbent = np.array([search.incumbent for search in searches])
         self.narrowing.take_over(found, incumbent, self._deadline)
@@ -175,7 +175,7 @@ class Together:
             claim = replace(claim, functional=self._asked.functional[owner], multiplier=each)
             if self._entropy is not None:
                 claim = replace(claim, lead=self._entropy[0][owner], margins=self._entropy[1][owner])
-        shells, bounds = self.narrowing.places(trees), self.narrowing.split(trees, nodes)
+        shells, bounds = self.narrowing.places(trees, nodes), self.narrowing.split(trees, nodes)
         return prove(self._backward, claim, shells, bounds, nodes)
 
     def _grow(self, searches: Sequence[Search], rooms: Array) -> None:
@@ -249,10 +249,9 @@ class Together:
     def steering(self) -> tuple[Ascent, Tightener]:
         """The shells' duals, of the questions and of neurons."""
         peaks, asked, owner = peaks_of(self._shells, self._asked.power), self._asked, self.owner
-        assert peaks is not None
         functional, centre = asked.functional[owner], self._centre[owner]
         multiplier = None if asked.multiplier is None else asked.multiplier[owner]
-        tightener = Tightener(self._single, functional, centre, peaks, multiplier, asked.power)
+        tightener = Tightener(self._single, functional, centre, multiplier, asked.power)
         none = np.zeros((owner.size, 0))
         low, high = (np.concatenate([none, *(pair[side] for pair in self._bounds)], axis=1) for side in (0, 1))
         if self._spans is not None and self._entropy is not None:

@@ -55,7 +55,10 @@ _ADDITIONS = 30
 
 @dataclass(frozen=True)
 class Fork:
-    """A cut of feature or margin number ``at``: values up to ``low`` on one side, from ``high`` on the other."""
+    """A cut of feature or margin number ``at``: values up to ``low`` on one side, from ``high`` on the other.
+
+    ``kind``: an integer "feature" or a "margin", counted among those that there are, or a "half" of any feature.
+    """
 
     kind: str
     at: int
@@ -64,7 +67,8 @@ class Fork:
 
     def stored(self, integer: Ints) -> tuple[float, float, float]:
         """As a proof has it; ``integer [g]`` are the features that are cut."""
-        return float(integer[self.at] if self.kind == "feature" else -1 - self.at), self.low, self.high
+        at = integer[self.at] if self.kind == "feature" else self.at if self.kind == "half" else -1 - self.at
+        return float(at), self.low, self.high
 
 
 @dataclass(eq=False)
@@ -78,7 +82,8 @@ class Node:
     to cut one of these next, if not a phase, and ``cut`` where its sides are; ``settled`` that its LP was solved to its end;
     ``stale`` that it was not solved here; ``held`` that its bound is what its row proves. ``tights`` tighten the bounds of neurons
     from the node downwards; ``bounds [2, M]``
-    are those at a leaf, None where they are its shell's; ``ends [J]`` upper ends of margins by shell and cuts alone, on which tights rest.
+    are those at a leaf, None where they are its shell's; ``part [2, n]`` is what cuts of features leave of the space, None: all of
+    it; ``ends [J]`` upper ends of margins by shell and cuts alone, on which tights rest.
     """
 
     phases: Phases
@@ -100,6 +105,7 @@ class Node:
     tights: tuple[Tightening, ...] = ()
     bounds: Array | None = None
     ends: Array | None = None
+    part: Array | None = None
 
     @classmethod
     def unknown(cls, neurons: int, box: Array | None = None, span: Array | None = None) -> Node:
@@ -172,6 +178,8 @@ class Relaxation:
         """A node's LP with other phases than its parent's, stopped as soon as its dual passes ``cutoff``."""
         node = Node.unknown(self._neurons, parent.box, parent.span)
         node.phases = phases
+        if parent.part is not None:
+            node.part, node.bounds = parent.part, parent.bounds
         return self._bound(node, parent, cutoff, seconds)
 
     def freshen(self, node: Node, cutoff: float, seconds: float) -> None:
