@@ -203,6 +203,7 @@ class WdroProblem:
     def __repr__(self) -> str:
         cost = self.cost
         ball = f"W_{cost.order} radius {stated(self.radius)}, norm {cost.norm.value}"
+        ball += ", in float32" if self.arithmetic is Arithmetic.FLOAT32 else ""
         return f"<WdroProblem: {self.loss.value} loss, {ball}; {self.network!r}, {self.samples!r}, {self.support!r}>"
 
     def region_of(self, rival: int) -> Support:

@@ -307,6 +307,7 @@ FORGERIES = {
         Forged(lambda c: np.ones(c.atom_sample.size, np.int64)),
         Forged(lambda c: np.full(c.atom_sample.size, 7)),
     ],
+    "arithmetic": constants("float32", "float64", ""),
     "norm": constants("1", "2", "l-inf", ""),
     "loss": constants("zero-one", "hinge", "linear", ""),
     "support_lower": [
