@@ -256,6 +256,8 @@ class Within:
             np.flatnonzero(phases[edges[k] : edges[k + 1]] > 0).tolist() for k in range(len(self._graph.elementwise))
         )
         y = np.where(own > _LEAST * own.max(initial=0.0), own, 0.0) / spaces.size
+        if not np.isfinite(y).all():
+            return False
         local = (spaces.at - edges[owner]).tolist()
         rows = Strict(owner.tolist(), local, spaces.sign, active)
         return flat(self._graph, rows, y, self._region, self._still)

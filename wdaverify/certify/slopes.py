@@ -158,7 +158,8 @@ class Cells:
         settled = some.take(np.flatnonzero(code == SETTLED))
         if settled.at.size:
             bounds = self._bounds(settled.phases)
-            low, high = (np.concatenate([sides[k] for sides in bounds], axis=1) for k in range(2))
+            none = np.zeros((settled.at.size, 0))
+            low, high = (np.concatenate([none, *(sides[k] for sides in bounds)], axis=1) for k in range(2))
             known, sides = settled.phases, np.where(low >= 0, 1, np.where(high <= 0, -1, 0)).astype(np.int8)
             kept = np.flatnonzero((low <= high).all(axis=1))
             phases = np.where(known != 0, known, sides)
@@ -205,8 +206,11 @@ class Cells:
                 continue
             spaces = self._within.half_spaces(states, k, at, own[at].astype(np.float64))
             used = np.concatenate([held[at], held[count : count + self._within.cuts]])
-            if self._within.empty(own, spaces, used):
-                out[k] = -math.inf
+            with np.errstate(
+                over="ignore", invalid="ignore", under="ignore"
+            ):  # numbers of any size prove nothing by it
+                if self._within.empty(own, spaces, used):
+                    out[k] = -math.inf
         return out
 
     def _misplaced(self, forward: Forward, nodes: _Nodes) -> Array:
