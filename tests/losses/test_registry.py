@@ -83,7 +83,7 @@ def test_a_loss_is_the_maximum_of_its_pieces(loss: Loss) -> None:
         each = parts[:, 0] + pieces.offset[items]
         if pieces.entropy:  # every piece is the loss where its class is the largest, and so is the formula elsewhere
             behind, lead = pieces.behind(items) @ z[i], pieces.lead(items) @ z[i]
-            assert [bool((row <= 0).all()) for row in behind] == [k == z[i].argmax() for k in range(z.shape[1])]
+            assert [bool((row <= 0).all()) for row in behind] == (z[i] == z[i].max()).tolist()
             each = lead + np.logaddexp.reduce(np.append(behind, np.zeros((len(items), 1)), axis=1), axis=1)
             assert np.ptp(each) < 1e-12
             assert each[0] == pytest.approx(np.logaddexp.reduce([0.0, *parts[0]]), abs=1e-12)
