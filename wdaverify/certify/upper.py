@@ -345,7 +345,9 @@ class Leaves:
             level, gamma = rows.log_sigma, on_grid(rows.gamma)
         constant = np.where(margin == 1, entropy_constant(level, gamma, low, high), span_constant(gamma, low, high))
         functional = (gamma[:, None, :] @ margins)[:, 0]  # exact: gamma is on a grid
-        top = np.nextafter(constant + self._bounded(at, functional, tau, rows), np.inf)
+        with np.errstate(invalid="ignore"):  # numbers that overflow prove nothing
+            total = constant + self._bounded(at, functional, tau, rows)
+        top = np.nextafter(np.where(np.isnan(total), np.inf, total), np.inf)
         if rows is None:  # shells that were screened are closed by the margins one by one
             near = self.near[at]
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):
