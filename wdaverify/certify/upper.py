@@ -347,10 +347,10 @@ class Leaves:
         lead = np.where(margin[:, None] == 1, pieces.lead(piece), 0.0)
         functional = (gamma[:, None, :] @ margins)[:, 0] + lead  # exact: gamma is on a grid
         bounded = self._bounded(at, functional, tau, rows)
-        with np.errstate(invalid="ignore"):
-            top = np.where(
-                np.isneginf(bounded), -np.inf, np.nextafter(constant + bounded, np.inf)
-            )  # -inf: there is no point
+        with np.errstate(invalid="ignore"):  # numbers that overflow prove nothing
+            total = constant + bounded
+        above = np.nextafter(np.where(np.isnan(total), np.inf, total), np.inf)
+        top = np.where(np.isneginf(bounded), -np.inf, above)  # -inf: there is no point
         if rows is None:  # shells that were screened are closed by the margins one by one
             near = self.near[at]
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):

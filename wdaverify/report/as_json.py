@@ -51,6 +51,7 @@ SCHEMAS = (
     "check",
     "instances",
     "unsat_verdict",
+    "slope_verdict",
 )
 
 _PACKAGES = ("wdaverify", "numpy", "torch", "highspy", "gurobipy", "pyscipopt", "onnx", "onnxruntime")
