@@ -244,6 +244,38 @@ def test_a_constant_that_is_zero_is_lost_on_one_side_alone(tmp_path: Path) -> No
         refused(forged(about, 0.0, [*start, *[4, *leaves] * 2], empties=rows), about, tmp_path, 4.0)
 
 
+def test_multipliers_that_underflow_show_nothing(tmp_path: Path) -> None:
+    """Times the smallest numbers rows of many features vanish and their sides do not: what is left seems to be below 0 everywhere."""
+    n = 512
+    net = network((np.ones((1, n)), np.array([-0.7 * n])), (np.ones((1, 1)), np.zeros(1)))
+    region = Support.box(0.0, 1.0, n)
+    about = LipschitzProblem(net, GroundCost(Norm.INF, 1), region, Measure.outputs(net, [(0, None)]))
+    for k in range(8, 16):
+        row = [[k * 5e-324]]
+        refused(forged(about, 1.0, [0, EMPTY, FORWARD], empties=row), about, tmp_path, float(n))
+    far = LipschitzProblem(net, GroundCost(Norm.INF, 1), Support.box(0.0, 0.6, n), Measure.outputs(net, [(0, None)]))
+    assert trip(forged(far, 0.0, [0, EMPTY, FORWARD], empties=[[5e-324]]), far, tmp_path).proved  # rightly empty
+
+
+def test_a_claim_below_zero_is_proved_by_nothing(tmp_path: Path) -> None:
+    """The inequality knows the square of the claim alone: that of -2 holds of a slope of 1."""
+    net = network((np.ones((1, 1)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1)))
+    about = LipschitzProblem(net, GroundCost(Norm.TWO, 1), Support.box(-1.0, 1.0, 1), Measure.outputs(net, [(0, None)]))
+    assert trip(forged(about, 2.0, [SECTORS], sectors=[[2.0]]), about, tmp_path).proved
+    assert refused(forged(about, -2.0, [SECTORS], sectors=[[2.0]]), about, tmp_path, 1.0).upper == math.inf
+
+
+def test_a_feature_that_is_held_at_the_smallest_number(tmp_path: Path) -> None:
+    """Half of it is 0, and a neuron that it switches on is not off: the slope in the other feature is 1 beyond a half."""
+    first = np.array([[2.0**1000, 0.0], [0.0, 1.0]]), np.array([-(2.0**-75), 1.0])
+    net = network(first, (np.array([[2.0**75, 1.0]]), np.array([-2.5])), (np.ones((1, 1)), np.zeros(1)))
+    least = 2.0**-1074
+    region = Support(np.array([least, 0.0]), np.array([least, 1.0]))
+    about = LipschitzProblem(net, GroundCost(Norm.INF, 1), region, Measure.outputs(net, [(0, None)]))
+    assert lipschitz(about).upper >= 1.0
+    refused(forged(about, 0.0, [0, CONSTANT, 1, SETTLED, FORWARD, SETTLED, FORWARD]), about, tmp_path, 1.0)
+
+
 def test_multipliers_are_of_l2_alone(tmp_path: Path) -> None:
     """Two features: the l2 constant of ``x_0 + x_1`` is the root of 2, that against l-inf is 2."""
     net = network((np.array([[1.0, 1.0]]), np.zeros(1)), (np.ones((1, 1)), np.zeros(1)))
