@@ -35,6 +35,7 @@ from wdaverify import (
     recheck_lipschitz,
     write_lipschitz,
 )
+from wdaverify.certify import slopes
 from wdaverify.certify.checker import Verdict
 from wdaverify.certify.slopes import BACKWARD, CONSTANT, EMPTY, FORWARD, SECTORS, SETTLED, SlopeTree
 from wdaverify.ground import GroundCost, LinearRows, Norm, Support
@@ -274,6 +275,25 @@ def test_a_feature_that_is_held_at_the_smallest_number(tmp_path: Path) -> None:
     about = LipschitzProblem(net, GroundCost(Norm.INF, 1), region, Measure.outputs(net, [(0, None)]))
     assert lipschitz(about).upper >= 1.0
     refused(forged(about, 0.0, [0, CONSTANT, 1, SETTLED, FORWARD, SETTLED, FORWARD]), about, tmp_path, 1.0)
+
+
+def test_few_nodes_wait_however_wide_a_tree_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file of a few thousand bytes has as many leaves as it likes; each would hold the phases of all neurons."""
+    net = network(*random_layers(np.random.default_rng(0), 2, 12, 1))
+    about = LipschitzProblem(net, GroundCost(Norm.INF, 1), Support.box(0, 1, 2), Measure.outputs(net, [(0, None)]))
+    nodes = [FORWARD]
+    for k in range(net.canonical.neurons):
+        nodes = [k, *nodes, *nodes]
+    most, taken = [0], slopes._Nodes.last_of
+
+    def counted(waiting: list[slopes._Nodes], step: int) -> slopes._Nodes:
+        most.append(sum(part.at.size for part in waiting))
+        return taken(waiting, min(step, 64))
+
+    monkeypatch.setattr(slopes._Nodes, "last_of", counted)
+    made = forged(about, 1e9, nodes)
+    assert trip(made, about, tmp_path).proved
+    assert max(most) < 1000 < made.leaves
 
 
 def test_multipliers_are_of_l2_alone(tmp_path: Path) -> None:
