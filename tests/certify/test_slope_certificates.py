@@ -42,6 +42,7 @@ from wdaverify.ground import GroundCost, LinearRows, Norm, Support
 from wdaverify.lipschitz.exact import lipschitz
 from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.report import as_json
+from wdaverify.report.slope_verdict import slope_verdict_summary
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 KINDS = ("box", "ball", "rows", "each", "whole")
@@ -249,13 +250,16 @@ def test_multipliers_that_underflow_show_nothing(tmp_path: Path) -> None:
     """Times the smallest numbers rows of many features vanish and their sides do not: what is left seems to be below 0 everywhere."""
     n = 512
     net = network((np.ones((1, n)), np.array([-0.7 * n])), (np.ones((1, 1)), np.zeros(1)))
-    region = Support.box(0.0, 1.0, n)
-    about = LipschitzProblem(net, GroundCost(Norm.INF, 1), region, Measure.outputs(net, [(0, None)]))
-    for k in range(8, 16):
-        row = [[k * 5e-324]]
-        refused(forged(about, 1.0, [0, EMPTY, FORWARD], empties=row), about, tmp_path, float(n))
-    far = LipschitzProblem(net, GroundCost(Norm.INF, 1), Support.box(0.0, 0.6, n), Measure.outputs(net, [(0, None)]))
-    assert trip(forged(far, 0.0, [0, EMPTY, FORWARD], empties=[[5e-324]]), far, tmp_path).proved  # rightly empty
+    for end, factors, least in ((1.0, range(8, 16), float(n)), (0.6, range(1, 2), 0.0)):  # rightly empty up to 0.7
+        region = Support.box(0.0, end, n)
+        about = LipschitzProblem(net, GroundCost(Norm.INF, 1), region, Measure.outputs(net, [(0, None)]))
+        made = lipschitz(about, certificate=True, time_limit=1e-3).certificate
+        assert made is not None
+        for k in factors:
+            tree = SlopeTree(np.array([0, EMPTY, FORWARD], np.int32), np.zeros((0, 0)), np.array([[k * 5e-324]]))
+            verdict = trip(replace(made, trees=(tree,), claims=np.zeros((1, 2))), about, tmp_path)
+            assert verdict.proved is (not least)
+            assert verdict.upper >= least
 
 
 def test_a_claim_below_zero_is_proved_by_nothing(tmp_path: Path) -> None:
@@ -294,6 +298,18 @@ def test_few_nodes_wait_however_wide_a_tree_is(monkeypatch: pytest.MonkeyPatch, 
     made = forged(about, 1e9, nodes)
     assert trip(made, about, tmp_path).proved
     assert max(most) < 1000 < made.leaves
+
+
+def test_a_region_without_interior_is_told(tmp_path: Path) -> None:
+    """``relu(x + y)`` does not change where ``x + y = 1``: its slope there is no least constant, and the theorem says so."""
+    net = network((np.ones((1, 2)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1)))
+    row = LinearRows(np.ones((1, 2)), np.ones(1), np.ones(1))
+    region = Support(np.zeros(2), np.ones(2), row, np.ones(2, np.bool_))
+    about = LipschitzProblem(net, GroundCost(Norm.INF, 1), region, Measure.outputs(net, [(0, None)]))
+    made = lipschitz(about, certificate=True).certificate
+    assert made is not None
+    said = slope_verdict_summary(made, trip(made, about, tmp_path), about, 1, 0.0)
+    assert "may be more than the least" in " ".join(said.split())
 
 
 def test_multipliers_are_of_l2_alone(tmp_path: Path) -> None:
