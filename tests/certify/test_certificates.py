@@ -457,6 +457,23 @@ def test_the_command_line_from_end_to_end(tmp_path: Path, capsys: pytest.Capture
     assert run(*ask, "--certificate", path, "--solver", "highs") == 2
 
 
+def test_what_is_printed_rechecks_odd_names_and_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that begin as options do, classes with commas and quotes, another arithmetic: pasted as they stand."""
+    monkeypatch.chdir(tmp_path)
+    write_mlp(Path("-a 'b'.onnx"), [(np.eye(2), np.zeros(2)), (np.eye(2), np.zeros(2))])
+    Path("-d.csv").write_text('x,y,-of\n0.25,0.75,"big, cat"\n0.5,0.25,"o""wl"\n')
+    named = ["--label-column", "-of", "--classes", '"big, cat","o""wl"', "--arithmetic", "float32"]
+    line = ["--radius", "0", *named, "--certificate", "-c.cert", "--", "-a 'b'.onnx", "-d.csv"]
+    assert run("verify", *line) == 0
+    said = capsys.readouterr().out
+    assert run(*shlex.split(said[said.index("wdaverify recheck") :].replace("\\\n", " "))[1:]) == 0
+    assert run("lipschitz", "--certificate", "-l.cert", "--", "-a 'b'.onnx") == 0
+    said = capsys.readouterr().out
+    assert run(*shlex.split(said[said.index("wdaverify recheck") :].replace("\\\n", " "))[1:]) == 0
+
+
 @pytest.mark.parametrize(
     "words",
     [

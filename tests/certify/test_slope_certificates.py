@@ -35,12 +35,14 @@ from wdaverify import (
     recheck_lipschitz,
     write_lipschitz,
 )
+from wdaverify.certify import slopes
 from wdaverify.certify.checker import Verdict
 from wdaverify.certify.slopes import BACKWARD, CONSTANT, EMPTY, FORWARD, SECTORS, SETTLED, SlopeTree
 from wdaverify.ground import GroundCost, LinearRows, Norm, Support
 from wdaverify.lipschitz.exact import lipschitz
 from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.report import as_json
+from wdaverify.report.slope_verdict import slope_verdict_summary
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 KINDS = ("box", "ball", "rows", "each", "whole")
@@ -242,6 +244,72 @@ def test_a_constant_that_is_zero_is_lost_on_one_side_alone(tmp_path: Path) -> No
     assert trip(forged(about, 4.0, [*start, *[4, CONSTANT, FORWARD] * 2], empties=rows), about, tmp_path).proved
     for leaves in ([CONSTANT, CONSTANT], [FORWARD, CONSTANT]):
         refused(forged(about, 0.0, [*start, *[4, *leaves] * 2], empties=rows), about, tmp_path, 4.0)
+
+
+def test_multipliers_that_underflow_show_nothing(tmp_path: Path) -> None:
+    """Times the smallest numbers rows of many features vanish and their sides do not: what is left seems to be below 0 everywhere."""
+    n = 512
+    net = network((np.ones((1, n)), np.array([-0.7 * n])), (np.ones((1, 1)), np.zeros(1)))
+    for end, factors, least in ((1.0, range(8, 16), float(n)), (0.6, range(1, 2), 0.0)):  # rightly empty up to 0.7
+        region = Support.box(0.0, end, n)
+        about = LipschitzProblem(net, GroundCost(Norm.INF, 1), region, Measure.outputs(net, [(0, None)]))
+        made = lipschitz(about, certificate=True, time_limit=1e-3).certificate
+        assert made is not None
+        for k in factors:
+            tree = SlopeTree(np.array([0, EMPTY, FORWARD], np.int32), np.zeros((0, 0)), np.array([[k * 5e-324]]))
+            verdict = trip(replace(made, trees=(tree,), claims=np.zeros((1, 2))), about, tmp_path)
+            assert verdict.proved is (not least)
+            assert verdict.upper >= least
+
+
+def test_a_claim_below_zero_is_proved_by_nothing(tmp_path: Path) -> None:
+    """The inequality knows the square of the claim alone: that of -2 holds of a slope of 1."""
+    net = network((np.ones((1, 1)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1)))
+    about = LipschitzProblem(net, GroundCost(Norm.TWO, 1), Support.box(-1.0, 1.0, 1), Measure.outputs(net, [(0, None)]))
+    assert trip(forged(about, 2.0, [SECTORS], sectors=[[2.0]]), about, tmp_path).proved
+    assert refused(forged(about, -2.0, [SECTORS], sectors=[[2.0]]), about, tmp_path, 1.0).upper == math.inf
+
+
+def test_a_feature_that_is_held_at_the_smallest_number(tmp_path: Path) -> None:
+    """Half of it is 0, and a neuron that it switches on is not off: the slope in the other feature is 1 beyond a half."""
+    first = np.array([[2.0**1000, 0.0], [0.0, 1.0]]), np.array([-(2.0**-75), 1.0])
+    net = network(first, (np.array([[2.0**75, 1.0]]), np.array([-2.5])), (np.ones((1, 1)), np.zeros(1)))
+    least = 2.0**-1074
+    region = Support(np.array([least, 0.0]), np.array([least, 1.0]))
+    about = LipschitzProblem(net, GroundCost(Norm.INF, 1), region, Measure.outputs(net, [(0, None)]))
+    assert lipschitz(about).upper >= 1.0
+    refused(forged(about, 0.0, [0, CONSTANT, 1, SETTLED, FORWARD, SETTLED, FORWARD]), about, tmp_path, 1.0)
+
+
+def test_few_nodes_wait_however_wide_a_tree_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file of a few thousand bytes has as many leaves as it likes; each would hold the phases of all neurons."""
+    net = network(*random_layers(np.random.default_rng(0), 2, 12, 1))
+    about = LipschitzProblem(net, GroundCost(Norm.INF, 1), Support.box(0, 1, 2), Measure.outputs(net, [(0, None)]))
+    nodes = [FORWARD]
+    for k in range(net.canonical.neurons):
+        nodes = [k, *nodes, *nodes]
+    most, taken = [0], slopes._Nodes.last_of
+
+    def counted(waiting: list[slopes._Nodes], step: int) -> slopes._Nodes:
+        most.append(sum(part.at.size for part in waiting))
+        return taken(waiting, min(step, 64))
+
+    monkeypatch.setattr(slopes._Nodes, "last_of", counted)
+    made = forged(about, 1e9, nodes)
+    assert trip(made, about, tmp_path).proved
+    assert max(most) < 1000 < made.leaves
+
+
+def test_a_region_without_interior_is_told(tmp_path: Path) -> None:
+    """``relu(x + y)`` does not change where ``x + y = 1``: its slope there is no least constant, and the theorem says so."""
+    net = network((np.ones((1, 2)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1)))
+    row = LinearRows(np.ones((1, 2)), np.ones(1), np.ones(1))
+    region = Support(np.zeros(2), np.ones(2), row, np.ones(2, np.bool_))
+    about = LipschitzProblem(net, GroundCost(Norm.INF, 1), region, Measure.outputs(net, [(0, None)]))
+    made = lipschitz(about, certificate=True).certificate
+    assert made is not None
+    said = slope_verdict_summary(made, trip(made, about, tmp_path), about, 1, 0.0)
+    assert "may be more than the least" in " ".join(said.split())
 
 
 def test_multipliers_are_of_l2_alone(tmp_path: Path) -> None:

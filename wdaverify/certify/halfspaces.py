@@ -87,11 +87,23 @@ class Units:
         bounded = bool(np.isfinite(region.lower).all() and np.isfinite(region.upper).all())
         moves = (still <= 0) & (region.lower < region.upper)
         if bounded:
-            base = 0.5 * region.lower + 0.5 * region.upper
+            base = np.where(
+                moves, 0.5 * region.lower + 0.5 * region.upper, region.lower
+            )  # half of the least double is 0
             step = np.where(moves, _power(0.5 * region.upper - 0.5 * region.lower), 0.0)
         else:
             base, step = np.clip(0.0, region.lower, region.upper), np.where(moves, _kinks(graph), 0.0)
         return cls(base, step, bounded)
+
+
+def _near_one(multipliers: Array) -> Array:
+    """Multipliers times a power of two, the largest near 1, so that products with them lose next to nothing to underflow.
+
+    Those that vanish meanwhile become smaller ones, which prove as well.
+    """
+    exponent = int(np.frexp(multipliers.max(initial=0.0))[1])
+    with np.errstate(under="ignore"):
+        return np.asarray(np.ldexp(multipliers, -exponent))
 
 
 def _power(size: Array) -> Array:
@@ -204,6 +216,7 @@ class Within:
         """Whether multipliers ``[r]`` of rows (and of the region's) are proved to leave them no interior."""
         if not (np.isfinite(multipliers).all() and (multipliers >= 0).all()):
             return False
+        multipliers = _near_one(multipliers)
         own = multipliers[: spaces.at.size]
         sorted_out = self._decided(phases, spaces.at[own > 0])
         if self.bounded:
@@ -229,7 +242,7 @@ class Within:
             slack = np.append(self._reach, 1.0) @ (own @ spaces.loose) + cut @ self._cut[3]
             size = (y @ np.abs(table)) @ self._reach + float(y @ np.abs(side))
             top = float(np.abs(y @ table) @ self._reach + y @ side + 1.001 * slack)
-            lost = 4 * dot_error(y.size + self._moving.size + 8) * float(size + slack) + underflow(64)
+            lost = 4 * dot_error(y.size + self._moving.size + 8) * float(size + slack) + self._vanished(y.size)
             if top + lost < 0:
                 return True
             if not math.isfinite(self._region.far):
@@ -241,6 +254,11 @@ class Within:
             top = float(value[0, 0]) - float(pull[0, 0] @ base) + float(y @ side) + 1.001 * float(slack)
             lost += 4 * dot_error(2 * self._still.size + y.size + 32) * (float(spread[0, 0]) + there)
             return top + lost + underflow(64 + 4 * self._still.size) < 0
+
+    def _vanished(self, rows: int) -> float:
+        """What products with so many multipliers may lose to underflow, times what is multiplied with their sums."""
+        ends = np.maximum(np.abs(self._region.lower), np.abs(self._region.upper))
+        return underflow(2 * rows + 64) * (1 + float(self._reach.sum() + ends.sum()))
 
     @cached_property
     def _shell(self) -> Shells:

@@ -80,7 +80,8 @@ class Shells:
         """Each cut to a box of its own, ``lower, upper [S, n]``, which may leave its centre out: then its points are not as near."""
         up = np.minimum(self.up, np.nextafter(upper - self.centre, np.inf))
         down = np.minimum(self.down, np.nextafter(self.centre - lower, np.inf))
-        least = _size(self.cost.norm, np.maximum(np.maximum(-up, -down), 0.0) * self.cost.scale(up.shape[1]))
+        with np.errstate(over="ignore", under="ignore"):
+            least = _size(self.cost.norm, np.maximum(np.maximum(-up, -down), 0.0) * self.cost.scale(up.shape[1]))
         near = np.maximum(self.near, least * (1 - _SURELY) - underflow(up.shape[1]))
         return Shells(self.cost, self.centre, up, down, np.minimum(near, self.far), self.far)
 

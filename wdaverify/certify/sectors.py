@@ -76,8 +76,8 @@ class Sectors:
         return cls(at, layer, e, (last[0].T, last[1].T), z or (none, none))
 
     def prove(self, rho: float, multipliers: Array) -> bool:
-        """Whether multipliers ``[o]``, at least 0, prove that no gradient is longer than rho."""
-        if not (np.isfinite(multipliers).all() and (multipliers >= 0).all() and np.isfinite(rho)):
+        """Whether multipliers ``[o]``, at least 0, prove that no gradient is longer than rho (below 0: none is)."""
+        if not (np.isfinite(multipliers).all() and (multipliers >= 0).all() and 0 <= rho < np.inf):
             return False
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             (out, out_off), (z, z_off), e = self.out, self.z, self.features

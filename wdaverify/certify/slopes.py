@@ -89,6 +89,19 @@ class _Nodes:
         return _Nodes(self.at[some], self.phases[some], self.last[some])
 
     @classmethod
+    def last_of(cls, waiting: list[_Nodes], most: int) -> _Nodes:
+        """So many of the last ones, taken off the list: deep ones first, so that few wait however wide a tree is."""
+        taken, count = list[_Nodes](), 0
+        while waiting and count < most:
+            part = waiting.pop()
+            left = max(part.at.size - (most - count), 0)
+            if left:
+                waiting.append(part.take(slice(0, left)))
+            taken.append(part.take(slice(left, None)))
+            count += part.at.size - left
+        return cls.joined(taken)
+
+    @classmethod
     def joined(cls, parts: list[_Nodes]) -> _Nodes:
         """One after the other."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("at", "phases", "last")))
@@ -133,18 +146,16 @@ class Cells:
         }
         widest = max(1, self._units.base.size, *(self._graph.width(k) for k in range(len(self._graph.nodes))))
         step = max(1, min(_BATCH, _NUMBERS // (widest * (forward.moving.size + 1))))
-        level, top = [_Nodes(np.zeros(1, np.int64), np.zeros((1, count), np.int8), np.full(1, -1))], 0.0
-        while level:
-            whole, level = _Nodes.joined(level), []
-            for first in range(0, whole.at.size, step):
-                in_time(deadline, "cells")
-                some = whole.take(slice(first, first + step))
-                code = codes[some.at]
-                level += self._below(some, code, second)
-                for kind, bound in shown.items():
-                    here = np.flatnonzero(code == kind)
-                    if here.size:
-                        top = max(top, float(bound(some.take(here)).max()))
+        waiting, top = [_Nodes(np.zeros(1, np.int64), np.zeros((1, count), np.int8), np.full(1, -1))], 0.0
+        while waiting:
+            in_time(deadline, "cells")
+            some = _Nodes.last_of(waiting, step)
+            code = codes[some.at]
+            waiting += self._below(some, code, second)
+            for kind, bound in shown.items():
+                here = np.flatnonzero(code == kind)
+                if here.size:
+                    top = max(top, float(bound(some.take(here)).max()))
         return top
 
     def _below(self, some: _Nodes, code: NDArray[np.int32], second: Ints) -> Iterator[_Nodes]:

@@ -9,7 +9,7 @@ import click
 
 from wdaverify.arithmetic import Arithmetic
 from wdaverify.cli.exits import check_status
-from wdaverify.cli.files import again, check_target, page_target
+from wdaverify.cli.files import again, check_target, page_target, pasted
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import (
     external_data,
@@ -103,7 +103,7 @@ def check(
         made = check_json(result, files)
         if written is not None and result.certificate is not None:
             write_unsat(written, result.certificate)
-            kept = f"\n{kept_text(written, result.certificate.content, [*read, written, *again(asked)])}"
+            kept = f"\n{kept_text(written, result.certificate.content, [*pasted(*read, written), *again(asked)])}"
         if output is not None:
             write(output, made)
         if page is not None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wdaverify.arithmetic import Arithmetic
 from wdaverify.cli.terminal import notes, say
+from wdaverify.cli.values import spelled
 from wdaverify.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -49,8 +51,13 @@ def write_certificate(
     if path is None or made is None:
         return ""
     write(path, replace(made, clip=question["clip"], label_column=question["label_column"]))
-    words = [question["network_path"], question["data_path"], path, *again(question)]
+    words = [*pasted(question["network_path"], question["data_path"], path), *again(question)]
     return f"\n\n{kept_text(path, made.content, words)}"
+
+
+def pasted(*paths: str | None) -> list[str]:
+    """Paths as words of a command line, None left out: one that begins as an option does is told apart."""
+    return [f"./{path}" if path.startswith("-") else path for path in paths if path is not None]
 
 
 _FLAGS = {"clip": "--clip", "logits": "--logits", "external_data": "--external-data"}
@@ -78,8 +85,10 @@ def again(question: dict[str, Any]) -> list[str]:
         value = question.get(name)
         if value is not None:
             out += [option, stated(value) if isinstance(value, float) else str(value)]
+    if question.get("arithmetic") not in (None, Arithmetic.REAL):
+        out += ["--arithmetic", str(question["arithmetic"])]
     if question.get("classes") is not None:
-        out += ["--classes", ",".join(question["classes"])]
+        out += ["--classes", spelled(question["classes"])]
     return out + [option for name, option in _FLAGS.items() if question.get(name)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from wdaverify.cli.exits import exit_status
-from wdaverify.cli.files import again, check_target, page_target
+from wdaverify.cli.files import again, check_target, page_target, pasted
 from wdaverify.cli.group import CONTEXT, cli
 from wdaverify.cli.options import (
     arithmetic,
@@ -104,7 +104,7 @@ def lipschitz(*, certificate: str | None, output: str | None, quiet: bool, **ask
     try:
         if certificate is not None and result.certificate is not None:
             write_lipschitz(certificate, result.certificate)
-            words = [part for part in (asked["network_path"], asked["around"], certificate) if part is not None]
+            words = pasted(asked["network_path"], asked["around"], certificate)
             kept = f"\n\n{kept_text(certificate, result.certificate.content, [*words, *again(asked)])}"
         made = lipschitz_json(result, files)
         if output is not None:

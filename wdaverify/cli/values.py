@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from io import StringIO
 
 import click
 
@@ -82,6 +83,13 @@ def names(value: str) -> tuple[str, ...]:
     raise click.BadParameter(
         f"{value} is refused: names between commas are accepted, in the order of the outputs, as in cat,dog"
     )
+
+
+def spelled(given: Sequence[str]) -> str:
+    """Names as ``names`` reads them again."""
+    line = StringIO()
+    csv.writer(line, lineterminator="").writerow(given)
+    return line.getvalue()
 
 
 def wholes(value: str) -> tuple[int, ...]:

@@ -63,9 +63,14 @@ def _theorem(problem: LipschitzProblem) -> str:
     if problem.around is not None:
         cut = f", cut by {box}" if problem.support.bounded else ""
         where = f"any of the balls of radius {stated(problem.within)} ({norm}{weighted}) around the samples below{cut}"
+    cut_by, flat = (
+        problem.support.rows,
+        "; where rows leave no interior L is that slope, and may be more than the least",
+    )
     return (
         f"lower <= L <= upper, L the least number with |f(x) - f(x')| <= L ||x - x'|| ({norm}{weighted}), {what} for x and x' that "
         f"segments within {where} join: the largest slope over the full-dimensional activation cells that meet it, of the network below"
+        f"{'' if cut_by is None else flat}"
     )
 
 
