@@ -298,6 +298,18 @@ def _constants(path: Path) -> Path:
     )
 
 
+def _doubles(path: Path) -> Path:
+    """The difference of 1 + 2^-40 and 1 is 2^-40, and 0 of numbers rounded to float32."""
+    nodes = [helper.make_node("Sub", ["w", "v"], ["u"]), helper.make_node("Gemm", ["x", "u"], ["y"])]
+    ones = np.ones((2, 2))
+    return write_model(path, build_model(nodes, {"w": ones + 2.0**-40, "v": ones}, ["N", 2], dtype=np.float64))
+
+
+def _power(path: Path) -> Path:
+    nodes = [helper.make_node("Pow", ["x", "one"], ["y"])]
+    return write_model(path, build_model(nodes, {"one": np.array(1, np.float32)}, ["N", 2]))
+
+
 def _alpha(path: Path) -> Path:
     nodes = [helper.make_node("Gemm", ["x", "w"], ["y"], alpha=1e20)]
     return write_model(path, build_model(nodes, {"w": np.eye(2, dtype=np.float32)}, ["N", 2]))
@@ -315,8 +327,10 @@ def _variance(path: Path) -> Path:
         (_softmax, "--logits"),
         (_cast, "whose rounding is not bounded"),
         (_constants, "computes constants"),
+        (_doubles, "computes constants"),
+        (_power, "a library of the runtime's"),
         (_alpha, "alpha or beta"),
-        (_variance, "variance far from 1"),
+        (_variance, "variance far from 1 or below 0"),
         (lambda _: MODELS / "digits_16x16_gelu.onnx", "libraries of their own"),
     ],
 )
