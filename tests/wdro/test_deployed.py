@@ -305,6 +305,25 @@ def _doubles(path: Path) -> Path:
     return write_model(path, build_model(nodes, {"w": ones + 2.0**-40, "v": ones}, ["N", 2], dtype=np.float64))
 
 
+def _flushed(path: Path) -> Path:
+    """2^-10 is 2^-130 times 2^120, and 0 where subnormal numbers are flushed."""
+    nodes = [helper.make_node("Mul", ["w", "v"], ["u"]), helper.make_node("Gemm", ["x", "u"], ["y"])]
+    ones = np.ones((2, 2), np.float32)
+    parts = {"w": ones * np.float32(2.0**-130), "v": ones * np.float32(2.0**120)}
+    return write_model(path, build_model(nodes, parts, ["N", 2]))
+
+
+def _tested(path: Path) -> Path:
+    """1 + 2^-40 is more than 1, and is not of numbers rounded to float32."""
+    nodes = [
+        helper.make_node("Greater", ["a", "b"], ["c"]),
+        helper.make_node("Where", ["c", "w", "v"], ["u"]),
+        helper.make_node("Gemm", ["x", "u"], ["y"]),
+    ]
+    parts = {"a": np.array(1 + 2.0**-40), "b": np.array(1.0), "w": np.eye(2), "v": -np.eye(2)}
+    return write_model(path, build_model(nodes, parts, ["N", 2], dtype=np.float64))
+
+
 def _power(path: Path) -> Path:
     nodes = [helper.make_node("Pow", ["x", "one"], ["y"])]
     return write_model(path, build_model(nodes, {"one": np.array(1, np.float32)}, ["N", 2]))
@@ -328,6 +347,8 @@ def _variance(path: Path) -> Path:
         (_cast, "whose rounding is not bounded"),
         (_constants, "computes constants"),
         (_doubles, "computes constants"),
+        (_flushed, "computes constants"),
+        (_tested, "computes constants"),
         (_power, "a library of the runtime's"),
         (_alpha, "alpha or beta"),
         (_variance, "variance far from 1 or below 0"),
