@@ -191,6 +191,14 @@ def test_no_runtime_is_outside(seed: int, tmp_path: Path, request: pytest.Fixtur
         torch.set_num_threads(threads)
 
 
+def test_what_one_point_overflows_at_is_no_other_points_matter(tmp_path: Path) -> None:
+    steps: list[Step] = [Dense(np.array([[2.0**60]], np.float32)), Relu(), Dense(np.array([[1.0]], np.float32))]
+    bounds = ForwardError(load_network(write_steps(tmp_path / "net.onnx", steps, 1)))
+    small, large = np.array([[2.0**-60]]), np.array([[2.0**50]])
+    assert np.isinf(bounds.at(large)).all()
+    assert bounds.at(np.concatenate([small, large]))[0] == bounds.at(small)[0] < 1e-6
+
+
 def test_a_maximum_is_told_from_what_spells_it(tmp_path: Path) -> None:
     """max(a, b) as the file has it rounds nothing; b + relu(a - b) as a file spells it does."""
     pair = [Dense(np.array([[1.0], [-1.0]], np.float32)), Pairs()]
