@@ -432,3 +432,21 @@ def test_the_doors_refuse_it_too() -> None:
         wd.attack(lambda t: t, x, y, radius=0.1, support=(0, 10), arithmetic="float32")
     with pytest.raises(InputError, match="real and float32"):
         wd.question(path, x, y, radius=0.1, support=(0, 10), arithmetic="bfloat16")
+
+
+@pytest.mark.parametrize("radius", [0.0, 1e-3])
+def test_what_overflows_at_a_sample_without_weight_does_not_matter(radius: float, tmp_path: Path) -> None:
+    """Its error has no bound, with which no network's outputs can be moved."""
+    steps: list[Step] = [
+        Dense(np.array([[2.0**60], [0]], np.float32)),
+        Relu(),
+        Dense(np.array([[2.0**-60, 0], [0, 0]], np.float32), np.array([0, 0.5], np.float32)),
+    ]
+    path, words = write_steps(tmp_path / "net.onnx", steps, 1), {"order": "inf", "loss": "zero-one", "jobs": None}
+    given: dict[str, Any] = {**words, "radius": radius, "support": (0, 2.0**50), "arithmetic": "float32"}
+    got = wd.worst_case(path, [[0.4], [0.6], [2.0**49]], [1, 1, 1], weights=[0.5, 0.5, 0.0], **given)
+    assert (got.lower, got.upper) == (0.5, 0.5)
+    assert got.deployed is not None
+    assert got.deployed.above < 1e-3
+    with pytest.raises(InputError, match="where sample 2 can reach"):
+        wd.worst_case(path, [[0.4], [0.6], [2.0**49]], [1, 1, 1], **given)
