@@ -450,3 +450,18 @@ def test_what_overflows_at_a_sample_without_weight_does_not_matter(radius: float
     assert got.deployed.above < 1e-3
     with pytest.raises(InputError, match="where sample 2 can reach"):
         wd.worst_case(path, [[0.4], [0.6], [2.0**49]], [1, 1, 1], **given)
+
+
+@pytest.mark.parametrize("order", [1, "inf"])
+def test_an_error_that_is_one_in_reals_alone_moves(order: Any, tmp_path: Path) -> None:
+    """The sample is an error by less than rounding; the distribution shown is worth the lower end on every machine."""
+    steps: list[Step] = [
+        Dense(np.array([[1], [0]], np.float32), np.array([2.0**10, 2.0**10 + 0.5], np.float32)),
+        Relu(),
+        Dense(np.eye(2, dtype=np.float32)),
+    ]
+    path, x = write_steps(tmp_path / "net.onnx", steps, 1), np.array([[0.5 + 2.0**-30]])
+    words: dict[str, Any] = {"radius": 0.1, "support": (0, 1), "order": order, "loss": "zero-one", "jobs": None}
+    got = wd.worst_case(path, x, [1], arithmetic="float32", **words)
+    assert got.lower == 1.0
+    assert sum(a.weight * losses(steps, a.point, a.label, "zero-one", 0).min() for a in got.atoms) == 1.0

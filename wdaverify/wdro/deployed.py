@@ -256,7 +256,8 @@ def by_distances(
     problem = errors.problem
     found = sided(errors, find, time_limit) if problem.radius > 0 else _here(errors)
     upper, plan = bought(problem, found.low, upper=True), bought(problem, found.high, upper=False)
-    witness = evaluate(in_reals(problem), distribution(problem, plan, found.high, found.points))
+    sure = (found.high <= 0).astype(np.float64)  # an error in reals may be none in float32: its mass is to move then
+    witness = evaluate(in_reals(problem), distribution(problem, plan, found.high, found.points), sure)
     ends = zip(problem.samples.w, np.minimum(found.low, found.high), found.high, found.checked, strict=True)
     per_sample = tuple(
         SampleBracket(i, float(w), float(a), float(b), Voucher.CHECKED if own else Voucher.SOLVER)
