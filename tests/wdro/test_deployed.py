@@ -458,9 +458,11 @@ def test_an_error_that_is_one_in_reals_alone_moves(order: Any, tmp_path: Path) -
     steps: list[Step] = [
         Dense(np.array([[1], [0]], np.float32), np.array([2.0**10, 2.0**10 + 0.5], np.float32)),
         Relu(),
-        Dense(np.eye(2, dtype=np.float32)),
+        Dense(np.eye(2, dtype=np.float32), np.full(2, -(2.0**10), np.float32)),
+        Relu(),
+        Dense(np.eye(2, dtype=np.float32), np.array([0, 2.0**-15], np.float32)),
     ]
-    path, x = write_steps(tmp_path / "net.onnx", steps, 1), np.array([[0.5 + 2.0**-30]])
+    path, x = write_steps(tmp_path / "net.onnx", steps, 1), np.array([[0.5 + 2.0**-14 * 0.9]])
     words: dict[str, Any] = {"radius": 0.1, "support": (0, 1), "order": order, "loss": "zero-one", "jobs": None}
     got = wd.worst_case(path, x, [1], arithmetic="float32", **words)
     assert got.lower == 1.0
