@@ -191,6 +191,14 @@ def test_no_runtime_is_outside(seed: int, tmp_path: Path, request: pytest.Fixtur
         torch.set_num_threads(threads)
 
 
+def test_what_one_point_overflows_at_is_no_other_points_matter(tmp_path: Path) -> None:
+    steps: list[Step] = [Dense(np.array([[2.0**60]], np.float32)), Relu(), Dense(np.array([[1.0]], np.float32))]
+    bounds = ForwardError(load_network(write_steps(tmp_path / "net.onnx", steps, 1)))
+    small, large = np.array([[2.0**-60]]), np.array([[2.0**50]])
+    assert np.isinf(bounds.at(large)).all()
+    assert bounds.at(np.concatenate([small, large]))[0] == bounds.at(small)[0] < 1e-6
+
+
 def test_a_maximum_is_told_from_what_spells_it(tmp_path: Path) -> None:
     """max(a, b) as the file has it rounds nothing; b + relu(a - b) as a file spells it does."""
     pair = [Dense(np.array([[1.0], [-1.0]], np.float32)), Pairs()]
@@ -204,6 +212,37 @@ def test_a_maximum_is_told_from_what_spells_it(tmp_path: Path) -> None:
     ]
     loose = ForwardError(load_network(write_steps(tmp_path / "spelt.onnx", spelt, 1))).at(np.array([[2.0**60]]))[0, 0]
     assert exact < 6 * 2.0**36 < loose
+
+
+@pytest.mark.parametrize("op", ["Max", "Min", "MaxPool"])
+def test_a_shift_behind_a_maximum_is_a_step_of_its_own(op: str, tmp_path: Path) -> None:
+    """It was read as the bias of what stands for the maximum, of which nothing is known with one."""
+    shift = np.array([2.0**10], np.float32)
+    pooled = helper.make_node("MaxPool", ["x"], ["m"], kernel_shape=[2], strides=[1])
+    made = (
+        [pooled]
+        if op == "MaxPool"
+        else [helper.make_node("Neg", ["x"], ["n"]), helper.make_node(op, ["x", "n"], ["m"])]
+    )
+    nodes = [*made, helper.make_node("Add", ["m", "shift"], ["y"])]
+    path = write_model(tmp_path / "net.onnx", build_model(nodes, {"shift": shift}, [1, 1, 2]))
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    network = load_network(path)
+    single = points.astype(np.float32)
+    pick = {"Max": np.abs(single), "Min": -np.abs(single), "MaxPool": single.max(axis=1, keepdims=True)}[op]
+    off, claim = np.abs((pick + shift).astype(np.float64) - network.forward(points)), ForwardError(network).at(points)
+    assert off.max() > 0
+    assert (off <= claim).all()
+    assert claim.max() < 2.0**-9
+
+
+def test_variances_that_float32_cancels_are_not_bounded(tmp_path: Path) -> None:
+    """Of doubles: -1 + 2^-30 and 1 sum to 2^-30, and to 0 in float32."""
+    numbers = {name: np.array([v]) for name, v in (("s", 1.0), ("b", 0.0), ("m", 0.0), ("v", -1 + 2.0**-30))}
+    node = helper.make_node("BatchNormalization", ["x", "s", "b", "m", "v"], ["y"], epsilon=1.0)
+    path = write_model(tmp_path / "net.onnx", build_model([node], numbers, [1, 1], dtype=np.float64))
+    with pytest.raises(NetworkError, match="variance far from 1 or below 0"):
+        ForwardError(load_network(path))
 
 
 def test_what_overflows_is_not_bounded(tmp_path: Path) -> None:

@@ -298,6 +298,37 @@ def _constants(path: Path) -> Path:
     )
 
 
+def _doubles(path: Path) -> Path:
+    """The difference of 1 + 2^-40 and 1 is 2^-40, and 0 of numbers rounded to float32."""
+    nodes = [helper.make_node("Sub", ["w", "v"], ["u"]), helper.make_node("Gemm", ["x", "u"], ["y"])]
+    ones = np.ones((2, 2))
+    return write_model(path, build_model(nodes, {"w": ones + 2.0**-40, "v": ones}, ["N", 2], dtype=np.float64))
+
+
+def _flushed(path: Path) -> Path:
+    """2^-10 is 2^-130 times 2^120, and 0 where subnormal numbers are flushed."""
+    nodes = [helper.make_node("Mul", ["w", "v"], ["u"]), helper.make_node("Gemm", ["x", "u"], ["y"])]
+    ones = np.ones((2, 2), np.float32)
+    parts = {"w": ones * np.float32(2.0**-130), "v": ones * np.float32(2.0**120)}
+    return write_model(path, build_model(nodes, parts, ["N", 2]))
+
+
+def _tested(path: Path) -> Path:
+    """1 + 2^-40 is more than 1, and is not of numbers rounded to float32."""
+    nodes = [
+        helper.make_node("Greater", ["a", "b"], ["c"]),
+        helper.make_node("Where", ["c", "w", "v"], ["u"]),
+        helper.make_node("Gemm", ["x", "u"], ["y"]),
+    ]
+    parts = {"a": np.array(1 + 2.0**-40), "b": np.array(1.0), "w": np.eye(2), "v": -np.eye(2)}
+    return write_model(path, build_model(nodes, parts, ["N", 2], dtype=np.float64))
+
+
+def _power(path: Path) -> Path:
+    nodes = [helper.make_node("Pow", ["x", "one"], ["y"])]
+    return write_model(path, build_model(nodes, {"one": np.array(1, np.float32)}, ["N", 2]))
+
+
 def _alpha(path: Path) -> Path:
     nodes = [helper.make_node("Gemm", ["x", "w"], ["y"], alpha=1e20)]
     return write_model(path, build_model(nodes, {"w": np.eye(2, dtype=np.float32)}, ["N", 2]))
@@ -315,8 +346,12 @@ def _variance(path: Path) -> Path:
         (_softmax, "--logits"),
         (_cast, "whose rounding is not bounded"),
         (_constants, "computes constants"),
+        (_doubles, "computes constants"),
+        (_flushed, "computes constants"),
+        (_tested, "computes constants"),
+        (_power, "a library of the runtime's"),
         (_alpha, "alpha or beta"),
-        (_variance, "variance far from 1"),
+        (_variance, "variance far from 1 or below 0"),
         (lambda _: MODELS / "digits_16x16_gelu.onnx", "libraries of their own"),
     ],
 )
@@ -397,3 +432,38 @@ def test_the_doors_refuse_it_too() -> None:
         wd.attack(lambda t: t, x, y, radius=0.1, support=(0, 10), arithmetic="float32")
     with pytest.raises(InputError, match="real and float32"):
         wd.question(path, x, y, radius=0.1, support=(0, 10), arithmetic="bfloat16")
+
+
+@pytest.mark.parametrize("radius", [0.0, 1e-3])
+def test_what_overflows_at_a_sample_without_weight_does_not_matter(radius: float, tmp_path: Path) -> None:
+    """Its error has no bound, with which no network's outputs can be moved."""
+    steps: list[Step] = [
+        Dense(np.array([[2.0**60], [0]], np.float32)),
+        Relu(),
+        Dense(np.array([[2.0**-60, 0], [0, 0]], np.float32), np.array([0, 0.5], np.float32)),
+    ]
+    path, words = write_steps(tmp_path / "net.onnx", steps, 1), {"order": "inf", "loss": "zero-one", "jobs": None}
+    given: dict[str, Any] = {**words, "radius": radius, "support": (0, 2.0**50), "arithmetic": "float32"}
+    got = wd.worst_case(path, [[0.4], [0.6], [2.0**49]], [1, 1, 1], weights=[0.5, 0.5, 0.0], **given)
+    assert (got.lower, got.upper) == (0.5, 0.5)
+    assert got.deployed is not None
+    assert got.deployed.above < 1e-3
+    with pytest.raises(InputError, match="where sample 2 can reach"):
+        wd.worst_case(path, [[0.4], [0.6], [2.0**49]], [1, 1, 1], **given)
+
+
+@pytest.mark.parametrize("order", [1, "inf"])
+def test_an_error_that_is_one_in_reals_alone_moves(order: Any, tmp_path: Path) -> None:
+    """The sample is an error by less than rounding; the distribution shown is worth the lower end on every machine."""
+    steps: list[Step] = [
+        Dense(np.array([[1], [0]], np.float32), np.array([2.0**10, 2.0**10 + 0.5], np.float32)),
+        Relu(),
+        Dense(np.eye(2, dtype=np.float32), np.full(2, -(2.0**10), np.float32)),
+        Relu(),
+        Dense(np.eye(2, dtype=np.float32), np.array([0, 2.0**-15], np.float32)),
+    ]
+    path, x = write_steps(tmp_path / "net.onnx", steps, 1), np.array([[0.5 + 2.0**-14 * 0.9]])
+    words: dict[str, Any] = {"radius": 0.1, "support": (0, 1), "order": order, "loss": "zero-one", "jobs": None}
+    got = wd.worst_case(path, x, [1], arithmetic="float32", **words)
+    assert got.lower == 1.0
+    assert sum(a.weight * losses(steps, a.point, a.label, "zero-one", 0).min() for a in got.atoms) == 1.0

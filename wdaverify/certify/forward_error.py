@@ -56,21 +56,22 @@ _FUNCTIONS = "Relu", "LeakyRelu", "Abs", "Clip"
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """A node's ``P, M [S, m]``, K and B."""
+    """A node's ``P, M [S, m]``, K and ``B [S]``."""
 
     off: Array
     size: Array
     roundings: int
-    most: float
+    most: Array
 
     def error(self) -> Array:
         """``|computed - real| [S, m]``; inf where it may overflow."""
-        gone = 8 * (self.roundings + 1) * FLUSHED * _SPARE * self.most
         if self.roundings == _EXACT:
             return self.off
+        most = self.most[:, None]
         with np.errstate(over="ignore", invalid="ignore"):
+            gone = 8 * (self.roundings + 1) * FLUSHED * _SPARE * most
             error = (self.off + gamma(self.roundings) * self.size + gone) * _UP
-        known = np.isfinite(error) & (self.size < _MOST) & (self.most < _MOST)
+        known = np.isfinite(error) & (self.size < _MOST) & (most < _MOST)
         return np.asarray(np.where(known, error, np.inf))
 
 
@@ -172,7 +173,7 @@ class ForwardError:
             return _known(np.asarray(sum(m.apply(s.off) for m, s in zip(step.sizes, given, strict=True))) * _UP)
         off = np.asarray(sum(m.apply(s.off) for m, s in zip(step.sizes, given, strict=True)))
         size = np.asarray(sum(m.apply(s.size) for m, s in zip(step.sizes, given, strict=True)) + np.abs(node.bias))
-        most = sum(g * s.most for g, s in zip(step.growth, given, strict=True)) + _barred(node.bias)
+        most = np.asarray(sum(g * s.most for g, s in zip(step.growth, given, strict=True)) + _barred(node.bias))
         return _State(off * _UP, size * _UP, max(s.roundings for s in given) + step.roundings, most * _UP)
 
     def _applied(self, k: int, node: Elementwise, states: dict[int, _State], bounds: HiddenBounds) -> _State:
@@ -254,12 +255,12 @@ def _start(off: Array, size: Array) -> _State:
     """Where a stretch begins, at values off by so much."""
     with np.errstate(over="ignore"):
         size = (size + off) * _UP
-    return _State(off, size, 0, max(1.0, float(size.max(initial=0.0))))
+    return _State(off, size, 0, np.maximum(1.0, size.max(axis=1, initial=0.0)))
 
 
 def _known(off: Array) -> _State:
     """What is computed in real arithmetic of numbers off by so much."""
-    return _State(off, off, _EXACT, 0.0)
+    return _State(off, off, _EXACT, np.zeros(len(off)))
 
 
 def _chosen(node: Affine, larger: int, states: dict[int, _State]) -> _State:

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from wdaverify.network.model import ReluNetwork
+from wdaverify.network.onnx_tensors import Tensor
+
+_SUMS = "Add", "Sub", "Sum"
+_TESTS = "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"
+_PRODUCTS = "Mul", "Div", "Sqrt"
+
+
+def unsettled(op: str, constants: Sequence[Tensor | None]) -> bool:
+    """Whether what a node computes of constants, exact as they stand, may be far off once they are rounded to float32 and flushed.
+
+    Sums of doubles may cancel, tests of doubles turn out otherwise, and products make large numbers of subnormal ones.
+    """
+    floats = [part for part in constants if part is not None and part.dtype.kind == "f"]
+    if op in (*_SUMS, *_TESTS) and any(part.dtype == np.float64 for part in floats):
+        return True
+    sizes = [np.abs(part.astype(np.float64)) for part in floats] if op in (*_PRODUCTS, *_TESTS) else []
+    return any(((size > 0) & (size < 2.0**-126)).any() for size in sizes)
 
 
 def refused(network: ReluNetwork) -> str:

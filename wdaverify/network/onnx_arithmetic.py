@@ -80,11 +80,13 @@ def _batch_normalization(path: Path, node: Node, given: Sequence[Place]) -> None
     for k, part in enumerate((scale, offset, mean, variance), 1):
         if part.shape != (channels,):
             raise node.refused(f"input {k} has shape {list(part.shape)}, not [{channels}] as the activation's channels")
-    factor = _multiplier(node, scale, variance, node.number("epsilon", float(np.float32(1e-5))))
-    if not (_ordinary(scale, variance) and _ordinary(variance + node.number("epsilon", float(np.float32(1e-5))), None)):
+    epsilon = node.number("epsilon", float(np.float32(1e-5)))
+    factor = _multiplier(node, scale, variance, epsilon)
+    positive = (variance >= 0).all() and epsilon >= 0  # else rounding them to float32 may leave nothing of their sum
+    if not (positive and _ordinary(scale, variance) and _ordinary(variance + epsilon, None)):
         path.not_float32.append(
-            f"{node.label} has a scale or a variance far from 1, of whose roundings in float32 nothing is known; fold it into the layer "
-            "in front of it"
+            f"{node.label} has a scale or a variance far from 1 or below 0, of whose roundings in float32 nothing is known; fold it "
+            "into the layer in front of it"
         )
     along = (channels,) + (1,) * (rank - 2)
     path.diagonal(shift=-path.scattered(node, mean.reshape(along)))

@@ -130,6 +130,10 @@ def _power(path: Path, node: Node, given: Sequence[Place]) -> None:
     path.at_hand(given[0])
     if power > 1:
         path.function(square() if power == 2 else cube())
+    else:
+        path.not_float32.append(
+            f"{node.label} is computed by a library of the runtime's, whose errors in float32 nobody states; leave it out"
+        )
 
 
 def product(path: Path, node: Node, given: Sequence[Place]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.errors import NetworkError
+from wdaverify.graph.functions import Larger
 from wdaverify.graph.maps import Dense, Diagonal, LinearMap, Same, Select
 from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Function, Graph, width_of
 from wdaverify.graph.nodes import Node as GraphNode
@@ -208,7 +209,7 @@ class Path:
         """Append ``h * factor / divisor + shift``; a shift right after maps without bias becomes their bias."""
         last = self.nodes[self.at] if self.at != INPUT else None
         if factor is None and divisor is None:
-            if shift is not None and isinstance(last, Affine) and not last.bias.any():
+            if shift is not None and isinstance(last, Affine) and not last.bias.any() and not self._larger(last):
                 self.allowance.take(shift.size)
                 self.nodes.append(Affine(last.sources, last.maps, np.array(shift, np.float64)))
                 self.at = len(self.nodes) - 1
@@ -219,6 +220,11 @@ class Path:
         one = np.ones(self.width)
         factor, divisor = (np.array(one if part is None else part, np.float64) for part in (factor, divisor))
         self.affine(Diagonal(factor, divisor), shift)
+
+    def _larger(self, node: Affine) -> bool:
+        """Whether a node is the larger of two, of which none but itself is known to round nothing."""
+        found = (self.nodes[s] for s in node.sources if s != INPUT)
+        return any(isinstance(source, Elementwise) and isinstance(source.function, Larger) for source in found)
 
     def matrix(self, matrix: Tensor, places: NDArray[np.int64], bias: Tensor | None, shape: tuple[int, ...]) -> None:
         """Append ``matrix [m, n]`` on the features listed in ``places [n]``; the m results stand in ``shape``."""

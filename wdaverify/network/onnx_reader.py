@@ -21,6 +21,7 @@ from wdaverify.errors import NetworkError
 from wdaverify.given import flag, instance, path_of
 from wdaverify.graph.nodes import Graph
 from wdaverify.losses.registry import in_words, those
+from wdaverify.network.float32 import unsettled
 from wdaverify.network.model import Head, ReluNetwork
 from wdaverify.network.onnx_batch import check_apart, of_one
 from wdaverify.network.onnx_constants import folded, shape_of
@@ -308,7 +309,7 @@ def _walk(
                 raise node.refused("its input is left out; a tensor is accepted")
             told_before = len(path.notices)
             parts = [shape_of(node, shapes[0])] if node.op in ("Shape", "Size") else folded(node, path.notices)
-            if len(path.notices) > told_before:
+            if len(path.notices) > told_before or unsettled(node.op, operands):
                 path.not_float32.append(
                     f"{node.label} computes constants, whose rounding in float32 is not bounded; store them when exporting"
                 )

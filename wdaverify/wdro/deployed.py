@@ -189,16 +189,18 @@ Find = Callable[[WdroProblem, float | None], Found]
 def sided(errors: Errors, find: Find, time_limit: float | None) -> Distances:
     """The distances by two searches a label, of the network widened and narrowed by its errors.
 
-    Lower ends are those of the wider set of errors, and upper ends those of the narrower one, in real arithmetic both.
+    Lower ends are those of the wider set of errors, and upper ends those of the narrower one, in real arithmetic both. Of samples whose
+    errors have no bound, which have no weight (``Errors.check``), nothing is asked.
     """
     problem, samples = errors.problem, errors.problem.samples
     count = len(samples)
     low, high, checked = np.zeros(count), np.full(count, math.inf), np.ones(count, np.bool_)
     points: list[Array | None] = [None] * count
     closed, reason, begun = True, Reason.GAP_CLOSED, time.monotonic()
-    labels = np.unique(samples.y)
+    known = np.isfinite(errors.reached).all(axis=1)
+    labels = np.unique(samples.y[known])
     for k, label in enumerate(labels.tolist()):
-        at = np.flatnonzero(samples.y == label)
+        at = np.flatnonzero(known & (samples.y == label))
         most = errors.reached[at].max(axis=0)
         sign = np.where(np.arange(most.size) == label, -1.0, 1.0)
         for turn in (1.0, -1.0):
@@ -254,13 +256,14 @@ def by_distances(
     problem = errors.problem
     found = sided(errors, find, time_limit) if problem.radius > 0 else _here(errors)
     upper, plan = bought(problem, found.low, upper=True), bought(problem, found.high, upper=False)
-    witness = evaluate(in_reals(problem), distribution(problem, plan, found.high, found.points))
+    sure = (found.high <= 0).astype(np.float64)  # an error in reals may be none in float32: its mass is to move then
+    witness = evaluate(in_reals(problem), distribution(problem, plan, found.high, found.points), sure)
     ends = zip(problem.samples.w, np.minimum(found.low, found.high), found.high, found.checked, strict=True)
     per_sample = tuple(
         SampleBracket(i, float(w), float(a), float(b), Voucher.CHECKED if own else Voucher.SOLVER)
         for i, (w, a, b, own) in enumerate(ends)
     )
-    atoms, widest = said(in_reals(problem), witness.atoms), float(errors.of_samples.max())
+    atoms, widest = said(in_reals(problem), witness.atoms), float(errors.of_samples[problem.samples.w > 0].max())
     out = replace(
         base,
         problem=problem,

@@ -86,8 +86,10 @@ class _Moves:
         return np.array([u * math.ulp(weights[i]) for i, u in zip(self.sample, self.units, strict=True)], np.float64)
 
 
-def evaluate(problem: WdroProblem, distribution: Distribution) -> Witness:
+def evaluate(problem: WdroProblem, distribution: Distribution, clean: Array | None = None) -> Witness:
     """Prove what a proposed distribution is worth; moves that do not gain are dropped.
+
+    ``clean [N]``: what the samples are worth as they are, where that is known to be less than their losses in real arithmetic.
 
     Raises:
         ValueError: arrays of wrong shapes, an unknown sample, a mass that is negative or not finite, or a point that
@@ -95,7 +97,7 @@ def evaluate(problem: WdroProblem, distribution: Distribution) -> Witness:
     """
     _check(problem, distribution)
     samples = problem.samples
-    clean = clean_losses(problem)[0]
+    clean = clean_losses(problem)[0] if clean is None else clean
     moves = _gaining(problem, distribution, clean)
     moves, kept = _shrink(problem, moves)
     mass = moves.masses(samples.w)
