@@ -22,6 +22,7 @@ from wdaverify.ladder.rung import Ladder
 RUNGS = ("norms", "lipschitz", "crown", "attacks", "exact")
 LIPSDP = "left out: one program for each pair of classes, and the digits' 42 did not fit in 15 s"
 """Of the irises alone; why not of the others."""
+CUT = "the limit of the attacks came before it moved anything"
 RADII = {"inf": (0.01, 0.02, 0.05, 0.1), "2": (0.05, 0.1, 0.2, 0.4)}
 
 
@@ -232,6 +233,8 @@ def _loss(loss: str, module: torch.nn.Module, points: torch.Tensor, y: Any) -> f
 def _at(ladder: Ladder) -> dict[str, Any]:
     """Numbers of one radius: the bracket, what is below and above it, and the distribution that attains its lower end."""
     sides = {side: {r.name: r.value for r in ladder.rungs if r.side.value == side} for side in ("below", "above")}
+    cut = [r.name for r in ladder.rungs if r.name.startswith("WDA") and r.detail and r.value == ladder.nominal]
+    sides["below"] |= dict.fromkeys(cut)
     result = ladder.result
     assert result is not None
     moved = [atom for atom in result.atoms if atom.distance > 0]
@@ -245,7 +248,7 @@ def _at(ladder: Ladder) -> dict[str, Any]:
         "exact": result.status.value == "exact",
         "multiplier": result.multiplier,
         **sides,
-        "why": {r.name: r.why for r in ladder.rungs if r.why},
+        "why": {r.name: r.why for r in ladder.rungs if r.why} | dict.fromkeys(cut, CUT),
         "moved": {
             "samples": len({atom.sample for atom in moved}),
             "mass": sum(atom.weight for atom in moved),

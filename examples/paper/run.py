@@ -26,6 +26,8 @@ def run(size: Size, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     file, asked = folder / "answers.jsonl", list(answers.questions(size))
     found, pace = answers.done(file), answers.Pace()
+    for row in found.values():
+        pace.learn(row)
     for number, question in enumerate(asked, 1):
         if question.key not in found:
             row = answers.plain(answers.answer(question, folder / "networks", pace.slow))
