@@ -52,7 +52,7 @@ class Size:
 
 
 def whole(data: tuple[str, ...]) -> Size:
-    """Everything: 60 questions of irises and digits and 54 of MNIST, an hour in all; where that is too little brackets stand."""
+    """Everything: 60 questions of irises and digits and 54 of MNIST, a minute or less each; where that is too little brackets stand."""
     balls = ((1, "inf"), (2, "2"), (1, "2"), (2, "inf"))
     asked = tuple((loss, *ball, "box") for ball in balls for loss in ("margin", "zero-one"))
     more = (("cross-entropy", 1, "inf", "box"), *SLOPES, ("margin", 1, "2", "none"))
