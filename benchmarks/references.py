@@ -1,18 +1,19 @@
 """Our attacks beside references, paired in one run: values at equal gradient evaluations and at equal seconds.
 
-    python benchmarks/references.py [SEEDS]         # pip install -e '.[references]' for foolbox and ART; 3 seeds by default
+    python benchmarks/references.py [SEEDS]         # pip install -e '.[references]' for foolbox and ART; 5 seeds by default
 
-A row is a question whose exact value is found first. Each reference runs, its evaluations (rows given to the module) and processor
-seconds are counted, and its best distribution is valued: WDA, WDA++ by the independent writing in tests/; of foolbox and ART the points,
-which count where they are errors in float64 inside the box: point-wise attacks within the radius, those that look for the nearest error
-by the knapsack on their distances. Then ours runs twice, once with that many evaluations and once with that many seconds.
-Ours works on all samples at once and the independent WDA on one, so that equal evaluations are the fair column there. Printed are
-shares of the way from nominal to exact, the median over seeds of each row. torchattacks is in ``pointwise.py``: its releases pin
-requests of 2021, so it cannot be installed beside the other packages without --no-deps.
+A row is a question whose exact value is found first. Each reference runs, its evaluations (rows given to the module) and seconds
+are counted, and its best distribution is valued: WDA, WDA++ by the independent writing in tests/; of foolbox, ART and torchattacks the
+points, which count where they are errors in float64 inside the box: point-wise attacks within the radius, those that look for the nearest
+error by the knapsack on their distances. Then ours runs twice, once with that many evaluations and once with that many seconds of
+wall clock. Ours works on all samples at once and the independent WDA on one, so that equal evaluations are the fair column there. Printed
+are shares of the way from nominal to exact, the median over seeds of each row, and processor seconds. Rows of order inf are asked of
+point-wise attacks alone. torchattacks pins requests of 2021: ``pip install --no-deps torchattacks``; see also ``pointwise.py``.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -33,12 +34,16 @@ from reference_attacks import Reference
 
 import wdaverify as wd
 
-ROWS = (
+ROWS: tuple[tuple[str, str, float, str, float, int], ...] = (
     ("iris_8x8", "zero-one", 1, "inf", 0.02, 30),
     ("iris_8x8", "margin", 2, "2", 0.08, 30),
     ("digits_16x16", "zero-one", 1, "inf", 0.02, 20),
     ("digits_16x16", "zero-one", 2, "2", 0.2, 20),
     ("digits_16x16", "margin", 1, "inf", 0.02, 20),
+    ("digits_32x32_robust", "zero-one", 1, "inf", 0.05, 20),
+    ("digits_16x16", "zero-one", math.inf, "inf", 0.06589, 50),
+    ("digits_32x32_robust", "zero-one", math.inf, "inf", 0.184, 50),
+    ("digits_16x16", "zero-one", math.inf, "2", 0.33757, 50),
 )
 Finder = Callable[["Row", int], float]
 
@@ -58,16 +63,17 @@ class Counted(nn.Module):
 class Row:
     """A question, its exact value, and the module that references attack."""
 
-    def __init__(self, name: str, loss: str, order: int, norm: str, radius: float, count: int) -> None:
+    def __init__(self, name: str, loss: str, order: float, norm: str, radius: float, count: int) -> None:
         data = np.load(MODELS / f"{name}.npz")
         self.network = wd.load_network(MODELS / f"{name}.onnx")
         self.x, self.y = data["x"][:count], data["y"][:count]
         self.loss, self.order, self.norm, self.radius = loss, order, norm, radius
-        self.words = {"radius": radius, "order": order, "norm": norm, "loss": loss, "support": (0, 1)}
+        spelled = "inf" if math.isinf(order) else order
+        self.words = {"radius": radius, "order": spelled, "norm": norm, "loss": loss, "support": (0, 1)}
         exact = wd.worst_case(self.network, self.x, self.y, **self.words, time_limit=60, jobs=None)
         self.nominal, self.exact, self.upper = exact.nominal, exact.lower, exact.upper
         self.module = Counted(module_of(self.network))
-        self.title = f"{name} {loss} W{order} l{norm} {radius}"
+        self.title = f"{name} {loss} W{spelled} l{norm} {radius}"
 
     def reference(self) -> Reference:
         inner = module_of(self.network).double()
@@ -86,7 +92,9 @@ class Row:
         return total / len(judge.x)
 
     def nearest(self, points: Tensor) -> float:
-        """The knapsack on the distances of those points that are errors."""
+        """The knapsack on the distances of those points that are errors; of order inf those within the radius count."""
+        if math.isinf(self.order):
+            return self.pointwise(points)
         judge, flips = self.reference(), []
         for i, (centre, point, label) in enumerate(zip(judge.x, points.double(), judge.y.tolist(), strict=True)):
             wrong = float(judge.margins(point, label).max()) >= 0
@@ -150,6 +158,18 @@ def art_pgd(row: Row, seed: int) -> float:
     return row.pointwise(torch.tensor(attack.generate(row.x.astype(np.float32), np.eye(classes)[row.y])))
 
 
+def auto_attack(row: Row, seed: int) -> float:
+    """AutoAttack of torchattacks as it comes."""
+    import torchattacks
+
+    torch.manual_seed(seed)
+    how = {"norm": "Linf" if row.norm == "inf" else "L2", "eps": row.radius * (1 - 1e-5), "seed": seed}
+    attack = torchattacks.AutoAttack(row.module, version="standard", n_classes=row.network.n_outputs, **how)
+    side = math.isqrt(row.x.shape[1])
+    images = torch.tensor(row.x).float().reshape(-1, 1, side, side)
+    return row.pointwise(attack(images, torch.tensor(row.y)).flatten(1))
+
+
 def references() -> dict[str, Finder]:
     """Those that are installed."""
     out: dict[str, Finder] = {"WDA, best of 5 kappas": wda, "WDA++": wda_pp}
@@ -157,17 +177,33 @@ def references() -> dict[str, Finder]:
         out |= {f"foolbox {kind}": foolbox_attack(kind) for kind in ("PGD", "FMN", "DeepFool")}
     if find_spec("art"):
         out["ART Auto-PGD"] = art_pgd
-    for name in ("foolbox", "art"):
+    if find_spec("torchattacks"):
+        out["AutoAttack"] = auto_attack
+    for name, how in (
+        ("foolbox", "-e '.[references]'"),
+        ("art", "-e '.[references]'"),
+        ("torchattacks", "--no-deps torchattacks"),
+    ):
         if not find_spec(name):
-            print(f"SKIPPED: {name} is not installed; pip install -e '.[references]'")
+            print(f"SKIPPED: {name} is not installed; pip install {how}")
     return out
 
 
-def timed(row: Row, find: Finder, seed: int) -> tuple[float, int, float]:
-    """The value, evaluations and processor seconds of a reference."""
-    row.module.rows, begun = 0, time.process_time()
+def asked_of(row: Row, name: str) -> bool:
+    """Whether a reference is put to a question that it says something of."""
+    if name == "AutoAttack" or name.startswith("WDA"):
+        return math.isinf(row.order) == (name == "AutoAttack")
+    return row.loss != "margin" or name in (
+        "foolbox PGD",
+        "ART Auto-PGD",
+    )  # the nearest error says little of the margin
+
+
+def timed(row: Row, find: Finder, seed: int) -> tuple[float, int, float, float]:
+    """The value, evaluations, processor seconds and seconds of wall clock of a reference."""
+    row.module.rows, begun, spent = 0, time.monotonic(), time.process_time()
     value = find(row, seed)
-    return value, row.module.rows, time.process_time() - begun
+    return value, row.module.rows, time.process_time() - spent, time.monotonic() - begun
 
 
 def main(seeds: int) -> None:
@@ -182,13 +218,13 @@ def main(seeds: int) -> None:
     for asked in ROWS:
         row = Row(*asked)
         for name, find in known.items():
-            if name.startswith("foolbox") and row.loss == "margin" and name != "foolbox PGD":
-                continue  # the nearest error says little of the margin
+            if not asked_of(row, name):
+                continue
             trios: list[tuple[Any, ...]] = []
             for seed in range(seeds):
-                value, evaluations, seconds = timed(row, find, seed)
+                value, evaluations, seconds, clock = timed(row, find, seed)
                 equal = wd.attack(row.network, row.x, row.y, **row.words, seed=seed, budget=max(1, evaluations))
-                within = wd.attack(row.network, row.x, row.y, **row.words, seed=seed, time_limit=max(0.01, seconds))
+                within = wd.attack(row.network, row.x, row.y, **row.words, seed=seed, time_limit=max(0.01, clock))
                 shares = (row.share(v) for v in (value, equal.lower, within.lower))
                 trios.append((evaluations, seconds, *shares))
             evaluations, seconds, *shares = (statistics.median(column) for column in zip(*trios, strict=True))
@@ -201,4 +237,4 @@ def main(seeds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)

@@ -25,15 +25,19 @@ def run(size: Size, folder: Path) -> None:
     """Answer what is not answered yet; the table is written after every answer."""
     folder.mkdir(parents=True, exist_ok=True)
     file, asked = folder / "answers.jsonl", list(answers.questions(size))
-    found = answers.done(file)
+    found, pace = answers.done(file), answers.Pace()
+    for row in found.values():
+        pace.learn(row)
     for number, question in enumerate(asked, 1):
         if question.key not in found:
-            row = answers.plain(answers.answer(question, folder / "networks"))
+            row = answers.plain(answers.answer(question, folder / "networks", pace.slow))
+            pace.learn(row)
             answers.keep(file, row)
             found[question.key] = row
             name = f"{question.data}-{question.kind}-{question.way}"
             ball = f"W{question.order} l-{question.norm} {question.support}"
-            print(f"{number}/{len(asked)} {name} {question.loss} {ball}: {row['seconds']:.0f} s", flush=True)
+            took = f"{row['processor']:.0f} s of the processor, {row['seconds']:.0f} s in all"
+            print(f"{number}/{len(asked)} {name} {question.loss} {ball}: {took}", flush=True)
         shown.write([found[q.key] for q in asked if q.key in found], len(asked), folder)
 
 

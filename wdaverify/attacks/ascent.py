@@ -247,13 +247,15 @@ class Arena:
         """The distance ``[N]`` of each sample's nearest crossing so far; inf where there is none."""
         return self.pool.near.reshape(-1, self.rivals).amin(dim=1)
 
-    def affordable(self, factor: float) -> Tensor:
+    def affordable(self, factor: float, nearest: Tensor | None = None) -> Tensor:
         """The samples ``[N]`` whose crossing is at most ``factor`` times as far as the budget reaches; all for ``everyone``.
+
+        Crossings are those known, or ``nearest [N]`` far.
 
         It reaches the radius at order inf, else the crossing at which the knapsack of section 4 (docs/theory.md) on the
         distances so far ends.
         """
-        nearest = self.nearest()
+        nearest = self.nearest() if nearest is None else nearest
         if self.everyone:
             return torch.ones_like(nearest, dtype=torch.bool)
         if self.capped:

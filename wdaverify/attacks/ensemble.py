@@ -30,7 +30,7 @@ STEPS = 20
 NEAR_ROUNDS = 10
 NEAR_STEPS = 15
 NEAR_RIVALS = 5
-SHARE = 0.6
+SHARE = 0.9
 CLOSEST = 0.99
 BEYOND_FIRST, BEYOND = 9.0, 1.5
 """How many times as far as the budget reaches the crossings of samples may be that are attacked: at first, later."""

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wdaverify.attacks import ensemble, polish, wda, wda_pp
+from wdaverify.attacks import approach, ensemble, polish, wda, wda_pp
 from wdaverify.attacks.ascent import Arena, Asked, Clock, Schedule
 from wdaverify.attacks.corners import integer_corners
 from wdaverify.attacks.effort import Effort
@@ -110,6 +110,8 @@ def explored(arena: Arena, named: dict[str, int], seed: int) -> tuple[dict[str, 
     generator = torch.Generator(device=arena.centre.device).manual_seed(seed)
     ensembles = crossings and arena.effort.runs("ensemble")
     if crossings:
+        if ensembles:
+            approach.approach(arena)
         walk(wda_pp.PACES[0])
         if ensembles:
             (ensemble.break_down if arena.capped else ensemble.draw_near)(arena, generator)
