@@ -77,8 +77,21 @@ def test_decimals_are_met_exactly() -> None:
     assert not [notice for notice in made.notices if "rounded" in notice]
 
 
+@pytest.mark.parametrize("digits", [17, 33, 55])
+def test_long_decimals_are_met_exactly(digits: int) -> None:
+    """Coefficients of outputs and inputs, and the offset, that no factor makes doubles of, through a point and past it by the last digit."""
+    long = "0." + ("12345678901234567" * 4)[:digits]
+    last = F(1, 10**digits)
+    for off, expected in ((F(0), True), (-last, False), (last, True)):
+        offset = str(-2 * F(long) - F("0.98765432109876543") + off)
+        asked = specification(Disjunct(box("-4", "4"), (row({0: long, 1: "0.98765432109876543"}, {0: long}, offset),)))
+        made = with_unsafe_scores(identity(2), asked, Support.box(-4, 4, 2))
+        assert unsafe_at(made, [[1.0, 1.0]]) == [expected]
+        assert not [notice for notice in made.notices if "rounded" in notice]
+
+
 def test_an_offset_without_a_double_is_rounded_up() -> None:
-    third = Disjunct(box("-4", "4"), (Row(((0, F(1)),), (), -F(1, 3) - F(1, 10**40)),))
+    third = Disjunct(box("-4", "4"), (Row(((0, F(1)),), (), -F(1, 3) - F(1, 10**100)),))
     made = with_unsafe_scores(identity(2), specification(third), Support.box(-4, 4, 2))
     assert any("rounded up" in notice for notice in made.notices)
     [least] = [x for x in (1 / 3, np.nextafter(1 / 3, 1)) if unsafe_at(made, [[x, 0.0]])][:1]
@@ -167,11 +180,11 @@ def problem(**changed: object) -> WdroProblem:
         (
             {
                 "specification": specification(
-                    Disjunct(box("0", "1"), (Row(((0, F(1, 3) + F(1, 10**30)), (1, F(1))), (), F(0)),))
+                    Disjunct(box("0", "1"), (Row(((0, F(1, 3) + F(1, 10**90)), (1, F(1))), (), F(0)),))
                 )
             },
             SpecificationError,
-            "at most 15 digits",
+            "at most 60 digits",
         ),
     ],
 )

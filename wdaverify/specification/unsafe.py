@@ -30,16 +30,18 @@ from wdaverify.specification.model import Box, Coefficients, Disjunct, Row, Spec
 _Functional = tuple[Coefficients, Coefficients]
 _MAX_NUMBERS = 2**26
 """Coefficients of all rows together."""
+_PIECES = 4
+"""The most doubles that a number is the sum of: four hold any decimal of 60 digits."""
 
 
 def with_unsafe_scores(network: ReluNetwork, specification: Specification, support: Support) -> ReluNetwork:
     """The network with the scores 0 and the least row of each disjunct that can hold on the support's box.
 
-    Every row is scaled by a positive number that makes doubles of its numbers; an offset for which there is none is rounded up, which
-    widens the unsafe set by less than a unit in its last place. A network that has these scores already is handed back.
+    Every row is scaled by a positive number that makes doubles of its numbers, or sums of a few; an offset for which there is none is
+    rounded up, which widens the unsafe set by less than a unit in its last place. A network that has these scores already is handed back.
 
     Raises:
-        SpecificationError: it is about another network, or the coefficients of a row are proportional to no doubles.
+        SpecificationError: it is about another network, or the coefficients of a row are proportional to no sums of a few doubles.
     """
     unsafe = Unsafe(specification.sha256, _digest(support), ())
     if network.unsafe is not None:
@@ -143,7 +145,7 @@ class _Rows:
         self.place: dict[Row, int] = {}
         self.scaled: list[_Scaled] = []
         self.rounded = 0
-        """Rows whose offset is no double."""
+        """Rows whose offset is no sum of a few doubles."""
         for part in parts:
             for row in (*part.own, *part.sides):
                 key = replace(row, strict=False)
@@ -156,31 +158,44 @@ class _Rows:
         """Where rows are."""
         return [self.place[replace(row, strict=False)] for row in rows]
 
-    def node(self, graph: Graph) -> Affine:
-        """All of them, behind a graph."""
-        if len(self.scaled) * (graph.outputs + graph.inputs) > _MAX_NUMBERS:
+    def nodes(self, graph: Graph) -> list[Affine]:
+        """All of them, behind a graph: the parts that each is the sum of, and these sums where one has several."""
+        parts = [part for row in self.scaled for part in row.parts]
+        if len(parts) * (graph.outputs + graph.inputs) > _MAX_NUMBERS:
             raise SpecificationError(
-                f"{len(self.scaled)} rows over {graph.inputs} inputs and {graph.outputs} outputs; at most {_MAX_NUMBERS} coefficients are "
+                f"{len(parts)} rows over {graph.inputs} inputs and {graph.outputs} outputs; at most {_MAX_NUMBERS} coefficients are "
                 "accepted: give a support within the boxes of the specification, whose sides then are no rows"
             )
-        outputs = np.zeros((len(self.scaled), graph.outputs))
-        inputs = np.zeros((len(self.scaled), graph.inputs))
-        for r, row in enumerate(self.scaled):
+        outputs = np.zeros((len(parts), graph.outputs))
+        inputs = np.zeros((len(parts), graph.inputs))
+        for r, row in enumerate(parts):
             outputs[r, [place for place, _ in row.outputs]] = [factor for _, factor in row.outputs]
             inputs[r, [place for place, _ in row.inputs]] = [factor for _, factor in row.inputs]
         maps: dict[int, LinearMap] = {len(graph.nodes) - 1: Dense(outputs)}
         if inputs.any():
             maps[INPUT] = Dense(inputs)
-        return Affine(tuple(maps), tuple(maps.values()), np.array([row.offset for row in self.scaled]))
+        each = Affine(tuple(maps), tuple(maps.values()), np.array([row.offset for row in parts]))
+        if len(parts) == len(self.scaled):
+            return [each]
+        owner = np.repeat(np.arange(len(self.scaled)), [len(row.parts) for row in self.scaled])
+        sums = (owner == np.arange(len(self.scaled))[:, None]).astype(np.float64)
+        return [each, Affine((len(graph.nodes),), (Dense(sums),), np.zeros(len(sums)))]
 
 
 @dataclass(frozen=True)
-class _Scaled:
-    """A row times a positive number: coefficients are doubles, the offset is one or (not ``exact``) rounded up."""
+class _PartOfRow:
+    """Coefficients and an offset that are doubles."""
 
     outputs: tuple[tuple[int, float], ...]
     inputs: tuple[tuple[int, float], ...]
     offset: float
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A row times a positive number, as a sum; not ``exact``: the offset is rounded up."""
+
+    parts: tuple[_PartOfRow, ...]
     exact: bool
 
     @classmethod
@@ -189,15 +204,19 @@ class _Scaled:
         factors = [factor for _, factor in (*row.outputs, *row.inputs)]
         for numbers in ([*factors, row.offset], factors):
             scale = _scale(factors, numbers)
-            if all(Fraction(float(scale * factor)) == scale * factor for factor in factors):
-                offset = scale * row.offset
-                exact = abs(offset) < 2**1023 and Fraction(float(offset)) == offset
-                if exact or numbers is factors:
-                    return cls(_times(scale, row.outputs), _times(scale, row.inputs), float_up(offset), exact)
+            outputs, inputs = _cut(scale, row.outputs), _cut(scale, row.inputs)
+            if outputs is not None and inputs is not None:
+                offset = _pieces(scale * row.offset)
+                if offset is not None or numbers is factors:
+                    offsets = [float_up(scale * row.offset)] if offset is None else offset
+                    count = max(len(outputs), len(inputs), len(offsets))
+                    empty = [()] * count
+                    cut = zip(outputs + empty, inputs + empty, offsets + [0.0] * count, strict=False)
+                    return cls(tuple(_PartOfRow(*part) for part in list(cut)[:count]), offset is not None)
         shown = ", ".join(f"{float(factor):.17g}" for factor in factors[:4])
         raise SpecificationError(
-            f"a row with the coefficients {shown}{', ...' if len(factors) > 4 else ''}, which no common factor makes doubles of: "
-            "coefficients of at most 15 digits together are accepted"
+            f"a row with the coefficients {shown}{', ...' if len(factors) > 4 else ''}, which no common factor makes sums of {_PIECES} "
+            f"doubles of: coefficients of at most {15 * _PIECES} digits together are accepted"
         )
 
 
@@ -209,15 +228,30 @@ def _scale(factors: Sequence[Fraction], numbers: Sequence[Fraction]) -> Fraction
     return common / Fraction(2 ** largest.bit_length())
 
 
-def _times(scale: Fraction, coefficients: Coefficients) -> tuple[tuple[int, float], ...]:
-    return tuple((place, float(scale * factor)) for place, factor in coefficients)
+def _pieces(number: Fraction) -> list[float] | None:
+    """The fewest doubles, the largest first, that are the number together; None where a few are not enough."""
+    out, rest = list[float](), number
+    while rest and len(out) < _PIECES and abs(rest) < 2**1023:
+        out.append(float(rest))
+        rest -= Fraction(out[-1])
+    return None if rest else out or [0.0]
+
+
+def _cut(scale: Fraction, coefficients: Coefficients) -> list[tuple[tuple[int, float], ...]] | None:
+    """The coefficients times the scale as a sum of such that are doubles; None where a few are not enough."""
+    each = [(place, _pieces(scale * factor)) for place, factor in coefficients]
+    if any(pieces is None for _, pieces in each):
+        return None
+    known = [(place, pieces) for place, pieces in each if pieces is not None]
+    count = max((len(pieces) for _, pieces in known), default=0)
+    return [tuple((place, pieces[k]) for place, pieces in known if k < len(pieces)) for k in range(count)]
 
 
 def _followed(graph: Graph, parts: Sequence[_Part], rows: _Rows) -> Graph:
     """The graph with the scores for its outputs: all rows, the least of each group of them, the least own row and side of a disjunct."""
     if not rows.scaled:
         return _constant(graph, [1.0] * len(parts) or [-1.0])
-    nodes = [*graph.nodes, rows.node(graph)]
+    nodes: list[Node] = [*graph.nodes, *rows.nodes(graph)]
     groups = dict.fromkeys(tuple(rows.of(some)) for part in parts for some in (part.own, part.sides) if some)
     _select(nodes, [place for group in groups for place in group])
     append_least(nodes, [len(group) for group in groups])
@@ -272,7 +306,7 @@ def _notices(specification: Specification, parts: Sequence[_Part], rows: _Rows) 
         out.append(f"{specification.name}: its strict rows count as closed, the edge of the unsafe set as unsafe")
     if rows.rounded:
         out.append(
-            f"{specification.name}: the offsets of {rows.rounded} rows are no doubles and are rounded up, which widens the unsafe set by "
+            f"{specification.name}: the offsets of {rows.rounded} rows are no sums of a few doubles and are rounded up, which widens the unsafe set by "
             "less than one unit in their last place"
         )
     return out
