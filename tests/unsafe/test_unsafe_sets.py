@@ -210,3 +210,15 @@ def test_the_box_of_a_specification() -> None:
     assert (found.upper == 1).all()
     with pytest.raises(SpecificationError, match="no box"):
         box_of(specification())
+
+
+def test_the_whole_space_is_cut_to_what_can_count() -> None:
+    """To the box of the specification and the samples, which lie anywhere; other supports are taken as they are."""
+    asked = problem(support=Support.whole(2), samples=make_samples([[2.0, 0.5], [0.5, -3.0]]))
+    assert asked.support.lower.tolist() == [0.0, -3.0]
+    assert asked.support.upper.tolist() == [2.0, 1.0]
+    again = replace(asked, radius=0.2)
+    assert again.network is asked.network
+    assert problem(support=Support.box(-9, 9, 2)).support.upper.tolist() == [9.0, 9.0]
+    none = problem(support=Support.whole(2), specification=specification(), samples=make_samples([[2.0, 0.5]]))
+    assert not none.support.bounded

@@ -21,7 +21,7 @@ from wdaverify.errors import SpecificationError
 from wdaverify.graph.maps import Dense, LinearMap, Select
 from wdaverify.graph.nodes import INPUT, Affine, Graph, Node
 from wdaverify.ground import Support
-from wdaverify.network.model import ReluNetwork, Unsafe
+from wdaverify.network.model import Array, ReluNetwork, Unsafe
 from wdaverify.rounding import float_up
 from wdaverify.specification.fits import check_fits
 from wdaverify.specification.least import append_least
@@ -82,6 +82,19 @@ def box_of(specification: Specification) -> Support:
         )
     boxes = {id(d.box): d.box for d in specification.disjuncts}.values()
     return Support(np.min([box.lower for box in boxes], axis=0), np.max([box.upper for box in boxes], axis=0))
+
+
+def within_reach(specification: Specification, support: Support, x: Array) -> Support:
+    """In place of the whole space the smallest box that holds all boxes of a specification and the samples ``x [N, n]``; else the support.
+
+    The supremum is the same: mass has no reason to move but to where the specification is violated.
+    """
+    if support.bounded or not specification.disjuncts or x.shape[1:] != (specification.inputs,) or not len(x):
+        return support
+    box = box_of(specification)
+    if box.lower.size != support.lower.size:
+        return support
+    return Support(np.minimum(box.lower, x.min(axis=0)), np.maximum(box.upper, x.max(axis=0)))
 
 
 @dataclass(frozen=True)
