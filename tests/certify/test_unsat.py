@@ -254,7 +254,7 @@ def test_what_is_handed_in_is_looked_at(deep: Question, tmp_path: Path) -> None:
         with pytest.raises(CertificateError):
             read_unsat(path)
     for name in ("clips", "mixtures", "slopes"):
-        other = changed(certificate, lambda t: replace(t, **{name: np.repeat(getattr(t, name), 2, axis=-1)}))
+        other = changed(certificate, lambda t, name=name: replace(t, **{name: np.repeat(getattr(t, name), 2, axis=-1)}))
         assert not recheck_unsat(other, network, specification).proved
     with pytest.raises(OutputError):
         write_unsat(tmp_path, certificate)
@@ -350,5 +350,10 @@ def test_empty_specifications(tmp_path: Path) -> None:
     assert certificate is not None
     write_unsat(tmp_path / "c.cert", certificate)
     assert recheck_unsat(read_unsat(tmp_path / "c.cert"), network, nothing).proved
-    tree = Halvings(np.array([DEEP], np.int8), np.zeros((0, 2, 0), np.uint8), np.zeros((0, 0), np.float32), np.zeros((0, 0), np.uint8))
+    tree = Halvings(
+        np.array([DEEP], np.int8),
+        np.zeros((0, 2, 0), np.uint8),
+        np.zeros((0, 0), np.float32),
+        np.zeros((0, 0), np.uint8),
+    )
     assert not recheck_unsat(replace(certificate, trees=(tree,)), network, nothing).proved

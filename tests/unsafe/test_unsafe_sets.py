@@ -79,7 +79,7 @@ def test_decimals_are_met_exactly() -> None:
 
 @pytest.mark.parametrize("digits", [17, 33, 55])
 def test_long_decimals_are_met_exactly(digits: int) -> None:
-    """Coefficients of outputs and inputs, and the offset, that no factor makes doubles of, through a point and past it by the last digit."""
+    """Coefficients and an offset that no factor makes doubles of, through a point and past it by the last digit."""
     long = "0." + ("12345678901234567" * 4)[:digits]
     last = F(1, 10**digits)
     for off, expected in ((F(0), True), (-last, False), (last, True)):

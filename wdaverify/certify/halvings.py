@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Halvings:
-    """``nodes [P]`` in preorder; ``clips [C, 2, k]`` (``confined.Codes``), ``mixtures [U, R]``, ``slopes [S, M]`` in the order of theirs."""
+    """``nodes [P]`` in preorder; ``clips [C, 2, k]`` (``confined.Codes``), ``mixtures [U, R]`` and ``slopes [S, M]`` in their order."""
 
     nodes: NDArray[np.int8]
     clips: Codes

@@ -1,4 +1,4 @@
-"""Lines below open neurons that bound a mixture of rows on boxes well, by ascent (``engines.cells.ascent``); they steer, and prove nothing."""
+"""Lines below open neurons that bound a mixture of rows on boxes well, by ascent (``engines.cells.ascent``): they prove nothing."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Climber:
         paid = (weights * np.where(weights > 0, offset, 0.0)).sum(axis=1)
         low, high = (_side(found.hidden, k, at) for k in range(2))
         shells = found.shells.take(at)
-        ascent = _Slopes(self._graph, functional, shells.centre, (low, high), _Peaks(_single(shells.up)), np.zeros(count))
+        ascent = _Slopes(
+            self._graph, functional, shells.centre, (low, high), _Peaks(_single(shells.up)), np.zeros(count)
+        )
         place, phases = np.arange(count), np.zeros(low.shape, np.int8)
         ceiling = paid + _PAST * np.maximum(found.top[at], 0.0)
         climbed = ascent.climb(place, phases, ascent.fresh(place), _STEPS, ceiling)

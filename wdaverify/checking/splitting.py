@@ -95,7 +95,8 @@ class Search:
     @property
     def most(self) -> int:
         """How many boxes may be open before the newest go first."""
-        return min(_MOST, _BYTES // (16 * max(1, self.blocks[0].lower.shape[1])))
+        inputs = int(self.blocks[0].lower.shape[1])
+        return min(_MOST, _BYTES // (16 * max(1, inputs)))
 
     def roots(self) -> None:
         """Bound the boxes of all disjuncts, as many as the time allows; those that are left, after an interrupt too, stay open."""

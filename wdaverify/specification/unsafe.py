@@ -22,16 +22,14 @@ from wdaverify.graph.maps import Dense, LinearMap, Select
 from wdaverify.graph.nodes import INPUT, Affine, Graph, Node
 from wdaverify.ground import Support
 from wdaverify.network.model import Array, ReluNetwork, Unsafe
-from wdaverify.rounding import float_up
 from wdaverify.specification.fits import check_fits
 from wdaverify.specification.least import append_least
 from wdaverify.specification.model import Box, Coefficients, Disjunct, Row, Specification
+from wdaverify.specification.scaled import Scaled
 
 _Functional = tuple[Coefficients, Coefficients]
 _MAX_NUMBERS = 2**26
 """Coefficients of all rows together."""
-_PIECES = 4
-"""The most doubles that a number is the sum of: four hold any decimal of 60 digits."""
 
 
 def with_unsafe_scores(network: ReluNetwork, specification: Specification, support: Support) -> ReluNetwork:
@@ -156,7 +154,7 @@ class _Rows:
 
     def __init__(self, parts: Sequence[_Part]) -> None:
         self.place: dict[Row, int] = {}
-        self.scaled: list[_Scaled] = []
+        self.scaled: list[Scaled] = []
         self.rounded = 0
         """Rows whose offset is no sum of a few doubles."""
         for part in parts:
@@ -164,7 +162,7 @@ class _Rows:
                 key = replace(row, strict=False)
                 if key not in self.place:
                     self.place[key] = len(self.scaled)
-                    self.scaled.append(_Scaled.of(row))
+                    self.scaled.append(Scaled.of(row))
         self.rounded = sum(not row.exact for row in self.scaled)
 
     def of(self, rows: Sequence[Row]) -> list[int]:
@@ -193,71 +191,6 @@ class _Rows:
         owner = np.repeat(np.arange(len(self.scaled)), [len(row.parts) for row in self.scaled])
         sums = (owner == np.arange(len(self.scaled))[:, None]).astype(np.float64)
         return [each, Affine((len(graph.nodes),), (Dense(sums),), np.zeros(len(sums)))]
-
-
-@dataclass(frozen=True)
-class _PartOfRow:
-    """Coefficients and an offset that are doubles."""
-
-    outputs: tuple[tuple[int, float], ...]
-    inputs: tuple[tuple[int, float], ...]
-    offset: float
-
-
-@dataclass(frozen=True)
-class _Scaled:
-    """A row times a positive number, as a sum; not ``exact``: the offset is rounded up."""
-
-    parts: tuple[_PartOfRow, ...]
-    exact: bool
-
-    @classmethod
-    def of(cls, row: Row) -> _Scaled:
-        """The row, its largest coefficient within [1/2, 1]."""
-        factors = [factor for _, factor in (*row.outputs, *row.inputs)]
-        for numbers in ([*factors, row.offset], factors):
-            scale = _scale(factors, numbers)
-            outputs, inputs = _cut(scale, row.outputs), _cut(scale, row.inputs)
-            if outputs is not None and inputs is not None:
-                offset = _pieces(scale * row.offset)
-                if offset is not None or numbers is factors:
-                    offsets = [float_up(scale * row.offset)] if offset is None else offset
-                    count = max(len(outputs), len(inputs), len(offsets))
-                    empty = [()] * count
-                    cut = zip(outputs + empty, inputs + empty, offsets + [0.0] * count, strict=False)
-                    return cls(tuple(_PartOfRow(*part) for part in list(cut)[:count]), offset is not None)
-        shown = ", ".join(f"{float(factor):.17g}" for factor in factors[:4])
-        raise SpecificationError(
-            f"a row with the coefficients {shown}{', ...' if len(factors) > 4 else ''}, which no common factor makes sums of {_PIECES} "
-            f"doubles of: coefficients of at most {15 * _PIECES} digits together are accepted"
-        )
-
-
-def _scale(factors: Sequence[Fraction], numbers: Sequence[Fraction]) -> Fraction:
-    """What makes integers of all numbers, brought to size by a power of two."""
-    common = Fraction(math.lcm(*(number.denominator for number in numbers)))
-    common /= math.gcd(*(int(number * common) for number in numbers)) or 1
-    largest = max((abs(int(factor * common)) for factor in factors), default=1)
-    return common / Fraction(2 ** largest.bit_length())
-
-
-def _pieces(number: Fraction) -> list[float] | None:
-    """The fewest doubles, the largest first, that are the number together; None where a few are not enough."""
-    out, rest = list[float](), number
-    while rest and len(out) < _PIECES and abs(rest) < 2**1023:
-        out.append(float(rest))
-        rest -= Fraction(out[-1])
-    return None if rest else out or [0.0]
-
-
-def _cut(scale: Fraction, coefficients: Coefficients) -> list[tuple[tuple[int, float], ...]] | None:
-    """The coefficients times the scale as a sum of such that are doubles; None where a few are not enough."""
-    each = [(place, _pieces(scale * factor)) for place, factor in coefficients]
-    if any(pieces is None for _, pieces in each):
-        return None
-    known = [(place, pieces) for place, pieces in each if pieces is not None]
-    count = max((len(pieces) for _, pieces in known), default=0)
-    return [tuple((place, pieces[k]) for place, pieces in known if k < len(pieces)) for k in range(count)]
 
 
 def _followed(graph: Graph, parts: Sequence[_Part], rows: _Rows) -> Graph:
@@ -319,7 +252,7 @@ def _notices(specification: Specification, parts: Sequence[_Part], rows: _Rows) 
         out.append(f"{specification.name}: its strict rows count as closed, the edge of the unsafe set as unsafe")
     if rows.rounded:
         out.append(
-            f"{specification.name}: the offsets of {rows.rounded} rows are no sums of a few doubles and are rounded up, which widens the unsafe set by "
-            "less than one unit in their last place"
+            f"{specification.name}: the offsets of {rows.rounded} rows are no sums of a few doubles and are rounded up, which widens the "
+            "unsafe set by less than one unit in their last place"
         )
     return out
