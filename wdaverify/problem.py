@@ -21,7 +21,7 @@ from wdaverify.losses.registry import Loss, in_words, those
 from wdaverify.network.float32 import refused
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.specification.model import Specification
-from wdaverify.specification.unsafe import with_unsafe_scores
+from wdaverify.specification.unsafe import with_unsafe_scores, within_reach
 
 __all__ = ["Functionals", "GroundCost", "LinearRows", "Loss", "Norm", "Samples", "Support", "WdroProblem"]
 
@@ -121,6 +121,8 @@ class WdroProblem:
     A network of one output z is that of two classes with the scores 0 and z, but for the linear loss. With a specification the network
     becomes that of the specification's scores (``specification.unsafe``), and class 0, which is every sample's, says that it holds.
 
+    The whole space then becomes the box that holds those of the specification and the samples: nothing outside violates anything.
+
     In float32 the loss is that, in real arithmetic, of the outputs that a runtime of single precision gives at the point rounded to it.
     """
 
@@ -149,6 +151,8 @@ class WdroProblem:
             radius=real("radius", self.radius, "a finite number >= 0", lambda r: 0 <= r < math.inf),
             arithmetic=Arithmetic.of(self.arithmetic),
         )
+        if isinstance(self.specification, Specification):
+            settle(self, support=within_reach(self.specification, self.support, samples.x))
         if self.arithmetic is Arithmetic.FLOAT32:
             self._check_float32(network)
         if (self.specification is not None) != self.loss.rule.takes_specification:

@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 from wdaverify import check, cli, load_network, load_specification
 from wdaverify.certify import confined, halvings
-from wdaverify.certify.halvings import CLIP, DEEP, DEEP_CLIP, DEEP_MIXED, LEAF, MIXED, Halvings
+from wdaverify.certify.halvings import CLIP, DEEP, DEEP_CLIP, DEEP_MIXED, LEAF, MIXED, SLOPED, Halvings
 from wdaverify.certify.rows import Rows
 from wdaverify.certify.unsat import UnsatCertificate, read_unsat, recheck_unsat, write_unsat
 from wdaverify.errors import CertificateError, OutputError, SpecificationError
@@ -44,8 +44,9 @@ def deep() -> Question:
     """A proof with all kinds of nodes, of several disjuncts."""
     for seed in SEEDS:
         network, specification, certificate = made(seed)
-        nodes = np.concatenate([tree.nodes for tree in certificate.trees])
-        if len(certificate.trees) > 1 and (nodes >= 0).any() and np.isin((CLIP, DEEP_CLIP), nodes).any():
+        nodes = max((tree.nodes for tree in certificate.trees), key=len)
+        kinds = np.isin((CLIP, DEEP_CLIP), nodes).any() and (nodes == SLOPED).any()
+        if len(certificate.trees) > 1 and (nodes >= 0).any() and kinds:
             return network, specification, certificate
     raise AssertionError("no seed has such a proof")
 
@@ -72,13 +73,14 @@ def _cropped(tree: Halvings) -> Halvings:
         open_ += 1 if tree.nodes[at] >= 0 else 0 if tree.nodes[at] in (CLIP, DEEP_CLIP) else -1
         at += 1
     nodes = np.concatenate([tree.nodes[:first], tree.nodes[first + 1 : at]])
-    clips, mixtures = np.isin(nodes, (CLIP, DEEP_CLIP)).sum(), np.isin(nodes, (MIXED, DEEP_MIXED)).sum()
-    return Halvings(nodes, tree.clips[:clips], tree.mixtures[:mixtures])
+    counts = [np.isin(nodes, kinds).sum() for kinds in ((CLIP, DEEP_CLIP), (MIXED, DEEP_MIXED, SLOPED), (SLOPED,))]
+    rest = zip((tree.clips, tree.mixtures, tree.slopes), counts, strict=True)
+    return Halvings(nodes, *(held[:count] for held, count in rest))
 
 
 def _pruned(tree: Halvings) -> Halvings:
     """One leaf in the place of everything."""
-    return Halvings(np.array([LEAF], np.int8), tree.clips[:0], tree.mixtures[:0])
+    return Halvings(np.array([LEAF], np.int8), tree.clips[:0], tree.mixtures[:0], tree.slopes[:0])
 
 
 MUTATIONS: dict[str, Callable[[UnsatCertificate], UnsatCertificate]] = {
@@ -90,6 +92,9 @@ MUTATIONS: dict[str, Callable[[UnsatCertificate], UnsatCertificate]] = {
     "disjuncts change places": lambda c: replace(c, trees=c.trees[::-1]),
     "no trees": lambda c: replace(c, trees=()),
     "clips cut off more": lambda c: changed(c, lambda t: replace(t, clips=np.full_like(t.clips, 200))),
+    "slopes are dropped": lambda c: changed(c, lambda t: replace(t, slopes=t.slopes[1:])),
+    "slopes too many": lambda c: changed(c, lambda t: replace(t, slopes=np.repeat(t.slopes, 2, axis=0))),
+    "slopes without a mixture": lambda c: changed(c, lambda t: replace(t, mixtures=t.mixtures[1:])),
     "a clip is dropped": lambda c: changed(c, lambda t: replace(t, clips=t.clips[1:])),
     "another input is halved": lambda c: changed(c, lambda t: replace(t, nodes=np.where(t.nodes >= 0, 99, t.nodes))),
     "no such node": lambda c: changed(c, lambda t: replace(t, nodes=np.where(t.nodes < 0, -9, t.nodes))),
@@ -130,6 +135,44 @@ def test_mixtures_claim_nothing() -> None:
             mixture = np.full(rows.which.shape, number, np.float32)
             found = confined.Confining(rows).of(low, high, np.arange(count), -0.1, mixture=mixture)
             assert (found.top >= values - 1e-9).all()
+
+
+def test_slopes_claim_nothing() -> None:
+    """Whatever lines are taken below open neurons, what is proven is not below the least row."""
+    rng = np.random.default_rng(0)
+    for seed in (0, 2, 5, 6):
+        network, specification, _ = random_question(seed)
+        rows, count = Rows.of(network, specification), len(specification.disjuncts)
+        low, high = (np.stack([getattr(d.box, side) for d in specification.disjuncts]) for side in ("lower", "upper"))
+        values = np.array([value_of(network.graph, disjunct) for disjunct in specification.disjuncts])
+        confining, at = confined.Confining(rows), np.arange(count)
+        found = confining.of(low, high, at, -0.1, deep=True)
+        for _ in range(4):
+            slopes = rng.choice([0, 1, 128, 255], size=(count, rows.graph.neurons)).astype(np.uint8)
+            mixture = rng.uniform(-0.2, 1, size=rows.which.shape).astype(np.float32)
+            assert (confining.along(found, at, at, mixture, slopes) >= values - 1e-9).all()
+
+
+def test_files_of_the_format_before_are_read(tmp_path: Path) -> None:
+    """They have no slopes, and are proved as they were."""
+    for seed in SEEDS:
+        network, specification, certificate = made(seed)
+        if not any(len(tree.slopes) for tree in certificate.trees):
+            break
+    write_unsat(tmp_path / "new.cert", certificate)
+    with np.load(tmp_path / "new.cert") as archive:
+        arrays = {name: archive[name] for name in archive.files if "slopes" not in name}
+    meta = json.loads(arrays["meta"].tobytes())
+    del meta["neurons"]
+    for form, good in (("wdaverify unsat 1", True), ("wdaverify unsat 2", False), ("wdaverify unsat 3", False)):
+        arrays["meta"] = np.frombuffer(json.dumps(meta | {"format": form}).encode(), np.uint8)
+        with (tmp_path / "old.cert").open("wb") as stream:
+            np.savez(stream, **arrays)
+        if good:
+            assert recheck_unsat(read_unsat(tmp_path / "old.cert"), network, specification).proved
+        else:
+            with pytest.raises(CertificateError):
+                read_unsat(tmp_path / "old.cert")
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])
@@ -202,19 +245,17 @@ def test_what_is_handed_in_is_looked_at(deep: Question, tmp_path: Path) -> None:
             lambda v: write_unsat(tmp_path / "no.cert", v),
             lambda v: replace(certificate, trees=v),
             lambda v: replace(certificate, upper=v if not isinstance(v, int) else "1"),
-            lambda v: Halvings(v, certificate.trees[0].clips, certificate.trees[0].mixtures),
+            lambda v: replace(certificate.trees[0], nodes=v),
+            lambda v: replace(certificate.trees[0], slopes=v),
         ):
             with pytest.raises(CertificateError):
                 call(value)
     for path in (None, 3, tmp_path, tmp_path / "none.cert"):
         with pytest.raises(CertificateError):
             read_unsat(path)
-    for name in ("clips", "mixtures"):
-        held = getattr(certificate.trees[0], name)
-        other = replace(certificate.trees[0], **{name: np.repeat(held, 2, axis=-1)})
-        assert not recheck_unsat(
-            replace(certificate, trees=(other, *certificate.trees[1:])), network, specification
-        ).proved
+    for name in ("clips", "mixtures", "slopes"):
+        other = changed(certificate, lambda t, name=name: replace(t, **{name: np.repeat(getattr(t, name), 2, axis=-1)}))
+        assert not recheck_unsat(other, network, specification).proved
     with pytest.raises(OutputError):
         write_unsat(tmp_path, certificate)
 
@@ -309,5 +350,10 @@ def test_empty_specifications(tmp_path: Path) -> None:
     assert certificate is not None
     write_unsat(tmp_path / "c.cert", certificate)
     assert recheck_unsat(read_unsat(tmp_path / "c.cert"), network, nothing).proved
-    tree = Halvings(np.array([DEEP], np.int8), np.zeros((0, 2, 0), np.uint8), np.zeros((0, 0), np.float32))
+    tree = Halvings(
+        np.array([DEEP], np.int8),
+        np.zeros((0, 2, 0), np.uint8),
+        np.zeros((0, 0), np.float32),
+        np.zeros((0, 0), np.uint8),
+    )
     assert not recheck_unsat(replace(certificate, trees=(tree,)), network, nothing).proved

@@ -21,7 +21,7 @@ from wdaverify import GroundCost, Norm, Support, make_samples
 from wdaverify.graph.nodes import Graph
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import Samples, WdroProblem
-from wdaverify.specification.model import Box, Disjunct, Specification
+from wdaverify.specification.model import Box, Disjunct, Row, Specification
 from wdaverify.specification.unsafe import box_of
 
 Array = np.ndarray
@@ -94,13 +94,25 @@ def _disjunct(rng: np.random.Generator, graph: Graph, near: float) -> Disjunct:
     return Disjunct(box, tuple(replace(row, offset=row.offset + move) for row in rows))
 
 
-def random_violation(seed: int, norm: Norm, order: float) -> tuple[WdroProblem, Array]:
-    """A question about up to three disjuncts of up to three rows, on their box, on a wider one or on all of R^n; and its distances."""
+def _lengthened(row: Row) -> Row:
+    """The same to 35 digits, with numbers that no factor makes doubles of."""
+    last = Fraction(1, 10**35)
+    outputs, inputs = (tuple((k, c + (k + 1) * last) for k, c in part) for part in (row.outputs, row.inputs))
+    return replace(row, outputs=outputs, inputs=inputs, offset=row.offset - last)
+
+
+def random_violation(seed: int, norm: Norm, order: float, *, long: bool = False) -> tuple[WdroProblem, Array]:
+    """A question about up to three disjuncts of up to three rows, on their box, on a wider one or on all of R^n; and its distances.
+
+    With ``long`` its rows have decimals that are no doubles.
+    """
     rng = np.random.default_rng([67, seed])
     graph = _MAKERS[seed % len(_MAKERS)](seed)
     nears = rng.choice([0.1, 0.3, 1.0, -0.05], size=int(rng.integers(1, 4)))
     nears[0] = abs(nears[0])
     disjuncts = tuple(_disjunct(rng, graph, float(near)) for near in nears)
+    if long:
+        disjuncts = tuple(replace(each, rows=tuple(map(_lengthened, each.rows))) for each in disjuncts)
     specification = Specification(graph.inputs, graph.outputs, disjuncts, "made here", "1" * 64)
     box = box_of(specification)
     wider = Support(box.lower - 0.25, box.upper + 0.5)

@@ -65,6 +65,16 @@ def test_verified_certified_and_rechecked(
     assert "the specification differs" in capsys.readouterr().err
 
 
+def test_all_of_space_is_proved_as_the_box_that_counts(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """With a sample beyond the specification's box; asked without it, the certificate is about another support."""
+    states, spec = files
+    states.write_text(states.read_text() + "\n1.5,0.5,0.5,0.5")
+    ask, proof = ["--loss", "specification", "--spec", spec, "--radius", "0.05"], tmp_path / "a.cert"
+    assert run("verify", NET, states, *ask, "--support", "none", "--jobs", "1", "--certificate", proof, "--quiet") == 0
+    assert run("recheck", NET, states, proof, *ask, "--support", "none", "--quiet") == 0
+    assert run("recheck", NET, states, proof, *ask, "--quiet") == 2
+
+
 def test_labels_in_a_file_are_left_out_with_a_notice(
     files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

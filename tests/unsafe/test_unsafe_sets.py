@@ -77,8 +77,21 @@ def test_decimals_are_met_exactly() -> None:
     assert not [notice for notice in made.notices if "rounded" in notice]
 
 
+@pytest.mark.parametrize("digits", [17, 33, 55])
+def test_long_decimals_are_met_exactly(digits: int) -> None:
+    """Coefficients and an offset that no factor makes doubles of, through a point and past it by the last digit."""
+    long = "0." + ("12345678901234567" * 4)[:digits]
+    last = F(1, 10**digits)
+    for off, expected in ((F(0), True), (-last, False), (last, True)):
+        offset = str(-2 * F(long) - F("0.98765432109876543") + off)
+        asked = specification(Disjunct(box("-4", "4"), (row({0: long, 1: "0.98765432109876543"}, {0: long}, offset),)))
+        made = with_unsafe_scores(identity(2), asked, Support.box(-4, 4, 2))
+        assert unsafe_at(made, [[1.0, 1.0]]) == [expected]
+        assert not [notice for notice in made.notices if "rounded" in notice]
+
+
 def test_an_offset_without_a_double_is_rounded_up() -> None:
-    third = Disjunct(box("-4", "4"), (Row(((0, F(1)),), (), -F(1, 3) - F(1, 10**40)),))
+    third = Disjunct(box("-4", "4"), (Row(((0, F(1)),), (), -F(1, 3) - F(1, 10**100)),))
     made = with_unsafe_scores(identity(2), specification(third), Support.box(-4, 4, 2))
     assert any("rounded up" in notice for notice in made.notices)
     [least] = [x for x in (1 / 3, np.nextafter(1 / 3, 1)) if unsafe_at(made, [[x, 0.0]])][:1]
@@ -167,11 +180,11 @@ def problem(**changed: object) -> WdroProblem:
         (
             {
                 "specification": specification(
-                    Disjunct(box("0", "1"), (Row(((0, F(1, 3) + F(1, 10**30)), (1, F(1))), (), F(0)),))
+                    Disjunct(box("0", "1"), (Row(((0, F(1, 3) + F(1, 10**90)), (1, F(1))), (), F(0)),))
                 )
             },
             SpecificationError,
-            "at most 15 digits",
+            "at most 60 digits",
         ),
     ],
 )
@@ -197,3 +210,15 @@ def test_the_box_of_a_specification() -> None:
     assert (found.upper == 1).all()
     with pytest.raises(SpecificationError, match="no box"):
         box_of(specification())
+
+
+def test_the_whole_space_is_cut_to_what_can_count() -> None:
+    """To the box of the specification and the samples, which lie anywhere; other supports are taken as they are."""
+    asked = problem(support=Support.whole(2), samples=make_samples([[2.0, 0.5], [0.5, -3.0]]))
+    assert asked.support.lower.tolist() == [0.0, -3.0]
+    assert asked.support.upper.tolist() == [2.0, 1.0]
+    again = replace(asked, radius=0.2)
+    assert again.network is asked.network
+    assert problem(support=Support.box(-9, 9, 2)).support.upper.tolist() == [9.0, 9.0]
+    none = problem(support=Support.whole(2), specification=specification(), samples=make_samples([[2.0, 0.5]]))
+    assert not none.support.bounded

@@ -4,8 +4,9 @@
     backward     the same by a backward pass, at the bounds of the neurons that the forms give; and of  sum_r mu_r row_r  too
     clip         where  a_r + A_r . e < level  for some row, the least row is below level: the box shrinks to the rest, level < 0
     deep         all of it once more, at bounds of the neurons that a backward pass has tightened
+    along        the bound of  sum_r mu_r row_r  once more, along given lines below the open neurons
 
-All of it is rounded outward but what only chooses: mu, level, and how much of a clip is made.
+All of it is rounded outward but what only chooses: mu, level, lines, and how much of a clip is made.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.backward import Backward, Shells
+from wdaverify.certify.backward import Backward, HiddenBounds, Lines, Shells
 from wdaverify.certify.forms import Form, Forms
 from wdaverify.certify.loops import Loops
 from wdaverify.certify.rows import Rows
@@ -25,6 +26,8 @@ from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Slopes = NDArray[np.uint8]
+"""Of lines below open neurons, in 255ths, ``[..., M]``."""
 Codes = NDArray[np.uint8]
 """How much of a box is cut off at each side of each moving input, in 256ths of its width, ``[..., 2, k]``."""
 
@@ -35,6 +38,7 @@ _SLACK = 2.0**-44
 """What clipping leaves more of a side of [-1, 1] than it has to: it rounds far less."""
 _LEAST = 1e-250
 """Coefficients below this clip nothing."""
+_STEEPEST = 255.0
 _PARTS, _WORTH = 256, 8
 """A clip is made in so many parts of a width, and not for fewer than so many."""
 _SPARE = 2.0**-12
@@ -46,6 +50,7 @@ class Confined:
     """Of boxes: ``top [B]`` bounds the least row, which is below the level wherever e is outside ``low, high [B, k]``.
 
     ``empty [B]``: it is below the level everywhere. ``mixture [B, R]`` is mu; ``mixed [B]``: no row alone shows what the mixture does.
+    ``row [B]`` is the row whose bound is the least. ``shells [B]`` and bounds of the neurons, ``hidden``, are what all this was found on.
     """
 
     top: Array
@@ -56,6 +61,9 @@ class Confined:
     mixed: Bools
     slopes: Array
     form: Form
+    row: Ints
+    shells: Shells
+    hidden: HiddenBounds
 
     def codes(self) -> Codes:
         """The clips worth making."""
@@ -110,20 +118,36 @@ class Confining:
             low, high, empty = _clipped(const, slopes, level)
             mu = _weights(const, slopes, low, high) if mixture is None else mixture
             stored = np.asarray(mu, np.float32)
-            single = _least(np.take_along_axis(form.sides(form.size())[1], which, 1) + offset)
-            top, mixed = single.copy(), np.zeros(len(single), np.bool_)
+            single = _up(np.take_along_axis(form.sides(form.size())[1], which, 1) + offset).min(axis=1)
+            top, mixed, row = single.copy(), np.zeros(len(single), np.bool_), np.zeros(len(single), np.int64)
             at = np.flatnonzero(~(np.minimum(single, np.where(empty, level, np.inf)) <= enough))
             if at.size:
                 local = [(a[at], b[at]) for a, b in hidden]
-                alone, both = self._tops(which[at], offset[at], stored[at], shells.take(at), local)
-                top[at] = np.minimum(single[at], both)
-                mixed[at] = both < np.minimum(alone, single[at])
-        return Confined(top, empty, low, high, stored, mixed, slopes, form)
+                rows_, both = self._tops(which[at], offset[at], stored[at], shells.take(at), local)
+                top[at], row[at] = np.minimum(single[at], both), rows_.argmin(axis=1)
+                mixed[at] = both < np.minimum(rows_.min(axis=1), single[at])
+        return Confined(top, empty, low, high, stored, mixed, slopes, form, row, shells, hidden)
+
+    def along(self, found: Confined, disjunct: Ints, at: Ints, mixture: NDArray[np.float32], slopes: Slopes) -> Array:
+        """Upper bounds of the least row on some boxes, ``at [k]``, with mu ``[k, R]`` along lines of slopes ``[k, M]``."""
+        rows, local = self._rows, [(low[at], high[at]) for low, high in found.hidden]
+        none = np.zeros(slopes.shape)
+        lines = Lines(slopes / _STEEPEST, none, none)
+        which, offset = rows.which[disjunct[at]], rows.offset[disjunct[at]]
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            _, both = self._tops(which, offset, mixture, found.shells.take(at), local, lines)
+        return both
 
     def _tops(
-        self, which: Ints, offset: Array, mu: NDArray[np.float32], shells: Shells, hidden: list[tuple[Array, Array]]
+        self,
+        which: Ints,
+        offset: Array,
+        mu: NDArray[np.float32],
+        shells: Shells,
+        hidden: HiddenBounds,
+        lines: Lines | None = None,
     ) -> tuple[Array, Array]:
-        """Upper bounds ``[B]`` of the least row: of each row by itself, and with their mixture, which the least one does not exceed."""
+        """Upper bounds of each row by itself, ``[B, R]``, and of the least one, ``[B]``, which their mixture is not below."""
         (count, width), outputs = which.shape, self._rows.graph.outputs
         weights = np.where(np.isfinite(offset) & (mu > 0), mu, 0.0).astype(np.float64)
         wide = width > 1 and bool(weights.any())
@@ -133,17 +157,18 @@ class Confining:
         if wide:
             np.add.at(functional, (place, width, which), weights)
         phases = np.zeros((count, self._backward.neurons), np.int8)
-        found = self._backward.leaves(functional, np.zeros(count), shells, hidden, phases, None)
-        alone = _least(found[:, :width] + offset)
+        found = self._backward.leaves(functional, np.zeros(count), shells, hidden, phases, None, lines=lines)
+        each = _up(found[:, :width] + offset)
+        alone: Array = each.min(axis=1)
         if not wide:
-            return alone, alone
+            return each, alone
         paid = np.where(weights > 0, weights * np.where(weights > 0, offset, 0.0), 0.0)
         total = found[:, width] + paid.sum(axis=1)
         lost = dot_error(width + 4) * (np.abs(found[:, width]) + np.abs(paid).sum(axis=1)) + underflow(width)
         whole = weights.sum(axis=1)
         mixed: Array = np.where(whole > 0, (total + lost) / np.where(whole > 0, whole, 1.0), np.inf)
         mixed = mixed + dot_error(width + 4) * np.abs(mixed)
-        return alone, np.asarray(np.fmin(alone, mixed), np.float64)
+        return each, np.asarray(np.fmin(alone, mixed), np.float64)
 
 
 def middle(lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -169,10 +194,10 @@ def cut(lower: Array, upper: Array, codes: Codes, moving: Ints) -> tuple[Array, 
     return sides[0], np.maximum(*sides)  # where they cross nothing is left
 
 
-def _least(rows: Array) -> Array:
-    """The least of upper bounds ``[B, R]``, their sums with offsets rounded up."""
+def _up(rows: Array) -> Array:
+    """Upper bounds, sums with offsets ``[B, R]``, rounded up."""
     up = rows + 4 * UNIT_ROUNDOFF * np.abs(rows)
-    return np.asarray(np.where(np.isnan(up), np.inf, up).min(axis=1))
+    return np.asarray(np.where(np.isnan(up), np.inf, up))
 
 
 def _above(form: Form, which: Ints, offset: Array) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ A tree is written in preorder, so that its leaves cover the box by construction:
     CLIP         the next of ``clips`` cuts the box; what it cuts off is below the level. DEEP_CLIP: at tightened bounds of the neurons
     LEAF, MIXED  the least row is below 0, or below the level: by one row alone, or by the next of ``mixtures`` too. DEEP, DEEP_MIXED:
                  at tightened bounds of the neurons
+    SLOPED       a leaf at tightened bounds, by the next of ``mixtures`` along lines of the next of ``slopes`` below open neurons
 
 Nothing written is believed: what a leaf or a clip shows is computed from its box (``certify.confined``).
 """
@@ -19,12 +20,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.confined import Codes, Ints, cut
+from wdaverify.certify.confined import Codes, Ints, Slopes, cut
 from wdaverify.certify.proof import MalformedProofError
 from wdaverify.errors import CertificateError
 from wdaverify.network.model import Array
 
-LEAF, MIXED, DEEP, DEEP_MIXED, CLIP, DEEP_CLIP = -1, -2, -3, -4, -5, -6
+LEAF, MIXED, DEEP, DEEP_MIXED, CLIP, DEEP_CLIP, SLOPED = -1, -2, -3, -4, -5, -6, -7
 _Row = TypeVar("_Row")
 _PIECE = 2**14
 """Nodes that are taken up at a time."""
@@ -33,41 +34,45 @@ MAX_WAITING = 2**12
 
 
 class Asked(NamedTuple):
-    """A leaf or a clip of a tree: what is to be shown on ``lower, upper [n]``; codes ``[2, k]`` of a clip, mu ``[R]`` of a mixture."""
+    """A leaf or a clip of a tree: what is to be shown on ``lower, upper [n]``; codes ``[2, k]`` of a clip, mu ``[R]`` of a mixture,
+    slopes ``[M]`` of lines."""
 
     deep: bool
     lower: Array
     upper: Array
     codes: Codes | None
     mixture: NDArray[np.float32] | None
+    slopes: Slopes | None
 
 
 @dataclass(frozen=True, eq=False)
 class Halvings:
-    """``nodes [P]`` in preorder, ``clips [C, 2, k]`` (``confined.Codes``) and ``mixtures [M, R]`` in the order of their nodes."""
+    """``nodes [P]`` in preorder; ``clips [C, 2, k]`` (``confined.Codes``), ``mixtures [U, R]`` and ``slopes [S, M]`` in their order."""
 
     nodes: NDArray[np.int8]
     clips: Codes
     mixtures: NDArray[np.float32]
+    slopes: Slopes
 
     def __post_init__(self) -> None:
         """Check types alone: nothing is copied."""
-        kinds = {"nodes": (np.int8, 1), "clips": (np.uint8, 3), "mixtures": (np.float32, 2)}
+        kinds = {"nodes": (np.int8, 1), "clips": (np.uint8, 3), "mixtures": (np.float32, 2), "slopes": (np.uint8, 2)}
         for name, (kind, axes) in kinds.items():
             held = getattr(self, name)
             if not (isinstance(held, np.ndarray) and held.dtype == kind and held.ndim == axes):
                 raise CertificateError(
-                    "a tree is nodes [P] of int8, clips [C, 2, k] of uint8 and mixtures [M, R] of float32; read_unsat(path) reads them"
+                    "a tree is nodes [P] of int8, clips [C, 2, k] of uint8, mixtures [U, R] of float32 and slopes [S, M] of uint8; "
+                    "read_unsat(path) reads them"
                 )
 
     def walk(self, lower: Array, upper: Array, moving: Ints) -> Iterator[Asked]:
         """What is to be shown on the box ``lower, upper [n]`` for the tree to hold, in order.
 
         Raises:
-            MalformedProofError: the nodes are not one whole tree, or do not go with the clips and mixtures.
+            MalformedProofError: the nodes are not one whole tree, or do not go with the clips, mixtures and slopes.
         """
         waiting = [(lower, upper)]
-        clips, mixtures = iter(self.clips), iter(self.mixtures)
+        clips, mixtures, slopes = iter(self.clips), iter(self.mixtures), iter(self.slopes)
         for node in self._nodes():
             if not waiting:
                 raise MalformedProofError("nodes follow the end of a tree")
@@ -83,18 +88,20 @@ class Halvings:
                 waiting += [(above, high), (low, below)]
             elif node in (CLIP, DEEP_CLIP):
                 codes = _next(clips, "clips")
-                yield Asked(node == DEEP_CLIP, low, high, codes, None)
+                yield Asked(node == DEEP_CLIP, low, high, codes, None, None)
                 waiting.append(cut(low, high, codes, moving))
             elif node in (LEAF, DEEP):
-                yield Asked(node == DEEP, low, high, None, None)
+                yield Asked(node == DEEP, low, high, None, None, None)
             elif node in (MIXED, DEEP_MIXED):
-                yield Asked(node == DEEP_MIXED, low, high, None, _next(mixtures, "mixtures"))
+                yield Asked(node == DEEP_MIXED, low, high, None, _next(mixtures, "mixtures"), None)
+            elif node == SLOPED:
+                yield Asked(True, low, high, None, _next(mixtures, "mixtures"), _next(slopes, "slopes"))
             else:
                 raise MalformedProofError(f"{node} is no node")
         if waiting:
             raise MalformedProofError("a tree is cut short")
-        if next(clips, None) is not None or next(mixtures, None) is not None:
-            raise MalformedProofError("clips or mixtures are left over")
+        if any(next(rest, None) is not None for rest in (clips, mixtures, slopes)):
+            raise MalformedProofError("clips, mixtures or slopes are left over")
 
     def _nodes(self) -> Iterator[int]:
         for first in range(0, self.nodes.size, _PIECE):

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -44,7 +44,7 @@ from wdaverify.specification.fits import check_fits
 from wdaverify.specification.model import Specification
 from wdaverify.untrusted import shown
 
-FORMAT = "wdaverify unsat 1"
+FORMAT, _OLD = (f"wdaverify unsat {k}" for k in (2, 1))
 MAX_MOVING = 64
 """The most inputs that move: a form has a number for each of them."""
 _TOLERANCE = 1e-6
@@ -56,18 +56,23 @@ _ARRAYS = {
     "tree_nodes": "<i8",
     "tree_clips": "<i8",
     "tree_mixtures": "<i8",
+    "tree_slopes": "<i8",
     "nodes": "|i1",
     "clips": "|u1",
     "mixtures": "<f4",
+    "slopes": "|u1",
 }
-_WHOLES = ("inputs", "moving", "rows")
+_NEW = ("tree_slopes", "slopes")
+"""What the files of the old format are without."""
+_WHOLES = ("inputs", "moving", "rows", "neurons")
+_PARTS = ("nodes", "clips", "mixtures", "slopes")
 
 
 @dataclass(frozen=True, eq=False)
 class UnsatCertificate:
     """Claims ``v <= upper < 0`` of which network and specification, and one tree for each disjunct, in order, that shows it.
 
-    ``level < 0`` is what clips rest on. inputs n, moving k of them, rows R of a disjunct at most.
+    ``level < 0`` is what clips rest on. inputs n, moving k of them, rows R of a disjunct at most, neurons M.
     """
 
     network_sha256: str
@@ -75,6 +80,7 @@ class UnsatCertificate:
     inputs: int
     moving: int
     rows: int
+    neurons: int
     upper: float
     level: float
     trees: tuple[Halvings, ...]
@@ -132,9 +138,11 @@ def _flat(certificate: UnsatCertificate) -> dict[str, NDArray[Any]]:
         "tree_nodes": [tree.nodes.size for tree in trees],
         "tree_clips": [len(tree.clips) for tree in trees],
         "tree_mixtures": [len(tree.mixtures) for tree in trees],
+        "tree_slopes": [len(tree.slopes) for tree in trees],
         "nodes": joined([tree.nodes for tree in trees], ()),
         "clips": joined([tree.clips for tree in trees], (2, certificate.moving)),
         "mixtures": joined([tree.mixtures for tree in trees], (certificate.rows,)),
+        "slopes": joined([tree.slopes for tree in trees], (certificate.neurons,)),
     }
     return {name: np.asarray(held, _ARRAYS[name]) for name, held in values.items()}
 
@@ -148,6 +156,11 @@ def read_unsat(path: str | os.PathLike[str], memory: float = MEMORY) -> Unsat:
     return read_from(path, memory, _FORM)
 
 
+def _arrays(names: Collection[str]) -> dict[str, str]:
+    """Those of the format that a file's names tell."""
+    return {name: kind for name, kind in _ARRAYS.items() if name not in _NEW or "tree_slopes" in names}
+
+
 def _unpack(arrays: dict[str, NDArray[Any]], memory: int) -> Unsat:
     return from_flat(arrays, memory) if "parts" in arrays else _unpacked(arrays)
 
@@ -155,13 +168,18 @@ def _unpack(arrays: dict[str, NDArray[Any]], memory: int) -> Unsat:
 _FORM = Form(
     " of unsat",
     "a file written by check --certificate",
-    lambda names: SPLIT_ARRAYS if "parts" in names else _ARRAYS,
+    lambda names: SPLIT_ARRAYS if "parts" in names else _arrays(names),
     _unpack,
 )
 
 
 def _unpacked(arrays: dict[str, NDArray[Any]]) -> UnsatCertificate:
-    meta = text_of(arrays["meta"], (FORMAT,), ("network_sha256", "specification_sha256"))
+    meta = text_of(arrays["meta"], (FORMAT, _OLD), ("network_sha256", "specification_sha256"))
+    if (meta["format"] == _OLD) != ("slopes" not in arrays):
+        raise ValueError(f"its arrays are not those of {meta['format']!r}")
+    if meta["format"] == _OLD:
+        meta["neurons"], none = 0, np.zeros(arrays["tree_nodes"].size, np.int64)
+        arrays = arrays | {"tree_slopes": none, "slopes": np.zeros((0, 0), np.uint8)}
     for name in _WHOLES:
         if not isinstance(meta[name], int) or isinstance(meta[name], bool) or not 0 <= meta[name] <= 2**31:
             raise ValueError(f"{name} is {shown(repr(meta[name]), 60)}")
@@ -171,19 +189,15 @@ def _unpacked(arrays: dict[str, NDArray[Any]]) -> UnsatCertificate:
         "nodes": (arrays["nodes"].size,),
         "clips": (sum(arrays["tree_clips"].tolist()), 2, meta["moving"]),
         "mixtures": (sum(arrays["tree_mixtures"].tolist()), meta["rows"]),
-        **dict.fromkeys(("tree_nodes", "tree_clips", "tree_mixtures"), (trees,)),
+        "slopes": (sum(arrays["tree_slopes"].tolist()), meta["neurons"]),
+        **dict.fromkeys((f"tree_{name}" for name in _PARTS), (trees,)),
     }
     for name, shape in shapes.items():
         shaped(name, arrays[name], shape)
-    edges = {
-        name: parted(f"tree_{name}", arrays[f"tree_{name}"], len(arrays[name]))
-        for name in ("nodes", "clips", "mixtures")
-    }
+    edges = [pairwise(parted(f"tree_{name}", arrays[f"tree_{name}"], len(arrays[name]))) for name in _PARTS]
     built = tuple(
-        Halvings(arrays["nodes"][a:b], arrays["clips"][c:d], arrays["mixtures"][e:f])
-        for (a, b), (c, d), (e, f) in zip(
-            *(pairwise(edges[name]) for name in ("nodes", "clips", "mixtures")), strict=True
-        )
+        Halvings(*(arrays[name][a:b] for name, (a, b) in zip(_PARTS, at, strict=True)))
+        for at in zip(*edges, strict=True)
     )
     fields: dict[str, Any] = {name: meta[name] for name in ("network_sha256", "specification_sha256", *_WHOLES)}
     return UnsatCertificate(**fields | sides, trees=built)
@@ -281,6 +295,9 @@ def _upper(certificate: UnsatCertificate, network: ReluNetwork, specification: S
         raise MalformedProofError(f"moving inputs and rows are {shape} in the certificate, {found} here")
     if any(tree.clips.shape[1:] != (2, shape[0]) or tree.mixtures.shape[1] != shape[1] for tree in certificate.trees):
         raise MalformedProofError("a tree has clips of other inputs, or mixtures of other rows")
+    neurons = rows.graph.neurons
+    if any(len(tree.slopes) and tree.slopes.shape[1] != neurons for tree in certificate.trees):
+        raise MalformedProofError(f"a tree has slopes of other neurons than the {neurons} here")
     if rows.moving.size > MAX_MOVING:
         raise MalformedProofError(f"{rows.moving.size} inputs move; at most {MAX_MOVING} are replayed")
     replay = _Replay(rows, certificate.level, certificate.upper)
@@ -292,8 +309,7 @@ def _upper(certificate: UnsatCertificate, network: ReluNetwork, specification: S
                 return math.inf  # what is left cannot mend it
             if replay.full and time.monotonic() > deadline:
                 raise TimeoutError(f"the time limit ended the checker's replay in disjunct {d + 1} of {total}")
-    replay.flush(deep=False)
-    replay.flush(deep=True)
+    replay.flush()
     return replay.upper
 
 
@@ -308,21 +324,26 @@ class _Replay:
     def __init__(self, rows: Rows, level: float, enough: float) -> None:
         self._confining, self._rows = Confining(rows), rows
         self._level, self._enough = level, enough
-        self._waiting: dict[bool, list[tuple[int, Asked]]] = {False: [], True: []}
+        self._waiting: dict[tuple[bool, bool], list[tuple[int, Asked]]] = {}
         self._size = max(1, min(_BATCH, _NUMBERS // self._confining.numbers()))
         self.upper, self.full = -math.inf, False
 
     def ask(self, disjunct: int, asked: Asked) -> None:
         """Take up one more; ``full`` says whether that completed a batch."""
-        waiting = self._waiting[asked.deep]
+        kind = asked.deep, asked.slopes is not None
+        waiting = self._waiting.setdefault(kind, [])
         waiting.append((disjunct, asked))
         self.full = len(waiting) >= self._size
         if self.full:
-            self.flush(deep=asked.deep)
+            self._show(*kind, self._waiting.pop(kind))
 
-    def flush(self, *, deep: bool) -> None:
+    def flush(self) -> None:
         """Bound what waits."""
-        waiting, self._waiting[deep] = self._waiting[deep], []
+        for kind, waiting in self._waiting.items():
+            self._show(*kind, waiting)
+        self._waiting = {}
+
+    def _show(self, deep: bool, sloped: bool, waiting: list[tuple[int, Asked]]) -> None:
         clips = [each for each in waiting if each[1].codes is not None]
         leaves = [each for each in waiting if each[1].codes is None]
         none = np.zeros(self._rows.which.shape[1], np.float32)
@@ -332,8 +353,13 @@ class _Replay:
             self.upper = max(self.upper, self._level if found.shows(codes).all() else math.inf)
         if leaves:
             mixture = np.stack([none if asked.mixture is None else asked.mixture for _, asked in leaves])
-            found = self._of(leaves, deep, self._enough, np.where(np.isfinite(mixture), mixture, 0.0))
+            mixture = np.where(np.isfinite(mixture), mixture, 0.0)
+            found = self._of(leaves, deep, math.inf if sloped else self._enough, mixture)
             top = np.minimum(found.top, np.where(found.empty, self._level, math.inf))
+            if sloped:
+                slopes = np.stack([asked.slopes for _, asked in leaves if asked.slopes is not None])
+                disjunct = np.array([d for d, _ in leaves])
+                top = np.fmin(top, self._confining.along(found, disjunct, np.arange(len(leaves)), mixture, slopes))
             self.upper = max(self.upper, float(np.where(np.isnan(top), math.inf, top).max()))
 
     def _of(self, asked: list[tuple[int, Asked]], deep: bool, enough: float, mixture: NDArray[np.float32]) -> Confined:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.confined import Bools, Codes, Confined, Confining, Ints, cut, kept, middle
+from wdaverify.certify.confined import Bools, Codes, Confined, Confining, Ints, Slopes, cut, kept, middle
 from wdaverify.certify.rows import Rows
+from wdaverify.checking.climbing import Climber
 from wdaverify.engines.loops import compiled
 from wdaverify.network.model import Array
 
@@ -69,6 +70,7 @@ class Bounded:
     corner: Array
     mixture: NDArray[np.float32]
     mixed: Bools
+    found: Confined
 
     @property
     def over(self) -> Bools:
@@ -90,7 +92,7 @@ class Bounding:
     """Bounds of one specification's rows."""
 
     def __init__(self, rows: Rows) -> None:
-        self._rows, self._confining = rows, Confining(rows, compiled())
+        self._rows, self._confining, self._climber = rows, Confining(rows, compiled()), Climber(rows)
 
     def numbers(self) -> int:
         """How many doubles an array holds for one box."""
@@ -113,7 +115,16 @@ class Bounding:
         low, high = kept(codes)
         pull = _pull(found, self._rows.which[boxes.disjunct]) * (high - low)
         less = Boxes(lower, upper, boxes.disjunct, np.minimum(boxes.top, found.top), boxes.node)
-        return Bounded(less, codes, found.empty, pull, corner, found.mixture, found.mixed)
+        return Bounded(less, codes, found.empty, pull, corner, found.mixture, found.mixed, found)
+
+    def climbed(self, bounded: Bounded, at: Ints) -> tuple[Bounded, Slopes]:
+        """Of some boxes that are open, ``at [k]``, bounds along lines found by ascent; with slopes ``[k, M]`` of these, and their mu."""
+        disjunct = bounded.boxes.disjunct
+        mixture, slopes = self._climber.slopes(bounded.found, disjunct, at)
+        top = self._confining.along(bounded.found, disjunct, at, mixture, slopes)
+        mixtures, tops = bounded.mixture.copy(), bounded.boxes.top.copy()
+        mixtures[at], tops[at] = mixture, np.fmin(tops[at], top)
+        return replace(bounded, boxes=replace(bounded.boxes, top=tops), mixture=mixtures), slopes
 
 
 def _pull(found: Confined, which: Ints) -> Array:

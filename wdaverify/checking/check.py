@@ -143,7 +143,7 @@ class _Run:
         if not self.specification.disjuncts:
             self.upper = -math.inf
             if self.certificate:
-                self.proof = self._proof(0, 0, -1.0, ())
+                self.proof = self._proof(0, 0, 0, -1.0, ())
             return self._result(None, Ended.DECIDED)
         rows = Rows.of(self.network, self.specification)
         points = Points(rows, self.specification, replay)
@@ -182,14 +182,16 @@ class _Run:
         finally:
             self.upper, self.boxes = search.upper, search.count
         if search.tracer is not None and self.upper < 0 and points.real is None and points.found is None:
-            size = rows.moving.size, rows.which.shape[1]
+            size = rows.moving.size, rows.which.shape[1], rows.graph.neurons
             trees = search.tracer.trees(len(self.specification.disjuncts), *size)
             self.proof = self._proof(*size, search.level if math.isfinite(search.level) else -1.0, trees)
         return ended
 
-    def _proof(self, moving: int, rows: int, level: float, trees: tuple[Halvings, ...]) -> UnsatCertificate:
+    def _proof(
+        self, moving: int, rows: int, neurons: int, level: float, trees: tuple[Halvings, ...]
+    ) -> UnsatCertificate:
         hashes = self.network.sha256, self.specification.sha256
-        return UnsatCertificate(*hashes, self.network.n_inputs, moving, rows, self.upper, level, trees)
+        return UnsatCertificate(*hashes, self.network.n_inputs, moving, rows, neurons, self.upper, level, trees)
 
     def _share(self) -> float:
         """Seconds for an attack in front of the cells."""

@@ -25,8 +25,8 @@ from wdaverify.specification.model import Specification
 
 _BATCH, _NUMBERS = 256, 2**18
 """The most boxes of a batch, and the most doubles that one array of it holds, nearly."""
-_MOST = 2**21
-"""Beyond so many open boxes the newest go first, which keeps them from growing in number."""
+_MOST, _BYTES = 2**21, 2**29
+"""Beyond so many open boxes, or bytes of their sides, the newest go first, which keeps them from growing in number."""
 _LEVEL = 0.5
 """What is clipped has a row below this share of the best point's least row."""
 _LEAST = 1e-100
@@ -91,6 +91,12 @@ class Search:
     def size(self) -> int:
         """How many boxes a batch has."""
         return max(1, min(_BATCH, _NUMBERS // self.stepper.numbers()))
+
+    @property
+    def most(self) -> int:
+        """How many boxes may be open before the newest go first."""
+        inputs = int(self.blocks[0].lower.shape[1])
+        return min(_MOST, _BYTES // (16 * max(1, inputs)))
 
     def roots(self) -> None:
         """Bound the boxes of all disjuncts, as many as the time allows; those that are left, after an interrupt too, stay open."""
@@ -170,7 +176,7 @@ class Search:
 
     def _take(self, size: int) -> Boxes:
         """The blocks that go first, as one batch of at most so many boxes; what is left of the last one stays."""
-        newest = self.open > _MOST
+        newest = self.open > self.most
         taken: list[Boxes] = []
         while self.blocks and sum(map(len, taken)) < size:
             at = -1 if newest else int(np.argmax([block.highest for block in self.blocks]))

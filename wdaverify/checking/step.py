@@ -1,4 +1,5 @@
-"""One step on a batch of boxes: bound and clip them, once more and better where that leaves them open, and halve what is left.
+"""One step on a batch of boxes: bound and clip them, once more and better where that leaves them open, along better lines where that does
+too, and halve what is left.
 
 Measured on ACAS Xu (property 2 of network 1_8): 2,046 boxes, and with the second pass left out more than 105,000 in 20 s.
 """
@@ -80,6 +81,12 @@ class Stepper:
         tried.append(left.disjunct)
         before = Trace.of(first, open_, deep=False, whole=False)
         traces += [before, Trace.of(again, again.over, deep=True, whole=True)]
+        rest = np.flatnonzero(~again.over)
+        if rest.size:
+            again, slopes = self._bounding.climbed(again, rest)
+            shut = again.boxes.top[rest] < 0
+            closed = max(closed, float(again.boxes.top[rest[shut]].max(initial=-math.inf)))
+            traces.append(Trace.along(again, rest[shut], slopes[shut]))
         axis = _axis(again, self._rows)
         going = ~again.over & (axis >= 0)
         traces.append(Trace.of(again, going, deep=True, whole=False, axis=axis))

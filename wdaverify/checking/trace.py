@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wdaverify.certify.confined import Bools, Codes, Ints
-from wdaverify.certify.halvings import CLIP, DEEP, DEEP_CLIP, DEEP_MIXED, LEAF, MIXED, Halvings
+from wdaverify.certify.confined import Bools, Codes, Ints, Slopes
+from wdaverify.certify.halvings import CLIP, DEEP, DEEP_CLIP, DEEP_MIXED, LEAF, MIXED, SLOPED, Halvings
 from wdaverify.checking.bounding import Bounded
 
 _NONE = -1
@@ -25,6 +25,8 @@ class Trace:
     axis: Ints
     mixture: NDArray[np.float32] | None
     mixed: Bools
+    slopes: Slopes | None = None
+    """Of lines by which boxes were closed; None: lines by rule did."""
 
     @classmethod
     def of(cls, bounded: Bounded, which: Bools, *, deep: bool, whole: bool, axis: Ints | None = None) -> Trace:
@@ -34,13 +36,19 @@ class Trace:
         mixture = bounded.mixture[at] if whole else None
         return cls(bounded.boxes.node[at], deep, bounded.codes[at], axis[at], mixture, bounded.needs[at])
 
+    @classmethod
+    def along(cls, bounded: Bounded, at: Ints, slopes: Slopes) -> Trace:
+        """Of some of a batch, ``at [k]``: closed along lines of slopes ``[k, M]``."""
+        none, mixed = np.full(at.size, _NONE), np.ones(at.size, np.bool_)
+        return cls(bounded.boxes.node[at], True, bounded.codes[at], none, bounded.mixture[at], mixed, slopes)
+
 
 @dataclass(eq=False)
 class Tracer:
     """The traces of a search by the numbers of boxes."""
 
     _clips: dict[tuple[int, bool], Codes] = field(default_factory=dict)
-    _leaves: dict[int, tuple[int, NDArray[np.float32] | None]] = field(default_factory=dict)
+    _leaves: dict[int, tuple[int, NDArray[np.float32] | None, Slopes | None]] = field(default_factory=dict)
     _halves: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
     def learn(self, traces: Sequence[Trace], first: int) -> None:
@@ -50,7 +58,10 @@ class Tracer:
             if trace.mixture is not None:
                 plain, mixed = (DEEP, DEEP_MIXED) if trace.deep else (LEAF, MIXED)
                 for k, node in enumerate(nodes):
-                    self._leaves[node] = (mixed, trace.mixture[k]) if trace.mixed[k] else (plain, None)
+                    if trace.slopes is not None:
+                        self._leaves[node] = SLOPED, trace.mixture[k], trace.slopes[k]
+                    else:
+                        self._leaves[node] = (mixed, trace.mixture[k], None) if trace.mixed[k] else (plain, None, None)
                 continue
             for k in np.flatnonzero(trace.codes.any(axis=(1, 2))).tolist():
                 self._clips[nodes[k], trace.deep] = trace.codes[k]
@@ -58,12 +69,13 @@ class Tracer:
                 for k, (node, axis) in enumerate(zip(nodes, trace.axis.tolist(), strict=True)):
                     self._halves[node] = axis, first + k, first + len(nodes) + k
 
-    def trees(self, disjuncts: int, moving: int, rows: int) -> tuple[Halvings, ...]:
+    def trees(self, disjuncts: int, moving: int, rows: int, neurons: int) -> tuple[Halvings, ...]:
         """The tree of every disjunct, all of whose boxes are closed."""
-        return tuple(self._tree(root, moving, rows) for root in range(disjuncts))
+        return tuple(self._tree(root, moving, rows, neurons) for root in range(disjuncts))
 
-    def _tree(self, root: int, moving: int, rows: int) -> Halvings:
+    def _tree(self, root: int, moving: int, rows: int, neurons: int) -> Halvings:
         nodes, clips, mixtures, waiting = list[int](), list[Codes](), list[NDArray[np.float32]](), [root]
+        slopes = list[Slopes]()
         while waiting:
             node = waiting.pop()
             leaf = self._leaves.get(node)
@@ -79,8 +91,11 @@ class Tracer:
                 nodes.append(leaf[0])
                 if leaf[1] is not None:
                     mixtures.append(leaf[1])
+                if leaf[2] is not None:
+                    slopes.append(leaf[2])
         return Halvings(
             np.array(nodes, np.int8),
             np.stack(clips) if clips else np.zeros((0, 2, moving), np.uint8),
             np.stack(mixtures) if mixtures else np.zeros((0, rows), np.float32),
+            np.stack(slopes) if slopes else np.zeros((0, neurons), np.uint8),
         )

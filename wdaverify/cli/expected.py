@@ -73,6 +73,10 @@ def expected_problem(
         classes=asked["classes"],
         labels=specification is None,
     )
+    if specification is not None and not support.bounded:
+        from wdaverify.specification.unsafe import within_reach
+
+        support = within_reach(specification, support, read().x)  # as a problem has it
     departures = [
         *_of_words(certificate, asked),
         *_of_label_cost(certificate, cost),

@@ -21,11 +21,11 @@ from wdaverify.errors import SpecificationError
 from wdaverify.graph.maps import Dense, LinearMap, Select
 from wdaverify.graph.nodes import INPUT, Affine, Graph, Node
 from wdaverify.ground import Support
-from wdaverify.network.model import ReluNetwork, Unsafe
-from wdaverify.rounding import float_up
+from wdaverify.network.model import Array, ReluNetwork, Unsafe
 from wdaverify.specification.fits import check_fits
 from wdaverify.specification.least import append_least
 from wdaverify.specification.model import Box, Coefficients, Disjunct, Row, Specification
+from wdaverify.specification.scaled import Scaled
 
 _Functional = tuple[Coefficients, Coefficients]
 _MAX_NUMBERS = 2**26
@@ -35,11 +35,11 @@ _MAX_NUMBERS = 2**26
 def with_unsafe_scores(network: ReluNetwork, specification: Specification, support: Support) -> ReluNetwork:
     """The network with the scores 0 and the least row of each disjunct that can hold on the support's box.
 
-    Every row is scaled by a positive number that makes doubles of its numbers; an offset for which there is none is rounded up, which
-    widens the unsafe set by less than a unit in its last place. A network that has these scores already is handed back.
+    Every row is scaled by a positive number that makes doubles of its numbers, or sums of a few; an offset for which there is none is
+    rounded up, which widens the unsafe set by less than a unit in its last place. A network that has these scores already is handed back.
 
     Raises:
-        SpecificationError: it is about another network, or the coefficients of a row are proportional to no doubles.
+        SpecificationError: it is about another network, or the coefficients of a row are proportional to no sums of a few doubles.
     """
     unsafe = Unsafe(specification.sha256, _digest(support), ())
     if network.unsafe is not None:
@@ -80,6 +80,19 @@ def box_of(specification: Specification) -> Support:
         )
     boxes = {id(d.box): d.box for d in specification.disjuncts}.values()
     return Support(np.min([box.lower for box in boxes], axis=0), np.max([box.upper for box in boxes], axis=0))
+
+
+def within_reach(specification: Specification, support: Support, x: Array) -> Support:
+    """In place of the whole space the smallest box that holds all boxes of a specification and the samples ``x [N, n]``; else the support.
+
+    The supremum is the same: mass has no reason to move but to where the specification is violated.
+    """
+    if support.bounded or not specification.disjuncts or x.shape[1:] != (specification.inputs,) or not len(x):
+        return support
+    box = box_of(specification)
+    if box.lower.size != support.lower.size:
+        return support
+    return Support(np.minimum(box.lower, x.min(axis=0)), np.maximum(box.upper, x.max(axis=0)))
 
 
 @dataclass(frozen=True)
@@ -141,83 +154,50 @@ class _Rows:
 
     def __init__(self, parts: Sequence[_Part]) -> None:
         self.place: dict[Row, int] = {}
-        self.scaled: list[_Scaled] = []
+        self.scaled: list[Scaled] = []
         self.rounded = 0
-        """Rows whose offset is no double."""
+        """Rows whose offset is no sum of a few doubles."""
         for part in parts:
             for row in (*part.own, *part.sides):
                 key = replace(row, strict=False)
                 if key not in self.place:
                     self.place[key] = len(self.scaled)
-                    self.scaled.append(_Scaled.of(row))
+                    self.scaled.append(Scaled.of(row))
         self.rounded = sum(not row.exact for row in self.scaled)
 
     def of(self, rows: Sequence[Row]) -> list[int]:
         """Where rows are."""
         return [self.place[replace(row, strict=False)] for row in rows]
 
-    def node(self, graph: Graph) -> Affine:
-        """All of them, behind a graph."""
-        if len(self.scaled) * (graph.outputs + graph.inputs) > _MAX_NUMBERS:
+    def nodes(self, graph: Graph) -> list[Affine]:
+        """All of them, behind a graph: the parts that each is the sum of, and these sums where one has several."""
+        parts = [part for row in self.scaled for part in row.parts]
+        if len(parts) * (graph.outputs + graph.inputs) > _MAX_NUMBERS:
             raise SpecificationError(
-                f"{len(self.scaled)} rows over {graph.inputs} inputs and {graph.outputs} outputs; at most {_MAX_NUMBERS} coefficients are "
+                f"{len(parts)} rows over {graph.inputs} inputs and {graph.outputs} outputs; at most {_MAX_NUMBERS} coefficients are "
                 "accepted: give a support within the boxes of the specification, whose sides then are no rows"
             )
-        outputs = np.zeros((len(self.scaled), graph.outputs))
-        inputs = np.zeros((len(self.scaled), graph.inputs))
-        for r, row in enumerate(self.scaled):
+        outputs = np.zeros((len(parts), graph.outputs))
+        inputs = np.zeros((len(parts), graph.inputs))
+        for r, row in enumerate(parts):
             outputs[r, [place for place, _ in row.outputs]] = [factor for _, factor in row.outputs]
             inputs[r, [place for place, _ in row.inputs]] = [factor for _, factor in row.inputs]
         maps: dict[int, LinearMap] = {len(graph.nodes) - 1: Dense(outputs)}
         if inputs.any():
             maps[INPUT] = Dense(inputs)
-        return Affine(tuple(maps), tuple(maps.values()), np.array([row.offset for row in self.scaled]))
-
-
-@dataclass(frozen=True)
-class _Scaled:
-    """A row times a positive number: coefficients are doubles, the offset is one or (not ``exact``) rounded up."""
-
-    outputs: tuple[tuple[int, float], ...]
-    inputs: tuple[tuple[int, float], ...]
-    offset: float
-    exact: bool
-
-    @classmethod
-    def of(cls, row: Row) -> _Scaled:
-        """The row, its largest coefficient within [1/2, 1]."""
-        factors = [factor for _, factor in (*row.outputs, *row.inputs)]
-        for numbers in ([*factors, row.offset], factors):
-            scale = _scale(factors, numbers)
-            if all(Fraction(float(scale * factor)) == scale * factor for factor in factors):
-                offset = scale * row.offset
-                exact = abs(offset) < 2**1023 and Fraction(float(offset)) == offset
-                if exact or numbers is factors:
-                    return cls(_times(scale, row.outputs), _times(scale, row.inputs), float_up(offset), exact)
-        shown = ", ".join(f"{float(factor):.17g}" for factor in factors[:4])
-        raise SpecificationError(
-            f"a row with the coefficients {shown}{', ...' if len(factors) > 4 else ''}, which no common factor makes doubles of: "
-            "coefficients of at most 15 digits together are accepted"
-        )
-
-
-def _scale(factors: Sequence[Fraction], numbers: Sequence[Fraction]) -> Fraction:
-    """What makes integers of all numbers, brought to size by a power of two."""
-    common = Fraction(math.lcm(*(number.denominator for number in numbers)))
-    common /= math.gcd(*(int(number * common) for number in numbers)) or 1
-    largest = max((abs(int(factor * common)) for factor in factors), default=1)
-    return common / Fraction(2 ** largest.bit_length())
-
-
-def _times(scale: Fraction, coefficients: Coefficients) -> tuple[tuple[int, float], ...]:
-    return tuple((place, float(scale * factor)) for place, factor in coefficients)
+        each = Affine(tuple(maps), tuple(maps.values()), np.array([row.offset for row in parts]))
+        if len(parts) == len(self.scaled):
+            return [each]
+        owner = np.repeat(np.arange(len(self.scaled)), [len(row.parts) for row in self.scaled])
+        sums = (owner == np.arange(len(self.scaled))[:, None]).astype(np.float64)
+        return [each, Affine((len(graph.nodes),), (Dense(sums),), np.zeros(len(sums)))]
 
 
 def _followed(graph: Graph, parts: Sequence[_Part], rows: _Rows) -> Graph:
     """The graph with the scores for its outputs: all rows, the least of each group of them, the least own row and side of a disjunct."""
     if not rows.scaled:
         return _constant(graph, [1.0] * len(parts) or [-1.0])
-    nodes = [*graph.nodes, rows.node(graph)]
+    nodes: list[Node] = [*graph.nodes, *rows.nodes(graph)]
     groups = dict.fromkeys(tuple(rows.of(some)) for part in parts for some in (part.own, part.sides) if some)
     _select(nodes, [place for group in groups for place in group])
     append_least(nodes, [len(group) for group in groups])
@@ -272,7 +252,7 @@ def _notices(specification: Specification, parts: Sequence[_Part], rows: _Rows) 
         out.append(f"{specification.name}: its strict rows count as closed, the edge of the unsafe set as unsafe")
     if rows.rounded:
         out.append(
-            f"{specification.name}: the offsets of {rows.rounded} rows are no doubles and are rounded up, which widens the unsafe set by "
-            "less than one unit in their last place"
+            f"{specification.name}: the offsets of {rows.rounded} rows are no sums of a few doubles and are rounded up, which widens the "
+            "unsafe set by less than one unit in their last place"
         )
     return out
