@@ -25,7 +25,7 @@ from wdaverify.engines.base import Answer, Effort, Inner
 from wdaverify.engines.registry import make_engine
 from wdaverify.engines.screening import Screen
 from wdaverify.engines.threads import one_thread
-from wdaverify.witness.enclosure import margins_enclosure
+from wdaverify.certify.enclosure import margins_enclosure
 from wdaverify.witness.evaluate import distances_up
 
 

@@ -17,7 +17,7 @@ from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.graph.rewrite import canonical, fused, homogeneous, relus, without_biases
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import ReluNetwork
-from wdaverify.witness.enclosure import margins_enclosure
+from wdaverify.certify.enclosure import margins_enclosure
 
 FEW = range(12)
 

@@ -14,7 +14,7 @@ from wdaverify.certify.exact import exact_error, margin_between
 from wdaverify.network.model import ReluNetwork
 from wdaverify.witness import decide
 from wdaverify.witness.decide import errors
-from wdaverify.witness.enclosure import rival_margin
+from wdaverify.certify.enclosure import rival_margin
 
 INPUTS = 18
 

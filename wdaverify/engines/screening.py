@@ -24,7 +24,7 @@ from wdaverify.network.model import Array
 from wdaverify.pieces import Pieces
 from wdaverify.problem import GroundCost, Norm, WdroProblem
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
-from wdaverify.witness.enclosure import functionals_enclosure
+from wdaverify.certify.enclosure import functionals_enclosure
 
 Ints = NDArray[np.int64]
 

@@ -41,7 +41,7 @@ from wdaverify.wdro.result import (
     Voucher,
 )
 from wdaverify.wdro.worth import bought, distribution
-from wdaverify.witness.enclosure import margins_enclosure
+from wdaverify.certify.enclosure import margins_enclosure
 from wdaverify.witness.evaluate import Atom, Witness, evaluate, nominal_bracket
 from wdaverify.witness.outward import said
 from wdaverify.witness.replay import Replay as Runtime

@@ -26,7 +26,7 @@ from wdaverify.pieces import Pieces
 from wdaverify.problem import Support, WdroProblem
 from wdaverify.transport.ray import Ray
 from wdaverify.wdro.run import Run
-from wdaverify.witness.enclosure import functionals_enclosure
+from wdaverify.certify.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up
 
 _SLICE = 10.0

@@ -30,7 +30,7 @@ from wdaverify.wdro.attacking import budget, launch, nominal_pool, refuse_overfl
 from wdaverify.wdro.family import quadratic
 from wdaverify.wdro.options import Options
 from wdaverify.witness.decide import deciding_until
-from wdaverify.witness.enclosure import functionals_enclosure
+from wdaverify.certify.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up, edge_of
 
 

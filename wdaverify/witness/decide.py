@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from wdaverify.certify.exact import exact_error
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.witness.enclosure import rival_margin
+from wdaverify.certify.enclosure import rival_margin
 
 IntArray = NDArray[np.int64]
 Bools = NDArray[np.bool_]
