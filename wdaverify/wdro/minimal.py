@@ -163,7 +163,7 @@ class _Spot:
     place: Place | None
     cuts: tuple[Cut, ...]
     below: list[_Spot] = field(default_factory=list)
-    rows: Sequence[Array] = ()
+    rows: tuple[Array, ...] = ()
     tight: Tightening | None = None
     fork: Array | None = None
     done: bool = False
@@ -183,7 +183,7 @@ def _spots(tree: Tree, neurons: int) -> tuple[_Spot, list[_Spot]]:
         spot.code = code
         out.append(spot)
         if code == WRITTEN:
-            spot.rows, row = tree.vectors[row : row + 1], row + 1
+            spot.rows, row = (tree.vectors[row],), row + 1
         elif code == TIGHTENED:
             spot.tight, tights = tree.tights[tights], tights + 1
             spot.below = [
@@ -195,8 +195,8 @@ def _spots(tree: Tree, neurons: int) -> tuple[_Spot, list[_Spot]]:
         elif code in (HALVED, NARROWED):
             spot.fork, forks = tree.forks[forks], forks + 1
             if code == NARROWED:
-                spot.rows, row = tree.vectors[row : row + 2], row + 2
-            by = np.stack(spot.rows) if len(spot.rows) else None
+                spot.rows, row = tuple(tree.vectors[row : row + 2]), row + 2
+            by = np.stack(spot.rows) if spot.rows else None
             places = [Place(spot.place, spot.phases, None, cut, rows=by) for cut in halves_of(spot.fork)]
             spot.below = [_Spot(BARE, spot.phases, place, spot.cuts) for place in places]
         elif code >= 0:
@@ -261,7 +261,7 @@ def _shrunk(
             if good.size:
                 row = int(good[0]) - 1
                 spot.code, spot.below, spot.tight, spot.fork = (BARE if row < 0 else WRITTEN), [], None, None
-                spot.rows = () if row < 0 else rows[row : row + 1]
+                spot.rows = () if row < 0 else (rows[row],)
                 spot.done = row >= 0 or spot.done
     return tuple(
         replace(

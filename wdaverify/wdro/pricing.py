@@ -15,6 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from wdaverify.certify.enclosure import functionals_enclosure
 from wdaverify.certify.proof import OWN, Proof
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
@@ -33,7 +34,6 @@ from wdaverify.wdro.run import Run
 from wdaverify.wdro.trees import Trees
 from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
-from wdaverify.certify.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up, edge_of
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import repaired, within_reach

@@ -62,8 +62,8 @@ class BoxSearch(Frontier):
     def __init__(self, graph: Graph, backward: Backward, hunt: Hunt) -> None:
         region = hunt.question.region
         self._grown = Grown() if hunt.effort.whole else None
-        room = 16.0 * region.centre.size + (0.0 if self._grown is None else 16.0 * graph.neurons)
-        super().__init__(hunt, _BATCH, _BYTES + room)
+        numbers = region.centre.size + (0 if self._grown is None else graph.neurons)
+        super().__init__(hunt, _BATCH, _BYTES + 16.0 * numbers)
         self._graph, self._backward, self._hunt = graph, backward, hunt
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(graph.edges.tolist())]
         self._distance = isinstance(hunt.question, Distance)
