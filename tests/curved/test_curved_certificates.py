@@ -92,6 +92,8 @@ def truths(given: Tiny, about: WdroProblem, command: str, verdict: Verdict) -> N
         return
     claims = verdict.claims.tolist() or [(about.radius, verdict.lower, verdict.upper)]
     for radius, least, most in (claims[0], claims[len(claims) // 2], claims[-1]):
+        if radius == 0 and about.cost.order == 2:  # where no multiplier attains the dual
+            continue
         low, high = bracket(replace(given, problem=replace(about, radius=radius)))
         assert least <= high + 1e-9
         assert most >= low - 1e-9
@@ -352,7 +354,7 @@ def test_a_fresh_process_proves_what_was_printed_without_solver_or_torch(
         if command == "verify":
             assert (again["lower"], again["upper"]) == (told["lower"], told["upper"])
     other = lines[0].copy()
-    other[1] = str(MODELS / "iris_8x8_silu.onnx")
+    other[1] = other[1].replace("_gelu", "_none").replace("_silu", "_gelu").replace("_none", "_silu")
     assert cli._run(other) == 1
     upper = float(json.loads((tmp_path / "u.json").read_text())["upper"])
     rng = np.random.default_rng(0)
