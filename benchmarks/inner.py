@@ -21,11 +21,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from wdaverify import GroundCost, Loss, Norm, ReluNetwork, Support, WdroProblem, load_network, make_samples
+from wdaverify.certify.enclosure import margins_enclosure
 from wdaverify.engines.base import Answer, Effort, Inner
 from wdaverify.engines.registry import make_engine
 from wdaverify.engines.screening import Screen
 from wdaverify.engines.threads import one_thread
-from wdaverify.witness.enclosure import margins_enclosure
 from wdaverify.witness.evaluate import distances_up
 
 

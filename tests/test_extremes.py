@@ -33,6 +33,7 @@ from wdaverify import (
     verify,
 )
 from wdaverify.certify.backward import Backward, Shells
+from wdaverify.certify.enclosure import margins_enclosure
 from wdaverify.certify.entropy import span_constant
 from wdaverify.cli import _run as run
 from wdaverify.cli import main
@@ -46,7 +47,6 @@ from wdaverify.ladder.relaxed import RelaxedDual
 from wdaverify.network.model import readonly
 from wdaverify.rounding import squares_down, squares_up
 from wdaverify.wdro.horizon import Horizon
-from wdaverify.witness.enclosure import margins_enclosure
 from wdaverify.witness.evaluate import distances_up
 
 MODELS = Path(__file__).parents[1] / "models"

@@ -104,9 +104,9 @@ def dlr(seed: int, folder: Path) -> WdroProblem:
     return replace(put(random_question(k, norm="inf", order=1, loss="margin"), folder), loss=Loss.DLR)
 
 
-def made(command: str, asked: WdroProblem) -> tuple[WdroProblem, Certificate, Any]:
+def made(command: str, asked: WdroProblem, gap: float | None = None) -> tuple[WdroProblem, Certificate, Any]:
     """The problem that a command's certificate is about, the certificate, and the command's result."""
-    gap = GAPS.get(asked.loss.value, 1e-6)
+    gap = GAPS.get(asked.loss.value, 1e-6) if gap is None else gap
     result: Any
     if command == "verify":
         result = verify(asked, certificate=True, gap=gap)

@@ -181,7 +181,7 @@ def test_halves_have_bounds_of_their_own_and_cover(ask: Callable[..., WdroProble
         ([HALVED, BARE, BARE], [[0, 0.0, 0.5]]),
         ([HALVED, BARE, BARE], [[0, 0.0, math.nextafter(0.0, 1.0)]]),
         ([HALVED, BARE, BARE], [[0, 0.0, 1.0]]),  # neighbours among integers
-        ([HALVED, BARE, BARE], [[1, 0.0, 0.0]]),
+        ([HALVED, BARE, BARE], [[99, 0.0, 0.0]]),  # beyond the input, the neurons and the distance
         ([HALVED, BARE, BARE], [[-1, 0.0, 0.0]]),
         ([HALVED, BARE, BARE], [[0.5, 0.0, 0.0]]),
         ([HALVED, BARE, BARE], [[0, math.inf, math.inf]]),

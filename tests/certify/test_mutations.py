@@ -19,7 +19,7 @@ from certify.kinds import FAMILY, made, problem
 
 from wdaverify import Certificate, CertificateError, WdroProblem, read_certificate, recheck, write_certificate
 from wdaverify.certify.checker import Verdict
-from wdaverify.certify.proof import BARE, FORKED, HALVED, TIGHTENED, WRITTEN, Proof, Tree
+from wdaverify.certify.proof import BARE, FORKED, HALVED, NARROWED, TIGHTENED, WRITTEN, Proof, Tree
 
 WHOLE = ("whole space, order inf", "whole space, zero-one", "whole space, finite orders")
 KINDS = [
@@ -108,9 +108,9 @@ def cut_short(rng: np.random.Generator, tree: Tree) -> Tree:
         case 0:
             return replace(tree, nodes=np.delete(nodes, at))
         case 1:
-            nodes[at] = rng.choice([BARE, WRITTEN, TIGHTENED, FORKED, HALVED, 0, 1, 99])
+            nodes[at] = rng.choice([BARE, WRITTEN, TIGHTENED, FORKED, HALVED, NARROWED, 0, 1, 99])
         case 2:
-            nodes = np.insert(nodes, at, rng.choice([BARE, WRITTEN, TIGHTENED, FORKED, HALVED, 0, 1]))
+            nodes = np.insert(nodes, at, rng.choice([BARE, WRITTEN, TIGHTENED, FORKED, HALVED, NARROWED, 0, 1]))
         case _:
             return replace(
                 tree, nodes=np.array([BARE], np.int32), vectors=tree.vectors[:0], tights=(), forks=tree.forks[:0]

@@ -286,4 +286,4 @@ def test_a_planted_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gain that forgets where a function is concave is an upper bound that grids refute."""
     monkeypatch.setattr(Smooth, "_on_piece", lambda *given: given[-1])
     with pytest.raises(AssertionError):
-        agrees(tiny(0, inputs=1))
+        agrees(tiny(2, inputs=1))

@@ -9,6 +9,7 @@ import pytest
 from graph.graphs import Maker, exactly, random_graph, residual_convolution
 
 from wdaverify.certify.backward import Backward, Shells
+from wdaverify.certify.enclosure import margins_enclosure
 from wdaverify.errors import NetworkError
 from wdaverify.graph.convolution import Convolution
 from wdaverify.graph.functions import PiecewiseLinear, clip, leaky_relu, relu
@@ -17,7 +18,6 @@ from wdaverify.graph.nodes import INPUT, Affine, Elementwise, Graph
 from wdaverify.graph.rewrite import canonical, fused, homogeneous, relus, without_biases
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.network.model import ReluNetwork
-from wdaverify.witness.enclosure import margins_enclosure
 
 FEW = range(12)
 

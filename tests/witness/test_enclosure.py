@@ -9,10 +9,10 @@ import pytest
 from layers import Relu
 from rationals import affine, as_network, diagonal, linear, random_network, true_margins
 
+from wdaverify.certify.enclosure import margins_enclosure, rival_margin
 from wdaverify.certify.exact import exact_dot, exact_error, exact_margins
 from wdaverify.network.model import readonly
 from wdaverify.witness.decide import errors
-from wdaverify.witness.enclosure import margins_enclosure, rival_margin
 
 
 @pytest.mark.parametrize("seed", range(80))

@@ -10,11 +10,11 @@ from layers import Relu
 from rationals import affine, as_network, diagonal, true_margins
 
 from wdaverify.certify import exact
+from wdaverify.certify.enclosure import rival_margin
 from wdaverify.certify.exact import exact_error, margin_between
 from wdaverify.network.model import ReluNetwork
 from wdaverify.witness import decide
 from wdaverify.witness.decide import errors
-from wdaverify.witness.enclosure import rival_margin
 
 INPUTS = 18
 

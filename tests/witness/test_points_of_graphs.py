@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from graph.graphs import exactly, family_graph, random_graph, residual_convolution
 
+from wdaverify.certify.enclosure import functionals_enclosure, margins_enclosure
 from wdaverify.certify.exact import exact_error, exact_margins, margin_between, one_sided
 from wdaverify.graph.nodes import Elementwise, Graph
 from wdaverify.network.model import ReluNetwork
-from wdaverify.witness.enclosure import functionals_enclosure, margins_enclosure
 from wdaverify.witness.single import flips, single_margins, tried_margins
 
 SEEDS = [*range(16), *(pytest.param(s, marks=pytest.mark.full) for s in range(16, 160))]

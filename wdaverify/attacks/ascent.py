@@ -25,9 +25,9 @@ from wdaverify.attacks.objectives import Objective
 from wdaverify.attacks.pool import Pool, Price
 from wdaverify.attacks.recast import Recast
 from wdaverify.attacks.torch_network import TorchNetwork
+from wdaverify.certify.enclosure import rival_margin
 from wdaverify.network.model import Array
 from wdaverify.problem import GroundCost, Loss, Norm, Samples, Support, WdroProblem
-from wdaverify.witness.enclosure import rival_margin
 
 POOL_NUMBERS = 2**26
 """Numbers that the pool's points may take in all (512 MiB); the envelopes' capacity follows from it."""

@@ -249,6 +249,11 @@ class Backward:
         return Boxes(self._graph)
 
     @property
+    def graph(self) -> Graph:
+        """What it bounds."""
+        return self._graph
+
+    @property
     def neurons(self) -> int:
         """The number M of neurons."""
         return self._graph.neurons

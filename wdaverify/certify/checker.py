@@ -16,7 +16,7 @@ from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.certificate import CURVE, DISTANCES, VALUE, Certificate, checked
 from wdaverify.certify.claims import proven
 from wdaverify.certify.deployed import Errors, lowered, mean, raised
-from wdaverify.certify.faraway import far_neurons
+from wdaverify.certify.faraway import endless, far_neurons
 from wdaverify.certify.lower import value_of
 from wdaverify.certify.proof import MalformedProofError
 from wdaverify.certify.question import layout_of, named
@@ -68,7 +68,7 @@ def recheck(certificate: Certificate, problem: WdroProblem, deadline: float = ma
 def _replayed(certificate: Certificate, problem: WdroProblem, deadline: float, *, below: bool = True) -> Verdict:
     """The verdict on a certificate; atoms are looked at where something is to be said from ``below``."""
     lower, upper = -math.inf, math.inf
-    reasons = _mismatches(certificate, problem) or _beyond(problem, certificate.of)
+    reasons = _beyond(problem, certificate.of) or _mismatches(certificate, problem)
     unproven: list[str] = []
     if not reasons and certificate.of != VALUE:
         return _claims(certificate, problem, deadline)
@@ -180,6 +180,11 @@ def uncertified(problem: WdroProblem) -> str:
         return (
             f"the {rule.noun} in float32 is answered by searches of networks with moved outputs, and certificates are about real "
             "arithmetic (--arithmetic real has one), or of losses made of pieces"
+        )
+    if endless(problem) and problem.network.curved:
+        return (
+            f"{', '.join(problem.network.curved)} on the whole space at a finite order, where slopes at infinity are needed, which are "
+            "those of piecewise-linear networks"
         )
     if rule.by_levels:
         return (

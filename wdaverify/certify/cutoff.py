@@ -46,6 +46,27 @@ class Cutoff:
         """Linear functions that bound ``functional . f``, ``[B, K]``, along rows nu ``[B, M]``."""
         return self._backward.forms(len(self._graph.nodes) - 1, functional[:, None, :], shells, bounds, nu)
 
+    def narrowed(
+        self,
+        functional: Array,
+        shells: Shells,
+        ends: Array,
+        price: Price,
+        by: tuple[Array, Array, Array],
+    ) -> tuple[Shells, Array]:
+        """Shells and intervals ``[B, 2, M]`` of what can reach the level: of ``near > far`` or ``l > u`` nothing can.
+
+        ``by`` are rows nu ``[B, M]``, levels ``[B]`` and which neurons matter most ``[B, M]``.
+        """
+        nu, level, matters = by
+        bounds = [(ends[:, 0, span], ends[:, 1, span]) for span in self._spans]
+        form = self.asked(functional, shells, bounds, nu)
+        shells = self.distances(form, shells, price, level)
+        here, out = np.flatnonzero(shells.near <= shells.far), ends.copy()
+        some = Price(price.tau[here], price.power, None)
+        out[here] = self.neurons(form.take(here), shells.take(here), some, level[here], ends[here], matters[here])
+        return shells, out
+
     def distances(self, form: Forms, shells: Shells, price: Price, level: Array) -> Shells:
         """Shells without the nearest and the farthest distances that fall short of levels ``[B]``; one with ``near > far`` has none."""
         count = len(shells)
@@ -54,7 +75,7 @@ class Cutoff:
         edges[:, -1] = shells.far
         near, far = np.minimum(edges[:, :-1], edges[:, 1:]), edges[:, 1:]
         index = np.repeat(np.arange(count), _SHARES)
-        parts = _cut(shells.take(index), near.ravel(), far.ravel())
+        parts = cut(shells.take(index), near.ravel(), far.ravel())
         tau = Price(np.repeat(price.tau, _SHARES), price.power, None)
         top = self._backward.top(form.take(index), parts, tau).reshape(count, _SHARES)
         left = top >= level[:, None]
@@ -62,7 +83,7 @@ class Cutoff:
         first, last = left.argmax(axis=1), _SHARES - 1 - left[:, ::-1].argmax(axis=1)
         row = np.arange(count)
         new = np.where(some, near[row, first], np.inf), np.where(some, far[row, last], -np.inf)
-        return _cut(shells, *new)
+        return cut(shells, *new)
 
     def neurons(self, form: Forms, shells: Shells, price: Price, level: Array, ends: Array, matters: Array) -> Array:
         """Intervals ``[B, 2, M]`` within those given, by rule and by the level; ``l > u`` where a leaf holds no point that reaches it.
@@ -80,6 +101,14 @@ class Cutoff:
         out = ends.copy()
         for at in self._parts(len(shells)):
             out[at] = self._some(shells.take(at), ends[at], None)
+        return out
+
+    def chosen(self, matters: Array) -> Array:
+        """1 for the neurons ``[B, M]`` that matter most, 0 for the others: which the level is asked of."""
+        out = np.zeros_like(matters)
+        for span in self._spans:
+            some = self._chosen(matters[:, span])
+            np.put_along_axis(out[:, span], some[:, : some.shape[1] // 2], 1.0, 1)
         return out
 
     def _parts(self, count: int) -> list[slice]:
@@ -139,7 +168,7 @@ class Cutoff:
         return np.where(known, out, np.inf)
 
 
-def _cut(shells: Shells, near: Array, far: Array) -> Shells:
+def cut(shells: Shells, near: Array, far: Array) -> Shells:
     """The same with other edges, and no more room than the outer one leaves."""
     edge = np.maximum(far, 0.0)
     scale = shells.cost.scale(shells.up.shape[1])

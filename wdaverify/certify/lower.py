@@ -16,17 +16,16 @@ from fractions import Fraction
 
 import numpy as np
 
+from wdaverify.certify.enclosure import functionals_enclosure, margins_enclosure, rival_margin
 from wdaverify.certify.exact import exact_error, functionals_between, margin_between, margins_between
-from wdaverify.certify.faraway import affine_enclosure
 from wdaverify.certify.proof import MalformedProofError
 from wdaverify.certify.question import root_up
 from wdaverify.certify.upper import Ints, in_time
-from wdaverify.graph.nodes import INPUT, Affine
 from wdaverify.ground import GroundCost, Norm
 from wdaverify.losses.rule import Reads
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import WdroProblem
-from wdaverify.rounding import dot_error, float_down, float_up, underflow
+from wdaverify.rounding import float_down, float_up
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,27 +140,29 @@ def _moves(cost: GroundCost, x: Array, centre: Array) -> list[Fraction]:
     return [Fraction(a) * abs(Fraction(v) - Fraction(c)) for v, c, a in pairs]
 
 
-def _surely(network: ReluNetwork, x: Array, label: int) -> bool | None:
-    """Whether a point ``[n]`` is an error where doubles can tell; None where they cannot, as on ties."""
-    if network.curved:
-        return None
-    graph = network.graph
-    values = {INPUT: (x[None], np.zeros((1, x.size)))}
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for k, node in enumerate(graph.nodes):
-            if isinstance(node, Affine):
-                values[k] = affine_enclosure(node, [values[s] for s in node.sources])
-                continue
-            h, off = values[node.source]
-            h = np.where(np.isfinite(h), h, np.nan)  # an overflow is no sign
-            values[k] = node.function.value(h), node.function.spread(h, off) + node.function.rounded(np.abs(h))
-        z, slip = (part[0] for part in values[len(graph.nodes) - 1])
-        margin, size = z - z[label], np.abs(z) + abs(z[label])
-        lost = (slip + slip[label]) * (1 + dot_error(4)) + dot_error(4) * size + underflow(4)
-    others = np.arange(z.size) != label
-    if (margin - lost >= 0)[others].any():
-        return True
-    return False if (margin + lost < 0)[others].all() else None
+def _error(network: ReluNetwork, x: Array, label: int) -> tuple[Fraction, Fraction]:
+    """Whether a point ``[n]`` is an error, 1 or 0: where doubles can tell, else exactly; 0 and 1 where neither can."""
+    low, high = rival_margin(network, x[None], np.array([label]))
+    if low[0] >= 0 or high[0] < 0:
+        return (Fraction(int(low[0] >= 0)),) * 2
+    return (Fraction(0), Fraction(1)) if network.curved else (Fraction(int(exact_error(network, x, label))),) * 2
+
+
+def _enclosed(problem: WdroProblem, x: Array, label: int) -> tuple[list[Fraction], list[Fraction]]:
+    """Bounds of ``z_j - z_label`` at a point of a network with curved functions, or of the functionals: doubles.
+
+    Raises:
+        MalformedProofError: they are none.
+    """
+    linear, points, labels = problem.functionals, x[None], np.array([label])
+    if linear is None:
+        ends = margins_enclosure(problem.network, points, labels)
+    else:
+        ends = functionals_enclosure(problem.network, points, linear.matrix, linear.offsets(labels))
+    if not (np.isfinite(ends[0]).all() and np.isfinite(ends[1]).all()):
+        raise MalformedProofError("a loss is beyond double precision")
+    low, high = ([Fraction(z) for z in side[0].tolist()] for side in ends)
+    return low, high
 
 
 def loss_between(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, Fraction]:
@@ -173,18 +174,25 @@ def loss_between(problem: WdroProblem, x: Array, label: int) -> tuple[Fraction, 
     rule, network = problem.loss.rule, problem.network
     match rule.reads:
         case Reads.ERROR:
-            sure = _surely(network, x, label)
-            return (Fraction(int(exact_error(network, x, label) if sure is None else sure)),) * 2
+            return _error(network, x, label)
         case Reads.RIVAL if rule.by_pieces:
-            low, high = (Fraction(rule.offset) + end for end in margin_between(network, x, label))
+            if network.curved:
+                ends = _enclosed(problem, x, label)
+                low, high = (max(z for j, z in enumerate(side) if j != label) for side in ends)
+            else:
+                low, high = margin_between(network, x, label)
+            low, high = Fraction(rule.offset) + low, Fraction(rule.offset) + high
             floor = None if math.isinf(rule.floor) else Fraction(rule.floor)
             return (low, high) if floor is None else (max(low, floor), max(high, floor))
         case Reads.FUNCTIONALS:
             assert problem.functionals is not None
+            if network.curved:
+                low, high = (max(side) for side in _enclosed(problem, x, label))
+                return low, high
             offset = problem.functionals.offsets(np.array([label]))[0]
             return functionals_between(network, x, problem.functionals.matrix, offset)
         case Reads.MARGINS if rule.entropy:
-            ends = margins_between(network, x, label)
+            ends = _enclosed(problem, x, label) if network.curved else margins_between(network, x, label)
             lower = np.array([[float_down(z) for z in ends[0]]])
             upper = np.array([[float_up(z) for z in ends[1]]])
             found = [float(side[0]) for side in rule.enclosed(lower, upper, np.array([label]))]

@@ -8,7 +8,12 @@ end from 0. A tree is written in preorder, so that its leaves cover every phase 
     WRITTEN  a leaf with the next row of ``vectors``: margin, cost, nu_1 ... nu_M, and what else the question has (``leaf_row``)
     TIGHTENED  the next of ``tights`` tightens the bounds of neurons in what follows, which is one node with all below it
     FORKED   the next of ``forks`` cuts an integer feature or a margin of a cross-entropy: next its lower side, then its upper one
-    HALVED   the next of ``forks`` cuts any feature, both sides closed, and the bounds of neurons are made anew on each side
+    HALVED   the next of ``forks`` cuts any feature, neuron or the distance, both sides closed, and the bounds of neurons are made anew
+    NARROWED  likewise, but each side is narrowed by the next two rows of ``vectors`` instead (``certify.cutoff``)
+
+Places of forks of the last two are counted through the features, then the neurons, then the distance. The first of two rows that narrow
+has the level that it rests on in the place of the margin: of distances a distance, beyond which nothing is looked at. In the second
+the numbers of neurons say which of them are narrowed by the level.
 
 A written leaf claims nothing; what it proves is computed from its row (``certify.backward``): an upper bound B of
 
@@ -17,6 +22,7 @@ A written leaf claims nothing; what it proves is computed from its row (``certif
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -26,7 +32,7 @@ from numpy.typing import NDArray
 from wdaverify.certify.leaf_row import Layout
 from wdaverify.network.model import Array
 
-BARE, WRITTEN, TIGHTENED, FORKED, HALVED = -1, -2, -3, -4, -5
+BARE, WRITTEN, TIGHTENED, FORKED, HALVED, NARROWED = -1, -2, -3, -4, -5, -6
 OWN = -1
 """Stands for a sample's own label."""
 _PIECE = 2**14
@@ -38,7 +44,7 @@ Phases = NDArray[np.int8]
 
 
 Cut = tuple[int, bool, float]
-"""What a side of a fork adds: feature k (or margin j as -1 - j), whether the value bounds it from above, and the value."""
+"""What a side of a fork adds: feature k (or margin j as -1 - j, or more), whether the value bounds it from above, and the value."""
 
 
 class MalformedProofError(ValueError):
@@ -71,8 +77,9 @@ class Tightening:
 class Place:
     """Where bounds are better than above: at a node with these phases ``[M]`` and cuts of margins, below another such place or none.
 
-    Either rows tighten them, or a cut of a feature does, on whose side they are made anew. ``bounds [2, M]`` are those of its neurons
-    and ``box [2, n]`` what cuts leave of the space, as soon as somebody has evaluated it (``certify.tightened.settle``).
+    Either rows tighten them, or a cut does, on whose side they are made anew or narrowed by ``rows [2, w]``. ``bounds [2, M]`` are those of
+    its neurons, ``box [2, n]`` and ``edges`` what cuts leave of the space and of distances, as soon as somebody has evaluated it
+    (``certify.tightened.settle``).
     """
 
     above: Place | None
@@ -82,6 +89,8 @@ class Place:
     bounds: Array | None = None
     cuts: tuple[Cut, ...] = ()
     box: Array | None = None
+    rows: Array | None = None
+    edges: tuple[float, float] = (0.0, math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +113,22 @@ class Tree:
 
         Rows whose level is NaN or inf say nothing at all; a NaN must not hide the other levels.
         """
-        return max((tight.level for tight in self.tights if tight.level < np.inf), default=-np.inf)
+        levels = [*(tight.level for tight in self.tights), *self._narrowing]
+        return max((level for level in levels if level < np.inf), default=-np.inf)
+
+    @property
+    def ceiling(self) -> float:
+        """The distance beyond which its rows look at nothing: inf if they look everywhere."""
+        return min((level for level in self._narrowing if abs(level) < np.inf), default=np.inf)
+
+    @property
+    def _narrowing(self) -> list[float]:
+        """The levels of the nodes that narrow, as far as there are rows for them."""
+        narrows = self.nodes[(self.nodes == WRITTEN) | (self.nodes == NARROWED)] == NARROWED
+        first = np.cumsum(1 + narrows) - 1 - narrows
+        at = first[narrows & (first < len(self.vectors))]
+        levels: list[float] = self.vectors[at, :1].ravel().tolist()
+        return levels
 
     @property
     def nbytes(self) -> int:
@@ -149,14 +173,19 @@ class Tree:
                     raise MalformedProofError(f"{tights} tightenings for more nodes")
                 waiting.append((phases, Place(place, phases, self.tights[tights], cuts=cuts), cuts))
                 tights += 1
-            elif node in (FORKED, HALVED):
+            elif node in (FORKED, HALVED, NARROWED):
                 if forks == len(self.forks):
                     raise MalformedProofError(f"{forks} cuts for more nodes")
-                fork = self.forks[forks]
-                if node == HALVED:
-                    waiting += [(phases, Place(place, phases, None, cut), cuts) for cut in reversed(halves_of(fork))]
-                else:
+                fork, by = self.forks[forks], None
+                if node == NARROWED:
+                    by, row = self.vectors[row : row + 2], row + 2
+                    if len(by) < 2:
+                        raise MalformedProofError(f"{len(self.vectors)} rows for more nodes")
+                if node == FORKED:
                     waiting += [(phases, place, (*cuts, cut)) for cut in reversed(sides_of(fork))]
+                else:
+                    below = [Place(place, phases, None, cut, rows=by) for cut in halves_of(fork)]
+                    waiting += [(phases, side, cuts) for side in reversed(below)]
                 forks += 1
             elif node == BARE:
                 yield phases, -1, place, cuts
@@ -195,14 +224,14 @@ def sides_of(fork: Array) -> tuple[Cut, Cut]:
 
 
 def halves_of(fork: Array) -> tuple[Cut, Cut]:
-    """The two sides of a cut of a feature that takes any value: both closed, and they leave nothing out.
+    """The two sides of a cut of what takes any value: both closed, and they leave nothing out.
 
     Raises:
-        MalformedProofError: values lie between them, or it cuts no feature.
+        MalformedProofError: values lie between them, or nothing is cut.
     """
     at, low, high = fork.tolist()
     if not (np.isfinite(fork).all() and at == np.floor(at) and at >= 0 and high <= low):
-        raise MalformedProofError(f"{at}, {low}, {high} halves no feature")
+        raise MalformedProofError(f"{at}, {low}, {high} halves nothing")
     return (int(at), True, low), (int(at), False, high)
 
 

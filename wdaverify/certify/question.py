@@ -45,7 +45,7 @@ class Question:
     @classmethod
     def of(cls, problem: WdroProblem, loops: Loops | None = None) -> Question:
         """The question of a problem; ``loops`` are what a search has in numpy's place, a checker none."""
-        graph, rows, order = problem.network.canonical, problem.support.rows, problem.cost.order
+        graph, rows, order = problem.network.form, problem.support.rows, problem.cost.order
         priced = math.isfinite(order) and not problem.loss.rule.by_distances
         power = problem.cost.power if priced else 1
         return cls(
@@ -75,7 +75,7 @@ def layout_of(problem: WdroProblem) -> Layout:
     """What rows of leaves hold for a problem."""
     rows = 0 if problem.support.rows is None else problem.support.rows.lower.size
     margins = problem.network.n_outputs - 1 if problem.loss.rule.entropy else 0
-    return Layout(problem.network.canonical.neurons, rows, margins)
+    return Layout(problem.network.form.neurons, rows, margins)
 
 
 def reach(problem: WdroProblem) -> Array:

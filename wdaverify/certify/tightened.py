@@ -10,8 +10,8 @@ least the level: a tree whose bounds rest on such rows proves that phi is at mos
 level is 0, which every error attains: nothing is lost. A piece of a cross-entropy exceeds ``z_r - z_y`` by ``log(1 + sum_j exp(u_j))``
 at most, where its margins behind the largest are at most ``u_j``: the level is lower by that.
 
-Where a feature is cut the bounds are made anew by rule, on the shell within what the cuts leave of the space, on the sides of the phases
-there, and no worse than above.
+Where a feature, a neuron or the distance is cut the bounds are made anew by rule, on what the cuts leave of the shell, on the sides of the
+phases there, and no worse than above; or they are narrowed, by rows that say where the level can be reached (``certify.cutoff``).
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Lines, Shells
+from wdaverify.certify.cutoff import Cutoff, cut
 from wdaverify.certify.entropy import slack_of
+from wdaverify.certify.peak import Price
 from wdaverify.certify.proof import MalformedProofError, Phases, Place, Tightening
 from wdaverify.network.model import Array
 
@@ -174,60 +177,125 @@ def _settle(
     backward: Backward, whole: Whole, some: Sequence[tuple[int, int, Place]], waited: Callable[[], None] | None
 ) -> None:
     """Evaluate places whose predecessors are known."""
-    for cuts in (False, True):
-        entries = [entry for entry in some if (entry[2].tight is None) == cuts]
+    inputs = whole.shells.up.shape[1]
+    for kind in range(3):
+        entries = [entry for entry in some if _kind(entry[2]) == kind]
         if not entries:
             continue
         shell, number = np.array([entry[0] for entry in entries]), np.array([entry[1] for entry in entries])
         places = [entry[2] for entry in entries]
         for place in places:
-            place.box = _box(place, whole.shells.up.shape[1])
+            _part(place, inputs, backward.neurons)
         shells, above = boxed(whole.shells.take(shell), places), bounds_at(whole, shell, [p.above for p in places])
+        _at_neurons(above, places, inputs)
         phases = np.stack([place.phases for place in places])
-        if cuts:
-            found = backward.pre_activations(shells, phases, known=above)
-        else:
-            each = whole.asked.take(number)
-            if each.ends is not None:
-                for k, place in enumerate(places):
-                    for at, from_above, value in place.cuts:
-                        if at < 0 and from_above:
-                            each.ends[k, -1 - at] = min(each.ends[k, -1 - at], value)
-            tights = [place.tight for place in places if place.tight is not None]
-            found = tightened(backward, Nodes(shells, above, phases), each, tights, waited)
+        match kind:
+            case 0:
+                each = whole.asked.take(number)
+                if each.ends is not None:
+                    for k, place in enumerate(places):
+                        for at, from_above, value in place.cuts:
+                            if at < 0 and from_above:
+                                each.ends[k, -1 - at] = min(each.ends[k, -1 - at], value)
+                tights = [place.tight for place in places if place.tight is not None]
+                found = tightened(backward, Nodes(shells, above, phases), each, tights, waited)
+            case 1:
+                found = backward.pre_activations(shells, phases, known=above)
+            case _:
+                found = _narrowed(backward, shells, above, whole.asked.take(number), places)
         none = np.zeros((len(places), 0))
         low, high = (np.concatenate([none, *(pair[side] for pair in found)], axis=1) for side in (0, 1))
         for k, place in enumerate(places):
             place.bounds = np.stack([low[k], high[k]])
 
 
-def _box(place: Place, inputs: int) -> Array | None:
-    """What the cuts above and at a place leave of the space, ``[2, n]``; None: all of it.
+def _kind(place: Place) -> int:
+    return 0 if place.tight is not None else 1 if place.rows is None else 2
+
+
+def _narrowed(
+    backward: Backward, shells: Shells, above: HiddenBounds, asked: Asked, places: Sequence[Place]
+) -> HiddenBounds:
+    """Bounds at places that rows narrow; what is left of the distances is theirs.
 
     Raises:
-        MalformedProofError: a cut of a feature that is not there.
+        MalformedProofError: numbers that are not finite, or a question whose values no such row speaks of.
     """
-    box = None if place.above is None else place.above.box
+    if asked.ends is not None or not backward.neurons:
+        raise MalformedProofError("of such a question nothing is narrowed")
+    rows = np.stack([place.rows for place in places if place.rows is not None])[:, :, : 2 + backward.neurons]
+    level, nu, matters = rows[:, 0, 0], rows[:, 0, 2:], rows[:, 1, 2:]
+    if not (np.isfinite(nu).all() and np.isfinite(matters).all()):
+        raise MalformedProofError("a number of a row that narrows is not finite")
+    if asked.multiplier is None:  # no error is left out but those beyond the level
+        far = np.where(np.isfinite(level), np.clip(level, shells.near, shells.far), shells.far)
+        shells, level, tau = cut(shells, shells.near, far), np.zeros(level.size), np.zeros(level.size)
+    else:
+        level, tau = np.where(level < np.inf, level, -np.inf), asked.multiplier
+    ends = np.stack([np.concatenate([pair[side] for pair in above], axis=1) for side in (0, 1)], axis=1)
+    gone = ~(ends[:, 0] <= ends[:, 1]).all(axis=1)
+    ends = np.stack([ends.min(axis=1), ends.max(axis=1)], axis=1)
+    price = Price(tau, asked.power, None)
+    shells, ends = Cutoff(backward.graph, backward).narrowed(
+        asked.functional, shells, ends, price, (nu, level, matters)
+    )
+    gone |= ~((ends[:, 0] <= ends[:, 1]).all(axis=1) & (shells.near <= shells.far))
+    for k, place in enumerate(places):
+        if not gone[k]:
+            place.edges = float(shells.near[k]), float(shells.far[k])
+    ends[gone, 0], ends[gone, 1] = 1.0, -1.0
+    edges = np.cumsum([0, *(low.shape[1] for low, _ in above)])
+    return [(ends[:, 0, a:b], ends[:, 1, a:b]) for a, b in pairwise(edges.tolist())]
+
+
+def _part(place: Place, inputs: int, neurons: int) -> None:
+    """What the cuts above and at a place leave of the space and of the distances.
+
+    Raises:
+        MalformedProofError: a cut of what is not there.
+    """
+    if place.above is not None:
+        place.box, place.edges = place.above.box, place.above.edges
     if place.cut is None:
-        return box
+        return
     at, above, value = place.cut
-    if at >= inputs:
-        raise MalformedProofError(f"feature {at} is cut, of {inputs}")
-    box = np.stack([np.full(inputs, -np.inf), np.full(inputs, np.inf)]) if box is None else box.copy()
-    side = int(above)
-    box[side, at] = min(box[1, at], value) if above else max(box[0, at], value)
-    return box
+    if at > inputs + neurons:
+        raise MalformedProofError(f"number {at} is cut, of {inputs} features and {neurons} neurons")
+    if at < inputs:
+        box = place.box
+        box = np.stack([np.full(inputs, -np.inf), np.full(inputs, np.inf)]) if box is None else box.copy()
+        box[int(above), at] = min(box[1, at], value) if above else max(box[0, at], value)
+        place.box = box
+    elif at == inputs + neurons:
+        near, far = place.edges
+        place.edges = (near, min(far, value)) if above else (max(near, value), far)
+
+
+def _at_neurons(bounds: HiddenBounds, places: Sequence[Place], first: int) -> None:
+    """Cut the bounds ``[B, m]`` where neurons are cut."""
+    for low, high in bounds:
+        for k, place in enumerate(places):
+            if place.cut is not None and 0 <= (at := place.cut[0] - first) < low.shape[1]:
+                if place.cut[1]:
+                    high[k, at] = min(high[k, at], place.cut[2])
+                else:
+                    low[k, at] = max(low[k, at], place.cut[2])
+        first += low.shape[1]
 
 
 def boxed(shells: Shells, places: Sequence[Place | None]) -> Shells:
     """Shells ``[B]`` within what the cuts above places that are settled leave of them."""
     some = [(k, place.box) for k, place in enumerate(places) if place is not None and place.box is not None]
-    if not some:
+    if some:
+        lower, upper = np.full(shells.up.shape, -np.inf), np.full(shells.up.shape, np.inf)
+        at = [k for k, _ in some]
+        lower[at], upper[at] = np.stack([box[0] for _, box in some]), np.stack([box[1] for _, box in some])
+        shells = shells.within(lower, upper)
+    edges = np.array([(0.0, np.inf) if place is None else place.edges for place in places])
+    if (edges == [0.0, np.inf]).all():
         return shells
-    lower, upper = np.full(shells.up.shape, -np.inf), np.full(shells.up.shape, np.inf)
-    at = [k for k, _ in some]
-    lower[at], upper[at] = np.stack([box[0] for _, box in some]), np.stack([box[1] for _, box in some])
-    return shells.within(lower, upper)
+    far = np.minimum(shells.far, edges[:, 1])
+    return cut(shells, np.minimum(np.maximum(shells.near, edges[:, 0]), far), far)
 
 
 def bounds_at(whole: Whole, shell: Ints, places: Sequence[Place | None]) -> HiddenBounds:

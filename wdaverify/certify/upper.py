@@ -34,6 +34,8 @@ _BATCH, _NUMBERS = 4096, 2**21
 """The most leaves whose bounds are gathered at a time, and about how many numbers each of their arrays may have together."""
 _PRODUCTS = 2**29
 """Products that bounding the shells of a batch takes at most (one shell: whatever it takes), so that the clock is looked at."""
+_ACROSS = 1.0
+"""Margins of curved functions that may be above 0 by no more are not cut at 0."""
 _EXACT = 2.0**12
 """Sums of numbers on a cross-entropy's grid are doubles up to here."""
 Ints = NDArray[np.int64]
@@ -90,7 +92,8 @@ def distance_bounds(
     question = Question.of(problem, loops)
     ends = np.array([_covered(question, proof) for proof in proofs])
     whole = [bool(p.trees) and end >= question.reach[p.sample] for p, end in zip(proofs, ends.tolist(), strict=True)]
-    out = np.where(whole, math.inf, ends)
+    most = [min((tree.ceiling for tree in proof.trees), default=math.inf) for proof in proofs]
+    out = np.minimum(np.where(whole, math.inf, ends), most)
     done, near = 0, 0.0
     for leaves, next_leaf in batches(question, proofs, every(proofs, question.layout), None, deadline):
         np.minimum.at(out, leaves.proof, leaves.nearest())
@@ -275,12 +278,12 @@ class Leaves:
             piece,
             parts,
             parts.near,
-            far[place],
+            parts.far,
             np.stack([leaf.phases for leaf in batch]),
             bounds,
             rows,
             np.array([leaf.row >= 0 for leaf in batch], np.bool_),
-            _spans(backward, question.pieces.behind(piece), halved, bounds, cuts) if question.layout.margins else None,
+            _spans(question, question.pieces.behind(piece), halved, bounds, cuts) if question.layout.margins else None,
         )
 
     def highest(self, multipliers: Array) -> Array:
@@ -357,7 +360,7 @@ class Leaves:
                 paid = tau * near if self.question.power == 1 else tau * near * near
             each = self._bounded(at, pieces.rows(piece), tau, None)
             top = np.minimum(top, led(each, -paid * (1 - 2.0**-50), pieces.label[piece], pieces.code[piece]))
-        empty = (low > high).any(axis=1)
+        empty = (low > np.minimum(high, 0.0)).any(axis=1)
         sound = ((margin == 1) | (margin == 0)) & (np.abs(gamma).sum(axis=1) < _EXACT)
         return np.where(empty & sound, -math.inf, np.where(sound & ~np.isnan(top), top, math.inf))
 
@@ -402,18 +405,22 @@ def _asked(
         return Asked(lead, price, question.power)
     shells, bounds, place = where
     local = [(low[place], high[place]) for low, high in bounds]
-    span = _spans(question.backward, pieces.behind(piece), shells.take(place), local, [()] * len(piece))
+    span = _spans(question, pieces.behind(piece), shells.take(place), local, [()] * len(piece))
     return Asked(lead, price, question.power, span[:, 1])
 
 
 def _spans(
-    backward: Backward, margins: Array, shells: Shells, bounds: HiddenBounds, cuts: Sequence[tuple[Cut, ...]]
+    question: Question, margins: Array, shells: Shells, bounds: HiddenBounds, cuts: Sequence[tuple[Cut, ...]]
 ) -> Array:
-    """Bounds ``[L, 2, J]`` of margins ``[L, J, K]`` behind the largest logit on shells, and what cuts leave (``l > u``: nothing)."""
-    count, each = margins.shape[:2]
+    """Bounds ``[L, 2, J]`` of margins ``[L, J, K]`` behind the largest logit on shells, and what cuts leave (``l > u``: nothing).
+
+    Of curved functions, whose boxes become small, margins that pass 0 by little are not cut there: that is not of second order.
+    """
+    (count, each), backward = margins.shape[:2], question.backward
     both, none = np.concatenate([margins, -margins], axis=1), np.zeros((count, backward.neurons), np.int8)
     top = backward.leaves(both, np.zeros(count), shells, bounds, none, None)
-    out = np.stack([-top[:, each:], np.minimum(top[:, :each], 0.0)], axis=1)
+    across = _ACROSS if question.problem.network.curved else 0.0
+    out = np.stack([-top[:, each:], np.where(top[:, :each] > across, 0.0, top[:, :each])], axis=1)
     for k, some in enumerate(cuts):
         for at, above, value in some:
             if at < 0 and above:

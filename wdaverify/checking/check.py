@@ -63,8 +63,7 @@ def check(
         seed: of the attack, and the cells.
         onnx_file: the file that counterexamples are replayed from, where ``network`` is none itself.
         output_name: the tensor of that file that is meant.
-        certificate: keep the proof where the answer is unsat: ``CheckResult.certificate``, for ``write_unsat`` and ``recheck_unsat``;
-            of piecewise-linear networks.
+        certificate: keep the proof where the answer is unsat: ``CheckResult.certificate``, for ``write_unsat`` and ``recheck_unsat``.
         arithmetic: "real", or "float32": unsat then holds whatever a runtime of single precision makes of the network. None: as the
             specification declares its elements, real where it does not.
         progress: called with the bracket so far.
@@ -85,11 +84,6 @@ def check(
         specification = load_specification(specification)
     instance("specification", specification, Specification, "load_specification(path) reads one", SpecificationError)
     check_fits(network, specification)
-    if certificate:
-        network.refuse_curved(
-            "a proof of unsat",
-            "leave the certificate out (--certificate): unsat then rests on bounds that are checked as they are found",
-        )
     single = _arithmetic(specification, arithmetic) is Arithmetic.FLOAT32
     if single and certificate:
         raise SpecificationError(

@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from wdaverify.certify.enclosure import functionals_enclosure
 from wdaverify.certify.exact import one_sided
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.rounding import float_down
 from wdaverify.specification.model import Coefficients, Row
-from wdaverify.witness.enclosure import functionals_enclosure
 
 _EXACTLY = 2**20
 """Products of a network whose values at a point are worked out in rationals where doubles leave a row open."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.enclosure import functionals_enclosure
 from wdaverify.certify.entropy import led, log_sum_up
 from wdaverify.certify.jacobian import jacobian, slope_up
 from wdaverify.encoding.cost import Region
@@ -24,7 +25,6 @@ from wdaverify.network.model import Array
 from wdaverify.pieces import Pieces
 from wdaverify.problem import GroundCost, Norm, WdroProblem
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
-from wdaverify.witness.enclosure import functionals_enclosure
 
 Ints = NDArray[np.int64]
 

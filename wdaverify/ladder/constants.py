@@ -18,13 +18,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from wdaverify.certify.enclosure import margins_enclosure
 from wdaverify.lipschitz.question import FUNCTIONALS, LipschitzProblem, Measure
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.rounding import float_down, float_up, squares_down
 from wdaverify.transport.knapsack import knapsack_upper
 from wdaverify.wdro.margin import dual_value
-from wdaverify.witness.enclosure import margins_enclosure
 from wdaverify.witness.evaluate import nominal_bracket
 from wdaverify.witness.losses import loss_bounds
 

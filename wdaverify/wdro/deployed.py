@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from wdaverify.arithmetic import Arithmetic
 from wdaverify.certify.deployed import Errors, Ints, lowered, mean, raised
+from wdaverify.certify.enclosure import margins_enclosure
 from wdaverify.graph.maps import Same
 from wdaverify.graph.nodes import Affine, Graph
 from wdaverify.network.model import Array, ReluNetwork
@@ -41,7 +42,6 @@ from wdaverify.wdro.result import (
     Voucher,
 )
 from wdaverify.wdro.worth import bought, distribution
-from wdaverify.witness.enclosure import margins_enclosure
 from wdaverify.witness.evaluate import Atom, Witness, evaluate, nominal_bracket
 from wdaverify.witness.outward import said
 from wdaverify.witness.replay import Replay as Runtime

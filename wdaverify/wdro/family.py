@@ -47,10 +47,6 @@ def _check_curved(problem: WdroProblem, options: Options) -> None:
         raise ProblemError(
             f"{found}, and the {problem.loss.rule.noun} is answered by MIP models, which are: ask for another loss (--loss)"
         )
-    if options.certificate:
-        raise ProblemError(
-            f"{found}, and certificates speak of networks that are: leave --certificate out, the bracket is then checked as it is found"
-        )
     if math.isfinite(cost.order) and not problem.support.bounded:
         raise ProblemError(
             f"{found}, and on the whole space slopes at infinity are needed: give a box (--support LO HI)"

@@ -15,6 +15,7 @@ import sys
 
 import numpy as np
 
+from wdaverify.certify.enclosure import functionals_enclosure
 from wdaverify.certify.faraway import constants, linear_network, slope_problem
 from wdaverify.certify.proof import Proof
 from wdaverify.encoding.cost import Region
@@ -26,7 +27,6 @@ from wdaverify.pieces import Pieces
 from wdaverify.problem import Support, WdroProblem
 from wdaverify.transport.ray import Ray
 from wdaverify.wdro.run import Run
-from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up
 
 _SLICE = 10.0

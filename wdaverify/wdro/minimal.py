@@ -20,6 +20,7 @@ from wdaverify.certify.proof import (
     BARE,
     FORKED,
     HALVED,
+    NARROWED,
     TIGHTENED,
     WRITTEN,
     Cut,
@@ -96,7 +97,7 @@ def _leaves(k: int, tree: Tree, grown: _Grown) -> Iterator[Leaf]:
     for spot in grown[id(tree)][1]:
         if spot.leaf:
             yield Leaf(k, tree, spot.phases, row if spot.code == WRITTEN else -1, spot.place, spot.cuts)
-            row += spot.code == WRITTEN
+        row += len(spot.rows)
 
 
 def _searched(certificate: Certificate, problem: WdroProblem, deadline: float) -> tuple[list[Proof], Array, _Grown]:
@@ -155,14 +156,14 @@ def _last_bought(problem: WdroProblem, low: Array) -> Array:
 
 @dataclass(eq=False)
 class _Spot:
-    """A node of a tree: its code, what stands below it, where it is, and its row, tightening or fork; ``done``: it stays."""
+    """A node of a tree: its code, what stands below it, where it is, and its rows, tightening or fork; ``done``: it stays."""
 
     code: int
     phases: Phases
     place: Place | None
     cuts: tuple[Cut, ...]
     below: list[_Spot] = field(default_factory=list)
-    row: Array | None = None
+    rows: tuple[Array, ...] = ()
     tight: Tightening | None = None
     fork: Array | None = None
     done: bool = False
@@ -182,7 +183,7 @@ def _spots(tree: Tree, neurons: int) -> tuple[_Spot, list[_Spot]]:
         spot.code = code
         out.append(spot)
         if code == WRITTEN:
-            spot.row, row = tree.vectors[row], row + 1
+            spot.rows, row = (tree.vectors[row],), row + 1
         elif code == TIGHTENED:
             spot.tight, tights = tree.tights[tights], tights + 1
             spot.below = [
@@ -191,9 +192,12 @@ def _spots(tree: Tree, neurons: int) -> tuple[_Spot, list[_Spot]]:
         elif code == FORKED:
             spot.fork, forks = tree.forks[forks], forks + 1
             spot.below = [_Spot(BARE, spot.phases, spot.place, (*spot.cuts, cut)) for cut in sides_of(spot.fork)]
-        elif code == HALVED:
+        elif code in (HALVED, NARROWED):
             spot.fork, forks = tree.forks[forks], forks + 1
-            places = [Place(spot.place, spot.phases, None, cut) for cut in halves_of(spot.fork)]
+            if code == NARROWED:
+                spot.rows, row = tuple(tree.vectors[row : row + 2]), row + 2
+            by = np.stack(spot.rows) if spot.rows else None
+            places = [Place(spot.place, spot.phases, None, cut, rows=by) for cut in halves_of(spot.fork)]
             spot.below = [_Spot(BARE, spot.phases, place, spot.cuts) for place in places]
         elif code >= 0:
             for phase in (1, -1):
@@ -210,7 +214,7 @@ def _tree(tree: Tree, top: _Spot) -> Tree:
     while waiting:
         spot = waiting.pop()
         nodes.append(spot.code)
-        rows += [] if spot.row is None else [spot.row]
+        rows += list(spot.rows)
         tights += [] if spot.tight is None else [spot.tight]
         forks += [] if spot.fork is None else [spot.fork]
         waiting += spot.below[::-1]
@@ -257,7 +261,7 @@ def _shrunk(
             if good.size:
                 row = int(good[0]) - 1
                 spot.code, spot.below, spot.tight, spot.fork = (BARE if row < 0 else WRITTEN), [], None, None
-                spot.row = None if row < 0 else rows[row]
+                spot.rows = () if row < 0 else (rows[row],)
                 spot.done = row >= 0 or spot.done
     return tuple(
         replace(
@@ -276,7 +280,7 @@ def _asked(spots: Sequence[_Spot]) -> Iterator[tuple[_Spot, list[Array]]]:
         if spot.code == WRITTEN:
             yield spot, []
         elif all(side.leaf and (side.done or side.code == BARE) for side in spot.below):
-            yield spot, [side.row for side in spot.below if side.row is not None]
+            yield spot, [row for side in spot.below for row in side.rows]
 
 
 def _of_rows(tree: Tree, rows: Sequence[Array]) -> Tree:

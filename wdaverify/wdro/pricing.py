@@ -15,6 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from wdaverify.certify.enclosure import functionals_enclosure
 from wdaverify.certify.proof import OWN, Proof
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.relu import HiddenBounds
@@ -33,7 +34,6 @@ from wdaverify.wdro.run import Run
 from wdaverify.wdro.trees import Trees
 from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
-from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up, edge_of
 from wdaverify.witness.losses import loss_bounds
 from wdaverify.witness.repair import repaired, within_reach
@@ -71,7 +71,7 @@ class Pricing:
         self._lower = np.nextafter(pool.lower_model(0.0), -math.inf)
         self._open = self._nothing_open()
         self.tolerance = run.options.gap / 4
-        self.proofs = MarginProofs(problem.network.canonical.neurons) if run.options.certificate else None
+        self.proofs = MarginProofs(problem.network.form.neurons) if run.options.certificate else None
         self._trees, self.probing = Trees(), False
         self._grows = problem.support.rows is None and problem.support.integer is None and not self.pieces.entropy
         everything = np.arange(self._sample.size)

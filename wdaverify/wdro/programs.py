@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wdaverify.certify.enclosure import functionals_enclosure
 from wdaverify.encoding.milp import MilpModel
 from wdaverify.encoding.start import start_at
 from wdaverify.engines.base import Distance, Inner
@@ -30,7 +31,6 @@ from wdaverify.wdro.attacking import budget, launch, nominal_pool, refuse_overfl
 from wdaverify.wdro.family import quadratic
 from wdaverify.wdro.options import Options
 from wdaverify.witness.decide import deciding_until
-from wdaverify.witness.enclosure import functionals_enclosure
 from wdaverify.witness.evaluate import distances_up, edge_of
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from wdaverify.certify.enclosure import margins_enclosure, rival_margin
 from wdaverify.certify.proof import Proof
 from wdaverify.encoding.relu import HiddenBounds
 from wdaverify.engines.base import Answer, Distance, Effort
@@ -30,7 +31,6 @@ from wdaverify.wdro.twins import Twins
 from wdaverify.wdro.workers import Task
 from wdaverify.wdro.worth import bought, distribution, enough, widths
 from wdaverify.witness.decide import errors
-from wdaverify.witness.enclosure import margins_enclosure, rival_margin
 from wdaverify.witness.evaluate import Witness, clean_losses, distances_up, edge_of, evaluate
 from wdaverify.witness.push import push_across
 from wdaverify.witness.repair import repaired
@@ -83,7 +83,7 @@ class ZeroOneSearch:
         self._width = (np.zeros(count), 0.0)
         """What each group of equal samples adds to the width, at its leader."""
         self.witness = witness
-        self._proofs = DistanceProofs(self._problem.network.canonical.neurons) if run.options.certificate else None
+        self._proofs = DistanceProofs(self._problem.network.form.neurons) if run.options.certificate else None
         self._trees = Trees()
         self._news: set[int] = set()
         if self._problem.cost.fixed(

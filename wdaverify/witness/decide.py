@@ -17,9 +17,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.enclosure import rival_margin
 from wdaverify.certify.exact import exact_error
 from wdaverify.network.model import Array, ReluNetwork
-from wdaverify.witness.enclosure import rival_margin
 
 IntArray = NDArray[np.int64]
 Bools = NDArray[np.bool_]

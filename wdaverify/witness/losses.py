@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.enclosure import functionals_enclosure, margins_enclosure, rival_margin
 from wdaverify.losses.rule import Reads
 from wdaverify.network.model import Array
 from wdaverify.problem import WdroProblem
 from wdaverify.witness.decide import error_bounds
-from wdaverify.witness.enclosure import functionals_enclosure, margins_enclosure, rival_margin
 
 IntArray = NDArray[np.int64]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wdaverify.certify.enclosure import rival_margin
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.problem import GroundCost, LinearRows, Support
 from wdaverify.witness.decide import errors
-from wdaverify.witness.enclosure import rival_margin
 
 _STEPS = 1e-13 * 2.0 ** np.arange(28)
 _BISECTIONS = 8

@@ -12,16 +12,21 @@ range of the derivative is largest. Points that are tried are middles and the co
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.certificate import rounded
 from wdaverify.certify.entropy import by_rule, entropy_constant
 from wdaverify.certify.jacobian import jacobian, slope_up
+from wdaverify.certify.leaf_row import Layout
+from wdaverify.certify.proof import HALVED, Tree
 from wdaverify.encoding.cost import Region
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Distance
+from wdaverify.engines.cells.curved_trees import Grown, ruled
 from wdaverify.engines.cells.frontier import Frontier
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.graph.nodes import Graph
@@ -35,6 +40,8 @@ _NARROW = 2.0**-44
 _BYTES = 64.0
 _ACROSS = 1.0
 """Margins behind the largest logit that may be above 0 by more are cut at 0."""
+_DOUBT = 2.0**10
+"""How many times its rounding a margin must be below 0 where a checker follows: there a sign lost is a leaf lost."""
 _TRIED = 4
 """Points of a batch that are looked at closely."""
 
@@ -47,43 +54,69 @@ def few_inputs(region: Region) -> bool:
 
 
 class BoxSearch(Frontier):
-    """One question's search; a leaf is a box, ``lower, upper [n]`` and the axis to halve it at."""
+    """One question's search; a leaf is a box, ``lower, upper [n]`` and the axis to halve it at.
+
+    Where a tree is wanted also its node, and bounds ``[2, M]`` of neurons, which hold below it too.
+    """
 
     def __init__(self, graph: Graph, backward: Backward, hunt: Hunt) -> None:
         region = hunt.question.region
-        super().__init__(hunt, _BATCH, _BYTES + 16.0 * region.centre.size)
+        self._grown = Grown() if hunt.effort.whole else None
+        numbers = region.centre.size + (0 if self._grown is None else graph.neurons)
+        super().__init__(hunt, _BATCH, _BYTES + 16.0 * numbers)
         self._graph, self._backward, self._hunt = graph, backward, hunt
+        self._spans = [slice(int(a), int(b)) for a, b in pairwise(graph.edges.tolist())]
         self._distance = isinstance(hunt.question, Distance)
         room = region.far / region.cost.scale(region.centre.size) * (1 + 2.0**-40)
         room = np.where(region.cost.fixed(region.centre.size), 0.0, room)
         lower, upper = np.maximum(region.lower, region.centre - room), np.minimum(region.upper, region.centre + room)
         lower, upper = np.nextafter(lower, -np.inf)[None], np.nextafter(upper, np.inf)[None]
         lower, upper = np.maximum(lower, region.lower), np.minimum(upper, region.upper)
-        self._bound, axis = self._bounded(lower, upper)
-        self._leaves = lower, upper, axis
+        spot = np.array([-1 if self._grown is None else self._grown.add()])
+        self._bound, *leaves = self._bounded(lower, upper, spot, None)
+        self._leaves = lower, upper, *leaves
+
+    def trees(self, layout: Layout) -> tuple[Tree, ...]:
+        """What shows what is proven, where that is kept."""
+        region = self._region
+        return () if self._grown is None else (self._grown.tree(0, region.near, region.far, layout),)
 
     def _stuck(self, some: Ints) -> NDArray[np.bool_]:
         """As narrow as doubles allow."""
-        lower, upper, axis = (part[some] for part in self._leaves)
+        lower, upper, axis = (part[some] for part in self._leaves[:3])
         size = np.maximum(np.abs(lower), np.abs(upper)).max(axis=1)
         return ~np.asarray((upper - lower)[np.arange(some.size), axis] > _NARROW * size)
 
     def _open(self, some: Ints) -> None:
-        (low, high, axis), rows = (part[some] for part in self._leaves), np.arange(some.size)
+        (low, high, axis, spot, ends), rows = (part[some] for part in self._leaves), np.arange(some.size)
         lower, upper = np.repeat(low, 2, axis=0), np.repeat(high, 2, axis=0)
         middle = 0.5 * low[rows, axis] + 0.5 * high[rows, axis]
         upper[2 * rows, axis], lower[2 * rows + 1, axis] = middle, middle
-        bound, axes = self._bounded(lower, upper)
-        self._replace(some, bound, lower, upper, axes)
+        known = None
+        if self._grown is not None:
+            cuts = zip(spot.tolist(), axis.tolist(), middle.tolist(), strict=True)
+            spot = np.array([self._grown.cut(k, HALVED, (float(at), x, x)) for k, at, x in cuts]).reshape(-1)
+            twice = np.repeat(ends, 2, axis=0)
+            known = [(twice[:, 0, span], twice[:, 1, span]) for span in self._spans]
+        else:
+            spot = np.repeat(spot, 2)
+        bound, *leaves = self._bounded(lower, upper, spot, known)
+        self._replace(some, bound, lower, upper, *leaves)
 
-    def _bounded(self, lower: Array, upper: Array) -> tuple[Array, Array]:
-        """What boxes ``[B, n]`` prove, ``[B]``, and where to halve them; points of them are tried."""
+    def _bounded(
+        self, lower: Array, upper: Array, spot: Ints, known: HiddenBounds | None
+    ) -> tuple[Array, Ints, Ints, Array]:
+        """What boxes ``[B, n]`` prove, ``[B]``, where to halve them, nodes and bounds of neurons; points of them are tried."""
         hunt, region, count = self._hunt, self._region, len(lower)
         self.visited += count
         centre = np.broadcast_to(region.centre, lower.shape)
         edges = [np.full(count, edge) for edge in (region.near, region.far)]
         shells = Shells.around(region.cost, centre, region.lower, region.upper, edges[0], edges[1]).within(lower, upper)
-        bounds = self._backward.pre_activations(shells)
+        bounds = self._backward.pre_activations(shells, known=known)
+        ends = np.zeros((count, 2, 0))
+        if self._grown is not None:
+            low, high = (np.concatenate([ends[:, 0], *(pair[side] for pair in bounds)], axis=1) for side in (0, 1))
+            ends = np.stack([low, high], axis=1)
         rows, margins, lead = hunt.functional[None], hunt.claim.margins, hunt.claim.lead
         if margins is not None and lead is not None:
             rows = np.concatenate([margins + lead, lead[None]])  # all margins of the label
@@ -93,30 +126,56 @@ class BoxSearch(Frontier):
         smear = np.where(np.isfinite(smear), smear, 0.0) + 1e-12 * (upper - lower) * (np.abs(gradient).max(axis=1) + 1)
         smear = np.where(upper > lower, smear + 1e-300, -1.0)
         if self._distance:
-            bound = self._distances(shells, bounds, gradient, lower, upper)
+            bound = self._distances(shells, bounds, gradient, (lower, upper), spot, ends)
         elif margins is not None:
             bound = -self._entropies(shells, bounds, np.broadcast_to(margins, (count, *margins.shape)))
         else:
             bound = -self._top(shells, bounds, wide[:, 0], np.full(count, hunt.claim.multiplier), hunt.power)
         self._try(lower, upper, gradient)
-        return bound, smear.argmax(axis=1)
+        return bound, smear.argmax(axis=1), spot, ends
 
-    def _top(self, shells: Shells, bounds: HiddenBounds, functional: Array, tau: Array, power: int) -> Array:
+    def _top(
+        self,
+        shells: Shells,
+        bounds: HiddenBounds,
+        functional: Array,
+        tau: Array,
+        power: int,
+        nu: Array | None = None,
+        doubt: float = 1.0,
+    ) -> Array:
         none = np.zeros((len(tau), self._backward.neurons), np.int8)
-        return self._backward.leaves(functional, tau, shells, bounds, none, None, power=power)
+        return self._backward.leaves(functional, tau, shells, bounds, none, nu, power=power, doubt=doubt)
 
-    def _distances(self, shells: Shells, bounds: HiddenBounds, gradient: Array, lower: Array, upper: Array) -> Array:
+    def _distances(
+        self,
+        shells: Shells,
+        bounds: HiddenBounds,
+        gradient: Array,
+        box: tuple[Array, Array],
+        spot: Ints,
+        ends: Array,
+    ) -> Array:
         """At least the distance to an error in each box; inf where there is none."""
-        region, count = self._region, len(lower)
+        region, (lower, upper), count = self._region, box, len(spot)
         functional = np.broadcast_to(self._hunt.functional, (count, self._hunt.functional.size))
-        top = self._top(shells, bounds, functional, np.zeros(count), 1)
+        doubt = 1.0 if self._grown is None else _DOUBT
+        top = self._top(shells, bounds, functional, np.zeros(count), 1, doubt=doubt)
         away = np.maximum(np.maximum(lower - region.centre, region.centre - upper), 0.0)
         near = np.maximum(region.cost.distance(away) * (1 - 2.0**-40), region.near)
+        near = near if self._grown is None else shells.near
         slope = slope_up(gradient, np.zeros_like(gradient), region.cost)
         weight = np.where(np.isfinite(slope) & (slope > 0), 1.0 / np.maximum(slope, 1e-300), 0.0)
-        weight = np.minimum(weight, 1e100)
-        priced = self._top(shells, bounds, functional * weight[:, None], np.ones(count), 1)
-        bound = np.maximum(near, np.where(np.isfinite(priced), -priced, -np.inf))
+        weight, nu = np.minimum(weight, 1e100), None
+        if self._grown is not None:
+            weight = rounded(weight)
+            nu = ruled(self._graph, self._spans, functional * weight[:, None], ends)
+        priced = self._top(shells, bounds, functional * weight[:, None], np.ones(count), 1, nu)
+        priced = np.where(np.isfinite(priced), -priced, -np.inf)
+        if self._grown is not None and nu is not None:
+            for k in np.flatnonzero((top >= 0) & (priced > near)).tolist():
+                self._grown.write(int(spot[k]), np.concatenate([[weight[k], 1.0], nu[k]]))
+        bound = np.maximum(near, priced)
         return np.where((top < 0) | (bound > region.far), math.inf, bound)
 
     def _entropies(self, shells: Shells, bounds: HiddenBounds, margins: Array) -> Array:

@@ -21,10 +21,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wdaverify.certify.backward import Backward, HiddenBounds
-from wdaverify.certify.leaf_row import LeafRow
+from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.cutoff import cut
+from wdaverify.certify.leaf_row import Layout, LeafRow
+from wdaverify.certify.proof import FORKED, HALVED, Proof, Tree
 from wdaverify.engines.base import Answer, Distance, Effort, Inner, Question, Slope
 from wdaverify.engines.cells.boxes import BoxSearch, few_inputs
+from wdaverify.engines.cells.curved_trees import Grown
 from wdaverify.engines.cells.cutting import CutSearch, between
 from wdaverify.engines.cells.hunt import Hunt, kind
 from wdaverify.engines.cells.points import evaluated, points_of
@@ -59,10 +62,16 @@ class _Leaf:
     """How much each neuron adds to what the bound exceeds the point's value by, ``[M]``; None until solved."""
     at: Array | None = None
     """The point's pre-activations, ``[M]``."""
+    row: Array | None = None
+    """What proves its bound, None: bounds alone."""
+    spot: int = -1
+    """Its node, where trees are kept."""
+    made: tuple[int, tuple[float, float, float]] | None = None
+    """The code and the fork of the node that it is a side of."""
 
 
 class CurvedEngine:
-    """Branch and bound over intervals of neurons; its bounds are checked, not a solver's word, and it gives no proofs."""
+    """Branch and bound over intervals of neurons; its bounds are checked, not a solver's word."""
 
     name = "cells"
     own_bounds = True
@@ -98,7 +107,10 @@ class CurvedEngine:
         points = np.zeros((0, self._graph.inputs)) if search.best is None else hunt.asked.point(search.best)[None, :]
         detail = f"{search.solves} LPs" + (", cut short by the memory limit" if search.full else "")
         closed = search.finished or search.full
-        return Answer(outward, points, "cells", closed, search.visited, time.perf_counter() - begun, detail, True)
+        trees = search.trees(hunt.claim.layout(self._backward.neurons))
+        proof = _proof(question, trees) if trees else None
+        seconds = time.perf_counter() - begun
+        return Answer(outward, points, "cells", closed, search.visited, seconds, detail, True, proof)
 
     def answer_all(self, asked: Sequence[tuple[Question, Effort]]) -> list[Answer]:
         """Answers to questions, plain ones about many inputs in common batches; all have the time of the one that has most."""
@@ -145,8 +157,16 @@ class CurvedEngine:
             points = np.zeros((0, self._graph.inputs)) if best is None else hunt.asked.point(best)[None, :]
             closed, nodes = bool(search.finished[k]) or search.full, int(search.visited[k])
             outward = float(search.proven[k]) if isinstance(hunt.question, Distance) else -float(search.proven[k])
-            out.append(Answer(outward, points, "cells", closed, nodes, seconds, detail, True))
+            trees = search.trees(k, hunt.claim.layout(self._backward.neurons)) if hunt.effort.whole else ()
+            proof = _proof(hunt.question, trees) if trees else None
+            out.append(Answer(outward, points, "cells", closed, nodes, seconds, detail, True, proof))
         return out
+
+
+def _proof(question: Inner | Distance, trees: tuple[Tree, ...]) -> Proof:
+    """What trees show of a question."""
+    multiplier = question.multiplier if isinstance(question, Inner) else 0.0
+    return Proof(question.sample, question.rival, multiplier, trees, question.label)
 
 
 class _Search:
@@ -173,10 +193,19 @@ class _Search:
         near, far, _ = hunt.cutter.edges((), _SHELLS if priced else _OF_A_BALL)
         self._least_width = (region.far - region.near) * _NARROWEST
         leaves = [self._leaf(shell, -math.inf, 0) for shell in hunt.cutter.between(near, far)]
+        self._grown, self._roots = Grown() if hunt.effort.whole else None, list[tuple[int, float, float]]()
+        if self._grown is not None:
+            for leaf in leaves:
+                leaf.spot = self._grown.add()
+                self._roots.append((leaf.spot, leaf.shell.near, leaf.shell.far))
         if not all(np.isfinite(side).all() for leaf in leaves for pair in leaf.shell.bounds for side in pair):
             raise SolverError("pre-activation bounds overflow double precision")
         for leaf in leaves:
             self._keep(leaf)
+
+    def trees(self, layout: Layout) -> tuple[Tree, ...]:
+        """What shows what is proven, where that is kept."""
+        return () if self._grown is None else tuple(self._grown.tree(*root, layout) for root in self._roots)
 
     @property
     def proven(self) -> float:
@@ -194,7 +223,7 @@ class _Search:
             elif leaf.terms is None:
                 self._visit(leaf)
                 self._keep(leaf)
-            elif len(self._heap) >= self._room:
+            elif max(len(self._heap), 0 if self._grown is None else len(self._grown)) >= self._room:
                 heapq.heappush(self._heap, (bound, next(self._ticket), leaf))
                 self.full = True
                 return
@@ -203,6 +232,8 @@ class _Search:
         self.finished = True
 
     def _keep(self, leaf: _Leaf) -> None:
+        if self._grown is not None:
+            self._grown.write(leaf.spot, leaf.row)
         if self._prunes(leaf.bound):
             self._closed = min(self._closed, leaf.bound)
         else:
@@ -229,7 +260,8 @@ class _Search:
         hunt, shell = self._hunt, leaf.shell
         node, none = leaf.node, np.zeros(self._backward.neurons, np.int8)
         bare = Node.unknown(self._backward.neurons, node.box, node.span)
-        leaf.bound = max(leaf.bound, float(hunt.prove(shell, [bare])[0]))
+        ruled = float(hunt.prove(shell, [bare])[0])
+        leaf.bound = max(leaf.bound, ruled)
         leaf.terms, leaf.at = np.zeros(none.size), np.zeros(none.size)
         if self._prunes(leaf.bound):
             return
@@ -247,8 +279,9 @@ class _Search:
             if value < self.incumbent:
                 self.incumbent, self.best = value, point
         solved.bound = max(solved.bound, leaf.bound)
-        leaf.bound = max(leaf.bound, float(hunt.prove(shell, [solved])[0]))
-        leaf.node = solved
+        written = float(hunt.prove(shell, [solved])[0])
+        leaf.bound, leaf.node = max(leaf.bound, written), solved
+        leaf.row = solved.row if written > ruled else None
         if not self._prunes(leaf.bound):
             leaf.terms, leaf.at = self._terms(shell, solved, point)
 
@@ -309,7 +342,11 @@ class _Search:
             else:
                 self._closed = min(self._closed, leaf.bound)
             return
-        for side in max(tried, key=lambda pair: pair[0])[1]:
+        best = max(tried, key=lambda pair: pair[0])[1]
+        if self._grown is not None:
+            assert best[0].made is not None
+            best[0].spot, best[1].spot = self._grown.cut(leaf.spot, *best[0].made)
+        for side in best:
             self._keep(side)
 
     def _at_neuron(self, leaf: _Leaf) -> list[_Leaf]:
@@ -327,28 +364,28 @@ class _Search:
         if terms[neuron] <= 0:
             return []
         least, most = low[neuron], high[neuron]
-        cut = float(between(leaf.at[[neuron]], low[[neuron]], high[[neuron]])[0])
+        value = float(between(leaf.at[[neuron]], low[[neuron]], high[[neuron]])[0])
         if self._is_relu(neuron):
             if not least < 0 < most:
                 return []
-            cut = 0.0
-        if not least < cut < most:
+            value = 0.0
+        if not least < value < most:
             return []
         both = leaf.shell.shells.take(np.zeros(2, np.int64))
         bounds: HiddenBounds = [(low[[0, 0]], high[[0, 0]]) for low, high in leaf.shell.bounds]
         number = int(np.searchsorted(self._graph.edges, neuron, side="right")) - 1
         place = neuron - self._spans[number].start
-        bounds[number][1][0, place] = bounds[number][0][1, place] = cut
-        bounds = self._backward.pre_activations(both, known=bounds)
-        return [
-            self._leaf(
-                Shell(both.take(slice(k, k + 1)), [(low[k : k + 1], high[k : k + 1]) for low, high in bounds]),
-                leaf.bound,
-                leaf.depth + 1,
-                leaf.node,
-            )
-            for k in range(2)
-        ]
+        bounds[number][1][0, place] = bounds[number][0][1, place] = value
+        return self._parts(leaf, both, bounds, (self._graph.inputs + neuron, value))
+
+    def _parts(self, leaf: _Leaf, both: Shells, bounds: HiddenBounds, at: tuple[int, float]) -> list[_Leaf]:
+        """Both parts of a leaf that is cut at a neuron or distance (counted as in a proof), whose bounds are made anew from those known."""
+        bounds, out = self._backward.pre_activations(both, known=bounds), []
+        for k in range(2):
+            shell = Shell(both.take(slice(k, k + 1)), [(low[k : k + 1], high[k : k + 1]) for low, high in bounds])
+            out.append(self._leaf(shell, leaf.bound, leaf.depth + 1, leaf.node))
+            out[k].made = HALVED, (float(at[0]), at[1], at[1])
+        return out
 
     def _open(self, leaf: _Leaf) -> Array:
         """Which neurons' functions are not straight on the leaf, ``[M]``."""
@@ -371,14 +408,10 @@ class _Search:
         middle = 0.5 * (near + far)
         if far - near <= self._least_width or not near < middle < far:
             return []
-        halves = self._hunt.cutter.between(np.array([near, middle]), np.array([middle, far]))
-        out = []
-        for half in halves:
-            pairs = zip(half.bounds, leaf.shell.bounds, strict=True)
-            known = [(np.maximum(a, c), np.minimum(b, d)) for (a, b), (c, d) in pairs]
-            known = [(np.minimum(low, high), np.maximum(low, high)) for low, high in known]
-            out.append(self._leaf(Shell(half.shells, known), leaf.bound, leaf.depth + 1, leaf.node))
-        return out
+        one = leaf.shell.shells.take(np.zeros(2, np.int64))
+        both = cut(one, np.array([near, middle]), np.array([middle, far]))
+        known: HiddenBounds = [(low[[0, 0]], high[[0, 0]]) for low, high in leaf.shell.bounds]
+        return self._parts(leaf, both, known, (self._graph.inputs + self._backward.neurons, middle))
 
     def _forked(self, leaf: _Leaf) -> list[_Leaf]:
         """The two sides of a cut of an integer feature or of a margin."""
@@ -395,5 +428,6 @@ class _Search:
                 assert made.node.span is not None
                 made.node.span = made.node.span.copy()
                 made.node.span[side, fork.at] = value
+            made.made = FORKED, fork.stored(self._hunt.claim.integer)
             out.append(made)
         return out

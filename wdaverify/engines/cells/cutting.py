@@ -19,10 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdaverify.certify.backward import Backward, HiddenBounds, Shells
+from wdaverify.certify.certificate import rounded
 from wdaverify.certify.cutoff import Cutoff
+from wdaverify.certify.leaf_row import Layout
 from wdaverify.certify.peak import Price
+from wdaverify.certify.proof import NARROWED, Tree
 from wdaverify.encoding.milp import Ints
 from wdaverify.engines.base import Distance
+from wdaverify.engines.cells.curved_trees import Grown, bits_for
 from wdaverify.engines.cells.descent import Descent, pulls
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.engines.cells.peaks import peaks_of
@@ -42,13 +46,15 @@ _ASIDE = 0.2
 """How far beside the point's place an interval is cut, relative to it, on the longer side; half as far as its end at most."""
 _NARROW, _NO_TERM = 2.0**-40, 1e-14
 _TRIED, _HALVINGS = 3, 20
+_DOUBT = 2.0**10
+"""How many times its rounding a margin must be below 0 where a checker follows: there a sign lost is a leaf lost."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Leaves:
     """``owner [L]`` the question, near and far ``[L]``, neurons' ``ends [L, 2, M]``, slopes and shifts ``free [L, 2, M]`` and the row
     ``nu [L, M]`` that they make, what neurons cost it, ``costs [L, M]``, what to cut and where, ``cut [L, 2]`` (a neuron, or M: the
-    distance; -1: nothing), and ``bound [L]``, proven.
+    distance; -1: nothing), and ``bound [L]``, proven; ``spot [L]`` its node where trees are kept.
     """
 
     owner: Ints
@@ -60,6 +66,7 @@ class _Leaves:
     costs: Array
     cut: Array
     bound: Array
+    spot: Ints
 
     def take(self, at: Ints | NDArray[np.bool_] | slice) -> _Leaves:
         return _Leaves(*(getattr(self, f.name)[at] for f in fields(self)))
@@ -102,7 +109,19 @@ class CutSearch:
         self.best: list[Array | None] = [None] * len(hunts)
         self.visited, self._closed = np.zeros(len(hunts), np.int64), np.full(len(hunts), math.inf)
         self.full = False
+        self.grown = Grown() if any(hunt.effort.whole for hunt in hunts) else None
+        self._bits = bits_for(float(self._gap.min()))
+        self._roots: list[tuple[int, int, float, float]] = []
+        """Of trees: the question, the node, near and far."""
         self._leaves = self._first()
+
+    def trees(self, question: int, layout: Layout) -> tuple[Tree, ...]:
+        """What shows what is proven of a question, where that is kept."""
+        if self.grown is None:
+            return ()
+        return tuple(
+            self.grown.tree(spot, near, far, layout) for own, spot, near, far in self._roots if own == question
+        )
 
     @property
     def proven(self) -> Array:
@@ -125,7 +144,7 @@ class CutSearch:
             leaves, short = self._leaves, short[short < 0]
             if not len(leaves) or time.perf_counter() > self._deadline:
                 return
-            if len(leaves) >= self._room:
+            if max(len(leaves), 0 if self.grown is None else len(self.grown)) >= self._room:
                 self.full = True
                 return
             some = np.argpartition(short, min(_BATCH, short.size) - 1)[:_BATCH]
@@ -148,7 +167,11 @@ class CutSearch:
     @property
     def _level(self) -> Array:
         """What values of the maximisation have to reach to count, ``[Q]``: of a margin, 0."""
-        return np.zeros(len(self._hunts)) if self._distance else -self._threshold
+        return np.zeros(len(self._hunts)) if self._distance else self._stored(-self._threshold)
+
+    def _stored(self, numbers: Array, bits: int = 40) -> Array:
+        """Numbers as a certificate has them, where one is wanted."""
+        return numbers if self.grown is None else rounded(numbers, bits)
 
     def _close(self, mask: NDArray[np.bool_]) -> None:
         """Leave leaves out, as they are."""
@@ -166,7 +189,11 @@ class CutSearch:
         low, high = (np.concatenate([none, *(pair[side] for pair in bounds)], axis=1) for side in (0, 1))
         ends = np.stack([low, high], axis=1)
         free, nu, cut = np.zeros_like(ends), np.zeros((count, neurons)), np.full((count, 2), -1.0)
-        leaves = _Leaves(owner, near, far, ends, free, nu, np.zeros_like(nu), cut, np.full(count, -math.inf))
+        bound, spot = np.full(count, -math.inf), np.full(count, -1)
+        if self.grown is not None:
+            spot = np.array([self.grown.add() for _ in range(count)], np.int64)
+            self._roots = list(zip(owner.tolist(), spot.tolist(), near.tolist(), far.tolist(), strict=True))
+        leaves = _Leaves(owner, near, far, ends, free, nu, np.zeros_like(nu), cut, bound, spot)
         known = np.isfinite(ends).all(axis=(1, 2))
         parts = [leaves.take(~known)]
         some = np.flatnonzero(known)
@@ -190,32 +217,38 @@ class CutSearch:
         ends[2 * rows, 1, neuron[rows]] = ends[2 * rows + 1, 0, neuron[rows]] = place[rows]
         rows = np.flatnonzero(neuron == neurons)
         far[2 * rows] = near[2 * rows + 1] = place[rows]
+        if self.grown is not None:
+            both = replace(both, spot=self._recorded(self.grown, leaves))
         both = self._narrowed(replace(both, ends=ends, near=near, far=far))
         return self._solved(both, _STEPS) if len(both) else both
+
+    def _recorded(self, grown: Grown, leaves: _Leaves) -> Ints:
+        """The nodes of both parts of each leaf, ``[2 L]``: what is cut, and the rows that narrow what is left of it."""
+        rows = np.zeros((len(leaves), 2, 2 + self._graph.neurons))
+        level = self._level[leaves.owner]
+        if self._distance:  # where nothing is beyond what is known there is no end
+            known = self._stored(self.incumbent[leaves.owner])
+            level = np.where(leaves.far > known, known, math.inf)
+        rows[:, 0, 0], rows[:, 0, 2:], rows[:, 1, 2:] = level, leaves.nu, self._cutoff.chosen(leaves.costs)
+        places = zip(leaves.spot.tolist(), leaves.cut.tolist(), rows, strict=True)
+        n = self._graph.inputs
+        return np.array([grown.cut(spot, NARROWED, (n + at, x, x), some) for spot, (at, x), some in places]).reshape(-1)
 
     def _narrowed(self, leaves: _Leaves) -> _Leaves:
         """The leaves as far as their values can count; what is left out proves the threshold, of a distance the value to beat, or all."""
         owner, level, far = leaves.owner, self._level[leaves.owner], leaves.far
         if self._distance:
-            beyond = far > self.incumbent[owner]
-            np.minimum.at(self._closed, owner[beyond], self.incumbent[owner[beyond]])
-            far = np.where(beyond, np.maximum(self.incumbent[owner], leaves.near), far)
+            most = self._stored(self.incumbent[owner])
+            beyond = far > most
+            np.minimum.at(self._closed, owner[beyond], most[beyond])
+            far = np.where(beyond, np.maximum(most, leaves.near), far)
         else:
             np.minimum.at(self._closed, owner, -level)
         shells, price = self._shells(owner, leaves.near, far), Price(self._tau[owner], self._power, None)
-        form = self._cutoff.asked(self._functional[owner], shells, self._split(leaves.ends), leaves.nu)
-        shells = self._cutoff.distances(form, shells, price, level)
-        here = np.flatnonzero(shells.near <= shells.far)
-        ends = self._cutoff.neurons(
-            form.take(here),
-            shells.take(here),
-            Price(price.tau[here], self._power, None),
-            level[here],
-            leaves.ends[here],
-            leaves.costs[here],
-        )
-        out = replace(leaves.take(here), ends=ends, near=shells.near[here], far=shells.far[here])
-        return out.take(np.asarray((ends[:, 0] <= ends[:, 1]).all(axis=1)))
+        by = leaves.nu, level, leaves.costs
+        shells, ends = self._cutoff.narrowed(self._functional[owner], shells, leaves.ends, price, by)
+        here = (shells.near <= shells.far) & (ends[:, 0] <= ends[:, 1]).all(axis=1)
+        return replace(leaves, ends=ends, near=shells.near, far=shells.far).take(np.asarray(here))
 
     def _split(self, ends: Array) -> HiddenBounds:
         return [(ends[:, 0, span], ends[:, 1, span]) for span in self._spans]
@@ -253,11 +286,22 @@ class CutSearch:
                 stays = best[live] > level[live]
                 live = live[stays]
                 state.keep(stays)
-        none = np.zeros((count, self._graph.neurons), np.int8)
-        top = self._backward.leaves(functional, tau, shells, self._split(leaves.ends), none, nu, power=self._power)
+        nu = self._stored(nu, self._bits)
+        none, doubt = np.zeros((count, self._graph.neurons), np.int8), 1.0
+        if self._distance and self.grown is not None:
+            doubt = _DOUBT
+        top = self._backward.leaves(
+            functional, tau, shells, self._split(leaves.ends), none, nu, power=self._power, doubt=doubt
+        )
         self._try(owner, points)
         costs, cut = self._where(leaves, functional, nu, points)
         bound = np.where(top < 0, math.inf, leaves.near) if self._distance else -top
+        if self.grown is not None:
+            rows = np.zeros((count, 2 + self._graph.neurons))
+            rows[:, 0], rows[:, 1] = 1.0, 0.0 if self._distance else 1.0
+            rows[:, 2:] = np.where((bound < leaves.bound)[:, None], leaves.nu, nu)  # what holds above holds here
+            for spot, row in zip(leaves.spot.tolist(), rows, strict=True):
+                self.grown.write(spot, row)
         return replace(leaves, free=free, nu=nu, costs=costs, cut=cut, bound=np.maximum(leaves.bound, bound))
 
     def _where(self, leaves: _Leaves, functional: Array, nu: Array, points: Array) -> tuple[Array, Array]:

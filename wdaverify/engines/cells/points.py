@@ -11,13 +11,13 @@ import time
 
 import numpy as np
 
+from wdaverify.certify.enclosure import functionals_enclosure, margins_enclosure
 from wdaverify.encoding.cost import Region
 from wdaverify.engines.base import Answer, Distance, Effort, Inner
 from wdaverify.engines.cells.asked import Asked
 from wdaverify.losses.cross_entropy import RULE as ENTROPY
 from wdaverify.network.model import Array, ReluNetwork
 from wdaverify.rounding import UNIT_ROUNDOFF, dot_error, underflow
-from wdaverify.witness.enclosure import functionals_enclosure, margins_enclosure
 
 MOST, _NUMBERS = 2**14, 2**21
 """Regions of more points, or of more numbers that these have, are searched."""

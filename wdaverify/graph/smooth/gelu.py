@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from wdaverify.graph.smooth.curve import Array, Smooth
+from wdaverify.graph.smooth.erf import error_function
 
 _SPREAD = 1.0 / math.sqrt(math.pi)
 
@@ -24,12 +25,12 @@ class _Gelu(Smooth):
         return np.asarray(z * factor / divisor)
 
     def values_at(self, z: Array) -> Array:
-        return 0.5 * z * _erfc(-self._argument(z))
+        return 0.5 * z * (1.0 + error_function(self._argument(z)))
 
     def slopes_on(self, piece: int, z: Array) -> Array:
         t = self._argument(z)
         bell = np.exp(-t * t)
-        return np.asarray(0.5 * _erfc(-t) + _SPREAD * np.where(bell > 0, t, 0.0) * bell)
+        return np.asarray(0.5 * (1.0 + error_function(t)) + _SPREAD * np.where(bell > 0, t, 0.0) * bell)
 
     def second(self, z: Array) -> Array:
         t = self._argument(z)
@@ -40,13 +41,6 @@ class _Gelu(Smooth):
 
     def steep(self, size: Array) -> Array:
         return np.full_like(size, 2.0)
-
-
-def _erfc(z: Array) -> Array:
-    """``1 - erf(z)``."""
-    from scipy.special import erfc  # few networks need it
-
-    return np.asarray(erfc(z))
 
 
 def gelu(factor: float = 1.0, divisor: float = math.sqrt(2.0)) -> Smooth:
