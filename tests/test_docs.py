@@ -16,7 +16,7 @@ from wdaverify.cli.line import spelled_out
 ROOT = Path(__file__).parents[1]
 OPTIONS = ROOT / "docs" / "options.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
-ELSEWHERE = {"--quick", "--list", "--repeats", "--find-links"}
+ELSEWHERE = {"--quick", "--list", "--repeats", "--find-links", "--no-deps"}
 """Options of the benchmarks and of pip."""
 OF_THE_BATCH = {"output", "quiet", "run", "scheduler", "report", "title", "author", "image-shape"}
 

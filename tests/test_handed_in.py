@@ -29,16 +29,20 @@ from wdaverify import (
     Loss,
     Norm,
     Samples,
+    SlopeCertificate,
     Support,
     WdroProblem,
     load_network,
     load_samples,
     make_samples,
     read_certificate,
+    read_lipschitz,
     read_state,
     recheck,
+    recheck_lipschitz,
     verify,
     write_certificate,
+    write_lipschitz,
 )
 from wdaverify.errors import WdaverifyError
 from wdaverify.graph.convolution import Convolution
@@ -888,6 +892,26 @@ def test_at_random_what_is_taken_is_what_is_meant(seed: int) -> None:
         value = 1.0 if away <= radius else 0.0 if order == math.inf else (radius / away) ** order
     assert result.lower - 1e-12 <= value <= result.upper + 1e-12
     assert result.upper - result.lower <= 0.0625
+
+
+@pytest.mark.parametrize("odd", [None, 3, "a", b"a", [], np.zeros(2)])
+def test_certificates_of_slopes_are_what_they_are(odd: Any, tmp_path: Path) -> None:
+    net = affine()
+    asked = LipschitzProblem(net, GroundCost(Norm.INF, 1), Support.box(0, 1, 2), Measure.operator_norm(net))
+    made = lipschitz(asked, certificate=True).certificate
+    assert isinstance(made, SlopeCertificate)
+    assert recheck_lipschitz(made, asked).proved
+    for call in (
+        lambda: recheck_lipschitz(odd, asked),
+        lambda: recheck_lipschitz(made, odd),
+        lambda: write_lipschitz(tmp_path / "a.cert", odd),
+    ):
+        with pytest.raises(WdaverifyError, match="accepted"):
+            call()
+    if not isinstance(odd, str | bytes):
+        for call in (lambda: read_lipschitz(odd), lambda: write_lipschitz(odd, made)):
+            with pytest.raises(WdaverifyError):
+                call()
 
 
 def test_every_public_function_is_looked_at() -> None:
