@@ -277,7 +277,10 @@ def test_products_that_overflow_on_the_way_are_no_reason(kind: str) -> None:
     """``factor z / divisor`` is of moderate size, ``factor z`` beyond doubles: values and slopes are what is charged for all the same."""
     rng = np.random.default_rng(0)
     for _ in range(50):
-        factor, divisor = math.ldexp(rng.uniform(1, 2), int(rng.integers(50, 1000))), math.ldexp(rng.uniform(1, 2), 1023)
+        factor, divisor = (
+            math.ldexp(rng.uniform(1, 2), int(rng.integers(50, 1000))),
+            math.ldexp(rng.uniform(1, 2), 1023),
+        )
         z = float(rng.uniform(-3, 3)) * (divisor / factor)
         function = gelu(factor, divisor) if kind == "gelu" else gate(factor, divisor, 0.5, -3.0, 3.0)
         inner = mpf(factor) * mpf(z) / mpf(divisor)
