@@ -270,3 +270,24 @@ def test_the_largest_slope_of_all_is_no_smaller_than_any_and_hardly_larger(name:
     assert max(slopes) <= greatest + 1e-9
     assert max(abs(min(slopes)), abs(max(slopes))) <= most + 1e-9
     assert most <= 1.001 * max(abs(min(slopes)), abs(max(slopes))) + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["gelu", "gate"])
+def test_products_that_overflow_on_the_way_are_no_reason(kind: str) -> None:
+    """``factor z / divisor`` is of moderate size, ``factor z`` beyond doubles: values and slopes are what is charged for all the same."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        factor, divisor = (
+            math.ldexp(rng.uniform(1, 2), int(rng.integers(50, 1000))),
+            math.ldexp(rng.uniform(1, 2), 1023),
+        )
+        z = float(rng.uniform(-3, 3)) * (divisor / factor)
+        function = gelu(factor, divisor) if kind == "gelu" else gate(factor, divisor, 0.5, -3.0, 3.0)
+        inner = mpf(factor) * mpf(z) / mpf(divisor)
+        true = mpf(z) * ((1 + mpmath.erf(inner)) / 2 if kind == "gelu" else _clipped(inner + mpf(0.5), -3, 3))
+        at = np.array([z])
+        assert abs(mpf(float(function.value(at)[0])) - true) <= mpf(float(function.rounded(np.abs(at))[0]))
+        if kind == "gelu":
+            slope = (1 + mpmath.erf(inner)) / 2 + inner * mpmath.exp(-(inner**2)) / mpmath.sqrt(mpmath.pi)
+            low, high = function.slope_range(at, at)
+            assert mpf(float(low[0])) <= slope <= mpf(float(high[0]))

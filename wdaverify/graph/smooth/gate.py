@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdaverify.graph.smooth.curve import Array, Smooth
+from wdaverify.graph.smooth.curve import Array, Smooth, times
 
 
 class _Gate(Smooth):
@@ -12,13 +12,13 @@ class _Gate(Smooth):
 
     def values_at(self, z: Array) -> Array:
         a, divisor, b, low, high = self.parameters
-        return z * np.clip(a * z / divisor + b, low, high)
+        return z * np.clip(times(z, a, divisor) + b, low, high)
 
     def slopes_on(self, piece: int, z: Array) -> Array:
         a, divisor, b, low, high = self.parameters
         if piece != 1:
             return np.full_like(z, low if piece == 0 else high)
-        return np.asarray(2.0 * (a * z / divisor) + b)
+        return np.asarray(2.0 * times(z, a, divisor) + b)
 
     def second(self, z: Array) -> Array:
         return np.full_like(z, 2.0 * self.parameters[0] / self.parameters[1])

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from wdaverify.graph.smooth.curve import Array, Smooth
+from wdaverify.graph.smooth.curve import Array, Smooth, times
 from wdaverify.graph.smooth.erf import error_function
 
 _SPREAD = 1.0 / math.sqrt(math.pi)
@@ -22,7 +22,7 @@ class _Gelu(Smooth):
 
     def _argument(self, z: Array) -> Array:
         factor, divisor = self.parameters
-        return np.asarray(z * factor / divisor)
+        return times(z, factor, divisor)
 
     def values_at(self, z: Array) -> Array:
         return 0.5 * z * (1.0 + error_function(self._argument(z)))
