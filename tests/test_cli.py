@@ -294,6 +294,22 @@ def test_interrupt_end_to_end(tmp_path: Path) -> None:
     assert document["reason"] == "interrupted"
 
 
+def test_an_interrupt_while_modules_are_read_is_one_line(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'wdaverify.cli.line':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from wdaverify.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "wdaverify: interrupted before there was an answer\n"
+
+
 def test_an_interrupt_inside_of_made_code_is_one_too(tmp_path: Path) -> None:
     """Ctrl-C while a library makes classes by exec (torch does, as it is imported): the status is still that of an interrupt."""
     script = (

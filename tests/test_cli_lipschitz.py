@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -145,23 +148,33 @@ def test_a_cut_box_and_fixed_digits(tmp_path: Path) -> None:
     assert made["lower"] <= json.loads(whole.read_text())["upper"]
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="no SIGINT")
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this platform has no pseudo-terminals")
 def test_ctrl_c_prints_the_bracket(tmp_path: Path) -> None:
+    """As soon as the live line shows that there is one."""
     rng = np.random.default_rng(0)
     widths = [12, 60, 60, 3]
     pairs = [(rng.normal(size=(m, n)), rng.normal(size=m)) for n, m in pairwise(widths)]
     net = write_mlp(tmp_path / "net.onnx", pairs)
     path = tmp_path / "out.json"
     command = [sys.executable, "-m", "wdaverify", "lipschitz", str(net), "--jobs", "2", "--output", str(path)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        child.communicate(timeout=6)
-    except subprocess.TimeoutExpired:
+    terminal, stderr = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment) as child:
+        os.close(stderr)
+        shown = b""
+        while not {b"bounds", b"solve"} & set(shown.split()) and select.select([terminal], [], [], 60)[0]:
+            shown += os.read(terminal, 4096)
         os.kill(child.pid, signal.SIGINT)
-    out, err = child.communicate(timeout=60)
-    assert child.returncode == 130, err
-    assert "Traceback" not in err
+        threading.Thread(target=_drain, args=(terminal,), daemon=True).start()
+        out, _ = child.communicate(timeout=60)
+    assert child.returncode == 130, shown
     assert "interrupted; the bracket holds" in out
     made = json.loads(path.read_text())
     assert made["reason"] == "interrupted"
     assert made["lower"] <= made["upper"]
+
+
+def _drain(terminal: int) -> None:
+    with suppress(OSError):
+        while os.read(terminal, 4096):
+            pass

@@ -16,6 +16,7 @@ from lipschitz.slopes import steepest
 from wdaverify.engines.cells.slopes import SlopeHunt
 from wdaverify.errors import ProblemError
 from wdaverify.ground import GroundCost, Norm, Support
+from wdaverify.lipschitz import exact
 from wdaverify.lipschitz.exact import lipschitz
 from wdaverify.lipschitz.question import LipschitzProblem, Measure
 from wdaverify.network.model import ReluNetwork
@@ -84,6 +85,17 @@ def test_ctrl_c_inside_the_engine_keeps_the_bracket(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(SlopeHunt, "answer", interrupted)
     result = lipschitz(question())
     assert result.reason is Reason.INTERRUPTED
+    assert result.lower <= truth() <= result.upper
+
+
+def test_ctrl_c_in_the_replay_keeps_the_bracket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exact, "proven", interrupted)
+    result = lipschitz(question(), certificate=True)
+    assert (result.status, result.reason, result.certificate) == ("exact", Reason.INTERRUPTED, None)
+    assert "there is no certificate" in result.detail
     assert result.lower <= truth() <= result.upper
 
 

@@ -17,6 +17,7 @@ from wdaverify.graph.nodes import INPUT, Affine, Graph
 from wdaverify.network.model import ReluNetwork
 from wdaverify.problem import WdroProblem
 from wdaverify.specification.model import Box, Disjunct, Row, Specification
+from wdaverify.specification.scaled import Scaled
 from wdaverify.specification.unsafe import box_of, with_unsafe_scores
 from wdaverify.witness.decide import errors
 
@@ -97,6 +98,19 @@ def test_an_offset_without_a_double_is_rounded_up() -> None:
     [least] = [x for x in (1 / 3, np.nextafter(1 / 3, 1)) if unsafe_at(made, [[x, 0.0]])][:1]
     assert least >= 1 / 3 - 2**-54
     assert not unsafe_at(made, [[np.nextafter(1 / 3, 0) - 2**-54, 0.0]])[0]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_constant_that_no_double_holds_beside_its_coefficients_is_refused(sign: int) -> None:
+    """Rounded, it would be an infinite bias, or far more than one unit off."""
+    factors = Fraction(1, 10**20), Fraction(4, 3 * 10**21)
+    with pytest.raises(SpecificationError, match=r"constant -?1e\+290 .* ratio is beyond double precision"):
+        Scaled.of(Row(tuple(enumerate(factors)), (), sign * Fraction(10**290)))
+
+
+def test_coefficients_beyond_doubles_are_refused_in_words() -> None:
+    with pytest.raises(SpecificationError, match=r"coefficients 1e\+320, .* common factor"):
+        Scaled.of(Row(((0, Fraction(10**320)), (1, Fraction(4, 3))), (), Fraction(10**12, 7)))
 
 
 def test_sides_are_rows_where_the_support_reaches_beyond() -> None:

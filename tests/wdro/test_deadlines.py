@@ -16,11 +16,13 @@ from wdro.test_workers import question
 
 from wdaverify import Loss, ReluNetwork, cli, recheck, verify
 from wdaverify.certify.exact import exact_error
+from wdaverify.cli.exits import INTERRUPTED, exit_status
 from wdaverify.cli.group import CommandLine
 from wdaverify.cli.runs import time_left
 from wdaverify.ladder.compare import Settings, compare
 from wdaverify.wdro import attacking, certifying
 from wdaverify.wdro.attacking import attack, launch, portions, valued
+from wdaverify.wdro.curve import curve
 from wdaverify.wdro.distances import distances
 from wdaverify.wdro.result import Reason, Status, VerificationResult
 from wdaverify.witness import decide
@@ -147,6 +149,26 @@ def test_a_certificate_that_is_not_replayed_in_time(loss: Loss, monkeypatch: pyt
     assert again.proved
     assert again.lower == pytest.approx(proved.lower, abs=2e-6)
     assert again.upper == pytest.approx(proved.upper, abs=2e-6)
+
+
+@pytest.mark.parametrize("ask", [verify, distances, curve])
+def test_an_interrupt_in_the_replay_leaves_what_was_found(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    asked = question(Loss.ZERO_ONE)
+    found = ask(asked)
+    monkeypatch.setattr(certifying, "recheck", pressed)
+    result = ask(asked, certificate=True)
+    assert (result.reason, result.certificate) == (Reason.INTERRUPTED, None)
+    assert any("there is no certificate" in words for words in (getattr(result, "detail", ""), *result.notices))
+    if ask is distances:
+        assert [b.lower for b in result.brackets] == pytest.approx([b.lower for b in found.brackets], abs=2e-6)
+    else:
+        assert np.max(result.upper) == pytest.approx(np.max(found.upper), abs=2e-6)
+    assert exit_status(True, result.reason, lacking=True) == INTERRUPTED
 
 
 def test_a_replay_in_time_is_whole_and_one_out_of_time_proves_nothing() -> None:

@@ -65,4 +65,4 @@ def curve(*, csv_path: str | None, certificate: str | None, run_folder: str | No
         lambda: curve_summary(result) + kept,
         page,
     )
-    return exit_status(result.closed, result.reason)
+    return exit_status(result.closed, result.reason, lacking=certificate is not None and result.certificate is None)

@@ -84,4 +84,4 @@ def distance(
         lambda: distances_summary(result) + kept,
         page,
     )
-    return exit_status(result.closed, result.reason)
+    return exit_status(result.closed, result.reason, lacking=certificate is not None and result.certificate is None)

@@ -13,11 +13,14 @@ DONE, REJECTED, REFUSED, LIMIT, UNDECIDED, IN_REALS, DEFECT, INTERRUPTED = 0, 1,
 """70 is sysexits' EX_SOFTWARE; Python's own status for a traceback is 1, which says that a certificate was rejected."""
 
 
-def exit_status(done: bool, reason: Reason) -> int:
-    """Of a run that has the answer asked for, or ended for a reason with a bracket."""
+def exit_status(done: bool, reason: Reason, *, lacking: bool = False) -> int:
+    """Of a run that has the answer asked for, or ended for a reason with a bracket.
+
+    ``lacking``: there is no certificate, and one was asked for.
+    """
     from wdaverify.wdro.result import Reason
 
-    if done:
+    if done and not (lacking and reason is Reason.INTERRUPTED):
         return DONE
     return {Reason.INTERRUPTED: INTERRUPTED, Reason.THRESHOLD_UNDECIDED: UNDECIDED, Reason.ROUNDING: UNDECIDED}.get(
         reason, LIMIT

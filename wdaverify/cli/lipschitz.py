@@ -115,4 +115,6 @@ def lipschitz(*, certificate: str | None, output: str | None, quiet: bool, **ask
         if not quiet:
             notes([notice for notice in result.notices if notice not in problem.network.notices], quiet=False)
             say(lipschitz_summary(result) + kept)
-    return exit_status(result.status.closed, result.reason)
+    return exit_status(
+        result.status.closed, result.reason, lacking=certificate is not None and result.certificate is None
+    )

@@ -58,4 +58,4 @@ def verify(
         lambda: verification_summary(result) + kept,
         page,
     )
-    return exit_status(result.answered, result.reason)
+    return exit_status(result.answered, result.reason, lacking=certificate is not None and result.certificate is None)

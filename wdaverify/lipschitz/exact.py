@@ -12,7 +12,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,7 +38,7 @@ from wdaverify.wdro.dispatch import Dispatch
 from wdaverify.wdro.family import check_quadratic
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Progress, Report
-from wdaverify.wdro.result import Reason, SolverUse, Status, Voucher
+from wdaverify.wdro.result import UNREPLAYED, Reason, SolverUse, Status, Voucher
 from wdaverify.wdro.workers import Task, Workers
 
 _FIRST_SLICE = 5.0
@@ -139,7 +139,7 @@ def lipschitz(
     Raises:
         ProblemError: an option outside what is accepted.
 
-    A KeyboardInterrupt ends the run with the bracket so far.
+    A KeyboardInterrupt ends the run with the bracket so far; while the checker replays its proof, without a certificate.
     """
     asked = Options(solver=solver, gap=gap, time_limit=time_limit, jobs=jobs, seed=seed)
     instance("problem", problem, LipschitzProblem, "LipschitzProblem(network, cost, support, measure) makes one")
@@ -183,7 +183,12 @@ def lipschitz(
     seconds = time.monotonic() - begun
     cost = Cost(seconds, state.solve_seconds, sum(state.solves.values()), state.nodes, workers.jobs)
     result = _result(problem, state, choice, reason, gap, cost, seed)
-    return proven(result, tuple(item.tree for item in state.items), deadline) if certificate else result
+    if not certificate:
+        return result
+    try:
+        return proven(result, tuple(item.tree for item in state.items), deadline)
+    except KeyboardInterrupt:
+        return replace(result, reason=Reason.INTERRUPTED, detail=UNREPLAYED)
 
 
 def _refuse_curved(problem: LipschitzProblem, solver: str, *, certificate: bool) -> None:

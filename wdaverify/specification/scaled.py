@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 
 from wdaverify.errors import SpecificationError
@@ -13,6 +14,7 @@ from wdaverify.specification.model import Coefficients, Row
 
 _PIECES = 4
 """The most doubles that a number is the sum of: four hold any decimal of 60 digits."""
+_LARGEST = 2**1023
 _Numbers = tuple[tuple[int, float], ...]
 
 
@@ -41,17 +43,27 @@ class Scaled:
             outputs, inputs = _cut(scale, row.outputs), _cut(scale, row.inputs)
             if outputs is not None and inputs is not None:
                 offset = _pieces(scale * row.offset)
+                if offset is None and abs(scale * row.offset) >= _LARGEST:
+                    raise SpecificationError(
+                        f"a row with the constant {_shown(row.offset)} beside coefficients of at most {_shown(max(map(abs, factors)))}: "
+                        "their ratio is beyond double precision; leave the row out if it always holds, or the disjunct if it never does"
+                    )
                 if offset is not None or numbers is factors:
                     offsets = [float_up(scale * row.offset)] if offset is None else offset
                     count = max(len(outputs), len(inputs), len(offsets))
                     nothing: list[_Numbers] = [()] * count
                     parts = zip(outputs + nothing, inputs + nothing, offsets + [0.0] * count, strict=False)
                     return cls(tuple(Part(*each) for each in list(parts)[:count]), offset is not None)
-        shown = ", ".join(f"{float(factor):.17g}" for factor in factors[:4])
+        shown = ", ".join(map(_shown, factors[:4]))
         raise SpecificationError(
             f"a row with the coefficients {shown}{', ...' if len(factors) > 4 else ''}, which no common factor makes sums of {_PIECES} "
             f"doubles of: coefficients of at most {15 * _PIECES} digits together are accepted"
         )
+
+
+def _shown(number: Fraction) -> str:
+    """To 17 digits, whatever its size."""
+    return f"{(Decimal(number.numerator) / Decimal(number.denominator)).normalize():.17g}"
 
 
 def _scale(factors: Sequence[Fraction], numbers: Sequence[Fraction]) -> Fraction:
@@ -65,7 +77,7 @@ def _scale(factors: Sequence[Fraction], numbers: Sequence[Fraction]) -> Fraction
 def _pieces(number: Fraction) -> list[float] | None:
     """The fewest doubles, the largest first, that are the number together; None where a few are not enough."""
     out, rest = list[float](), number
-    while rest and len(out) < _PIECES and abs(rest) < 2**1023:
+    while rest and len(out) < _PIECES and abs(rest) < _LARGEST:
         out.append(float(rest))
         rest -= Fraction(out[-1])
     return None if rest else out or [0.0]

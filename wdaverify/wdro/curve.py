@@ -45,7 +45,7 @@ from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
-from wdaverify.wdro.result import Deployed, Reason, Status, asked_text
+from wdaverify.wdro.result import UNREPLAYED, Deployed, Reason, Status, asked_text
 from wdaverify.wdro.run import SHORTFALL, Run
 from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
@@ -331,8 +331,12 @@ def _refined(run: Run, gap: float, until: float) -> CurveResult:
     )
     if run.options.certificate:
         rows = result.radius, result.lower, result.upper
-        made = proven_curve(problem, search.proofs_of(slopes), rows, slopes, search.witnesses, until, search.slopes())
-        result = _proven(result, *made)
+        proofs = search.proofs_of(slopes)
+        try:
+            made = proven_curve(problem, proofs, rows, slopes, search.witnesses, until, search.slopes())
+            result = _proven(result, *made)
+        except KeyboardInterrupt:
+            result = replace(result, reason=Reason.INTERRUPTED, notices=(*result.notices, UNREPLAYED))
     if not result.closed and result.reason is Reason.GAP_CLOSED:
         result = replace(result, reason=Reason.STALLED)
     ends = float(result.lower[-1]), float(result.upper[-1])
@@ -390,7 +394,7 @@ def _of_distances(problem: WdroProblem, found: DistancesResult, gap: float) -> C
     reason = Reason.GAP_CLOSED if closed else found.reason if found.reason is not Reason.GAP_CLOSED else Reason.STALLED
     result = CurveResult(
         problem,
-        reason,
+        Reason.INTERRUPTED if UNREPLAYED in found.notices else reason,
         radius,
         lower,
         upper,
@@ -403,5 +407,8 @@ def _of_distances(problem: WdroProblem, found: DistancesResult, gap: float) -> C
     )
     if found.certificate is None:
         return result
-    result = _proven(result, *proven_steps(problem, found.certificate, (radius, lower, upper)))
+    try:
+        result = _proven(result, *proven_steps(problem, found.certificate, (radius, lower, upper)))
+    except KeyboardInterrupt:
+        return replace(result, reason=Reason.INTERRUPTED, notices=(*result.notices, UNREPLAYED))
     return result if result.closed or result.reason is not Reason.GAP_CLOSED else replace(result, reason=Reason.STALLED)

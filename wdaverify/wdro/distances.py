@@ -35,7 +35,7 @@ from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
 from wdaverify.wdro.reproduced import nearest_reproduced
-from wdaverify.wdro.result import Deployed, Reason, SampleBracket, SolverUse, Status, Voucher
+from wdaverify.wdro.result import UNREPLAYED, Deployed, Reason, SampleBracket, SolverUse, Status, Voucher
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.verify import check_asked
 from wdaverify.wdro.workers import Workers
@@ -228,7 +228,10 @@ def distances(
         solver=SolverUse(choice.asked, dict(run.solves), choice.licence, choice.why),
     )
     if options.certificate:
-        result = _proven(result, proofs, until)
+        try:
+            result = _proven(result, proofs, until)
+        except KeyboardInterrupt:
+            result = replace(result, reason=Reason.INTERRUPTED, notices=(*result.notices, UNREPLAYED))
     ended("distances", result.reason.value, _widest(result.brackets), result.solves, result.seconds, result.notices)
     return result
 

@@ -74,6 +74,12 @@ class Reason(StrEnum):
     """In real arithmetic the question is answered to the gap; what is left open is the error bound of float32."""
 
 
+UNREPLAYED = (
+    "the run was interrupted while the checker replayed its proof; the bracket holds, and there is no certificate"
+)
+"""The detail of a run that was interrupted after its search."""
+
+
 @dataclass(frozen=True)
 class Replay:
     """What one runtime on this machine made of the atoms: at how many of them its loss is within the error bound of the real one."""

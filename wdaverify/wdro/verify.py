@@ -29,7 +29,7 @@ from wdaverify.wdro.margin import MarginSearch
 from wdaverify.wdro.options import Options
 from wdaverify.wdro.progress import Report
 from wdaverify.wdro.recall import Recall
-from wdaverify.wdro.result import Reason, SolverUse, Statistics, VerificationResult
+from wdaverify.wdro.result import UNREPLAYED, Reason, SolverUse, Statistics, VerificationResult
 from wdaverify.wdro.run import Run
 from wdaverify.wdro.workers import Workers
 from wdaverify.wdro.zero_one import ZeroOneSearch
@@ -233,7 +233,10 @@ def _certified(
     result = replace(result, gap_asked=gap)
     if run.options.certificate:
         slopes = search.slopes() if isinstance(search, MarginSearch) else ()
-        result = proven(result, () if search is None else search.proofs(), until, slopes)
+        try:
+            result = proven(result, () if search is None else search.proofs(), until, slopes)
+        except KeyboardInterrupt:
+            return replace(_judged(result), reason=Reason.INTERRUPTED, detail=UNREPLAYED)
     return _judged(result)
 
 
