@@ -235,6 +235,7 @@ def test_the_text_of_lipschitz_recheck_status_and_the_live_line(seed: int) -> No
         clip=False,
         label_column=None,
         of="value",
+        content="0 proofs, 0 leaves",
     )
     reading = Reading(2, None, UNMOVED)
     said = verdict_summary(certificate, Verdict(True, *other, *one, ()), asked["problem"], reading, 10**6, 0.5)
