@@ -21,9 +21,9 @@ EXAMPLES = (
 )
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 TIMED = re.compile(
-    r"^(time|work|solver|nodes|certificate|attained|gap|exact:|attack) |^ .*(processes|recomputed|take \d+ solves)"
+    r"^(time|work|solver|nodes|certificate|recheck|attained|gap|exact:|attack) |^ .*(processes|recomputed|take \d+ solves|\.cert)"
 )
-"""Lines that tell of seconds, of how the work went, or of the point at which a maximum was found."""
+"""Lines that tell of seconds, of how the work went, of the point at which a maximum was found, or of the folder that was written to."""
 NEAR = 2e-6
 """Printed bounds are within the gap of 1e-6 of the value; another machine may end elsewhere in it."""
 

@@ -177,6 +177,19 @@ def test_what_rounding_alone_keeps_open_is_said(tmp_path: Path) -> None:
     assert main(["verify", *arguments, *options, "--threshold", undecided, "--quiet"]) == 4
     assert main(["verify", *arguments, *options, "--threshold", str(found["upper"] + 1e-5), "--quiet"]) == 0
     assert "arithmetic" in schema("verification")["properties"]
+    near = [
+        *arguments[:2],
+        "--samples",
+        "5",
+        "--jobs",
+        "1",
+        "--arithmetic",
+        "float32",
+        "--output",
+        str(tmp_path / "d.json"),
+    ]
+    assert main(["distance", *near, "--quiet"]) == 0
+    assert json.loads((tmp_path / "d.json").read_text())["reason"] == "rounding"
 
 
 def test_no_journal_of_reals_is_taken_for_one_of_float32(tmp_path: Path) -> None:

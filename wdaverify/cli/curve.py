@@ -65,4 +65,7 @@ def curve(*, csv_path: str | None, certificate: str | None, run_folder: str | No
         lambda: curve_summary(result) + kept,
         page,
     )
-    return exit_status(result.closed, result.reason, lacking=certificate is not None and result.certificate is None)
+    from wdaverify.wdro.result import Reason
+
+    answered = result.closed or result.reason is Reason.ROUNDING  # nothing is left to search
+    return exit_status(answered, result.reason, lacking=certificate is not None and result.certificate is None)
