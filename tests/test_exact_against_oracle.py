@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from builders import write_mlp
 from oracles import exact_bracket, nominal_loss
-from problems import DEFAULT_SEEDS, SEEDS, HandSolved, OracleProblem, hand_solved, random_problem
+from problems import SEEDS, HandSolved, OracleProblem, hand_solved, random_problem
 
 from wdaverify import WdroProblem, load_network, verify
 from wdaverify.problem import GroundCost, Loss, Norm, Support
@@ -21,8 +21,10 @@ from wdaverify.samples import make_samples
 TOLERANCE = 1e-6
 SOLVERS = ("cells", "highs", "gurobi")
 HAND_SOLVED = hand_solved()
+USUAL = 10
+"""Seeds that are not marked full."""
 EVERY_SEED = [
-    pytest.param(seed, marks=[] if seed < DEFAULT_SEEDS else [pytest.mark.full], id=f"seed{seed}")
+    pytest.param(seed, marks=[] if seed < USUAL else [pytest.mark.full], id=f"seed{seed}")
     for seed in range(SEEDS)
 ]
 Ask = Callable[[OracleProblem], WdroProblem]

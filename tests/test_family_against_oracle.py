@@ -151,7 +151,7 @@ def test_tiny_time_limits_leave_valid_brackets(order: float, loss: str, tmp_path
             assert result.upper >= low - tolerance(question)
 
 
-GRAPHS = [pytest.param(s, marks=[] if s < 40 else [pytest.mark.full], id=f"graph{s}") for s in range(600)]
+GRAPHS = [pytest.param(s, marks=[] if s < 30 else [pytest.mark.full], id=f"graph{s}") for s in range(600)]
 CORNERS = [(norm, order, loss) for loss in (*LINEAR_LOSSES, "cross-entropy") for order in ORDERS for norm in NORMS]
 
 
