@@ -24,8 +24,7 @@ HAND_SOLVED = hand_solved()
 USUAL = 10
 """Seeds that are not marked full."""
 EVERY_SEED = [
-    pytest.param(seed, marks=[] if seed < USUAL else [pytest.mark.full], id=f"seed{seed}")
-    for seed in range(SEEDS)
+    pytest.param(seed, marks=[] if seed < USUAL else [pytest.mark.full], id=f"seed{seed}") for seed in range(SEEDS)
 ]
 Ask = Callable[[OracleProblem], WdroProblem]
 
