@@ -1,7 +1,7 @@
 """The command line: the only package that prints or exits.
 
-Exit status: 0 exact, or +inf and that is proven, or the threshold is decided, or proved (recheck), or sat or unsat (check), or done
-(attack, info);
+Exit status: 0 exact, or +inf and that is proven, or open by rounding in float32 alone, or the threshold is decided, or proved (recheck), or
+sat or unsat (check), or done (attack, info);
 1 a certificate was rejected; 2 the input was refused, with one line on stderr; 3 a limit was reached and the bracket stands;
 4 the bracket is closed and does not decide the threshold; 5 sat in real arithmetic alone (check);
 70 a defect of wdaverify ended the run; 130 interrupted, with the bracket so far written and printed.
