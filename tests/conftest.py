@@ -1,12 +1,26 @@
-"""Fixtures for folders of files that are not part of the project."""
+"""Fixtures for folders of files that are not part of the project; which cases of slow properties are quick."""
 
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from elsewhere import folder
+from quick import slow_properties
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark ``full`` what quick.toml leaves out of ``make test``."""
+    one_in, seen = slow_properties(), Counter[str]()
+    for item in items:
+        name = item.nodeid.split("[")[0].removeprefix("tests/")
+        if name in one_in and item.get_closest_marker("full") is None:
+            if one_in[name] == 0 or seen[name] % one_in[name]:
+                item.add_marker(pytest.mark.full)
+            seen[name] += 1
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,12 @@
-"""Which combinations of several axes run in ``make test``: one in n, so that each value of each axis meets many of the others."""
+"""Which cases run in ``make test``: of several axes one combination in n, so that each value of each axis meets many of the others; of
+the properties named in quick.toml one case in n."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,3 +24,11 @@ def one_in(n: int, *axes: Iterable[Any]) -> list[Any]:
             marks += list(value.marks) if marked else []
         out.append(pytest.param(*values, marks=marks, id="-".join(str(value) for value in values)))
     return out
+
+
+def slow_properties() -> dict[str, int]:
+    """Of each property ``folder/file.py::test`` named in quick.toml: one case in how many; 0: none."""
+    table = tomllib.loads((Path(__file__).parent / "quick.toml").read_text())
+    return {
+        f"{folder}/{name}".lstrip("/"): int(n) for folder, properties in table.items() for name, n in properties.items()
+    }

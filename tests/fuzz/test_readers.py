@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fuzz.readers import READERS, Reader, use
 
-SHARE = 25
+SHARE = 75
 """The one of so many inputs that the quick run takes."""
 TOTAL = 100_000
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from types import FrameType
 from typing import TextIO
 
 import click
@@ -19,6 +20,9 @@ from wdaverify.cli.terminal import notes, one_line, put, refusal, terminal_colum
 from wdaverify.cli.values import SUPPORTS
 from wdaverify.errors import InputError, WdaverifyError
 from wdaverify.report.columns import at_most
+
+_LOADING = 0.05
+"""Seconds between two looks at whether a module is still being imported."""
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:
@@ -78,15 +82,25 @@ def _status(line: CommandLine) -> int:
     return REFUSED
 
 
-def _terminated(*_: object) -> None:
+def _terminated(number: int, frame: FrameType | None) -> None:
     """A polite request to end is an interrupt: the bracket so far is written and printed."""
-    raise KeyboardInterrupt
+    _once_loaded(number, frame)
 
 
-def _interrupted(*_: object) -> None:
+def _interrupted(number: int, frame: FrameType | None) -> None:
     """The first Ctrl-C ends the run with the bracket so far, the second ends the process at once."""
     signal.signal(signal.SIGINT, _stopped)
-    raise KeyboardInterrupt
+    _once_loaded(number, frame)
+
+
+def _once_loaded(_number: int, frame: FrameType | None) -> None:
+    """Interrupt, but not while a module is being imported: a native library that is interrupted as it loads may abort the process."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    if frame is None or not hasattr(signal, "setitimer"):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGALRM, _once_loaded)
+    signal.setitimer(signal.ITIMER_REAL, _LOADING)
 
 
 def _stopped(*_: object) -> None:
