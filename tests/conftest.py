@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 from elsewhere import folder
 from quick import slow_properties
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tests run in as many processes as there are cores; numpy is not imported yet
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -149,10 +149,11 @@ def test_every_kind_of_leaf_is_met() -> None:
     assert {0, FORWARD, SECTORS, EMPTY, SETTLED, CONSTANT} <= met, met
 
 
+@pytest.mark.parametrize("limit", [0.0, 1e-3])
 @pytest.mark.parametrize("kind", ["box", "whole"])
-def test_a_time_limit_only_widens(kind: str, tmp_path: Path) -> None:
+def test_a_time_limit_only_widens(kind: str, limit: float, tmp_path: Path) -> None:
     about, _ = asked(3, Norm.TWO, kind)
-    found = lipschitz(about, certificate=True, time_limit=1e-3)
+    found = lipschitz(about, certificate=True, time_limit=limit)
     assert found.certificate is not None
     verdict = trip(found.certificate, about, tmp_path)
     assert verdict.lower <= verdict.upper

@@ -54,7 +54,7 @@ GAP = {"boxes": 1e-3, "cuts": 2e-2, "programs": 5e-2}
 def searching(search: str, patch: pytest.MonkeyPatch) -> None:
     """Few inputs are searched as many, or one by one."""
     if search != "boxes":
-        patch.setattr("wdaverify.engines.cells.curved.few_inputs", lambda _: False)
+        patch.setattr("wdaverify.engines.cells.curved.few_inputs", lambda *_, **__: False)
     if search == "programs":
         patch.setattr("wdaverify.engines.cells.curved.CurvedEngine._plain", lambda self, hunt: False)
 

@@ -58,7 +58,8 @@ def check(result: VerificationResult) -> None:
     assert cost <= Fraction(p.radius)
     assert cost <= Fraction(result.transport_cost) <= Fraction(p.radius)
     assert Fraction(result.lower) <= total
-    assert float(total) == pytest.approx(result.lower, abs=1e-9)
+    apart = 1e-9 if result.status == "exact" else result.gap_asked  # where time is up, distances stay as they are known
+    assert float(total) == pytest.approx(result.lower, abs=apart)
     # the upper bound
     assert [b.sample for b in result.per_sample] == list(range(len(p.samples)))
     assert [b.weight for b in result.per_sample] == p.samples.w.tolist()

@@ -284,7 +284,10 @@ def _hull(regions: list[Region]) -> Region:
     """The box around regions."""
     lower = np.min([region.lower for region in regions], axis=0)
     upper = np.max([region.upper for region in regions], axis=0)
-    return Region(regions[0].cost, 0.5 * lower + 0.5 * upper, lower, upper, 0.0, math.inf)
+    with np.errstate(invalid="ignore"):
+        middle = 0.5 * lower + 0.5 * upper
+    middle = np.where(np.isfinite(middle), middle, np.clip(0.0, lower, upper))
+    return Region(regions[0].cost, middle, lower, upper, 0.0, math.inf)
 
 
 def _settled(state: _State, item: _Item, gap: float) -> bool:

@@ -7,11 +7,16 @@
 
 A bound exceeds the value by the square of the box's width, so that few boxes are left to halve; a box is halved where its width times the
 range of the derivative is largest. Points that are tried are middles and the corners that gradients pull to.
+
+Halves of an integer feature end at whole numbers. What the support's rows leave out of a box is taken into account by multipliers of them,
+which a box has from the one it is a half of and betters by one step up or down, half as far as the last one where neither helped: their
+error falls with the box, and so the bound's with its square.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -30,7 +35,9 @@ from wdaverify.engines.cells.curved_trees import Grown, ruled
 from wdaverify.engines.cells.frontier import Frontier
 from wdaverify.engines.cells.hunt import Hunt
 from wdaverify.graph.nodes import Graph
+from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
+from wdaverify.rounding import dot_error, underflow
 
 FEW = 6
 """So many inputs that move."""
@@ -44,13 +51,62 @@ _DOUBT = 2.0**10
 """How many times its rounding a margin must be below 0 where a checker follows: there a sign lost is a leaf lost."""
 _TRIED = 4
 """Points of a batch that are looked at closely."""
+_PROJECTIONS, _AT_THE_ROOT = 3, 24
+"""How often points are moved onto rows, and rounds for the first multipliers."""
 
 
-def few_inputs(region: Region) -> bool:
-    """Whether the region is a box of few inputs, with no rows and integers."""
+def few_inputs(region: Region, *, proof: bool) -> bool:
+    """Whether the region is one of few inputs; where a proof is wanted, with no rows and integers."""
     moving = (region.lower < region.upper) & ~region.cost.fixed(region.centre.size)
     inside = (region.centre >= region.lower) & (region.centre <= region.upper)
-    return region.rows is None and region.integer is None and int(moving.sum()) <= FEW and bool(inside.all())
+    plain = region.rows is None and region.integer is None
+    return (plain or not proof) and int(moving.sum()) <= FEW and bool(inside.all())
+
+
+class _Multipliers:
+    """Of the support's rows, two sets a leaf (of a distance: of the test for errors, and of the priced one), ``[L, 2, r]``."""
+
+    def __init__(self, rows: LinearRows) -> None:
+        self.rows = rows
+
+    def first(self, count: int) -> tuple[Array, Array]:
+        """None yet, and a step (0: not known)."""
+        return np.zeros((count, 2, self.rows.lower.size)), np.zeros((count, 2))
+
+    def reaches(self, lower: Array, upper: Array) -> NDArray[np.bool_]:
+        """Whether some point of boxes ``[B, n]`` may satisfy every row, ``[B]``."""
+        high = np.maximum(lower[:, None] * self.rows.matrix, upper[:, None] * self.rows.matrix)
+        low = np.minimum(lower[:, None] * self.rows.matrix, upper[:, None] * self.rows.matrix)
+        size = np.maximum(np.abs(low), np.abs(high)).sum(axis=2)
+        slack = 2 * dot_error(lower.shape[1]) * size + underflow(lower.shape[1])
+        far = (low.sum(axis=2) - slack > self.rows.upper) | (high.sum(axis=2) + slack < self.rows.lower)
+        return ~np.asarray(far.any(axis=1))
+
+    def better(
+        self, top: Callable[[Array | None], Array], rho: Array, step: Array, size: Array, rounds: int
+    ) -> tuple[Array, Array, Array]:
+        """The least of what multipliers ``[B, r]`` prove and their neighbours do, these, and the next step ``[B]``."""
+        best, scale = top(rho), np.linalg.norm(self.rows.matrix, axis=1)
+        step = np.where(step > 0, step, size)
+        for _ in range(rounds):
+            before = best
+            for k in range(rho.shape[1]):
+                for keep, sign in ((1.0, -1.0), (1.0, 1.0), (0.0, 0.0)):
+                    tried = rho.copy()
+                    tried[:, k] = keep * tried[:, k] + sign * step / scale[k]
+                    found = top(tried)
+                    less = found < best
+                    best, rho = np.where(less, found, best), np.where(less[:, None], tried, rho)
+            step = np.where(best < before, 2.0 * step, 0.5 * step)
+        return best, rho, step
+
+    def towards(self, points: Array) -> Array:
+        """Points ``[B, n]`` moved onto the rows that they violate, one after the other."""
+        for _ in range(_PROJECTIONS):
+            for a, low, high in zip(self.rows.matrix, self.rows.lower, self.rows.upper, strict=True):
+                value = points @ a
+                points = points + ((np.clip(value, low, high) - value) / (a @ a))[:, None] * a
+        return points
 
 
 class BoxSearch(Frontier):
@@ -72,8 +128,13 @@ class BoxSearch(Frontier):
         lower, upper = np.maximum(region.lower, region.centre - room), np.minimum(region.upper, region.centre + room)
         lower, upper = np.nextafter(lower, -np.inf)[None], np.nextafter(upper, np.inf)[None]
         lower, upper = np.maximum(lower, region.lower), np.minimum(upper, region.upper)
+        self._integer = np.zeros(region.centre.size, np.bool_) if region.integer is None else region.integer
+        self._integer = self._integer & (lower[0] < upper[0])
+        lower, upper = np.where(self._integer, np.ceil(lower), lower), np.where(self._integer, np.floor(upper), upper)
+        self._rows = None if region.rows is None else _Multipliers(region.rows)
         spot = np.array([-1 if self._grown is None else self._grown.add()])
-        self._bound, *leaves = self._bounded(lower, upper, spot, None)
+        held = (np.zeros((1, 2, 0)), np.zeros((1, 2))) if self._rows is None else self._rows.first(1)
+        self._bound, *leaves = self._bounded(lower, upper, spot, None, held)
         self._leaves = lower, upper, *leaves
 
     def trees(self, layout: Layout) -> tuple[Tree, ...]:
@@ -88,10 +149,12 @@ class BoxSearch(Frontier):
         return ~np.asarray((upper - lower)[np.arange(some.size), axis] > _NARROW * size)
 
     def _open(self, some: Ints) -> None:
-        (low, high, axis, spot, ends), rows = (part[some] for part in self._leaves), np.arange(some.size)
+        (low, high, axis, spot, ends, rho, step), rows = (part[some] for part in self._leaves), np.arange(some.size)
         lower, upper = np.repeat(low, 2, axis=0), np.repeat(high, 2, axis=0)
         middle = 0.5 * low[rows, axis] + 0.5 * high[rows, axis]
-        upper[2 * rows, axis], lower[2 * rows + 1, axis] = middle, middle
+        whole = self._integer[axis]
+        upper[2 * rows, axis] = np.where(whole, np.floor(middle), middle)
+        lower[2 * rows + 1, axis] = np.where(whole, np.floor(middle) + 1.0, middle)
         known = None
         if self._grown is not None:
             cuts = zip(spot.tolist(), axis.tolist(), middle.tolist(), strict=True)
@@ -100,13 +163,18 @@ class BoxSearch(Frontier):
             known = [(twice[:, 0, span], twice[:, 1, span]) for span in self._spans]
         else:
             spot = np.repeat(spot, 2)
-        bound, *leaves = self._bounded(lower, upper, spot, known)
+        bound, *leaves = self._bounded(
+            lower, upper, spot, known, (np.repeat(rho, 2, axis=0), np.repeat(step, 2, axis=0))
+        )
         self._replace(some, bound, lower, upper, *leaves)
 
     def _bounded(
-        self, lower: Array, upper: Array, spot: Ints, known: HiddenBounds | None
-    ) -> tuple[Array, Ints, Ints, Array]:
-        """What boxes ``[B, n]`` prove, ``[B]``, where to halve them, nodes and bounds of neurons; points of them are tried."""
+        self, lower: Array, upper: Array, spot: Ints, known: HiddenBounds | None, held: tuple[Array, Array]
+    ) -> tuple[Array, Ints, Ints, Array, Array, Array]:
+        """What boxes ``[B, n]`` prove, ``[B]``, where to halve them, nodes, bounds of neurons, multipliers of rows and their steps.
+
+        Points of them are tried.
+        """
         hunt, region, count = self._hunt, self._region, len(lower)
         self.visited += count
         centre = np.broadcast_to(region.centre, lower.shape)
@@ -125,27 +193,43 @@ class BoxSearch(Frontier):
         smear = (np.abs(loose) * (upper - lower)[:, None]).max(axis=1)
         smear = np.where(np.isfinite(smear), smear, 0.0) + 1e-12 * (upper - lower) * (np.abs(gradient).max(axis=1) + 1)
         smear = np.where(upper > lower, smear + 1e-300, -1.0)
+        held = held[0].copy(), held[1].copy()
+        self._steep = np.linalg.norm(gradient, axis=2).max(axis=1, initial=1e-300)
         if self._distance:
-            bound = self._distances(shells, bounds, gradient, (lower, upper), spot, ends)
+            bound = self._distances(shells, bounds, gradient, (lower, upper), spot, ends, held)
         elif margins is not None:
-            bound = -self._entropies(shells, bounds, np.broadcast_to(margins, (count, *margins.shape)))
+            bound = -self._entropies(shells, bounds, np.broadcast_to(margins, (count, *margins.shape)), held)
         else:
-            bound = -self._top(shells, bounds, wide[:, 0], np.full(count, hunt.claim.multiplier), hunt.power)
+            bound = -self._least(shells, bounds, wide[:, 0], np.full(count, hunt.claim.multiplier), hunt.power, held, 0)
+        if self._rows is not None:
+            bound = np.where(self._rows.reaches(lower, upper), bound, math.inf)
         self._try(lower, upper, gradient)
-        return bound, smear.argmax(axis=1), spot, ends
+        return bound, smear.argmax(axis=1), spot, ends, *held
 
-    def _top(
+    def _least(
         self,
         shells: Shells,
         bounds: HiddenBounds,
         functional: Array,
         tau: Array,
         power: int,
+        held: tuple[Array, Array],
+        place: int,
         nu: Array | None = None,
         doubt: float = 1.0,
     ) -> Array:
-        none = np.zeros((len(tau), self._backward.neurons), np.int8)
-        return self._backward.leaves(functional, tau, shells, bounds, none, nu, power=power, doubt=doubt)
+        """``_top`` with the multipliers of rows at a place of those held, which are bettered."""
+
+        def top(rho: Array | None) -> Array:
+            none = np.zeros((len(tau), self._backward.neurons), np.int8)
+            return self._backward.leaves(functional, tau, shells, bounds, none, nu, power=power, rho=rho, doubt=doubt)
+
+        if self._rows is None:
+            return top(None)
+        rho, step = held
+        rounds = 1 if step[:, place].any() else _AT_THE_ROOT
+        best, rho[:, place], step[:, place] = self._rows.better(top, rho[:, place], step[:, place], self._steep, rounds)
+        return best
 
     def _distances(
         self,
@@ -155,12 +239,13 @@ class BoxSearch(Frontier):
         box: tuple[Array, Array],
         spot: Ints,
         ends: Array,
+        held: tuple[Array, Array],
     ) -> Array:
         """At least the distance to an error in each box; inf where there is none."""
         region, (lower, upper), count = self._region, box, len(spot)
         functional = np.broadcast_to(self._hunt.functional, (count, self._hunt.functional.size))
         doubt = 1.0 if self._grown is None else _DOUBT
-        top = self._top(shells, bounds, functional, np.zeros(count), 1, doubt=doubt)
+        top = self._least(shells, bounds, functional, np.zeros(count), 1, held, 0, doubt=doubt)
         away = np.maximum(np.maximum(lower - region.centre, region.centre - upper), 0.0)
         near = np.maximum(region.cost.distance(away) * (1 - 2.0**-40), region.near)
         near = near if self._grown is None else shells.near
@@ -170,7 +255,8 @@ class BoxSearch(Frontier):
         if self._grown is not None:
             weight = rounded(weight)
             nu = ruled(self._graph, self._spans, functional * weight[:, None], ends)
-        priced = self._top(shells, bounds, functional * weight[:, None], np.ones(count), 1, nu)
+        self._steep = np.ones(count)
+        priced = self._least(shells, bounds, functional * weight[:, None], np.ones(count), 1, held, 1, nu)
         priced = np.where(np.isfinite(priced), -priced, -np.inf)
         if self._grown is not None and nu is not None:
             for k in np.flatnonzero((top >= 0) & (priced > near)).tolist():
@@ -178,7 +264,7 @@ class BoxSearch(Frontier):
         bound = np.maximum(near, priced)
         return np.where((top < 0) | (bound > region.far), math.inf, bound)
 
-    def _entropies(self, shells: Shells, bounds: HiddenBounds, margins: Array) -> Array:
+    def _entropies(self, shells: Shells, bounds: HiddenBounds, margins: Array, held: tuple[Array, Array]) -> Array:
         """Upper bounds of the cross-entropy less the price."""
         hunt, count = self._hunt, len(margins)
         none = np.zeros((count, self._backward.neurons), np.int8)
@@ -196,7 +282,7 @@ class BoxSearch(Frontier):
             np.einsum("bj,bjk->bk", gamma, margins) + hunt.claim.lead
         )  # exact: differences, and gamma is on a grid
         tau = np.full(count, hunt.claim.multiplier)
-        out = np.nextafter(constant + self._top(shells, bounds, functional, tau, hunt.power), np.inf)
+        out = np.nextafter(constant + self._least(shells, bounds, functional, tau, hunt.power, held, 0), np.inf)
         return np.where(empty, -math.inf, np.where(known, out, math.inf))
 
     def _try(self, lower: Array, upper: Array, gradient: Array) -> None:
@@ -207,9 +293,12 @@ class BoxSearch(Frontier):
         nearest = np.clip(region.centre, lower, upper)
         mixed = np.where((corner - region.centre) * (nearest - region.centre) > 0, nearest, corner)
         points = np.concatenate([middle, corner, nearest, mixed])
+        if self._rows is not None:
+            points = np.clip(self._rows.towards(points), region.lower, region.upper)
+        points = np.where(self._integer, np.rint(points), points)
         distance = region.cost.distance(points - region.centre)
         over = np.maximum(distance / max(region.far, 1e-300), 1.0)[:, None]
-        points = np.where(over > 1, region.centre + (points - region.centre) / over, points)
+        points = np.where((over > 1) & ~self._integer, region.centre + (points - region.centre) / over, points)
         z, distance = self._graph.forward(points), np.minimum(distance, region.far)
         if self._distance:
             margin = z @ hunt.functional

@@ -98,7 +98,7 @@ class CurvedEngine:
             return self._cut([hunt])[0]
         try:
             with np.errstate(all="ignore"):  # what overflows steers nowhere; what is proven looks after itself
-                few = few_inputs(question.region) and effort.memory > 0
+                few = few_inputs(question.region, proof=effort.whole) and effort.memory > 0
                 search = (BoxSearch if few else _Search)(self._graph, backward, hunt)
                 search.run()
         except SolverError as error:
@@ -140,7 +140,7 @@ class CurvedEngine:
 
     def _plain(self, hunt: Hunt) -> bool:
         """Whether a question is one for ``CutSearch``."""
-        few = few_inputs(hunt.question.region) and hunt.effort.memory > 0
+        few = few_inputs(hunt.question.region, proof=hunt.effort.whole) and hunt.effort.memory > 0
         return not few and hunt.growable and hunt.claim.margins is None and self._backward.neurons > 0
 
     def _cut(self, hunts: Sequence[Hunt]) -> list[Answer]:
