@@ -20,7 +20,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
-from wdaverify.engines.cells.boxes import _Multipliers
+from wdaverify.engines.cells.row_multipliers import RowMultipliers
 from wdaverify.graph.functions import relu
 from wdaverify.graph.nodes import chain
 from wdaverify.graph.smooth.curve import Smooth
@@ -276,7 +276,7 @@ def test_boxes_that_rows_leave_out_hold_no_point() -> None:
         rows = LinearRows(matrix, at - rng.uniform(0, 0.5, len(at)), np.where(rng.random(len(at)) < 0.3, np.inf, at))
         lower = rng.normal(size=(30, n))
         upper = lower + rng.uniform(0, 1, size=(30, n))
-        reached = _Multipliers(rows).reaches(lower, upper)
+        reached = RowMultipliers(rows).reaches(lower, upper)
         points = lower[:, None] + rng.random((30, 200, n)) * (upper - lower)[:, None]
         assert (reached | ~rows.hold(points.reshape(-1, n)).reshape(30, 200).any(axis=1)).all()
         out += int((~reached).sum())

@@ -16,7 +16,6 @@ error falls with the box, and so the bound's with its square.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -34,10 +33,9 @@ from wdaverify.engines.base import Distance
 from wdaverify.engines.cells.curved_trees import Grown, ruled
 from wdaverify.engines.cells.frontier import Frontier
 from wdaverify.engines.cells.hunt import Hunt
+from wdaverify.engines.cells.row_multipliers import RowMultipliers
 from wdaverify.graph.nodes import Graph
-from wdaverify.ground import LinearRows
 from wdaverify.network.model import Array
-from wdaverify.rounding import dot_error, underflow
 
 FEW = 6
 """So many inputs that move."""
@@ -51,8 +49,8 @@ _DOUBT = 2.0**10
 """How many times its rounding a margin must be below 0 where a checker follows: there a sign lost is a leaf lost."""
 _TRIED = 4
 """Points of a batch that are looked at closely."""
-_PROJECTIONS, _AT_THE_ROOT = 3, 24
-"""How often points are moved onto rows, and rounds for the first multipliers."""
+_AT_THE_ROOT = 24
+"""Rounds for the first multipliers of rows."""
 
 
 def few_inputs(region: Region, *, proof: bool) -> bool:
@@ -61,52 +59,6 @@ def few_inputs(region: Region, *, proof: bool) -> bool:
     inside = (region.centre >= region.lower) & (region.centre <= region.upper)
     plain = region.rows is None and region.integer is None
     return (plain or not proof) and int(moving.sum()) <= FEW and bool(inside.all())
-
-
-class _Multipliers:
-    """Of the support's rows, two sets a leaf (of a distance: of the test for errors, and of the priced one), ``[L, 2, r]``."""
-
-    def __init__(self, rows: LinearRows) -> None:
-        self.rows = rows
-
-    def first(self, count: int) -> tuple[Array, Array]:
-        """None yet, and a step (0: not known)."""
-        return np.zeros((count, 2, self.rows.lower.size)), np.zeros((count, 2))
-
-    def reaches(self, lower: Array, upper: Array) -> NDArray[np.bool_]:
-        """Whether some point of boxes ``[B, n]`` may satisfy every row, ``[B]``."""
-        high = np.maximum(lower[:, None] * self.rows.matrix, upper[:, None] * self.rows.matrix)
-        low = np.minimum(lower[:, None] * self.rows.matrix, upper[:, None] * self.rows.matrix)
-        size = np.maximum(np.abs(low), np.abs(high)).sum(axis=2)
-        slack = 2 * dot_error(lower.shape[1]) * size + underflow(lower.shape[1])
-        far = (low.sum(axis=2) - slack > self.rows.upper) | (high.sum(axis=2) + slack < self.rows.lower)
-        return ~np.asarray(far.any(axis=1))
-
-    def better(
-        self, top: Callable[[Array | None], Array], rho: Array, step: Array, size: Array, rounds: int
-    ) -> tuple[Array, Array, Array]:
-        """The least of what multipliers ``[B, r]`` prove and their neighbours do, these, and the next step ``[B]``."""
-        best, scale = top(rho), np.linalg.norm(self.rows.matrix, axis=1)
-        step = np.where(step > 0, step, size)
-        for _ in range(rounds):
-            before = best
-            for k in range(rho.shape[1]):
-                for keep, sign in ((1.0, -1.0), (1.0, 1.0), (0.0, 0.0)):
-                    tried = rho.copy()
-                    tried[:, k] = keep * tried[:, k] + sign * step / scale[k]
-                    found = top(tried)
-                    less = found < best
-                    best, rho = np.where(less, found, best), np.where(less[:, None], tried, rho)
-            step = np.where(best < before, 2.0 * step, 0.5 * step)
-        return best, rho, step
-
-    def towards(self, points: Array) -> Array:
-        """Points ``[B, n]`` moved onto the rows that they violate, one after the other."""
-        for _ in range(_PROJECTIONS):
-            for a, low, high in zip(self.rows.matrix, self.rows.lower, self.rows.upper, strict=True):
-                value = points @ a
-                points = points + ((np.clip(value, low, high) - value) / (a @ a))[:, None] * a
-        return points
 
 
 class BoxSearch(Frontier):
@@ -131,7 +83,7 @@ class BoxSearch(Frontier):
         self._integer = np.zeros(region.centre.size, np.bool_) if region.integer is None else region.integer
         self._integer = self._integer & (lower[0] < upper[0])
         lower, upper = np.where(self._integer, np.ceil(lower), lower), np.where(self._integer, np.floor(upper), upper)
-        self._rows = None if region.rows is None else _Multipliers(region.rows)
+        self._rows = None if region.rows is None else RowMultipliers(region.rows)
         spot = np.array([-1 if self._grown is None else self._grown.add()])
         held = (np.zeros((1, 2, 0)), np.zeros((1, 2))) if self._rows is None else self._rows.first(1)
         self._bound, *leaves = self._bounded(lower, upper, spot, None, held)
