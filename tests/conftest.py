@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from elsewhere import folder
-from quick import slow_properties
+from quick import leave_out
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -19,13 +18,7 @@ os.environ.setdefault(
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark ``full`` what quick.toml leaves out of ``make test``."""
-    one_in, seen = slow_properties(), Counter[str]()
-    for item in items:
-        name = item.nodeid.split("[")[0].removeprefix("tests/")
-        if name in one_in and item.get_closest_marker("full") is None:
-            if one_in[name] == 0 or seen[name] % one_in[name]:
-                item.add_marker(pytest.mark.full)
-            seen[name] += 1
+    leave_out(items)
 
 
 @pytest.fixture(scope="session")

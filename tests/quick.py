@@ -4,6 +4,7 @@ the properties named in quick.toml one case in n."""
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
@@ -32,3 +33,14 @@ def slow_properties() -> dict[str, int]:
     return {
         f"{folder}/{name}".lstrip("/"): int(n) for folder, properties in table.items() for name, n in properties.items()
     }
+
+
+def leave_out(items: Iterable[pytest.Item]) -> None:
+    """Mark ``full`` the cases of these properties that are not one in n, in the order given."""
+    one_in_n, seen = slow_properties(), Counter[str]()
+    for item in items:
+        name = item.nodeid.split("[")[0].removeprefix("tests/")
+        if name in one_in_n and item.get_closest_marker("full") is None:
+            if one_in_n[name] == 0 or seen[name] % one_in_n[name]:
+                item.add_marker(pytest.mark.full)
+            seen[name] += 1

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from quick import slow_properties
+import pytest
+from quick import leave_out, slow_properties
 
 HERE = Path(__file__).parent
 
@@ -26,14 +25,25 @@ def test_a_file_with_properties_left_out_keeps_others() -> None:
         assert tests - {name.partition("::")[2] for name, n in slow_properties().items() if n == 0}, file
 
 
-def test_one_case_in_n_is_collected() -> None:
-    name = "wdro/test_breakpoints.py::test_a_steep_line_at_every_double_around_its_zero"
-    counts = []
-    for more in ([], ["-m", "not full"]):
-        ask = [sys.executable, "-m", "pytest", "-p", "no:xdist", "--collect-only", "-q", *more, f"tests/{name}"]
-        found = subprocess.run(ask, cwd=HERE.parent, capture_output=True, text=True, check=True).stdout
-        counts.append(int(found.strip().rsplit(": ", 1)[1]) if ": " in found else found.count("::"))
-    every, some = counts
-    n = slow_properties()[name]
-    assert some == -(-every // n)
-    assert some < every
+class Case:
+    """As much of a collected test as the hook looks at."""
+
+    def __init__(self, nodeid: str) -> None:
+        self.nodeid, self.marks = nodeid, list[str]()
+
+    def get_closest_marker(self, name: str) -> str | None:
+        return name if name in self.marks else None
+
+    def add_marker(self, mark: pytest.MarkDecorator) -> None:
+        self.marks.append(mark.name)
+
+
+def test_one_case_in_n_stays_quick() -> None:
+    for name, n in slow_properties().items():
+        cases = [Case(f"tests/{name}[{k}]") for k in range(30)]
+        leave_out(cases)  # type: ignore[arg-type]
+        quick = [k for k, case in enumerate(cases) if not case.marks]
+        assert quick == ([] if n == 0 else list(range(0, 30, n)))
+    others = [Case("tests/test_quick.py::test_another[0]"), Case("tests/test_quick.py::test_another")]
+    leave_out(others)  # type: ignore[arg-type]
+    assert not any(case.marks for case in others)

@@ -20,7 +20,7 @@ from wdaverify.graph.nodes import INPUT, Affine, Graph
 
 LOSSES = ("margin", "zero-one", "hinge", "cw", "cross-entropy")
 CORNERS = [(norm, order, loss) for loss in LOSSES for order in ORDERS for norm in NORMS]
-SEEDS = [pytest.param(s, marks=[] if s < 10 else [pytest.mark.full]) for s in range(200)]
+SEEDS = [pytest.param(s, marks=[] if s < 6 else [pytest.mark.full]) for s in range(200)]
 EFFORT = {"steps": 10, "restarts": 1, "seed": 0}
 
 

@@ -262,7 +262,7 @@ def narrowed(seed: int, inputs: int, integer: bool) -> Tiny:
 
 
 @pytest.mark.parametrize("integer", [False, True])
-@pytest.mark.parametrize("seed", [pytest.param(k, marks=[] if k in (1, 5, 9) else pytest.mark.full) for k in range(40)])
+@pytest.mark.parametrize("seed", [pytest.param(k, marks=[] if k in (5, 9) else pytest.mark.full) for k in range(40)])
 def test_rows_and_integers_hold_what_grids_prove(seed: int, integer: bool) -> None:
     agrees(narrowed(seed, 1 + seed % 2, integer))
 
